@@ -1,0 +1,216 @@
+//! The client's side of an AUTH exchange.
+
+use alloc::vec::Vec;
+
+use super::{decode, encode};
+use crate::{
+    reply::{Reply, ReplyRef},
+    sasl::{
+        Mechanism,
+        client::{self as sasl, Credentials},
+    },
+};
+
+/// The longest AUTH command that a server must take, with CRLF (RFC 5321 §4.5.3.1.4). With an
+/// initial response that makes it longer, the command goes without.
+const MAX_COMMAND: usize = 512;
+
+/// What the exchange needs now.
+#[derive(Debug)]
+#[must_use]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a new obligation must break the build of a host that ignores it"
+)]
+pub enum Step<'a> {
+    /// Write out what was appended, read a reply, and hand it in.
+    NeedReply(NeedReply<'a>),
+    /// The exchange is over; this stays.
+    Done(Result<(), &'a Failure>),
+}
+
+/// Why the client is not signed in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The server refused, with this reply.
+    #[error("the server answered {0}")]
+    Refused(Reply),
+    /// The client cancelled, as the server's challenge made no sense; this is the server's answer
+    /// to that.
+    #[error("the server sent a challenge that cannot be read; the client cancelled")]
+    Cancelled(Reply),
+    /// The server said success before the exchange was complete.
+    #[error("the server said success before the exchange was complete")]
+    EarlySuccess,
+    /// The server's reply has no place in an exchange.
+    #[error("the server answered out of turn: {0}")]
+    UnexpectedReply(Reply),
+    /// The mechanism is not compiled in.
+    #[error("this client cannot use the mechanism")]
+    Unsupported,
+}
+
+/// The slot for the server's next reply. **The exchange waits until it is filled.**
+#[derive(Debug)]
+pub struct NeedReply<'a> {
+    exchange: &'a mut Exchange,
+}
+
+impl NeedReply<'_> {
+    /// The reply, whole.
+    pub fn reply(self, reply: ReplyRef<'_>) {
+        self.exchange.take(reply);
+    }
+}
+
+/// One AUTH command and what follows it, up to the server's verdict.
+#[derive(Debug)]
+pub struct Exchange {
+    sasl: sasl::Exchange,
+    state: State,
+    withhold: bool,
+    lenient: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The command is to be written.
+    Command,
+    /// The command went without its initial response: the first challenge asks for it.
+    Withheld,
+    /// What the mechanism had to say is sent.
+    Sent,
+    /// A challenge has come: the response to it is to be written.
+    Respond,
+    /// `*` is to be written.
+    Cancel,
+    /// `*` is sent: the server's answer ends the exchange.
+    Cancelled,
+    Done(Result<(), Failure>),
+}
+
+impl Exchange {
+    /// Begins an exchange by a mechanism that [`choose`](sasl::Config::choose) found.
+    pub fn new(mechanism: Mechanism, credentials: Credentials) -> Self {
+        Self {
+            sasl: sasl::Exchange::new(mechanism, credentials),
+            state: State::Command,
+            withhold: false,
+            lenient: false,
+        }
+    }
+
+    /// Sends no initial response with the command, but waits to be asked for it: for servers that
+    /// cannot take one.
+    pub fn without_initial_response(mut self) -> Self {
+        self.withhold = true;
+        self
+    }
+
+    /// Takes a challenge that is not base64 as an empty one, for mechanisms that do not read it:
+    /// for servers that send their prompts as they are.
+    pub fn lenient_challenges(mut self) -> Self {
+        self.lenient = true;
+        self
+    }
+
+    /// The mechanism.
+    pub fn mechanism(&self) -> Mechanism {
+        self.sasl.mechanism()
+    }
+
+    /// What the exchange needs now. Appends the command or the response when it is first shown.
+    pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
+        self.write(out);
+        match self.state {
+            State::Done(Ok(())) => Step::Done(Ok(())),
+            State::Done(Err(ref failure)) => Step::Done(Err(failure)),
+            _ => Step::NeedReply(NeedReply { exchange: self }),
+        }
+    }
+
+    /// Writes what is to be written in this state.
+    fn write(&mut self, out: &mut Vec<u8>) {
+        let mechanism = self.sasl.mechanism().name();
+        let next = match (&self.state, self.sasl.step()) {
+            (State::Command, sasl::Step::Done(_)) => State::Done(Err(Failure::Unsupported)),
+            (State::Command, sasl::Step::Response(response)) => {
+                out.extend_from_slice(b"AUTH ");
+                out.extend_from_slice(mechanism.as_bytes());
+                let next = match response.data() {
+                    None => State::Sent,
+                    Some([]) if !self.withhold => {
+                        out.extend_from_slice(b" =");
+                        State::Sent
+                    }
+                    Some(data) if !self.withhold && fits(mechanism, data) => {
+                        out.push(b' ');
+                        encode(data, out);
+                        State::Sent
+                    }
+                    Some(_) => State::Withheld,
+                };
+                out.extend_from_slice(b"\r\n");
+                next
+            }
+            (State::Respond, sasl::Step::Response(response)) => {
+                encode(response.data().unwrap_or_default(), out);
+                out.extend_from_slice(b"\r\n");
+                State::Sent
+            }
+            (State::Respond, sasl::Step::Done(_)) | (State::Cancel, _) => {
+                out.extend_from_slice(b"*\r\n");
+                State::Cancelled
+            }
+            (State::Withheld | State::Sent | State::Cancelled | State::Done(_), _) => return,
+        };
+        self.state = next;
+    }
+
+    fn take(&mut self, reply: ReplyRef<'_>) {
+        let refused = matches!(reply.code(), 400..=599);
+        self.state = match (&self.state, reply.code()) {
+            (State::Withheld | State::Sent, 334) => self.challenged(reply),
+            (State::Sent, 235) => {
+                if let sasl::Step::Response(response) = self.sasl.step() {
+                    response.success();
+                }
+                match self.sasl.step() {
+                    sasl::Step::Done(Ok(())) => State::Done(Ok(())),
+                    _ => State::Done(Err(Failure::EarlySuccess)),
+                }
+            }
+            (State::Withheld, 235) => State::Done(Err(Failure::EarlySuccess)),
+            (State::Cancelled, _) if refused => {
+                State::Done(Err(Failure::Cancelled(reply.to_reply())))
+            }
+            (_, _) if refused => State::Done(Err(Failure::Refused(reply.to_reply()))),
+            _ => State::Done(Err(Failure::UnexpectedReply(reply.to_reply()))),
+        };
+    }
+
+    fn challenged(&mut self, reply: ReplyRef<'_>) -> State {
+        let mut lines = reply.lines();
+        let challenge = match (lines.next(), lines.next()) {
+            (Some(text), None) => decode(text),
+            _ => None,
+        };
+        let ignorable = self.lenient && !self.mechanism().reads_challenge();
+        match (challenge, self.sasl.step()) {
+            (None, _) if !ignorable => State::Cancel,
+            (_, _) if matches!(self.state, State::Withheld) => State::Respond,
+            (challenge, sasl::Step::Response(response)) => {
+                response.challenge(challenge.unwrap_or_default());
+                State::Respond
+            }
+            (_, sasl::Step::Done(_)) => State::Cancel,
+        }
+    }
+}
+
+/// Whether the command with that initial response keeps to the limit.
+fn fits(mechanism: &str, data: &[u8]) -> bool {
+    let base64 = data.len().div_ceil(3) * 4;
+    "AUTH ".len() + mechanism.len() + " ".len() + base64 + "\r\n".len() <= MAX_COMMAND
+}

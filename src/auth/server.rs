@@ -1,0 +1,219 @@
+//! The server's side of an AUTH exchange.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::{MAX_LINE, decode, encode};
+use crate::{
+    command::{self, Auth},
+    reply::Reply,
+    sasl::{
+        Channel, Failure, Identity, Mechanism, Query,
+        server::{self as sasl, Challenge, Config},
+    },
+};
+
+/// What the exchange needs now.
+#[derive(Debug)]
+#[must_use]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a new obligation must break the build of a host that ignores it"
+)]
+pub enum Step<'a> {
+    /// Write out what was appended, read a line, and hand it in.
+    NeedLine(NeedLine<'a>),
+    /// Answer this.
+    Query(Query<'a>),
+    /// The exchange is over, and its reply was appended, once; this stays.
+    Done(Result<&'a Identity, Failure>),
+}
+
+/// The slot for the client's next line. **The exchange waits until it is filled.** Whatever the
+/// line says, it is a response and never a command.
+#[derive(Debug)]
+pub struct NeedLine<'a> {
+    challenge: &'a mut Challenge,
+    written: &'a mut bool,
+}
+
+impl NeedLine<'_> {
+    /// The line without its CRLF. `*` cancels; what is not base64, or over [`MAX_LINE`], ends the
+    /// exchange.
+    pub fn line(self, line: &[u8]) {
+        *self.written = false;
+        if line == b"*" {
+            self.challenge.cancel();
+        } else if line.len() > MAX_LINE {
+            self.challenge.fail(Failure::TooLong);
+        } else {
+            match decode(line) {
+                Some(response) => self.challenge.respond(response),
+                None => self.challenge.fail(Failure::Encoding),
+            }
+        }
+    }
+
+    /// There is no line: it was too long to hold, or held a bare CR, a bare LF or a NUL.
+    pub fn fail(self, failure: Failure) {
+        *self.written = false;
+        self.challenge.fail(failure);
+    }
+}
+
+/// One AUTH command and what follows it, up to its final reply.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use smtp_auth::{auth::server::{Exchange, Step}, sasl::{Channel, server::Config}};
+/// # let config = Arc::new(Config::new("mail.example.org")?);
+/// # let lines: [&[u8]; 2] = [b"dGlt", b"dGFuc3RhYWZ0YW5zdGFhZg=="];
+/// # let mut lines = lines.into_iter();
+/// # let mut read_line = || lines.next().unwrap();
+/// let mut out = Vec::new();
+/// let mut auth = Exchange::new(&config, &Channel::tls(), b"LOGIN"); // the text behind `AUTH `
+/// let who = loop {
+///     match auth.step(&mut out) {
+///         Step::NeedLine(slot) => slot.line(read_line()), // after `out` was sent
+///         Step::Query(query) => query.reject(),           // or `query.answer_with(&users)`
+///         Step::Done(outcome) => break outcome.cloned(),
+///     }
+/// };
+/// assert!(who.is_err());
+/// assert!(out.starts_with(b"334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n535 5.7.8 "));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Exchange {
+    state: State,
+    /// Whether what the step shows stands in the output already.
+    written: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Running(sasl::Exchange),
+    /// The command itself did not pass.
+    Refused(Failure),
+}
+
+impl Exchange {
+    /// Begins an exchange with the text behind `AUTH `. What does not pass (RFC 4954 §4) ends at
+    /// the first [`step`](Self::step).
+    pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
+        match command::auth_args(args) {
+            Ok(auth) => Self::begin(config, channel, auth),
+            Err(_) => Self { state: State::Refused(Failure::Syntax), written: false },
+        }
+    }
+
+    pub(crate) fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
+        let state = match Self::judge(config, channel, auth) {
+            Ok(exchange) => State::Running(exchange),
+            Err(failure) => State::Refused(failure),
+        };
+        Self { state, written: false }
+    }
+
+    fn judge(
+        config: &Arc<Config>,
+        channel: &Channel,
+        auth: Auth<'_>,
+    ) -> Result<sasl::Exchange, Failure> {
+        let mechanism = Mechanism::from_name(auth.mechanism()).ok_or(Failure::Unsupported)?;
+        config.admit(mechanism, channel)?;
+        let response = match auth.initial_response() {
+            None => None,
+            Some("=") => Some(Vec::new()),
+            Some(text) => Some(decode(text.as_bytes()).ok_or(Failure::InitialResponseEncoding)?),
+        };
+        Ok(sasl::Exchange::new(config, channel, mechanism, response))
+    }
+
+    /// What the exchange needs now. Appends `334` or the final reply when it is first shown.
+    pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
+        let outcome = match &mut self.state {
+            State::Refused(failure) => Err(*failure),
+            State::Running(exchange) => match exchange.step() {
+                sasl::Step::Query(query) => return Step::Query(query),
+                sasl::Step::Challenge(challenge) => {
+                    if !self.written {
+                        self.written = true;
+                        // The space stands even before an empty challenge (RFC 4954 §4).
+                        out.extend_from_slice(b"334 ");
+                        encode(challenge.data(), out);
+                        out.extend_from_slice(b"\r\n");
+                    }
+                    return Step::NeedLine(NeedLine { challenge, written: &mut self.written });
+                }
+                sasl::Step::Done(outcome) => outcome,
+            },
+        };
+        if !self.written {
+            self.written = true;
+            match outcome {
+                Ok(_) => Reply::AUTHENTICATED.write(out),
+                Err(failure) => reply_to(failure).write(out),
+            }
+        }
+        Step::Done(outcome)
+    }
+}
+
+/// The reply to each failure (RFC 4954 §4, §6, RFC 5248).
+pub fn reply_to(failure: Failure) -> Reply {
+    const fn reply(
+        code: u16,
+        (class, subject, detail): (u8, u16, u16),
+        text: &'static str,
+    ) -> Reply {
+        Reply::standard(code, (class, subject, detail), text)
+    }
+    match failure {
+        Failure::Syntax => reply(501, (5, 5, 4), "Syntax: AUTH mechanism [initial-response]"),
+        Failure::Unsupported => reply(504, (5, 5, 4), "This mechanism is not offered here"),
+        Failure::NeedsTls => reply(538, (5, 7, 11), "Encryption is required: use STARTTLS first"),
+        Failure::UnexpectedInitialResponse => {
+            reply(501, (5, 7, 0), "This mechanism takes no initial response")
+        }
+        Failure::InitialResponseEncoding => {
+            reply(501, (5, 5, 2), "The initial response is not valid base64")
+        }
+        Failure::Cancelled => reply(501, (5, 7, 0), "Authentication cancelled"),
+        Failure::Encoding => reply(501, (5, 5, 2), "The response is not valid base64"),
+        Failure::TooLong => reply(500, (5, 5, 6), "The response is too long"),
+        Failure::Malformed(what) => reply(535, (5, 7, 8), "Malformed credentials: ")
+            .with_text(alloc::format!("Malformed credentials: {what}")),
+        // One text for both, or it would tell that the password was right.
+        Failure::Rejected | Failure::NotAuthorized => {
+            reply(535, (5, 7, 8), "The user name or password is wrong")
+        }
+        Failure::TempFail => reply(454, (4, 7, 0), "Cannot check credentials now, try again later"),
+        Failure::TransitionNeeded => {
+            reply(432, (4, 7, 12), "The password must be changed before it can be used here")
+        }
+        Failure::TooWeak => {
+            reply(534, (5, 7, 9), "This mechanism is too weak for the account, use another")
+        }
+    }
+}
+
+/// Whether a failure counts as an attempt at guessing: credentials were looked at, or an exchange
+/// was begun and broken off. A server bounds these in a session (RFC 4954 §4, §9).
+pub const fn is_attempt(failure: Failure) -> bool {
+    match failure {
+        Failure::Cancelled
+        | Failure::Encoding
+        | Failure::TooLong
+        | Failure::Malformed(_)
+        | Failure::Rejected
+        | Failure::NotAuthorized => true,
+        Failure::Syntax
+        | Failure::Unsupported
+        | Failure::NeedsTls
+        | Failure::UnexpectedInitialResponse
+        | Failure::InitialResponseEncoding
+        | Failure::TempFail
+        | Failure::TransitionNeeded
+        | Failure::TooWeak => false,
+    }
+}

@@ -1,0 +1,622 @@
+//! The client's state machine.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::mem;
+
+use super::{
+    AuthError, AuthFailed, Body, Config, Envelope, Error, Event, Fate, Next, Ready, Retry, Step,
+    Tls,
+};
+use crate::{
+    auth::client as auth,
+    ehlo::{Ehlo, Keyword},
+    line::Lines,
+    message::Stuffing,
+    reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
+    sasl::{Channel, Mechanism, client::Credentials},
+    trace::{Side, Trace},
+};
+
+/// How many RCPT commands may wait for their replies, so that neither side's buffers fill up while
+/// the other does not read.
+const RCPT_WINDOW: usize = 50;
+
+/// What the server's reply to EHLO offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extensions {
+    /// STARTTLS.
+    pub starttls: bool,
+    /// AUTH, and those of its mechanisms that are compiled in.
+    pub mechanisms: Option<Vec<Mechanism>>,
+    /// PIPELINING.
+    pub pipelining: bool,
+    /// 8BITMIME.
+    pub eight_bit_mime: bool,
+    /// SMTPUTF8.
+    pub smtputf8: bool,
+    /// SIZE, and the most octets of a message where the server says so.
+    pub size: Option<u64>,
+}
+
+impl Extensions {
+    fn read(ehlo: Ehlo<'_>) -> Self {
+        let mut all = Self::default();
+        for keyword in ehlo.keywords() {
+            match keyword {
+                Keyword::StartTls => all.starttls = true,
+                Keyword::Pipelining => all.pipelining = true,
+                Keyword::EightBitMime => all.eight_bit_mime = true,
+                Keyword::SmtpUtf8 => all.smtputf8 = true,
+                Keyword::Size(limit) => all.size = Some(limit.unwrap_or(0)),
+                Keyword::Auth(names) => {
+                    let known = all.mechanisms.get_or_insert_default();
+                    for mechanism in names.iter().filter_map(Mechanism::from_name) {
+                        if !known.contains(&mechanism) {
+                            known.push(mechanism);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+}
+
+/// One connection to a server, from its greeting to the end.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    channel: Channel,
+    credentials: Option<Credentials>,
+    lines: Lines,
+    state: State,
+    extensions: Extensions,
+    authenticated: Option<Mechanism>,
+    /// Mechanisms that the server would not have, with these credentials.
+    tried: Vec<Mechanism>,
+    trace: Trace,
+}
+
+/// A message under way: its envelope, and how far its recipients are.
+#[derive(Debug)]
+struct Sending {
+    envelope: Box<Envelope>,
+    /// Whether MAIL has been taken, once that is known.
+    mail: Option<bool>,
+    asked: usize,
+    answered: usize,
+    accepted: usize,
+    /// The reply that ends it, if it does.
+    refusal: Option<(Step, Reply)>,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    /// EHLO is to be written.
+    Hello,
+    Ehlo,
+    Helo,
+    AwaitTls,
+    /// The host is to begin TLS.
+    StartTls,
+    Auth(Box<auth::Exchange>),
+    AuthFailed(AuthFailed),
+    Ready(Ready),
+    /// MAIL and RCPT.
+    Envelope(Box<Sending>),
+    Refused(Box<Sending>, Reply),
+    Data,
+    Message(Body),
+    End,
+    /// RSET is sent behind a message that came to nothing.
+    Rset(Fate),
+    Sent(Fate),
+    Quit,
+    Closed,
+    Broken(Error),
+}
+
+impl Session {
+    /// A session that signs in with these credentials before anything else.
+    ///
+    /// Under implicit TLS call [`tls_started`](Self::tls_started) before the first
+    /// [`next`](Self::next).
+    pub fn new(config: impl Into<Arc<Config>>, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..Self::without_credentials(config) }
+    }
+
+    /// A session that does not sign in.
+    pub fn without_credentials(config: impl Into<Arc<Config>>) -> Self {
+        Self {
+            config: config.into(),
+            channel: Channel::cleartext(),
+            credentials: None,
+            lines: Lines::default(),
+            state: State::Greeting,
+            extensions: Extensions::default(),
+            authenticated: None,
+            tried: Vec::new(),
+            trace: Trace::default(),
+        }
+    }
+
+    /// Has each line of the dialogue handed to `hook`, without CRLF and with everything secret
+    /// masked.
+    pub fn trace(&mut self, hook: impl FnMut(crate::Side, &str) + Send + Sync + 'static) {
+        self.trace = Trace::new(hook);
+    }
+
+    /// Takes octets from the server. At any moment; nothing that is owed changes.
+    pub fn receive(&mut self, octets: &[u8]) {
+        self.lines.receive(octets);
+    }
+
+    /// The server has closed the connection.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] where that is no good end. What has been received and not been
+    /// shown yet comes first: call [`next`](Self::next) again.
+    pub fn eof(&mut self) -> Result<(), Error> {
+        let step = match &self.state {
+            State::Closed => return Ok(()),
+            // Nothing is lost if the server does not wait for its reply to be read.
+            State::Quit => {
+                self.state = State::Closed;
+                return Ok(());
+            }
+            State::Broken(error) => return Err(error.clone()),
+            State::Rset(Fate::Refused(step, reply)) => {
+                let error = Error::Refused(*step, reply.clone());
+                self.state = State::Broken(error.clone());
+                return Err(error);
+            }
+            state => state.step(),
+        };
+        self.state = State::Broken(Error::Disconnected(step));
+        Err(Error::Disconnected(step))
+    }
+
+    /// TLS has begun. All that the server said before is gone (RFC 3207 §4.2).
+    pub fn tls_started(&mut self, channel: Channel) {
+        let behind = self.lines.clear();
+        self.channel = channel;
+        self.extensions = Extensions::default();
+        self.authenticated = None;
+        self.tried.clear();
+        self.state = match mem::replace(&mut self.state, State::Closed) {
+            State::Closed => State::Closed,
+            State::Broken(error) => State::Broken(error),
+            _ if behind > 0 => State::Broken(Error::InjectedBeforeTls),
+            State::Greeting => State::Greeting,
+            _ => State::Hello,
+        };
+    }
+
+    /// What the server offers, as its last EHLO said.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// By which mechanism the client has signed in, if it has.
+    pub fn authenticated(&self) -> Option<Mechanism> {
+        self.authenticated
+    }
+
+    /// What is known of the connection.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// What is to be done now. Appends what is to be sent.
+    ///
+    /// # Errors
+    /// The session is over; each later call says the same. Close the connection.
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Result<Event<'_>, Error> {
+        self.advance(out);
+        Ok(match &mut self.state {
+            State::StartTls => Event::StartTls,
+            State::AuthFailed(failed) => Event::AuthFailed(failed),
+            State::Ready(ready) => Event::Ready(ready),
+            State::Refused(sending, reply) => {
+                Event::Refused(sending.answered.saturating_sub(1), reply)
+            }
+            State::Message(body) => Event::Message(body),
+            State::Sent(fate) => Event::Sent(fate),
+            State::Closed => Event::Closed,
+            State::Broken(error) => return Err(error.clone()),
+            State::Greeting
+            | State::Hello
+            | State::Ehlo
+            | State::Helo
+            | State::AwaitTls
+            | State::Auth(_)
+            | State::Envelope(_)
+            | State::Data
+            | State::End
+            | State::Rset(_)
+            | State::Quit => Event::NeedInput,
+        })
+    }
+
+    /// Moves on until something is owed, or is to be shown.
+    fn advance(&mut self, out: &mut Vec<u8>) {
+        loop {
+            let mark = out.len();
+            let failure = State::Broken(Error::Disconnected(self.state.step()));
+            let state = mem::replace(&mut self.state, failure);
+            let (state, settled) = match self.step(state, out) {
+                Ok(Progress::Go(state)) => (state, false),
+                Ok(Progress::Wait(state)) => (state, true),
+                Err(error) => (State::Broken(error), true),
+            };
+            self.state = state;
+            self.trace_sent(out.get(mark..).unwrap_or_default());
+            if settled {
+                return;
+            }
+        }
+    }
+
+    fn trace_sent(&mut self, block: &[u8]) {
+        if !matches!(self.state, State::Auth(_)) {
+            return self.trace.lines(Side::Client, block);
+        }
+        for line in block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty()) {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.starts_with(b"AUTH ") {
+                self.trace.command(line);
+            } else {
+                self.trace.response(line);
+            }
+        }
+    }
+
+    fn step(&mut self, state: State, out: &mut Vec<u8>) -> Result<Progress, Error> {
+        Ok(Progress::Go(match state {
+            State::Hello => {
+                say(out, &["EHLO ", &self.config.hostname]);
+                State::Ehlo
+            }
+            State::Auth(exchange) => return self.exchange(exchange, out),
+            State::AuthFailed(AuthFailed { answer: Some(answer), .. }) => match answer {
+                Retry::With(credentials) => {
+                    self.credentials = Some(*credentials);
+                    self.tried.clear();
+                    self.sign_in(None)
+                }
+                Retry::GoOn => State::READY,
+                Retry::Quit => quit(out),
+            },
+            State::Ready(Ready { next: Some(Next::Quit) }) => quit(out),
+            State::Ready(Ready { next: Some(Next::Send(envelope)) }) => self.mail(envelope, out),
+            State::Envelope(mut sending) => {
+                sending.ask(&self.extensions, out);
+                match sending.verdict() {
+                    None => return self.reply(State::Envelope(sending), out),
+                    Some(Ok(())) => {
+                        say(out, &["DATA"]);
+                        State::Data
+                    }
+                    Some(Err((step, reply))) => {
+                        say(out, &["RSET"]);
+                        State::Rset(Fate::Refused(step, reply))
+                    }
+                }
+            }
+            State::Refused(sending, _) => State::Envelope(sending),
+            State::Message(Body { broken: true, .. }) => return Err(Error::BareLineEnd),
+            State::Message(Body { ended: true, octets, .. }) => {
+                self.trace.message(octets);
+                State::End
+            }
+            State::Sent(_) => State::READY,
+            owed @ (State::StartTls
+            | State::AuthFailed(_)
+            | State::Ready(_)
+            | State::Message(_)
+            | State::Closed
+            | State::Broken(_)) => return Ok(Progress::Wait(owed)),
+            waiting => return self.reply(waiting, out),
+        })
+        .shown())
+    }
+
+    /// Takes the reply that the state waits for, if it has come.
+    fn reply(&mut self, state: State, out: &mut Vec<u8>) -> Result<Progress, Error> {
+        let step = state.step();
+        if !self.next_reply(step)? {
+            return Ok(Progress::Wait(state));
+        }
+        // Borrowed apart from `self`, and put back below.
+        let lines = mem::take(&mut self.lines);
+        let next = match ReplyRef::parse(lines.shown()) {
+            Ok(reply) => self.replied(state, reply, !lines.rest().is_empty(), out),
+            Err(_) => Err(Error::NotAReply(step)),
+        };
+        self.lines = lines;
+        Ok(Progress::Go(next?).shown())
+    }
+
+    fn next_reply(&mut self, step: Step) -> Result<bool, Error> {
+        let last = |line: &[u8]| reply::line_is_last(line) != Some(false);
+        match self.lines.next_block(MAX_REPLY_LINE, MAX_REPLY_OCTETS, last) {
+            None => {
+                self.lines.give_back();
+                Ok(false)
+            }
+            Some(Err(_)) => Err(Error::NotAReply(step)),
+            Some(Ok(())) => {
+                self.trace.lines(Side::Server, self.lines.shown());
+                Ok(true)
+            }
+        }
+    }
+
+    fn replied(
+        &mut self,
+        state: State,
+        reply: ReplyRef<'_>,
+        more: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<State, Error> {
+        let step = state.step();
+        let unexpected = || Err(Error::UnexpectedReply(step, reply.to_reply()));
+        let refused = || Err(Error::Refused(step, reply.to_reply()));
+        Ok(match (state, reply.code()) {
+            (State::Greeting, 220) => State::Hello,
+            (State::Greeting, 400..) => return refused(),
+            (State::Ehlo, 250) => {
+                self.extensions = Extensions::read(Ehlo::new(reply));
+                match self.config.tls {
+                    Tls::Required | Tls::IfOffered
+                        if !self.channel.is_tls() && self.extensions.starttls =>
+                    {
+                        say(out, &["STARTTLS"]);
+                        State::AwaitTls
+                    }
+                    Tls::Required if !self.channel.is_tls() => return Err(Error::TlsNotOffered),
+                    _ => self.sign_in(None),
+                }
+            }
+            // HELO offers nothing: it will do only where nothing is asked.
+            (State::Ehlo, 500..)
+                if self.credentials.is_none()
+                    && (self.channel.is_tls() || self.config.tls != Tls::Required) =>
+            {
+                say(out, &["HELO ", &self.config.hostname]);
+                State::Helo
+            }
+            (State::Helo, 250) => State::READY,
+            (State::Ehlo | State::Helo, 400..) => return refused(),
+            (State::AwaitTls, 220) if more => return Err(Error::InjectedBeforeTls),
+            (State::AwaitTls, 220) => State::StartTls,
+            (State::AwaitTls, 400..) if self.config.tls == Tls::IfOffered => self.sign_in(None),
+            (State::AwaitTls, 400..) => return Err(Error::TlsRefused(reply.to_reply())),
+            (State::Envelope(sending), 200..=299 | 400..) => {
+                sending.answered(reply.code(), || reply.to_reply())
+            }
+            (State::Data, 354) => State::Message(Body {
+                stuffing: Stuffing::START,
+                octets: 0,
+                ended: false,
+                broken: false,
+            }),
+            (State::Data, 400..) => {
+                say(out, &["RSET"]);
+                State::Rset(Fate::Refused(step, reply.to_reply()))
+            }
+            (State::End, 200..=299) => State::Sent(Fate::Accepted(reply.to_reply())),
+            (State::End, 400..) => State::Sent(Fate::Refused(step, reply.to_reply())),
+            (State::Rset(fate), _) => State::Sent(fate),
+            (State::Quit, _) => State::Closed,
+            _ => return unexpected(),
+        })
+    }
+
+    /// Begins an exchange by the best mechanism left. Where there is none, `refused` says what
+    /// became of the last one.
+    fn sign_in(&mut self, refused: Option<AuthError>) -> State {
+        let Some(credentials) = &self.credentials else { return State::READY };
+        let offered = |mechanism| {
+            let names = self.extensions.mechanisms.as_deref().unwrap_or_default();
+            names.contains(&mechanism) && !self.tried.contains(&mechanism)
+        };
+        match self.config.sasl.choose(credentials, &self.channel, offered) {
+            Ok(mechanism) => {
+                let mut exchange = auth::Exchange::new(mechanism, credentials.clone());
+                if !self.config.initial_response {
+                    exchange = exchange.without_initial_response();
+                }
+                if self.config.lenient_challenges {
+                    exchange = exchange.lenient_challenges();
+                }
+                State::Auth(Box::new(exchange))
+            }
+            Err(none) => {
+                let error = refused.unwrap_or(AuthError::NoMechanism(none));
+                State::AuthFailed(AuthFailed { error, answer: None })
+            }
+        }
+    }
+
+    fn exchange(
+        &mut self,
+        mut exchange: Box<auth::Exchange>,
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, Error> {
+        let mechanism = exchange.mechanism();
+        let failure = match exchange.step(out) {
+            auth::Step::NeedReply(slot) => {
+                if !self.next_reply(Step::Auth)? {
+                    return Ok(Progress::Wait(State::Auth(exchange)));
+                }
+                let reply = ReplyRef::parse(self.lines.shown());
+                slot.reply(reply.map_err(|_| Error::NotAReply(Step::Auth))?);
+                return Ok(Progress::Go(State::Auth(exchange)));
+            }
+            auth::Step::Done(Ok(())) => {
+                self.authenticated = Some(mechanism);
+                return Ok(Progress::Go(State::READY));
+            }
+            auth::Step::Done(Err(failure)) => failure.clone(),
+        };
+        // The server does not know the mechanism, does not want it for this account, or says what
+        // cannot be understood: another may do. A wrong password stays wrong.
+        let another = match &failure {
+            auth::Failure::Refused(reply) => matches!(reply.code(), 504 | 534),
+            auth::Failure::Cancelled(_) => true,
+            _ => false,
+        };
+        match Error::from(failure) {
+            Error::NotAuthenticated(error) if another => {
+                self.tried.push(mechanism);
+                Ok(Progress::Go(self.sign_in(Some(error))))
+            }
+            Error::NotAuthenticated(error) => {
+                Ok(Progress::Go(State::AuthFailed(AuthFailed { error, answer: None })))
+            }
+            error => Err(error),
+        }
+    }
+
+    fn mail(&mut self, envelope: Box<Envelope>, out: &mut Vec<u8>) -> State {
+        let offered = &self.extensions;
+        if envelope.smtputf8 && !offered.smtputf8 {
+            return State::Sent(Fate::NeedsSmtpUtf8);
+        }
+        if let (Some(size), Some(limit)) = (envelope.size, offered.size) {
+            if limit > 0 && size > limit {
+                return State::Sent(Fate::TooBig(limit));
+            }
+        }
+        out.extend_from_slice(b"MAIL FROM:<");
+        out.extend_from_slice(envelope.from.as_bytes());
+        out.push(b'>');
+        if let (Some(size), Some(_)) = (envelope.size, offered.size) {
+            out.extend_from_slice(alloc::format!(" SIZE={size}").as_bytes());
+        }
+        if envelope.eight_bit && offered.eight_bit_mime {
+            out.extend_from_slice(b" BODY=8BITMIME");
+        }
+        if envelope.smtputf8 {
+            out.extend_from_slice(b" SMTPUTF8");
+        }
+        if let (Some(submitter), Some(_)) = (&envelope.auth, &offered.mechanisms) {
+            out.extend_from_slice(b" AUTH=");
+            out.extend_from_slice(submitter.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+        State::Envelope(Box::new(Sending {
+            envelope,
+            mail: None,
+            asked: 0,
+            answered: 0,
+            accepted: 0,
+            refusal: None,
+        }))
+    }
+}
+
+impl Sending {
+    /// Writes the RCPT commands that may be written now.
+    fn ask(&mut self, offered: &Extensions, out: &mut Vec<u8>) {
+        let window = if offered.pipelining { RCPT_WINDOW } else { 1 };
+        let may_ask = self.mail == Some(true) || self.mail.is_none() && offered.pipelining;
+        if !may_ask || self.ends_early() {
+            return;
+        }
+        let room = window.saturating_sub(self.asked - self.answered);
+        for to in self.envelope.to.iter().skip(self.asked).take(room) {
+            say(out, &["RCPT TO:<", to, ">"]);
+            self.asked += 1;
+        }
+    }
+
+    fn ends_early(&self) -> bool {
+        self.mail == Some(false) || self.refusal.is_some() && self.envelope.every_recipient
+    }
+
+    /// Whether the message may go, once every reply has come.
+    fn verdict(&mut self) -> Option<Result<(), (Step, Reply)>> {
+        let all = self.asked == self.envelope.to.len() || self.ends_early();
+        if self.mail.is_none() || !all || self.answered < self.asked {
+            return None;
+        }
+        if self.accepted > 0 && !self.ends_early() {
+            return Some(Ok(()));
+        }
+        self.refusal.take().map(Err)
+    }
+
+    /// A reply to MAIL, or to the next RCPT, has come.
+    fn answered(mut self: Box<Self>, code: u16, reply: impl Fn() -> Reply) -> State {
+        let taken = code < 300;
+        match self.mail {
+            None => {
+                self.mail = Some(taken);
+                if !taken {
+                    self.refusal = Some((Step::Mail, reply()));
+                }
+            }
+            Some(mail) => {
+                self.answered += 1;
+                self.accepted += usize::from(taken && mail);
+                if !taken && mail {
+                    self.refusal.get_or_insert_with(|| (Step::Rcpt, reply()));
+                    return State::Refused(self, reply());
+                }
+            }
+        }
+        State::Envelope(self)
+    }
+}
+
+/// A state to go on from, or to wait in.
+enum Progress {
+    Go(State),
+    Wait(State),
+}
+
+impl Progress {
+    /// What is shown once waits for the host to see it.
+    fn shown(self) -> Self {
+        match self {
+            Self::Go(state @ (State::Refused(..) | State::Sent(_))) => Self::Wait(state),
+            other => other,
+        }
+    }
+}
+
+impl State {
+    const READY: Self = Self::Ready(Ready { next: None });
+
+    fn step(&self) -> Step {
+        match self {
+            Self::Greeting => Step::Greeting,
+            Self::Hello | Self::Ehlo | Self::Helo => Step::Ehlo,
+            Self::AwaitTls | Self::StartTls => Step::StartTls,
+            Self::Auth(_) | Self::AuthFailed(_) => Step::Auth,
+            Self::Envelope(sending) if sending.mail.is_none() => Step::Mail,
+            Self::Envelope(_) | Self::Refused(..) => Step::Rcpt,
+            Self::Data => Step::Data,
+            Self::Message(_) | Self::End => Step::Message,
+            Self::Rset(_) => Step::Rset,
+            Self::Ready(_) | Self::Sent(_) | Self::Quit | Self::Closed | Self::Broken(_) => {
+                Step::Quit
+            }
+        }
+    }
+}
+
+fn quit(out: &mut Vec<u8>) -> State {
+    say(out, &["QUIT"]);
+    State::Quit
+}
+
+fn say(out: &mut Vec<u8>, words: &[&str]) {
+    words.iter().for_each(|word| out.extend_from_slice(word.as_bytes()));
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,306 @@
+//! The commands of a client: read from a line, and written as one.
+//!
+//! [`parse`] takes a complete line without its CRLF and lends from it: nothing is copied, nothing
+//! is allocated. The grammar is that of RFC 5321 §4.1 with UTF-8 as in RFC 6531, with AUTH of
+//! RFC 4954 §4, STARTTLS of RFC 3207 and BDAT of RFC 3030. Whatever text a command yields has no control
+//! characters, so it can be logged as it is.
+//!
+//! [`Command::write`] is the other direction. A value can only be made by checks of the same
+//! grammar, so that what is written is one line that reads back as the same command.
+//!
+//! ```
+//! use smtp_auth::command::{Command, parse};
+//!
+//! let Ok(Command::Mail(mail)) = parse(b"mail FROM:<ann@example.org> SIZE=1000") else {
+//!     unreachable!()
+//! };
+//! assert_eq!(mail.from().and_then(|from| from.domain()), Some("example.org"));
+//! assert_eq!(mail.parameters().get("size").and_then(|size| size.value()), Some("1000"));
+//!
+//! let mut out = Vec::new();
+//! Command::Mail(mail).write(&mut out);
+//! assert_eq!(out, b"MAIL FROM:<ann@example.org> SIZE=1000\r\n");
+//! ```
+
+mod grammar;
+mod mail;
+
+use alloc::{string::ToString, vec::Vec};
+use core::fmt;
+
+pub use mail::{Mail, MailAuth, Mailbox, Parameter, Parameters, ParametersIter, Rcpt};
+
+/// Reads a line, given without its CRLF. Verbs and keywords are taken in any case.
+///
+/// Spaces at the end are ignored (RFC 5321 §4.1.1).
+///
+/// # Errors
+/// The line is not a command, or a known command's arguments are malformed.
+pub fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
+    grammar::command(trim_end(line))
+}
+
+/// Reads what stands behind `AUTH` and a space.
+pub(crate) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
+    grammar::whole(grammar::auth_args, trim_end(args))
+}
+
+fn trim_end(mut line: &[u8]) -> &[u8] {
+    while let [rest @ .., b' '] = line {
+        line = rest;
+    }
+    line
+}
+
+/// Where a line goes wrong, and in which rule of the grammar.
+///
+/// It never holds what the line says, which may be a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("syntax error in {rule} at octet {offset}")]
+pub struct Error {
+    rule: &'static str,
+    offset: usize,
+}
+
+impl Error {
+    /// The name of the rule that failed, as the ABNF of the standards has it, or the octet that
+    /// was expected.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        self.rule
+    }
+
+    /// The number of octets in front of the fault: at most the length of what was read.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Whether the line is no command at all: there is no verb, or something other than a space
+    /// follows it. A server answers `500` to that, and `501` to any other error.
+    #[must_use]
+    pub fn in_verb(&self) -> bool {
+        self.rule == grammar::VERB
+    }
+}
+
+/// A command with its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a new command must break the build of a host that ignores it"
+)]
+pub enum Command<'a> {
+    /// `EHLO` and the client's name, which asks for the list of extensions.
+    Ehlo(EhloName<'a>),
+    /// `HELO` and the client's name.
+    Helo(EhloName<'a>),
+    /// `AUTH` (RFC 4954).
+    Auth(Auth<'a>),
+    /// `STARTTLS` (RFC 3207).
+    StartTls,
+    /// `MAIL`, which starts a transaction.
+    Mail(Mail<'a>),
+    /// `RCPT`, one recipient.
+    Rcpt(Rcpt<'a>),
+    /// `DATA`.
+    Data,
+    /// `BDAT`, behind whose line a chunk of a message follows (RFC 3030).
+    Bdat {
+        /// The number of octets in the chunk.
+        size: u64,
+        /// Whether it is the message's last.
+        last: bool,
+    },
+    /// `RSET`.
+    Rset,
+    /// `NOOP`; its text means nothing.
+    Noop(Option<Text<'a>>),
+    /// `VRFY`: a user or a mailbox.
+    Vrfy(Text<'a>),
+    /// `EXPN`: a mailing list.
+    Expn(Text<'a>),
+    /// `HELP`, and with what.
+    Help(Option<Text<'a>>),
+    /// `QUIT`.
+    Quit,
+    /// A verb that is none of these. What stood behind it is checked to be text and dropped.
+    Unknown(Verb<'a>),
+}
+
+impl Command<'_> {
+    /// Appends the command's line with its CRLF.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ehlo(name) => put(out, &["EHLO ", name.0]),
+            Self::Helo(name) => put(out, &["HELO ", name.0]),
+            Self::Auth(auth) => {
+                put(out, &["AUTH ", auth.mechanism]);
+                put_argument(out, auth.initial_response);
+            }
+            Self::StartTls => put(out, &["STARTTLS"]),
+            Self::Mail(mail) => {
+                put(out, &["MAIL FROM:<", mail.from.map_or("", |from| from.text), ">"]);
+                put_argument(out, mail.parameters.written());
+            }
+            Self::Rcpt(rcpt) => {
+                put(out, &["RCPT TO:<", rcpt.to.text, ">"]);
+                put_argument(out, rcpt.parameters.written());
+            }
+            Self::Data => put(out, &["DATA"]),
+            Self::Bdat { size, last } => {
+                put(out, &["BDAT ", &size.to_string()]);
+                put_argument(out, last.then_some("LAST"));
+            }
+            Self::Rset => put(out, &["RSET"]),
+            Self::Noop(text) => {
+                put(out, &["NOOP"]);
+                put_argument(out, text.map(|text| text.0));
+            }
+            Self::Vrfy(text) => put(out, &["VRFY ", text.0]),
+            Self::Expn(text) => put(out, &["EXPN ", text.0]),
+            Self::Help(text) => {
+                put(out, &["HELP"]);
+                put_argument(out, text.map(|text| text.0));
+            }
+            Self::Quit => put(out, &["QUIT"]),
+            Self::Unknown(verb) => put(out, &[verb.0]),
+        }
+        put(out, &["\r\n"]);
+    }
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+fn put_argument(out: &mut Vec<u8>, argument: Option<&str>) {
+    if let Some(argument) = argument {
+        put(out, &[" ", argument]);
+    }
+}
+
+/// A piece of checked text: the type, its constructor and its accessors.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* struct $name:ident; $(#[$new_doc:meta])* new = $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name<'a>(&'a str);
+
+        impl<'a> $name<'a> {
+            $(#[$new_doc])*
+            pub fn new(text: &'a str) -> Result<Self, Error> {
+                $check(text.as_bytes())
+            }
+
+            /// The text as it was sent.
+            #[must_use]
+            pub const fn as_str(&self) -> &'a str {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+    };
+}
+
+checked_text! {
+    /// The name by which a client introduces itself: anything printable without spaces.
+    ///
+    /// No more is asked of it than that (not a domain, not ASCII): nothing can be based on it.
+    struct EhloName;
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// It is empty or has spaces or control characters.
+    new = |text| grammar::whole(grammar::ehlo_name, text)
+}
+
+checked_text! {
+    /// One or more words, as the argument of NOOP, VRFY, EXPN and HELP.
+    struct Text;
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// It is empty, starts or ends with a space, or has control characters.
+    new = |text| grammar::whole(grammar::text, text)
+}
+
+checked_text! {
+    /// The verb of an unknown command: letters.
+    struct Verb;
+    /// Checks a verb.
+    ///
+    /// # Errors
+    /// It is not one or more letters of ASCII, or it is the verb of a known command.
+    new = |text: &'a [u8]| match grammar::command(text)? {
+        Command::Unknown(verb) if verb.0.len() == text.len() => Ok(verb),
+        _ => Err(Error { rule: grammar::VERB, offset: 0 }),
+    }
+}
+
+/// The arguments of AUTH (RFC 4954 §4). `Debug` does not show the initial response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Auth<'a> {
+    mechanism: &'a str,
+    initial_response: Option<&'a str>,
+}
+
+impl<'a> Auth<'a> {
+    /// Checks a mechanism's name and an initial response, which is base64 or `=`.
+    ///
+    /// # Errors
+    /// The name is not 1 to 20 letters, digits, `-` and `_`, or the response is not printable ASCII
+    /// without spaces.
+    pub fn new(mechanism: &'a str, initial_response: Option<&'a str>) -> Result<Self, Error> {
+        let mechanism = grammar::whole(grammar::sasl_mech, mechanism.as_bytes())?;
+        let initial_response = initial_response
+            .map(|text| grammar::whole(grammar::initial_response, text.as_bytes()))
+            .transpose()?;
+        Ok(Self { mechanism, initial_response })
+    }
+
+    /// The mechanism's name as it was sent, in whatever case.
+    #[must_use]
+    pub const fn mechanism(&self) -> &'a str {
+        self.mechanism
+    }
+
+    /// The initial response as it was sent: `=` is an empty one, `None` is none at all. That it is
+    /// base64 is not checked.
+    #[must_use]
+    pub const fn initial_response(&self) -> Option<&'a str> {
+        self.initial_response
+    }
+}
+
+impl fmt::Debug for Auth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("mechanism", &self.mechanism)
+            .field("initial_response", &self.initial_response.map(|_| "***"))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auth_args_are_the_text_behind_the_verb() {
+        let plain = Auth { mechanism: "PLAIN", initial_response: Some("AGEAYg==") };
+        let login = Auth { mechanism: "login", initial_response: None };
+        assert_eq!(auth_args(b"PLAIN AGEAYg=="), Ok(plain));
+        assert_eq!(auth_args(b"  PLAIN  AGEAYg==  "), Ok(plain));
+        assert_eq!(auth_args(b"login "), Ok(login));
+        assert_eq!(auth_args(b""), Err(Error { rule: "sasl-mech", offset: 0 }));
+        assert_eq!(auth_args(b"PLAIN a b"), Err(Error { rule: "end of line", offset: 7 }));
+    }
+}

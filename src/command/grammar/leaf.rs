@@ -1,0 +1,149 @@
+//! What the rules are made of: sets of octets, runs of them, words, and the error.
+
+use nom::{
+    IResult,
+    error::{ContextError, ErrorKind, ParseError},
+};
+
+pub(in crate::command) type Res<'a, T> = IResult<&'a str, T, Fault>;
+
+/// A set of octets, written as in a bracket expression: `a-z` is a range, a last `-` is itself.
+///
+/// A table costs one load for each octet of a line, where comparisons cost several.
+pub(in crate::command) struct Set([bool; 256]);
+
+impl Set {
+    pub(super) const fn of(members: &[u8]) -> Self {
+        let mut table = [false; 256];
+        let mut rest: &mut [bool] = &mut table;
+        let mut octet = 0;
+        while let [slot, tail @ ..] = rest {
+            *slot = Self::lists(members, octet);
+            octet += 1;
+            rest = tail;
+        }
+        Self(table)
+    }
+
+    const fn lists(mut members: &[u8], octet: u16) -> bool {
+        while let [first, tail @ ..] = members {
+            let (last, tail) = match tail {
+                [b'-', last, tail @ ..] => (last, tail),
+                _ => (first, tail),
+            };
+            if *first as u16 <= octet && octet <= *last as u16 {
+                return true;
+            }
+            members = tail;
+        }
+        false
+    }
+
+    pub(in crate::command) fn has(&self, octet: u8) -> bool {
+        matches!(self.0.get(usize::from(octet)), Some(true))
+    }
+
+    /// The number of members at the start.
+    pub(super) fn run(&self, octets: &[u8]) -> usize {
+        octets.iter().position(|octet| !self.has(*octet)).unwrap_or(octets.len())
+    }
+}
+
+/// The rule that failed, and how much of the line was left there.
+///
+/// What is left is known everywhere, the offset only where the whole line is.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::command) struct Fault {
+    pub(super) rule: &'static str,
+    pub(super) left: usize,
+}
+
+impl Fault {
+    pub(super) fn new(rule: &'static str, at: &str) -> nom::Err<Self> {
+        nom::Err::Error(Self { rule, left: at.len() })
+    }
+}
+
+impl ParseError<&str> for Fault {
+    fn from_error_kind(at: &str, kind: ErrorKind) -> Self {
+        // Any other kind is given its name by `context`.
+        let rule = if kind == ErrorKind::Eof { "end of line" } else { "" };
+        Self { rule, left: at.len() }
+    }
+
+    fn append(_: &str, _: ErrorKind, inner: Self) -> Self {
+        inner
+    }
+
+    /// The alternative that got farthest is the one that was meant.
+    fn or(self, other: Self) -> Self {
+        if other.left < self.left { other } else { self }
+    }
+}
+
+impl ContextError<&str> for Fault {
+    fn add_context(_: &str, rule: &'static str, inner: Self) -> Self {
+        if inner.rule.is_empty() { Self { rule, ..inner } } else { inner }
+    }
+}
+
+fn split(at: &str, length: usize) -> Res<'_, &str> {
+    let (taken, rest) = at.split_at_checked(length).ok_or(Fault::new("", at))?;
+    Ok((rest, taken))
+}
+
+/// Any number of a set, none included.
+pub(super) fn many(set: &'static Set) -> impl Fn(&str) -> Res<'_, &str> {
+    move |i| split(i, set.run(i.as_bytes()))
+}
+
+/// One or more of a set.
+pub(super) fn some(set: &'static Set) -> impl Fn(&str) -> Res<'_, &str> {
+    move |i| match set.run(i.as_bytes()) {
+        0 => Err(Fault::new("", i)),
+        length => split(i, length),
+    }
+}
+
+/// One of a set.
+pub(super) fn one(set: &'static Set) -> impl Fn(&str) -> Res<'_, u8> {
+    move |i| match i.as_bytes().first() {
+        Some(&octet) if set.has(octet) => split(i, 1).map(|(rest, _)| (rest, octet)),
+        _ => Err(Fault::new("", i)),
+    }
+}
+
+/// This one octet, named by itself.
+pub(super) fn octet(mark: &'static str) -> impl Fn(&str) -> Res<'_, &str> {
+    move |i| {
+        if i.as_bytes().first() == mark.as_bytes().first() {
+            split(i, 1)
+        } else {
+            Err(Fault::new(mark, i))
+        }
+    }
+}
+
+/// These octets in any case.
+pub(super) fn word(word: &'static str) -> impl Fn(&str) -> Res<'_, &str> {
+    move |i| match i.split_at_checked(word.len()) {
+        Some((taken, rest)) if taken.eq_ignore_ascii_case(word) => Ok((rest, taken)),
+        _ => Err(Fault::new(word, i)),
+    }
+}
+
+/// Octets as text, if they are UTF-8 (RFC 6531 §3.1) without control characters outside ASCII.
+pub(super) fn utf8(octets: &[u8]) -> Result<&str, nom::Err<Fault>> {
+    if octets.is_empty() {
+        return Ok("");
+    }
+    let fault = |valid| nom::Err::Failure(Fault { rule: "UTF-8", left: octets.len() - valid });
+    let text = core::str::from_utf8(octets).map_err(|error| fault(error.valid_up_to()))?;
+    if !text.is_ascii() {
+        // Terminals obey C1 controls (U+0080 to U+009F) as they obey escape sequences.
+        if let Some(position) = text.find(|c| matches!(c, '\u{80}'..='\u{9f}')) {
+            return Err(fault(position));
+        }
+    }
+    Ok(text)
+}

@@ -1,0 +1,447 @@
+//! The reply to EHLO (RFC 5321 §4.1.1.1): what a server offers, one keyword a line.
+//!
+//! A client reads it as [`Ehlo`], a server writes it by [`write()`].
+
+use alloc::vec::Vec;
+use core::str;
+
+use nom::{
+    Parser,
+    character::complete::u64,
+    combinator::{all_consuming, opt},
+};
+
+use crate::reply::{self, Error, Fault, MAX_WRITTEN_LINE, Parsed, ReplyRef};
+
+/// The longest domain name (RFC 5321 §4.5.3.1.2).
+const MAX_DOMAIN: usize = 255;
+
+/// The longest keyword with its parameters that [`write()`] can put on a line.
+const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
+
+/// The longest mechanism name (RFC 4422 §3.1).
+const MAX_MECHANISM: usize = 20;
+
+/// A service extension as EHLO announces it: `ehlo-keyword *( SP ehlo-param )`.
+///
+/// What was read borrows from the line. What is written is read back as an equal value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Keyword<'a> {
+    /// `STARTTLS` (RFC 3207).
+    StartTls,
+    /// `AUTH` and the mechanisms (RFC 4954 §3).
+    Auth(MechanismNames<'a>),
+    /// `PIPELINING` (RFC 2920).
+    Pipelining,
+    /// `SIZE`, and the most octets that a message may have, 0 for no fixed limit (RFC 1870 §4).
+    Size(Option<u64>),
+    /// `8BITMIME` (RFC 6152).
+    EightBitMime,
+    /// `SMTPUTF8` (RFC 6531).
+    SmtpUtf8,
+    /// `ENHANCEDSTATUSCODES` (RFC 2034).
+    EnhancedStatusCodes,
+    /// `CHUNKING` (RFC 3030).
+    Chunking,
+    /// `DSN` (RFC 3461).
+    Dsn,
+    /// Any other, or one of the above with parameters that it does not have.
+    /// [`Keyword::other`] makes one.
+    #[non_exhaustive]
+    Other {
+        /// The keyword as it came.
+        name: &'a str,
+        /// All behind it, but for spaces at either end.
+        parameters: &'a str,
+    },
+}
+
+impl<'a> Keyword<'a> {
+    /// A keyword that this enum has no variant for. Parameters are separated by spaces.
+    ///
+    /// # Errors
+    /// Name or parameters could not be read back: the name is empty, has other octets than visible
+    /// ASCII, or a `=`; the parameters have other octets than printable ASCII, or a space at either
+    /// end; together they exceed 506 octets; or they are one of the other variants.
+    pub fn other(name: &'a str, parameters: &'a str) -> Result<Self, Error> {
+        let is_name = |octet: u8| octet.is_ascii_graphic() && octet != b'=';
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return Err(Error::new("ehlo-keyword", 0));
+        }
+        reply::parse_all(parameters.as_bytes(), printable)?;
+        if parameters.trim_ascii() != parameters {
+            return Err(Error::new("ehlo-param", 0));
+        }
+        match Self::new(name, parameters) {
+            Self::Other { .. } if name.len() + 1 + parameters.len() > MAX_KEYWORD => {
+                Err(Error::new("line length", MAX_KEYWORD))
+            }
+            other @ Self::Other { .. } => Ok(other),
+            _ => Err(Error::new("keyword without a variant", 0)),
+        }
+    }
+
+    /// Reads the text of one line of the reply, what is behind `250-`.
+    ///
+    /// Keywords are compared without case, and any number of spaces may separate parameters, or
+    /// stand at the end. A `=` in place of the first space is taken: some servers announce
+    /// `AUTH=LOGIN PLAIN`, which an old Outlook Express needs, besides or instead of the right line.
+    ///
+    /// # Errors
+    /// The line is empty, begins with a space or `=`, or has octets other than printable ASCII.
+    pub fn parse(line: &'a [u8]) -> Result<Self, Error> {
+        // Most lines are nothing else.
+        if let Some(keyword) = Self::bare(line) {
+            return Ok(keyword);
+        }
+        let (name, parameters) = reply::parse_all(line, ehlo_line)?;
+        Ok(Self::new(name, parameters))
+    }
+
+    fn new(name: &'a str, parameters: &'a str) -> Self {
+        let known = if name.eq_ignore_ascii_case("AUTH") {
+            Some(Self::Auth(MechanismNames(parameters)))
+        } else if name.eq_ignore_ascii_case("SIZE") {
+            size(parameters).map(Self::Size)
+        } else if parameters.is_empty() {
+            let mut upper_case = [0; "ENHANCEDSTATUSCODES".len()];
+            upper_case.get_mut(..name.len()).and_then(|upper_case| {
+                upper_case.copy_from_slice(name.as_bytes());
+                upper_case.make_ascii_uppercase();
+                Self::bare(upper_case)
+            })
+        } else {
+            None
+        };
+        known.unwrap_or(Self::Other { name, parameters })
+    }
+
+    /// The keywords that have no parameters, in upper case.
+    #[inline(always)]
+    fn bare(line: &[u8]) -> Option<Self> {
+        match line {
+            b"STARTTLS" => Some(Self::StartTls),
+            b"PIPELINING" => Some(Self::Pipelining),
+            b"8BITMIME" => Some(Self::EightBitMime),
+            b"SMTPUTF8" => Some(Self::SmtpUtf8),
+            b"ENHANCEDSTATUSCODES" => Some(Self::EnhancedStatusCodes),
+            b"CHUNKING" => Some(Self::Chunking),
+            b"DSN" => Some(Self::Dsn),
+            _ => None,
+        }
+    }
+
+    /// The keyword alone: `"AUTH"`.
+    pub fn name(&self) -> &'a str {
+        match self {
+            Self::StartTls => "STARTTLS",
+            Self::Auth(_) => "AUTH",
+            Self::Pipelining => "PIPELINING",
+            Self::Size(_) => "SIZE",
+            Self::EightBitMime => "8BITMIME",
+            Self::SmtpUtf8 => "SMTPUTF8",
+            Self::EnhancedStatusCodes => "ENHANCEDSTATUSCODES",
+            Self::Chunking => "CHUNKING",
+            Self::Dsn => "DSN",
+            Self::Other { name, .. } => name,
+        }
+    }
+
+    /// Appends keyword and parameters to `out`, without code and CRLF.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.name().as_bytes());
+        match self {
+            Self::Auth(mechanisms) => {
+                for name in mechanisms.iter() {
+                    out.push(b' ');
+                    out.extend(name.bytes().map(|octet| octet.to_ascii_uppercase()));
+                }
+            }
+            Self::Size(Some(octets)) => {
+                out.extend_from_slice(alloc::format!(" {octets}").as_bytes());
+            }
+            Self::Other { parameters, .. } if !parameters.is_empty() => {
+                out.push(b' ');
+                out.extend_from_slice(parameters.as_bytes());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The mechanisms that an AUTH line names: up to 20 of `A-Z 0-9 - _` each (RFC 4422 §3.1).
+///
+/// Two are equal if they have the same names in the same order, compared without case.
+#[derive(Clone, Copy, Debug)]
+pub struct MechanismNames<'a>(&'a str);
+
+impl<'a> MechanismNames<'a> {
+    /// Names separated by spaces, `"SCRAM-SHA-256 PLAIN"`, in either case; none is possible too.
+    ///
+    /// # Errors
+    /// One of them is not a mechanism's name, or the AUTH line would be over 512 octets.
+    pub fn new(names: &'a str) -> Result<Self, Error> {
+        if names.len() > MAX_KEYWORD - "AUTH ".len() {
+            return Err(Error::new("line length", MAX_KEYWORD - "AUTH ".len()));
+        }
+        let mut offset = 0;
+        for word in names.split(' ') {
+            if !word.is_empty() && !is_mechanism(word.as_bytes()) {
+                return Err(Error::new("sasl-mech", offset));
+            }
+            offset += word.len() + 1;
+        }
+        Ok(Self(names))
+    }
+
+    /// The names as they came, in their order. Words that are not mechanism names are skipped.
+    pub fn iter(self) -> impl Iterator<Item = &'a str> + Clone {
+        let words = self.0.as_bytes().split(|&octet| octet == b' ');
+        words
+            .filter(|word| is_mechanism(word))
+            .filter_map(|word| str::from_utf8(word).ok())
+    }
+}
+
+impl PartialEq for MechanismNames<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().count() == other.iter().count()
+            && self
+                .iter()
+                .zip(other.iter())
+                .all(|(a, b)| a.eq_ignore_ascii_case(b))
+    }
+}
+
+impl Eq for MechanismNames<'_> {}
+
+/// The reply to EHLO, read for what it offers. Nothing is allocated, each call reads anew.
+///
+/// What was learned before TLS must be forgotten under TLS (RFC 3207 §4.2).
+///
+/// ```
+/// use smtp_auth::{ehlo::{Ehlo, Keyword}, reply::ReplyRef};
+///
+/// let reply = ReplyRef::parse(b"250-mx.example hello\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n")?;
+/// let ehlo = Ehlo::new(reply);
+/// assert_eq!(ehlo.domain(), b"mx.example");
+/// assert!(ehlo.keywords().any(|keyword| keyword == Keyword::StartTls));
+/// assert!(ehlo.mechanisms().eq(["PLAIN"]));
+/// # Ok::<(), smtp_auth::reply::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ehlo<'a>(ReplyRef<'a>);
+
+impl<'a> Ehlo<'a> {
+    /// Whether EHLO succeeded, code 250, is for the caller to see.
+    pub fn new(reply: ReplyRef<'a>) -> Self {
+        Self(reply)
+    }
+
+    /// The name by which the server calls itself: the first line up to a space. May be anything.
+    pub fn domain(self) -> &'a [u8] {
+        let first = self.0.lines().next().unwrap_or_default();
+        first
+            .split(|&octet| octet == b' ')
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// The keyword of each line but the first. Lines that cannot be read are skipped, so that one
+    /// of them does not hide the others.
+    pub fn keywords(self) -> impl Iterator<Item = Keyword<'a>> + Clone {
+        self.0
+            .lines()
+            .skip(1)
+            .filter_map(|line| Keyword::parse(line).ok())
+    }
+
+    /// The mechanisms of all AUTH lines, joined: servers repeat the line, or add `AUTH=`. So a name
+    /// may come more than once, and in any case.
+    pub fn mechanisms(self) -> impl Iterator<Item = &'a str> + Clone {
+        self.keywords()
+            .filter_map(|keyword| match keyword {
+                Keyword::Auth(mechanisms) => Some(mechanisms.iter()),
+                _ => None,
+            })
+            .flatten()
+    }
+}
+
+/// Appends a server's reply to EHLO to `out`.
+///
+/// Of the host name at most 255 characters are written, and what is not visible ASCII becomes `?`.
+pub fn write(hostname: &str, keywords: &[Keyword<'_>], out: &mut Vec<u8>) {
+    let separator = |last: bool| if last { b"250 " } else { b"250-" };
+    out.extend_from_slice(separator(keywords.is_empty()));
+    let hostname = if hostname.is_empty() { "?" } else { hostname };
+    out.extend(
+        hostname
+            .chars()
+            .take(MAX_DOMAIN)
+            .map(|c| match u8::try_from(c) {
+                Ok(octet) if octet.is_ascii_graphic() => octet,
+                _ => b'?',
+            }),
+    );
+    out.extend_from_slice(b"\r\n");
+    for (n, keyword) in keywords.iter().enumerate() {
+        out.extend_from_slice(separator(n + 1 == keywords.len()));
+        keyword.write(out);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// `ehlo-line = ehlo-keyword *( SP ehlo-param )`; here `AUTH=` too, and spaces at the end.
+#[inline(always)]
+fn ehlo_line(line: &[u8]) -> Parsed<'_, (&str, &str)> {
+    let (rest, line) = printable(line)?;
+    let is_end = |octet: u8| matches!(octet, b' ' | b'=');
+    match line
+        .bytes()
+        .position(is_end)
+        .and_then(|end| line.split_at_checked(end))
+    {
+        None if line.is_empty() => reply::fail("ehlo-keyword", rest),
+        None => Ok((rest, (line, ""))),
+        Some(("", _)) => reply::fail("ehlo-keyword", line.as_bytes()),
+        Some((name, end)) => Ok((rest, (name, end.get(1..).unwrap_or_default().trim_ascii()))),
+    }
+}
+
+/// `1*(%d33-126)`, one or more of them, and the spaces between: what an `ehlo-line` consists of.
+///
+/// The standard's `ehlo-keyword` has letters, digits and `-` only, but servers make up others.
+#[inline(always)]
+fn printable(line: &[u8]) -> Parsed<'_, &str> {
+    let is_printable = |octet: &u8| matches!(octet, b' '..=b'~');
+    // No early end, so that the compiler takes many octets at a time.
+    let valid = line
+        .iter()
+        .fold(true, |all, octet| all & is_printable(octet));
+    match str::from_utf8(line) {
+        Ok(text) if valid => Ok((&[], text)),
+        _ => {
+            let end = line.iter().position(|octet| !is_printable(octet));
+            reply::fail(
+                "ehlo-line",
+                end.and_then(|end| line.get(end..)).unwrap_or_default(),
+            )
+        }
+    }
+}
+
+/// `size-param ::= [1*DIGIT]` (RFC 1870 §4); `None` if it is something else.
+fn size(parameters: &str) -> Option<Option<u64>> {
+    let mut size = all_consuming(opt(u64::<_, Fault>));
+    size.parse(parameters.as_bytes())
+        .ok()
+        .map(|(_, octets)| octets)
+}
+
+/// `sasl-mech = 1*20mech-char`, `mech-char = UPPER-ALPHA / DIGIT / HYPHEN / UNDERSCORE` (RFC 4422
+/// §3.1); here in either case.
+#[inline(always)]
+fn is_mechanism(word: &[u8]) -> bool {
+    let mech_char = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    (1..=MAX_MECHANISM).contains(&word.len()) && word.iter().all(mech_char)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use alloc::{string::String, vec};
+
+    use super::*;
+
+    fn other<'a>(name: &'a str, parameters: &'a str) -> Keyword<'a> {
+        Keyword::Other { name, parameters }
+    }
+
+    #[test]
+    fn lines() {
+        let auth = |names| Keyword::Auth(MechanismNames::new(names).unwrap());
+        for (line, keyword) in [
+            ("STARTTLS", Keyword::StartTls),
+            ("starttls  ", Keyword::StartTls),
+            ("AUTH PLAIN LOGIN", auth("PLAIN LOGIN")),
+            ("Auth=login  plain ", auth("LOGIN PLAIN")),
+            ("AUTH = PLAIN X! WAY-TOO-LONG-TO-BE-A-NAME", auth("PLAIN")),
+            ("AUTH", auth("")),
+            ("AUTH=", auth("")),
+            ("SIZE", Keyword::Size(None)),
+            ("SIZE 0", Keyword::Size(Some(0))),
+            ("size=35882577", Keyword::Size(Some(35_882_577))),
+            (
+                "SIZE 18446744073709551616",
+                other("SIZE", "18446744073709551616"),
+            ),
+            ("SIZE 1 2", other("SIZE", "1 2")),
+            ("DSN x", other("DSN", "x")),
+            ("X-EXPS=LOGIN", other("X-EXPS", "LOGIN")),
+            ("X_a  b  c ", other("X_a", "b  c")),
+            ("8BITMIME", Keyword::EightBitMime),
+            ("EnhancedStatusCodes", Keyword::EnhancedStatusCodes),
+        ] {
+            assert_eq!(Keyword::parse(line.as_bytes()), Ok(keyword), "{line}");
+        }
+    }
+
+    #[test]
+    fn faults() {
+        for (line, rule, offset) in [
+            (&b""[..], "ehlo-keyword", 0),
+            (b" AUTH", "ehlo-keyword", 0),
+            (b"=AUTH", "ehlo-keyword", 0),
+            (b"X\xe9", "ehlo-line", 1),
+            (b"AUTH PLAIN\tLOGIN", "ehlo-line", 10),
+        ] {
+            assert_eq!(Keyword::parse(line), Err(Error::new(rule, offset)));
+        }
+        for (name, parameters) in [
+            ("", ""),
+            ("X Y", ""),
+            ("X=Y", ""),
+            ("X\r", ""),
+            ("X", "a\nb"),
+            ("X", " a"),
+            ("X", "a "),
+            ("STARTTLS", ""),
+            ("auth", "!"),
+            ("X", &"a".repeat(505)),
+        ] {
+            assert!(
+                Keyword::other(name, parameters).is_err(),
+                "{name} {parameters}"
+            );
+        }
+        assert_eq!(
+            MechanismNames::new("PLAIN a\r"),
+            Err(Error::new("sasl-mech", 6))
+        );
+        assert!(MechanismNames::new(&"A ".repeat(251)).is_err());
+    }
+
+    #[test]
+    fn names_are_equal_whatever_their_case() {
+        let names = |names| MechanismNames::new(names).unwrap();
+        assert_eq!(names("plain LOGIN"), names(" PLAIN  login"));
+        assert_ne!(names("PLAIN"), names("PLAIN LOGIN"));
+        assert_ne!(names("PLAIN LOGIN"), names("PLAIN"));
+        assert_ne!(names("PLAIN LOGIN"), names("LOGIN PLAIN"));
+    }
+
+    #[test]
+    fn written() {
+        let auth = Keyword::Auth(MechanismNames::new("plain Login").unwrap());
+        let keywords = [Keyword::Size(Some(10)), auth, other("LIMITS", "RCPTMAX=1")];
+        let mut out = vec![];
+        write("mx .é", &keywords, &mut out);
+        write("", &[], &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "250-mx?.?\r\n250-SIZE 10\r\n250-AUTH PLAIN LOGIN\r\n250 LIMITS RCPTMAX=1\r\n250 ?\r\n",
+        );
+    }
+}

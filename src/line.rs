@@ -1,0 +1,221 @@
+//! Octets to lines. CRLF alone ends a line (RFC 5321 §2.3.8): a bare LF or CR that some other
+//! program takes for an end would smuggle commands past it.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Why a line cannot be shown. It is dropped up to its CRLF, the next one is in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Error {
+    /// Over the limit.
+    TooLong,
+    /// It holds a bare CR, a bare LF or a NUL.
+    BadOctet,
+}
+
+/// Octets received: those on show, then those not yet looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    buffer: Vec<u8>,
+    /// What the owner looks at.
+    shown: Range<usize>,
+    /// How far the octets have been taken.
+    taken: usize,
+    /// How far behind `taken` there is no CRLF, so that no octet is looked at twice.
+    scanned: usize,
+    /// How far behind `taken` the line under way begins, in a block of lines.
+    line: usize,
+    /// The line that is under way has outgrown its limit; what came of it is dropped.
+    overlong: bool,
+}
+
+impl Lines {
+    /// Takes octets in. What is on show stays on show.
+    pub(crate) fn receive(&mut self, octets: &[u8]) {
+        let cut = if self.shown.is_empty() { self.taken } else { self.shown.start };
+        if cut > 0 {
+            self.buffer.copy_within(cut.., 0);
+            self.wipe_behind(self.buffer.len() - cut);
+            self.taken -= cut;
+            self.shown = self.shown.start.saturating_sub(cut)..self.shown.end.saturating_sub(cut);
+        }
+        if self.buffer.capacity() - self.buffer.len() < octets.len() {
+            // Growing in place may leave a copy of a password behind.
+            let mut grown = Vec::with_capacity(
+                (self.buffer.len() + octets.len()).max(self.buffer.capacity() * 2),
+            );
+            grown.extend_from_slice(&self.buffer);
+            self.wipe_behind(0);
+            self.buffer = grown;
+        }
+        self.buffer.extend_from_slice(octets);
+    }
+
+    /// Shows the next line, without its CRLF, once it is whole.
+    pub(crate) fn next(&mut self, limit: usize) -> Option<Result<(), Error>> {
+        self.shown = self.taken..self.taken;
+        let rest = self.rest();
+        let Some(length) = find_crlf(rest, self.scanned) else {
+            // The last octet may be the CR of a CRLF to come.
+            let held = rest.len();
+            self.scanned = held.saturating_sub(1);
+            if held > limit + 1 {
+                self.overlong = true;
+                self.taken += self.scanned;
+                self.scanned = 0;
+            }
+            return None;
+        };
+        self.scanned = 0;
+        self.show(0, length, 2);
+        if core::mem::take(&mut self.overlong) || length > limit {
+            return Some(Err(Error::TooLong));
+        }
+        if self.shown().iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
+            return Some(Err(Error::BadOctet));
+        }
+        Some(Ok(()))
+    }
+
+    /// What is on show.
+    pub(crate) fn shown(&self) -> &[u8] {
+        self.buffer.get(self.shown.clone()).unwrap_or_default()
+    }
+
+    /// What has not been taken yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.buffer.get(self.taken..).unwrap_or_default()
+    }
+
+    /// Takes `skip` octets, puts `length` on show, and takes `past` behind them. The caller has
+    /// seen that many in [`rest`](Self::rest).
+    pub(crate) fn show(&mut self, skip: usize, length: usize, past: usize) {
+        let start = self.taken + skip;
+        self.shown = start..start + length;
+        self.taken = start + length + past;
+    }
+
+    /// Shows the next block of lines, each with its CRLF, once its last line is there. `is_last`
+    /// judges a line. Nothing after an error is in step.
+    pub(crate) fn next_block(
+        &mut self,
+        line_limit: usize,
+        block_limit: usize,
+        is_last: impl Fn(&[u8]) -> bool,
+    ) -> Option<Result<(), Error>> {
+        self.shown = self.taken..self.taken;
+        loop {
+            let rest = self.rest();
+            let held = rest.len();
+            let end = find_crlf(rest, self.scanned);
+            let seen = end.unwrap_or(held);
+            if seen - self.line > line_limit || seen > block_limit {
+                return Some(Err(Error::TooLong));
+            }
+            let Some(end) = end else {
+                self.scanned = held.saturating_sub(1).max(self.line);
+                return None;
+            };
+            let last = is_last(rest.get(self.line..end).unwrap_or_default());
+            (self.line, self.scanned) = (end + 2, end + 2);
+            if last {
+                (self.line, self.scanned) = (0, 0);
+                self.show(0, end + 2, 0);
+                return Some(Ok(()));
+            }
+        }
+    }
+
+    /// Nothing is on show any more. With nothing left at all the memory goes back.
+    pub(crate) fn give_back(&mut self) {
+        self.shown = self.taken..self.taken;
+        if self.rest().is_empty() && !self.overlong {
+            let _ = self.clear();
+        }
+    }
+
+    /// Forgets everything; how many octets had not been taken.
+    pub(crate) fn clear(&mut self) -> usize {
+        let dropped = self.rest().len();
+        self.wipe_behind(0);
+        *self = Self::default();
+        dropped
+    }
+
+    fn wipe_behind(&mut self, length: usize) {
+        if let Some(octets) = self.buffer.get_mut(length..) {
+            zeroize::Zeroize::zeroize(octets);
+        }
+        self.buffer.truncate(length);
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.wipe_behind(0);
+    }
+}
+
+fn find_crlf(octets: &[u8], from: usize) -> Option<usize> {
+    let behind = octets.get(from..)?;
+    behind.windows(2).position(|pair| pair == b"\r\n").map(|at| from + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{string::String, vec::Vec};
+
+    use super::*;
+
+    fn lines(pieces: &[&str]) -> Vec<Result<String, Error>> {
+        let (mut lines, mut seen) = (Lines::default(), Vec::new());
+        for piece in pieces {
+            lines.receive(piece.as_bytes());
+            while let Some(line) = lines.next(8) {
+                seen.push(line.map(|()| String::from_utf8_lossy(lines.shown()).into_owned()));
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn crlf_alone_ends_a_line() {
+        let good = |text: &str| Ok(text.into());
+        let table: &[(&[&str], &[Result<String, Error>])] = &[
+            (&["a\r\nb\r\n"], &[good("a"), good("b")]),
+            (&["a\r", "\n", "\r\n"], &[good("a"), good("")]),
+            (&["a\nb\r\nc\r\n"], &[Err(Error::BadOctet), good("c")]),
+            (&["a\rb\r\nc\r\n"], &[Err(Error::BadOctet), good("c")]),
+            (&["a\0\r\nc\r\n"], &[Err(Error::BadOctet), good("c")]),
+            (&["12345678\r\n"], &[good("12345678")]),
+            (&["123456789\r\nc\r\n"], &[Err(Error::TooLong), good("c")]),
+            (&["123456789\r", "123\r", "\nc\r\n"], &[Err(Error::TooLong), good("c")]),
+        ];
+        for (pieces, expected) in table {
+            assert_eq!(lines(pieces), *expected, "{pieces:?}");
+            let octets: Vec<String> = pieces.concat().chars().map(String::from).collect();
+            let octets: Vec<&str> = octets.iter().map(String::as_str).collect();
+            assert_eq!(lines(&octets), *expected, "{pieces:?}, octet by octet");
+        }
+    }
+
+    #[test]
+    fn what_is_on_show_stays() {
+        let mut lines = Lines::default();
+        lines.receive(b"one\r\ntwo\r\n");
+        assert_eq!(lines.next(8), Some(Ok(())));
+        assert_eq!(lines.next(8), Some(Ok(())));
+        lines.receive(&[b'x'; 100]);
+        assert_eq!(lines.shown(), b"two");
+    }
+
+    #[test]
+    fn memory_stays_bounded() {
+        let mut lines = Lines::default();
+        for _ in 0..1000 {
+            lines.receive(&[b'x'; 10]);
+            assert_eq!(lines.next(100), None);
+            assert!(lines.buffer.capacity() < 300);
+        }
+    }
+}

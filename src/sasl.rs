@@ -1,0 +1,239 @@
+//! SASL (RFC 4422): one exchange, either side, as raw challenge and response octets.
+//!
+//! This layer knows nothing of SMTP, lines or base64. IMAP, POP3, XMPP and LDAP can use it as it
+//! stands; over SMTP, [`auth`](crate::auth) adds what RFC 4954 asks.
+//!
+//! The mechanisms are lock-step: at any moment one party owes one thing. `step` says what is owed
+//! now, and what it returns carries the slot to settle it. Asking again changes nothing until the
+//! slot is settled, so a host may answer at once or a minute later.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use smtp_auth::sasl::{Channel, Mechanism, Query, server};
+//!
+//! let config = Arc::new(server::Config::new("imap.example.org")?);
+//! // As `AUTHENTICATE PLAIN` with an initial response, already decoded from base64.
+//! let response = Some(b"\0tim\0tanstaaftanstaaf".to_vec());
+//! let mut exchange = server::Exchange::new(&config, &Channel::tls(), Mechanism::Plain, response);
+//! let who = loop {
+//!     match exchange.step() {
+//!         server::Step::Challenge(challenge) => challenge.cancel(), // or send it, and `respond`
+//!         server::Step::Query(Query::CheckPassword(ask)) => {
+//!             let good = ask.authcid() == "tim" && ask.password().expose() == "tanstaaftanstaaf";
+//!             ask.answer(good);
+//!         }
+//!         server::Step::Query(other) => other.reject(),
+//!         server::Step::Done(outcome) => break outcome.map_err(|failure| failure.to_string())?,
+//!     }
+//! };
+//! assert_eq!(who.authcid(), "tim");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use alloc::boxed::Box;
+use core::fmt;
+
+pub mod client;
+mod mechanism;
+mod query;
+pub mod server;
+
+#[cfg_attr(not(feature = "cram-md5"), path = "sasl/off.rs")]
+mod cram_md5;
+mod cram_secret;
+#[cfg_attr(not(feature = "login"), path = "sasl/off.rs")]
+mod login;
+#[cfg_attr(not(feature = "plain"), path = "sasl/off.rs")]
+mod plain;
+
+pub use cram_secret::CramSecret;
+pub use mechanism::Mechanism;
+pub use query::{
+    Answer, Authenticator, Authorize, CheckPassword, CramSecretFor, PasswordAnswer, Query,
+};
+
+/// Who has signed in, by which mechanism, and as whom they act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    authcid: Box<str>,
+    authzid: Option<Box<str>>,
+    mechanism: Mechanism,
+}
+
+impl Identity {
+    /// The account whose credentials were proven.
+    pub fn authcid(&self) -> &str {
+        &self.authcid
+    }
+
+    /// The other account that the client asked to act as, and was allowed to.
+    ///
+    /// `None` where it named none, or its own (RFC 4422 §3.4.1).
+    pub fn authzid(&self) -> Option<&str> {
+        self.authzid.as_deref()
+    }
+
+    /// The account to act as from here on: the [`authzid`](Self::authzid), or else the
+    /// [`authcid`](Self::authcid).
+    pub fn acts_as(&self) -> &str {
+        self.authzid().unwrap_or(&self.authcid)
+    }
+
+    /// The mechanism by which the account was proven.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+}
+
+/// What the host knows of the connection under an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    tls: bool,
+}
+
+impl Channel {
+    /// A connection that anyone on the way can read.
+    pub const fn cleartext() -> Self {
+        Self { tls: false }
+    }
+
+    /// A connection inside TLS, or as safe as that (a Unix socket, say).
+    pub const fn tls() -> Self {
+        Self { tls: true }
+    }
+
+    /// Whether the connection is inside TLS.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
+    }
+}
+
+/// Why an exchange ended without an identity.
+///
+/// Only the exchange's own layer words it for the peer: `auth` has the one table from here to the
+/// reply. `Display` is for the host's log and holds nothing that the peer sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The command that should have begun the exchange is malformed.
+    #[error("the client's command is malformed")]
+    Syntax,
+    /// The mechanism is unknown, not configured, or cannot work on this connection.
+    #[error("the client asked for a mechanism that is not offered")]
+    Unsupported,
+    /// The mechanism is configured, and needs TLS first.
+    #[error("the client asked for a mechanism that needs TLS, without TLS")]
+    NeedsTls,
+    /// The mechanism begins with a challenge, and the client sent an initial response.
+    #[error("the client sent an initial response to a mechanism that begins with a challenge")]
+    UnexpectedInitialResponse,
+    /// The initial response cannot be decoded.
+    #[error("the client's initial response is not valid base64")]
+    InitialResponseEncoding,
+    /// The client cancelled the exchange.
+    #[error("the client cancelled the exchange")]
+    Cancelled,
+    /// A response cannot be decoded.
+    #[error("the client's response is not valid base64")]
+    Encoding,
+    /// A response is longer than the limit.
+    #[error("the client's response is too long")]
+    TooLong,
+    /// A response breaks the grammar of its mechanism; the words say where.
+    #[error("the client's response is malformed: {0}")]
+    Malformed(&'static str),
+    /// The user name or the password is wrong.
+    #[error("the user name or password is wrong")]
+    Rejected,
+    /// The credentials are good, but the client may not act as the account that it named.
+    #[error("the user may not act as the account that the client named")]
+    NotAuthorized,
+    /// The host could not tell.
+    #[error("the credentials could not be checked for the moment")]
+    TempFail,
+    /// The account has to sign in with a plain-text mechanism once, to be moved to another.
+    #[error("the account needs a transition to this mechanism")]
+    TransitionNeeded,
+    /// The mechanism is too weak for this account.
+    #[error("the mechanism is too weak for this account")]
+    TooWeak,
+}
+
+/// A fresh value that nobody can guess, for a challenge: printable text without comma, space,
+/// `<`, `>` or `@`, of 16 to 128 octets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Nonce(Box<str>);
+
+impl Nonce {
+    /// Takes text that the caller made, for tests or from a random source of its own.
+    ///
+    /// # Errors
+    /// [`NonceError`] where the text is too short, too long, or holds another octet.
+    pub fn new(text: &str) -> Result<Self, NonceError> {
+        let good = |octet: u8| octet.is_ascii_graphic() && !b",<>@".contains(&octet);
+        let fits = (16..=128).contains(&text.len());
+        if fits && text.bytes().all(good) { Ok(Self(text.into())) } else { Err(NonceError) }
+    }
+
+    /// Sixteen octets of the operating system's random source, in hexadecimal.
+    ///
+    /// # Errors
+    /// [`NonceError`] where the operating system has none to give.
+    #[cfg(feature = "getrandom")]
+    pub fn random() -> Result<Self, NonceError> {
+        let mut octets = [0; 16];
+        getrandom::fill(&mut octets).map_err(|_| NonceError)?;
+        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+        let text: alloc::string::String =
+            octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]).collect();
+        Ok(Self(text.into()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nonce(***)")
+    }
+}
+
+/// There is no usable nonce: the exchange ends in [`Failure::TempFail`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no usable nonce: it must be 16 to 128 printable octets without comma, space, <, > and @")]
+#[expect(clippy::exhaustive_structs, reason = "a host's own source returns it")]
+pub struct NonceError;
+
+/// A configuration or a name that the caller has to put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The host name is empty, or holds something else than printable ASCII without spaces.
+    #[error("the host name must be printable ASCII without spaces, < or >")]
+    HostName,
+    /// No nonce source: the feature `getrandom` is off, and the configuration names none.
+    #[error("no nonce source: turn on the feature `getrandom`, or set one")]
+    NoNonceSource,
+    /// A mechanism is listed whose feature is off.
+    #[error("the mechanism {0} is not compiled in: turn on its feature")]
+    NotCompiled(Mechanism),
+    /// A user name is empty, or holds control characters.
+    #[error("a user name must not be empty nor hold control characters")]
+    UserName,
+    /// A password is empty, or holds NUL.
+    #[error("a password must not be empty nor hold NUL")]
+    Password,
+}
+
+/// A name as it may go to a back end, a log and a `Received:` line.
+fn check_name(name: &str) -> Result<&str, Failure> {
+    if name.is_empty() {
+        Err(Failure::Malformed("the user name is empty"))
+    } else if name.contains(char::is_control) {
+        Err(Failure::Malformed("a name holds a control character"))
+    } else {
+        Ok(name)
+    }
+}

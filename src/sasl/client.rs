@@ -1,0 +1,323 @@
+//! The client's side of an exchange.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::mem;
+
+use super::{Channel, ConfigError, Mechanism, check_name, cram_md5, login, plain};
+use crate::secret::{Secret, SecretBytes};
+
+/// What a client may use, and its policy.
+#[derive(Clone, Debug)]
+pub struct Config {
+    mechanisms: Vec<Mechanism>,
+    cleartext: bool,
+}
+
+impl Default for Config {
+    /// Every compiled mechanism, the strongest first, those that send the password only inside TLS.
+    fn default() -> Self {
+        Self { mechanisms: Mechanism::COMPILED.to_vec(), cleartext: false }
+    }
+}
+
+impl Config {
+    /// The mechanisms to use, the preferred first. One alone means that one or none.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotCompiled`] where one's feature is off.
+    pub fn mechanisms(mut self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
+        if let Some(&off) = mechanisms.iter().find(|mechanism| !mechanism.is_compiled()) {
+            return Err(ConfigError::NotCompiled(off));
+        }
+        self.mechanisms = mechanisms.to_vec();
+        Ok(self)
+    }
+
+    /// Whether mechanisms that send the password are used without TLS, where anyone on the way
+    /// can read it. Off by default.
+    pub fn allow_cleartext(mut self, allow: bool) -> Self {
+        self.cleartext = allow;
+        self
+    }
+
+    /// The mechanisms that fit the credentials and the connection and for which `offered` says
+    /// yes, the preferred first.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn choose(
+        &self,
+        credentials: &Credentials,
+        channel: &Channel,
+        offered: impl Fn(Mechanism) -> bool,
+    ) -> Result<Mechanism, NoMechanism> {
+        let fitting = |mechanism: &&Mechanism| credentials.fit(**mechanism) && offered(**mechanism);
+        let mut found = self.mechanisms.iter().filter(fitting).peekable();
+        if found.peek().is_none() {
+            return Err(NoMechanism::InCommon);
+        }
+        let safe =
+            |mechanism: &&Mechanism| channel.is_tls() || self.cleartext || !mechanism.needs_tls();
+        found.find(safe).copied().ok_or(NoMechanism::WithoutTls)
+    }
+}
+
+/// Why no mechanism can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoMechanism {
+    /// The server's mechanisms, the client's, and those that fit the credentials have none in common.
+    #[error("the server offers no way to sign in that this client can use")]
+    InCommon,
+    /// All that could be used would show the password, as there is no TLS.
+    #[error("the server offers no way to sign in that is safe without TLS")]
+    WithoutTls,
+}
+
+/// What a client signs in with.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    authcid: Box<str>,
+    authzid: Option<Box<str>>,
+    password: Secret,
+}
+
+impl Credentials {
+    /// A user name and a password.
+    ///
+    /// # Errors
+    /// [`ConfigError::UserName`] for a name that is empty or holds control characters,
+    /// [`ConfigError::Password`] for a password that is empty or holds NUL.
+    pub fn password(authcid: &str, password: impl Into<Secret>) -> Result<Self, ConfigError> {
+        let password = password.into();
+        check_name(authcid).map_err(|_| ConfigError::UserName)?;
+        if password.expose().is_empty() || password.expose().contains('\0') {
+            return Err(ConfigError::Password);
+        }
+        Ok(Self { authcid: authcid.into(), authzid: None, password })
+    }
+
+    /// The account to act as, where it is another. Only mechanisms that carry it are used then.
+    ///
+    /// # Errors
+    /// [`ConfigError::UserName`] for a name that is empty or holds control characters.
+    pub fn acting_as(mut self, authzid: &str) -> Result<Self, ConfigError> {
+        check_name(authzid).map_err(|_| ConfigError::UserName)?;
+        self.authzid = Some(authzid.into());
+        Ok(self)
+    }
+
+    /// The user name.
+    pub fn authcid(&self) -> &str {
+        &self.authcid
+    }
+
+    /// The account to act as, where one was named.
+    pub fn authzid(&self) -> Option<&str> {
+        self.authzid.as_deref()
+    }
+
+    #[cfg_attr(
+        not(any(feature = "plain", feature = "login", feature = "cram-md5")),
+        expect(dead_code)
+    )]
+    pub(super) fn secret(&self) -> &Secret {
+        &self.password
+    }
+
+    /// Whether the mechanism can carry them.
+    fn fit(&self, mechanism: Mechanism) -> bool {
+        match mechanism {
+            Mechanism::Plain => true,
+            Mechanism::Login | Mechanism::CramMd5 => self.authzid.is_none(),
+        }
+    }
+}
+
+/// Why an exchange did not sign the client in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The server refused.
+    #[error("the server refused the user name or password")]
+    Refused,
+    /// The mechanism is not compiled in.
+    #[error("this client cannot use the mechanism")]
+    Unsupported,
+    /// The server's challenge could not be decoded, or has no place in the mechanism.
+    #[error("the server sent a challenge that the mechanism does not have")]
+    UnexpectedChallenge,
+    /// The server said success before the mechanism was at its end.
+    #[error("the server said success before the exchange was complete")]
+    EarlySuccess,
+}
+
+/// What the exchange needs now.
+#[derive(Debug)]
+#[must_use]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a new obligation must break the build of a host that ignores it"
+)]
+pub enum Step<'a> {
+    /// Send this to the server, and settle it with what the server says to it.
+    Response(&'a mut Response),
+    /// The exchange is over; this stays. After an error that is not [`Failure::Refused`] the
+    /// server still waits: cancel.
+    Done(Result<(), Failure>),
+}
+
+/// A response for the server. **It stands until it is settled** by [`challenge`](Self::challenge),
+/// [`success`](Self::success) or [`refused`](Self::refused).
+#[derive(Debug)]
+pub struct Response {
+    data: Option<SecretBytes>,
+    answer: Option<Answer>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Challenge(Vec<u8>),
+    Success,
+    Refused,
+}
+
+impl Response {
+    fn new(data: Option<Vec<u8>>) -> Self {
+        Self { data: data.map(SecretBytes::new), answer: None }
+    }
+
+    /// What to send. At first it is the initial response: `None` where the mechanism has none,
+    /// which differs from an empty one.
+    pub fn data(&self) -> Option<&[u8]> {
+        self.data.as_ref().map(SecretBytes::as_slice)
+    }
+
+    /// The server sent a challenge.
+    pub fn challenge(&mut self, challenge: impl Into<Vec<u8>>) {
+        self.answer = Some(Answer::Challenge(challenge.into()));
+    }
+
+    /// The server said that the client is signed in.
+    pub fn success(&mut self) {
+        self.answer = Some(Answer::Success);
+    }
+
+    /// The server said that it is not.
+    pub fn refused(&mut self) {
+        self.answer = Some(Answer::Refused);
+    }
+}
+
+/// One exchange with a server: made for it, ended with it, never used again.
+#[derive(Debug)]
+pub struct Exchange {
+    credentials: Credentials,
+    mechanism: Mechanism,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Respond(Response, Client),
+    Done(Result<(), Failure>),
+}
+
+/// Who takes the challenge.
+#[derive(Debug)]
+enum Client {
+    Plain(plain::Client),
+    Login(login::Client),
+    CramMd5(cram_md5::Client),
+}
+
+impl Exchange {
+    /// Begins an exchange. The caller chose the mechanism: [`Config::choose`] does so.
+    pub fn new(mechanism: Mechanism, credentials: Credentials) -> Self {
+        let begun = Client::begin(mechanism, &credentials);
+        let state = match begun {
+            Ok((initial, client)) => State::Respond(Response::new(initial), client),
+            Err(failure) => State::Done(Err(failure)),
+        };
+        Self { credentials, mechanism, state }
+    }
+
+    /// What the exchange needs now. Asked again, the same, until that is settled.
+    pub fn step(&mut self) -> Step<'_> {
+        let state = mem::replace(&mut self.state, State::Done(Err(Failure::Unsupported)));
+        self.state = state.advance(&self.credentials);
+        match &mut self.state {
+            State::Respond(response, _) => Step::Response(response),
+            State::Done(outcome) => Step::Done(*outcome),
+        }
+    }
+
+    /// The mechanism.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+}
+
+impl State {
+    fn advance(self, credentials: &Credentials) -> Self {
+        let (answer, client) = match self {
+            Self::Respond(Response { answer: Some(answer), .. }, client) => (answer, client),
+            waiting => return waiting,
+        };
+        match answer {
+            Answer::Refused => Self::Done(Err(Failure::Refused)),
+            Answer::Success => Self::Done(client.finish()),
+            Answer::Challenge(challenge) => match client.take(credentials, &challenge) {
+                Ok((data, client)) => Self::Respond(Response::new(Some(data)), client),
+                Err(failure) => Self::Done(Err(failure)),
+            },
+        }
+    }
+}
+
+impl Client {
+    fn begin(
+        mechanism: Mechanism,
+        credentials: &Credentials,
+    ) -> Result<(Option<Vec<u8>>, Self), Failure> {
+        Ok(match mechanism {
+            Mechanism::Plain => {
+                let (initial, client) = plain::Client::begin(credentials)?;
+                (initial, Self::Plain(client))
+            }
+            Mechanism::Login => {
+                let (initial, client) = login::Client::begin(credentials)?;
+                (initial, Self::Login(client))
+            }
+            Mechanism::CramMd5 => {
+                let (initial, client) = cram_md5::Client::begin(credentials)?;
+                (initial, Self::CramMd5(client))
+            }
+        })
+    }
+
+    fn take(self, credentials: &Credentials, challenge: &[u8]) -> Result<(Vec<u8>, Self), Failure> {
+        Ok(match self {
+            Self::Plain(client) => {
+                let (data, client) = client.take(credentials, challenge)?;
+                (data, Self::Plain(client))
+            }
+            Self::Login(client) => {
+                let (data, client) = client.take(credentials, challenge)?;
+                (data, Self::Login(client))
+            }
+            Self::CramMd5(client) => {
+                let (data, client) = client.take(credentials, challenge)?;
+                (data, Self::CramMd5(client))
+            }
+        })
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Plain(client) => client.finish(),
+            Self::Login(client) => client.finish(),
+            Self::CramMd5(client) => client.finish(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! CRAM-MD5 (RFC 2195): a keyed digest of a fresh challenge.
+
+use alloc::{format, vec::Vec};
+
+use hmac::{Hmac, KeyInit, Mac};
+use md5::Md5;
+
+use super::{
+    Answer, CramSecret, CramSecretFor, Failure, Identity, Mechanism, check_name,
+    client::{self, Credentials},
+    server::{Config, State},
+};
+use crate::secret::SecretBytes;
+
+#[derive(Debug)]
+pub(super) struct Server;
+
+impl Server {
+    pub(super) fn begin(config: &Config) -> Result<(Vec<u8>, Self), Failure> {
+        Ok((format!("<{}@{}>", config.nonce()?.as_str(), config.host()).into_bytes(), Self))
+    }
+
+    /// `response = user SP digest`. A name may hold spaces: the last one counts.
+    pub(super) fn take(self, challenge: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+        let text = core::str::from_utf8(response.as_slice())
+            .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
+        let (authcid, digest) = text
+            .rsplit_once(' ')
+            .ok_or(Failure::Malformed("CRAM-MD5 takes a name and a digest"))?;
+        let digest = hex(digest)
+            .ok_or(Failure::Malformed("the digest is not 32 lower-case hexadecimal digits"))?;
+        let identity = Identity {
+            authcid: check_name(authcid)?.into(),
+            authzid: None,
+            mechanism: Mechanism::CramMd5,
+        };
+        Ok(State::CramSecret(CramSecretFor::new(identity, challenge, digest)))
+    }
+}
+
+fn hex(text: &str) -> Option<[u8; 16]> {
+    let digit = |octet: u8| match octet {
+        b'0'..=b'9' => Some(octet - b'0'),
+        b'a'..=b'f' => Some(octet - b'a' + 10),
+        _ => None,
+    };
+    let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
+    let mut digest = [0; 16];
+    for (octet, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+        let &[high, low] = pair else { return None };
+        *octet = digit(high)? << 4 | digit(low)?;
+    }
+    Some(digest)
+}
+
+/// Whether the digest is right. For an account that does not exist the work is the same, against
+/// a secret that nobody has, and its result is not used.
+pub(super) fn verify(found: Answer<CramSecret>, challenge: &[u8], digest: &[u8; 16]) -> bool {
+    let (secret, exists) = match found {
+        Answer::Accept(secret) => (secret, true),
+        Answer::Reject | Answer::TempFail => (CramSecret::from_states([0; 16], [0; 16]), false),
+    };
+    secret.verifies(challenge, digest) & exists
+}
+
+#[derive(Debug)]
+pub(super) enum Client {
+    Challenge,
+    Sent,
+}
+
+impl Client {
+    pub(super) fn begin(_: &Credentials) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
+        Ok((None, Self::Challenge))
+    }
+
+    pub(super) fn take(
+        self,
+        credentials: &Credentials,
+        challenge: &[u8],
+    ) -> Result<(Vec<u8>, Self), client::Failure> {
+        let Self::Challenge = self else {
+            return Err(client::Failure::UnexpectedChallenge);
+        };
+        let mut digest = Hmac::<Md5>::new_from_slice(credentials.secret().expose().as_bytes())
+            .map_err(|_| client::Failure::Unsupported)?;
+        digest.update(challenge);
+        let digest = digest.finalize().into_bytes();
+        let digit = |value: u8| {
+            if value < 10 { b'0' + value } else { b'a' + value - 10 }
+        };
+        let mut response = Vec::with_capacity(credentials.authcid().len() + 33);
+        response.extend_from_slice(credentials.authcid().as_bytes());
+        response.push(b' ');
+        response.extend(digest.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]));
+        Ok((response, Self::Sent))
+    }
+
+    pub(super) fn finish(self) -> Result<(), client::Failure> {
+        match self {
+            Self::Sent => Ok(()),
+            Self::Challenge => Err(client::Failure::EarlySuccess),
+        }
+    }
+}

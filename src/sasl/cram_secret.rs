@@ -1,0 +1,107 @@
+//! What a store keeps for CRAM-MD5.
+
+use core::fmt;
+
+#[cfg(feature = "cram-md5")]
+use md5::{
+    Digest, Md5,
+    digest::common::hazmat::{DeserializeStateError, SerializableState},
+};
+#[cfg(feature = "cram-md5")]
+use subtle::ConstantTimeEq;
+use zeroize::ZeroizeOnDrop;
+#[cfg(feature = "cram-md5")]
+use zeroize::Zeroizing;
+
+/// What it takes to check a CRAM-MD5 response: the two MD5 states that stand behind HMAC's keyed
+/// blocks (RFC 2104 §2).
+///
+/// They serve as well as the password for CRAM-MD5, so a store must keep them as safe, but the
+/// password cannot be read out of them.
+#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+pub struct CramSecret {
+    outer: [u8; 16],
+    inner: [u8; 16],
+}
+
+impl CramSecret {
+    /// Computes the states from a password: two blocks of MD5, and as many again for a password
+    /// of over 64 octets.
+    #[cfg(feature = "cram-md5")]
+    pub fn from_password(password: &str) -> Self {
+        let mut key = Zeroizing::new([0; 64]);
+        // A key of just the block's size is used as it is.
+        if password.len() <= key.len() {
+            key.iter_mut().zip(password.as_bytes()).for_each(|(to, from)| *to = *from);
+        } else {
+            let hashed = Zeroizing::new(<[u8; 16]>::from(Md5::digest(password)));
+            key.iter_mut().zip(hashed.iter()).for_each(|(to, from)| *to = *from);
+        }
+        let state_behind = |pad: u8| {
+            let block = Zeroizing::new(key.map(|octet| octet ^ pad));
+            let hasher = Md5::new_with_prefix(*block).serialize();
+            let mut state = [0; 16];
+            state.iter_mut().zip(&hasher).for_each(|(to, from)| *to = *from);
+            state
+        };
+        Self { outer: state_behind(0x5c), inner: state_behind(0x36) }
+    }
+
+    /// Takes the two states as a store kept them: four words each, low octet first. Dovecot's
+    /// `{CRAM-MD5}` holds them in this order, in hexadecimal.
+    pub fn from_states(outer: [u8; 16], inner: [u8; 16]) -> Self {
+        Self { outer, inner }
+    }
+
+    /// The outer and the inner state, to keep in a store.
+    pub fn states(&self) -> (&[u8; 16], &[u8; 16]) {
+        (&self.outer, &self.inner)
+    }
+
+    /// Whether that is HMAC-MD5 of the message under the password, in constant time.
+    #[cfg(feature = "cram-md5")]
+    pub(super) fn verifies(&self, message: &[u8], digest: &[u8; 16]) -> bool {
+        let Ok(inner) = resume(&self.inner, message) else {
+            return false;
+        };
+        resume(&self.outer, &inner).is_ok_and(|own| own.ct_eq(digest).into())
+    }
+}
+
+/// MD5 of a message whose first block led to that state. The state's serialized form is its four
+/// words, the count of blocks, then the rest of a block, which is empty here.
+#[cfg(feature = "cram-md5")]
+fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeStateError> {
+    let mut hasher = Md5::default().serialize();
+    let words_and_count = state.iter().copied().chain(1u64.to_le_bytes());
+    hasher.iter_mut().zip(words_and_count).for_each(|(to, from)| *to = from);
+    Ok(Md5::deserialize(&hasher)?.chain_update(message).finalize().into())
+}
+
+impl fmt::Debug for CramSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CramSecret(***)")
+    }
+}
+
+#[cfg(all(test, feature = "cram-md5"))]
+mod tests {
+    use alloc::vec;
+
+    use hmac::{Hmac, KeyInit, Mac};
+
+    use super::*;
+
+    #[test]
+    fn agrees_with_hmac_for_every_length() {
+        for len in 0..200 {
+            let (password, message) = ("k".repeat(len), vec![b'm'; len]);
+            let mac =
+                Hmac::<Md5>::new_from_slice(password.as_bytes()).map(|m| m.chain_update(&message));
+            let digest = mac.map(|m| m.finalize().into_bytes().into()).unwrap_or_default();
+            let secret = CramSecret::from_password(&password);
+            assert!(secret.verifies(&message, &digest), "length {len}");
+            assert!(!secret.verifies(&message, &[0; 16]), "length {len}");
+        }
+    }
+}

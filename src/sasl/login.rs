@@ -1,0 +1,76 @@
+//! LOGIN (draft-murchison-sasl-login): the name, then the password, each asked for.
+
+use alloc::vec::Vec;
+
+use super::{
+    Failure, Mechanism, check_name,
+    client::{self, Credentials},
+    server::{Config, Next, State},
+};
+use crate::secret::{Secret, SecretBytes};
+
+#[derive(Debug)]
+pub(super) enum Server {
+    UserName,
+    Password { authcid: Secret },
+}
+
+impl Server {
+    /// Outlook and others take just this prompt, and [the other](Self::take), to the letter.
+    pub(super) fn begin(_: &Config) -> Result<(Vec<u8>, Self), Failure> {
+        Ok((b"Username:".to_vec(), Self::UserName))
+    }
+
+    pub(super) fn take(self, _: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+        let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
+        match self {
+            Self::UserName => {
+                check_name(text.expose())?;
+                Ok(State::challenge(*b"Password:", Next::Login(Self::Password { authcid: text })))
+            }
+            Self::Password { authcid } => {
+                if text.expose().is_empty() {
+                    return Err(Failure::Malformed("the password is empty"));
+                }
+                if text.expose().contains('\0') {
+                    return Err(Failure::Malformed("the password holds NUL"));
+                }
+                Ok(State::check_password(Mechanism::Login, authcid.expose(), None, text))
+            }
+        }
+    }
+}
+
+/// The client goes by position: prompts are localized, empty, or end in a NUL.
+#[derive(Debug)]
+pub(super) enum Client {
+    UserName,
+    Password,
+    Sent,
+}
+
+impl Client {
+    /// The name could go along with the command, but not every server takes it there.
+    pub(super) fn begin(_: &Credentials) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
+        Ok((None, Self::UserName))
+    }
+
+    pub(super) fn take(
+        self,
+        credentials: &Credentials,
+        _: &[u8],
+    ) -> Result<(Vec<u8>, Self), client::Failure> {
+        match self {
+            Self::UserName => Ok((credentials.authcid().into(), Self::Password)),
+            Self::Password => Ok((credentials.secret().expose().into(), Self::Sent)),
+            Self::Sent => Err(client::Failure::UnexpectedChallenge),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<(), client::Failure> {
+        match self {
+            Self::Sent => Ok(()),
+            Self::UserName | Self::Password => Err(client::Failure::EarlySuccess),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! PLAIN (RFC 4616): `[authzid] NUL authcid NUL password`, sent at once.
+
+use alloc::vec::Vec;
+
+use super::{
+    Failure, Mechanism, check_name,
+    client::{self, Credentials},
+    server::{Config, State},
+};
+use crate::secret::{Secret, SecretBytes};
+
+#[derive(Debug)]
+pub(super) struct Server;
+
+impl Server {
+    pub(super) fn begin(_: &Config) -> Result<(Vec<u8>, Self), Failure> {
+        Ok((Vec::new(), Self))
+    }
+
+    pub(super) fn take(self, _: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+        let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
+        let mut fields = message.expose().split('\0');
+        let (Some(authzid), Some(authcid), Some(password), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return Err(Failure::Malformed("PLAIN takes exactly two NULs"));
+        };
+        if password.is_empty() {
+            return Err(Failure::Malformed("the password is empty"));
+        }
+        let authzid = Some(authzid).filter(|name| !name.is_empty()).map(check_name).transpose()?;
+        let authcid = check_name(authcid)?;
+        Ok(State::check_password(Mechanism::Plain, authcid, authzid, Secret::new(password)))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Client;
+
+impl Client {
+    pub(super) fn begin(
+        credentials: &Credentials,
+    ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
+        let (authcid, password) = (credentials.authcid(), credentials.secret().expose());
+        let authzid = credentials.authzid().unwrap_or_default();
+        let mut message = Vec::with_capacity(authzid.len() + authcid.len() + password.len() + 2);
+        for field in [authzid, "\0", authcid, "\0", password] {
+            message.extend_from_slice(field.as_bytes());
+        }
+        Ok((Some(message), Self))
+    }
+
+    pub(super) fn take(
+        self,
+        _: &Credentials,
+        _: &[u8],
+    ) -> Result<(Vec<u8>, Self), client::Failure> {
+        Err(client::Failure::UnexpectedChallenge)
+    }
+
+    pub(super) fn finish(self) -> Result<(), client::Failure> {
+        Ok(())
+    }
+}

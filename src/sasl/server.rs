@@ -1,0 +1,334 @@
+//! The server's side of an exchange.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{fmt, mem};
+
+use super::{
+    Answer, Authorize, Channel, CheckPassword, ConfigError, CramSecretFor, Failure, Identity,
+    Mechanism, Nonce, NonceError, PasswordAnswer, Query, cram_md5, login, plain,
+};
+use crate::secret::{Secret, SecretBytes};
+
+type NonceSource = Box<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>;
+
+/// What a server offers, and its policy. Shared by all of its exchanges, in an `Arc`.
+pub struct Config {
+    host: Box<str>,
+    mechanisms: Vec<Mechanism>,
+    nonce: Option<NonceSource>,
+    cleartext: bool,
+}
+
+impl Config {
+    /// A server of that name which offers every compiled mechanism, those that send the password
+    /// only inside TLS, with nonces of the operating system.
+    ///
+    /// # Errors
+    /// [`ConfigError::HostName`] where the name is not printable ASCII without spaces, `<`, `>`.
+    pub fn new(host: &str) -> Result<Self, ConfigError> {
+        let good = |octet: u8| octet.is_ascii_graphic() && !b"<>".contains(&octet);
+        if host.is_empty() || host.len() > 255 || !host.bytes().all(good) {
+            return Err(ConfigError::HostName);
+        }
+        Ok(Self {
+            host: host.into(),
+            mechanisms: Mechanism::COMPILED.to_vec(),
+            #[cfg(feature = "getrandom")]
+            nonce: Some(Box::new(Nonce::random)),
+            #[cfg(not(feature = "getrandom"))]
+            nonce: None,
+            cleartext: false,
+        })
+    }
+
+    /// The mechanisms to offer, in this order.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotCompiled`] where one's feature is off.
+    pub fn mechanisms(mut self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
+        self.mechanisms.clear();
+        for &mechanism in mechanisms {
+            if !mechanism.is_compiled() {
+                return Err(ConfigError::NotCompiled(mechanism));
+            }
+            if !self.mechanisms.contains(&mechanism) {
+                self.mechanisms.push(mechanism);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Another source of nonces. Each must be fresh and unpredictable; a fixed one is for tests.
+    pub fn nonces(
+        mut self,
+        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
+    ) -> Self {
+        self.nonce = Some(Box::new(source));
+        self
+    }
+
+    /// Whether mechanisms that send the password are taken without TLS, where anyone on the way
+    /// can read it. Off by default.
+    pub fn allow_cleartext(mut self, allow: bool) -> Self {
+        self.cleartext = allow;
+        self
+    }
+
+    /// The server's name.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The mechanisms on offer over that connection, in order.
+    pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
+        let tls = channel.is_tls() || self.cleartext;
+        self.mechanisms.iter().copied().filter(move |mechanism| tls || !mechanism.needs_tls())
+    }
+
+    /// Whether the mechanism can be used over that connection.
+    pub(crate) fn admit(&self, mechanism: Mechanism, channel: &Channel) -> Result<(), Failure> {
+        if self.offered(channel).any(|offered| offered == mechanism) {
+            Ok(())
+        } else if self.mechanisms.contains(&mechanism) {
+            Err(Failure::NeedsTls)
+        } else {
+            Err(Failure::Unsupported)
+        }
+    }
+
+    pub(super) fn nonce(&self) -> Result<Nonce, Failure> {
+        self.nonce.as_ref().and_then(|source| source().ok()).ok_or(Failure::TempFail)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("host", &self.host)
+            .field("mechanisms", &self.mechanisms)
+            .field("cleartext", &self.cleartext)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the exchange needs now.
+#[derive(Debug)]
+#[must_use]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a new obligation must break the build of a host that ignores it"
+)]
+pub enum Step<'a> {
+    /// Send this to the client, and settle it with the client's response.
+    Challenge(&'a mut Challenge),
+    /// Answer this.
+    Query(Query<'a>),
+    /// The exchange is over; this stays.
+    Done(Result<&'a Identity, Failure>),
+}
+
+/// A challenge for the client. **It stands until it is settled** by [`respond`](Self::respond),
+/// [`cancel`](Self::cancel) or [`fail`](Self::fail).
+#[derive(Debug)]
+pub struct Challenge {
+    data: Vec<u8>,
+    response: Option<Result<SecretBytes, Failure>>,
+}
+
+impl Challenge {
+    fn new(data: impl Into<Vec<u8>>) -> Self {
+        Self { data: data.into(), response: None }
+    }
+
+    /// What to send; it may be empty.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Settles it with the client's response. A `Vec` is moved, and zeroed when it is used.
+    pub fn respond(&mut self, response: impl Into<Vec<u8>>) {
+        self.response = Some(Ok(SecretBytes::new(response.into())));
+    }
+
+    /// The client wants no more of this exchange.
+    pub fn cancel(&mut self) {
+        self.fail(Failure::Cancelled);
+    }
+
+    /// The client's response never got here: it is too long, say, or cannot be decoded.
+    pub fn fail(&mut self, failure: Failure) {
+        self.response = Some(Err(failure));
+    }
+}
+
+/// One exchange with a client: made for it, ended with it, never used again.
+#[derive(Debug)]
+pub struct Exchange {
+    config: Arc<Config>,
+    mechanism: Mechanism,
+    state: State,
+}
+
+impl Exchange {
+    /// Begins an exchange. An absent initial response (`None`) and an empty one are different
+    /// things. What the configuration does not allow ends at the first [`step`](Self::step).
+    pub fn new(
+        config: &Arc<Config>,
+        channel: &Channel,
+        mechanism: Mechanism,
+        initial_response: Option<Vec<u8>>,
+    ) -> Self {
+        let state = config
+            .admit(mechanism, channel)
+            .and_then(|()| State::begin(config, mechanism, initial_response));
+        Self { config: Arc::clone(config), mechanism, state: state.unwrap_or_else(State::failed) }
+    }
+
+    /// What the exchange needs now. Asked again, the same, until that is settled.
+    pub fn step(&mut self) -> Step<'_> {
+        let state = mem::replace(&mut self.state, State::failed(Failure::TempFail));
+        self.state = state.advance();
+        match &mut self.state {
+            State::Await(challenge, _) => Step::Challenge(challenge),
+            State::CheckPassword(ask) => Step::Query(Query::CheckPassword(ask)),
+            State::CramSecret(ask) => Step::Query(Query::CramSecret(ask)),
+            State::Authorize(ask) => Step::Query(Query::Authorize(ask)),
+            State::Done(outcome) => Step::Done(outcome.as_ref().map_err(|failure| *failure)),
+        }
+    }
+
+    /// The mechanism.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// The configuration that the exchange was made with.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+}
+
+/// Where an exchange stands. What each state waits for is in its slot.
+#[derive(Debug)]
+pub(super) enum State {
+    Await(Challenge, Next),
+    CheckPassword(CheckPassword),
+    CramSecret(CramSecretFor),
+    Authorize(Authorize),
+    Done(Result<Identity, Failure>),
+}
+
+/// Who takes the response.
+#[derive(Debug)]
+pub(super) enum Next {
+    Plain(plain::Server),
+    Login(login::Server),
+    CramMd5(cram_md5::Server),
+}
+
+impl State {
+    fn begin(
+        config: &Config,
+        mechanism: Mechanism,
+        initial_response: Option<Vec<u8>>,
+    ) -> Result<Self, Failure> {
+        let (challenge, next) = match mechanism {
+            Mechanism::Plain => plain::Server::begin(config).map(|(c, s)| (c, Next::Plain(s)))?,
+            Mechanism::Login => login::Server::begin(config).map(|(c, s)| (c, Next::Login(s)))?,
+            Mechanism::CramMd5 if initial_response.is_some() => {
+                return Err(Failure::UnexpectedInitialResponse);
+            }
+            Mechanism::CramMd5 => {
+                cram_md5::Server::begin(config).map(|(c, s)| (c, Next::CramMd5(s)))?
+            }
+        };
+        let mut challenge = Challenge::new(challenge);
+        if let Some(response) = initial_response {
+            challenge.respond(response);
+        }
+        Ok(Self::Await(challenge, next))
+    }
+
+    /// Moves on if what was owed is settled.
+    fn advance(self) -> Self {
+        match self {
+            Self::Await(Challenge { data, response: Some(response) }, next) => {
+                response.and_then(|response| next.take(data, response)).unwrap_or_else(Self::failed)
+            }
+            Self::CheckPassword(CheckPassword { identity, answer: Some(answer), .. }) => {
+                match answer {
+                    PasswordAnswer::Accept => Self::proven(identity),
+                    PasswordAnswer::Reject => Self::failed(Failure::Rejected),
+                    PasswordAnswer::TempFail => Self::failed(Failure::TempFail),
+                    PasswordAnswer::TooWeak => Self::failed(Failure::TooWeak),
+                    PasswordAnswer::TransitionNeeded => Self::failed(Failure::TransitionNeeded),
+                }
+            }
+            Self::CramSecret(CramSecretFor {
+                identity,
+                challenge,
+                digest,
+                answer: Some(answer),
+                ..
+            }) => match answer {
+                Answer::TempFail => Self::failed(Failure::TempFail),
+                found => match cram_md5::verify(found, &challenge, &digest) {
+                    true => Self::proven(identity),
+                    false => Self::failed(Failure::Rejected),
+                },
+            },
+            Self::Authorize(Authorize { identity, authzid, answer: Some(answer), .. }) => {
+                match answer {
+                    Answer::Accept(()) => {
+                        Self::Done(Ok(Identity { authzid: Some(authzid), ..identity }))
+                    }
+                    Answer::Reject => Self::failed(Failure::NotAuthorized),
+                    Answer::TempFail => Self::failed(Failure::TempFail),
+                }
+            }
+            waiting => waiting,
+        }
+    }
+
+    /// The one way to success: whoever has been proven passes here.
+    fn proven(mut identity: Identity) -> Self {
+        match identity.authzid.take() {
+            Some(authzid) if authzid != identity.authcid => {
+                Self::Authorize(Authorize::new(identity, authzid))
+            }
+            _ => Self::Done(Ok(identity)),
+        }
+    }
+
+    fn failed(failure: Failure) -> Self {
+        Self::Done(Err(failure))
+    }
+
+    #[cfg(feature = "login")]
+    pub(super) fn challenge(data: impl Into<Vec<u8>>, next: Next) -> Self {
+        Self::Await(Challenge::new(data), next)
+    }
+
+    /// Asks for the password's check.
+    #[cfg_attr(not(any(feature = "plain", feature = "login")), expect(dead_code))]
+    pub(super) fn check_password(
+        mechanism: Mechanism,
+        authcid: &str,
+        authzid: Option<&str>,
+        password: Secret,
+    ) -> Self {
+        let identity =
+            Identity { authcid: authcid.into(), authzid: authzid.map(Into::into), mechanism };
+        Self::CheckPassword(CheckPassword::new(identity, password))
+    }
+}
+
+impl Next {
+    fn take(self, challenge: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+        match self {
+            Self::Plain(server) => server.take(challenge, response),
+            Self::Login(server) => server.take(challenge, response),
+            Self::CramMd5(server) => server.take(challenge, response),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! [`Secret`]: text that must not be seen.
+
+use alloc::string::String;
+use core::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A password or a token.
+///
+/// `Debug` shows `Secret(***)` in every build, the memory is zeroed on drop, and `==` takes the
+/// same time wherever two secrets of one length differ.
+#[derive(Clone, ZeroizeOnDrop)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text over. A `String` is moved, not copied, so that no second copy is left behind.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Shows the text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// Octets of an exchange, any of which may be secret.
+#[derive(Clone, Default, ZeroizeOnDrop)]
+pub(crate) struct SecretBytes(alloc::vec::Vec<u8>);
+
+impl SecretBytes {
+    pub(crate) fn new(bytes: alloc::vec::Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text, in the same memory; `None`, and zeroed, where it is not UTF-8.
+    pub(crate) fn into_text(mut self) -> Option<Secret> {
+        match String::from_utf8(core::mem::take(&mut self.0)) {
+            Ok(text) => Some(Secret(text)),
+            Err(error) => {
+                error.into_bytes().zeroize();
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretBytes(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hides_itself() {
+        assert_eq!(alloc::format!("{:?}", Secret::new("hunter2")), "Secret(***)");
+    }
+
+    #[test]
+    fn compares_by_content() {
+        assert_eq!(Secret::new("a"), Secret::new("a"));
+        assert_ne!(Secret::new("a"), Secret::new("b"));
+        assert_ne!(Secret::new("a"), Secret::new("ab"));
+    }
+}

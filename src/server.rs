@@ -1,0 +1,208 @@
+//! The server's side of the whole dialogue: framing, EHLO, STARTTLS, AUTH, the mail transaction's
+//! order and octets, QUIT.
+//!
+//! A [`Session`] decides who may sign in, by what its host answers, and that nobody sends mail
+//! before. Everything else about mail is the host's. It does no input or output: octets go in by
+//! [`receive`](Session::receive), [`next`](Session::next) says what is to be done and appends
+//! what is to be sent.
+//!
+//! | event | |
+//! | --- | --- |
+//! | [`Query`](Event::Query), [`Command`](Event::Command), [`Message`](Event::Message), [`EndOfData`](Event::EndOfData) | *owed*: shown again until it is answered |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *owed*: send what was appended, then read, wrap or close |
+//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *facts*: shown once |
+//!
+//! Send at `NeedInput`, `StartTls` and `Close` alone: a pause at `AuthFailed` then delays the
+//! `535`. Do not read while something else is owed: that is what holds a fast client back.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use crate::{
+    command::Command,
+    ehlo::Keyword,
+    reply::Reply,
+    sasl::{ConfigError, Failure, Identity, Query, server as sasl},
+};
+
+mod session;
+
+pub use session::Session;
+
+/// What a server offers, and its limits. Shared by all of its sessions, in an `Arc`.
+#[derive(Debug)]
+pub struct Config {
+    sasl: Arc<sasl::Config>,
+    keywords: Vec<Keyword<'static>>,
+    max_message: u64,
+    max_attempts: u32,
+    starttls: StartTls,
+    unauthenticated: bool,
+    legacy_auth: bool,
+}
+
+/// Whether STARTTLS (RFC 3207) can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
+pub enum StartTls {
+    /// It is offered.
+    Offered,
+    /// Not for the moment: it is not offered, and refused with `454 4.7.0`.
+    Unavailable,
+    /// Not at all: refused with `502 5.5.1`.
+    Off,
+}
+
+impl Config {
+    /// The name in the greeting and in EHLO is that of `sasl`. Offers STARTTLS, PIPELINING,
+    /// 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE, for messages of up to 32 MiB; takes five
+    /// attempts to sign in.
+    pub fn new(sasl: impl Into<Arc<sasl::Config>>) -> Self {
+        Self {
+            sasl: sasl.into(),
+            keywords: alloc::vec![
+                Keyword::Pipelining,
+                Keyword::EightBitMime,
+                Keyword::EnhancedStatusCodes,
+                Keyword::Chunking,
+            ],
+            max_message: 32 << 20,
+            max_attempts: 5,
+            starttls: StartTls::Offered,
+            unauthenticated: false,
+            legacy_auth: false,
+        }
+    }
+
+    /// What EHLO lists beside STARTTLS, AUTH and SIZE, in place of what [`new`](Self::new) says.
+    /// SMTPUTF8 and what else asks something of the host is for the host to list.
+    pub fn keywords(mut self, keywords: impl IntoIterator<Item = Keyword<'static>>) -> Self {
+        self.keywords = keywords.into_iter().collect();
+        self
+    }
+
+    /// The largest message to take, in octets; EHLO says so. What is larger is swallowed and
+    /// answered `552 5.3.4`.
+    pub fn max_message(mut self, octets: u64) -> Self {
+        self.max_message = octets;
+        self
+    }
+
+    /// How many failed attempts to sign in a session takes before it ends with `421 4.7.0`. Under
+    /// three it is three (RFC 4954 §9).
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts.max(3);
+        self
+    }
+
+    /// Whether STARTTLS can be had.
+    pub fn starttls(mut self, starttls: StartTls) -> Self {
+        self.starttls = starttls;
+        self
+    }
+
+    /// Whether mail is taken from clients that have not signed in. Off by default: they get
+    /// `530 5.7.0`.
+    pub fn allow_unauthenticated(mut self, allow: bool) -> Self {
+        self.unauthenticated = allow;
+        self
+    }
+
+    /// Whether EHLO also has an `AUTH=` line, for Outlook Express. Off by default.
+    pub fn legacy_auth_line(mut self, legacy: bool) -> Self {
+        self.legacy_auth = legacy;
+        self
+    }
+
+    /// The part that concerns authentication.
+    pub fn sasl(&self) -> &Arc<sasl::Config> {
+        &self.sasl
+    }
+}
+
+impl TryFrom<&str> for Config {
+    type Error = ConfigError;
+
+    /// The defaults for a server of that name.
+    fn try_from(host: &str) -> Result<Self, ConfigError> {
+        sasl::Config::new(host).map(Self::new)
+    }
+}
+
+/// What the session needs, or what happened.
+#[derive(Debug)]
+#[must_use]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a new obligation must break the build of a host that ignores it"
+)]
+pub enum Event<'a> {
+    /// Owed: send what was appended, read from the client, [`receive`](Session::receive).
+    NeedInput,
+    /// Owed: answer it.
+    Query(Query<'a>),
+    /// The client has signed in.
+    Authenticated(&'a Identity),
+    /// It has not.
+    AuthFailed(Failure),
+    /// The client's EHLO or HELO: its name, as it gave it.
+    Hello(Hello<'a>),
+    /// Owed: a reply to MAIL, RCPT, VRFY, EXPN, HELP or an unknown verb. No other command gets
+    /// here. MAIL and RCPT come in order, and only from clients that may send.
+    Command(Command<'a>, &'a mut Ask),
+    /// Owed: may the message come?
+    Message(&'a mut Permission),
+    /// Octets of the message, the dots of transparency removed.
+    Data(&'a [u8]),
+    /// Owed: the whole message has been shown, and is good. The reply says what becomes of it.
+    EndOfData(&'a mut Ask),
+    /// The transaction has ended without a message: forget it.
+    Reset,
+    /// Owed: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
+    StartTls,
+    /// Owed: send what was appended, close the connection. This stays.
+    Close,
+}
+
+/// How the client greeted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hello<'a> {
+    /// The name that it gave itself: whatever it likes, without spaces and controls.
+    pub name: &'a str,
+    /// Whether it said EHLO rather than HELO.
+    pub extended: bool,
+}
+
+/// The slot for a reply. **It is shown again until it is filled**; a second reply replaces the
+/// first. A positive one to MAIL begins a transaction, to RCPT adds a recipient to it.
+#[derive(Debug, Default)]
+pub struct Ask {
+    reply: Option<Reply>,
+}
+
+impl Ask {
+    /// Replies.
+    pub fn reply(&mut self, reply: Reply) {
+        self.reply = Some(reply);
+    }
+}
+
+/// The slot for the permission to send a message. **It is shown again until it is filled.**
+#[derive(Debug, Default)]
+pub struct Permission {
+    answer: Option<Result<(), Reply>>,
+}
+
+impl Permission {
+    /// The message may come.
+    pub fn accept(&mut self) {
+        self.answer = Some(Ok(()));
+    }
+
+    /// It may not, and the transaction ends. A reply that is not a refusal becomes
+    /// [`Reply::LOCAL_ERROR`].
+    pub fn refuse(&mut self, reply: Reply) {
+        let refusal = reply.is_transient() || reply.is_permanent();
+        self.answer = Some(Err(if refusal { reply } else { Reply::LOCAL_ERROR }));
+    }
+}

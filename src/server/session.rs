@@ -1,0 +1,591 @@
+//! The server's state machine.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::mem;
+
+use super::{Ask, Config, Event, Hello, Permission, StartTls};
+use crate::{
+    auth,
+    command::{self, Command, Mail, MailAuth},
+    ehlo::{self, Keyword},
+    line::{Error, Lines},
+    message::{Dots, LineEnds, Piece},
+    reply::Reply,
+    sasl::{Channel, Failure, Identity},
+    trace::{Side, Trace},
+};
+
+/// The longest command line, CRLF not counted. RFC 5321 §4.5.3.1.4 asks for 510 at least; clients
+/// in use send more.
+const MAX_COMMAND: usize = 2048;
+
+/// One connection of a client, from the greeting to its end.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    channel: Channel,
+    lines: Lines,
+    state: State,
+    greeted: Greeted,
+    identity: Option<Box<Identity>>,
+    attempts: u32,
+    transaction: Option<Transaction>,
+    trace: Trace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeted {
+    No,
+    Helo,
+    Ehlo,
+}
+
+/// A mail transaction (RFC 5321 §3.3), from a MAIL that was taken.
+#[derive(Debug, Clone, Copy)]
+struct Transaction {
+    recipients: bool,
+    /// The octets of the message so far.
+    octets: u64,
+    /// A BDAT that was not the last has been taken.
+    chunks: bool,
+    ends: LineEnds,
+}
+
+impl Transaction {
+    const NEW: Self = Self { recipients: false, octets: 0, chunks: false, ends: LineEnds::START };
+}
+
+/// How a message's octets are delimited.
+#[derive(Debug, Clone, Copy)]
+enum Framing {
+    Dots(Dots),
+    Chunk { left: u64, last: bool },
+}
+
+/// Where the session stands. What is owed to the host has its slot here.
+#[derive(Debug)]
+enum State {
+    /// The greeting is to be written.
+    Start,
+    /// A line is awaited.
+    Idle,
+    Hello,
+    Auth(auth::server::Exchange),
+    Authenticated,
+    AuthFailed(Failure),
+    Command(Ask),
+    Permission(Permission, Framing),
+    /// A message's octets are awaited: for the host, or to be swallowed and then refused.
+    Body(Framing, Option<Box<Reply>>),
+    /// Some are on show.
+    Data(Framing),
+    EndOfData(Ask),
+    Reset,
+    StartTls,
+    Close,
+}
+
+impl Session {
+    /// A session in cleartext. Under implicit TLS call [`tls_started`](Self::tls_started) before
+    /// the first [`next`](Self::next).
+    pub fn new(config: impl Into<Arc<Config>>) -> Self {
+        Self {
+            config: config.into(),
+            channel: Channel::cleartext(),
+            lines: Lines::default(),
+            state: State::Start,
+            greeted: Greeted::No,
+            identity: None,
+            attempts: 0,
+            transaction: None,
+            trace: Trace::default(),
+        }
+    }
+
+    /// Has each line of the dialogue handed to `hook`, without CRLF and with everything secret
+    /// masked.
+    pub fn trace(&mut self, hook: impl FnMut(crate::Side, &str) + Send + Sync + 'static) {
+        self.trace = Trace::new(hook);
+    }
+
+    /// Takes octets from the client. At any moment; nothing that is owed changes.
+    pub fn receive(&mut self, octets: &[u8]) {
+        self.lines.receive(octets);
+    }
+
+    /// TLS has begun. All that the client said before is gone (RFC 3207 §4.2), its sign-in too.
+    ///
+    /// Returns how many octets lay unread: what stands behind STARTTLS is dropped, and a client
+    /// that sends any is broken or under attack.
+    pub fn tls_started(&mut self, channel: Channel) -> usize {
+        self.state = match self.state {
+            State::Start => State::Start,
+            State::Close => State::Close,
+            _ => State::Idle,
+        };
+        self.channel = channel;
+        self.greeted = Greeted::No;
+        self.identity = None;
+        self.transaction = None;
+        self.lines.clear()
+    }
+
+    /// Ends the session from the host's side, with `421` at a shutdown or an idle time. What is
+    /// left to do is to send `out` and close.
+    pub fn close(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        if !matches!(self.state, State::Close) {
+            let mark = out.len();
+            reply.write(out);
+            self.trace.lines(Side::Server, out.get(mark..).unwrap_or_default());
+            self.state = State::Close;
+        }
+    }
+
+    /// Who has signed in.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
+    }
+
+    /// What is known of the connection.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Whether a mail transaction is open.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// What the AUTH parameter of a MAIL command is worth (RFC 4954 §5): `None` where there is
+    /// none. From a client that has not signed in it is [`MailAuth::UNKNOWN`], whatever it says;
+    /// whether a client that has may speak for others is for the host to know.
+    pub fn mail_auth<'m>(&self, mail: &Mail<'m>) -> Option<MailAuth<'m>> {
+        let claimed = mail.auth().ok()??;
+        Some(if self.identity.is_some() { claimed } else { MailAuth::UNKNOWN })
+    }
+
+    /// Who has signed in, and the octets not yet looked at: for a host that wants the rest of the
+    /// dialogue to itself.
+    pub fn into_parts(self) -> (Option<Identity>, Vec<u8>) {
+        (self.identity.map(|identity| *identity), self.lines.rest().to_vec())
+    }
+
+    /// What is to be done now. Appends what is to be sent.
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Event<'_> {
+        self.advance(out);
+        let Self { state, lines, identity, greeted, .. } = self;
+        match state {
+            State::Start | State::Idle | State::Body(..) => Event::NeedInput,
+            State::Hello => Event::Hello(Hello {
+                name: match command::parse(lines.shown()) {
+                    Ok(Command::Ehlo(name) | Command::Helo(name)) => name.as_str(),
+                    _ => "",
+                },
+                extended: *greeted == Greeted::Ehlo,
+            }),
+            State::Auth(exchange) => match exchange.step(out) {
+                auth::server::Step::Query(query) => Event::Query(query),
+                _ => Event::NeedInput,
+            },
+            State::Authenticated => match identity {
+                Some(identity) => Event::Authenticated(identity),
+                None => Event::Close,
+            },
+            State::AuthFailed(failure) => Event::AuthFailed(*failure),
+            State::Command(ask) => match command::parse(lines.shown()) {
+                Ok(command) => Event::Command(command, ask),
+                // It was read before. Were that not so, it could not be answered.
+                Err(_) => Event::Close,
+            },
+            State::Permission(permission, _) => Event::Message(permission),
+            State::Data(_) => Event::Data(lines.shown()),
+            State::EndOfData(ask) => Event::EndOfData(ask),
+            State::Reset => Event::Reset,
+            State::StartTls => Event::StartTls,
+            State::Close => Event::Close,
+        }
+    }
+
+    /// Moves on until something is owed, or is to be shown.
+    fn advance(&mut self, out: &mut Vec<u8>) {
+        loop {
+            let mark = out.len();
+            let state = mem::replace(&mut self.state, State::Close);
+            let (state, settled) = self.step(state, out);
+            self.state = state;
+            self.trace.lines(Side::Server, out.get(mark..).unwrap_or_default());
+            if settled {
+                return;
+            }
+        }
+    }
+
+    /// One step, and whether the host's or the client's turn has come.
+    fn step(&mut self, state: State, out: &mut Vec<u8>) -> (State, bool) {
+        let next = match state {
+            State::Start => {
+                out.extend_from_slice(b"220 ");
+                out.extend_from_slice(self.config.sasl.host().as_bytes());
+                out.extend_from_slice(b" ESMTP ready\r\n");
+                State::Idle
+            }
+            State::Idle => match self.lines.next(auth::MAX_LINE) {
+                Some(line) => self.command(line, out),
+                None => {
+                    self.lines.give_back();
+                    return (State::Idle, true);
+                }
+            },
+            State::Auth(exchange) => return self.exchange(exchange, out),
+            State::Command(Ask { reply: Some(reply) }) => self.replied(&reply, out),
+            State::Permission(Permission { answer: Some(answer) }, framing) => {
+                self.permitted(answer, framing, out)
+            }
+            State::Body(framing, refusal) => return self.body(framing, refusal, out),
+            State::Data(framing) => State::Body(framing, None),
+            State::EndOfData(Ask { reply: Some(reply) }) => {
+                reply.write(out);
+                self.transaction = None;
+                State::Idle
+            }
+            State::Hello | State::Authenticated | State::AuthFailed(_) | State::Reset => {
+                State::Idle
+            }
+            owed => return (owed, true),
+        };
+        let shown = !matches!(next, State::Idle | State::Auth(_) | State::Body(..));
+        (next, shown)
+    }
+
+    fn exchange(
+        &mut self,
+        mut exchange: auth::server::Exchange,
+        out: &mut Vec<u8>,
+    ) -> (State, bool) {
+        match exchange.step(out) {
+            auth::server::Step::Query(_) => (State::Auth(exchange), true),
+            auth::server::Step::NeedLine(slot) => {
+                match self.lines.next(auth::MAX_LINE) {
+                    None => return (State::Auth(exchange), true),
+                    Some(Ok(())) => {
+                        self.trace.response(self.lines.shown());
+                        slot.line(self.lines.shown());
+                    }
+                    Some(Err(error)) => {
+                        self.trace.response(b"?");
+                        slot.fail(match error {
+                            Error::TooLong => Failure::TooLong,
+                            Error::BadOctet => Failure::Encoding,
+                        });
+                    }
+                }
+                (State::Auth(exchange), false)
+            }
+            auth::server::Step::Done(Ok(identity)) => {
+                self.identity = Some(Box::new(identity.clone()));
+                (State::Authenticated, true)
+            }
+            auth::server::Step::Done(Err(failure)) => {
+                self.attempts += u32::from(auth::server::is_attempt(failure));
+                (State::AuthFailed(failure), true)
+            }
+        }
+    }
+
+    /// A command's line has come.
+    fn command(&mut self, line: Result<(), Error>, out: &mut Vec<u8>) -> State {
+        // Borrowed apart from `self`, and put back below.
+        let lines = mem::take(&mut self.lines);
+        let shown = lines.shown();
+        let state = match line {
+            Ok(()) => {
+                self.trace.command(shown);
+                let command = command::parse(shown);
+                let long = shown.len() > MAX_COMMAND && !matches!(command, Ok(Command::Auth(_)));
+                if self.attempts >= self.config.max_attempts && command != Ok(Command::Quit) {
+                    Reply::TOO_MANY_ATTEMPTS.write(out);
+                    State::Close
+                } else if long {
+                    answer(Reply::LINE_TOO_LONG, out)
+                } else {
+                    match command {
+                        Ok(command) => self.obey(command, out),
+                        Err(error) if error.in_verb() => answer(Reply::UNRECOGNIZED, out),
+                        Err(_) => answer(Reply::SYNTAX, out),
+                    }
+                }
+            }
+            Err(error) => {
+                self.trace.response(b"?");
+                if self.attempts >= self.config.max_attempts {
+                    Reply::TOO_MANY_ATTEMPTS.write(out);
+                    State::Close
+                } else {
+                    answer(
+                        match error {
+                            Error::TooLong => Reply::LINE_TOO_LONG,
+                            Error::BadOctet => Reply::BAD_LINE_END,
+                        },
+                        out,
+                    )
+                }
+            }
+        };
+        self.lines = lines;
+        state
+    }
+
+    fn obey(&mut self, command: Command<'_>, out: &mut Vec<u8>) -> State {
+        let trusted = self.identity.is_some() || self.config.unauthenticated;
+        match command {
+            Command::Ehlo(_) => {
+                self.greeted = Greeted::Ehlo;
+                self.ehlo(out);
+                self.transaction = None;
+                State::Hello
+            }
+            Command::Helo(_) => {
+                self.greeted = Greeted::Helo;
+                out.extend_from_slice(b"250 ");
+                out.extend_from_slice(self.config.sasl.host().as_bytes());
+                out.extend_from_slice(b"\r\n");
+                self.transaction = None;
+                State::Hello
+            }
+            Command::Quit => {
+                Reply::CLOSING.write(out);
+                State::Close
+            }
+            Command::Noop(_) => answer(Reply::OK, out),
+            Command::Rset => {
+                Reply::OK.write(out);
+                self.abandon()
+            }
+            Command::StartTls => self.starttls(out),
+            Command::Auth(_)
+                if self.greeted != Greeted::Ehlo
+                    || self.identity.is_some()
+                    || self.transaction.is_some() =>
+            {
+                answer(Reply::BAD_SEQUENCE, out)
+            }
+            Command::Auth(auth) => {
+                State::Auth(auth::server::Exchange::begin(&self.config.sasl, &self.channel, auth))
+            }
+            Command::Bdat { size, last } => {
+                let framing = Framing::Chunk { left: size, last };
+                match self.ready_for_data(trusted) {
+                    Err(refusal) => State::Body(framing, Some(Box::new(refusal))),
+                    Ok(Transaction { chunks: true, .. }) => State::Body(framing, None),
+                    Ok(_) => State::Permission(Permission::default(), framing),
+                }
+            }
+            Command::Data => match self.ready_for_data(trusted) {
+                Err(refusal) => answer(refusal, out),
+                Ok(Transaction { chunks: true, .. }) => answer(Reply::BAD_SEQUENCE, out),
+                Ok(_) => State::Permission(Permission::default(), Framing::Dots(Dots::START)),
+            },
+            Command::Mail(mail) => match self.mail(&mail, trusted) {
+                Err(refusal) => answer(refusal, out),
+                Ok(()) => State::Command(Ask::default()),
+            },
+            Command::Rcpt(_) if !trusted => answer(Reply::AUTHENTICATION_REQUIRED, out),
+            Command::Rcpt(_) => match self.transaction {
+                Some(Transaction { chunks: false, .. }) => State::Command(Ask::default()),
+                _ => answer(Reply::BAD_SEQUENCE, out),
+            },
+            Command::Vrfy(_) | Command::Expn(_) if !trusted => {
+                answer(Reply::AUTHENTICATION_REQUIRED, out)
+            }
+            Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) | Command::Unknown(_) => {
+                State::Command(Ask::default())
+            }
+        }
+    }
+
+    fn ehlo(&self, out: &mut Vec<u8>) {
+        let mut keywords = self.config.keywords.clone();
+        keywords.push(Keyword::Size(Some(self.config.max_message)));
+        if self.config.starttls == StartTls::Offered && !self.channel.is_tls() {
+            keywords.push(Keyword::StartTls);
+        }
+        let mut line = Vec::new();
+        auth::advertise(&self.config.sasl, &self.channel, &mut line);
+        if let Ok(keyword @ Keyword::Auth(names)) = Keyword::parse(&line) {
+            keywords.push(keyword);
+            if self.config.legacy_auth {
+                keywords.push(Keyword::LegacyAuth(names));
+            }
+        }
+        ehlo::write(self.config.sasl.host(), &keywords, out);
+    }
+
+    fn starttls(&mut self, out: &mut Vec<u8>) -> State {
+        let refusal = match self.config.starttls {
+            _ if self.channel.is_tls() => Reply::BAD_SEQUENCE,
+            StartTls::Off => Reply::NOT_IMPLEMENTED,
+            StartTls::Unavailable => Reply::TLS_UNAVAILABLE,
+            StartTls::Offered => {
+                Reply::READY_FOR_TLS.write(out);
+                return State::StartTls;
+            }
+        };
+        answer(refusal, out)
+    }
+
+    /// Whether MAIL may go to the host.
+    fn mail(&self, mail: &Mail<'_>, trusted: bool) -> Result<(), Reply> {
+        if self.greeted == Greeted::No || self.transaction.is_some() {
+            return Err(Reply::BAD_SEQUENCE);
+        }
+        if !trusted {
+            return Err(Reply::AUTHENTICATION_REQUIRED);
+        }
+        if mail.auth().is_err() {
+            return Err(Reply::SYNTAX);
+        }
+        match mail.parameters().get("SIZE").map(|size| size.value()) {
+            None => Ok(()),
+            Some(declared) => match declared.and_then(|octets| octets.parse::<u64>().ok()) {
+                None => Err(Reply::SYNTAX),
+                Some(octets) if octets > self.config.max_message => Err(Reply::MESSAGE_TOO_BIG),
+                Some(_) => Ok(()),
+            },
+        }
+    }
+
+    fn ready_for_data(&self, trusted: bool) -> Result<Transaction, Reply> {
+        match self.transaction {
+            _ if !trusted => Err(Reply::AUTHENTICATION_REQUIRED),
+            Some(transaction) if transaction.recipients => Ok(transaction),
+            _ => Err(Reply::BAD_SEQUENCE),
+        }
+    }
+
+    /// The host has replied to the command on show.
+    fn replied(&mut self, reply: &Reply, out: &mut Vec<u8>) -> State {
+        reply.write(out);
+        if matches!(reply.code(), 200..=299) {
+            match (command::parse(self.lines.shown()), &mut self.transaction) {
+                (Ok(Command::Mail(_)), transaction) => *transaction = Some(Transaction::NEW),
+                (Ok(Command::Rcpt(_)), Some(transaction)) => transaction.recipients = true,
+                _ => {}
+            }
+        }
+        State::Idle
+    }
+
+    fn permitted(
+        &mut self,
+        answer: Result<(), Reply>,
+        framing: Framing,
+        out: &mut Vec<u8>,
+    ) -> State {
+        match (answer, framing) {
+            (Ok(()), Framing::Dots(_)) => {
+                Reply::START_MAIL_INPUT.write(out);
+                State::Body(framing, None)
+            }
+            (Ok(()), Framing::Chunk { .. }) => State::Body(framing, None),
+            (Err(refusal), Framing::Dots(_)) => {
+                refusal.write(out);
+                self.abandon()
+            }
+            // The chunk is on its way already.
+            (Err(refusal), Framing::Chunk { .. }) => State::Body(framing, Some(Box::new(refusal))),
+        }
+    }
+
+    /// Takes what has come of a message's octets.
+    fn body(
+        &mut self,
+        mut framing: Framing,
+        mut refusal: Option<Box<Reply>>,
+        out: &mut Vec<u8>,
+    ) -> (State, bool) {
+        let rest = self.lines.rest();
+        let (skip, length, mut bad) = match &mut framing {
+            Framing::Dots(dots) => match dots.next(rest) {
+                Piece::Content { skip, length, bad } => (skip, length, bad),
+                Piece::Incomplete => {
+                    self.lines.give_back();
+                    return (State::Body(framing, refusal), true);
+                }
+                Piece::End(mark) => {
+                    self.lines.show(0, 0, mark);
+                    return self.end_of_data(true, refusal, out);
+                }
+            },
+            Framing::Chunk { left: 0, last } => return self.end_of_data(*last, refusal, out),
+            Framing::Chunk { .. } if rest.is_empty() => {
+                self.lines.give_back();
+                return (State::Body(framing, refusal), true);
+            }
+            Framing::Chunk { left, .. } => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                *left -= length as u64;
+                (0, length, false)
+            }
+        };
+        self.lines.show(skip, length, 0);
+        if let Some(transaction) = &mut self.transaction {
+            if matches!(framing, Framing::Chunk { .. }) {
+                bad = transaction.ends.bad(self.lines.shown());
+            }
+            transaction.octets += length as u64;
+            if bad {
+                refusal.get_or_insert_with(|| Box::new(Reply::MESSAGE_BAD_LINE_END));
+            }
+            if transaction.octets > self.config.max_message {
+                refusal.get_or_insert_with(|| Box::new(Reply::MESSAGE_TOO_BIG));
+            }
+        }
+        match refusal {
+            Some(_) => (State::Body(framing, refusal), false),
+            None => (State::Data(framing), true),
+        }
+    }
+
+    /// A message, or a chunk of one, has come to its end.
+    fn end_of_data(
+        &mut self,
+        last: bool,
+        refusal: Option<Box<Reply>>,
+        out: &mut Vec<u8>,
+    ) -> (State, bool) {
+        let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients) else {
+            // A chunk that had no place here.
+            let state = answer(refusal.map_or(Reply::BAD_SEQUENCE, |reply| *reply), out);
+            return (state, false);
+        };
+        self.trace.message(transaction.octets);
+        let refusal = match refusal {
+            None if last && transaction.ends.open() => Some(Box::new(Reply::MESSAGE_BAD_LINE_END)),
+            refusal => refusal,
+        };
+        match refusal {
+            Some(refusal) => {
+                refusal.write(out);
+                (self.abandon(), true)
+            }
+            None if last => (State::EndOfData(Ask::default()), true),
+            None => {
+                transaction.chunks = true;
+                (answer(Reply::OK, out), false)
+            }
+        }
+    }
+
+    /// Ends the transaction without a message.
+    fn abandon(&mut self) -> State {
+        match self.transaction.take() {
+            Some(_) => State::Reset,
+            None => State::Idle,
+        }
+    }
+}
+
+fn answer(reply: Reply, out: &mut Vec<u8>) -> State {
+    reply.write(out);
+    State::Idle
+}

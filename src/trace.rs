@@ -1,0 +1,94 @@
+//! The dialogue as lines for a log, with everything secret masked.
+
+use alloc::{boxed::Box, format, string::String};
+use core::fmt;
+
+use crate::command::{self, Command};
+
+/// Who says a line of the dialogue. `Display` gives the standards' `C` and `S`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a dialogue has two sides")]
+pub enum Side {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "C",
+            Self::Server => "S",
+        })
+    }
+}
+
+type Hook = Box<dyn FnMut(Side, &str) + Send + Sync>;
+
+/// The host's hook, if there is one.
+#[derive(Default)]
+pub(crate) struct Trace(Option<Hook>);
+
+impl Trace {
+    pub(crate) fn new(hook: impl FnMut(Side, &str) + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(hook)))
+    }
+
+    /// A line that may be shown.
+    pub(crate) fn line(&mut self, side: Side, line: &[u8]) {
+        if let Some(hook) = &mut self.0 {
+            hook(side, &printable(line));
+        }
+    }
+
+    /// Lines that may be shown, each with its CRLF.
+    pub(crate) fn lines(&mut self, side: Side, block: &[u8]) {
+        if self.0.is_some() {
+            let lines = block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
+            lines.for_each(|line| self.line(side, line.strip_suffix(b"\r").unwrap_or(line)));
+        }
+    }
+
+    /// A client's command. What is not a known one is masked whole: behind a `501` for its AUTH,
+    /// a client's next line is often the password.
+    pub(crate) fn command(&mut self, line: &[u8]) {
+        if self.0.is_none() {
+            return;
+        }
+        match command::parse(line) {
+            Ok(Command::Auth(auth)) => {
+                let response = if auth.initial_response().is_some() { " ***" } else { "" };
+                let masked = format!("AUTH {}{response}", auth.mechanism());
+                self.line(Side::Client, masked.as_bytes());
+            }
+            Ok(Command::Unknown(_)) | Err(_) => self.line(Side::Client, b"***"),
+            Ok(_) => self.line(Side::Client, line),
+        }
+    }
+
+    /// A client's line inside an exchange.
+    pub(crate) fn response(&mut self, line: &[u8]) {
+        let masked = if line.is_empty() || line == b"*" { line } else { b"***" };
+        self.line(Side::Client, masked);
+    }
+
+    /// A message in place of its octets.
+    pub(crate) fn message(&mut self, octets: u64) {
+        if self.0.is_some() {
+            self.line(Side::Client, format!("[a message of {octets} octets]").as_bytes());
+        }
+    }
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Trace(set)" } else { "Trace(none)" })
+    }
+}
+
+/// The text of a line that a peer sent, which may hold anything.
+fn printable(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
