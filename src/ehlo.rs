@@ -3,7 +3,7 @@
 //! A client reads it as [`Ehlo`], a server writes it by [`write()`].
 
 use alloc::vec::Vec;
-use core::str;
+use core::{mem, str};
 
 use nom::{
     Parser,
@@ -32,6 +32,9 @@ pub enum Keyword<'a> {
     StartTls,
     /// `AUTH` and the mechanisms (RFC 4954 §3).
     Auth(MechanismNames<'a>),
+    /// `AUTH=` and the mechanisms: the form that an old Outlook Express needs, for writing. What is
+    /// read is always [`Auth`](Self::Auth).
+    LegacyAuth(MechanismNames<'a>),
     /// `PIPELINING` (RFC 2920).
     Pipelining,
     /// `SIZE`, and the most octets that a message may have, 0 for no fixed limit (RFC 1870 §4).
@@ -136,7 +139,7 @@ impl<'a> Keyword<'a> {
     pub fn name(&self) -> &'a str {
         match self {
             Self::StartTls => "STARTTLS",
-            Self::Auth(_) => "AUTH",
+            Self::Auth(_) | Self::LegacyAuth(_) => "AUTH",
             Self::Pipelining => "PIPELINING",
             Self::Size(_) => "SIZE",
             Self::EightBitMime => "8BITMIME",
@@ -152,9 +155,13 @@ impl<'a> Keyword<'a> {
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.name().as_bytes());
         match self {
-            Self::Auth(mechanisms) => {
+            Self::Auth(mechanisms) | Self::LegacyAuth(mechanisms) => {
+                let mut separator = match self {
+                    Self::LegacyAuth(_) => b'=',
+                    _ => b' ',
+                };
                 for name in mechanisms.iter() {
-                    out.push(b' ');
+                    out.push(mem::replace(&mut separator, b' '));
                     out.extend(name.bytes().map(|octet| octet.to_ascii_uppercase()));
                 }
             }
@@ -198,19 +205,14 @@ impl<'a> MechanismNames<'a> {
     /// The names as they came, in their order. Words that are not mechanism names are skipped.
     pub fn iter(self) -> impl Iterator<Item = &'a str> + Clone {
         let words = self.0.as_bytes().split(|&octet| octet == b' ');
-        words
-            .filter(|word| is_mechanism(word))
-            .filter_map(|word| str::from_utf8(word).ok())
+        words.filter(|word| is_mechanism(word)).filter_map(|word| str::from_utf8(word).ok())
     }
 }
 
 impl PartialEq for MechanismNames<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.iter().count() == other.iter().count()
-            && self
-                .iter()
-                .zip(other.iter())
-                .all(|(a, b)| a.eq_ignore_ascii_case(b))
+            && self.iter().zip(other.iter()).all(|(a, b)| a.eq_ignore_ascii_case(b))
     }
 }
 
@@ -242,19 +244,13 @@ impl<'a> Ehlo<'a> {
     /// The name by which the server calls itself: the first line up to a space. May be anything.
     pub fn domain(self) -> &'a [u8] {
         let first = self.0.lines().next().unwrap_or_default();
-        first
-            .split(|&octet| octet == b' ')
-            .next()
-            .unwrap_or_default()
+        first.split(|&octet| octet == b' ').next().unwrap_or_default()
     }
 
     /// The keyword of each line but the first. Lines that cannot be read are skipped, so that one
     /// of them does not hide the others.
     pub fn keywords(self) -> impl Iterator<Item = Keyword<'a>> + Clone {
-        self.0
-            .lines()
-            .skip(1)
-            .filter_map(|line| Keyword::parse(line).ok())
+        self.0.lines().skip(1).filter_map(|line| Keyword::parse(line).ok())
     }
 
     /// The mechanisms of all AUTH lines, joined: servers repeat the line, or add `AUTH=`. So a name
@@ -276,15 +272,10 @@ pub fn write(hostname: &str, keywords: &[Keyword<'_>], out: &mut Vec<u8>) {
     let separator = |last: bool| if last { b"250 " } else { b"250-" };
     out.extend_from_slice(separator(keywords.is_empty()));
     let hostname = if hostname.is_empty() { "?" } else { hostname };
-    out.extend(
-        hostname
-            .chars()
-            .take(MAX_DOMAIN)
-            .map(|c| match u8::try_from(c) {
-                Ok(octet) if octet.is_ascii_graphic() => octet,
-                _ => b'?',
-            }),
-    );
+    out.extend(hostname.chars().take(MAX_DOMAIN).map(|c| match u8::try_from(c) {
+        Ok(octet) if octet.is_ascii_graphic() => octet,
+        _ => b'?',
+    }));
     out.extend_from_slice(b"\r\n");
     for (n, keyword) in keywords.iter().enumerate() {
         out.extend_from_slice(separator(n + 1 == keywords.len()));
@@ -298,11 +289,7 @@ pub fn write(hostname: &str, keywords: &[Keyword<'_>], out: &mut Vec<u8>) {
 fn ehlo_line(line: &[u8]) -> Parsed<'_, (&str, &str)> {
     let (rest, line) = printable(line)?;
     let is_end = |octet: u8| matches!(octet, b' ' | b'=');
-    match line
-        .bytes()
-        .position(is_end)
-        .and_then(|end| line.split_at_checked(end))
-    {
+    match line.bytes().position(is_end).and_then(|end| line.split_at_checked(end)) {
         None if line.is_empty() => reply::fail("ehlo-keyword", rest),
         None => Ok((rest, (line, ""))),
         Some(("", _)) => reply::fail("ehlo-keyword", line.as_bytes()),
@@ -317,17 +304,12 @@ fn ehlo_line(line: &[u8]) -> Parsed<'_, (&str, &str)> {
 fn printable(line: &[u8]) -> Parsed<'_, &str> {
     let is_printable = |octet: &u8| matches!(octet, b' '..=b'~');
     // No early end, so that the compiler takes many octets at a time.
-    let valid = line
-        .iter()
-        .fold(true, |all, octet| all & is_printable(octet));
+    let valid = line.iter().fold(true, |all, octet| all & is_printable(octet));
     match str::from_utf8(line) {
         Ok(text) if valid => Ok((&[], text)),
         _ => {
             let end = line.iter().position(|octet| !is_printable(octet));
-            reply::fail(
-                "ehlo-line",
-                end.and_then(|end| line.get(end..)).unwrap_or_default(),
-            )
+            reply::fail("ehlo-line", end.and_then(|end| line.get(end..)).unwrap_or_default())
         }
     }
 }
@@ -335,9 +317,7 @@ fn printable(line: &[u8]) -> Parsed<'_, &str> {
 /// `size-param ::= [1*DIGIT]` (RFC 1870 §4); `None` if it is something else.
 fn size(parameters: &str) -> Option<Option<u64>> {
     let mut size = all_consuming(opt(u64::<_, Fault>));
-    size.parse(parameters.as_bytes())
-        .ok()
-        .map(|(_, octets)| octets)
+    size.parse(parameters.as_bytes()).ok().map(|(_, octets)| octets)
 }
 
 /// `sasl-mech = 1*20mech-char`, `mech-char = UPPER-ALPHA / DIGIT / HYPHEN / UNDERSCORE` (RFC 4422
@@ -373,10 +353,7 @@ mod tests {
             ("SIZE", Keyword::Size(None)),
             ("SIZE 0", Keyword::Size(Some(0))),
             ("size=35882577", Keyword::Size(Some(35_882_577))),
-            (
-                "SIZE 18446744073709551616",
-                other("SIZE", "18446744073709551616"),
-            ),
+            ("SIZE 18446744073709551616", other("SIZE", "18446744073709551616")),
             ("SIZE 1 2", other("SIZE", "1 2")),
             ("DSN x", other("DSN", "x")),
             ("X-EXPS=LOGIN", other("X-EXPS", "LOGIN")),
@@ -411,15 +388,9 @@ mod tests {
             ("auth", "!"),
             ("X", &"a".repeat(505)),
         ] {
-            assert!(
-                Keyword::other(name, parameters).is_err(),
-                "{name} {parameters}"
-            );
+            assert!(Keyword::other(name, parameters).is_err(), "{name} {parameters}");
         }
-        assert_eq!(
-            MechanismNames::new("PLAIN a\r"),
-            Err(Error::new("sasl-mech", 6))
-        );
+        assert_eq!(MechanismNames::new("PLAIN a\r"), Err(Error::new("sasl-mech", 6)));
         assert!(MechanismNames::new(&"A ".repeat(251)).is_err());
     }
 
