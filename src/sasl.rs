@@ -30,6 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// `off.rs` stands in for every mechanism that is compiled out.
+#![allow(clippy::duplicate_mod)]
+
 use alloc::boxed::Box;
 use core::fmt;
 

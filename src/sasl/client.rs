@@ -117,10 +117,6 @@ impl Credentials {
         self.authzid.as_deref()
     }
 
-    #[cfg_attr(
-        not(any(feature = "plain", feature = "login", feature = "cram-md5")),
-        expect(dead_code)
-    )]
     pub(super) fn secret(&self) -> &Secret {
         &self.password
     }

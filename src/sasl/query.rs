@@ -178,7 +178,6 @@ pub struct CramSecretFor {
 }
 
 impl CramSecretFor {
-    #[cfg(feature = "cram-md5")]
     pub(super) fn new(identity: Identity, challenge: Vec<u8>, digest: [u8; 16]) -> Self {
         Self { identity, challenge, digest, answer: None, serial: next_serial() }
     }

@@ -304,13 +304,11 @@ impl State {
         Self::Done(Err(failure))
     }
 
-    #[cfg(feature = "login")]
     pub(super) fn challenge(data: impl Into<Vec<u8>>, next: Next) -> Self {
         Self::Await(Challenge::new(data), next)
     }
 
     /// Asks for the password's check.
-    #[cfg_attr(not(any(feature = "plain", feature = "login")), expect(dead_code))]
     pub(super) fn check_password(
         mechanism: Mechanism,
         authcid: &str,

@@ -1,0 +1,98 @@
+//! The replies that the standards foresee, in one list.
+
+use alloc::borrow::Cow;
+
+use super::Reply;
+
+macro_rules! standard_replies {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal $enhanced:tt $text:literal;)*) => {
+        /// The replies that the standards foresee. [`Reply::with_text`] gives one another text.
+        impl Reply {
+            $($(#[doc = $doc])*
+            #[doc = concat!("\n\n`", stringify!($code), "`, enhanced `", stringify!($enhanced), "`")]
+            pub const $name: Self = Self::standard($code, $enhanced, $text);)*
+
+            /// To DATA.
+            ///
+            /// `354`; a `3xx` has no enhanced code (RFC 2034 §4).
+            pub const START_MAIL_INPUT: Self = Self {
+                code: 354,
+                enhanced: None,
+                text: Cow::Borrowed("Send the message, end with a dot"),
+            };
+        }
+
+        #[cfg(test)]
+        const STANDARD: &[Reply] = &[$(Reply::$name),*];
+    };
+}
+
+standard_replies! {
+    /// Done.
+    OK = 250 (2, 0, 0) "OK";
+    /// To MAIL.
+    SENDER_OK = 250 (2, 1, 0) "Sender OK";
+    /// To RCPT.
+    RECIPIENT_OK = 250 (2, 1, 5) "Recipient OK";
+    /// To STARTTLS (RFC 3207 §4).
+    READY_FOR_TLS = 220 (2, 0, 0) "Ready to start TLS";
+    /// To QUIT.
+    CLOSING = 221 (2, 0, 0) "Goodbye";
+    /// AUTH succeeded (RFC 4954 §6).
+    AUTHENTICATED = 235 (2, 7, 0) "Authentication succeeded";
+    /// To VRFY, by a server that does not tell (RFC 5321 §3.5.3).
+    CANNOT_VERIFY = 252 (2, 5, 0) "Cannot verify, but will take a message and try";
+
+    /// At any time; the connection is closed.
+    SHUTTING_DOWN = 421 (4, 3, 2) "Service is shutting down, try again later";
+    /// The client was silent too long; the connection is closed.
+    IDLE = 421 (4, 4, 2) "Idle for too long, closing";
+    /// Too many failed AUTH commands; the connection is closed (RFC 4954 §4).
+    TOO_MANY_ATTEMPTS = 421 (4, 7, 0) "Too many failed authentication attempts, closing";
+    /// The server's own failure.
+    LOCAL_ERROR = 451 (4, 3, 0) "Local error in processing, try again later";
+    /// No room at the moment.
+    INSUFFICIENT_STORAGE = 452 (4, 3, 1) "Insufficient storage, try again later";
+    /// To STARTTLS (RFC 3207 §4).
+    TLS_UNAVAILABLE = 454 (4, 7, 0) "TLS is not available at the moment";
+
+    /// An unknown verb.
+    UNRECOGNIZED = 500 (5, 5, 2) "Command not recognized";
+    /// A command line over the server's bound.
+    LINE_TOO_LONG = 500 (5, 5, 2) "Line too long";
+    /// A bare CR, a bare LF or a NUL in a command (RFC 5321 §2.3.8).
+    BAD_LINE_END = 500 (5, 5, 2) "Lines end in CRLF; bare CR, bare LF and NUL are refused";
+    /// Arguments that break the grammar, or unwanted ones.
+    SYNTAX = 501 (5, 5, 4) "Syntax error in arguments";
+    /// A known command that is not offered.
+    NOT_IMPLEMENTED = 502 (5, 5, 1) "Command not implemented";
+    /// A command out of order.
+    BAD_SEQUENCE = 503 (5, 5, 1) "Bad sequence of commands";
+    /// Log in first (RFC 4954 §6).
+    AUTHENTICATION_REQUIRED = 530 (5, 7, 0) "Authentication required";
+    /// No such mailbox.
+    MAILBOX_UNAVAILABLE = 550 (5, 1, 1) "No such mailbox here";
+    /// Over the size limit (RFC 1870).
+    MESSAGE_TOO_BIG = 552 (5, 3, 4) "Message is too big";
+    /// A bare CR or a bare LF in a message. To take it invites SMTP smuggling.
+    MESSAGE_BAD_LINE_END = 554 (5, 6, 0) "Bare CR or bare LF in the message";
+    /// An unknown parameter of MAIL or RCPT (RFC 5321 §4.1.1.11).
+    PARAMETER_NOT_RECOGNIZED = 555 (5, 5, 4) "Parameter not recognized or not implemented";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_replies_are_such_as_new_makes() {
+        for reply in STANDARD {
+            let enhanced = reply.enhanced.unwrap();
+            let codes = (enhanced.class, enhanced.subject, enhanced.detail);
+            let text = reply.text.clone();
+            assert_eq!(Reply::new(reply.code, Some(codes), text).as_ref(), Ok(reply));
+        }
+        let start = Reply::START_MAIL_INPUT;
+        assert_eq!(Reply::new(354, None, start.text.clone()), Ok(start));
+    }
+}
