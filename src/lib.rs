@@ -1,4 +1,75 @@
-//! SMTP AUTH.
+//! SMTP AUTH (RFC 4954) for mail servers and mail clients, without input or output of its own.
+//!
+//! ```text
+//! octets → line → command → server → auth → sasl → query → host
+//!                              └──── reply ← outcome ←───────┘
+//! ```
+//!
+//! There are three doors, each for both sides:
+//!
+//! | door | speaks | for |
+//! | --- | --- | --- |
+//! | [`server::Session`], [`client::Session`] | the whole dialogue | most |
+//! | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | a server or client with its own parser and loop |
+//! | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | IMAP, POP3, XMPP, LDAP |
+//!
+//! # The loop
+//!
+//! One method says what is owed now: `next` of a session, `step` of an exchange. What is owed
+//! carries the slot to settle it, and is shown again until it is settled; the slot's type has only
+//! fitting answers. So a question may be answered at once, by an [`Authenticator`], or after a
+//! look-up elsewhere; nothing blocks and nothing is queued.
+//!
+//! ```
+//! use smtp_auth::{reply::Reply, server::{Config, Event, Session}};
+//!
+//! let mut session = Session::new(Config::try_from("mail.example.org")?);
+//! let mut out = Vec::new();
+//! session.receive(b"EHLO client.example.org\r\nAUTH CRAM-MD5\r\n*\r\nQUIT\r\n");
+//! loop {
+//!     match session.next(&mut out) {
+//!         Event::NeedInput => unreachable!("QUIT has been received"),
+//!         Event::Query(query) => query.reject(), // shown again until it is answered
+//!         Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
+//!         Event::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
+//!         Event::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
+//!         Event::AuthFailed(why) => assert_eq!(why, smtp_auth::sasl::Failure::Cancelled),
+//!         Event::Hello(_) | Event::Authenticated(_) | Event::Data(_) | Event::Reset => {}
+//!         Event::StartTls | Event::Close => break, // send `out` first
+//!     }
+//! }
+//! assert!(out.ends_with(b"501 5.7.0 Authentication cancelled\r\n221 2.0.0 Goodbye\r\n"));
+//! # Ok::<(), smtp_auth::sasl::ConfigError>(())
+//! ```
+//!
+//! # Mechanisms
+//!
+//! | mechanism | feature | note |
+//! | --- | --- | --- |
+//! | CRAM-MD5 (RFC 2195) | `cram-md5` | does not send the password, but who listens can guess it offline |
+//! | PLAIN (RFC 4616) | `plain` | sends the password: inside TLS, unless the configuration allows otherwise |
+//! | LOGIN | `login` | as PLAIN, in two messages, for old clients |
+//!
+//! # Features
+//!
+//! One for each mechanism; `getrandom`, the operating system's random numbers for challenges;
+//! `std`. All are on by default, and without `std` the crate needs `alloc` alone. A feature only
+//! compiles something in: what is offered or used is what a `Config` lists.
+//!
+//! # Limits
+//!
+//! A server takes lines of up to 12,288 octets for AUTH and in its exchange, up to 2,048 for other
+//! commands; a client takes replies of up to 128 lines and 65,536 octets. A session holds what it
+//! has received and not shown, so its memory is bounded if the host reads at `NeedInput` alone.
+//!
+//! # What is the host's to do
+//!
+//! Sockets, TLS, timeouts, logs; the store of accounts; all of mail but its framing and order; to
+//! slow down who guesses from many connections. Over TLS, verify the server's certificate: no
+//! mechanism here does it for the client.
+//!
+//! [`Authenticator`]: sasl::Authenticator
+
 #![no_std]
 #![forbid(unsafe_code)]
 // Each mechanism that is compiled out leaves some shared parts without a user.
@@ -23,3 +94,8 @@ pub mod server;
 
 pub use secret::Secret;
 pub use trace::Side;
+
+/// The README's code, compiled.
+#[cfg(all(doctest, feature = "std", feature = "getrandom"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,64 @@
+//! What can go wrong: a sentence, and an exit code.
+
+use smtp_auth::client::{Error, Step};
+
+/// Why the message was not accepted: one sentence, with the server's code and text in it.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The caller has to put something right.
+    Usage(String),
+    /// No connection, no greeting or no TLS; or the connection broke.
+    Connection(String),
+    /// The client is not signed in.
+    NotAuthenticated(String),
+    /// The server does not take the message, or not for every recipient.
+    Refused(String),
+    /// The server broke the protocol.
+    Protocol(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Connection(_) => 3,
+            Self::NotAuthenticated(_) => 4,
+            Self::Refused(_) => 5,
+            Self::Protocol(_) => 6,
+        }
+    }
+
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Usage(why)
+            | Self::Connection(why)
+            | Self::NotAuthenticated(why)
+            | Self::Refused(why)
+            | Self::Protocol(why) => why,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let why = error.to_string();
+        match error {
+            Error::Refused(Step::Greeting | Step::Ehlo, _)
+            | Error::Disconnected(_)
+            | Error::TlsNotOffered
+            | Error::TlsRefused(_)
+            | Error::InjectedBeforeTls => Self::Connection(why),
+            Error::NotAuthenticated(_) => Self::NotAuthenticated(why),
+            Error::Refused(..) => Self::Refused(why),
+            // `message::read` has made every line end in CRLF.
+            Error::BareLineEnd => Self::Usage(why),
+            _ => Self::Protocol(why),
+        }
+    }
+}
+
+/// The text as it may go to a terminal. Replies hold no control characters as this library shows
+/// them, but certificates and the errors about them come from other hands.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
