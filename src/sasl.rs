@@ -163,18 +163,19 @@ pub enum Failure {
 }
 
 /// A fresh value that nobody can guess, for a challenge: printable text without comma, space,
-/// `<`, `>` or `@`, of 16 to 128 octets.
+/// `<`, `>` or `@`, of 1 to 128 octets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Nonce(Box<str>);
 
 impl Nonce {
-    /// Takes text that the caller made, for tests or from a random source of its own.
+    /// Takes text that the caller made, for tests or from a random source of its own; 128 bits of
+    /// randomness are enough.
     ///
     /// # Errors
     /// [`NonceError`] where the text is too short, too long, or holds another octet.
     pub fn new(text: &str) -> Result<Self, NonceError> {
         let good = |octet: u8| octet.is_ascii_graphic() && !b",<>@".contains(&octet);
-        let fits = (16..=128).contains(&text.len());
+        let fits = (1..=128).contains(&text.len());
         if fits && text.bytes().all(good) { Ok(Self(text.into())) } else { Err(NonceError) }
     }
 
@@ -205,7 +206,7 @@ impl fmt::Debug for Nonce {
 
 /// There is no usable nonce: the exchange ends in [`Failure::TempFail`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no usable nonce: it must be 16 to 128 printable octets without comma, space, <, > and @")]
+#[error("no usable nonce: it must be 1 to 128 printable octets without comma, space, <, > and @")]
 #[expect(clippy::exhaustive_structs, reason = "a host's own source returns it")]
 pub struct NonceError;
 

@@ -14,15 +14,59 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::failure::{Failure, shown};
+use crate::{
+    failure::{Failure, tell},
+    trust,
+};
 
 /// How much of the message is written at once: each part has the timeout for itself.
 const PART: usize = 16384;
 
-/// What a delivery takes along from one stream to the same inside TLS.
-pub(crate) struct Delivery<'m> {
+/// What is to be delivered.
+#[derive(Debug)]
+pub(crate) struct Mail<'m> {
+    pub(crate) envelope: Envelope,
+    /// The recipients, as they stand in the envelope.
+    pub(crate) to: &'m [String],
+    /// The message, its lines ending in CRLF.
+    pub(crate) message: &'m [u8],
+}
+
+/// The server as TLS sees it.
+pub(crate) struct Peer {
+    pub(crate) connector: TlsConnector,
+    pub(crate) name: ServerName<'static>,
+    /// Whether TLS comes first, before the greeting.
+    pub(crate) implicit: bool,
+}
+
+/// Delivers. The text of success has the server's own words.
+pub(crate) async fn deliver(
+    socket: TcpStream,
+    peer: Peer,
+    session: Session,
+    mail: Mail<'_>,
+    timeout: Duration,
+) -> Result<String, Failure> {
+    let Mail { envelope, to, message } = mail;
+    let (envelope, out) = (Some(envelope), Vec::new());
+    let mut delivery =
+        Delivery { session, envelope, to, message, timeout, out, refused: 0, outcome: None };
+    let ended = delivery.connection(socket, peer).await;
+    // What comes behind the server's word on the message cannot change it any more: a message that
+    // was accepted must not be sent again because QUIT failed.
+    match (delivery.outcome, ended) {
+        (Some(outcome), _) => outcome,
+        (None, Err(failure)) => Err(failure),
+        (None, Ok(())) => Err(Failure::Protocol("the session ended too early".into())),
+    }
+}
+
+/// What lasts from the first stream to the one inside TLS.
+struct Delivery<'m> {
     session: Session,
     envelope: Option<Envelope>,
+    to: &'m [String],
     message: &'m [u8],
     timeout: Duration,
     /// What is to be sent.
@@ -32,65 +76,34 @@ pub(crate) struct Delivery<'m> {
 }
 
 /// Why the dialogue stopped.
-enum Pause {
+enum Stop {
     StartTls,
     Closed,
 }
 
-impl<'m> Delivery<'m> {
-    pub(crate) fn new(
-        session: Session,
-        envelope: Envelope,
-        message: &'m [u8],
-        timeout: Duration,
-    ) -> Self {
-        let (out, envelope) = (Vec::new(), Some(envelope));
-        Self { session, envelope, message, timeout, out, refused: 0, outcome: None }
-    }
-
-    /// Delivers, over TLS from the start unless `cleartext` comes first. The text of success is the
-    /// server's.
-    pub(crate) async fn run(
-        mut self,
-        socket: TcpStream,
-        cleartext: bool,
-        tls: &TlsConnector,
-        server: ServerName<'static>,
-    ) -> Result<String, Failure> {
-        let ended = self.connection(socket, cleartext, tls, server).await;
-        // What comes behind the server's word on the message cannot change it any more: a message
-        // that was accepted must not be sent again because QUIT failed.
-        match (self.outcome, ended) {
-            (Some(outcome), _) => outcome,
-            (None, Err(failure)) => Err(failure),
-            (None, Ok(())) => Err(Failure::Connection("the session ended too early".into())),
-        }
-    }
-
-    async fn connection(
-        &mut self,
-        mut socket: TcpStream,
-        cleartext: bool,
-        tls: &TlsConnector,
-        server: ServerName<'static>,
-    ) -> Result<(), Failure> {
-        if cleartext {
+impl Delivery<'_> {
+    async fn connection(&mut self, mut socket: TcpStream, peer: Peer) -> Result<(), Failure> {
+        // Each step waits for a reply, so there is nothing to gather before it is sent. Where this
+        // cannot be set, all is only slower.
+        let _ = socket.set_nodelay(true);
+        if !peer.implicit {
             match self.dialogue(&mut socket).await? {
-                Pause::StartTls => {}
-                Pause::Closed => return Ok(()),
+                Stop::StartTls => {}
+                Stop::Closed => return Ok(()),
             }
         }
-        let handshake = tls.connect(server, socket);
+        let Peer { connector, name, .. } = peer;
+        let handshake = async { connector.connect(name, socket).await.map_err(trust::explain) };
         let mut stream = within(self.timeout, "TLS could not begin", handshake).await?;
         self.session.tls_started(Channel::tls());
         match self.dialogue(&mut stream).await? {
-            // A session asks for TLS once.
-            Pause::StartTls | Pause::Closed => Ok(()),
+            // Inside TLS a session does not ask for it.
+            Stop::StartTls | Stop::Closed => Ok(()),
         }
     }
 
     /// Runs the dialogue until it is over, or goes on inside TLS.
-    async fn dialogue<S>(&mut self, stream: &mut S) -> Result<Pause, Failure>
+    async fn dialogue<S>(&mut self, stream: &mut S) -> Result<Stop, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -106,7 +119,7 @@ impl<'m> Delivery<'m> {
                 }
                 Event::StartTls => {
                     send(stream, &mut self.out, self.timeout).await?;
-                    return Ok(Pause::StartTls);
+                    return Ok(Stop::StartTls);
                 }
                 Event::AuthFailed(failed) => {
                     self.outcome = Some(Err(failed.error().into()));
@@ -118,8 +131,8 @@ impl<'m> Delivery<'m> {
                 },
                 Event::Refused(recipient, reply) => {
                     self.refused += 1;
-                    let to = self.recipients.get(recipient).map_or("", String::as_str);
-                    eprintln!("{}", shown(&format!("the server refused the recipient {to}: {reply}")));
+                    let to = self.to.get(recipient).map_or("", String::as_str);
+                    tell(format_args!("the server refused the recipient {to}: {reply}"));
                 }
                 Event::Message(body) => {
                     for part in self.message.chunks(PART) {
@@ -130,11 +143,71 @@ impl<'m> Delivery<'m> {
                 }
                 Event::Sent(fate) => self.outcome = Some(outcome(fate, self.refused)),
                 Event::Closed => {
-                    // Whether the server still hears the goodbye does not matter.
+                    // Whether the server still hears the end does not matter.
                     let _ = within(self.timeout, "", stream.shutdown()).await;
-                    return Ok(Pause::Closed);
+                    return Ok(Stop::Closed);
                 }
             }
+        }
+    }
+}
+
+fn outcome(fate: &Fate, refused: usize) -> Result<String, Failure> {
+    match fate {
+        Fate::Accepted(_) if refused == 0 => Ok(fate.to_string()),
+        Fate::Accepted(reply) => Err(Failure::Refused(format!(
+            "the server accepted the message, but not for {refused} of its recipients: {reply}"
+        ))),
+        _ => Err(Failure::Refused(fate.to_string())),
+    }
+}
+
+async fn send<S>(stream: &mut S, out: &mut Vec<u8>, timeout: Duration) -> Result<(), Failure>
+where
+    S: AsyncWrite + Unpin,
+{
+    let sending = async {
+        stream.write_all(out).await?;
+        stream.flush().await
+    };
+    within(timeout, "the connection broke", sending).await?;
+    out.clear();
+    Ok(())
+}
+
+/// What the server sent; nothing at the end of the stream.
+async fn receive<'b, S>(
+    stream: &mut S,
+    buffer: &'b mut [u8],
+    timeout: Duration,
+) -> Result<&'b [u8], Failure>
+where
+    S: AsyncRead + Unpin,
+{
+    let receiving = async {
+        match stream.read(buffer).await {
+            // TLS that ends without a goodbye. Replies have an end of their own, so that nothing
+            // can be cut off unseen.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            other => other,
+        }
+    };
+    let n = within(timeout, "the connection broke", receiving).await?;
+    Ok(buffer.get(..n).unwrap_or_default())
+}
+
+/// Does the work in time; what cannot be done is a failure of the connection.
+pub(crate) async fn within<T>(
+    timeout: Duration,
+    what: &str,
+    work: impl Future<Output = io::Result<T>>,
+) -> Result<T, Failure> {
+    match time::timeout(timeout, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Failure::Connection(format!("{what}: {error}"))),
+        Err(_) => {
+            let seconds = timeout.as_secs();
+            Err(Failure::Connection(format!("{what}: no answer within {seconds} seconds")))
         }
     }
 }

@@ -1,5 +1,10 @@
 //! What can go wrong: a sentence, and an exit code.
 
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
 use smtp_auth::client::{Error, Step};
 
 /// Why the message was not accepted: one sentence, with the server's code and text in it.
@@ -57,8 +62,14 @@ impl From<Error> for Failure {
     }
 }
 
+/// Says it on standard error. Where nobody reads that any more, the delivery still goes on.
+/// (`eprintln!` would panic.)
+pub(crate) fn tell(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", shown(text));
+}
+
 /// The text as it may go to a terminal. Replies hold no control characters as this library shows
 /// them, but certificates and the errors about them come from other hands.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+pub(crate) fn shown(text: impl Display) -> String {
+    text.to_string().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -161,13 +161,7 @@ impl Exchange {
 
 /// The reply to each failure (RFC 4954 §4, §6, RFC 5248).
 pub fn reply_to(failure: Failure) -> Reply {
-    const fn reply(
-        code: u16,
-        (class, subject, detail): (u8, u16, u16),
-        text: &'static str,
-    ) -> Reply {
-        Reply::standard(code, (class, subject, detail), text)
-    }
+    let reply = Reply::standard;
     match failure {
         Failure::Syntax => reply(501, (5, 5, 4), "Syntax: AUTH mechanism [initial-response]"),
         Failure::Unsupported => reply(504, (5, 5, 4), "This mechanism is not offered here"),
@@ -181,8 +175,9 @@ pub fn reply_to(failure: Failure) -> Reply {
         Failure::Cancelled => reply(501, (5, 7, 0), "Authentication cancelled"),
         Failure::Encoding => reply(501, (5, 5, 2), "The response is not valid base64"),
         Failure::TooLong => reply(500, (5, 5, 6), "The response is too long"),
-        Failure::Malformed(what) => reply(535, (5, 7, 8), "Malformed credentials: ")
-            .with_text(alloc::format!("Malformed credentials: {what}")),
+        Failure::Malformed(what) => {
+            reply(535, (5, 7, 8), "").with_text(alloc::format!("Malformed credentials: {what}"))
+        }
         // One text for both, or it would tell that the password was right.
         Failure::Rejected | Failure::NotAuthorized => {
             reply(535, (5, 7, 8), "The user name or password is wrong")

@@ -1,0 +1,207 @@
+//! The command line.
+
+use std::{env, fs, path::PathBuf};
+
+use clap::{ArgGroup, Parser, ValueEnum};
+use rustls_pki_types::ServerName;
+use smtp_auth::{
+    Secret,
+    command::{EhloName, Mailbox},
+    sasl::{
+        Mechanism,
+        client::{Config, Credentials},
+    },
+};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  the server accepted the message for every recipient
+  2  the command line or a file it names is wrong; nothing was sent
+  3  no connection, no greeting or no TLS, or the connection broke
+  4  not signed in; nothing was sent
+  5  the message was refused, or a recipient was: it has gone to the others then
+  6  the server broke the protocol";
+
+/// Hands one message in at a mail server, signed in and over TLS.
+#[derive(Debug, Parser)]
+#[command(name = "client", after_help = EXIT_CODES)]
+#[command(group(ArgGroup::new("secret").args(["password", "password_file", "password_env"])))]
+pub(crate) struct Args {
+    /// The server; its certificate must be for HOST ([IPv6] in brackets)
+    #[arg(long, value_name = "HOST:PORT", value_parser = Server::parse)]
+    pub(crate) server: Server,
+
+    /// The sender's address; '' is the empty one of bounces
+    #[arg(long, value_name = "ADDRESS", value_parser = sender)]
+    pub(crate) from: String,
+
+    /// A recipient's address; may be given more than once
+    #[arg(long, value_name = "ADDRESS", required = true, value_parser = address)]
+    pub(crate) to: Vec<String>,
+
+    /// How the connection is protected
+    #[arg(long, value_enum, default_value = "starttls")]
+    pub(crate) tls: Protection,
+
+    /// Certificates to trust, in place of those that browsers trust: an authority's, or the
+    /// server's own
+    #[arg(long, value_name = "PEM")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// The name this client gives itself in EHLO [default: its address]
+    #[arg(long, value_name = "NAME", value_parser = hostname)]
+    pub(crate) hostname: Option<String>,
+
+    /// The user to sign in as; without one the client does not sign in
+    #[arg(long, value_name = "NAME", requires = "secret", value_parser = name)]
+    user: Option<String>,
+
+    /// The account to act as, where it is not the user's own
+    #[arg(long, value_name = "NAME", requires = "user", value_parser = name)]
+    authzid: Option<String>,
+
+    /// The password. Every user of this machine can see it while the program runs: better use one
+    /// of the next two
+    #[arg(long, value_name = "PW", requires = "user", value_parser = secret)]
+    password: Option<Secret>,
+
+    /// A file with the password, one line
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+
+    /// The environment variable that holds the password
+    #[arg(long, value_name = "VAR", requires = "user")]
+    password_env: Option<String>,
+
+    /// The one mechanism to sign in by [default: the strongest that the server offers]
+    #[arg(long, value_name = "NAME", requires = "user", value_parser = mechanism)]
+    mechanism: Option<Mechanism>,
+
+    /// Send the password without TLS too, where anyone on the way can read it
+    #[arg(long)]
+    allow_cleartext: bool,
+
+    /// Show the dialogue on standard error, with all that is secret masked
+    #[arg(long)]
+    pub(crate) trace: bool,
+
+    /// How long to wait for the connection, for TLS, and for each of the server's words
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+
+    /// The message, header and body [default: standard input]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// How the connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protection {
+    /// Not at all
+    None,
+    /// The server is asked for TLS, which is required
+    Starttls,
+    /// TLS from the start
+    Implicit,
+}
+
+/// Where the server is.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The host as certificates name it.
+    pub(crate) name: ServerName<'static>,
+}
+
+impl Server {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (host, port) = text.rsplit_once(':').ok_or("it needs the form HOST:PORT")?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Ok(Self {
+            host: bare.into(),
+            port: port.parse().map_err(|_| "the port is not a number up to 65535")?,
+            name: ServerName::try_from(bare)
+                .map_err(|_| "the host is neither a name nor an address")?
+                .to_owned(),
+        })
+    }
+}
+
+impl Args {
+    /// What to sign in with, if anything.
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, String> {
+        let (Some(user), Some(password)) = (&self.user, self.password()?) else {
+            return Ok(None);
+        };
+        let credentials = Credentials::password(user, password);
+        let credentials = match &self.authzid {
+            Some(authzid) => credentials.and_then(|own| own.acting_as(authzid)),
+            None => credentials,
+        };
+        credentials.map(Some).map_err(|error| error.to_string())
+    }
+
+    fn password(&self) -> Result<Option<Secret>, String> {
+        if let Some(file) = &self.password_file {
+            let unreadable = |error| format!("--password-file {}: {error}", file.display());
+            let mut text = fs::read_to_string(file).map_err(unreadable)?;
+            // Cut in place, so that no second copy is left in memory.
+            text.truncate(text.trim_end_matches(['\r', '\n']).len());
+            return Ok(Some(Secret::new(text)));
+        }
+        if let Some(variable) = &self.password_env {
+            let unreadable = |error| format!("--password-env {variable}: {error}");
+            return env::var(variable).map(Secret::new).map(Some).map_err(unreadable);
+        }
+        Ok(self.password.clone())
+    }
+
+    /// By what to sign in.
+    pub(crate) fn sasl(&self) -> Result<Config, String> {
+        let config = Config::default().allow_cleartext(self.allow_cleartext);
+        match self.mechanism {
+            Some(only) => config.mechanisms(&[only]).map_err(|error| error.to_string()),
+            None => Ok(config),
+        }
+    }
+}
+
+/// The library refuses what could break the dialogue; this refuses what is no name either.
+fn name(text: &str) -> Result<String, String> {
+    match text.find(|c: char| c.is_control() || matches!(c, ' ' | '<' | '>')) {
+        Some(_) => Err("it must not hold spaces, angle brackets or control characters".into()),
+        None if text.is_empty() => Err("it must not be empty".into()),
+        None => Ok(text.into()),
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let text = name(text)?;
+    match Mailbox::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err("it needs the form local-part@domain".into()),
+    }
+}
+
+fn sender(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { address(text) }
+}
+
+fn hostname(text: &str) -> Result<String, String> {
+    let text = name(text)?;
+    match EhloName::new(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err("it is not a host name".into()),
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret::from(text))
+}
+
+fn mechanism(text: &str) -> Result<Mechanism, String> {
+    Mechanism::from_name(text).ok_or_else(|| {
+        let names: Vec<_> = Mechanism::COMPILED.iter().map(|own| own.name()).collect();
+        format!("this client has {}", names.join(", "))
+    })
+}

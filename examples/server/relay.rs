@@ -1,0 +1,222 @@
+//! The next hop: hands a message on with this crate's client.
+
+use core::{error::Error, time::Duration};
+use std::sync::Arc;
+
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use smtp_auth::{
+    client::{Config, Envelope, Event, Fate, Session, Tls},
+    reply::Reply,
+    sasl::Channel,
+};
+use tokio::{
+    fs::File,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        self, ClientConfig, DigitallySignedStruct, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        crypto::{self, CryptoProvider, ring},
+    },
+};
+
+use crate::{log, transaction::reply};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// How long each step may take. RFC 5321 §4.5.3.2 would wait up to ten minutes, but here a client
+/// waits behind.
+const STEP: Duration = Duration::from_secs(120);
+
+pub(crate) struct Relay {
+    next_hop: String,
+    client: Arc<Config>,
+    tls: TlsConnector,
+}
+
+impl Relay {
+    pub(crate) fn new(next_hop: &str, hostname: &str) -> Result<Self, Box<dyn Error>> {
+        if next_hop.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            return Err("--relay needs HOST:PORT".into());
+        }
+        let provider = Arc::new(ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_no_client_auth();
+        Ok(Self {
+            next_hop: next_hop.to_owned(),
+            client: Arc::new(Config::new(hostname)?.tls(Tls::IfOffered)),
+            tls: TlsConnector::from(Arc::new(tls)),
+        })
+    }
+
+    /// Hands the message on, and says in a reply what became of it.
+    pub(crate) async fn send(&self, envelope: Envelope, message: File) -> Reply {
+        let fate = match self.hand_over(envelope, message).await {
+            Ok(fate) => fate,
+            Err(error) => {
+                log("relay", error);
+                return unreachable();
+            }
+        };
+        log("relay", &fate);
+        match fate {
+            Fate::Accepted(_) => Reply::OK.with_text("Message handed on"),
+            // `421` would say that this server closes the connection.
+            Fate::Refused(_, refusal) if refusal.code() == 421 => unreachable(),
+            Fate::Refused(_, refusal) => pass_on(&refusal),
+            Fate::NeedsSmtpUtf8 => reply(550, (5, 6, 9), "The next hop does not take SMTPUTF8"),
+            Fate::TooBig(_) => Reply::MESSAGE_TOO_BIG,
+            _ => unreachable(),
+        }
+    }
+
+    async fn hand_over(&self, envelope: Envelope, message: File) -> Result<Fate, Failure> {
+        let mut socket = timeout(STEP, TcpStream::connect(&self.next_hop)).await??;
+        let mut session = Session::without_credentials(Arc::clone(&self.client));
+        let mut mail = Mail { envelope: Some(envelope), message };
+        if let Some(fate) = mail.drive(&mut session, &mut socket).await? {
+            return Ok(fate);
+        }
+        let host = self.next_hop.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_matches(['[', ']']).to_owned();
+        // The name is only told to the server: a name that is no DNS name is no reason to stop.
+        let name = ServerName::try_from(host).or_else(|_| Ok(socket.peer_addr()?.ip().into()));
+        let name = name.map_err(|error: std::io::Error| error)?;
+        let mut stream = timeout(STEP, self.tls.connect(name, socket)).await??;
+        session.tls_started(Channel::tls());
+        let fate = mail.drive(&mut session, &mut stream).await?;
+        fate.ok_or_else(|| "the session ended without a word on the message".into())
+    }
+}
+
+struct Mail {
+    envelope: Option<Envelope>,
+    message: File,
+}
+
+impl Mail {
+    /// Does what the session says until the message's fate is known, or, with `None`, TLS is to
+    /// begin.
+    async fn drive(
+        &mut self,
+        session: &mut Session,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> Result<Option<Fate>, Failure> {
+        let (mut out, mut buffer, mut fate) = (Vec::new(), vec![0; 4096], None);
+        loop {
+            match session.next(&mut out)? {
+                Event::NeedInput => {
+                    let sent = send(stream, &mut out).await;
+                    // That was QUIT: whether it arrives changes nothing.
+                    if fate.is_some() {
+                        return Ok(fate);
+                    }
+                    sent?;
+                    match timeout(STEP, stream.read(&mut buffer)).await?? {
+                        0 => session.eof()?,
+                        n => session.receive(buffer.get(..n).unwrap_or_default()),
+                    }
+                }
+                Event::StartTls => {
+                    send(stream, &mut out).await?;
+                    return Ok(None);
+                }
+                Event::Ready(ready) => match self.envelope.take() {
+                    Some(envelope) => ready.send(envelope),
+                    None => ready.quit(),
+                },
+                Event::Refused(recipient, reply) => {
+                    log("relay", format_args!("recipient {}: {reply}", recipient + 1));
+                }
+                Event::Message(body) => {
+                    match self.message.read(&mut buffer).await? {
+                        0 => body.end(&mut out)?,
+                        n => body.write(buffer.get(..n).unwrap_or_default(), &mut out)?,
+                    }
+                    send(stream, &mut out).await?;
+                }
+                Event::Sent(known) => fate = Some(known.clone()),
+                // There are no credentials to fail.
+                Event::AuthFailed(failed) => return Err(failed.error().into()),
+                Event::Closed => return Ok(fate),
+            }
+        }
+    }
+}
+
+async fn send(
+    stream: &mut (impl AsyncWrite + Unpin),
+    out: &mut Vec<u8>,
+) -> Result<(), std::io::Error> {
+    timeout(STEP, async {
+        stream.write_all(out).await?;
+        stream.flush().await
+    })
+    .await??;
+    out.clear();
+    Ok(())
+}
+
+fn unreachable() -> Reply {
+    reply(451, (4, 4, 1), "The next hop does not answer, try again later")
+}
+
+/// The next hop's refusal as this server's own, which always has an enhanced code.
+fn pass_on(refusal: &Reply) -> Reply {
+    let enhanced = match refusal.enhanced_code() {
+        Some(enhanced) => (enhanced.class(), enhanced.subject(), enhanced.detail()),
+        None => (if refusal.is_permanent() { 5 } else { 4 }, 0, 0),
+    };
+    let text = format!("The next hop says: {}", refusal.text());
+    Reply::new(refusal.code(), Some(enhanced), text).unwrap_or_else(|_| unreachable())
+}
+
+/// Takes any certificate. TLS that is used where it is offered protects from those who only listen;
+/// who stands between could as well take the offer away (RFC 7435). A relay that has to know its
+/// next hop requires TLS, and verifies.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        crypto::verify_tls12_signature(message, cert, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, cert, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,232 @@
+//! A mail transaction: its envelope, and the message on its way to the disk.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    sync::Arc,
+};
+
+use maildir::{MaildirError, TemporaryMailFile};
+use smtp_auth::{
+    client::Envelope,
+    command::{Mail, MailAuth, Mailbox, Parameters, Rcpt},
+    reply::Reply,
+};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    connection::Client,
+    log,
+    options::Host,
+    received::{Received, protocol},
+    relay::Relay,
+};
+
+/// The most recipients of a message. RFC 5321 §4.5.3.1.8 asks for 100 at least.
+const MAX_RECIPIENTS: usize = 100;
+
+pub(crate) struct Transaction {
+    /// `None` is the null sender.
+    from: Option<String>,
+    recipients: Vec<String>,
+    smtputf8: bool,
+    /// Who submitted the message (RFC 4954 §5). `None` is `<>`.
+    submitter: Option<String>,
+    message: Option<Message>,
+}
+
+struct Message {
+    /// In the Maildir's `tmp`. Goes away with this value unless it is delivered before.
+    file: BufWriter<TemporaryMailFile>,
+    octets: u64,
+    eight_bit: bool,
+    /// The first error: later octets are let go, and the client hears of it at the end.
+    error: Option<io::Error>,
+}
+
+impl Transaction {
+    /// Judges MAIL. The session has judged SIZE and AUTH.
+    pub(crate) fn begin(mail: Mail<'_>, client: &Client) -> Result<Self, Reply> {
+        check_names(mail.parameters(), &["SIZE", "BODY", "SMTPUTF8", "AUTH"])?;
+        if let Some(body) = mail.parameters().get("BODY") {
+            let value = body.value().unwrap_or_default();
+            if !["7BIT", "8BITMIME"].iter().any(|known| known.eq_ignore_ascii_case(value)) {
+                return Err(Reply::SYNTAX);
+            }
+        }
+        let smtputf8 = match mail.parameters().get("SMTPUTF8") {
+            Some(parameter) if parameter.value().is_some() => return Err(Reply::SYNTAX),
+            parameter => parameter.is_some(),
+        };
+        if let Some(from) = mail.from() {
+            check_ascii(from, smtputf8)?;
+        }
+        // Those who have signed in are trusted to say for whom they hand a message in. Who does not
+        // say is the submitter, if the account is a mailbox.
+        let submitter = match (&client.account, mail.auth()) {
+            (Some(_), Ok(Some(claimed))) => claimed.mailbox().map(str::to_owned),
+            (Some(account), Ok(None)) => Mailbox::parse(account).is_ok().then(|| account.clone()),
+            _ => None,
+        };
+        Ok(Self {
+            from: mail.from().map(|from| from.as_str().to_owned()),
+            recipients: Vec::new(),
+            smtputf8,
+            submitter,
+            message: None,
+        })
+    }
+
+    /// Judges RCPT.
+    pub(crate) fn add(&mut self, rcpt: Rcpt<'_>) -> Result<(), Reply> {
+        check_names(rcpt.parameters(), &[])?;
+        check_ascii(rcpt.to(), self.smtputf8)?;
+        if self.recipients.len() >= MAX_RECIPIENTS {
+            return Err(reply(452, (4, 5, 3), "Too many recipients"));
+        }
+        self.recipients.push(rcpt.to().as_str().to_owned());
+        Ok(())
+    }
+
+    /// Begins the message, by the lines that the server adds.
+    pub(crate) fn open(&mut self, host: &Host, client: &Client) -> Result<(), Reply> {
+        let file = host.maildir.open_file_in_tmp().map_err(|error| refusal(&into_io(error)))?;
+        // The time, the count and the process, without the name of the machine.
+        let name = file.path().file_name().unwrap_or_default().to_string_lossy();
+        let id = name.split('.').take(2).collect::<Vec<_>>().join(".");
+        let received = Received {
+            from: &client.name,
+            address: client.address.ip(),
+            by: host.name(),
+            with: protocol(client.extended, self.smtputf8, client.tls, client.account.is_some()),
+            id: &id,
+        };
+        let mut header = String::new();
+        // Only the last server on a message's way adds it (RFC 5321 §4.4).
+        if host.relay.is_none() {
+            header = format!("Return-Path: <{}>\r\n", self.from.as_deref().unwrap_or_default());
+        }
+        header += &received.line();
+        let file = BufWriter::with_capacity(32 << 10, file);
+        self.message = Some(Message { file, octets: 0, eight_bit: false, error: None });
+        self.write(header.as_bytes());
+        Ok(())
+    }
+
+    /// Takes a piece of the message: into the system's cache, so as fast as a copy. What waits for
+    /// the disk is in [`finish`](Self::finish).
+    pub(crate) fn write(&mut self, piece: &[u8]) {
+        if let Some(message @ Message { error: None, .. }) = &mut self.message {
+            message.octets += piece.len() as u64;
+            message.eight_bit |= !piece.is_ascii();
+            message.error = message.file.write_all(piece).err();
+        }
+    }
+
+    /// Sees the message to where it is safe, or says why not.
+    pub(crate) async fn finish(mut self, host: &Arc<Host>, client: &Client) -> Reply {
+        let flushed = match &mut self.message {
+            Some(Message { error: Some(error), .. }) => Err(refusal(error)),
+            Some(message) => message.file.flush().map_err(|error| refusal(&error)),
+            None => Err(Reply::LOCAL_ERROR),
+        };
+        let (Ok(()), Some(message)) = (&flushed, self.message.take()) else {
+            return flushed.err().unwrap_or(Reply::LOCAL_ERROR);
+        };
+        let (from, count) = (self.from.as_deref().unwrap_or_default(), self.recipients.len());
+        let octets = message.octets;
+        log(client.address, format_args!("{octets} octets of {from:?} for {count} recipients"));
+        match &host.relay {
+            Some(relay) => self.relay(relay, &message, host.name()).await,
+            None => file(message, Arc::clone(host)).await,
+        }
+    }
+
+    /// Hands the message on. For all recipients or none: the client gets one reply for them all.
+    async fn relay(&self, relay: &Relay, message: &Message, own_name: &str) -> Reply {
+        let recipient = |to: &'_ String| match Mailbox::parse(to) {
+            Ok(_) => to.clone(),
+            // The one mailbox without a domain is this server's.
+            Err(_) => format!("{to}@{own_name}"),
+        };
+        let recipients: Vec<String> = self.recipients.iter().map(recipient).collect();
+        let envelope = Envelope::new(self.from.as_deref(), recipients.iter().map(String::as_str));
+        let Ok(envelope) = envelope else {
+            return reply(553, (5, 1, 3), "An address cannot be handed on");
+        };
+        let submitter = self.submitter.as_deref().and_then(|mailbox| MailAuth::new(mailbox).ok());
+        let envelope = envelope
+            .size(message.octets)
+            .eight_bit(message.eight_bit)
+            .smtputf8(self.smtputf8)
+            .auth(&submitter.unwrap_or(MailAuth::UNKNOWN))
+            .every_recipient(true);
+        match tokio::fs::File::open(message.file.get_ref().path()).await {
+            Ok(file) => relay.send(envelope, file).await,
+            Err(error) => refusal(&error),
+        }
+    }
+}
+
+/// Moves the message to `new`, and sees that it survives a power cut: it is the server's as soon as
+/// the reply is sent (RFC 5321 §6.1).
+async fn file(message: Message, host: Arc<Host>) -> Reply {
+    let Ok(file) = message.file.into_inner() else {
+        return Reply::LOCAL_ERROR;
+    };
+    let moved = spawn_blocking(move || {
+        // It syncs the file, but not the directory that then has its name.
+        host.maildir.move_tmp_to_new(file).map_err(into_io)?;
+        if cfg!(unix) {
+            File::open(host.maildir.path().join("new"))?.sync_all()?;
+        }
+        Ok(())
+    });
+    match moved.await {
+        Ok(Ok(())) => Reply::OK.with_text("Message stored"),
+        Ok(Err(error)) => refusal(&error),
+        Err(_) => Reply::LOCAL_ERROR,
+    }
+}
+
+/// A reply of this server's own, of fixed codes.
+pub(crate) fn reply(code: u16, enhanced: (u8, u16, u16), text: &'static str) -> Reply {
+    Reply::new(code, Some(enhanced), text).unwrap_or(Reply::LOCAL_ERROR)
+}
+
+fn refusal(error: &io::Error) -> Reply {
+    log("maildir", error);
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Reply::INSUFFICIENT_STORAGE,
+        _ => Reply::LOCAL_ERROR,
+    }
+}
+
+fn into_io(error: MaildirError) -> io::Error {
+    match error {
+        MaildirError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// Every parameter has to be known, and given once.
+fn check_names(parameters: Parameters<'_>, known: &[&str]) -> Result<(), Reply> {
+    for (n, parameter) in parameters.iter().enumerate() {
+        let name = parameter.name();
+        if !known.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Err(Reply::PARAMETER_NOT_RECOGNIZED);
+        }
+        if parameters.iter().take(n).any(|earlier| earlier.name().eq_ignore_ascii_case(name)) {
+            return Err(Reply::SYNTAX);
+        }
+    }
+    Ok(())
+}
+
+/// An address in UTF-8 needs SMTPUTF8 (RFC 6531 §3.5).
+fn check_ascii(mailbox: Mailbox<'_>, smtputf8: bool) -> Result<(), Reply> {
+    if smtputf8 || mailbox.is_ascii() {
+        return Ok(());
+    }
+    Err(reply(553, (5, 6, 7), "An address beyond ASCII needs SMTPUTF8"))
+}

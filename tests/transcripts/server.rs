@@ -1,0 +1,332 @@
+//! A server's session, and a host with a few accounts.
+
+use std::sync::{Arc, Mutex};
+
+use smtp_auth::{
+    command::{Command, Mail, Parameters},
+    reply::Reply,
+    sasl::{
+        Answer, Channel, CramSecret, Mechanism, Nonce, NonceError, PasswordAnswer, Query,
+        server as sasl,
+    },
+    server::{Config, Event, Session, StartTls},
+};
+
+use super::{
+    Entry, Player,
+    script::{Script, words},
+};
+
+/// Whether a reply's last line is the expected one.
+pub(crate) fn agree(expected: &[u8], found: &[u8]) -> bool {
+    let enhanced = |line: &[u8]| {
+        let word = line.get(4..).unwrap_or_default().split(|&octet| octet == b' ').next();
+        let word = String::from_utf8_lossy(word.unwrap_or_default()).into_owned();
+        let numbers = word.split('.').filter(|number| number.parse::<u16>().is_ok()).count();
+        Some(word).filter(|word| numbers == 3 && word.split('.').count() == 3)
+    };
+    if expected.starts_with(b"334") {
+        return expected == found;
+    }
+    let enhanced_agree = match enhanced(expected) {
+        Some(code) => enhanced(found) == Some(code),
+        None => true,
+    };
+    expected.get(..3) == found.get(..3) && enhanced_agree
+}
+
+pub(crate) struct Host {
+    session: Session,
+    out: Vec<u8>,
+    log: Vec<Entry>,
+    /// The message under way.
+    message: Vec<u8>,
+    users: Users,
+    at_data: Option<Reply>,
+    at_end: Option<Reply>,
+    greeting_shown: bool,
+    ehlo: bool,
+    closed: bool,
+    greeted: bool,
+    trace: Arc<Mutex<Vec<String>>>,
+}
+
+/// Who may sign in, and as whom.
+struct Users {
+    accounts: Vec<Vec<String>>,
+    authorized: Vec<Vec<String>>,
+    answer: Option<String>,
+}
+
+impl Users {
+    /// Answers, and says what.
+    fn answer(&self, query: Query<'_>) -> String {
+        let password_of =
+            |name: &str| self.accounts.iter().find(|account| account[0] == name).map(|a| &a[1]);
+        let tempfail = self.answer.as_deref() == Some("tempfail");
+        match query {
+            Query::CheckPassword(ask) => {
+                let good = password_of(ask.authcid()).is_some_and(|p| p == ask.password().expose());
+                let (answer, word) = match self.answer.as_deref() {
+                    Some("tempfail") => (PasswordAnswer::TempFail, "tempfail"),
+                    Some("tooweak") => (PasswordAnswer::TooWeak, "tooweak"),
+                    Some("transition") => (PasswordAnswer::TransitionNeeded, "transition"),
+                    Some(other) => panic!("no such answer: {other}"),
+                    None if good => (PasswordAnswer::Accept, "accept"),
+                    None => (PasswordAnswer::Reject, "reject"),
+                };
+                let seen = format!("? password {} -> {word}", ask.authcid());
+                ask.answer(answer);
+                seen
+            }
+            Query::CramSecret(ask) => {
+                let secret = password_of(ask.authcid()).map(|p| CramSecret::from_password(p));
+                let word = match (tempfail, &secret) {
+                    (true, _) => "tempfail",
+                    (_, Some(_)) => "found",
+                    (_, None) => "none",
+                };
+                let seen = format!("? cram {} -> {word}", ask.authcid());
+                ask.answer(if tempfail { Answer::TempFail } else { secret.into() });
+                seen
+            }
+            Query::Authorize(ask) => {
+                let pair = [ask.authcid(), ask.authzid()];
+                let good = self.authorized.iter().any(|own| own[..] == pair);
+                let word = match (tempfail, good) {
+                    (true, _) => "tempfail",
+                    (_, true) => "accept",
+                    (_, false) => "reject",
+                };
+                let seen = format!("? authorize {} as {} -> {word}", pair[0], pair[1]);
+                ask.answer(if tempfail { Answer::TempFail } else { good.into() });
+                seen
+            }
+            other => {
+                let seen = format!("? {other:?}");
+                other.reject();
+                seen
+            }
+        }
+    }
+}
+
+impl Host {
+    pub(crate) fn new(script: &Script) -> Self {
+        let mut sasl =
+            sasl::Config::new(script.header("hostname").unwrap_or("smtp.example.com")).unwrap();
+        if let Some(names) = script.header("mechanisms") {
+            let names = names.split(',').filter(|name| !name.is_empty());
+            let all: Vec<_> = names.map(|name| Mechanism::from_name(name).unwrap()).collect();
+            sasl = sasl.mechanisms(&all).unwrap();
+        }
+        let nonces: Vec<String> = script.all("nonce").map(String::from).collect();
+        if !nonces.is_empty() {
+            let nonces = Mutex::new(nonces.into_iter());
+            sasl = sasl.nonces(move || {
+                let next = nonces.lock().unwrap().next();
+                Nonce::new(&next.ok_or(NonceError)?)
+            });
+        }
+        sasl = sasl.allow_cleartext(script.is("cleartext", "allowed"));
+        let mut config = Config::new(sasl)
+            .allow_unauthenticated(script.is("unauthenticated", "allowed"))
+            .legacy_auth_line(script.is("legacy", "on"))
+            .starttls(match script.header("starttls") {
+                None | Some("offered") => StartTls::Offered,
+                Some("unavailable") => StartTls::Unavailable,
+                Some("off") => StartTls::Off,
+                Some(other) => panic!("{}: starttls: {other}", script.path),
+            });
+        if let Some(attempts) = script.header("max_attempts") {
+            config = config.max_attempts(attempts.parse().unwrap());
+        }
+        if let Some(octets) = script.header("max_message") {
+            config = config.max_message(octets.parse().unwrap());
+        }
+        let mut session = Session::new(config);
+        if !script.is("tls", "none") {
+            assert_eq!(session.tls_started(Channel::tls()), 0);
+        }
+        let trace = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&trace);
+        session.trace(move |side, line| lines.lock().unwrap().push(format!("{side}: {line}")));
+        let begins = script.opening.to_ascii_uppercase();
+        let own_ehlo = begins.starts_with(b"EHLO") || begins.starts_with(b"HELO");
+        let refusal = |when| script.is("message", when).then_some(Reply::LOCAL_ERROR);
+        Self {
+            session,
+            out: Vec::new(),
+            log: Vec::new(),
+            message: Vec::new(),
+            users: Users {
+                accounts: script.all("user").map(words).collect(),
+                authorized: script.all("authorize").map(words).collect(),
+                answer: script.header("answer").map(Into::into),
+            },
+            at_data: refusal("refuse"),
+            at_end: refusal("reject"),
+            greeting_shown: script.has_greeting(),
+            ehlo: !own_ehlo && !script.is("ehlo", "none"),
+            closed: false,
+            greeted: false,
+            trace,
+        }
+    }
+
+    /// Notes what was said. Every line keeps the rules of replies.
+    fn note(&mut self, said: &[u8], greeting: bool) {
+        let Some(text) = said.strip_suffix(b"\r\n") else {
+            assert!(said.is_empty(), "half a line: {}", said.escape_ascii());
+            return;
+        };
+        let lines: Vec<&[u8]> = text.split(|&octet| octet == b'\n').collect();
+        let mut reply = 0;
+        let replies = lines.iter().filter(|line| line.get(3) != Some(&b'-')).count();
+        for (n, line) in lines.iter().enumerate() {
+            let ended = n + 1 == lines.len();
+            let line = if ended { line } else { line.strip_suffix(b"\r").expect("CRLF") };
+            let shown = line.escape_ascii();
+            assert!(line.len() + 2 <= 512 || line.starts_with(b"334"), "too long: {shown}");
+            assert!(line.iter().all(|octet| (b' '..=b'~').contains(octet)), "{shown}");
+            let empty = line.starts_with(b"334 ") && line.len() == 4;
+            assert!(empty || !line.ends_with(b" "), "a space at the end: {shown}");
+            let bare = line.starts_with(b"3") || greeting && reply + 1 == replies;
+            let class = [line[0], b'.'];
+            assert!(bare || line[4..].starts_with(&class), "no enhanced code: {shown}");
+            reply += usize::from(line.get(3) != Some(&b'-'));
+            self.log.push(Entry::Said(line.to_vec()));
+        }
+    }
+
+    fn event(&mut self, text: impl Into<String>) {
+        self.log.push(Entry::Event(text.into()));
+    }
+}
+
+fn refuses(mailbox: Option<&str>) -> bool {
+    mailbox.is_some_and(|mailbox| mailbox.starts_with("refused"))
+}
+
+/// The host's reply to a command, and the MAIL parameters if it is one.
+fn obey(command: Command<'_>) -> (Reply, Option<String>) {
+    let known = |parameters: Parameters<'_>| {
+        parameters.iter().all(|given| {
+            let names = ["SIZE", "BODY", "AUTH", "SMTPUTF8"];
+            names.iter().any(|name| given.name().eq_ignore_ascii_case(name))
+        })
+    };
+    match command {
+        Command::Mail(mail) => {
+            let from = mail.from().map(|from| from.as_str());
+            let reply = if refuses(from) {
+                Reply::MAILBOX_UNAVAILABLE
+            } else if known(mail.parameters()) {
+                Reply::SENDER_OK
+            } else {
+                Reply::PARAMETER_NOT_RECOGNIZED
+            };
+            (reply, Some(mail.parameters().as_str().into()))
+        }
+        Command::Rcpt(rcpt) if refuses(Some(rcpt.to().as_str())) => {
+            (Reply::MAILBOX_UNAVAILABLE, None)
+        }
+        Command::Rcpt(rcpt) if !known(rcpt.parameters()) => (Reply::PARAMETER_NOT_RECOGNIZED, None),
+        Command::Rcpt(_) => (Reply::RECIPIENT_OK, None),
+        Command::Vrfy(_) => (Reply::CANNOT_VERIFY, None),
+        Command::Expn(_) | Command::Help(_) => (Reply::NOT_IMPLEMENTED, None),
+        Command::Unknown(_) => (Reply::UNRECOGNIZED, None),
+        other => panic!("not the host's: {other:?}"),
+    }
+}
+
+impl Player for Host {
+    fn begin(&mut self) -> Vec<Entry> {
+        let greeting = self.play(&[], false);
+        if self.ehlo {
+            let reply = self.play(&[b"EHLO client.example.com\r\n"], false);
+            assert!(matches!(&reply[0], Entry::Said(line) if line.starts_with(b"250")));
+        }
+        if self.greeting_shown { greeting } else { Vec::new() }
+    }
+
+    fn play(&mut self, pieces: &[&[u8]], _: bool) -> Vec<Entry> {
+        let mut pieces = pieces.iter();
+        while !self.closed {
+            let mut parameters = None;
+            let (mut greeting, mut seen) = (!self.greeted, None);
+            match self.session.next(&mut self.out) {
+                Event::NeedInput => {
+                    let said = std::mem::take(&mut self.out);
+                    self.note(&said, greeting);
+                    self.greeted = true;
+                    match pieces.next() {
+                        Some(piece) => self.session.receive(piece),
+                        None => break,
+                    }
+                    continue;
+                }
+                Event::Query(query) => seen = Some(self.users.answer(query)),
+                Event::Authenticated(who) => {
+                    let acts_as =
+                        who.authzid().map(|name| format!(" as {name}")).unwrap_or_default();
+                    let by = who.mechanism();
+                    seen = Some(format!("= authenticated {}{acts_as} by {by}", who.authcid()));
+                }
+                Event::AuthFailed(_) => {}
+                Event::Hello(_) => greeting = true,
+                Event::Command(command, ask) => {
+                    let (reply, mail) = obey(command);
+                    parameters = mail.filter(|_| reply.is_positive());
+                    ask.reply(reply);
+                }
+                Event::Message(ask) => match &self.at_data {
+                    Some(reply) => ask.refuse(reply.clone()),
+                    None => ask.accept(),
+                },
+                Event::Data(data) => self.message.extend_from_slice(data),
+                Event::EndOfData(ask) => {
+                    let message = std::mem::take(&mut self.message);
+                    seen = Some(format!("= message {}", message.escape_ascii()));
+                    ask.reply(self.at_end.clone().unwrap_or(Reply::OK));
+                }
+                Event::Reset => {
+                    // How much of it was shown before it broke depends on the pieces.
+                    self.message.clear();
+                    seen = Some("= reset".into());
+                }
+                Event::StartTls => {
+                    // What the client sent behind it arrives before TLS is up.
+                    pieces.by_ref().for_each(|piece| self.session.receive(piece));
+                    let said = std::mem::take(&mut self.out);
+                    self.note(&said, false);
+                    self.event("!tls");
+                    let dropped = self.session.tls_started(Channel::tls());
+                    if dropped > 0 {
+                        self.event(format!("= dropped {dropped}"));
+                    }
+                    continue;
+                }
+                Event::Close => {
+                    self.closed = true;
+                    seen = Some("!close".into());
+                }
+            }
+            let said = std::mem::take(&mut self.out);
+            self.note(&said, greeting);
+            seen.into_iter().for_each(|seen| self.event(seen));
+            if let Some(text) = parameters {
+                let mail = Mail::new(None, Parameters::parse(&text).unwrap()).unwrap();
+                if let Some(worth) = self.session.mail_auth(&mail) {
+                    let worth = worth.mailbox().unwrap_or("<>").to_owned();
+                    self.event(format!("= submitter {worth}"));
+                }
+            }
+        }
+        std::mem::take(&mut self.log)
+    }
+
+    fn traces(&self) -> (Vec<String>, String) {
+        (self.trace.lock().unwrap().clone(), format!("{:?}", self.session))
+    }
+}
