@@ -203,8 +203,8 @@ pub enum Error {
     /// The server closed the connection, or it broke.
     #[error("the connection was closed at {0}; try again later")]
     Disconnected(Step),
-    /// The server does not want to talk to this client.
-    #[error("the server refused the connection at {0}: {1}")]
+    /// The server refused at that step, and there is no way on.
+    #[error("the server refused {what}: {reply}", what = refused(.0), reply = .1)]
     Refused(Step, Reply),
     /// TLS is required, and the server does not offer it.
     #[error("the server does not offer TLS (STARTTLS), which is required here")]
@@ -248,6 +248,13 @@ pub enum AuthError {
     /// The server's challenge made no sense, and the client cancelled.
     #[error("the server's challenge could not be read, so the sign-in was cancelled")]
     Cancelled,
+}
+
+fn refused(step: &Step) -> &dyn fmt::Display {
+    match step {
+        Step::Greeting | Step::Ehlo => &"to talk to this client",
+        step => step,
+    }
 }
 
 /// A reply to AUTH in words (RFC 4954 §6).
@@ -445,7 +452,7 @@ impl fmt::Display for Fate {
             Self::Accepted(reply) => write!(f, "the server accepted the message: {reply}"),
             Self::Refused(step, reply) => write!(f, "the server refused {step}: {reply}"),
             Self::NeedsSmtpUtf8 => f.write_str(
-                "the message needs SMTPUTF8 for its addresses, which the server does not offer",
+                "the message or an address is in UTF-8 and needs SMTPUTF8, which the server does not offer",
             ),
             Self::TooBig(limit) => {
                 write!(f, "the message is over the server's limit of {limit} octets")
@@ -510,7 +517,7 @@ impl From<auth::client::Failure> for Error {
                 Self::NotAuthenticated(AuthError::Refused(reply))
             }
             auth::client::Failure::Cancelled(_) => Self::NotAuthenticated(AuthError::Cancelled),
-            auth::client::Failure::Unsupported => {
+            auth::client::Failure::NotAllowed(_) => {
                 Self::NotAuthenticated(AuthError::NoMechanism(NoMechanism::InCommon))
             }
             auth::client::Failure::EarlySuccess => Self::EarlySuccess,

@@ -6,7 +6,7 @@ use super::{decode, encode};
 use crate::{
     reply::{Reply, ReplyRef},
     sasl::{
-        Mechanism,
+        Channel, Mechanism,
         client::{self as sasl, Credentials},
     },
 };
@@ -46,9 +46,9 @@ pub enum Failure {
     /// The server's reply has no place in an exchange.
     #[error("the server answered out of turn: {0}")]
     UnexpectedReply(Reply),
-    /// The mechanism is not compiled in.
-    #[error("this client cannot use the mechanism")]
-    Unsupported,
+    /// The configuration does not allow the mechanism, these credentials, or this connection.
+    #[error(transparent)]
+    NotAllowed(sasl::Failure),
 }
 
 /// The slot for the server's next reply. **The exchange waits until it is filled.**
@@ -91,10 +91,16 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins an exchange by a mechanism that [`choose`](sasl::Config::choose) found.
-    pub fn new(mechanism: Mechanism, credentials: Credentials) -> Self {
+    /// Begins an exchange by a mechanism that [`choose`](sasl::Config::choose) found. What the
+    /// configuration does not allow ends at the first [`step`](Self::step), with nothing sent.
+    pub fn new(
+        config: &sasl::Config,
+        channel: &Channel,
+        mechanism: Mechanism,
+        credentials: Credentials,
+    ) -> Self {
         Self {
-            sasl: sasl::Exchange::new(mechanism, credentials),
+            sasl: sasl::Exchange::new(config, channel, mechanism, credentials),
             state: State::Command,
             withhold: false,
             lenient: false,
@@ -134,7 +140,9 @@ impl Exchange {
     fn write(&mut self, out: &mut Vec<u8>) {
         let mechanism = self.sasl.mechanism().name();
         let next = match (&self.state, self.sasl.step()) {
-            (State::Command, sasl::Step::Done(_)) => State::Done(Err(Failure::Unsupported)),
+            (State::Command, sasl::Step::Done(outcome)) => {
+                State::Done(outcome.map_err(Failure::NotAllowed))
+            }
             (State::Command, sasl::Step::Response(response)) => {
                 out.extend_from_slice(b"AUTH ");
                 out.extend_from_slice(mechanism.as_bytes());

@@ -154,11 +154,11 @@ impl Session {
         self.lines.receive(octets);
     }
 
-    /// The server has closed the connection.
+    /// The server has closed the connection. To be called at [`Event::NeedInput`], when all that was
+    /// received has been looked at.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] where that is no good end. What has been received and not been
-    /// shown yet comes first: call [`next`](Self::next) again.
+    /// [`Error::Disconnected`] where that is no good end, or the refusal that came before.
     pub fn eof(&mut self) -> Result<(), Error> {
         let step = match &self.state {
             State::Closed => return Ok(()),
@@ -426,7 +426,12 @@ impl Session {
         };
         match self.config.sasl.choose(credentials, &self.channel, offered) {
             Ok(mechanism) => {
-                let mut exchange = auth::Exchange::new(mechanism, credentials.clone());
+                let mut exchange = auth::Exchange::new(
+                    &self.config.sasl,
+                    &self.channel,
+                    mechanism,
+                    credentials.clone(),
+                );
                 if !self.config.initial_response {
                     exchange = exchange.without_initial_response();
                 }

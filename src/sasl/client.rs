@@ -51,14 +51,32 @@ impl Config {
         channel: &Channel,
         offered: impl Fn(Mechanism) -> bool,
     ) -> Result<Mechanism, NoMechanism> {
-        let fitting = |mechanism: &&Mechanism| credentials.fit(**mechanism) && offered(**mechanism);
-        let mut found = self.mechanisms.iter().filter(fitting).peekable();
+        let fits = |&mechanism: &Mechanism| credentials.fit(mechanism) && offered(mechanism);
+        let mut found = self.mechanisms.iter().copied().filter(fits).peekable();
         if found.peek().is_none() {
             return Err(NoMechanism::InCommon);
         }
-        let safe =
-            |mechanism: &&Mechanism| channel.is_tls() || self.cleartext || !mechanism.needs_tls();
-        found.find(safe).copied().ok_or(NoMechanism::WithoutTls)
+        found.find(|&mechanism| self.is_safe(mechanism, channel)).ok_or(NoMechanism::WithoutTls)
+    }
+
+    fn is_safe(&self, mechanism: Mechanism, channel: &Channel) -> bool {
+        channel.is_tls() || self.cleartext || !mechanism.needs_tls()
+    }
+
+    /// Whether the mechanism can be used with these credentials over that connection.
+    fn admit(
+        &self,
+        mechanism: Mechanism,
+        credentials: &Credentials,
+        channel: &Channel,
+    ) -> Result<(), Failure> {
+        if !self.mechanisms.contains(&mechanism) || !credentials.fit(mechanism) {
+            Err(Failure::Unsupported)
+        } else if !self.is_safe(mechanism, channel) {
+            Err(Failure::NeedsTls)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -137,9 +155,12 @@ pub enum Failure {
     /// The server refused.
     #[error("the server refused the user name or password")]
     Refused,
-    /// The mechanism is not compiled in.
-    #[error("this client cannot use the mechanism")]
+    /// The configuration does not list the mechanism, or it cannot carry the credentials.
+    #[error("this client does not use the mechanism with these credentials")]
     Unsupported,
+    /// The mechanism sends the password, and there is no TLS.
+    #[error("this client does not send a password without TLS")]
+    NeedsTls,
     /// The server's challenge could not be decoded, or has no place in the mechanism.
     #[error("the server sent a challenge that the mechanism does not have")]
     UnexpectedChallenge,
@@ -228,9 +249,18 @@ enum Client {
 }
 
 impl Exchange {
-    /// Begins an exchange. The caller chose the mechanism: [`Config::choose`] does so.
-    pub fn new(mechanism: Mechanism, credentials: Credentials) -> Self {
-        let begun = Client::begin(mechanism, &credentials);
+    /// Begins an exchange by a mechanism that [`Config::choose`] found, or that the caller knows of.
+    /// What the configuration does not allow ends at the first [`step`](Self::step), with nothing
+    /// sent.
+    pub fn new(
+        config: &Config,
+        channel: &Channel,
+        mechanism: Mechanism,
+        credentials: Credentials,
+    ) -> Self {
+        let begun = config
+            .admit(mechanism, &credentials, channel)
+            .and_then(|()| Client::begin(mechanism, &credentials));
         let state = match begun {
             Ok((initial, client)) => State::Respond(Response::new(initial), client),
             Err(failure) => State::Done(Err(failure)),
@@ -240,7 +270,7 @@ impl Exchange {
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
-        let state = mem::replace(&mut self.state, State::Done(Err(Failure::Unsupported)));
+        let state = mem::replace(&mut self.state, State::Done(Err(Failure::Refused)));
         self.state = state.advance(&self.credentials);
         match &mut self.state {
             State::Respond(response, _) => Step::Response(response),
