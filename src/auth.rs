@@ -4,9 +4,10 @@
 //! For a server or a client that has its own parser and loop and lacks only this. Between the
 //! lines stands [`sasl`](crate::sasl), which knows the mechanisms.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use zeroize::Zeroize;
 
 use crate::sasl::{Channel, server::Config};
 
@@ -39,7 +40,18 @@ fn encode(data: &[u8], out: &mut Vec<u8>) {
     debug_assert_eq!(written, Ok(room.len()));
 }
 
-/// Decodes base64 strictly: the alphabet, canonical padding, no white space, no stray bits.
+/// Decodes base64 strictly: the alphabet, canonical padding, no white space, no stray bits. What was
+/// decoded up to a fault is zeroed.
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    STANDARD.decode(text).ok()
+    let mut octets = vec![0; text.len().div_ceil(4) * 3];
+    match STANDARD.decode_slice(text, &mut octets) {
+        Ok(length) => {
+            octets.truncate(length);
+            Some(octets)
+        }
+        Err(_) => {
+            octets.zeroize();
+            None
+        }
+    }
 }

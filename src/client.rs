@@ -50,7 +50,7 @@ use crate::{
     message::Stuffing,
     reply::Reply,
     sasl::{
-        ConfigError,
+        ConfigError, Mechanism,
         client::{self as sasl, Credentials, NoMechanism},
     },
 };
@@ -195,8 +195,9 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a session is over before its end. Every variant but [`BareLineEnd`](Self::BareLineEnd) is
-/// the server's doing, or of who stands between.
+/// Why a session is over before its end. [`BareLineEnd`](Self::BareLineEnd) and
+/// [`MessageEnded`](Self::MessageEnded) are the caller's doing, every other the server's, or of who
+/// stands between.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -224,6 +225,9 @@ pub enum Error {
     /// What the server sent is not a reply.
     #[error("the server sent something that is not an SMTP reply at {0}")]
     NotAReply(Step),
+    /// Something came before it was asked for: a reply to a command that had not been sent.
+    #[error("the server answered before it was asked, at {0}")]
+    Unsolicited(Step),
     /// The reply has no place where it came.
     #[error("the server answered out of turn at {0}: {1}")]
     UnexpectedReply(Step, Reply),
@@ -233,6 +237,9 @@ pub enum Error {
     /// The message has a bare CR or LF. The caller has to send lines that end in CRLF.
     #[error("the message has a line that does not end in CRLF")]
     BareLineEnd,
+    /// The message has been ended already. The caller has to begin another.
+    #[error("the message has been ended already")]
+    MessageEnded,
 }
 
 /// Why the client is not signed in.
@@ -245,9 +252,10 @@ pub enum AuthError {
     /// No mechanism can be used.
     #[error(transparent)]
     NoMechanism(NoMechanism),
-    /// The server's challenge made no sense, and the client cancelled.
-    #[error("the server's challenge could not be read, so the sign-in was cancelled")]
-    Cancelled,
+    /// The server's challenge made no sense, and the client cancelled; this is what the server said
+    /// to that.
+    #[error("the server's challenge could not be read, so the sign-in was cancelled: {0}")]
+    Cancelled(Reply),
 }
 
 fn refused(step: &Step) -> &dyn fmt::Display {
@@ -262,7 +270,9 @@ fn explain(reply: &Reply) -> &'static str {
     match reply.code() {
         535 => "the server refused the user name or password",
         454 => "the server cannot check passwords at the moment, try again later",
-        432 => "the server wants the password changed before it can be used",
+        432 => {
+            "the server wants the account moved to this way of signing in, by another way, first"
+        }
         534 => "the server wants a stronger way to sign in for this account",
         538 => "the server wants TLS before the sign-in",
         421 => "the server is closing the connection",
@@ -272,16 +282,19 @@ fn explain(reply: &Reply) -> &'static str {
 }
 
 /// The client is not signed in. **This stands until it is settled** by [`retry`](Self::retry),
-/// [`go_on`](Self::go_on) or [`quit`](Self::quit); or the host gives up and closes.
+/// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit); or the host gives
+/// up and closes.
 #[derive(Debug)]
 pub struct AuthFailed {
     error: AuthError,
+    mechanism: Option<Mechanism>,
     answer: Option<Retry>,
 }
 
 #[derive(Debug)]
 enum Retry {
     With(Box<Credentials>),
+    Next,
     GoOn,
     Quit,
 }
@@ -300,6 +313,18 @@ impl AuthFailed {
     /// Tries again, with other credentials.
     pub fn retry(&mut self, credentials: Credentials) {
         self.answer = Some(Retry::With(Box::new(credentials)));
+    }
+
+    /// The mechanism that was refused; `None` where none could be used.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.mechanism
+    }
+
+    /// Tries the next mechanism with the same credentials: a server may offer one that it has no
+    /// secrets for. Where there is none left, this is shown once more with the same reason and no
+    /// [`mechanism`](Self::mechanism); then it says QUIT.
+    pub fn try_next(&mut self) {
+        self.answer = Some(Retry::Next);
     }
 
     /// Goes on without being signed in.
@@ -337,6 +362,9 @@ impl Ready {
     }
 }
 
+/// The longest mailbox: a path of 256 octets without its angle brackets (RFC 5321 §4.5.3.1.3).
+const MAX_MAILBOX: usize = 254;
+
 /// A message's sender and recipients, and how to send it.
 #[derive(Clone, Debug)]
 pub struct Envelope {
@@ -365,7 +393,8 @@ pub enum EnvelopeError {
 }
 
 impl Envelope {
-    /// Addresses are `local-part@domain` (RFC 5321 §4.1.2), UTF-8 among them (RFC 6531 §3.3).
+    /// Addresses are `local-part@domain` (RFC 5321 §4.1.2) of up to 254 octets, UTF-8 among them
+    /// (RFC 6531 §3.3).
     /// `None` is the null sender of bounces.
     ///
     /// # Errors
@@ -374,13 +403,13 @@ impl Envelope {
         from: Option<&str>,
         to: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, EnvelopeError> {
+        let is_mailbox = |text: &str| text.len() <= MAX_MAILBOX && Mailbox::parse(text).is_ok();
         let from = from.unwrap_or_default();
-        if !from.is_empty() {
-            Mailbox::parse(from).map_err(|_| EnvelopeError::Sender)?;
+        if !from.is_empty() && !is_mailbox(from) {
+            return Err(EnvelopeError::Sender);
         }
-        let check = |(n, to): (usize, &str)| match Mailbox::parse(to) {
-            Ok(_) => Ok(String::from(to)),
-            Err(_) => Err(EnvelopeError::Recipient(n)),
+        let check = |(n, to): (usize, &str)| {
+            if is_mailbox(to) { Ok(String::from(to)) } else { Err(EnvelopeError::Recipient(n)) }
         };
         let to: Vec<String> = to.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
         if to.is_empty() {
@@ -418,7 +447,8 @@ impl Envelope {
         self
     }
 
-    /// Who first handed the message in (RFC 4954 §5), for a relay; sent where AUTH is offered.
+    /// Who first handed the message in (RFC 4954 §5), for a relay; sent where AUTH is offered. (Some
+    /// servers offer AUTH and answer `555` to this parameter.)
     pub fn auth(mut self, submitter: &MailAuth<'_>) -> Self {
         self.auth = Some(alloc::format!("{submitter}"));
         self
@@ -476,7 +506,7 @@ impl Body {
     ///
     /// # Errors
     /// [`Error::BareLineEnd`], and the session is over: close the connection, and the server will
-    /// not deliver half a message.
+    /// not deliver half a message. [`Error::MessageEnded`] behind [`end`](Self::end).
     pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.pieces(octets)?.for_each(|piece| out.extend_from_slice(piece));
         Ok(())
@@ -490,6 +520,7 @@ impl Body {
         &mut self,
         octets: &'b [u8],
     ) -> Result<impl Iterator<Item = &'b [u8]> + use<'b>, Error> {
+        self.check()?;
         self.octets += octets.len() as u64;
         let pieces = self.stuffing.pieces(octets);
         self.broken |= pieces.is_err();
@@ -501,12 +532,19 @@ impl Body {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.broken |= self.stuffing.end(out).is_err();
-        if self.broken {
-            return Err(Error::BareLineEnd);
-        }
-        self.ended = true;
-        Ok(())
+        self.check()?;
+        let end = self.stuffing.end(out);
+        self.broken = end.is_err();
+        self.ended = end.is_ok();
+        self.check_broken()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.ended { Err(Error::MessageEnded) } else { self.check_broken() }
+    }
+
+    fn check_broken(&self) -> Result<(), Error> {
+        if self.broken { Err(Error::BareLineEnd) } else { Ok(()) }
     }
 }
 
@@ -516,7 +554,9 @@ impl From<auth::client::Failure> for Error {
             auth::client::Failure::Refused(reply) => {
                 Self::NotAuthenticated(AuthError::Refused(reply))
             }
-            auth::client::Failure::Cancelled(_) => Self::NotAuthenticated(AuthError::Cancelled),
+            auth::client::Failure::Cancelled(reply) => {
+                Self::NotAuthenticated(AuthError::Cancelled(reply))
+            }
             auth::client::Failure::NotAllowed(_) => {
                 Self::NotAuthenticated(AuthError::NoMechanism(NoMechanism::InCommon))
             }

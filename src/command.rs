@@ -40,6 +40,11 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
     grammar::command(trim_end(line))
 }
 
+/// What stands in front of the first space: the verb, if the line has one.
+pub(crate) fn verb(line: &[u8]) -> &[u8] {
+    line.split(|&octet| octet == b' ').next().unwrap_or_default()
+}
+
 /// Reads what stands behind `AUTH` and a space.
 pub(crate) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
     grammar::whole(grammar::auth_args, trim_end(args))

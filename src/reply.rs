@@ -134,6 +134,14 @@ impl Reply {
         Ok(Self { code, enhanced, text: Cow::Borrowed("") }.with_text(text))
     }
 
+    /// With the enhanced code `x.0.0` where there is none: a server that offers them puts one on
+    /// every reply of these classes (RFC 2034 §4).
+    pub(crate) fn with_enhanced_code(self) -> Self {
+        let class = u8::try_from(self.code / 100).unwrap_or_default();
+        let enhanced = self.enhanced.or(EnhancedCode::new(class, 0, 0));
+        Self { enhanced, ..self }
+    }
+
     /// The same codes with another text, treated as in [`Reply::new`].
     #[must_use]
     pub fn with_text(self, text: impl Into<Cow<'static, str>>) -> Self {

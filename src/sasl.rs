@@ -154,7 +154,7 @@ pub enum Failure {
     /// The host could not tell.
     #[error("the credentials could not be checked for the moment")]
     TempFail,
-    /// The account has to sign in with a plain-text mechanism once, to be moved to another.
+    /// The account has to be moved to this mechanism, by a sign-in with another (RFC 4954 §6).
     #[error("the account needs a transition to this mechanism")]
     TransitionNeeded,
     /// The mechanism is too weak for this account.
@@ -214,20 +214,17 @@ pub struct NonceError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The host name is empty, or holds something else than printable ASCII without spaces.
-    #[error("the host name must be printable ASCII without spaces, < or >")]
+    /// The host name is empty, too long, or holds characters that have no place in one.
+    #[error("the host name is empty, or holds spaces, control characters, < or >")]
     HostName,
-    /// No nonce source: the feature `getrandom` is off, and the configuration names none.
-    #[error("no nonce source: turn on the feature `getrandom`, or set one")]
-    NoNonceSource,
     /// A mechanism is listed whose feature is off.
     #[error("the mechanism {0} is not compiled in: turn on its feature")]
     NotCompiled(Mechanism),
-    /// A user name is empty, or holds control characters.
-    #[error("a user name must not be empty nor hold control characters")]
+    /// A user name is empty, over 1,024 octets, or holds control characters.
+    #[error("a user name must have 1 to 1,024 octets, without control characters")]
     UserName,
-    /// A password is empty, or holds NUL.
-    #[error("a password must not be empty nor hold NUL")]
+    /// A password is empty, over 4,096 octets, or holds NUL.
+    #[error("a password must have 1 to 4,096 octets, without NUL")]
     Password,
 }
 

@@ -18,7 +18,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
-    command::Command,
+    command::{Command, Mail, MailAuth},
     ehlo::Keyword,
     reply::Reply,
     sasl::{ConfigError, Failure, Identity, Query, server as sasl},
@@ -155,7 +155,7 @@ pub enum Event<'a> {
     Data(&'a [u8]),
     /// Owed: the whole message has been shown, and is good. The reply says what becomes of it.
     EndOfData(&'a mut Ask),
-    /// The transaction has ended without a message: forget it.
+    /// The transaction has ended without a message, by RSET, EHLO, STARTTLS or a refusal: forget it.
     Reset,
     /// Owed: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
     StartTls,
@@ -175,15 +175,30 @@ pub struct Hello<'a> {
 
 /// The slot for a reply. **It is shown again until it is filled**; a second reply replaces the
 /// first. A positive one to MAIL begins a transaction, to RCPT adds a recipient to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ask {
     reply: Option<Reply>,
+    authenticated: bool,
 }
 
 impl Ask {
-    /// Replies.
+    fn new(authenticated: bool) -> Self {
+        Self { reply: None, authenticated }
+    }
+
+    /// What the AUTH parameter of the MAIL command on show is worth (RFC 4954 §5): `None` where
+    /// there is none. From a client that has not signed in it is [`MailAuth::UNKNOWN`], whatever it
+    /// says; whether one that has may speak for others is for the host to know.
+    pub fn mail_auth<'m>(&self, mail: &Mail<'m>) -> Option<MailAuth<'m>> {
+        let claimed = mail.auth().ok()??;
+        Some(if self.authenticated { claimed } else { MailAuth::UNKNOWN })
+    }
+
+    /// Replies. A `3xx`, which has no place here, becomes [`Reply::LOCAL_ERROR`]; behind a `421` the
+    /// session ends.
     pub fn reply(&mut self, reply: Reply) {
-        self.reply = Some(reply);
+        let intermediate = matches!(reply.code(), 300..=399);
+        self.reply = Some(if intermediate { Reply::LOCAL_ERROR } else { reply });
     }
 }
 

@@ -44,19 +44,25 @@ impl NeedLine<'_> {
         if line == b"*" {
             self.challenge.cancel();
         } else if line.len() > MAX_LINE {
-            self.challenge.fail(Failure::TooLong);
+            self.challenge.too_long();
         } else {
             match decode(line) {
                 Some(response) => self.challenge.respond(response),
-                None => self.challenge.fail(Failure::Encoding),
+                None => self.challenge.undecodable(),
             }
         }
     }
 
-    /// There is no line: it was too long to hold, or held a bare CR, a bare LF or a NUL.
-    pub fn fail(self, failure: Failure) {
+    /// There is no line, as it was too long to hold.
+    pub fn too_long(self) {
         *self.written = false;
-        self.challenge.fail(failure);
+        self.challenge.too_long();
+    }
+
+    /// There is no line, as it held a bare CR, a bare LF or a NUL.
+    pub fn undecodable(self) {
+        *self.written = false;
+        self.challenge.undecodable();
     }
 }
 
@@ -184,7 +190,7 @@ pub fn reply_to(failure: Failure) -> Reply {
         }
         Failure::TempFail => reply(454, (4, 7, 0), "Cannot check credentials now, try again later"),
         Failure::TransitionNeeded => {
-            reply(432, (4, 7, 12), "The password must be changed before it can be used here")
+            reply(432, (4, 7, 12), "A transition is needed: sign in with another mechanism first")
         }
         Failure::TooWeak => {
             reply(534, (5, 7, 9), "This mechanism is too weak for the account, use another")

@@ -76,6 +76,8 @@ pub struct Session {
     authenticated: Option<Mechanism>,
     /// Mechanisms that the server would not have, with these credentials.
     tried: Vec<Mechanism>,
+    /// What became of the last of them.
+    refused: Option<AuthError>,
     trace: Trace,
 }
 
@@ -112,7 +114,7 @@ enum State {
     Message(Body),
     End,
     /// RSET is sent behind a message that came to nothing.
-    Rset(Fate),
+    Rset(Step, Reply),
     Sent(Fate),
     Quit,
     Closed,
@@ -139,6 +141,7 @@ impl Session {
             extensions: Extensions::default(),
             authenticated: None,
             tried: Vec::new(),
+            refused: None,
             trace: Trace::default(),
         }
     }
@@ -160,23 +163,32 @@ impl Session {
     /// # Errors
     /// [`Error::Disconnected`] where that is no good end, or the refusal that came before.
     pub fn eof(&mut self) -> Result<(), Error> {
-        let step = match &self.state {
+        let step = self.state.step();
+        let error = match &self.state {
             State::Closed => return Ok(()),
             // Nothing is lost if the server does not wait for its reply to be read.
             State::Quit => {
                 self.state = State::Closed;
                 return Ok(());
             }
-            State::Broken(error) => return Err(error.clone()),
-            State::Rset(Fate::Refused(step, reply)) => {
-                let error = Error::Refused(*step, reply.clone());
-                self.state = State::Broken(error.clone());
-                return Err(error);
-            }
-            state => state.step(),
+            State::Broken(error) => error.clone(),
+            State::Rset(step, reply) => Error::Refused(*step, reply.clone()),
+            State::Envelope(sending) => match &sending.refusal {
+                Some((step, reply)) => Error::Refused(*step, reply.clone()),
+                None => Error::Disconnected(step),
+            },
+            State::AuthFailed(failed) => failed.error(),
+            State::Auth(_) => match (self.pending_refusal(step), &self.refused) {
+                (Some(Error::Refused(_, reply)), _) => {
+                    Error::NotAuthenticated(AuthError::Refused(reply))
+                }
+                (_, Some(refused)) => Error::NotAuthenticated(refused.clone()),
+                _ => Error::Disconnected(step),
+            },
+            _ => self.pending_refusal(step).unwrap_or(Error::Disconnected(step)),
         };
-        self.state = State::Broken(Error::Disconnected(step));
-        Err(Error::Disconnected(step))
+        self.state = State::Broken(error.clone());
+        Err(error)
     }
 
     /// TLS has begun. All that the server said before is gone (RFC 3207 §4.2).
@@ -185,7 +197,7 @@ impl Session {
         self.channel = channel;
         self.extensions = Extensions::default();
         self.authenticated = None;
-        self.tried.clear();
+        self.forget_tries();
         self.state = match mem::replace(&mut self.state, State::Closed) {
             State::Closed => State::Closed,
             State::Broken(error) => State::Broken(error),
@@ -236,7 +248,7 @@ impl Session {
             | State::Envelope(_)
             | State::Data
             | State::End
-            | State::Rset(_)
+            | State::Rset(..)
             | State::Quit => Event::NeedInput,
         })
     }
@@ -247,21 +259,51 @@ impl Session {
             let mark = out.len();
             let failure = State::Broken(Error::Disconnected(self.state.step()));
             let state = mem::replace(&mut self.state, failure);
-            let (state, settled) = match self.step(state, out) {
+            let secret = matches!(state, State::Auth(_));
+            let awaits_more = matches!(&state, State::Envelope(sending) if sending.awaits_reply());
+            let progress = self.step(state, out).and_then(|progress| {
+                // A command has been written, and its reply cannot be here yet.
+                if out.len() > mark && !awaits_more {
+                    self.expect_silence(progress.step())?;
+                }
+                Ok(progress)
+            });
+            let (state, settled) = match progress {
                 Ok(Progress::Go(state)) => (state, false),
                 Ok(Progress::Wait(state)) => (state, true),
-                Err(error) => (State::Broken(error), true),
+                Err(error) => {
+                    out.truncate(mark);
+                    (State::Broken(error), true)
+                }
             };
             self.state = state;
-            self.trace_sent(out.get(mark..).unwrap_or_default());
+            self.trace_sent(secret, out.get(mark..).unwrap_or_default());
             if settled {
                 return;
             }
         }
     }
 
-    fn trace_sent(&mut self, block: &[u8]) {
-        if !matches!(self.state, State::Auth(_)) {
+    /// Nothing may have come from the server yet. A refusal, which may come at any time (RFC 5321
+    /// §3.8), is the reason to end with.
+    fn expect_silence(&mut self, step: Step) -> Result<(), Error> {
+        if self.lines.rest().is_empty() {
+            return Ok(());
+        }
+        Err(self.pending_refusal(step).unwrap_or(Error::Unsolicited(step)))
+    }
+
+    /// A refusal that has come and has not been looked at.
+    fn pending_refusal(&mut self, step: Step) -> Option<Error> {
+        if !self.next_reply(step).ok()? {
+            return None;
+        }
+        let reply = ReplyRef::parse(self.lines.shown()).ok()?;
+        (reply.code() >= 400).then(|| Error::Refused(step, reply.to_reply()))
+    }
+
+    fn trace_sent(&mut self, secret: bool, block: &[u8]) {
+        if !secret {
             return self.trace.lines(Side::Client, block);
         }
         for line in block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty()) {
@@ -281,15 +323,22 @@ impl Session {
                 State::Ehlo
             }
             State::Auth(exchange) => return self.exchange(exchange, out),
-            State::AuthFailed(AuthFailed { answer: Some(answer), .. }) => match answer {
-                Retry::With(credentials) => {
-                    self.credentials = Some(*credentials);
-                    self.tried.clear();
-                    self.sign_in(None)
+            State::AuthFailed(AuthFailed { answer: Some(answer), error, mechanism }) => {
+                match answer {
+                    Retry::With(credentials) => {
+                        self.credentials = Some(*credentials);
+                        self.forget_tries();
+                        self.sign_in()
+                    }
+                    Retry::Next => {
+                        self.tried.extend(mechanism);
+                        self.refused = Some(error);
+                        self.sign_in()
+                    }
+                    Retry::GoOn => State::READY,
+                    Retry::Quit => quit(out),
                 }
-                Retry::GoOn => State::READY,
-                Retry::Quit => quit(out),
-            },
+            }
             State::Ready(Ready { next: Some(Next::Quit) }) => quit(out),
             State::Ready(Ready { next: Some(Next::Send(envelope)) }) => self.mail(envelope, out),
             State::Envelope(mut sending) => {
@@ -302,7 +351,7 @@ impl Session {
                     }
                     Some(Err((step, reply))) => {
                         say(out, &["RSET"]);
-                        State::Rset(Fate::Refused(step, reply))
+                        State::Rset(step, reply)
                     }
                 }
             }
@@ -310,6 +359,7 @@ impl Session {
             State::Message(Body { broken: true, .. }) => return Err(Error::BareLineEnd),
             State::Message(Body { ended: true, octets, .. }) => {
                 self.trace.message(octets);
+                self.expect_silence(Step::Message)?;
                 State::End
             }
             State::Sent(_) => State::READY,
@@ -378,7 +428,7 @@ impl Session {
                         State::AwaitTls
                     }
                     Tls::Required if !self.channel.is_tls() => return Err(Error::TlsNotOffered),
-                    _ => self.sign_in(None),
+                    _ => self.sign_in(),
                 }
             }
             // HELO offers nothing: it will do only where nothing is asked.
@@ -393,7 +443,7 @@ impl Session {
             (State::Ehlo | State::Helo, 400..) => return refused(),
             (State::AwaitTls, 220) if more => return Err(Error::InjectedBeforeTls),
             (State::AwaitTls, 220) => State::StartTls,
-            (State::AwaitTls, 400..) if self.config.tls == Tls::IfOffered => self.sign_in(None),
+            (State::AwaitTls, 400..) if self.config.tls == Tls::IfOffered => self.sign_in(),
             (State::AwaitTls, 400..) => return Err(Error::TlsRefused(reply.to_reply())),
             (State::Envelope(sending), 200..=299 | 400..) => {
                 sending.answered(reply.code(), || reply.to_reply())
@@ -406,19 +456,23 @@ impl Session {
             }),
             (State::Data, 400..) => {
                 say(out, &["RSET"]);
-                State::Rset(Fate::Refused(step, reply.to_reply()))
+                State::Rset(step, reply.to_reply())
             }
             (State::End, 200..=299) => State::Sent(Fate::Accepted(reply.to_reply())),
             (State::End, 400..) => State::Sent(Fate::Refused(step, reply.to_reply())),
-            (State::Rset(fate), _) => State::Sent(fate),
+            (State::Rset(step, why), 200..=299 | 400..) => State::Sent(Fate::Refused(step, why)),
             (State::Quit, _) => State::Closed,
             _ => return unexpected(),
         })
     }
 
-    /// Begins an exchange by the best mechanism left. Where there is none, `refused` says what
-    /// became of the last one.
-    fn sign_in(&mut self, refused: Option<AuthError>) -> State {
+    fn forget_tries(&mut self) {
+        self.tried.clear();
+        self.refused = None;
+    }
+
+    /// Begins an exchange by the best mechanism left.
+    fn sign_in(&mut self) -> State {
         let Some(credentials) = &self.credentials else { return State::READY };
         let offered = |mechanism| {
             let names = self.extensions.mechanisms.as_deref().unwrap_or_default();
@@ -441,8 +495,8 @@ impl Session {
                 State::Auth(Box::new(exchange))
             }
             Err(none) => {
-                let error = refused.unwrap_or(AuthError::NoMechanism(none));
-                State::AuthFailed(AuthFailed { error, answer: None })
+                let error = self.refused.clone().unwrap_or(AuthError::NoMechanism(none));
+                State::AuthFailed(AuthFailed { error, mechanism: None, answer: None })
             }
         }
     }
@@ -452,8 +506,12 @@ impl Session {
         mut exchange: Box<auth::Exchange>,
         out: &mut Vec<u8>,
     ) -> Result<Progress, Error> {
-        let mechanism = exchange.mechanism();
+        let (mechanism, mark) = (exchange.mechanism(), out.len());
         let failure = match exchange.step(out) {
+            // What has been written goes to the trace, and is not answered before it is sent.
+            auth::Step::NeedReply(_) if out.len() > mark => {
+                return Ok(Progress::Go(State::Auth(exchange)));
+            }
             auth::Step::NeedReply(slot) => {
                 if !self.next_reply(Step::Auth)? {
                     return Ok(Progress::Wait(State::Auth(exchange)));
@@ -472,17 +530,20 @@ impl Session {
         // cannot be understood: another may do. A wrong password stays wrong.
         let another = match &failure {
             auth::Failure::Refused(reply) => matches!(reply.code(), 504 | 534),
-            auth::Failure::Cancelled(_) => true,
+            auth::Failure::Cancelled(reply) => reply.code() != 421,
             _ => false,
         };
         match Error::from(failure) {
             Error::NotAuthenticated(error) if another => {
                 self.tried.push(mechanism);
-                Ok(Progress::Go(self.sign_in(Some(error))))
+                self.refused = Some(error);
+                Ok(Progress::Go(self.sign_in()))
             }
-            Error::NotAuthenticated(error) => {
-                Ok(Progress::Go(State::AuthFailed(AuthFailed { error, answer: None })))
-            }
+            Error::NotAuthenticated(error) => Ok(Progress::Go(State::AuthFailed(AuthFailed {
+                error,
+                mechanism: Some(mechanism),
+                answer: None,
+            }))),
             error => Err(error),
         }
     }
@@ -540,6 +601,11 @@ impl Sending {
         }
     }
 
+    /// Whether the reply to a command is still to come.
+    fn awaits_reply(&self) -> bool {
+        self.mail.is_none() || self.answered < self.asked
+    }
+
     fn ends_early(&self) -> bool {
         self.mail == Some(false) || self.refusal.is_some() && self.envelope.every_recipient
     }
@@ -586,6 +652,12 @@ enum Progress {
 }
 
 impl Progress {
+    fn step(&self) -> Step {
+        match self {
+            Self::Go(state) | Self::Wait(state) => state.step(),
+        }
+    }
+
     /// What is shown once waits for the host to see it.
     fn shown(self) -> Self {
         match self {
@@ -608,7 +680,7 @@ impl State {
             Self::Envelope(_) | Self::Refused(..) => Step::Rcpt,
             Self::Data => Step::Data,
             Self::Message(_) | Self::End => Step::Message,
-            Self::Rset(_) => Step::Rset,
+            Self::Rset(..) => Step::Rset,
             Self::Ready(_) | Self::Sent(_) | Self::Quit | Self::Closed | Self::Broken(_) => {
                 Step::Quit
             }

@@ -116,6 +116,12 @@ impl<'a> MailAuth<'a> {
     /// `<>`: the submitter is not known, or not to be told.
     pub const UNKNOWN: MailAuth<'static> = MailAuth(None);
 
+    /// The same with text of its own, to be kept.
+    #[must_use]
+    pub fn into_owned(self) -> MailAuth<'static> {
+        MailAuth(self.0.map(|mailbox| Cow::Owned(mailbox.into_owned())))
+    }
+
     /// A submitter.
     ///
     /// # Errors

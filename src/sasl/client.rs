@@ -92,6 +92,18 @@ pub enum NoMechanism {
     WithoutTls,
 }
 
+/// Bounds of the names and the password, with which no response outgrows what a server must take
+/// (RFC 4954 §4).
+const MAX_NAME: usize = 1024;
+const MAX_PASSWORD: usize = 4096;
+
+fn check_user(name: &str) -> Result<(), ConfigError> {
+    match check_name(name) {
+        Ok(name) if name.len() <= MAX_NAME => Ok(()),
+        _ => Err(ConfigError::UserName),
+    }
+}
+
 /// What a client signs in with.
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -104,12 +116,14 @@ impl Credentials {
     /// A user name and a password.
     ///
     /// # Errors
-    /// [`ConfigError::UserName`] for a name that is empty or holds control characters,
-    /// [`ConfigError::Password`] for a password that is empty or holds NUL.
+    /// [`ConfigError::UserName`] for a name that is empty, over 1,024 octets, or holds control
+    /// characters; [`ConfigError::Password`] for a password that is empty, over 4,096 octets, or
+    /// holds NUL.
     pub fn password(authcid: &str, password: impl Into<Secret>) -> Result<Self, ConfigError> {
         let password = password.into();
-        check_name(authcid).map_err(|_| ConfigError::UserName)?;
-        if password.expose().is_empty() || password.expose().contains('\0') {
+        let length = password.expose().len();
+        check_user(authcid)?;
+        if !(1..=MAX_PASSWORD).contains(&length) || password.expose().contains('\0') {
             return Err(ConfigError::Password);
         }
         Ok(Self { authcid: authcid.into(), authzid: None, password })
@@ -120,7 +134,7 @@ impl Credentials {
     /// # Errors
     /// [`ConfigError::UserName`] for a name that is empty or holds control characters.
     pub fn acting_as(mut self, authzid: &str) -> Result<Self, ConfigError> {
-        check_name(authzid).map_err(|_| ConfigError::UserName)?;
+        check_user(authzid)?;
         self.authzid = Some(authzid.into());
         Ok(self)
     }

@@ -11,14 +11,14 @@ use md5::{
 use subtle::ConstantTimeEq;
 use zeroize::ZeroizeOnDrop;
 #[cfg(feature = "cram-md5")]
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// What it takes to check a CRAM-MD5 response: the two MD5 states that stand behind HMAC's keyed
 /// blocks (RFC 2104 §2).
 ///
 /// They serve as well as the password for CRAM-MD5, so a store must keep them as safe, but the
 /// password cannot be read out of them.
-#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct CramSecret {
     outer: [u8; 16],
     inner: [u8; 16],
@@ -39,9 +39,10 @@ impl CramSecret {
         }
         let state_behind = |pad: u8| {
             let block = Zeroizing::new(key.map(|octet| octet ^ pad));
-            let hasher = Md5::new_with_prefix(*block).serialize();
+            let mut hasher = Md5::new_with_prefix(*block).serialize();
             let mut state = [0; 16];
             state.iter_mut().zip(&hasher).for_each(|(to, from)| *to = *from);
+            hasher.as_mut_slice().zeroize();
             state
         };
         Self { outer: state_behind(0x5c), inner: state_behind(0x36) }
@@ -75,7 +76,9 @@ fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeState
     let mut hasher = Md5::default().serialize();
     let words_and_count = state.iter().copied().chain(1u64.to_le_bytes());
     hasher.iter_mut().zip(words_and_count).for_each(|(to, from)| *to = from);
-    Ok(Md5::deserialize(&hasher)?.chain_update(message).finalize().into())
+    let resumed = Md5::deserialize(&hasher);
+    hasher.as_mut_slice().zeroize();
+    Ok(resumed?.chain_update(message).finalize().into())
 }
 
 impl fmt::Debug for CramSecret {

@@ -1,9 +1,12 @@
 //! What an exchange asks its host, and how the host answers.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use super::{CramSecret, Identity};
+use super::{CramSecret, Identity, Mechanism};
 use crate::secret::Secret;
 
 /// A question to the host. It stands until it is answered: **a host that ignores it asks again
@@ -110,7 +113,8 @@ pub enum PasswordAnswer {
     TempFail,
     /// The password is right, but this mechanism is too weak for the account: `534 5.7.9`.
     TooWeak,
-    /// The password is right, but the account must change it first: `432 4.7.12`.
+    /// The password is right, but the account has to be moved to this mechanism first, by a sign-in
+    /// with another: `432 4.7.12`.
     TransitionNeeded,
 }
 
@@ -152,6 +156,17 @@ impl CheckPassword {
         &self.identity.authcid
     }
 
+    /// The account that the client wants to act as, if it named one. An answer here does not let it:
+    /// [`Authorize`] asks for that afterwards.
+    pub fn authzid(&self) -> Option<&str> {
+        self.identity.authzid()
+    }
+
+    /// The mechanism that the client uses.
+    pub fn mechanism(&self) -> Mechanism {
+        self.identity.mechanism
+    }
+
     /// The password, as sent.
     pub fn password(&self) -> &Secret {
         &self.password
@@ -168,7 +183,6 @@ impl CheckPassword {
 /// The host looks up, the exchange verifies. An account that does not exist is answered
 /// [`Answer::Reject`], and costs the client as many round trips, and the server as much work, as
 /// a wrong password.
-#[derive(Debug)]
 pub struct CramSecretFor {
     pub(super) identity: Identity,
     pub(super) challenge: Vec<u8>,
@@ -193,8 +207,20 @@ impl CramSecretFor {
     }
 }
 
+/// The digest stays out of it: with the challenge it is enough to guess the password by.
+impl fmt::Debug for CramSecretFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CramSecretFor")
+            .field("identity", &self.identity)
+            .field("answer", &self.answer)
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
+    }
+}
+
 /// *May this account act as that one?* Asked after the account was proven, and only where the
-/// client named another (RFC 4422 §3.4.1). A rejection looks to the client like a wrong password.
+/// client named another (RFC 4422 §3.4.1). A rejection looks to the client like a wrong
+/// password; a [`TempFail`](Answer::TempFail) does not, and so tells that the password was right.
 #[derive(Debug)]
 pub struct Authorize {
     pub(super) identity: Identity,
@@ -211,6 +237,11 @@ impl Authorize {
     /// The account that was proven.
     pub fn authcid(&self) -> &str {
         &self.identity.authcid
+    }
+
+    /// The mechanism that the client uses.
+    pub fn mechanism(&self) -> Mechanism {
+        self.identity.mechanism
     }
 
     /// The account that the client wants to act as.

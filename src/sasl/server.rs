@@ -21,7 +21,9 @@ pub struct Config {
 
 impl Config {
     /// A server of that name which offers every compiled mechanism, those that send the password
-    /// only inside TLS, with nonces of the operating system.
+    /// only inside TLS, with nonces of the operating system. (Without the feature `getrandom` there
+    /// are none of these: mechanisms that need one are offered once [`nonces`](Self::nonces) says
+    /// where to take them.)
     ///
     /// # Errors
     /// [`ConfigError::HostName`] where the name is not printable ASCII without spaces, `<`, `>`.
@@ -82,14 +84,20 @@ impl Config {
     /// The mechanisms on offer over that connection, in order.
     pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
         let tls = channel.is_tls() || self.cleartext;
-        self.mechanisms.iter().copied().filter(move |mechanism| tls || !mechanism.needs_tls())
+        self.usable().filter(move |mechanism| tls || !mechanism.needs_tls())
+    }
+
+    /// The mechanisms that can work: a challenge that is read needs a nonce.
+    fn usable(&self) -> impl Iterator<Item = Mechanism> {
+        let nonce = self.nonce.is_some();
+        self.mechanisms.iter().copied().filter(move |m| nonce || !m.reads_challenge())
     }
 
     /// Whether the mechanism can be used over that connection.
     pub(crate) fn admit(&self, mechanism: Mechanism, channel: &Channel) -> Result<(), Failure> {
         if self.offered(channel).any(|offered| offered == mechanism) {
             Ok(())
-        } else if self.mechanisms.contains(&mechanism) {
+        } else if self.usable().any(|usable| usable == mechanism) {
             Err(Failure::NeedsTls)
         } else {
             Err(Failure::Unsupported)
@@ -127,8 +135,8 @@ pub enum Step<'a> {
     Done(Result<&'a Identity, Failure>),
 }
 
-/// A challenge for the client. **It stands until it is settled** by [`respond`](Self::respond),
-/// [`cancel`](Self::cancel) or [`fail`](Self::fail).
+/// A challenge for the client. **It stands until it is settled** by [`respond`](Self::respond)
+/// or one of the other three.
 #[derive(Debug)]
 pub struct Challenge {
     data: Vec<u8>,
@@ -152,12 +160,17 @@ impl Challenge {
 
     /// The client wants no more of this exchange.
     pub fn cancel(&mut self) {
-        self.fail(Failure::Cancelled);
+        self.response = Some(Err(Failure::Cancelled));
     }
 
-    /// The client's response never got here: it is too long, say, or cannot be decoded.
-    pub fn fail(&mut self, failure: Failure) {
-        self.response = Some(Err(failure));
+    /// The client's response is too long for the protocol.
+    pub fn too_long(&mut self) {
+        self.response = Some(Err(Failure::TooLong));
+    }
+
+    /// The client's response cannot be decoded from base64, or what the protocol has in its place.
+    pub fn undecodable(&mut self) {
+        self.response = Some(Err(Failure::Encoding));
     }
 }
 
@@ -290,7 +303,8 @@ impl State {
         }
     }
 
-    /// The one way to success: whoever has been proven passes here.
+    /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
+    /// be.
     fn proven(mut identity: Identity) -> Self {
         match identity.authzid.take() {
             Some(authzid) if authzid != identity.authcid => {

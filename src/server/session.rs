@@ -6,7 +6,7 @@ use core::mem;
 use super::{Ask, Config, Event, Hello, Permission, StartTls};
 use crate::{
     auth,
-    command::{self, Command, Mail, MailAuth},
+    command::{self, Command, Mail},
     ehlo::{self, Keyword},
     line::{Error, Lines},
     message::{Dots, LineEnds, Piece},
@@ -80,9 +80,29 @@ enum State {
     /// Some are on show.
     Data(Framing),
     EndOfData(Ask),
-    Reset,
+    /// The transaction has ended, and this follows.
+    Reset(After),
     StartTls,
     Close,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum After {
+    Idle,
+    Hello,
+    StartTls,
+    Close,
+}
+
+impl From<After> for State {
+    fn from(after: After) -> Self {
+        match after {
+            After::Idle => Self::Idle,
+            After::Hello => Self::Hello,
+            After::StartTls => Self::StartTls,
+            After::Close => Self::Close,
+        }
+    }
 }
 
 impl Session {
@@ -113,7 +133,8 @@ impl Session {
         self.lines.receive(octets);
     }
 
-    /// TLS has begun. All that the client said before is gone (RFC 3207 §4.2), its sign-in too.
+    /// TLS has begun. All that the client said before is gone (RFC 3207 §4.2), its sign-in and any
+    /// transaction too.
     ///
     /// Returns how many octets lay unread: what stands behind STARTTLS is dropped, and a client
     /// that sends any is broken or under attack.
@@ -156,14 +177,6 @@ impl Session {
         self.transaction.is_some()
     }
 
-    /// What the AUTH parameter of a MAIL command is worth (RFC 4954 §5): `None` where there is
-    /// none. From a client that has not signed in it is [`MailAuth::UNKNOWN`], whatever it says;
-    /// whether a client that has may speak for others is for the host to know.
-    pub fn mail_auth<'m>(&self, mail: &Mail<'m>) -> Option<MailAuth<'m>> {
-        let claimed = mail.auth().ok()??;
-        Some(if self.identity.is_some() { claimed } else { MailAuth::UNKNOWN })
-    }
-
     /// Who has signed in, and the octets not yet looked at: for a host that wants the rest of the
     /// dialogue to itself.
     pub fn into_parts(self) -> (Option<Identity>, Vec<u8>) {
@@ -200,7 +213,7 @@ impl Session {
             State::Permission(permission, _) => Event::Message(permission),
             State::Data(_) => Event::Data(lines.shown()),
             State::EndOfData(ask) => Event::EndOfData(ask),
-            State::Reset => Event::Reset,
+            State::Reset(_) => Event::Reset,
             State::StartTls => Event::StartTls,
             State::Close => Event::Close,
         }
@@ -237,20 +250,18 @@ impl Session {
                 }
             },
             State::Auth(exchange) => return self.exchange(exchange, out),
-            State::Command(Ask { reply: Some(reply) }) => self.replied(&reply, out),
+            State::Command(Ask { reply: Some(reply), .. }) => self.replied(reply, out),
             State::Permission(Permission { answer: Some(answer) }, framing) => {
                 self.permitted(answer, framing, out)
             }
             State::Body(framing, refusal) => return self.body(framing, refusal, out),
             State::Data(framing) => State::Body(framing, None),
-            State::EndOfData(Ask { reply: Some(reply) }) => {
-                reply.write(out);
+            State::EndOfData(Ask { reply: Some(reply), .. }) => {
                 self.transaction = None;
-                State::Idle
+                answer(reply, out)
             }
-            State::Hello | State::Authenticated | State::AuthFailed(_) | State::Reset => {
-                State::Idle
-            }
+            State::Reset(after) => State::from(after),
+            State::Hello | State::Authenticated | State::AuthFailed(_) => State::Idle,
             owed => return (owed, true),
         };
         let shown = !matches!(next, State::Idle | State::Auth(_) | State::Body(..));
@@ -263,20 +274,27 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> (State, bool) {
         match exchange.step(out) {
-            auth::server::Step::Query(_) => (State::Auth(exchange), true),
+            auth::server::Step::Query(_) => {
+                // What the client sent may be a password, and has been taken.
+                self.lines.give_back();
+                (State::Auth(exchange), true)
+            }
             auth::server::Step::NeedLine(slot) => {
                 match self.lines.next(auth::MAX_LINE) {
-                    None => return (State::Auth(exchange), true),
+                    None => {
+                        self.lines.give_back();
+                        return (State::Auth(exchange), true);
+                    }
                     Some(Ok(())) => {
                         self.trace.response(self.lines.shown());
                         slot.line(self.lines.shown());
                     }
                     Some(Err(error)) => {
                         self.trace.response(b"?");
-                        slot.fail(match error {
-                            Error::TooLong => Failure::TooLong,
-                            Error::BadOctet => Failure::Encoding,
-                        });
+                        match error {
+                            Error::TooLong => slot.too_long(),
+                            Error::BadOctet => slot.undecodable(),
+                        }
                     }
                 }
                 (State::Auth(exchange), false)
@@ -297,39 +315,29 @@ impl Session {
         // Borrowed apart from `self`, and put back below.
         let lines = mem::take(&mut self.lines);
         let shown = lines.shown();
-        let state = match line {
-            Ok(()) => {
-                self.trace.command(shown);
-                let command = command::parse(shown);
-                let long = shown.len() > MAX_COMMAND && !matches!(command, Ok(Command::Auth(_)));
-                if self.attempts >= self.config.max_attempts && command != Ok(Command::Quit) {
-                    Reply::TOO_MANY_ATTEMPTS.write(out);
-                    State::Close
-                } else if long {
-                    answer(Reply::LINE_TOO_LONG, out)
-                } else {
-                    match command {
-                        Ok(command) => self.obey(command, out),
-                        Err(error) if error.in_verb() => answer(Reply::UNRECOGNIZED, out),
-                        Err(_) => answer(Reply::SYNTAX, out),
-                    }
-                }
+        match line {
+            Ok(()) => self.trace.command(shown),
+            Err(_) => self.trace.response(b"?"),
+        }
+        let parsed = command::parse(shown);
+        let verb = command::verb(shown);
+        let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
+        let state = match (line, parsed) {
+            _ if self.attempts >= self.config.max_attempts && parsed != Ok(Command::Quit) => {
+                answer(Reply::TOO_MANY_ATTEMPTS, out)
             }
-            Err(error) => {
-                self.trace.response(b"?");
-                if self.attempts >= self.config.max_attempts {
-                    Reply::TOO_MANY_ATTEMPTS.write(out);
-                    State::Close
-                } else {
-                    answer(
-                        match error {
-                            Error::TooLong => Reply::LINE_TOO_LONG,
-                            Error::BadOctet => Reply::BAD_LINE_END,
-                        },
-                        out,
-                    )
-                }
+            (Err(Error::TooLong), _) => answer(Reply::LINE_TOO_LONG, out),
+            (Err(Error::BadOctet), _) => answer(Reply::BAD_LINE_END, out),
+            _ if shown.len() > MAX_COMMAND && !is(b"AUTH") => answer(Reply::LINE_TOO_LONG, out),
+            _ if is(b"AUTH") && !self.may_authenticate() => answer(Reply::BAD_SEQUENCE, out),
+            (Ok(()), Ok(command)) => self.obey(command, out),
+            (Ok(()), Err(error)) if error.in_verb() => answer(Reply::UNRECOGNIZED, out),
+            (Ok(()), Err(_)) if is(b"BDAT") => {
+                // How many octets follow is not known, and any of them could be commands.
+                Reply::SYNTAX.write(out);
+                State::Close
             }
+            (Ok(()), Err(_)) => answer(Reply::SYNTAX, out),
         };
         self.lines = lines;
         state
@@ -341,16 +349,14 @@ impl Session {
             Command::Ehlo(_) => {
                 self.greeted = Greeted::Ehlo;
                 self.ehlo(out);
-                self.transaction = None;
-                State::Hello
+                self.abandon(After::Hello)
             }
             Command::Helo(_) => {
                 self.greeted = Greeted::Helo;
                 out.extend_from_slice(b"250 ");
                 out.extend_from_slice(self.config.sasl.host().as_bytes());
                 out.extend_from_slice(b"\r\n");
-                self.transaction = None;
-                State::Hello
+                self.abandon(After::Hello)
             }
             Command::Quit => {
                 Reply::CLOSING.write(out);
@@ -359,22 +365,18 @@ impl Session {
             Command::Noop(_) => answer(Reply::OK, out),
             Command::Rset => {
                 Reply::OK.write(out);
-                self.abandon()
+                self.abandon(After::Idle)
             }
             Command::StartTls => self.starttls(out),
-            Command::Auth(_)
-                if self.greeted != Greeted::Ehlo
-                    || self.identity.is_some()
-                    || self.transaction.is_some() =>
-            {
-                answer(Reply::BAD_SEQUENCE, out)
-            }
             Command::Auth(auth) => {
                 State::Auth(auth::server::Exchange::begin(&self.config.sasl, &self.channel, auth))
             }
             Command::Bdat { size, last } => {
                 let framing = Framing::Chunk { left: size, last };
                 match self.ready_for_data(trusted) {
+                    _ if !self.config.keywords.contains(&Keyword::Chunking) => {
+                        State::Body(framing, Some(Box::new(Reply::NOT_IMPLEMENTED)))
+                    }
                     Err(refusal) => State::Body(framing, Some(Box::new(refusal))),
                     Ok(Transaction { chunks: true, .. }) => State::Body(framing, None),
                     Ok(_) => State::Permission(Permission::default(), framing),
@@ -387,20 +389,27 @@ impl Session {
             },
             Command::Mail(mail) => match self.mail(&mail, trusted) {
                 Err(refusal) => answer(refusal, out),
-                Ok(()) => State::Command(Ask::default()),
+                Ok(()) => State::Command(Ask::new(self.identity.is_some())),
             },
             Command::Rcpt(_) if !trusted => answer(Reply::AUTHENTICATION_REQUIRED, out),
             Command::Rcpt(_) => match self.transaction {
-                Some(Transaction { chunks: false, .. }) => State::Command(Ask::default()),
+                Some(Transaction { chunks: false, .. }) => {
+                    State::Command(Ask::new(self.identity.is_some()))
+                }
                 _ => answer(Reply::BAD_SEQUENCE, out),
             },
             Command::Vrfy(_) | Command::Expn(_) if !trusted => {
                 answer(Reply::AUTHENTICATION_REQUIRED, out)
             }
             Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) | Command::Unknown(_) => {
-                State::Command(Ask::default())
+                State::Command(Ask::new(self.identity.is_some()))
             }
         }
+    }
+
+    /// Whether AUTH has a place here (RFC 4954 §4).
+    fn may_authenticate(&self) -> bool {
+        self.greeted == Greeted::Ehlo && self.identity.is_none() && self.transaction.is_none()
     }
 
     fn ehlo(&self, out: &mut Vec<u8>) {
@@ -427,7 +436,7 @@ impl Session {
             StartTls::Unavailable => Reply::TLS_UNAVAILABLE,
             StartTls::Offered => {
                 Reply::READY_FOR_TLS.write(out);
-                return State::StartTls;
+                return self.abandon(After::StartTls);
             }
         };
         answer(refusal, out)
@@ -446,7 +455,7 @@ impl Session {
         }
         match mail.parameters().get("SIZE").map(|size| size.value()) {
             None => Ok(()),
-            Some(declared) => match declared.and_then(|octets| octets.parse::<u64>().ok()) {
+            Some(declared) => match declared.and_then(size_value) {
                 None => Err(Reply::SYNTAX),
                 Some(octets) if octets > self.config.max_message => Err(Reply::MESSAGE_TOO_BIG),
                 Some(_) => Ok(()),
@@ -463,8 +472,7 @@ impl Session {
     }
 
     /// The host has replied to the command on show.
-    fn replied(&mut self, reply: &Reply, out: &mut Vec<u8>) -> State {
-        reply.write(out);
+    fn replied(&mut self, reply: Reply, out: &mut Vec<u8>) -> State {
         if matches!(reply.code(), 200..=299) {
             match (command::parse(self.lines.shown()), &mut self.transaction) {
                 (Ok(Command::Mail(_)), transaction) => *transaction = Some(Transaction::NEW),
@@ -472,7 +480,7 @@ impl Session {
                 _ => {}
             }
         }
-        State::Idle
+        answer(reply, out)
     }
 
     fn permitted(
@@ -487,10 +495,7 @@ impl Session {
                 State::Body(framing, None)
             }
             (Ok(()), Framing::Chunk { .. }) => State::Body(framing, None),
-            (Err(refusal), Framing::Dots(_)) => {
-                refusal.write(out);
-                self.abandon()
-            }
+            (Err(refusal), Framing::Dots(_)) => self.refuse(refusal, out),
             // The chunk is on its way already.
             (Err(refusal), Framing::Chunk { .. }) => State::Body(framing, Some(Box::new(refusal))),
         }
@@ -528,7 +533,8 @@ impl Session {
             }
         };
         self.lines.show(skip, length, 0);
-        if let Some(transaction) = &mut self.transaction {
+        // A chunk that has no place here is not the message's.
+        if let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients) {
             if matches!(framing, Framing::Chunk { .. }) {
                 bad = transaction.ends.bad(self.lines.shown());
             }
@@ -558,17 +564,16 @@ impl Session {
             let state = answer(refusal.map_or(Reply::BAD_SEQUENCE, |reply| *reply), out);
             return (state, false);
         };
-        self.trace.message(transaction.octets);
+        if last {
+            self.trace.message(transaction.octets);
+        }
         let refusal = match refusal {
             None if last && transaction.ends.open() => Some(Box::new(Reply::MESSAGE_BAD_LINE_END)),
             refusal => refusal,
         };
         match refusal {
-            Some(refusal) => {
-                refusal.write(out);
-                (self.abandon(), true)
-            }
-            None if last => (State::EndOfData(Ask::default()), true),
+            Some(refusal) => (self.refuse(*refusal, out), true),
+            None if last => (State::EndOfData(Ask::new(self.identity.is_some())), true),
             None => {
                 transaction.chunks = true;
                 (answer(Reply::OK, out), false)
@@ -576,16 +581,32 @@ impl Session {
         }
     }
 
+    /// Refuses a message, which ends the transaction.
+    fn refuse(&mut self, refusal: Reply, out: &mut Vec<u8>) -> State {
+        self.abandon(match answer(refusal, out) {
+            State::Close => After::Close,
+            _ => After::Idle,
+        })
+    }
+
     /// Ends the transaction without a message.
-    fn abandon(&mut self) -> State {
+    fn abandon(&mut self, after: After) -> State {
         match self.transaction.take() {
-            Some(_) => State::Reset,
-            None => State::Idle,
+            Some(_) => State::Reset(after),
+            None => after.into(),
         }
     }
 }
 
+/// `size-value = 1*20DIGIT` (RFC 1870 §4). What is over the range is as large as can be.
+fn size_value(text: &str) -> Option<u64> {
+    let digits = (1..=20).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+/// Replies. `421` ends the session (RFC 5321 §4.2.1).
 fn answer(reply: Reply, out: &mut Vec<u8>) -> State {
+    let reply = reply.with_enhanced_code();
     reply.write(out);
-    State::Idle
+    if reply.code() == 421 { State::Close } else { State::Idle }
 }
