@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use smtp_auth::{
-    client::{Config, Envelope, Event, Fate, Session, Tls},
+    client::{Config, Envelope, Event, Fate, Session, Step, Tls},
+    command::MailAuth,
     reply::Reply,
     sasl::Channel,
 };
@@ -30,7 +31,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// How long each step may take. RFC 5321 §4.5.3.2 would wait up to ten minutes, but here a client
 /// waits behind.
-const STEP: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Relay {
     next_hop: String,
@@ -57,8 +58,18 @@ impl Relay {
     }
 
     /// Hands the message on, and says in a reply what became of it.
-    pub(crate) async fn send(&self, envelope: Envelope, message: File) -> Reply {
-        let fate = match self.hand_over(envelope, message).await {
+    pub(crate) async fn send(
+        &self,
+        envelope: Envelope,
+        submitter: &MailAuth<'_>,
+        message: File,
+    ) -> Reply {
+        let mail = Mail {
+            envelope: Some(envelope.clone().auth(submitter)),
+            without_submitter: Some(envelope),
+            message,
+        };
+        let fate = match self.hand_over(mail).await {
             Ok(fate) => fate,
             Err(error) => {
                 log("relay", error);
@@ -77,10 +88,9 @@ impl Relay {
         }
     }
 
-    async fn hand_over(&self, envelope: Envelope, message: File) -> Result<Fate, Failure> {
-        let mut socket = timeout(STEP, TcpStream::connect(&self.next_hop)).await??;
+    async fn hand_over(&self, mut mail: Mail) -> Result<Fate, Failure> {
+        let mut socket = timeout(PATIENCE, TcpStream::connect(&self.next_hop)).await??;
         let mut session = Session::without_credentials(Arc::clone(&self.client));
-        let mut mail = Mail { envelope: Some(envelope), message };
         if let Some(fate) = mail.drive(&mut session, &mut socket).await? {
             return Ok(fate);
         }
@@ -89,7 +99,7 @@ impl Relay {
         // The name is only told to the server: a name that is no DNS name is no reason to stop.
         let name = ServerName::try_from(host).or_else(|_| Ok(socket.peer_addr()?.ip().into()));
         let name = name.map_err(|error: std::io::Error| error)?;
-        let mut stream = timeout(STEP, self.tls.connect(name, socket)).await??;
+        let mut stream = timeout(PATIENCE, self.tls.connect(name, socket)).await??;
         session.tls_started(Channel::tls());
         let fate = mail.drive(&mut session, &mut stream).await?;
         fate.ok_or_else(|| "the session ended without a word on the message".into())
@@ -98,6 +108,8 @@ impl Relay {
 
 struct Mail {
     envelope: Option<Envelope>,
+    /// The same without `AUTH=`, for servers that offer AUTH and do not know it (aiosmtpd).
+    without_submitter: Option<Envelope>,
     message: File,
 }
 
@@ -119,7 +131,7 @@ impl Mail {
                         return Ok(fate);
                     }
                     sent?;
-                    match timeout(STEP, stream.read(&mut buffer)).await?? {
+                    match timeout(PATIENCE, stream.read(&mut buffer)).await?? {
                         0 => session.eof()?,
                         n => session.receive(buffer.get(..n).unwrap_or_default()),
                     }
@@ -142,6 +154,11 @@ impl Mail {
                     }
                     send(stream, &mut out).await?;
                 }
+                Event::Sent(Fate::Refused(Step::Mail, reply))
+                    if reply.code() == 555 && self.without_submitter.is_some() =>
+                {
+                    self.envelope = self.without_submitter.take();
+                }
                 Event::Sent(known) => fate = Some(known.clone()),
                 // There are no credentials to fail.
                 Event::AuthFailed(failed) => return Err(failed.error().into()),
@@ -155,7 +172,7 @@ async fn send(
     stream: &mut (impl AsyncWrite + Unpin),
     out: &mut Vec<u8>,
 ) -> Result<(), std::io::Error> {
-    timeout(STEP, async {
+    timeout(PATIENCE, async {
         stream.write_all(out).await?;
         stream.flush().await
     })

@@ -159,10 +159,9 @@ impl Transaction {
             .size(message.octets)
             .eight_bit(message.eight_bit)
             .smtputf8(self.smtputf8)
-            .auth(&submitter.unwrap_or(MailAuth::UNKNOWN))
             .every_recipient(true);
         match tokio::fs::File::open(message.file.get_ref().path()).await {
-            Ok(file) => relay.send(envelope, file).await,
+            Ok(file) => relay.send(envelope, &submitter.unwrap_or(MailAuth::UNKNOWN), file).await,
             Err(error) => refusal(&error),
         }
     }

@@ -330,11 +330,14 @@ impl Session {
                         self.forget_tries();
                         self.sign_in()
                     }
-                    Retry::Next => {
-                        self.tried.extend(mechanism);
-                        self.refused = Some(error);
-                        self.sign_in()
-                    }
+                    Retry::Next => match mechanism {
+                        Some(mechanism) => {
+                            self.tried.push(mechanism);
+                            self.refused = Some(error);
+                            self.sign_in()
+                        }
+                        None => quit(out),
+                    },
                     Retry::GoOn => State::READY,
                     Retry::Quit => quit(out),
                 }

@@ -25,7 +25,7 @@ pub(crate) struct Host {
     log: Vec<Entry>,
     envelopes: VecDeque<Envelope>,
     message: Vec<u8>,
-    on_failure: Option<Vec<String>>,
+    on_failure: VecDeque<Vec<String>>,
     quit: bool,
     /// The keywords of the reply to EHLO, where that is played silently.
     ehlo: Option<Vec<u8>>,
@@ -36,8 +36,7 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(script: &Script) -> Self {
-        let mut sasl =
-            sasl::Config::default().allow_cleartext(script.is("cleartext", "allowed"));
+        let mut sasl = sasl::Config::default().allow_cleartext(script.is("cleartext", "allowed"));
         if let Some(names) = script.header("mechanisms") {
             let names = names.split(',').filter(|name| !name.is_empty());
             let all: Vec<_> = names.map(|name| Mechanism::from_name(name).unwrap()).collect();
@@ -70,11 +69,14 @@ impl Host {
             log: Vec::new(),
             envelopes: script.all("send").map(envelope).collect(),
             message: unescape(script.header("message").unwrap_or("Hello\\r\\n")).unwrap(),
-            on_failure: script.header("on_failure").map(words),
+            on_failure: script.all("on_failure").map(words).collect(),
             quit: script.is("then", "quit"),
             ehlo: script.header("ehlo").map(|lines| {
-                let lines: Vec<&str> =
-                    ["smtp.example.com"].into_iter().chain(lines.split('|')).map(str::trim).collect();
+                let lines: Vec<&str> = ["smtp.example.com"]
+                    .into_iter()
+                    .chain(lines.split('|'))
+                    .map(str::trim)
+                    .collect();
                 let (last, rest) = lines.split_last().unwrap();
                 let mut reply: String = rest.iter().map(|line| format!("250-{line}\r\n")).collect();
                 reply.push_str(&format!("250 {last}\r\n"));
@@ -134,7 +136,7 @@ fn failure(error: &AuthError) -> String {
         AuthError::Refused(reply) => format!("refused {}", reply.code()),
         AuthError::NoMechanism(NoMechanism::WithoutTls) => "needs TLS".into(),
         AuthError::NoMechanism(_) => "no mechanism".into(),
-        AuthError::Cancelled => "cancelled".into(),
+        AuthError::Cancelled(_) => "cancelled".into(),
         other => format!("{other:?}"),
     }
 }
@@ -185,14 +187,19 @@ impl Player for Host {
                     // What stands behind the reply arrives before TLS is up.
                     pieces.by_ref().for_each(|piece| self.session.receive(piece));
                     self.note();
-                    self.event("!tls");
                     self.session.tls_started(Channel::tls());
+                    // Where it has arrived already the host is not asked to begin TLS.
+                    let injected = Err(Error::InjectedBeforeTls);
+                    if self.session.next(&mut self.out).map(|_| ()) != injected {
+                        self.event("!tls");
+                    }
                 }
                 Ok(Event::AuthFailed(failed)) => {
                     seen = Some(format!("= failed {}", failure(failed.reason())));
-                    match self.on_failure.take() {
+                    match self.on_failure.pop_front() {
                         Some(words) if words[0] == "quit" => failed.quit(),
                         Some(words) if words[0] == "go_on" => failed.go_on(),
+                        Some(words) if words[0] == "next" => failed.try_next(),
                         Some(words) if words[0] == "retry" => {
                             failed.retry(credentials(&words[1..]));
                         }

@@ -66,7 +66,9 @@ impl Script {
         }
         for (key, value) in &script.headers {
             if matches!(key.as_str(), "user" | "login") {
-                script.secrets.extend(value.split(' ').nth(1).filter(|s| s.len() > 4).map(text_of));
+                let secret = value.split(' ').nth(1).map(text_of);
+                // That one is a word of the trace and of `Debug` anyway.
+                script.secrets.extend(secret.filter(|s| s.len() > 4 && s != "password"));
             }
         }
         script

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use smtp_auth::{
-    command::{Command, Mail, Parameters},
+    command::{Command, Parameters},
     reply::Reply,
     sasl::{
         Answer, Channel, CramSecret, Mechanism, Nonce, NonceError, PasswordAnswer, Query,
@@ -47,7 +47,7 @@ pub(crate) struct Host {
     greeting_shown: bool,
     ehlo: bool,
     closed: bool,
-    greeted: bool,
+    host: String,
     trace: Arc<Mutex<Vec<String>>>,
 }
 
@@ -113,8 +113,8 @@ impl Users {
 
 impl Host {
     pub(crate) fn new(script: &Script) -> Self {
-        let mut sasl =
-            sasl::Config::new(script.header("hostname").unwrap_or("smtp.example.com")).unwrap();
+        let host = script.header("hostname").unwrap_or("smtp.example.com");
+        let mut sasl = sasl::Config::new(host).unwrap();
         if let Some(names) = script.header("mechanisms") {
             let names = names.split(',').filter(|name| !name.is_empty());
             let all: Vec<_> = names.map(|name| Mechanism::from_name(name).unwrap()).collect();
@@ -169,34 +169,32 @@ impl Host {
             greeting_shown: script.has_greeting(),
             ehlo: !own_ehlo && !script.is("ehlo", "none"),
             closed: false,
-            greeted: false,
+            host: host.into(),
             trace,
         }
     }
 
     /// Notes what was said. Every line keeps the rules of replies.
-    fn note(&mut self, said: &[u8], greeting: bool) {
-        let Some(text) = said.strip_suffix(b"\r\n") else {
-            assert!(said.is_empty(), "half a line: {}", said.escape_ascii());
-            return;
-        };
-        let lines: Vec<&[u8]> = text.split(|&octet| octet == b'\n').collect();
-        let mut reply = 0;
-        let replies = lines.iter().filter(|line| line.get(3) != Some(&b'-')).count();
-        for (n, line) in lines.iter().enumerate() {
-            let ended = n + 1 == lines.len();
-            let line = if ended { line } else { line.strip_suffix(b"\r").expect("CRLF") };
+    fn note(&mut self) {
+        let said = std::mem::take(&mut self.out);
+        // The greeting, and the replies to EHLO and HELO, have no enhanced code.
+        let mut bare = false;
+        let mut first = true;
+        for line in said.split_inclusive(|&octet| octet == b'\n') {
             let shown = line.escape_ascii();
-            assert!(line.len() + 2 <= 512 || line.starts_with(b"334"), "too long: {shown}");
-            assert!(line.iter().all(|octet| (b' '..=b'~').contains(octet)), "{shown}");
-            let empty = line.starts_with(b"334 ") && line.len() == 4;
-            assert!(empty || !line.ends_with(b" "), "a space at the end: {shown}");
-            let bare = line.starts_with(b"3") || greeting && reply + 1 == replies;
-            let class = [line[0], b'.'];
-            assert!(bare || line[4..].starts_with(&class), "no enhanced code: {shown}");
-            reply += usize::from(line.get(3) != Some(&b'-'));
-            self.log.push(Entry::Said(line.to_vec()));
+            let text = line.strip_suffix(b"\r\n").unwrap_or_else(|| panic!("no CRLF: {shown}"));
+            assert!(line.len() <= 512, "too long: {shown}");
+            assert!(text.iter().all(|octet| (b' '..=b'~').contains(octet)), "{shown}");
+            assert!(text == b"334 " || !text.ends_with(b" "), "a space at the end: {shown}");
+            if first {
+                bare = text.starts_with(b"3") || text[4..].starts_with(self.host.as_bytes());
+            }
+            let class = [text[0], b'.'];
+            assert!(bare || text[4..].starts_with(&class), "no enhanced code: {shown}");
+            first = text.get(3) != Some(&b'-');
+            self.log.push(Entry::Said(text.to_vec()));
         }
+        assert!(first, "a reply without its last line: {}", said.escape_ascii());
     }
 
     fn event(&mut self, text: impl Into<String>) {
@@ -208,8 +206,8 @@ fn refuses(mailbox: Option<&str>) -> bool {
     mailbox.is_some_and(|mailbox| mailbox.starts_with("refused"))
 }
 
-/// The host's reply to a command, and the MAIL parameters if it is one.
-fn obey(command: Command<'_>) -> (Reply, Option<String>) {
+/// The host's reply to a command.
+fn obey(command: Command<'_>) -> Reply {
     let known = |parameters: Parameters<'_>| {
         parameters.iter().all(|given| {
             let names = ["SIZE", "BODY", "AUTH", "SMTPUTF8"];
@@ -226,16 +224,14 @@ fn obey(command: Command<'_>) -> (Reply, Option<String>) {
             } else {
                 Reply::PARAMETER_NOT_RECOGNIZED
             };
-            (reply, Some(mail.parameters().as_str().into()))
+            reply
         }
-        Command::Rcpt(rcpt) if refuses(Some(rcpt.to().as_str())) => {
-            (Reply::MAILBOX_UNAVAILABLE, None)
-        }
-        Command::Rcpt(rcpt) if !known(rcpt.parameters()) => (Reply::PARAMETER_NOT_RECOGNIZED, None),
-        Command::Rcpt(_) => (Reply::RECIPIENT_OK, None),
-        Command::Vrfy(_) => (Reply::CANNOT_VERIFY, None),
-        Command::Expn(_) | Command::Help(_) => (Reply::NOT_IMPLEMENTED, None),
-        Command::Unknown(_) => (Reply::UNRECOGNIZED, None),
+        Command::Rcpt(rcpt) if refuses(Some(rcpt.to().as_str())) => Reply::MAILBOX_UNAVAILABLE,
+        Command::Rcpt(rcpt) if !known(rcpt.parameters()) => Reply::PARAMETER_NOT_RECOGNIZED,
+        Command::Rcpt(_) => Reply::RECIPIENT_OK,
+        Command::Vrfy(_) => Reply::CANNOT_VERIFY,
+        Command::Expn(_) | Command::Help(_) => Reply::NOT_IMPLEMENTED,
+        Command::Unknown(_) => Reply::UNRECOGNIZED,
         other => panic!("not the host's: {other:?}"),
     }
 }
@@ -253,13 +249,10 @@ impl Player for Host {
     fn play(&mut self, pieces: &[&[u8]], _: bool) -> Vec<Entry> {
         let mut pieces = pieces.iter();
         while !self.closed {
-            let mut parameters = None;
-            let (mut greeting, mut seen) = (!self.greeted, None);
+            let mut seen = None;
             match self.session.next(&mut self.out) {
                 Event::NeedInput => {
-                    let said = std::mem::take(&mut self.out);
-                    self.note(&said, greeting);
-                    self.greeted = true;
+                    self.note();
                     match pieces.next() {
                         Some(piece) => self.session.receive(piece),
                         None => break,
@@ -273,11 +266,15 @@ impl Player for Host {
                     let by = who.mechanism();
                     seen = Some(format!("= authenticated {}{acts_as} by {by}", who.authcid()));
                 }
-                Event::AuthFailed(_) => {}
-                Event::Hello(_) => greeting = true,
+                Event::AuthFailed(_) | Event::Hello(_) => {}
                 Event::Command(command, ask) => {
-                    let (reply, mail) = obey(command);
-                    parameters = mail.filter(|_| reply.is_positive());
+                    let reply = obey(command);
+                    if let Command::Mail(mail) = command {
+                        let worth = ask.mail_auth(&mail).filter(|_| reply.is_positive());
+                        seen = worth.map(|worth| {
+                            format!("= submitter {}", worth.mailbox().unwrap_or("<>"))
+                        });
+                    }
                     ask.reply(reply);
                 }
                 Event::Message(ask) => match &self.at_data {
@@ -298,8 +295,7 @@ impl Player for Host {
                 Event::StartTls => {
                     // What the client sent behind it arrives before TLS is up.
                     pieces.by_ref().for_each(|piece| self.session.receive(piece));
-                    let said = std::mem::take(&mut self.out);
-                    self.note(&said, false);
+                    self.note();
                     self.event("!tls");
                     let dropped = self.session.tls_started(Channel::tls());
                     if dropped > 0 {
@@ -312,16 +308,8 @@ impl Player for Host {
                     seen = Some("!close".into());
                 }
             }
-            let said = std::mem::take(&mut self.out);
-            self.note(&said, greeting);
+            self.note();
             seen.into_iter().for_each(|seen| self.event(seen));
-            if let Some(text) = parameters {
-                let mail = Mail::new(None, Parameters::parse(&text).unwrap()).unwrap();
-                if let Some(worth) = self.session.mail_auth(&mail) {
-                    let worth = worth.mailbox().unwrap_or("<>").to_owned();
-                    self.event(format!("= submitter {worth}"));
-                }
-            }
         }
         std::mem::take(&mut self.log)
     }

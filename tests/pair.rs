@@ -1,0 +1,743 @@
+//! Client against server in memory, through all three doors, by each mechanism and each failure.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "a test fails by panicking"
+)]
+
+use std::sync::Arc;
+
+use smtp_auth::{
+    auth, client,
+    command::{Command, MailAuth},
+    reply::{Reply, ReplyRef},
+    sasl::{
+        self, Answer, Authenticator, Authorize, Channel, CheckPassword, CramSecret, CramSecretFor,
+        Failure, Mechanism, PasswordAnswer, Query,
+        client::{Credentials, NoMechanism},
+    },
+    server::{self, StartTls},
+};
+
+const MECHANISMS: [Mechanism; 3] = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+
+/// Tim and Kurt; Kurt may act as Ursel.
+struct Users;
+
+fn password_of(name: &str) -> Option<&'static str> {
+    match name {
+        "tim" => Some("tanstaaftanstaaf"),
+        "Kurt" => Some("xipj3plmq"),
+        _ => None,
+    }
+}
+
+impl Authenticator for Users {
+    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+        (password_of(ask.authcid()) == Some(ask.password().expose())).into()
+    }
+
+    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        password_of(ask.authcid()).map(CramSecret::from_password).into()
+    }
+
+    fn authorize(&self, ask: &Authorize) -> Answer {
+        (ask.authcid() == "Kurt" && ask.authzid() == "Ursel").into()
+    }
+}
+
+/// Refuses nothing, and cannot look anything up.
+struct Broken(PasswordAnswer);
+
+impl Authenticator for Broken {
+    fn check_password(&self, _: &CheckPassword) -> PasswordAnswer {
+        self.0
+    }
+
+    fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {
+        Answer::TempFail
+    }
+
+    fn authorize(&self, _: &Authorize) -> Answer {
+        Answer::TempFail
+    }
+}
+
+fn tim() -> Credentials {
+    Credentials::password("tim", "tanstaaftanstaaf").unwrap()
+}
+
+fn kurt_as(authzid: &str) -> Credentials {
+    Credentials::password("Kurt", "xipj3plmq").unwrap().acting_as(authzid).unwrap()
+}
+
+fn sasl_config() -> sasl::server::Config {
+    sasl::server::Config::new("smtp.example.com").unwrap()
+}
+
+fn only(mechanism: Mechanism) -> client::Config {
+    let sasl = sasl::client::Config::default().mechanisms(&[mechanism]).unwrap();
+    client::Config::new("client.example.com").unwrap().sasl(sasl)
+}
+
+/// The rows: who signs in, what they may be, the failure if there is one, and the client's reply.
+type Row = (Credentials, Option<(&'static str, Option<&'static str>)>, Option<Failure>, u16);
+
+fn rows(mechanism: Mechanism) -> Vec<Row> {
+    let wrong = Credentials::password("tim", "wrongpassword").unwrap();
+    let unknown = Credentials::password("nobody", "tanstaaftanstaaf").unwrap();
+    let mut rows = vec![
+        (tim(), Some(("tim", None)), None, 235),
+        (wrong, None, Some(Failure::Rejected), 535),
+        (unknown, None, Some(Failure::Rejected), 535),
+    ];
+    if mechanism == Mechanism::Plain {
+        rows.push((kurt_as("Kurt"), Some(("Kurt", None)), None, 235));
+        rows.push((kurt_as("Ursel"), Some(("Kurt", Some("Ursel"))), None, 235));
+        rows.push((kurt_as("tim"), None, Some(Failure::NotAuthorized), 535));
+    }
+    rows
+}
+
+#[track_caller]
+fn same(
+    outcome: Result<&sasl::Identity, Failure>,
+    who: Option<(&str, Option<&str>)>,
+    why: Option<Failure>,
+) {
+    assert_eq!(outcome.err(), why);
+    assert_eq!(outcome.ok().map(|found| (found.authcid(), found.authzid())), who);
+    if let (Ok(found), Some((authcid, authzid))) = (outcome, who) {
+        assert_eq!(found.acts_as(), authzid.unwrap_or(authcid));
+    }
+}
+
+#[test]
+fn bare_sasl() {
+    for mechanism in MECHANISMS {
+        for (credentials, who, why, _) in rows(mechanism) {
+            let config = Arc::new(sasl_config());
+            let mut client = sasl::client::Exchange::new(
+                &sasl::client::Config::default(),
+                &Channel::tls(),
+                mechanism,
+                credentials,
+            );
+            let sasl::client::Step::Response(response) = client.step() else { panic!() };
+            let initial = response.data().map(<[u8]>::to_vec);
+            assert_eq!(initial.is_some(), mechanism == Mechanism::Plain);
+            let channel = Channel::tls();
+            let mut server = sasl::server::Exchange::new(&config, &channel, mechanism, initial);
+            assert_eq!(server.mechanism(), mechanism);
+            let outcome = loop {
+                match server.step() {
+                    sasl::server::Step::Challenge(challenge) => {
+                        let sasl::client::Step::Response(response) = client.step() else {
+                            panic!()
+                        };
+                        response.challenge(challenge.data());
+                        let sasl::client::Step::Response(response) = client.step() else {
+                            panic!()
+                        };
+                        challenge.respond(response.data().unwrap());
+                    }
+                    sasl::server::Step::Query(query) => query.answer_with(&Users),
+                    sasl::server::Step::Done(outcome) => break outcome.cloned(),
+                }
+            };
+            same(outcome.as_ref().map_err(|failure| *failure), who, why);
+            let sasl::client::Step::Response(response) = client.step() else { panic!() };
+            if outcome.is_ok() {
+                response.success()
+            } else {
+                response.refused()
+            }
+            let sasl::client::Step::Done(end) = client.step() else { panic!() };
+            let refused = sasl::client::Failure::Refused;
+            assert_eq!(end, if outcome.is_ok() { Ok(()) } else { Err(refused) });
+        }
+    }
+}
+
+#[test]
+fn bare_auth() {
+    for mechanism in MECHANISMS {
+        for (credentials, who, why, code) in rows(mechanism) {
+            for withhold in [false, true] {
+                let config = Arc::new(sasl_config());
+                let mut client = auth::client::Exchange::new(
+                    &sasl::client::Config::default(),
+                    &Channel::tls(),
+                    mechanism,
+                    credentials.clone(),
+                );
+                if withhold {
+                    client = client.without_initial_response();
+                }
+                let (mut from_client, mut from_server) = (Vec::new(), Vec::new());
+                let auth::client::Step::NeedReply(_) = client.step(&mut from_client) else {
+                    panic!()
+                };
+                let line = from_client.strip_suffix(b"\r\n").unwrap();
+                let args = line.strip_prefix(b"AUTH ").unwrap();
+                let mut server = auth::server::Exchange::new(&config, &Channel::tls(), args);
+                let outcome = loop {
+                    match server.step(&mut from_server) {
+                        auth::server::Step::NeedLine(slot) => {
+                            from_client.clear();
+                            let step = client.step(&mut from_client);
+                            let auth::client::Step::NeedReply(reply) = step else { panic!() };
+                            reply.reply(ReplyRef::parse(&from_server).unwrap());
+                            from_server.clear();
+                            let _ = client.step(&mut from_client);
+                            slot.line(from_client.strip_suffix(b"\r\n").unwrap());
+                        }
+                        auth::server::Step::Query(query) => query.answer_with(&Users),
+                        auth::server::Step::Done(outcome) => break outcome.cloned(),
+                    }
+                };
+                same(outcome.as_ref().map_err(|failure| *failure), who, why);
+                let step = client.step(&mut from_client);
+                let auth::client::Step::NeedReply(reply) = step else { panic!() };
+                let last = ReplyRef::parse(&from_server).unwrap();
+                assert_eq!(last.code(), code);
+                reply.reply(last);
+                let auth::client::Step::Done(end) = client.step(&mut from_client) else { panic!() };
+                assert_eq!(end.is_ok(), code == 235);
+                // It stays over, and says nothing more.
+                from_server.clear();
+                assert!(matches!(server.step(&mut from_server), auth::server::Step::Done(_)));
+                assert!(from_server.is_empty());
+            }
+        }
+    }
+}
+
+/// A client's and a server's session, joined.
+struct Pair {
+    client: client::Session,
+    server: server::Session,
+    to_server: Vec<u8>,
+    to_client: Vec<u8>,
+    /// How many octets go over at a time.
+    step: usize,
+    inside: Channel,
+    mail: Vec<(client::Envelope, Vec<u8>)>,
+    /// What happened, on both sides.
+    seen: Vec<String>,
+}
+
+impl Pair {
+    fn new(client: client::Session, server: server::Session) -> Self {
+        Self {
+            client,
+            server,
+            to_server: Vec::new(),
+            to_client: Vec::new(),
+            step: usize::MAX,
+            inside: Channel::tls(),
+            mail: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Both inside TLS as of the first octet.
+    fn inside_tls(
+        client: client::Config,
+        credentials: Credentials,
+        server: server::Config,
+    ) -> Self {
+        let mut pair =
+            Self::new(client::Session::new(client, credentials), server::Session::new(server));
+        pair.client.tls_started(Channel::tls());
+        assert_eq!(pair.server.tls_started(Channel::tls()), 0);
+        pair
+    }
+
+    /// Until both wait and nothing is under way. The client quits when it has nothing to send.
+    fn run(&mut self, users: &dyn Authenticator) {
+        let (mut message, mut open) = (Vec::new(), true);
+        while open {
+            let before = self.seen.len();
+            let (mut server_tls, mut moved) = (false, false);
+            loop {
+                let seen = match self.server.next(&mut self.to_client) {
+                    server::Event::NeedInput => break,
+                    server::Event::StartTls => {
+                        server_tls = true;
+                        break;
+                    }
+                    server::Event::Close => "closes".into(),
+                    server::Event::Query(query) => {
+                        query.answer_with(users);
+                        continue;
+                    }
+                    server::Event::Authenticated(who) => {
+                        format!("{} signed in as {}", who.authcid(), who.acts_as())
+                    }
+                    server::Event::AuthFailed(why) => format!("{why:?}"),
+                    server::Event::Hello(hello) => format!("hello {}", hello.name),
+                    server::Event::Command(command, ask) => {
+                        ask.reply(match command {
+                            Command::Rcpt(rcpt) if rcpt.to().as_str().starts_with("refused") => {
+                                Reply::MAILBOX_UNAVAILABLE
+                            }
+                            _ => Reply::OK,
+                        });
+                        continue;
+                    }
+                    server::Event::Message(ask) => {
+                        ask.accept();
+                        continue;
+                    }
+                    server::Event::Data(piece) => {
+                        message.extend_from_slice(piece);
+                        continue;
+                    }
+                    server::Event::EndOfData(ask) => {
+                        ask.reply(Reply::OK);
+                        let message = std::mem::take(&mut message);
+                        format!("message {}", message.escape_ascii())
+                    }
+                    server::Event::Reset => "reset".into(),
+                };
+                open &= seen != "closes";
+                self.seen.push(seen);
+                if !open {
+                    break;
+                }
+            }
+            let octets = std::mem::take(&mut self.to_client);
+            for piece in octets.chunks(self.step.min(octets.len().max(1))) {
+                moved = true;
+                self.client.receive(piece);
+                self.client_turn();
+            }
+            if octets.is_empty() {
+                self.client_turn();
+            }
+            if server_tls {
+                assert!(self.to_server.is_empty());
+                self.seen.push("TLS".into());
+                self.server.tls_started(self.inside.clone());
+                self.client.tls_started(self.inside.clone());
+                self.client_turn();
+                moved = true;
+            }
+            let octets = std::mem::take(&mut self.to_server);
+            moved |= !octets.is_empty();
+            for piece in octets.chunks(self.step.min(octets.len().max(1))) {
+                self.server.receive(piece);
+            }
+            if !moved && self.seen.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn client_turn(&mut self) {
+        loop {
+            match self.client.next(&mut self.to_server) {
+                Ok(client::Event::NeedInput | client::Event::StartTls) => return,
+                Ok(client::Event::Closed) => return,
+                Ok(client::Event::AuthFailed(failed)) => {
+                    self.seen.push(format!("client: {}", failed.reason()));
+                    failed.quit();
+                }
+                Ok(client::Event::Ready(ready)) => match self.mail.first() {
+                    Some((envelope, _)) => ready.send(envelope.clone()),
+                    None => ready.quit(),
+                },
+                Ok(client::Event::Refused(recipient, reply)) => {
+                    self.seen.push(format!("client: recipient {recipient}: {}", reply.code()));
+                }
+                Ok(client::Event::Message(body)) => {
+                    for part in self.mail[0].1.chunks(7) {
+                        body.write(part, &mut self.to_server).unwrap();
+                    }
+                    body.end(&mut self.to_server).unwrap();
+                }
+                Ok(client::Event::Sent(fate)) => {
+                    let sent = matches!(fate, client::Fate::Accepted(_));
+                    self.seen.push(format!("client: sent: {sent}"));
+                    self.mail.remove(0);
+                }
+                Err(error) => {
+                    self.seen.push(format!("client: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sessions() {
+    for mechanism in MECHANISMS {
+        for (credentials, who, why, code) in rows(mechanism) {
+            for step in [usize::MAX, 1, 7] {
+                let mut pair = Pair::inside_tls(
+                    only(mechanism),
+                    credentials.clone(),
+                    server::Config::new(sasl_config()),
+                );
+                pair.step = step;
+                pair.run(&Users);
+                let mut expected = vec!["hello client.example.com".to_owned()];
+                if let Some((authcid, authzid)) = who {
+                    let acts_as = authzid.unwrap_or(authcid);
+                    expected.push(format!("{authcid} signed in as {acts_as}"));
+                    assert_eq!(pair.client.authenticated(), Some(mechanism));
+                    assert_eq!(pair.server.identity().unwrap().mechanism(), mechanism);
+                }
+                if let Some(why) = why {
+                    assert_eq!(code, 535);
+                    expected.push(format!("{why:?}"));
+                    expected.push(format!(
+                        "client: the server refused the user name or password: {}",
+                        auth::server::reply_to(why)
+                    ));
+                    assert_eq!(pair.client.authenticated(), None);
+                    assert_eq!(pair.server.identity(), None);
+                }
+                expected.push("closes".into());
+                assert_eq!(pair.seen, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_that_are_no_yes_and_no_no() {
+    for (answer, why, code) in [
+        (PasswordAnswer::TempFail, Failure::TempFail, 454),
+        (PasswordAnswer::TooWeak, Failure::TooWeak, 534),
+        (PasswordAnswer::TransitionNeeded, Failure::TransitionNeeded, 432),
+    ] {
+        for mechanism in MECHANISMS {
+            let (why, code) = match mechanism {
+                Mechanism::CramMd5 => (Failure::TempFail, 454),
+                _ => (why, code),
+            };
+            let mut pair =
+                Pair::inside_tls(only(mechanism), tim(), server::Config::new(sasl_config()));
+            pair.run(&Broken(answer));
+            assert_eq!(pair.seen[1], format!("{why:?}"));
+            let reply = auth::server::reply_to(why);
+            assert_eq!(reply.code(), code);
+            assert!(pair.seen[2].ends_with(&format!(": {reply}")), "{}", pair.seen[2]);
+        }
+    }
+    let mut pair = Pair::inside_tls(
+        only(Mechanism::Plain),
+        kurt_as("Ursel"),
+        server::Config::new(sasl_config()),
+    );
+    pair.run(&Broken(PasswordAnswer::Accept));
+    assert_eq!(pair.seen[1], "TempFail");
+}
+
+#[test]
+fn an_authzid_is_never_dropped() {
+    let mut pair = Pair::inside_tls(
+        only(Mechanism::Login),
+        kurt_as("Ursel"),
+        server::Config::new(sasl_config()),
+    );
+    pair.run(&Users);
+    assert_eq!(pair.seen[1], format!("client: {}", NoMechanism::InCommon));
+}
+
+#[test]
+fn a_broken_nonce_source_is_a_temporary_failure() {
+    let sasl = sasl_config().nonces(|| Err(sasl::NonceError));
+    let mut pair = Pair::inside_tls(only(Mechanism::CramMd5), tim(), server::Config::new(sasl));
+    pair.run(&Users);
+    assert_eq!(pair.seen[1], "TempFail");
+}
+
+#[test]
+fn starttls_then_two_messages() {
+    let first = b".\r\n..\r\n.a dot, \xc3\xa9, \x80\xff\0\r\n\r\n.".to_vec();
+    let envelope = |to: &[&str]| client::Envelope::new(Some("tim@example.org"), to.to_vec());
+    for step in [usize::MAX, 1, 3] {
+        let config = server::Config::new(sasl_config()).starttls(StartTls::Offered);
+        let client = client::Config::new("client.example.com").unwrap();
+        let mut pair = Pair::new(client::Session::new(client, tim()), server::Session::new(config));
+        pair.step = step;
+        let submitter = MailAuth::new("e=mc2@example.com").unwrap();
+        let two = envelope(&["refused@example.org", "b@example.org"]).unwrap();
+        pair.mail = vec![
+            (two.eight_bit(true).size(40).auth(&submitter), first.clone()),
+            (envelope(&["c@example.org"]).unwrap(), b"two\r\n".to_vec()),
+            (envelope(&["refused@example.org"]).unwrap(), b"three\r\n".to_vec()),
+        ];
+        pair.run(&Users);
+        let expected = [
+            "hello client.example.com",
+            "TLS",
+            "hello client.example.com",
+            "tim signed in as tim",
+            "client: recipient 0: 550",
+            &format!("message {}\\r\\n", first.escape_ascii()),
+            "client: sent: true",
+            "message two\\r\\n",
+            "client: sent: true",
+            "client: recipient 0: 550",
+            "reset",
+            "client: sent: false",
+            "closes",
+        ];
+        assert_eq!(pair.seen, expected);
+        assert!(pair.client.channel().is_tls() && pair.server.channel().is_tls());
+        assert!(matches!(pair.client.eof(), Ok(())));
+    }
+}
+
+/// A server's session inside TLS, behind EHLO.
+fn server_behind_ehlo(config: server::Config) -> server::Session {
+    let mut session = server::Session::new(config);
+    session.tls_started(Channel::tls());
+    session.receive(b"EHLO client.example.com\r\n");
+    let mut out = Vec::new();
+    while !matches!(session.next(&mut out), server::Event::NeedInput) {}
+    session
+}
+
+const AUTH_PLAIN: &[u8] = b"AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n";
+
+#[test]
+fn a_query_stays_until_it_is_answered() {
+    let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+    let mut out = Vec::new();
+    session.receive(AUTH_PLAIN);
+    let mut serials = Vec::new();
+    for piece in [&b""[..], b"NOO", b"P\r\n", b"QUIT\r\n"] {
+        session.receive(piece);
+        let server::Event::Query(query) = session.next(&mut out) else { panic!() };
+        serials.push(query.serial());
+        let Query::CheckPassword(ask) = query else { panic!() };
+        assert_eq!((ask.authcid(), ask.password().expose()), ("tim", "tanstaaftanstaaf"));
+    }
+    assert!(out.is_empty());
+    assert!(serials.iter().all(|serial| *serial == serials[0]), "{serials:?}");
+    // A second answer replaces the first.
+    let server::Event::Query(Query::CheckPassword(ask)) = session.next(&mut out) else { panic!() };
+    ask.answer(true);
+    ask.answer(PasswordAnswer::TempFail);
+    ask.answer(false);
+    assert!(matches!(session.next(&mut out), server::Event::AuthFailed(Failure::Rejected)));
+    assert!(matches!(session.next(&mut out), server::Event::Close));
+    let replies = String::from_utf8(out).unwrap();
+    let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();
+    assert_eq!(codes, ["535", "250", "221"]);
+}
+
+#[test]
+fn an_answer_to_an_earlier_exchange_fits_no_later_one() {
+    let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+    let mut serials = Vec::new();
+    for _ in 0..3 {
+        session.receive(AUTH_PLAIN);
+        loop {
+            match session.next(&mut Vec::new()) {
+                server::Event::Query(query) => {
+                    serials.push(query.serial());
+                    query.reject();
+                }
+                server::Event::AuthFailed(_) => break,
+                _ => {}
+            }
+        }
+    }
+    serials.dedup();
+    assert_eq!(serials.len(), 3);
+}
+
+#[test]
+fn a_second_answer_replaces_the_first_for_each_query() {
+    let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+    let mut out = Vec::new();
+    session.receive(b"AUTH PLAIN VXJzZWwAS3VydAB4aXBqM3BsbXE=\r\n");
+    loop {
+        match session.next(&mut out) {
+            server::Event::Query(Query::CheckPassword(ask)) => {
+                ask.answer(false);
+                ask.answer(true);
+            }
+            server::Event::Query(Query::Authorize(ask)) => {
+                assert_eq!((ask.authcid(), ask.authzid()), ("Kurt", "Ursel"));
+                ask.answer(true);
+                ask.answer(Answer::Reject);
+            }
+            server::Event::AuthFailed(why) => {
+                assert_eq!(why, Failure::NotAuthorized);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(session.identity(), None);
+}
+
+#[test]
+fn receiving_changes_nothing_that_is_on_show() {
+    let mut config = server::Config::new(sasl_config());
+    config = config.allow_unauthenticated(true);
+    let mut session = server_behind_ehlo(config);
+    let mut out = Vec::new();
+    session.receive(b"MAIL FROM:<a@example.org> SIZE=10\r\n");
+    for n in 0..40 {
+        match session.next(&mut out) {
+            server::Event::Command(Command::Mail(mail), _) => {
+                assert_eq!(mail.from().unwrap().as_str(), "a@example.org");
+                assert_eq!(mail.parameters().as_str(), "SIZE=10");
+            }
+            other => panic!("{n}: {other:?}"),
+        }
+        session.receive(b"RCPT TO:<b@example.org>\r\nDATA\r\n"[n % 30..][..1].as_ref());
+    }
+    assert!(out.is_empty());
+
+    let mut config = server::Config::new(sasl_config());
+    config = config.allow_unauthenticated(true);
+    let mut session = server_behind_ehlo(config);
+    let mut shown = Vec::new();
+    session.receive(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n");
+    let mut rest = b"one\r\n..two\r\nthree\r\n.\r\nQUIT\r\n".iter();
+    let mut asked = [0; 4];
+    loop {
+        // What is owed is looked at twice, with octets coming in between.
+        let seen = format!("{:?}", session.next(&mut out));
+        let fact = ["NeedInput", "Data", "Hello", "Reset"];
+        if !fact.iter().any(|fact| seen.starts_with(fact)) {
+            rest.next().into_iter().for_each(|octet| session.receive(&[*octet]));
+            assert_eq!(format!("{:?}", session.next(&mut out)), seen);
+        }
+        if seen.starts_with("Data") {
+            // The piece has gone by; this one is compared below.
+            shown.push(seen);
+            continue;
+        }
+        match session.next(&mut out) {
+            server::Event::NeedInput => match rest.next() {
+                Some(octet) => session.receive(&[*octet]),
+                None => panic!("it ended early"),
+            },
+            server::Event::Command(_, ask) => {
+                asked[0] += 1;
+                ask.reply(Reply::LOCAL_ERROR);
+                ask.reply(Reply::OK);
+            }
+            server::Event::Message(ask) => {
+                asked[1] += 1;
+                ask.refuse(Reply::LOCAL_ERROR);
+                ask.accept();
+            }
+            server::Event::EndOfData(ask) => {
+                asked[2] += 1;
+                ask.reply(Reply::OK);
+                ask.reply(Reply::LOCAL_ERROR);
+            }
+            server::Event::Data(piece) => shown.push(format!("Data({piece:?})")),
+            server::Event::Close => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(asked, [2, 1, 1, 0]);
+    let message: String = shown.concat();
+    for octet in b"one\r\n.two\r\nthree\r\n" {
+        assert!(message.contains(&octet.to_string()));
+    }
+    let replies = String::from_utf8(out).unwrap();
+    let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();
+    assert_eq!(codes, ["250", "250", "354", "451", "221"]);
+}
+
+#[test]
+fn a_piece_on_show_outlives_what_is_received() {
+    let config = server::Config::new(sasl_config()).allow_unauthenticated(true);
+    let mut session = server_behind_ehlo(config);
+    let (mut out, mut message) = (Vec::new(), Vec::new());
+    session.receive(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nBDAT 10\r\n");
+    session.receive(b"one\r\n");
+    let mut more = [&b"two\r"[..], b"\nBDAT 0 LAST\r\n", b"QUIT\r\n"].into_iter();
+    loop {
+        match session.next(&mut out) {
+            server::Event::Data(piece) => {
+                message.extend_from_slice(piece);
+                more.next().into_iter().for_each(|piece| session.receive(piece));
+            }
+            server::Event::Command(_, ask) | server::Event::EndOfData(ask) => ask.reply(Reply::OK),
+            server::Event::Message(ask) => ask.accept(),
+            server::Event::NeedInput => match more.next() {
+                Some(piece) => session.receive(piece),
+                None => panic!("it ended early"),
+            },
+            server::Event::Close => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(message, b"one\r\ntwo\r\n");
+    let replies = String::from_utf8(out).unwrap();
+    let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();
+    assert_eq!(codes, ["250", "250", "250", "250", "221"]);
+}
+
+#[test]
+fn unread_octets_go_to_the_host() {
+    let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+    let mut out = Vec::new();
+    session.receive(AUTH_PLAIN);
+    session.receive(b"MAIL FROM:<tim@exam");
+    loop {
+        match session.next(&mut out) {
+            server::Event::Query(query) => query.answer_with(&Users),
+            server::Event::Authenticated(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let (identity, rest) = session.into_parts();
+    assert_eq!(identity.unwrap().acts_as(), "tim");
+    assert_eq!(rest, b"MAIL FROM:<tim@exam");
+}
+
+#[test]
+fn the_host_can_close_at_any_time() {
+    for begun in [&b""[..], b"AUTH LOGIN\r\n", AUTH_PLAIN, b"NOOP\r\nAUTH"] {
+        let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+        let mut out = Vec::new();
+        session.receive(begun);
+        let _ = session.next(&mut out);
+        out.clear();
+        session.close(&Reply::IDLE, &mut out);
+        assert!(out.starts_with(b"421 4.4.2 "));
+        let length = out.len();
+        session.close(&Reply::IDLE, &mut out);
+        session.receive(AUTH_PLAIN);
+        assert!(matches!(session.next(&mut out), server::Event::Close));
+        session.tls_started(Channel::tls());
+        assert!(matches!(session.next(&mut out), server::Event::Close));
+        assert_eq!(out.len(), length);
+    }
+}
+
+#[test]
+fn sizes_and_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<server::Session>();
+    shared::<client::Session>();
+    shared::<server::Config>();
+    shared::<client::Config>();
+    shared::<auth::server::Exchange>();
+    shared::<auth::client::Exchange>();
+    shared::<sasl::server::Exchange>();
+    shared::<sasl::client::Exchange>();
+    let size = size_of::<server::Session>();
+    assert!(size <= 384, "{size}");
+}
