@@ -362,14 +362,16 @@ impl Session {
             State::Message(Body { broken: true, .. }) => return Err(Error::BareLineEnd),
             State::Message(Body { ended: true, octets, .. }) => {
                 self.trace.message(octets);
-                self.expect_silence(Step::Message)?;
                 State::End
+            }
+            State::Message(body) => {
+                self.expect_silence(Step::Message)?;
+                return Ok(Progress::Wait(State::Message(body)));
             }
             State::Sent(_) => State::READY,
             owed @ (State::StartTls
             | State::AuthFailed(_)
             | State::Ready(_)
-            | State::Message(_)
             | State::Closed
             | State::Broken(_)) => return Ok(Progress::Wait(owed)),
             waiting => return self.reply(waiting, out),

@@ -1,0 +1,387 @@
+//! What a session does where a peer, or its host, does not keep to the usual course.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::std_instead_of_alloc,
+    reason = "a panic is how a test fails"
+)]
+#![cfg(all(feature = "plain", feature = "login", feature = "cram-md5"))]
+
+use std::sync::{Arc, Mutex};
+
+use smtp_auth::{
+    client::{self, AuthError, Envelope, Error, Step, Tls},
+    ehlo::Keyword,
+    reply::Reply,
+    sasl::{self, Mechanism, client::Credentials},
+    server,
+};
+
+// ---- the server ----
+
+fn config() -> server::Config {
+    let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
+    server::Config::new(sasl).allow_unauthenticated(true)
+}
+
+/// What the server says and shows to these octets, a line each; every question is answered yes.
+fn serve(config: server::Config, octets: &[u8]) -> Vec<String> {
+    let mut session = server::Session::new(config);
+    let (mut log, mut out) = (Vec::new(), Vec::new());
+    session.receive(octets);
+    loop {
+        let shown = match session.next(&mut out) {
+            server::Event::NeedInput => None,
+            server::Event::Query(query) => {
+                match query {
+                    sasl::Query::CheckPassword(ask) => ask.answer(true),
+                    other => other.reject(),
+                }
+                continue;
+            }
+            server::Event::Command(command, ask) => {
+                let text = format!("{command:?}");
+                ask.reply(match text.as_str() {
+                    "Help(None)" => Reply::SHUTTING_DOWN,
+                    "Vrfy(Text(\"354\"))" => Reply::START_MAIL_INPUT,
+                    "Vrfy(Text(\"bare\"))" => Reply::new(250, None, "bare").unwrap(),
+                    _ => Reply::OK,
+                });
+                continue;
+            }
+            server::Event::Message(permission) => {
+                permission.accept();
+                continue;
+            }
+            server::Event::EndOfData(ask) => {
+                ask.reply(Reply::OK);
+                Some("message".to_owned())
+            }
+            server::Event::Hello(_) => Some("hello".to_owned()),
+            server::Event::Reset => Some("reset".to_owned()),
+            server::Event::Authenticated(_) => Some("authenticated".to_owned()),
+            server::Event::AuthFailed(_) => Some("failed".to_owned()),
+            server::Event::Data(data) => Some(format!("data {}", data.escape_ascii())),
+            server::Event::StartTls => Some("starttls".to_owned()),
+            server::Event::Close => Some("close".to_owned()),
+        };
+        let said = String::from_utf8(std::mem::take(&mut out)).unwrap();
+        log.extend(said.lines().map(|line| line.chars().take(9).collect()));
+        let Some(shown) = shown else { return log };
+        let end = matches!(shown.as_str(), "starttls" | "close");
+        log.push(shown);
+        if end {
+            return log;
+        }
+    }
+}
+
+/// The same behind the greeting and EHLO.
+fn serve_on(config: server::Config, octets: &[u8]) -> Vec<String> {
+    let log = serve(config, &[b"EHLO c\r\n", octets].concat());
+    let start = log.iter().position(|line| line == "hello").unwrap();
+    log[start + 1..].to_vec()
+}
+
+#[test]
+fn auth_out_of_place_is_503_before_its_syntax_is_looked_at() {
+    for line in ["AUTH", "AUTH PLAIN a b", "AUTH ******", "AUTH PLAIN =", "auth X"] {
+        let log = serve(config(), format!("{line}\r\n").as_bytes());
+        assert_eq!(log, ["220 mail.", "503 5.5.1"], "{line}");
+        let log = serve_on(config(), format!("MAIL FROM:<>\r\n{line}\r\n").as_bytes());
+        assert_eq!(log, ["250 2.0.0", "503 5.5.1"], "{line}");
+        let log = serve_on(config(), format!("AUTH PLAIN AGEAYg==\r\n{line}\r\n").as_bytes());
+        assert_eq!(log, ["235 2.7.0", "authenticated", "503 5.5.1"], "{line}");
+    }
+    let long = format!("AUTH PLAIN {} b\r\n", "a".repeat(3000));
+    assert_eq!(serve_on(config(), long.as_bytes()), ["501 5.5.4"]);
+}
+
+#[test]
+fn whatever_ends_a_transaction_shows_it() {
+    let begin = "MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f>\r\n";
+    for (line, shown) in [
+        ("RSET", &["250 2.0.0", "reset"][..]),
+        ("HELO c", &["250 mail.", "reset", "hello"]),
+        ("STARTTLS", &["220 2.0.0", "reset", "starttls"]),
+        ("DATA\r\na\nb\r\n.", &["354 Send ", "554 5.6.0", "reset"]),
+    ] {
+        let log = serve_on(config(), format!("{begin}{line}\r\n").as_bytes());
+        assert_eq!(log[..2], ["250 2.0.0", "250 2.0.0"]);
+        assert_eq!(&log[2..], shown, "{line}");
+    }
+    let log = serve_on(config(), format!("{begin}EHLO c\r\n").as_bytes());
+    assert_eq!(log[log.len() - 2..], ["reset", "hello"]);
+}
+
+#[test]
+fn a_chunk_out_of_place_does_not_count() {
+    let rest = "RCPT TO:<d@e.f>\r\nDATA\r\nx\r\n.\r\n";
+    for chunk in ["BDAT 1\r\n\r", "BDAT 20\r\n12345678901234567890"] {
+        let log = serve_on(
+            config().max_message(20),
+            format!("MAIL FROM:<a@b.c>\r\n{chunk}{rest}").as_bytes(),
+        );
+        let good = ["250 2.0.0", "503 5.5.1", "250 2.0.0", "354 Send ", "data x\\r\\n", "message"];
+        assert_eq!(log[..6], good, "{chunk:?}");
+    }
+    let without = config().keywords([Keyword::Pipelining]);
+    let log = serve_on(without, b"MAIL FROM:<>\r\nRCPT TO:<d@e.f>\r\nBDAT 3 LAST\r\nabcNOOP\r\n");
+    assert_eq!(log, ["250 2.0.0", "250 2.0.0", "502 5.5.1", "reset", "250 2.0.0"]);
+}
+
+#[test]
+fn a_chunk_of_unknown_length_ends_the_session() {
+    for line in ["BDAT 99999999999999999999 LAST", "BDAT 12 LASTX", "BDAT"] {
+        let log = serve_on(config(), format!("{line}\r\nVRFY smuggled\r\n").as_bytes());
+        assert_eq!(log, ["501 5.5.4", "close"], "{line}");
+    }
+}
+
+#[test]
+fn size_is_twenty_digits() {
+    for (size, reply) in [
+        ("100", "250 2.0.0"),
+        ("101", "552 5.3.4"),
+        ("99999999999999999999", "552 5.3.4"),
+        ("000000000000000000000", "501 5.5.4"),
+        ("+5", "501 5.5.4"),
+        ("x", "501 5.5.4"),
+    ] {
+        let line = format!("MAIL FROM:<a@b.c> SIZE={size}\r\n");
+        assert_eq!(serve_on(config().max_message(100), line.as_bytes()), [reply], "{size}");
+    }
+}
+
+#[test]
+fn the_hosts_replies_keep_the_dialogue_in_step() {
+    let log = serve_on(config(), b"VRFY 354\r\nVRFY bare\r\nHELP\r\nNOOP\r\n");
+    assert_eq!(log, ["451 4.3.0", "250 2.0.0", "421 4.3.2", "close"]);
+}
+
+// ---- the client ----
+
+struct Client {
+    session: client::Session,
+    out: Vec<u8>,
+    trace: Arc<Mutex<String>>,
+}
+
+impl Client {
+    fn new(mechanisms: &[Mechanism]) -> Self {
+        let sasl = sasl::client::Config::default().allow_cleartext(true);
+        let sasl = sasl.mechanisms(mechanisms).unwrap();
+        let config = client::Config::new("c").unwrap().tls(Tls::Never).sasl(sasl);
+        let credentials = Credentials::password("NEEDLE-name", "NEEDLE-password").unwrap();
+        let mut session = client::Session::new(config, credentials);
+        let trace = Arc::new(Mutex::new(String::new()));
+        let log = Arc::clone(&trace);
+        session.trace(move |side, line| {
+            *log.lock().unwrap() += &format!("{side}: {line}\n");
+        });
+        Self { session, out: Vec::new(), trace }
+    }
+
+    /// One event, in words, behind what the server says.
+    fn hear(&mut self, said: &str) -> String {
+        self.session.receive(said.as_bytes());
+        match self.session.next(&mut self.out) {
+            Ok(event) => format!("{event:?}").split('(').next().unwrap().to_owned(),
+            Err(error) => format!("{error}"),
+        }
+    }
+
+    fn sent(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.out)).unwrap()
+    }
+
+    fn error(&mut self) -> Error {
+        self.session.next(&mut self.out).map(|event| format!("{event:?}")).unwrap_err()
+    }
+
+    fn ready(&mut self) -> &mut client::Ready {
+        match self.session.next(&mut self.out) {
+            Ok(client::Event::Ready(ready)) => ready,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const OFFER: &str = "220 s\r\n250-s\r\n250-PIPELINING\r\n250 AUTH CRAM-MD5 PLAIN LOGIN\r\n";
+
+fn offer(client: &mut Client) {
+    let (greeting, ehlo) = OFFER.split_at(7);
+    assert_eq!(client.hear(greeting), "NeedInput");
+    assert_eq!(client.sent(), "EHLO c\r\n");
+    assert_eq!(client.hear(ehlo), "NeedInput");
+}
+
+#[test]
+fn replies_ahead_of_their_command_are_not_taken() {
+    let mut client = Client::new(&[Mechanism::Plain]);
+    client.hear(&format!("{OFFER}235 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 queued\r\n"));
+    assert_eq!(client.error(), Error::Unsolicited(Step::Ehlo));
+    assert_eq!(client.sent(), "", "nothing is said to such a server");
+    assert_eq!(client.session.authenticated(), None);
+
+    let mut client = Client::new(&[Mechanism::Plain]);
+    client.hear("220 s\r\n");
+    client.hear("250-s\r\n250 AUTH PLAIN\r\n235 ok\r\n");
+    assert!(matches!(client.error(), Error::Unsolicited(_)));
+    assert!(!client.sent().contains("AUTH"));
+
+    let mut client = Client::new(&[Mechanism::Plain]);
+    client.hear("220 s\r\n421 4.3.2 shutting down\r\n");
+    assert!(matches!(client.error(), Error::Refused(_, reply) if reply.code() == 421));
+}
+
+#[test]
+fn the_trace_is_masked_whatever_comes() {
+    for (mechanism, replies) in [
+        (Mechanism::Plain, &["\0garbage\r\n"][..]),
+        (Mechanism::Plain, &["235 ok\r\n\0"]),
+        (Mechanism::Login, &["334 \r\n", "334 \r\n", "???\r\n"]),
+        (Mechanism::Login, &["334 \r\n???\r\n"]),
+        (Mechanism::CramMd5, &["334 PDEuMkB4Pg==\r\n???\r\n"]),
+    ] {
+        let mut client = Client::new(&[mechanism]);
+        offer(&mut client);
+        let mut sent = client.sent();
+        for reply in replies {
+            client.hear(reply);
+            sent += &client.sent();
+        }
+        let trace = client.trace.lock().unwrap();
+        assert!(trace.contains(&format!("C: AUTH {mechanism}")), "{trace}");
+        for line in sent.lines().filter(|line| !line.is_empty() && *line != "*") {
+            let secret = line.rsplit(' ').next().unwrap();
+            let shown = trace.lines().any(|traced| traced.contains(secret));
+            assert!(!shown || secret == mechanism.name(), "{mechanism}: {trace}");
+        }
+    }
+}
+
+#[test]
+fn the_refusal_outlives_the_connection() {
+    // Both mechanisms are refused, then the line is cut: the last word counts.
+    let mut client = Client::new(&[Mechanism::CramMd5, Mechanism::Plain]);
+    offer(&mut client);
+    client.hear("534 5.7.9 too weak\r\n");
+    assert!(client.sent().contains("AUTH PLAIN "));
+    let error = client.session.eof().unwrap_err();
+    assert!(
+        matches!(&error, Error::NotAuthenticated(AuthError::Refused(reply)) if reply.code() == 534)
+    );
+    assert_eq!(client.error(), error);
+
+    let mut client = Client::new(&[Mechanism::Plain]);
+    offer(&mut client);
+    client.session.receive(b"535 5.7.8 wrong\r\n");
+    let error = client.session.eof().unwrap_err();
+    assert!(
+        matches!(&error, Error::NotAuthenticated(AuthError::Refused(reply)) if reply.code() == 535)
+    );
+
+    let mut client = Client::new(&[Mechanism::Plain]);
+    offer(&mut client);
+    assert_eq!(client.hear("235 ok\r\n"), "Ready");
+    client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
+    assert_eq!(client.hear(""), "NeedInput");
+    client.hear("421 4.3.2 shutting down\r\n");
+    let error = client.session.eof().unwrap_err();
+    assert!(matches!(&error, Error::Refused(Step::Mail, reply) if reply.code() == 421), "{error}");
+}
+
+#[test]
+fn the_host_can_ask_for_the_next_mechanism() {
+    let mut client = Client::new(&[Mechanism::CramMd5, Mechanism::Plain]);
+    offer(&mut client);
+    for (mechanism, command) in [
+        (Some(Mechanism::CramMd5), "AUTH PLAIN "),
+        (Some(Mechanism::Plain), ""),
+        (None, "QUIT\r\n"),
+    ] {
+        client.sent();
+        if mechanism.is_some() {
+            client.session.receive(b"535 5.7.8 no\r\n");
+        }
+        match client.session.next(&mut client.out).unwrap() {
+            client::Event::AuthFailed(failed) => {
+                assert_eq!(failed.mechanism(), mechanism);
+                assert!(matches!(failed.reason(), AuthError::Refused(_)));
+                failed.try_next();
+            }
+            other => panic!("{other:?}"),
+        }
+        client.hear("");
+        assert!(client.sent().starts_with(command));
+    }
+}
+
+#[test]
+fn a_broken_message_is_never_ended() {
+    let mut client = Client::new(&[Mechanism::Plain]);
+    offer(&mut client);
+    client.hear("235 ok\r\n");
+    client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
+    client.hear("");
+    client.hear("250 ok\r\n250 ok\r\n");
+    client.hear("354 go\r\n");
+    client.sent();
+    let mut out = Vec::new();
+    match client.session.next(&mut client.out).unwrap() {
+        client::Event::Message(body) => {
+            assert_eq!(body.write(b"a\nb", &mut out), Err(Error::BareLineEnd));
+            assert_eq!(body.write(b"more\r\n", &mut out), Err(Error::BareLineEnd));
+            assert_eq!(body.end(&mut out), Err(Error::BareLineEnd));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(out, b"");
+    assert_eq!(client.error(), Error::BareLineEnd);
+}
+
+#[test]
+fn nothing_is_written_behind_a_message() {
+    let mut client = Client::new(&[Mechanism::Plain]);
+    offer(&mut client);
+    client.hear("235 ok\r\n");
+    client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
+    client.hear("");
+    client.hear("250 ok\r\n250 ok\r\n");
+    client.hear("354 go\r\n");
+    let mut out = Vec::new();
+    match client.session.next(&mut client.out).unwrap() {
+        client::Event::Message(body) => {
+            assert_eq!(body.write(b"a\r\n", &mut out), Ok(()));
+            assert_eq!(body.end(&mut out), Ok(()));
+            assert_eq!(body.write(b"RSET\r\n", &mut out), Err(Error::MessageEnded));
+            assert_eq!(body.end(&mut out), Err(Error::MessageEnded));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(out, b"a\r\n.\r\n");
+    assert_eq!(client.hear("250 2.0.0 queued\r\n"), "Sent");
+}
+
+#[test]
+fn a_reply_before_the_message_is_the_last_word() {
+    for (reply, error) in [
+        ("552 5.3.4 too big\r\n", Err(552)),
+        ("250 2.0.0 queued\r\n", Ok(Error::Unsolicited(Step::Message))),
+    ] {
+        let mut client = Client::new(&[Mechanism::Plain]);
+        offer(&mut client);
+        client.hear("235 ok\r\n");
+        client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
+        client.hear("");
+        client.hear("250 ok\r\n250 ok\r\n");
+        client.hear("354 go\r\n");
+        client.hear(reply);
+        match (client.error(), error) {
+            (Error::Refused(Step::Message, reply), Err(code)) => assert_eq!(reply.code(), code),
+            (found, error) => assert_eq!(Ok(found), error),
+        }
+    }
+}
