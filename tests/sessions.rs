@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::std_instead_of_alloc,
     reason = "a panic is how a test fails"
@@ -66,7 +67,7 @@ fn serve(config: server::Config, octets: &[u8]) -> Vec<String> {
             server::Event::StartTls => Some("starttls".to_owned()),
             server::Event::Close => Some("close".to_owned()),
         };
-        let said = String::from_utf8(std::mem::take(&mut out)).unwrap();
+        let said = String::from_utf8(core::mem::take(&mut out)).unwrap();
         log.extend(said.lines().map(|line| line.chars().take(9).collect()));
         let Some(shown) = shown else { return log };
         let end = matches!(shown.as_str(), "starttls" | "close");
@@ -193,7 +194,7 @@ impl Client {
     }
 
     fn sent(&mut self) -> String {
-        String::from_utf8(std::mem::take(&mut self.out)).unwrap()
+        String::from_utf8(core::mem::take(&mut self.out)).unwrap()
     }
 
     fn error(&mut self) -> Error {

@@ -7,7 +7,7 @@ use smtp_auth::{
     command::Command,
     reply::Reply,
     sasl::{Channel, Failure},
-    server::{Event, Session},
+    server::{Ask, Event, Session},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -151,10 +151,11 @@ impl Connection {
                 Event::Hello(hello) => {
                     self.client.name = hello.name.to_owned();
                     self.client.extended = hello.extended;
-                    // A second EHLO is a RSET (RFC 5321 §4.1.4).
-                    self.transaction = None;
                 }
-                Event::Command(command, ask) => ask.reply(self.command(command)),
+                Event::Command(command, ask) => {
+                    let reply = self.command(command, ask);
+                    ask.reply(reply);
+                }
                 Event::Message(permission) => match self.begin_message() {
                     Ok(()) => permission.accept(),
                     Err(refusal) => permission.refuse(refusal),
@@ -186,12 +187,15 @@ impl Connection {
         }
     }
 
-    fn command(&mut self, command: Command<'_>) -> Reply {
+    fn command(&mut self, command: Command<'_>, ask: &Ask) -> Reply {
         let outcome = match command {
-            Command::Mail(mail) => Transaction::begin(mail, &self.client).map(|transaction| {
-                self.transaction = Some(transaction);
-                Reply::SENDER_OK
-            }),
+            Command::Mail(mail) => {
+                let claimed = ask.mail_auth(&mail);
+                Transaction::begin(mail, claimed, &self.client).map(|transaction| {
+                    self.transaction = Some(transaction);
+                    Reply::SENDER_OK
+                })
+            }
             Command::Rcpt(rcpt) => match &mut self.transaction {
                 Some(transaction) => transaction.add(rcpt).map(|()| Reply::RECIPIENT_OK),
                 None => Err(Reply::BAD_SEQUENCE),

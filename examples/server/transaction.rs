@@ -46,7 +46,11 @@ struct Message {
 
 impl Transaction {
     /// Judges MAIL. The session has judged SIZE and AUTH.
-    pub(crate) fn begin(mail: Mail<'_>, client: &Client) -> Result<Self, Reply> {
+    pub(crate) fn begin(
+        mail: Mail<'_>,
+        claimed: Option<MailAuth<'_>>,
+        client: &Client,
+    ) -> Result<Self, Reply> {
         check_names(mail.parameters(), &["SIZE", "BODY", "SMTPUTF8", "AUTH"])?;
         if let Some(body) = mail.parameters().get("BODY") {
             let value = body.value().unwrap_or_default();
@@ -63,10 +67,10 @@ impl Transaction {
         }
         // Those who have signed in are trusted to say for whom they hand a message in. Who does not
         // say is the submitter, if the account is a mailbox.
-        let submitter = match (&client.account, mail.auth()) {
-            (Some(_), Ok(Some(claimed))) => claimed.mailbox().map(str::to_owned),
-            (Some(account), Ok(None)) => Mailbox::parse(account).is_ok().then(|| account.clone()),
-            _ => None,
+        let submitter = match (claimed, &client.account) {
+            (Some(claimed), _) => claimed.mailbox().map(str::to_owned),
+            (None, Some(account)) => Mailbox::parse(account).is_ok().then(|| account.clone()),
+            (None, None) => None,
         };
         Ok(Self {
             from: mail.from().map(|from| from.as_str().to_owned()),
@@ -133,9 +137,8 @@ impl Transaction {
         let (Ok(()), Some(message)) = (&flushed, self.message.take()) else {
             return flushed.err().unwrap_or(Reply::LOCAL_ERROR);
         };
-        let (from, count) = (self.from.as_deref().unwrap_or_default(), self.recipients.len());
-        let octets = message.octets;
-        log(client.address, format_args!("{octets} octets of {from:?} for {count} recipients"));
+        let (octets, count) = (message.octets, self.recipients.len());
+        log(client.address, format_args!("{octets} octets for {count} recipients"));
         match &host.relay {
             Some(relay) => self.relay(relay, &message, host.name()).await,
             None => file(message, Arc::clone(host)).await,
