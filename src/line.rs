@@ -2,7 +2,7 @@
 //! program takes for an end would smuggle commands past it.
 
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::{fmt, ops::Range};
 
 /// Why a line cannot be shown. It is dropped up to its CRLF, the next one is in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) enum Error {
 }
 
 /// Octets received: those on show, then those not yet looked at.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Lines {
     buffer: Vec<u8>,
     /// What the owner looks at.
@@ -147,6 +147,17 @@ impl Lines {
             zeroize::Zeroize::zeroize(octets);
         }
         self.buffer.truncate(length);
+    }
+}
+
+/// How much there is, not what: it may be a password.
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines")
+            .field("shown", &self.shown.len())
+            .field("rest", &self.rest().len())
+            .field("overlong", &self.overlong)
+            .finish_non_exhaustive()
     }
 }
 

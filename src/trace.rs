@@ -3,7 +3,10 @@
 use alloc::{boxed::Box, format, string::String};
 use core::fmt;
 
-use crate::command::{self, Command};
+use crate::{
+    command::{self, Command},
+    sasl::Mechanism,
+};
 
 /// Who says a line of the dialogue. `Display` gives the standards' `C` and `S`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +62,9 @@ impl Trace {
         match command::parse(line) {
             Ok(Command::Auth(auth)) => {
                 let response = if auth.initial_response().is_some() { " ***" } else { "" };
-                let masked = format!("AUTH {}{response}", auth.mechanism());
-                self.line(Side::Client, masked.as_bytes());
+                // What is no mechanism may be a password whose mechanism was left out.
+                let name = Mechanism::from_name(auth.mechanism()).map_or("***", Mechanism::name);
+                self.line(Side::Client, format!("AUTH {name}{response}").as_bytes());
             }
             Ok(Command::Unknown(_)) | Err(_) => self.line(Side::Client, b"***"),
             Ok(_) => self.line(Side::Client, line),

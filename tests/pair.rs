@@ -9,6 +9,7 @@
     clippy::std_instead_of_alloc,
     reason = "a test fails by panicking"
 )]
+#![cfg(all(feature = "plain", feature = "login", feature = "cram-md5"))]
 
 use std::sync::Arc;
 
@@ -725,6 +726,21 @@ fn the_host_can_close_at_any_time() {
         assert!(matches!(session.next(&mut out), server::Event::Close));
         assert_eq!(out.len(), length);
     }
+}
+
+#[test]
+fn octets_behind_the_reply_to_starttls_end_it_before_tls_begins() {
+    let config = client::Config::new("client.example.com").unwrap();
+    let mut session = client::Session::new(config, tim());
+    let mut out = Vec::new();
+    for block in ["220 x\r\n", "250-x\r\n250 STARTTLS\r\n"] {
+        session.receive(block.as_bytes());
+        assert!(matches!(session.next(&mut out), Ok(client::Event::NeedInput)));
+    }
+    session.receive(b"220 go\r\n2");
+    assert!(matches!(session.next(&mut out), Err(client::Error::InjectedBeforeTls)));
+    session.tls_started(Channel::tls());
+    assert!(matches!(session.next(&mut out), Err(client::Error::InjectedBeforeTls)));
 }
 
 #[test]

@@ -9,6 +9,7 @@
     clippy::std_instead_of_alloc,
     reason = "a test fails by panicking"
 )]
+#![cfg(all(feature = "plain", feature = "login", feature = "cram-md5"))]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

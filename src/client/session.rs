@@ -154,7 +154,10 @@ impl Session {
 
     /// Takes octets from the server. At any moment; nothing that is owed changes.
     pub fn receive(&mut self, octets: &[u8]) {
-        self.lines.receive(octets);
+        // Nothing is read any more behind the end.
+        if !matches!(self.state, State::Closed | State::Broken(_)) {
+            self.lines.receive(octets);
+        }
     }
 
     /// The server has closed the connection. To be called at [`Event::NeedInput`], when all that was

@@ -124,7 +124,8 @@ impl Error {
 
 /// Whether a line, with or without CRLF, is the last of its reply; `None` if it is of no reply.
 pub(crate) fn line_is_last(line: &[u8]) -> Option<bool> {
-    separator(line.get(3..)?).ok().map(|(_, last)| last)
+    let (rest, _) = reply_code(line).ok()?;
+    separator(rest).ok().map(|(_, last)| last)
 }
 
 /// What a rule returns.

@@ -130,7 +130,10 @@ impl Session {
 
     /// Takes octets from the client. At any moment; nothing that is owed changes.
     pub fn receive(&mut self, octets: &[u8]) {
-        self.lines.receive(octets);
+        // Nothing is read any more behind the end.
+        if !matches!(self.state, State::Close) {
+            self.lines.receive(octets);
+        }
     }
 
     /// TLS has begun. All that the client said before is gone (RFC 3207 §4.2), its sign-in and any
@@ -273,7 +276,10 @@ impl Session {
         mut exchange: auth::server::Exchange,
         out: &mut Vec<u8>,
     ) -> (State, bool) {
+        let mark = out.len();
         match exchange.step(out) {
+            // The challenge goes to the trace before what answers it.
+            auth::server::Step::NeedLine(_) if out.len() > mark => (State::Auth(exchange), false),
             auth::server::Step::Query(_) => {
                 // What the client sent may be a password, and has been taken.
                 self.lines.give_back();

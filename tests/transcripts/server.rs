@@ -217,14 +217,13 @@ fn obey(command: Command<'_>) -> Reply {
     match command {
         Command::Mail(mail) => {
             let from = mail.from().map(|from| from.as_str());
-            let reply = if refuses(from) {
+            if refuses(from) {
                 Reply::MAILBOX_UNAVAILABLE
             } else if known(mail.parameters()) {
                 Reply::SENDER_OK
             } else {
                 Reply::PARAMETER_NOT_RECOGNIZED
-            };
-            reply
+            }
         }
         Command::Rcpt(rcpt) if refuses(Some(rcpt.to().as_str())) => Reply::MAILBOX_UNAVAILABLE,
         Command::Rcpt(rcpt) if !known(rcpt.parameters()) => Reply::PARAMETER_NOT_RECOGNIZED,

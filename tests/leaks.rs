@@ -1,0 +1,64 @@
+//! Nothing secret in `Debug` and in the trace.
+
+#![allow(clippy::unwrap_used, clippy::std_instead_of_alloc, reason = "a test fails by panicking")]
+#![cfg(all(feature = "plain", feature = "login", feature = "cram-md5"))]
+
+use smtp_auth::{
+    sasl::{Channel, Query},
+    server::{Config, Event, Session},
+};
+use std::sync::{Arc, Mutex};
+
+fn session() -> Session {
+    let mut session = Session::new(Config::try_from("smtp.example.com").unwrap());
+    session.tls_started(Channel::tls());
+    session.receive(b"EHLO x\r\n");
+    while !matches!(session.next(&mut Vec::new()), Event::NeedInput) {}
+    session
+}
+
+#[test]
+fn a_line_under_way_is_not_in_debug() {
+    let mut session = session();
+    session.receive(b"AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm");
+    let _ = session.next(&mut Vec::new());
+    let shown = format!("{session:?}");
+    let secret = format!("{:?}", b"AHRpbQB0YW5zdGFhZnRhbnN0YWFm");
+    assert!(!shown.contains(secret.trim_matches(['[', ']'])), "{shown}");
+}
+
+#[test]
+fn the_digest_is_not_in_debug() {
+    let mut session = session();
+    session.receive(b"AUTH CRAM-MD5\r\ndGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw\r\n");
+    let mut out = Vec::new();
+    let event = session.next(&mut out);
+    assert!(matches!(event, Event::Query(Query::CramSecret(_))));
+    let shown = format!("{event:?}");
+    assert!(!shown.contains("185, 19, 166, 2"), "{shown}");
+}
+
+#[test]
+fn a_name_that_is_no_mechanism_is_not_in_the_trace() {
+    let mut session = session();
+    let trace = Arc::new(Mutex::new(String::new()));
+    let hook = Arc::clone(&trace);
+    session.trace(move |_, line| hook.lock().unwrap().push_str(line));
+    // A client that forgets the mechanism, or has its words in the wrong order.
+    session.receive(b"AUTH AHUAc2VjcmV0\r\n");
+    let _ = session.next(&mut Vec::new());
+    assert!(!trace.lock().unwrap().contains("AHUAc2VjcmV0"));
+}
+
+#[test]
+fn the_trace_is_in_the_order_of_the_wire() {
+    let mut session = session();
+    let trace = Arc::new(Mutex::new(Vec::new()));
+    let hook = Arc::clone(&trace);
+    session.trace(move |side, line| hook.lock().unwrap().push(format!("{side}: {line}")));
+    session.receive(b"AUTH LOGIN\r\n*\r\n");
+    let _ = session.next(&mut Vec::new());
+    let trace = trace.lock().unwrap();
+    let found: Vec<&str> = trace.iter().map(|line| line.get(..6).unwrap_or(line)).collect();
+    assert_eq!(found, ["C: AUT", "S: 334", "C: *", "S: 501"]);
+}
