@@ -41,23 +41,29 @@
 //! }
 //! ```
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 use crate::{
-    auth,
-    command::{EhloName, MailAuth, Mailbox},
+    command::EhloName,
     message::Stuffing,
     reply::Reply,
     sasl::{
         ConfigError, Mechanism,
-        client::{self as sasl, Credentials, NoMechanism},
+        client::{self as sasl, Credentials},
     },
 };
 
+mod envelope;
+mod error;
+mod extensions;
+mod sending;
 mod session;
 
-pub use session::{Extensions, Session};
+pub use envelope::{Envelope, EnvelopeError};
+pub use error::{AuthError, Error, Step};
+pub use extensions::Extensions;
+pub use session::Session;
 
 /// How a client wants its sessions. Shared by all of them, in an `Arc`.
 #[derive(Clone, Debug)]
@@ -152,135 +158,6 @@ pub enum Event<'a> {
     Closed,
 }
 
-/// Where in the dialogue something happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Step {
-    /// The server's greeting.
-    Greeting,
-    /// EHLO, or HELO.
-    Ehlo,
-    /// STARTTLS.
-    StartTls,
-    /// AUTH.
-    Auth,
-    /// MAIL, the sender.
-    Mail,
-    /// RCPT, the recipients.
-    Rcpt,
-    /// DATA, the permission to send the message.
-    Data,
-    /// The message itself.
-    Message,
-    /// RSET.
-    Rset,
-    /// QUIT.
-    Quit,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Greeting => "the greeting",
-            Self::Ehlo => "EHLO",
-            Self::StartTls => "STARTTLS",
-            Self::Auth => "AUTH",
-            Self::Mail => "the sender's address (MAIL)",
-            Self::Rcpt => "the recipients' addresses (RCPT)",
-            Self::Data => "DATA",
-            Self::Message => "the message",
-            Self::Rset => "RSET",
-            Self::Quit => "QUIT",
-        })
-    }
-}
-
-/// Why a session is over before its end. [`BareLineEnd`](Self::BareLineEnd) and
-/// [`MessageEnded`](Self::MessageEnded) are the caller's doing, every other the server's, or of who
-/// stands between.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The server closed the connection, or it broke.
-    #[error("the connection was closed at {0}; try again later")]
-    Disconnected(Step),
-    /// The server refused at that step, and there is no way on.
-    #[error("the server refused {what}: {reply}", what = refused(.0), reply = .1)]
-    Refused(Step, Reply),
-    /// TLS is required, and the server does not offer it.
-    #[error("the server does not offer TLS (STARTTLS), which is required here")]
-    TlsNotOffered,
-    /// TLS is required, and the server refused it.
-    #[error("the server refused to begin TLS: {0}")]
-    TlsRefused(Reply),
-    /// Octets arrived behind the reply to STARTTLS and before TLS: somebody stands between, or
-    /// the server is broken.
-    #[error(
-        "the server sent something between STARTTLS and TLS: the connection may be tampered with"
-    )]
-    InjectedBeforeTls,
-    /// The client is not signed in.
-    #[error(transparent)]
-    NotAuthenticated(AuthError),
-    /// What the server sent is not a reply.
-    #[error("the server sent something that is not an SMTP reply at {0}")]
-    NotAReply(Step),
-    /// Something came before it was asked for: a reply to a command that had not been sent.
-    #[error("the server answered before it was asked, at {0}")]
-    Unsolicited(Step),
-    /// The reply has no place where it came.
-    #[error("the server answered out of turn at {0}: {1}")]
-    UnexpectedReply(Step, Reply),
-    /// The server said that the client is signed in before the mechanism was at its end.
-    #[error("the server said success before the sign-in was complete")]
-    EarlySuccess,
-    /// The message has a bare CR or LF. The caller has to send lines that end in CRLF.
-    #[error("the message has a line that does not end in CRLF")]
-    BareLineEnd,
-    /// The message has been ended already. The caller has to begin another.
-    #[error("the message has been ended already")]
-    MessageEnded,
-}
-
-/// Why the client is not signed in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AuthError {
-    /// The server refused: `535` for wrong credentials.
-    #[error("{why}: {0}", why = explain(.0))]
-    Refused(Reply),
-    /// No mechanism can be used.
-    #[error(transparent)]
-    NoMechanism(NoMechanism),
-    /// The server's challenge made no sense, and the client cancelled; this is what the server said
-    /// to that.
-    #[error("the server's challenge could not be read, so the sign-in was cancelled: {0}")]
-    Cancelled(Reply),
-}
-
-fn refused(step: &Step) -> &dyn fmt::Display {
-    match step {
-        Step::Greeting | Step::Ehlo => &"to talk to this client",
-        step => step,
-    }
-}
-
-/// A reply to AUTH in words (RFC 4954 §6).
-fn explain(reply: &Reply) -> &'static str {
-    match reply.code() {
-        535 => "the server refused the user name or password",
-        454 => "the server cannot check passwords at the moment, try again later",
-        432 => {
-            "the server wants the account moved to this way of signing in, by another way, first"
-        }
-        534 => "the server wants a stronger way to sign in for this account",
-        538 => "the server wants TLS before the sign-in",
-        421 => "the server is closing the connection",
-        400..=499 => "the server could not sign the user in for the moment, try again later",
-        _ => "the server refused to sign the user in",
-    }
-}
-
 /// The client is not signed in. **This stands until it is settled** by [`retry`](Self::retry),
 /// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit); or the host gives
 /// up and closes.
@@ -359,106 +236,6 @@ impl Ready {
     /// Says QUIT.
     pub fn quit(&mut self) {
         self.next = Some(Next::Quit);
-    }
-}
-
-/// The longest mailbox: a path of 256 octets without its angle brackets (RFC 5321 §4.5.3.1.3).
-const MAX_MAILBOX: usize = 254;
-
-/// A message's sender and recipients, and how to send it.
-#[derive(Clone, Debug)]
-pub struct Envelope {
-    from: String,
-    to: Vec<String>,
-    size: Option<u64>,
-    eight_bit: bool,
-    smtputf8: bool,
-    auth: Option<String>,
-    every_recipient: bool,
-}
-
-/// An address that cannot stand in an envelope; or none at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnvelopeError {
-    /// The sender is not a mail address.
-    #[error("the sender is not a mail address: it needs the form local-part@domain")]
-    Sender,
-    /// A recipient, by its place, is not a mail address.
-    #[error("recipient {} is not a mail address: it needs the form local-part@domain", .0 + 1)]
-    Recipient(usize),
-    /// There is no recipient.
-    #[error("a message needs at least one recipient")]
-    NoRecipient,
-}
-
-impl Envelope {
-    /// Addresses are `local-part@domain` (RFC 5321 §4.1.2) of up to 254 octets, UTF-8 among them
-    /// (RFC 6531 §3.3).
-    /// `None` is the null sender of bounces.
-    ///
-    /// # Errors
-    /// An address is none, or there is no recipient.
-    pub fn new<'a>(
-        from: Option<&str>,
-        to: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, EnvelopeError> {
-        let is_mailbox = |text: &str| text.len() <= MAX_MAILBOX && Mailbox::parse(text).is_ok();
-        let from = from.unwrap_or_default();
-        if !from.is_empty() && !is_mailbox(from) {
-            return Err(EnvelopeError::Sender);
-        }
-        let check = |(n, to): (usize, &str)| {
-            if is_mailbox(to) { Ok(String::from(to)) } else { Err(EnvelopeError::Recipient(n)) }
-        };
-        let to: Vec<String> = to.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
-        if to.is_empty() {
-            return Err(EnvelopeError::NoRecipient);
-        }
-        let smtputf8 = !from.is_ascii() || to.iter().any(|to| !to.is_ascii());
-        Ok(Self {
-            from: from.into(),
-            to,
-            size: None,
-            eight_bit: false,
-            smtputf8,
-            auth: None,
-            every_recipient: false,
-        })
-    }
-
-    /// The message's size in octets, so that a server can refuse it early (RFC 1870).
-    pub fn size(mut self, octets: u64) -> Self {
-        self.size = Some(octets);
-        self
-    }
-
-    /// Whether the message holds octets over 127 (RFC 6152). Without an offer of 8BITMIME it is
-    /// sent all the same: no server in use clears the bit.
-    pub fn eight_bit(mut self, eight_bit: bool) -> Self {
-        self.eight_bit = eight_bit;
-        self
-    }
-
-    /// Whether the message's header holds UTF-8 (RFC 6532), so that it may only go where SMTPUTF8
-    /// is offered. An address that does is seen without this.
-    pub fn smtputf8(mut self, smtputf8: bool) -> Self {
-        self.smtputf8 |= smtputf8;
-        self
-    }
-
-    /// Who first handed the message in (RFC 4954 §5), for a relay; sent where AUTH is offered. (Some
-    /// servers offer AUTH and answer `555` to this parameter.)
-    pub fn auth(mut self, submitter: &MailAuth<'_>) -> Self {
-        self.auth = Some(alloc::format!("{submitter}"));
-        self
-    }
-
-    /// Whether one refused recipient stops the message for all. Off by default: it goes to those
-    /// that were taken.
-    pub fn every_recipient(mut self, every: bool) -> Self {
-        self.every_recipient = every;
-        self
     }
 }
 
@@ -545,25 +322,5 @@ impl Body {
 
     fn check_broken(&self) -> Result<(), Error> {
         if self.broken { Err(Error::BareLineEnd) } else { Ok(()) }
-    }
-}
-
-impl From<auth::client::Failure> for Error {
-    fn from(failure: auth::client::Failure) -> Self {
-        match failure {
-            auth::client::Failure::Refused(reply) => {
-                Self::NotAuthenticated(AuthError::Refused(reply))
-            }
-            auth::client::Failure::Cancelled(reply) => {
-                Self::NotAuthenticated(AuthError::Cancelled(reply))
-            }
-            auth::client::Failure::NotAllowed(_) => {
-                Self::NotAuthenticated(AuthError::NoMechanism(NoMechanism::InCommon))
-            }
-            auth::client::Failure::EarlySuccess => Self::EarlySuccess,
-            auth::client::Failure::UnexpectedReply(reply) => {
-                Self::UnexpectedReply(Step::Auth, reply)
-            }
-        }
     }
 }

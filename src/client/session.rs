@@ -4,65 +4,18 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
 use super::{
-    AuthError, AuthFailed, Body, Config, Envelope, Error, Event, Fate, Next, Ready, Retry, Step,
-    Tls,
+    AuthError, AuthFailed, Body, Config, Error, Event, Fate, Next, Ready, Retry, Step, Tls,
+    sending::{Sending, say},
 };
 use crate::{
     auth::client as auth,
-    ehlo::{Ehlo, Keyword},
+    ehlo::Ehlo,
     line::Lines,
     message::Stuffing,
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
     sasl::{Channel, Mechanism, client::Credentials},
     trace::{Side, Trace},
 };
-
-/// How many RCPT commands may wait for their replies, so that neither side's buffers fill up while
-/// the other does not read.
-const RCPT_WINDOW: usize = 50;
-
-/// What the server's reply to EHLO offers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Extensions {
-    /// STARTTLS.
-    pub starttls: bool,
-    /// AUTH, and those of its mechanisms that are compiled in.
-    pub mechanisms: Option<Vec<Mechanism>>,
-    /// PIPELINING.
-    pub pipelining: bool,
-    /// 8BITMIME.
-    pub eight_bit_mime: bool,
-    /// SMTPUTF8.
-    pub smtputf8: bool,
-    /// SIZE, and the most octets of a message where the server says so.
-    pub size: Option<u64>,
-}
-
-impl Extensions {
-    fn read(ehlo: Ehlo<'_>) -> Self {
-        let mut all = Self::default();
-        for keyword in ehlo.keywords() {
-            match keyword {
-                Keyword::StartTls => all.starttls = true,
-                Keyword::Pipelining => all.pipelining = true,
-                Keyword::EightBitMime => all.eight_bit_mime = true,
-                Keyword::SmtpUtf8 => all.smtputf8 = true,
-                Keyword::Size(limit) => all.size = Some(limit.unwrap_or(0)),
-                Keyword::Auth(names) => {
-                    let known = all.mechanisms.get_or_insert_default();
-                    for mechanism in names.iter().filter_map(Mechanism::from_name) {
-                        if !known.contains(&mechanism) {
-                            known.push(mechanism);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        all
-    }
-}
 
 /// One connection to a server, from its greeting to the end.
 #[derive(Debug)]
@@ -79,19 +32,6 @@ pub struct Session {
     /// What became of the last of them.
     refused: Option<AuthError>,
     trace: Trace,
-}
-
-/// A message under way: its envelope, and how far its recipients are.
-#[derive(Debug)]
-struct Sending {
-    envelope: Box<Envelope>,
-    /// Whether MAIL has been taken, once that is known.
-    mail: Option<bool>,
-    asked: usize,
-    answered: usize,
-    accepted: usize,
-    /// The reply that ends it, if it does.
-    refusal: Option<(Step, Reply)>,
 }
 
 #[derive(Debug)]
@@ -176,10 +116,7 @@ impl Session {
             }
             State::Broken(error) => error.clone(),
             State::Rset(step, reply) => Error::Refused(*step, reply.clone()),
-            State::Envelope(sending) => match &sending.refusal {
-                Some((step, reply)) => Error::Refused(*step, reply.clone()),
-                None => Error::Disconnected(step),
-            },
+            State::Envelope(sending) => sending.refused().unwrap_or(Error::Disconnected(step)),
             State::AuthFailed(failed) => failed.error(),
             State::Auth(_) => match (self.pending_refusal(step), &self.refused) {
                 (Some(Error::Refused(_, reply)), _) => {
@@ -235,9 +172,7 @@ impl Session {
             State::StartTls => Event::StartTls,
             State::AuthFailed(failed) => Event::AuthFailed(failed),
             State::Ready(ready) => Event::Ready(ready),
-            State::Refused(sending, reply) => {
-                Event::Refused(sending.answered.saturating_sub(1), reply)
-            }
+            State::Refused(sending, reply) => Event::Refused(sending.last_answered(), reply),
             State::Message(body) => Event::Message(body),
             State::Sent(fate) => Event::Sent(fate),
             State::Closed => Event::Closed,
@@ -346,7 +281,12 @@ impl Session {
                 }
             }
             State::Ready(Ready { next: Some(Next::Quit) }) => quit(out),
-            State::Ready(Ready { next: Some(Next::Send(envelope)) }) => self.mail(envelope, out),
+            State::Ready(Ready { next: Some(Next::Send(envelope)) }) => {
+                match Sending::begin(envelope, &self.extensions, out) {
+                    Ok(sending) => State::Envelope(Box::new(sending)),
+                    Err(fate) => State::Sent(fate),
+                }
+            }
             State::Envelope(mut sending) => {
                 sending.ask(&self.extensions, out);
                 match sending.verdict() {
@@ -453,8 +393,11 @@ impl Session {
             (State::AwaitTls, 220) => State::StartTls,
             (State::AwaitTls, 400..) if self.config.tls == Tls::IfOffered => self.sign_in(),
             (State::AwaitTls, 400..) => return Err(Error::TlsRefused(reply.to_reply())),
-            (State::Envelope(sending), 200..=299 | 400..) => {
-                sending.answered(reply.code(), || reply.to_reply())
+            (State::Envelope(mut sending), 200..=299 | 400..) => {
+                match sending.answered(reply.code() < 300, || reply.to_reply()) {
+                    Some(refusal) => State::Refused(sending, refusal),
+                    None => State::Envelope(sending),
+                }
             }
             (State::Data, 354) => State::Message(Body {
                 stuffing: Stuffing::START,
@@ -555,102 +498,6 @@ impl Session {
             error => Err(error),
         }
     }
-
-    fn mail(&mut self, envelope: Box<Envelope>, out: &mut Vec<u8>) -> State {
-        let offered = &self.extensions;
-        if envelope.smtputf8 && !offered.smtputf8 {
-            return State::Sent(Fate::NeedsSmtpUtf8);
-        }
-        if let (Some(size), Some(limit)) = (envelope.size, offered.size) {
-            if limit > 0 && size > limit {
-                return State::Sent(Fate::TooBig(limit));
-            }
-        }
-        out.extend_from_slice(b"MAIL FROM:<");
-        out.extend_from_slice(envelope.from.as_bytes());
-        out.push(b'>');
-        if let (Some(size), Some(_)) = (envelope.size, offered.size) {
-            out.extend_from_slice(alloc::format!(" SIZE={size}").as_bytes());
-        }
-        if envelope.eight_bit && offered.eight_bit_mime {
-            out.extend_from_slice(b" BODY=8BITMIME");
-        }
-        if envelope.smtputf8 {
-            out.extend_from_slice(b" SMTPUTF8");
-        }
-        if let (Some(submitter), Some(_)) = (&envelope.auth, &offered.mechanisms) {
-            out.extend_from_slice(b" AUTH=");
-            out.extend_from_slice(submitter.as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
-        State::Envelope(Box::new(Sending {
-            envelope,
-            mail: None,
-            asked: 0,
-            answered: 0,
-            accepted: 0,
-            refusal: None,
-        }))
-    }
-}
-
-impl Sending {
-    /// Writes the RCPT commands that may be written now.
-    fn ask(&mut self, offered: &Extensions, out: &mut Vec<u8>) {
-        let window = if offered.pipelining { RCPT_WINDOW } else { 1 };
-        let may_ask = self.mail == Some(true) || self.mail.is_none() && offered.pipelining;
-        if !may_ask || self.ends_early() {
-            return;
-        }
-        let room = window.saturating_sub(self.asked - self.answered);
-        for to in self.envelope.to.iter().skip(self.asked).take(room) {
-            say(out, &["RCPT TO:<", to, ">"]);
-            self.asked += 1;
-        }
-    }
-
-    /// Whether the reply to a command is still to come.
-    fn awaits_reply(&self) -> bool {
-        self.mail.is_none() || self.answered < self.asked
-    }
-
-    fn ends_early(&self) -> bool {
-        self.mail == Some(false) || self.refusal.is_some() && self.envelope.every_recipient
-    }
-
-    /// Whether the message may go, once every reply has come.
-    fn verdict(&mut self) -> Option<Result<(), (Step, Reply)>> {
-        let all = self.asked == self.envelope.to.len() || self.ends_early();
-        if self.mail.is_none() || !all || self.answered < self.asked {
-            return None;
-        }
-        if self.accepted > 0 && !self.ends_early() {
-            return Some(Ok(()));
-        }
-        self.refusal.take().map(Err)
-    }
-
-    /// A reply to MAIL, or to the next RCPT, has come.
-    fn answered(mut self: Box<Self>, code: u16, reply: impl Fn() -> Reply) -> State {
-        let taken = code < 300;
-        match self.mail {
-            None => {
-                self.mail = Some(taken);
-                if !taken {
-                    self.refusal = Some((Step::Mail, reply()));
-                }
-            }
-            Some(mail) => {
-                self.answered += 1;
-                self.accepted += usize::from(taken && mail);
-                if !taken && mail {
-                    self.refusal.get_or_insert_with(|| (Step::Rcpt, reply()));
-                    return State::Refused(self, reply());
-                }
-            }
-        }
-        State::Envelope(self)
-    }
 }
 
 /// A state to go on from, or to wait in.
@@ -684,8 +531,7 @@ impl State {
             Self::Hello | Self::Ehlo | Self::Helo => Step::Ehlo,
             Self::AwaitTls | Self::StartTls => Step::StartTls,
             Self::Auth(_) | Self::AuthFailed(_) => Step::Auth,
-            Self::Envelope(sending) if sending.mail.is_none() => Step::Mail,
-            Self::Envelope(_) | Self::Refused(..) => Step::Rcpt,
+            Self::Envelope(sending) | Self::Refused(sending, _) => sending.step(),
             Self::Data => Step::Data,
             Self::Message(_) | Self::End => Step::Message,
             Self::Rset(..) => Step::Rset,
@@ -699,9 +545,4 @@ impl State {
 fn quit(out: &mut Vec<u8>) -> State {
     say(out, &["QUIT"]);
     State::Quit
-}
-
-fn say(out: &mut Vec<u8>, words: &[&str]) {
-    words.iter().for_each(|word| out.extend_from_slice(word.as_bytes()));
-    out.extend_from_slice(b"\r\n");
 }

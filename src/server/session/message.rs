@@ -1,0 +1,157 @@
+//! A mail transaction's message: by DATA, or by BDAT in chunks (RFC 3030).
+
+use alloc::{boxed::Box, vec::Vec};
+
+use super::{After, Session, State, answer};
+use crate::{
+    message::{Dots, LineEnds, Piece},
+    reply::Reply,
+    server::Ask,
+};
+
+/// A mail transaction (RFC 5321 §3.3), from a MAIL that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transaction {
+    pub(super) recipients: bool,
+    /// The octets of the message so far.
+    pub(super) octets: u64,
+    /// A BDAT that was not the last has been taken.
+    pub(super) chunks: bool,
+    pub(super) ends: LineEnds,
+}
+
+impl Transaction {
+    pub(super) const NEW: Self =
+        Self { recipients: false, octets: 0, chunks: false, ends: LineEnds::START };
+}
+
+/// How a message's octets are delimited.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Framing {
+    Dots(Dots),
+    Chunk { left: u64, last: bool },
+}
+
+impl Session {
+    pub(super) fn ready_for_data(&self, trusted: bool) -> Result<Transaction, Reply> {
+        match self.transaction {
+            _ if !trusted => Err(Reply::AUTHENTICATION_REQUIRED),
+            Some(transaction) if transaction.recipients => Ok(transaction),
+            _ => Err(Reply::BAD_SEQUENCE),
+        }
+    }
+
+    pub(super) fn permitted(
+        &mut self,
+        answer: Result<(), Reply>,
+        framing: Framing,
+        out: &mut Vec<u8>,
+    ) -> State {
+        match (answer, framing) {
+            (Ok(()), Framing::Dots(_)) => {
+                Reply::START_MAIL_INPUT.write(out);
+                State::Body(framing, None)
+            }
+            (Ok(()), Framing::Chunk { .. }) => State::Body(framing, None),
+            (Err(refusal), Framing::Dots(_)) => self.refuse(refusal, out),
+            // The chunk is on its way already.
+            (Err(refusal), Framing::Chunk { .. }) => State::Body(framing, Some(Box::new(refusal))),
+        }
+    }
+
+    /// Takes what has come of a message's octets.
+    pub(super) fn body(
+        &mut self,
+        mut framing: Framing,
+        mut refusal: Option<Box<Reply>>,
+        out: &mut Vec<u8>,
+    ) -> (State, bool) {
+        let rest = self.lines.rest();
+        let (skip, length, mut bad) = match &mut framing {
+            Framing::Dots(dots) => match dots.next(rest) {
+                Piece::Content { skip, length, bad } => (skip, length, bad),
+                Piece::Incomplete => {
+                    self.lines.give_back();
+                    return (State::Body(framing, refusal), true);
+                }
+                Piece::End(mark) => {
+                    self.lines.show(0, 0, mark);
+                    return self.end_of_data(true, refusal, out);
+                }
+            },
+            Framing::Chunk { left: 0, last } => return self.end_of_data(*last, refusal, out),
+            Framing::Chunk { .. } if rest.is_empty() => {
+                self.lines.give_back();
+                return (State::Body(framing, refusal), true);
+            }
+            Framing::Chunk { left, .. } => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                *left -= length as u64;
+                (0, length, false)
+            }
+        };
+        self.lines.show(skip, length, 0);
+        // A chunk that has no place here is not the message's.
+        if let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients) {
+            if matches!(framing, Framing::Chunk { .. }) {
+                bad = transaction.ends.bad(self.lines.shown());
+            }
+            transaction.octets += length as u64;
+            if bad {
+                refusal.get_or_insert_with(|| Box::new(Reply::MESSAGE_BAD_LINE_END));
+            }
+            if transaction.octets > self.config.max_message {
+                refusal.get_or_insert_with(|| Box::new(Reply::MESSAGE_TOO_BIG));
+            }
+        }
+        match refusal {
+            Some(_) => (State::Body(framing, refusal), false),
+            None => (State::Data(framing), true),
+        }
+    }
+
+    /// A message, or a chunk of one, has come to its end.
+    fn end_of_data(
+        &mut self,
+        last: bool,
+        refusal: Option<Box<Reply>>,
+        out: &mut Vec<u8>,
+    ) -> (State, bool) {
+        let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients) else {
+            // A chunk that had no place here.
+            let state = answer(refusal.map_or(Reply::BAD_SEQUENCE, |reply| *reply), out);
+            return (state, false);
+        };
+        if last {
+            self.trace.message(transaction.octets);
+        }
+        let refusal = match refusal {
+            None if last && transaction.ends.open() => Some(Box::new(Reply::MESSAGE_BAD_LINE_END)),
+            refusal => refusal,
+        };
+        match refusal {
+            Some(refusal) => (self.refuse(*refusal, out), true),
+            None if last => (State::EndOfData(Ask::new(self.identity.is_some())), true),
+            None => {
+                transaction.chunks = true;
+                (answer(Reply::OK, out), false)
+            }
+        }
+    }
+
+    /// Refuses a message, which ends the transaction.
+    fn refuse(&mut self, refusal: Reply, out: &mut Vec<u8>) -> State {
+        self.abandon(match answer(refusal, out) {
+            State::Close => After::Close,
+            _ => After::Idle,
+        })
+    }
+
+    /// Ends the transaction without a message.
+    pub(super) fn abandon(&mut self, after: After) -> State {
+        match self.transaction.take() {
+            Some(_) => State::Reset(after),
+            None => after.into(),
+        }
+    }
+}
