@@ -73,6 +73,7 @@ pub struct Config {
     tls: Tls,
     initial_response: bool,
     lenient_challenges: bool,
+    x_exps: bool,
 }
 
 /// Whether a client asks for TLS by STARTTLS (RFC 3207). Inside TLS it never does.
@@ -101,6 +102,7 @@ impl Config {
             tls: Tls::Required,
             initial_response: true,
             lenient_challenges: false,
+            x_exps: false,
         })
     }
 
@@ -120,6 +122,13 @@ impl Config {
     /// enough. On by default; off for servers that cannot take one.
     pub fn initial_response(mut self, send: bool) -> Self {
         self.initial_response = send;
+        self
+    }
+
+    /// Whether the mechanisms of `X-EXPS` are used where AUTH names none, as some Exchange servers
+    /// have it. Off by default.
+    pub fn x_exps(mut self, read: bool) -> Self {
+        self.x_exps = read;
         self
     }
 

@@ -39,7 +39,7 @@
 //! client begins with EHLO or HELO, or `ehlo: none` is given.
 //!
 //! Headers of `client`: `login: NAME PASSWORD [AUTHZID]`, `starttls: required|if-offered|never`,
-//! `initial_response: never`, `challenges: lenient`, `ehlo: AUTH PLAIN|PIPELINING` (greeting and
+//! `initial_response: never`, `challenges: lenient`, `x_exps: read`, `ehlo: AUTH PLAIN|PIPELINING` (greeting and
 //! EHLO are played silently, with these keywords in the reply), `send: FROM TO,TO [PARAMETER,…]`
 //! (repeatable; `<>` is no sender; `size=N`, `eight-bit`, `smtputf8`, `auth=MAILBOX`, `every`),
 //! `message: TEXT`, `then: quit`, `on_failure: quit|go_on|next|retry NAME PASSWORD` (repeatable).

@@ -26,8 +26,10 @@ pub struct Extensions {
 }
 
 impl Extensions {
-    pub(super) fn read(ehlo: Ehlo<'_>) -> Self {
+    /// With `x_exps` the line of that name serves where AUTH names no mechanism.
+    pub(super) fn read(ehlo: Ehlo<'_>, x_exps: bool) -> Self {
         let mut all = Self::default();
+        let mut unofficial = "";
         for keyword in ehlo.keywords() {
             match keyword {
                 Keyword::StartTls => all.starttls = true,
@@ -35,17 +37,25 @@ impl Extensions {
                 Keyword::EightBitMime => all.eight_bit_mime = true,
                 Keyword::SmtpUtf8 => all.smtputf8 = true,
                 Keyword::Size(limit) => all.size = Some(limit.unwrap_or(0)),
-                Keyword::Auth(names) => {
-                    let known = all.mechanisms.get_or_insert_default();
-                    for mechanism in names.iter().filter_map(Mechanism::from_name) {
-                        if !known.contains(&mechanism) {
-                            known.push(mechanism);
-                        }
-                    }
+                Keyword::Auth(names) => add(names.iter(), &mut all.mechanisms),
+                Keyword::Other { name, parameters } if name.eq_ignore_ascii_case("X-EXPS") => {
+                    unofficial = parameters;
                 }
                 _ => {}
             }
         }
+        if x_exps && !unofficial.is_empty() && all.mechanisms.as_ref().is_none_or(Vec::is_empty) {
+            add(unofficial.split(' '), &mut all.mechanisms);
+        }
         all
+    }
+}
+
+fn add<'a>(names: impl Iterator<Item = &'a str>, mechanisms: &mut Option<Vec<Mechanism>>) {
+    let known = mechanisms.get_or_insert_default();
+    for mechanism in names.filter_map(Mechanism::from_name) {
+        if !known.contains(&mechanism) {
+            known.push(mechanism);
+        }
     }
 }

@@ -4,7 +4,8 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
 use super::{
-    AuthError, AuthFailed, Body, Config, Error, Event, Fate, Next, Ready, Retry, Step, Tls,
+    AuthError, AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Retry, Step,
+    Tls,
     sending::{Sending, say},
 };
 use crate::{
@@ -367,7 +368,7 @@ impl Session {
             (State::Greeting, 220) => State::Hello,
             (State::Greeting, 400..) => return refused(),
             (State::Ehlo, 250) => {
-                self.extensions = Extensions::read(Ehlo::new(reply));
+                self.extensions = Extensions::read(Ehlo::new(reply), self.config.x_exps);
                 match self.config.tls {
                     Tls::Required | Tls::IfOffered
                         if !self.channel.is_tls() && self.extensions.starttls =>

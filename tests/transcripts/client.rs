@@ -47,6 +47,7 @@ impl Host {
             .sasl(sasl)
             .initial_response(!script.is("initial_response", "never"))
             .lenient_challenges(script.is("challenges", "lenient"))
+            .x_exps(script.is("x_exps", "read"))
             .tls(match script.header("starttls") {
                 None | Some("required") => Tls::Required,
                 Some("if-offered") => Tls::IfOffered,
