@@ -35,7 +35,7 @@
 //!                 body.end(&mut out)?;
 //!             }
 //!             Event::Sent(fate) => println!("{fate}"),
-//!             Event::Closed => return Ok(()),
+//!             Event::Close => return Ok(()),
 //!         }
 //!     }
 //! }
@@ -67,6 +67,7 @@ pub use session::Session;
 
 /// How a client wants its sessions. Shared by all of them, in an `Arc`.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Config {
     hostname: Box<str>,
     sasl: sasl::Config,
@@ -78,7 +79,7 @@ pub struct Config {
 
 /// Whether a client asks for TLS by STARTTLS (RFC 3207). Inside TLS it never does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
+#[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
 pub enum Tls {
     /// Always, and nothing else is said where the server refuses.
     Required,
@@ -164,7 +165,7 @@ pub enum Event<'a> {
     /// What has become of the message.
     Sent(&'a Fate),
     /// Owed: close the connection. This stays.
-    Closed,
+    Close,
 }
 
 /// The client is not signed in. **This stands until it is settled** by [`retry`](Self::retry),

@@ -31,7 +31,7 @@
 //! ```
 
 // `off.rs` stands in for every mechanism that is compiled out.
-#![allow(clippy::duplicate_mod)]
+#![allow(clippy::duplicate_mod, reason = "the file has nothing of its own")]
 
 use alloc::boxed::Box;
 use core::fmt;

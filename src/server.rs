@@ -30,6 +30,7 @@ pub use session::Session;
 
 /// What a server offers, and its limits. Shared by all of its sessions, in an `Arc`.
 #[derive(Debug)]
+#[must_use]
 pub struct Config {
     sasl: Arc<sasl::Config>,
     keywords: Vec<Keyword<'static>>,
@@ -42,7 +43,7 @@ pub struct Config {
 
 /// Whether STARTTLS (RFC 3207) can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
+#[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
 pub enum StartTls {
     /// It is offered.
     Offered,

@@ -345,7 +345,7 @@ impl Pair {
         loop {
             match self.client.next(&mut self.to_server) {
                 Ok(client::Event::NeedInput | client::Event::StartTls) => return,
-                Ok(client::Event::Closed) => return,
+                Ok(client::Event::Close) => return,
                 Ok(client::Event::AuthFailed(failed)) => {
                     self.seen.push(format!("client: {}", failed.reason()));
                     failed.quit();
@@ -366,7 +366,7 @@ impl Pair {
                 Ok(client::Event::Sent(fate)) => {
                     let sent = matches!(fate, client::Fate::Accepted(_));
                     self.seen.push(format!("client: sent: {sent}"));
-                    self.mail.remove(0);
+                    drop(self.mail.remove(0));
                 }
                 Err(error) => {
                     self.seen.push(format!("client: {error}"));
@@ -451,7 +451,7 @@ fn an_authzid_is_never_dropped() {
         server::Config::new(sasl_config()),
     );
     pair.run(&Users);
-    assert_eq!(pair.seen[1], format!("client: {}", NoMechanism::InCommon));
+    assert_eq!(pair.seen[1], format!("client: {}", NoMechanism::ActingAs));
 }
 
 #[test]

@@ -427,7 +427,7 @@ proptest! {
                     body.end(&mut out).unwrap();
                 }
                 Ok(client::Event::Refused(..) | client::Event::Sent(_)) => {}
-                Ok(client::Event::Closed) | Err(_) => break,
+                Ok(client::Event::Close) | Err(_) => break,
             }
             prop_assert!(out.len() <= 700 * (replies + 1));
         }

@@ -62,6 +62,7 @@ pub(crate) struct Args {
     /// The password. Every user of this machine can see it while the program runs: better use one
     /// of the next two
     #[arg(long, value_name = "PW", requires = "user", value_parser = secret)]
+    #[arg(allow_hyphen_values = true)]
     password: Option<Secret>,
 
     /// A file with the password, one line

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use rustls_pki_types::ServerName;
 use smtp_auth::{
-    client::{Envelope, Event, Fate, Session},
+    client::{Envelope, Error, Event, Fate, Session},
     sasl::Channel,
 };
 use tokio::{
@@ -21,6 +21,10 @@ use crate::{
 
 /// How much of the message is written at once: each part has the timeout for itself.
 const PART: usize = 16384;
+
+/// How long, and how often, to listen for what the server said before the connection broke.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_READS: usize = 16;
 
 /// What is to be delivered.
 #[derive(Debug)]
@@ -102,8 +106,30 @@ impl Delivery<'_> {
         }
     }
 
-    /// Runs the dialogue until it is over, or goes on inside TLS.
+    /// Runs the dialogue until it is over, or goes on inside TLS. Where the connection breaks, the
+    /// server may have said why, and its words are worth more than the system's.
     async fn dialogue<S>(&mut self, stream: &mut S) -> Result<Stop, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let ended = self.run(stream).await;
+        let Err(Failure::Connection(why)) = ended else { return ended };
+        let step = self.session.step();
+        let mut buffer = [0; 4096];
+        for _ in 0..LAST_READS {
+            match time::timeout(LAST_WORDS, stream.read(&mut buffer)).await {
+                Ok(Ok(n)) if n > 0 => self.session.receive(buffer.get(..n).unwrap_or_default()),
+                _ => break,
+            }
+        }
+        match self.session.eof() {
+            Err(error @ (Error::Refused(..) | Error::NotAuthenticated(_))) => Err(error.into()),
+            _ if why.contains(&step.to_string()) => Err(Failure::Connection(why)),
+            _ => Err(Failure::Connection(format!("{why}, at {step}; try again later"))),
+        }
+    }
+
+    async fn run<S>(&mut self, stream: &mut S) -> Result<Stop, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -142,7 +168,7 @@ impl Delivery<'_> {
                     body.end(&mut self.out)?;
                 }
                 Event::Sent(fate) => self.outcome = Some(outcome(fate, self.refused)),
-                Event::Closed => {
+                Event::Close => {
                     // Whether the server still hears the end does not matter.
                     let _ = within(self.timeout, "", stream.shutdown()).await;
                     return Ok(Stop::Closed);

@@ -48,12 +48,13 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let why = error.to_string();
         match error {
-            Error::Refused(Step::Greeting | Step::Ehlo, _)
+            Error::Refused(Step::Greeting | Step::Ehlo | Step::StartTls, _)
             | Error::Disconnected(_)
             | Error::TlsNotOffered
-            | Error::TlsRefused(_)
             | Error::InjectedBeforeTls => Self::Connection(why),
-            Error::NotAuthenticated(_) => Self::NotAuthenticated(why),
+            Error::NotAuthenticated(_) | Error::Refused(Step::Auth, _) => {
+                Self::NotAuthenticated(why)
+            }
             Error::Refused(..) => Self::Refused(why),
             // `message::read` has made every line end in CRLF.
             Error::BareLineEnd => Self::Usage(why),

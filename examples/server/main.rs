@@ -33,8 +33,9 @@ use tokio::{
 
 use options::{Host, Options};
 
-/// How long running transactions may take to their end at a shutdown.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long running transactions may take to their end at a shutdown: longer than a step of the
+/// relay, or a message could be handed on and its sender not told.
+const GRACE: Duration = Duration::from_secs(300);
 
 /// How long to wait before the next `accept` where one failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -70,7 +71,10 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     signals.next().await;
     log("server", "shutting down");
     stop.send_replace(true);
-    while accepting.join_next().await.is_some() {}
+    tokio::select! {
+        () = async { while accepting.join_next().await.is_some() {} } => {}
+        () = signals.next() => log("server", "a second signal: what still runs is cut off"),
+    }
     Ok(())
 }
 

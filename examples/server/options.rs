@@ -34,13 +34,14 @@ pub(crate) struct Options {
     hostname: String,
     /// An account; may be repeated. Everyone on the machine can read the command line: this is for
     /// trials. Without any there is one account, made up at start and printed.
-    #[arg(long, value_name = "NAME:PASSWORD")]
+    #[arg(long, value_name = "NAME:PASSWORD", allow_hyphen_values = true)]
     user: Vec<String>,
     /// The mechanisms to offer, by default all that are compiled in.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = mechanism)]
     mechanisms: Option<Vec<Mechanism>>,
     /// How many failed attempts to sign in a connection may take, at least 3 (RFC 4954 §9).
     #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(3..))]
     max_attempts: u32,
     /// What guessing passwords costs. With a number each wrong password is answered a second late;
     /// `off` turns this off. (A limit of that many failures for an address and an account is to

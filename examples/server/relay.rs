@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use smtp_auth::{
-    client::{Config, Envelope, Event, Fate, Session, Step, Tls},
+    client::{self, Config, Envelope, Event, Fate, Session, Step, Tls},
     command::MailAuth,
     reply::Reply,
     sasl::Channel,
@@ -33,6 +33,9 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// waits behind.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long to listen for what the next hop said before the connection broke.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 pub(crate) struct Relay {
     next_hop: String,
     client: Arc<Config>,
@@ -41,7 +44,9 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn new(next_hop: &str, hostname: &str) -> Result<Self, Box<dyn Error>> {
-        if next_hop.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        let host_and_port =
+            |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+        if !next_hop.rsplit_once(':').is_some_and(host_and_port) {
             return Err("--relay needs HOST:PORT".into());
         }
         let provider = Arc::new(ring::default_provider());
@@ -64,31 +69,34 @@ impl Relay {
         submitter: &MailAuth<'_>,
         message: File,
     ) -> Reply {
-        let mail = Mail {
+        let mut mail = Mail {
+            refused: None,
             envelope: Some(envelope.clone().auth(submitter)),
             without_submitter: Some(envelope),
             message,
         };
-        let fate = match self.hand_over(mail).await {
+        let fate = match self.hand_over(&mut mail).await {
             Ok(fate) => fate,
             Err(error) => {
-                log("relay", error);
-                return unreachable();
+                log("relay", &error);
+                return match error.downcast_ref() {
+                    Some(client::Error::Refused(_, refusal)) => pass_on(refusal, None),
+                    _ => next_hop_down(),
+                };
             }
         };
         log("relay", &fate);
         match fate {
             Fate::Accepted(_) => Reply::OK.with_text("Message handed on"),
-            // `421` would say that this server closes the connection.
-            Fate::Refused(_, refusal) if refusal.code() == 421 => unreachable(),
-            Fate::Refused(_, refusal) => pass_on(&refusal),
+            Fate::Refused(Step::Rcpt, refusal) => pass_on(&refusal, mail.refused),
+            Fate::Refused(_, refusal) => pass_on(&refusal, None),
             Fate::NeedsSmtpUtf8 => reply(550, (5, 6, 9), "The next hop does not take SMTPUTF8"),
             Fate::TooBig(_) => Reply::MESSAGE_TOO_BIG,
-            _ => unreachable(),
+            _ => next_hop_down(),
         }
     }
 
-    async fn hand_over(&self, mut mail: Mail) -> Result<Fate, Failure> {
+    async fn hand_over(&self, mail: &mut Mail) -> Result<Fate, Failure> {
         let mut socket = timeout(PATIENCE, TcpStream::connect(&self.next_hop)).await??;
         let mut session = Session::without_credentials(Arc::clone(&self.client));
         if let Some(fate) = mail.drive(&mut session, &mut socket).await? {
@@ -107,6 +115,8 @@ impl Relay {
 }
 
 struct Mail {
+    /// The first recipient that was refused, counted from 1.
+    refused: Option<usize>,
     envelope: Option<Envelope>,
     /// The same without `AUTH=`, for servers that offer AUTH and do not know it (aiosmtpd).
     without_submitter: Option<Envelope>,
@@ -117,6 +127,24 @@ impl Mail {
     /// Does what the session says until the message's fate is known, or, with `None`, TLS is to
     /// begin.
     async fn drive(
+        &mut self,
+        session: &mut Session,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> Result<Option<Fate>, Failure> {
+        let ended = self.run(session, stream).await;
+        let Err(error) = ended else { return ended };
+        // The next hop may have said why before the connection broke.
+        let mut buffer = [0; 4096];
+        if let Ok(Ok(n)) = timeout(LAST_WORDS, stream.read(&mut buffer)).await {
+            session.receive(buffer.get(..n).unwrap_or_default());
+        }
+        match session.eof() {
+            Err(refused @ client::Error::Refused(..)) => Err(refused.into()),
+            _ => Err(error),
+        }
+    }
+
+    async fn run(
         &mut self,
         session: &mut Session,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -145,6 +173,7 @@ impl Mail {
                     None => ready.quit(),
                 },
                 Event::Refused(recipient, reply) => {
+                    self.refused.get_or_insert(recipient + 1);
                     log("relay", format_args!("recipient {}: {reply}", recipient + 1));
                 }
                 Event::Message(body) => {
@@ -162,7 +191,7 @@ impl Mail {
                 Event::Sent(known) => fate = Some(known.clone()),
                 // There are no credentials to fail.
                 Event::AuthFailed(failed) => return Err(failed.error().into()),
-                Event::Closed => return Ok(fate),
+                Event::Close => return Ok(fate),
             }
         }
     }
@@ -181,18 +210,25 @@ async fn send(
     Ok(())
 }
 
-fn unreachable() -> Reply {
+fn next_hop_down() -> Reply {
     reply(451, (4, 4, 1), "The next hop does not answer, try again later")
 }
 
-/// The next hop's refusal as this server's own, which always has an enhanced code.
-fn pass_on(refusal: &Reply) -> Reply {
-    let enhanced = match refusal.enhanced_code() {
-        Some(enhanced) => (enhanced.class(), enhanced.subject(), enhanced.detail()),
-        None => (if refusal.is_permanent() { 5 } else { 4 }, 0, 0),
+/// The next hop's refusal as this server's own. What has another meaning as a reply to a message,
+/// `421` or `530` say, gets the code of its class.
+fn pass_on(refusal: &Reply, recipient: Option<usize>) -> Reply {
+    let (code, class) = match refusal.code() {
+        code @ 450..=459 => (code, 4),
+        code @ 550..=559 => (code, 5),
+        500.. => (554, 5),
+        _ => (451, 4),
     };
-    let text = format!("The next hop says: {}", refusal.text());
-    Reply::new(refusal.code(), Some(enhanced), text).unwrap_or_else(|_| unreachable())
+    let enhanced = refusal.enhanced_code().map_or((class, 0, 0), |enhanced| {
+        (enhanced.class(), enhanced.subject(), enhanced.detail())
+    });
+    let which = recipient.map(|n| format!(" of recipient {n}")).unwrap_or_default();
+    let text = format!("The next hop says{which}: {}", refusal.text());
+    Reply::new(code, Some(enhanced), text).unwrap_or_else(|_| next_hop_down())
 }
 
 /// Takes any certificate. TLS that is used where it is offered protects from those who only listen;

@@ -1,7 +1,7 @@
 //! The server's certificate, and rustls.
 
-use core::{error::Error, fmt::Write};
-use std::{path::Path, sync::Arc};
+use core::{error::Error, fmt::Write, time::Duration};
+use std::{path::Path, sync::Arc, time::SystemTime};
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use tokio_rustls::{
@@ -35,6 +35,11 @@ pub(crate) fn self_signed(hostname: &str) -> Result<(TlsAcceptor, String), Box<d
     parameters.distinguished_name = rcgen::DistinguishedName::new();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, hostname);
     parameters.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    parameters.is_ca = rcgen::IsCa::ExplicitNoCa;
+    // Some clients refuse a certificate of decades.
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    parameters.not_before = (SystemTime::now() - DAY).into();
+    parameters.not_after = (SystemTime::now() + 365 * DAY).into();
     let key = rcgen::KeyPair::generate()?;
     let cert = parameters.self_signed(&key)?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());

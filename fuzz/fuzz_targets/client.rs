@@ -32,7 +32,7 @@ fuzz_target!(|pieces: Vec<Vec<u8>>| {
                 body.end(&mut out).expect("good lines");
             }
             Event::Refused(..) | Event::Sent(_) => {}
-            Event::Closed => break,
+            Event::Close => break,
         }
     }
     assert!(out.is_empty() || out.ends_with(b"\r\n"));

@@ -9,6 +9,7 @@ const MAX_MAILBOX: usize = 254;
 
 /// A message's sender and recipients, and how to send it.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Envelope {
     pub(super) from: String,
     pub(super) to: Vec<String>,
@@ -75,8 +76,8 @@ impl Envelope {
         self
     }
 
-    /// Whether the message holds octets over 127 (RFC 6152). Without an offer of 8BITMIME it is
-    /// sent all the same: no server in use clears the bit.
+    /// Whether the message holds octets over 127 (RFC 6152). Where 8BITMIME is not
+    /// offered the message is sent all the same, as it is.
     pub fn eight_bit(mut self, eight_bit: bool) -> Self {
         self.eight_bit = eight_bit;
         self

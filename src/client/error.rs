@@ -60,11 +60,10 @@ pub enum Error {
     #[error("the server refused {what}: {reply}", what = refused(.0), reply = .1)]
     Refused(Step, Reply),
     /// TLS is required, and the server does not offer it.
-    #[error("the server does not offer TLS (STARTTLS), which is required here")]
+    #[error(
+        "the server does not offer TLS (STARTTLS), which is required here: use another port or server"
+    )]
     TlsNotOffered,
-    /// TLS is required, and the server refused it.
-    #[error("the server refused to begin TLS: {0}")]
-    TlsRefused(Reply),
     /// Octets arrived behind the reply to STARTTLS and before TLS: somebody stands between, or
     /// the server is broken.
     #[error(
@@ -126,10 +125,10 @@ fn explain(reply: &Reply) -> &'static str {
             "the server wants the account moved to this way of signing in, by another way, first"
         }
         534 => "the server wants a stronger way to sign in for this account",
-        538 => "the server wants TLS before the sign-in",
+        538 => "the server wants TLS before the sign-in: turn it on",
         421 => "the server is closing the connection",
         400..=499 => "the server could not sign the user in for the moment, try again later",
-        _ => "the server refused to sign the user in",
+        _ => "the server refused the sign-in, ask its operator why",
     }
 }
 

@@ -14,7 +14,10 @@ use crate::{
     line::Lines,
     message::Stuffing,
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
-    sasl::{Channel, Mechanism, client::Credentials},
+    sasl::{
+        Channel, Mechanism,
+        client::{Credentials, NoMechanism},
+    },
     trace::{Side, Trace},
 };
 
@@ -158,6 +161,11 @@ impl Session {
         self.authenticated
     }
 
+    /// Where the dialogue stands: for a host that has to say at which step time ran out.
+    pub fn step(&self) -> Step {
+        self.state.step()
+    }
+
     /// What is known of the connection.
     pub fn channel(&self) -> &Channel {
         &self.channel
@@ -176,7 +184,7 @@ impl Session {
             State::Refused(sending, reply) => Event::Refused(sending.last_answered(), reply),
             State::Message(body) => Event::Message(body),
             State::Sent(fate) => Event::Sent(fate),
-            State::Closed => Event::Closed,
+            State::Closed => Event::Close,
             State::Broken(error) => return Err(error.clone()),
             State::Greeting
             | State::Hello
@@ -200,7 +208,7 @@ impl Session {
             let state = mem::replace(&mut self.state, failure);
             let secret = matches!(state, State::Auth(_));
             let awaits_more = matches!(&state, State::Envelope(sending) if sending.awaits_reply());
-            let progress = self.step(state, out).and_then(|progress| {
+            let progress = self.transition(state, out).and_then(|progress| {
                 // A command has been written, and its reply cannot be here yet.
                 if out.len() > mark && !awaits_more {
                     self.expect_silence(progress.step())?;
@@ -255,7 +263,7 @@ impl Session {
         }
     }
 
-    fn step(&mut self, state: State, out: &mut Vec<u8>) -> Result<Progress, Error> {
+    fn transition(&mut self, state: State, out: &mut Vec<u8>) -> Result<Progress, Error> {
         Ok(Progress::Go(match state {
             State::Hello => {
                 say(out, &["EHLO ", &self.config.hostname]);
@@ -295,6 +303,10 @@ impl Session {
                     Some(Ok(())) => {
                         say(out, &["DATA"]);
                         State::Data
+                    }
+                    // The server has said goodbye.
+                    Some(Err((step, reply))) if reply.code() == 421 => {
+                        State::Sent(Fate::Refused(step, reply))
                     }
                     Some(Err((step, reply))) => {
                         say(out, &["RSET"]);
@@ -393,7 +405,7 @@ impl Session {
             (State::AwaitTls, 220) if more => return Err(Error::InjectedBeforeTls),
             (State::AwaitTls, 220) => State::StartTls,
             (State::AwaitTls, 400..) if self.config.tls == Tls::IfOffered => self.sign_in(),
-            (State::AwaitTls, 400..) => return Err(Error::TlsRefused(reply.to_reply())),
+            (State::AwaitTls, 400..) => return Err(Error::Refused(step, reply.to_reply())),
             (State::Envelope(mut sending), 200..=299 | 400..) => {
                 match sending.answered(reply.code() < 300, || reply.to_reply()) {
                     Some(refusal) => State::Refused(sending, refusal),
@@ -406,6 +418,7 @@ impl Session {
                 ended: false,
                 broken: false,
             }),
+            (State::Data, 421) => State::Sent(Fate::Refused(step, reply.to_reply())),
             (State::Data, 400..) => {
                 say(out, &["RSET"]);
                 State::Rset(step, reply.to_reply())
@@ -447,6 +460,13 @@ impl Session {
                 State::Auth(Box::new(exchange))
             }
             Err(none) => {
+                let none = match none {
+                    NoMechanism::InCommon if self.extensions.starttls => NoMechanism::OnlyAfterTls,
+                    NoMechanism::InCommon if self.extensions.mechanisms.is_none() => {
+                        NoMechanism::NotOffered
+                    }
+                    none => none,
+                };
                 let error = self.refused.clone().unwrap_or(AuthError::NoMechanism(none));
                 State::AuthFailed(AuthFailed { error, mechanism: None, answer: None })
             }

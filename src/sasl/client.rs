@@ -51,12 +51,14 @@ impl Config {
         channel: &Channel,
         offered: impl Fn(Mechanism) -> bool,
     ) -> Result<Mechanism, NoMechanism> {
-        let fits = |&mechanism: &Mechanism| credentials.fit(mechanism) && offered(mechanism);
-        let mut found = self.mechanisms.iter().copied().filter(fits).peekable();
-        if found.peek().is_none() {
-            return Err(NoMechanism::InCommon);
+        let common = || self.mechanisms.iter().copied().filter(|&mechanism| offered(mechanism));
+        let mut fitting = common().filter(|&mechanism| credentials.fit(mechanism)).peekable();
+        match (common().next(), fitting.peek()) {
+            (None, _) => return Err(NoMechanism::InCommon),
+            (Some(_), None) => return Err(NoMechanism::ActingAs),
+            (Some(_), Some(_)) => {}
         }
-        found.find(|&mechanism| self.is_safe(mechanism, channel)).ok_or(NoMechanism::WithoutTls)
+        fitting.find(|&mechanism| self.is_safe(mechanism, channel)).ok_or(NoMechanism::WithoutTls)
     }
 
     fn is_safe(&self, mechanism: Mechanism, channel: &Channel) -> bool {
@@ -84,12 +86,23 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoMechanism {
-    /// The server's mechanisms, the client's, and those that fit the credentials have none in common.
-    #[error("the server offers no way to sign in that this client can use")]
+    /// The server has no AUTH.
+    #[error("the server offers no way to sign in: send without a user name, or use another server")]
+    NotOffered,
+    /// The server has STARTTLS, may offer more behind it, and the client has not begun TLS.
+    #[error("the server offers no usable way to sign in before TLS: turn TLS on")]
+    OnlyAfterTls,
+    /// Of the server's mechanisms the client has none, or may use none.
+    #[error("the server offers no way to sign in that this client has, or is told to use")]
     InCommon,
     /// All that could be used would show the password, as there is no TLS.
-    #[error("the server offers no way to sign in that is safe without TLS")]
+    #[error("the server offers no way to sign in that is safe without TLS: turn TLS on")]
     WithoutTls,
+    /// None of those in common can act as another account, which the credentials ask for.
+    #[error(
+        "the server offers no way to sign in as one account and act as another: leave that out"
+    )]
+    ActingAs,
 }
 
 /// Bounds of the names and the password, with which no response outgrows what a server must take

@@ -3,7 +3,7 @@
 use core::fmt;
 
 /// A SASL mechanism (RFC 4422 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mechanism {
     /// CRAM-MD5 (RFC 2195): the password is not sent, but can be guessed offline by who listens.

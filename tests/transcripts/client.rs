@@ -146,7 +146,6 @@ fn error(error: &Error) -> String {
     match error {
         Error::Disconnected(step) => format!("disconnected at {step:?}"),
         Error::Refused(step, reply) => format!("refused at {step:?}: {}", reply.code()),
-        Error::TlsRefused(reply) => format!("TLS refused: {}", reply.code()),
         Error::NotAReply(step) => format!("not a reply at {step:?}"),
         Error::UnexpectedReply(step, reply) => format!("unexpected at {step:?}: {}", reply.code()),
         other => format!("{other:?}"),
@@ -244,7 +243,7 @@ impl Player for Host {
                         other => format!("= not sent, {other:?}"),
                     });
                 }
-                Ok(Event::Closed) => {
+                Ok(Event::Close) => {
                     seen = Some("!close".into());
                     self.over = true;
                 }
