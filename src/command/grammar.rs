@@ -30,7 +30,6 @@ static DIGIT: Set = Set::of(b"0-9");
 static HEXDIG: Set = Set::of(b"0-9A-Fa-f");
 static DQUOTE: Set = Set::of(b"\"");
 static SPACE: Set = Set::of(b" ");
-static PRINTABLE: Set = Set::of(b"!-~");
 static VISIBLE: Set = Set::of(b"!-~\x80-\xff");
 static MECH_CHAR: Set = Set::of(b"A-Za-z0-9_-");
 static ATEXT: Set = Set::of(b"A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-");
@@ -158,11 +157,11 @@ pub(super) fn sasl_mech(i: &str) -> Res<'_, &str> {
     context("sasl-mech", verify(some(&MECH_CHAR), |name: &str| name.len() <= 20)).parse(i)
 }
 
-/// `initial-response = 1*printable`
+/// `initial-response = 1*visible`
 ///
 /// RFC 4954 §8 has base64 or `=`. That is judged where the response is decoded, with its own reply.
 pub(super) fn initial_response(i: &str) -> Res<'_, &str> {
-    context("initial-response", some(&PRINTABLE)).parse(i)
+    context("initial-response", some(&VISIBLE)).parse(i)
 }
 
 /// `mail = "FROM:" *SP reverse-path [SP parameters]` (RFC 5321 §4.1.1.2)
