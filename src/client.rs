@@ -24,6 +24,7 @@
 //!                 }
 //!             }
 //!             Event::StartTls => return Err("this example wants TLS from the start".into()),
+//!             Event::Derive(ask) => ask.run(), // some milliseconds of work; `job` takes it elsewhere
 //!             Event::AuthFailed(failed) => return Err(failed.error().into()),
 //!             Event::Ready(ready) => match mail.take() {
 //!                 Some(envelope) => ready.send(envelope),
@@ -50,7 +51,7 @@ use crate::{
     reply::Reply,
     sasl::{
         ConfigError, Mechanism,
-        client::{self as sasl, Credentials},
+        client::{self as sasl, Credentials, Derive},
     },
 };
 
@@ -154,6 +155,8 @@ pub enum Event<'a> {
     NeedInput,
     /// Owed: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
     StartTls,
+    /// Owed: work that SCRAM needs, here (`run`) or on another thread (`job`, then `answer`).
+    Derive(&'a mut Derive),
     /// Owed: the client is not signed in. Try again, or go on without, or give up.
     AuthFailed(&'a mut AuthFailed),
     /// Owed: nothing is under way. Send a message, or quit.

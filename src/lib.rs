@@ -46,6 +46,7 @@
 //!
 //! | mechanism | feature | note |
 //! | --- | --- | --- |
+//! | SCRAM-SHA-512, -SHA-256, -SHA-1 (RFC 5802, RFC 7677) | `scram-sha-512`, … | sends no password, the server stores none and proves that it knows it; who listens can guess it offline, at the price of PBKDF2 a guess |
 //! | CRAM-MD5 (RFC 2195) | `cram-md5` | does not send the password, but who listens can guess it offline |
 //! | PLAIN (RFC 4616) | `plain` | sends the password: inside TLS, unless the configuration allows otherwise |
 //! | LOGIN | `login` | as PLAIN, in two messages, for old clients |
@@ -53,6 +54,7 @@
 //! # Features
 //!
 //! One for each mechanism; `getrandom`, the operating system's random numbers for challenges;
+//! `saslprep`, RFC 4013 for the names and passwords of SCRAM, which without it are printable ASCII;
 //! `std`. All are on by default, and without `std` the crate needs `alloc` alone. A feature only
 //! compiles something in: what is offered or used is what a `Config` lists.
 //!
@@ -66,14 +68,24 @@
 //!
 //! Sockets, TLS, timeouts, logs; the store of accounts; all of mail but its framing and order; to
 //! slow down who guesses from many connections. Over TLS, verify the server's certificate: no
-//! mechanism here does it for the client.
+//! mechanism but SCRAM does anything of it for the client.
 //!
 //! [`Authenticator`]: sasl::Authenticator
 
 #![no_std]
 #![forbid(unsafe_code)]
 // Each mechanism that is compiled out leaves some shared parts without a user.
-#![cfg_attr(not(all(feature = "plain", feature = "login", feature = "cram-md5")), allow(dead_code))]
+#![cfg_attr(
+    not(all(
+        feature = "plain",
+        feature = "login",
+        feature = "cram-md5",
+        feature = "scram-sha-1",
+        feature = "scram-sha-256",
+        feature = "scram-sha-512"
+    )),
+    allow(dead_code)
+)]
 
 extern crate alloc;
 #[cfg(any(feature = "std", test))]

@@ -31,6 +31,10 @@
 //! ```
 
 // `off.rs` stands in for every mechanism that is compiled out.
+#![cfg_attr(
+    not(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512")),
+    allow(unreachable_code, unused_variables, reason = "without a hash no value of SCRAM exists")
+)]
 #![allow(clippy::duplicate_mod, reason = "the file has nothing of its own")]
 
 use alloc::boxed::Box;
@@ -48,12 +52,16 @@ mod cram_secret;
 mod login;
 #[cfg_attr(not(feature = "plain"), path = "sasl/off.rs")]
 mod plain;
+mod scram;
+mod scram_keys;
 
 pub use cram_secret::CramSecret;
 pub use mechanism::Mechanism;
 pub use query::{
     Answer, Authenticator, Authorize, CheckPassword, CramSecretFor, PasswordAnswer, Query,
+    ScramKeysFor,
 };
+pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError};
 
 /// Who has signed in, by which mechanism, and as whom they act.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,6 +234,21 @@ pub enum ConfigError {
     /// A password is empty, over 4,096 octets, or holds NUL.
     #[error("a password must have 1 to 4,096 octets, without NUL")]
     Password,
+}
+
+/// SASLprep (RFC 4013) of a name or a password, for SCRAM. `None` for what it does not allow, or
+/// maps to nothing.
+#[cfg(feature = "saslprep")]
+fn prepare(text: &str) -> Option<alloc::string::String> {
+    let prepared = stringprep::saslprep(text).ok()?;
+    (!prepared.is_empty()).then(|| prepared.into_owned())
+}
+
+/// Without SASLprep only what it leaves as it is.
+#[cfg(not(feature = "saslprep"))]
+fn prepare(text: &str) -> Option<alloc::string::String> {
+    let unchanged = !text.is_empty() && text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
+    unchanged.then(|| text.into())
 }
 
 /// A name as it may go to a back end, a log and a `Received:` line.

@@ -19,13 +19,28 @@ use smtp_auth::{
     reply::{Reply, ReplyRef},
     sasl::{
         self, Answer, Authenticator, Authorize, Channel, CheckPassword, CramSecret, CramSecretFor,
-        Failure, Mechanism, PasswordAnswer, Query,
+        Failure, Mechanism, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor,
         client::{Credentials, NoMechanism},
     },
     server::{self, StartTls},
 };
 
-const MECHANISMS: [Mechanism; 3] = [Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+const MECHANISMS: &[Mechanism] = Mechanism::COMPILED;
+
+fn is_scram(mechanism: Mechanism) -> bool {
+    ScramHash::of(mechanism).is_some()
+}
+
+/// The response that the client has for the server, its work done.
+fn response(client: &mut sasl::client::Exchange) -> &mut sasl::client::Response {
+    if let sasl::client::Step::Derive(derive) = client.step() {
+        derive.run();
+    }
+    match client.step() {
+        sasl::client::Step::Response(response) => response,
+        other => panic!("{other:?}"),
+    }
+}
 
 /// Tim and Kurt; Kurt may act as Ursel.
 struct Users;
@@ -47,6 +62,11 @@ impl Authenticator for Users {
         password_of(ask.authcid()).map(CramSecret::from_password).into()
     }
 
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        let keys = |password| ScramKeys::from_password(ask.hash(), password, b"salt", 4096);
+        password_of(ask.authcid()).and_then(keys).into()
+    }
+
     fn authorize(&self, ask: &Authorize) -> Answer {
         (ask.authcid() == "Kurt" && ask.authzid() == "Ursel").into()
     }
@@ -61,6 +81,10 @@ impl Authenticator for Broken {
     }
 
     fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {
+        Answer::TempFail
+    }
+
+    fn scram_keys(&self, _: &ScramKeysFor) -> Answer<ScramKeys> {
         Answer::TempFail
     }
 
@@ -97,7 +121,7 @@ fn rows(mechanism: Mechanism) -> Vec<Row> {
         (wrong, None, Some(Failure::Rejected), 535),
         (unknown, None, Some(Failure::Rejected), 535),
     ];
-    if mechanism == Mechanism::Plain {
+    if mechanism == Mechanism::Plain || is_scram(mechanism) {
         rows.push((kurt_as("Kurt"), Some(("Kurt", None)), None, 235));
         rows.push((kurt_as("Ursel"), Some(("Kurt", Some("Ursel"))), None, 235));
         rows.push((kurt_as("tim"), None, Some(Failure::NotAuthorized), 535));
@@ -120,7 +144,7 @@ fn same(
 
 #[test]
 fn bare_sasl() {
-    for mechanism in MECHANISMS {
+    for &mechanism in MECHANISMS {
         for (credentials, who, why, _) in rows(mechanism) {
             let config = Arc::new(sasl_config());
             let mut client = sasl::client::Exchange::new(
@@ -129,34 +153,26 @@ fn bare_sasl() {
                 mechanism,
                 credentials,
             );
-            let sasl::client::Step::Response(response) = client.step() else { panic!() };
-            let initial = response.data().map(<[u8]>::to_vec);
-            assert_eq!(initial.is_some(), mechanism == Mechanism::Plain);
+            let initial = response(&mut client).data().map(<[u8]>::to_vec);
+            assert_eq!(initial.is_some(), mechanism == Mechanism::Plain || is_scram(mechanism));
             let channel = Channel::tls();
             let mut server = sasl::server::Exchange::new(&config, &channel, mechanism, initial);
             assert_eq!(server.mechanism(), mechanism);
             let outcome = loop {
                 match server.step() {
                     sasl::server::Step::Challenge(challenge) => {
-                        let sasl::client::Step::Response(response) = client.step() else {
-                            panic!()
-                        };
-                        response.challenge(challenge.data());
-                        let sasl::client::Step::Response(response) = client.step() else {
-                            panic!()
-                        };
-                        challenge.respond(response.data().unwrap());
+                        response(&mut client).challenge(challenge.data());
+                        challenge.respond(response(&mut client).data().unwrap());
                     }
                     sasl::server::Step::Query(query) => query.answer_with(&Users),
                     sasl::server::Step::Done(outcome) => break outcome.cloned(),
                 }
             };
             same(outcome.as_ref().map_err(|failure| *failure), who, why);
-            let sasl::client::Step::Response(response) = client.step() else { panic!() };
             if outcome.is_ok() {
-                response.success()
+                response(&mut client).success()
             } else {
-                response.refused()
+                response(&mut client).refused()
             }
             let sasl::client::Step::Done(end) = client.step() else { panic!() };
             let refused = sasl::client::Failure::Refused;
@@ -167,7 +183,7 @@ fn bare_sasl() {
 
 #[test]
 fn bare_auth() {
-    for mechanism in MECHANISMS {
+    for &mechanism in MECHANISMS {
         for (credentials, who, why, code) in rows(mechanism) {
             for withhold in [false, true] {
                 let config = Arc::new(sasl_config());
@@ -195,6 +211,11 @@ fn bare_auth() {
                             let auth::client::Step::NeedReply(reply) = step else { panic!() };
                             reply.reply(ReplyRef::parse(&from_server).unwrap());
                             from_server.clear();
+                            if let auth::client::Step::Derive(derive) =
+                                client.step(&mut from_client)
+                            {
+                                derive.run();
+                            }
                             let _ = client.step(&mut from_client);
                             slot.line(from_client.strip_suffix(b"\r\n").unwrap());
                         }
@@ -346,6 +367,7 @@ impl Pair {
             match self.client.next(&mut self.to_server) {
                 Ok(client::Event::NeedInput | client::Event::StartTls) => return,
                 Ok(client::Event::Close) => return,
+                Ok(client::Event::Derive(ask)) => ask.run(),
                 Ok(client::Event::AuthFailed(failed)) => {
                     self.seen.push(format!("client: {}", failed.reason()));
                     failed.quit();
@@ -379,7 +401,7 @@ impl Pair {
 
 #[test]
 fn sessions() {
-    for mechanism in MECHANISMS {
+    for &mechanism in MECHANISMS {
         for (credentials, who, why, code) in rows(mechanism) {
             for step in [usize::MAX, 1, 7] {
                 let mut pair = Pair::inside_tls(
@@ -420,10 +442,10 @@ fn answers_that_are_no_yes_and_no_no() {
         (PasswordAnswer::TooWeak, Failure::TooWeak, 534),
         (PasswordAnswer::TransitionNeeded, Failure::TransitionNeeded, 432),
     ] {
-        for mechanism in MECHANISMS {
+        for &mechanism in MECHANISMS {
             let (why, code) = match mechanism {
-                Mechanism::CramMd5 => (Failure::TempFail, 454),
-                _ => (why, code),
+                Mechanism::Plain | Mechanism::Login => (why, code),
+                _ => (Failure::TempFail, 454),
             };
             let mut pair =
                 Pair::inside_tls(only(mechanism), tim(), server::Config::new(sasl_config()));

@@ -412,6 +412,7 @@ proptest! {
                     input.extend(piece);
                 }
                 Ok(client::Event::StartTls) => session.tls_started(Channel::tls()),
+                Ok(client::Event::Derive(ask)) => ask.run(),
                 Ok(client::Event::AuthFailed(failed)) => {
                     if go_on { failed.go_on() } else { failed.quit() }
                 }

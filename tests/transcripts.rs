@@ -32,13 +32,14 @@
 //!
 //! Headers of `server`: `user: NAME PASSWORD` (repeatable), `authorize: AUTHCID AUTHZID`
 //! (repeatable), `answer: tempfail|tooweak|transition` (to all queries), `nonce: TEXT` (repeatable,
-//! used in order; none left is a failing source), `starttls: offered|unavailable|off`,
+//! used in order; none left is a failing source), `salt: BASE64` and `iterations: N` (of the accounts'
+//! SCRAM keys), `starttls: offered|unavailable|off`,
 //! `unauthenticated: allowed`, `max_attempts: N`, `max_message: N`, `legacy: on`, `message: refuse`
 //! (at DATA) or `message: reject` (at its end), `ehlo: none`. The host refuses mailboxes that begin
 //! with `refused`. Unless the file has the greeting it is played silently, then EHLO unless the
 //! client begins with EHLO or HELO, or `ehlo: none` is given.
 //!
-//! Headers of `client`: `login: NAME PASSWORD [AUTHZID]`, `starttls: required|if-offered|never`,
+//! Headers of `client`: `login: NAME PASSWORD [AUTHZID]`, `nonce: TEXT` as above, `starttls: required|if-offered|never`,
 //! `initial_response: never`, `challenges: lenient`, `x_exps: read`, `ehlo: AUTH PLAIN|PIPELINING` (greeting and
 //! EHLO are played silently, with these keywords in the reply), `send: FROM TO,TO [PARAMETER,…]`
 //! (repeatable; `<>` is no sender; `size=N`, `eight-bit`, `smtputf8`, `auth=MAILBOX`, `every`),

@@ -147,6 +147,12 @@ impl Delivery<'_> {
                     send(stream, &mut self.out, self.timeout).await?;
                     return Ok(Stop::StartTls);
                 }
+                Event::Derive(ask) => {
+                    // Milliseconds of work, which a runtime must not wait for.
+                    let job = ask.job();
+                    let salted = tokio::task::spawn_blocking(move || job.run()).await;
+                    ask.answer(salted.map_err(|error| Failure::Protocol(error.to_string()))?);
+                }
                 Event::AuthFailed(failed) => {
                     self.outcome = Some(Err(failed.error().into()));
                     failed.quit();

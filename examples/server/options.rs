@@ -117,7 +117,7 @@ impl Options {
         if self.user.is_empty() {
             let password = tls::random_password()?;
             writeln!(io::stdout(), "the account is demo, its password {password}")?;
-            return Ok(Users::new([("demo", password.as_str())]));
+            return Users::new([("demo", password.as_str())]);
         }
         let pair = |user: &'_ String| -> Option<(String, String)> {
             let (name, password) = user.split_once(':')?;
@@ -127,7 +127,7 @@ impl Options {
         // The error does not repeat the argument, which has a password in it.
         let pairs: Option<Vec<_>> = self.user.iter().map(pair).collect();
         let pairs = pairs.ok_or("--user needs NAME:PASSWORD, neither of them empty")?;
-        Ok(Users::new(pairs.iter().map(|(name, password)| (&**name, &**password))))
+        Users::new(pairs.iter().map(|(name, password)| (&**name, &**password)))
     }
 }
 

@@ -168,6 +168,8 @@ impl Mail {
                     send(stream, &mut out).await?;
                     return Ok(None);
                 }
+                // There is no password to derive anything of.
+                Event::Derive(ask) => ask.run(),
                 Event::Ready(ready) => match self.envelope.take() {
                     Some(envelope) => ready.send(envelope),
                     None => ready.quit(),

@@ -60,10 +60,18 @@ fn acceptor(
 
 /// Sixteen hexadecimal digits that nobody can guess.
 pub(crate) fn random_password() -> Result<String, Box<dyn Error>> {
-    let mut octets = [0; 8];
+    let octets: [u8; 8] = random()?;
+    let mut password = String::new();
+    for octet in octets {
+        write!(password, "{octet:02x}")?;
+    }
+    Ok(password)
+}
+
+/// Octets that nobody can guess.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Box<dyn Error>> {
+    let mut octets = [0; N];
     let random = ring::default_provider().secure_random.fill(&mut octets);
     random.map_err(|_| "the operating system has no random numbers")?;
-    let mut password = String::new();
-    octets.iter().try_for_each(|octet| write!(password, "{octet:02x}"))?;
-    Ok(password)
+    Ok(octets)
 }

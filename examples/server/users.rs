@@ -1,11 +1,20 @@
 //! The accounts.
 
+use core::error::Error;
 use std::collections::HashMap;
 
 use smtp_auth::{
     Secret,
-    sasl::{Answer, Authenticator, CheckPassword, CramSecret, CramSecretFor, PasswordAnswer},
+    sasl::{
+        Answer, Authenticator, CheckPassword, CramSecret, CramSecretFor, Mechanism, PasswordAnswer,
+        ScramHash, ScramKeys, ScramKeysFor,
+    },
 };
+
+use crate::tls;
+
+/// What the library shows for an account that does not exist, so that these look like it.
+const ITERATIONS: u32 = 4096;
 
 /// A table of names and passwords. A server with accounts worth stealing keeps hashes made for
 /// passwords (Argon2, say) instead, and then offers no CRAM-MD5, which needs the password itself.
@@ -18,18 +27,27 @@ pub(crate) struct Users {
 struct Account {
     password: Secret,
     cram: CramSecret,
+    scram: Vec<ScramKeys>,
 }
 
 impl Users {
-    pub(crate) fn new<'a>(accounts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub(crate) fn new<'a>(
+        accounts: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Box<dyn Error>> {
         let account = |(name, password): (&str, &str)| {
             let cram = CramSecret::from_password(password);
-            (name.to_owned(), Account { password: password.into(), cram })
+            let salt: [u8; 16] = tls::random()?;
+            let hashes = Mechanism::COMPILED.iter().filter_map(|&name| ScramHash::of(name));
+            // A password that SCRAM cannot have is no reason to refuse the account.
+            let scram = hashes
+                .filter_map(|hash| ScramKeys::from_password(hash, password, &salt, ITERATIONS))
+                .collect();
+            Ok((name.to_owned(), Account { password: password.into(), cram, scram }))
         };
-        Self {
-            accounts: accounts.into_iter().map(account).collect(),
+        Ok(Self {
+            accounts: accounts.into_iter().map(account).collect::<Result<_, Box<dyn Error>>>()?,
             nobody: "no such account".into(),
-        }
+        })
     }
 }
 
@@ -44,6 +62,11 @@ impl Authenticator for Users {
 
     fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
         self.accounts.get(ask.authcid()).map(|account| account.cram.clone()).into()
+    }
+
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        let keys = self.accounts.get(ask.authcid()).map(|account| &account.scram);
+        keys.and_then(|keys| keys.iter().find(|keys| keys.hash() == ask.hash())).cloned().into()
     }
 
     // `authorize` is left as it is: nobody acts as another.

@@ -19,6 +19,7 @@ fuzz_target!(|pieces: Vec<Vec<u8>>| {
                 Some(piece) => session.receive(&piece),
                 None => break,
             },
+            Event::Derive(ask) => ask.run(),
             Event::StartTls => session.tls_started(Channel::tls()),
             Event::AuthFailed(failed) => failed.go_on(),
             Event::Ready(ready) if sent < 3 => {

@@ -7,7 +7,7 @@ use crate::{
     reply::{Reply, ReplyRef},
     sasl::{
         Channel, Mechanism,
-        client::{self as sasl, Credentials},
+        client::{self as sasl, Credentials, Derive},
     },
 };
 
@@ -25,6 +25,8 @@ const MAX_COMMAND: usize = 512;
 pub enum Step<'a> {
     /// Write out what was appended, read a reply, and hand it in.
     NeedReply(NeedReply<'a>),
+    /// Do this work, here or on another thread.
+    Derive(&'a mut Derive),
     /// The exchange is over; this stays.
     Done(Result<(), &'a Failure>),
 }
@@ -36,13 +38,12 @@ pub enum Failure {
     /// The server refused, with this reply.
     #[error("the server answered {0}")]
     Refused(Reply),
-    /// The client cancelled, as the server's challenge made no sense; this is the server's answer
-    /// to that.
-    #[error("the server sent a challenge that cannot be read; the client cancelled")]
-    Cancelled(Reply),
-    /// The server said success before the exchange was complete.
-    #[error("the server said success before the exchange was complete")]
-    EarlySuccess,
+    /// The client cancelled, for this reason; this is the server's answer to that.
+    #[error("{0}; the client cancelled")]
+    Cancelled(sasl::Failure, Reply),
+    /// The server said success before the exchange was complete, or has not proven who it is.
+    #[error(transparent)]
+    FalseSuccess(sasl::Failure),
     /// The server's reply has no place in an exchange.
     #[error("the server answered out of turn: {0}")]
     UnexpectedReply(Reply),
@@ -84,9 +85,9 @@ enum State {
     /// A challenge has come: the response to it is to be written.
     Respond,
     /// `*` is to be written.
-    Cancel,
+    Cancel(sasl::Failure),
     /// `*` is sent: the server's answer ends the exchange.
-    Cancelled,
+    Cancelled(sasl::Failure),
     Done(Result<(), Failure>),
 }
 
@@ -132,6 +133,11 @@ impl Exchange {
         match self.state {
             State::Done(Ok(())) => Step::Done(Ok(())),
             State::Done(Err(ref failure)) => Step::Done(Err(failure)),
+            State::Respond => match self.sasl.step() {
+                sasl::Step::Derive(derive) => Step::Derive(derive),
+                // A response has been written by now.
+                _ => Step::Done(Ok(())),
+            },
             _ => Step::NeedReply(NeedReply { exchange: self }),
         }
     }
@@ -167,11 +173,16 @@ impl Exchange {
                 out.extend_from_slice(b"\r\n");
                 State::Sent
             }
-            (State::Respond, sasl::Step::Done(_)) | (State::Cancel, _) => {
+            (State::Respond, sasl::Step::Done(outcome)) => {
                 out.extend_from_slice(b"*\r\n");
-                State::Cancelled
+                State::Cancelled(outcome.err().unwrap_or(sasl::Failure::UnexpectedChallenge))
             }
-            (State::Withheld | State::Sent | State::Cancelled | State::Done(_), _) => return,
+            (State::Cancel(why), _) => {
+                out.extend_from_slice(b"*\r\n");
+                State::Cancelled(*why)
+            }
+            (State::Command | State::Respond, sasl::Step::Derive(_)) => return,
+            (State::Withheld | State::Sent | State::Cancelled(_) | State::Done(_), _) => return,
         };
         self.state = next;
     }
@@ -186,12 +197,17 @@ impl Exchange {
                 }
                 match self.sasl.step() {
                     sasl::Step::Done(Ok(())) => State::Done(Ok(())),
-                    _ => State::Done(Err(Failure::EarlySuccess)),
+                    sasl::Step::Done(Err(failure)) => {
+                        State::Done(Err(Failure::FalseSuccess(failure)))
+                    }
+                    _ => State::Done(Err(Failure::FalseSuccess(sasl::Failure::EarlySuccess))),
                 }
             }
-            (State::Withheld, 235) => State::Done(Err(Failure::EarlySuccess)),
-            (State::Cancelled, _) if refused => {
-                State::Done(Err(Failure::Cancelled(reply.to_reply())))
+            (State::Withheld, 235) => {
+                State::Done(Err(Failure::FalseSuccess(sasl::Failure::EarlySuccess)))
+            }
+            (State::Cancelled(why), _) if refused => {
+                State::Done(Err(Failure::Cancelled(*why, reply.to_reply())))
             }
             (_, _) if refused => State::Done(Err(Failure::Refused(reply.to_reply()))),
             _ => State::Done(Err(Failure::UnexpectedReply(reply.to_reply()))),
@@ -206,13 +222,15 @@ impl Exchange {
         };
         let ignorable = self.lenient && !self.mechanism().reads_challenge();
         match (challenge, self.sasl.step()) {
-            (None, _) if !ignorable => State::Cancel,
+            (None, _) if !ignorable => State::Cancel(sasl::Failure::UnexpectedChallenge),
             (_, _) if matches!(self.state, State::Withheld) => State::Respond,
             (challenge, sasl::Step::Response(response)) => {
                 response.challenge(challenge.unwrap_or_default());
                 State::Respond
             }
-            (_, sasl::Step::Done(_)) => State::Cancel,
+            (_, sasl::Step::Done(_) | sasl::Step::Derive(_)) => {
+                State::Cancel(sasl::Failure::UnexpectedChallenge)
+            }
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use core::fmt;
 
-use crate::{auth, reply::Reply, sasl::client::NoMechanism};
+use crate::{
+    auth,
+    reply::Reply,
+    sasl::client::{self as sasl, NoMechanism},
+};
 
 /// Where in the dialogue something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,9 @@ pub enum Error {
     /// The server said that the client is signed in before the mechanism was at its end.
     #[error("the server said success before the sign-in was complete")]
     EarlySuccess,
+    /// The server has not proven that it knows the password.
+    #[error("{}", sasl::Failure::ServerNotAuthentic)]
+    ServerNotAuthentic,
     /// The message has a bare CR or LF. The caller has to send lines that end in CRLF.
     #[error("the message has a line that does not end in CRLF")]
     BareLineEnd,
@@ -103,10 +110,9 @@ pub enum AuthError {
     /// No mechanism can be used.
     #[error(transparent)]
     NoMechanism(NoMechanism),
-    /// The server's challenge made no sense, and the client cancelled; this is what the server said
-    /// to that.
-    #[error("the server's challenge could not be read, so the sign-in was cancelled: {0}")]
-    Cancelled(Reply),
+    /// The client cancelled, for this reason; this is what the server said to that.
+    #[error("{0}, so the sign-in was cancelled: {1}")]
+    Cancelled(sasl::Failure, Reply),
 }
 
 fn refused(step: &Step) -> &dyn fmt::Display {
@@ -138,13 +144,17 @@ impl From<auth::client::Failure> for Error {
             auth::client::Failure::Refused(reply) => {
                 Self::NotAuthenticated(AuthError::Refused(reply))
             }
-            auth::client::Failure::Cancelled(reply) => {
-                Self::NotAuthenticated(AuthError::Cancelled(reply))
+            auth::client::Failure::Cancelled(sasl::Failure::ServerNotAuthentic, _)
+            | auth::client::Failure::FalseSuccess(sasl::Failure::ServerNotAuthentic) => {
+                Self::ServerNotAuthentic
             }
+            auth::client::Failure::Cancelled(why, reply) => {
+                Self::NotAuthenticated(AuthError::Cancelled(why, reply))
+            }
+            auth::client::Failure::FalseSuccess(_) => Self::EarlySuccess,
             auth::client::Failure::NotAllowed(_) => {
                 Self::NotAuthenticated(AuthError::NoMechanism(NoMechanism::InCommon))
             }
-            auth::client::Failure::EarlySuccess => Self::EarlySuccess,
             auth::client::Failure::UnexpectedReply(reply) => {
                 Self::UnexpectedReply(Step::Auth, reply)
             }

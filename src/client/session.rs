@@ -180,6 +180,10 @@ impl Session {
         Ok(match &mut self.state {
             State::StartTls => Event::StartTls,
             State::AuthFailed(failed) => Event::AuthFailed(failed),
+            State::Auth(exchange) => match exchange.step(out) {
+                auth::Step::Derive(derive) => Event::Derive(derive),
+                _ => Event::NeedInput,
+            },
             State::Ready(ready) => Event::Ready(ready),
             State::Refused(sending, reply) => Event::Refused(sending.last_answered(), reply),
             State::Message(body) => Event::Message(body),
@@ -191,7 +195,6 @@ impl Session {
             | State::Ehlo
             | State::Helo
             | State::AwaitTls
-            | State::Auth(_)
             | State::Envelope(_)
             | State::Data
             | State::End
@@ -480,6 +483,7 @@ impl Session {
     ) -> Result<Progress, Error> {
         let (mechanism, mark) = (exchange.mechanism(), out.len());
         let failure = match exchange.step(out) {
+            auth::Step::Derive(_) => return Ok(Progress::Wait(State::Auth(exchange))),
             // What has been written goes to the trace, and is not answered before it is sent.
             auth::Step::NeedReply(_) if out.len() > mark => {
                 return Ok(Progress::Go(State::Auth(exchange)));
@@ -502,7 +506,9 @@ impl Session {
         // cannot be understood: another may do. A wrong password stays wrong.
         let another = match &failure {
             auth::Failure::Refused(reply) => matches!(reply.code(), 504 | 534),
-            auth::Failure::Cancelled(reply) => reply.code() != 421,
+            auth::Failure::Cancelled(why, reply) => {
+                reply.code() != 421 && *why != crate::sasl::client::Failure::ServerNotAuthentic
+            }
             _ => false,
         };
         match Error::from(failure) {

@@ -1,9 +1,12 @@
 //! The client's side of an exchange.
 
-use alloc::{boxed::Box, vec::Vec};
-use core::mem;
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use core::{fmt, mem};
 
-use super::{Channel, ConfigError, Mechanism, check_name, cram_md5, login, plain};
+use super::{
+    Channel, ConfigError, Mechanism, Nonce, NonceError, SaltedPassword, ScramHash, check_name,
+    cram_md5, login, plain, scram,
+};
 use crate::secret::{Secret, SecretBytes};
 
 /// What a client may use, and its policy.
@@ -11,12 +14,32 @@ use crate::secret::{Secret, SecretBytes};
 pub struct Config {
     mechanisms: Vec<Mechanism>,
     cleartext: bool,
+    nonce: Option<NonceSource>,
+    iterations: (u32, u32),
+}
+
+/// In an `Arc`, so that a configuration can be cloned.
+#[derive(Clone)]
+struct NonceSource(Arc<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>);
+
+impl fmt::Debug for NonceSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NonceSource")
+    }
 }
 
 impl Default for Config {
     /// Every compiled mechanism, the strongest first, those that send the password only inside TLS.
     fn default() -> Self {
-        Self { mechanisms: Mechanism::COMPILED.to_vec(), cleartext: false }
+        Self {
+            mechanisms: Mechanism::COMPILED.to_vec(),
+            cleartext: false,
+            #[cfg(feature = "getrandom")]
+            nonce: Some(NonceSource(Arc::new(Nonce::random))),
+            #[cfg(not(feature = "getrandom"))]
+            nonce: None,
+            iterations: (4096, 600_000),
+        }
     }
 }
 
@@ -38,6 +61,31 @@ impl Config {
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.cleartext = allow;
         self
+    }
+
+    /// Another source of nonces, which SCRAM needs. Each must be fresh and unpredictable; a fixed one
+    /// is for tests.
+    pub fn nonces(
+        mut self,
+        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
+    ) -> Self {
+        self.nonce = Some(NonceSource(Arc::new(source)));
+        self
+    }
+
+    /// How many iterations a server may ask of SCRAM: fewer make the password cheap to guess, more
+    /// keep the client busy. By default 4,096 (RFC 7677 §4) to 600,000.
+    pub fn scram_iterations(mut self, from: u32, to: u32) -> Self {
+        self.iterations = (from, to);
+        self
+    }
+
+    pub(super) fn iteration_bounds(&self) -> (u32, u32) {
+        self.iterations
+    }
+
+    pub(super) fn nonce(&self) -> Result<Nonce, Failure> {
+        self.nonce.as_ref().and_then(|source| (source.0)().ok()).ok_or(Failure::NoNonce)
     }
 
     /// The mechanisms that fit the credentials and the connection and for which `offered` says
@@ -123,6 +171,7 @@ pub struct Credentials {
     authcid: Box<str>,
     authzid: Option<Box<str>>,
     password: Secret,
+    salted: Option<SaltedPassword>,
 }
 
 impl Credentials {
@@ -139,7 +188,7 @@ impl Credentials {
         if !(1..=MAX_PASSWORD).contains(&length) || password.expose().contains('\0') {
             return Err(ConfigError::Password);
         }
-        Ok(Self { authcid: authcid.into(), authzid: None, password })
+        Ok(Self { authcid: authcid.into(), authzid: None, password, salted: None })
     }
 
     /// The account to act as, where it is another. Only mechanisms that carry it are used then.
@@ -150,6 +199,13 @@ impl Credentials {
         check_user(authzid)?;
         self.authzid = Some(authzid.into());
         Ok(self)
+    }
+
+    /// With the salted password of an earlier sign-in, which spares SCRAM its work where the server
+    /// still has the same salt and iterations.
+    pub fn salted(mut self, salted: SaltedPassword) -> Self {
+        self.salted = Some(salted);
+        self
     }
 
     /// The user name.
@@ -169,7 +225,10 @@ impl Credentials {
     /// Whether the mechanism can carry them.
     fn fit(&self, mechanism: Mechanism) -> bool {
         match mechanism {
-            Mechanism::Plain => true,
+            Mechanism::Plain
+            | Mechanism::ScramSha512
+            | Mechanism::ScramSha256
+            | Mechanism::ScramSha1 => true,
             Mechanism::Login | Mechanism::CramMd5 => self.authzid.is_none(),
         }
     }
@@ -194,6 +253,22 @@ pub enum Failure {
     /// The server said success before the mechanism was at its end.
     #[error("the server said success before the exchange was complete")]
     EarlySuccess,
+    /// The server has not proven that it knows the password: it is not the one that the password
+    /// was made for.
+    #[error("the server could not prove that it knows the password: it may be an impostor")]
+    ServerNotAuthentic,
+    /// The server reports an error where its proof should stand.
+    #[error("the server reports an error in the sign-in")]
+    ServerError,
+    /// The server asks for a number of iterations that the configuration does not allow.
+    #[error("the server asks for {0} iterations, which this client does not do")]
+    Iterations(u32),
+    /// The user name or the password has characters that SASLprep (RFC 4013) does not allow.
+    #[error("the user name or password holds characters that this mechanism does not allow")]
+    Unprepared,
+    /// There is no usable nonce.
+    #[error("this client has no random numbers, which the mechanism needs")]
+    NoNonce,
 }
 
 /// What the exchange needs now.
@@ -206,6 +281,8 @@ pub enum Failure {
 pub enum Step<'a> {
     /// Send this to the server, and settle it with what the server says to it.
     Response(&'a mut Response),
+    /// Do this work, here or on another thread.
+    Derive(&'a mut Derive),
     /// The exchange is over; this stays. After an error that is not [`Failure::Refused`] the
     /// server still waits: cancel.
     Done(Result<(), Failure>),
@@ -253,6 +330,64 @@ impl Response {
     }
 }
 
+/// The password is to be salted: PBKDF2, some milliseconds of work at 4,096 iterations. **This
+/// stands until it is settled** by [`run`](Self::run) or [`answer`](Self::answer).
+#[derive(Debug)]
+pub struct Derive {
+    job: DeriveJob,
+    answer: Option<SaltedPassword>,
+}
+
+impl Derive {
+    pub(super) fn new(hash: ScramHash, password: String, salt: Vec<u8>, iterations: u32) -> Self {
+        let job = DeriveJob { hash, password: Secret::new(password), salt, iterations };
+        Self { job, answer: None }
+    }
+
+    /// Does the work here and now.
+    pub fn run(&mut self) {
+        self.answer = Some(self.job.clone().run());
+    }
+
+    /// The work as a value of its own, for another thread.
+    pub fn job(&self) -> DeriveJob {
+        self.job.clone()
+    }
+
+    /// Settles it with what the job gave. Of another job's result the server will not be convinced.
+    pub fn answer(&mut self, salted: SaltedPassword) {
+        self.answer = Some(salted);
+    }
+
+    fn fits(&self, salted: &SaltedPassword) -> bool {
+        salted.hash == self.job.hash
+            && *salted.salt == *self.job.salt
+            && salted.iterations == self.job.iterations
+    }
+}
+
+/// The work of a [`Derive`].
+#[derive(Clone, Debug)]
+pub struct DeriveJob {
+    hash: ScramHash,
+    password: Secret,
+    salt: Vec<u8>,
+    iterations: u32,
+}
+
+impl DeriveJob {
+    /// Does it.
+    pub fn run(self) -> SaltedPassword {
+        SaltedPassword::derive(self.hash, self.password.expose(), &self.salt, self.iterations)
+    }
+}
+
+/// What a mechanism makes of a challenge.
+pub(super) enum Taken<C> {
+    Response(Vec<u8>, C),
+    Derive(Derive, C),
+}
+
 /// One exchange with a server: made for it, ended with it, never used again.
 #[derive(Debug)]
 pub struct Exchange {
@@ -264,6 +399,7 @@ pub struct Exchange {
 #[derive(Debug)]
 enum State {
     Respond(Response, Client),
+    Derive(Derive, Client),
     Done(Result<(), Failure>),
 }
 
@@ -273,6 +409,7 @@ enum Client {
     Plain(plain::Client),
     Login(login::Client),
     CramMd5(cram_md5::Client),
+    Scram(scram::Client),
 }
 
 impl Exchange {
@@ -287,7 +424,7 @@ impl Exchange {
     ) -> Self {
         let begun = config
             .admit(mechanism, &credentials, channel)
-            .and_then(|()| Client::begin(mechanism, &credentials));
+            .and_then(|()| Client::begin(config, mechanism, &credentials));
         let state = match begun {
             Ok((initial, client)) => State::Respond(Response::new(initial), client),
             Err(failure) => State::Done(Err(failure)),
@@ -301,6 +438,7 @@ impl Exchange {
         self.state = state.advance(&self.credentials);
         match &mut self.state {
             State::Respond(response, _) => Step::Response(response),
+            State::Derive(derive, _) => Step::Derive(derive),
             State::Done(outcome) => Step::Done(*outcome),
         }
     }
@@ -315,25 +453,48 @@ impl State {
     fn advance(self, credentials: &Credentials) -> Self {
         let (answer, client) = match self {
             Self::Respond(Response { answer: Some(answer), .. }, client) => (answer, client),
+            Self::Derive(Derive { answer: Some(salted), .. }, client) => {
+                return Self::derived(client, credentials, &salted);
+            }
             waiting => return waiting,
         };
         match answer {
             Answer::Refused => Self::Done(Err(Failure::Refused)),
             Answer::Success => Self::Done(client.finish()),
             Answer::Challenge(challenge) => match client.take(credentials, &challenge) {
-                Ok((data, client)) => Self::Respond(Response::new(Some(data)), client),
+                Ok(Taken::Response(data, client)) => {
+                    Self::Respond(Response::new(Some(data)), client)
+                }
+                Ok(Taken::Derive(derive, client)) => match &credentials.salted {
+                    Some(salted) if derive.fits(salted) => {
+                        Self::derived(client, credentials, salted)
+                    }
+                    _ => Self::Derive(derive, client),
+                },
                 Err(failure) => Self::Done(Err(failure)),
             },
+        }
+    }
+
+    fn derived(client: Client, credentials: &Credentials, salted: &SaltedPassword) -> Self {
+        match client.derived(credentials, salted) {
+            Ok((data, client)) => Self::Respond(Response::new(Some(data)), client),
+            Err(failure) => Self::Done(Err(failure)),
         }
     }
 }
 
 impl Client {
     fn begin(
+        config: &Config,
         mechanism: Mechanism,
         credentials: &Credentials,
     ) -> Result<(Option<Vec<u8>>, Self), Failure> {
         Ok(match mechanism {
+            Mechanism::ScramSha512 | Mechanism::ScramSha256 | Mechanism::ScramSha1 => {
+                let (initial, client) = scram::Client::begin(config, mechanism, credentials)?;
+                (initial, Self::Scram(client))
+            }
             Mechanism::Plain => {
                 let (initial, client) = plain::Client::begin(credentials)?;
                 (initial, Self::Plain(client))
@@ -349,8 +510,14 @@ impl Client {
         })
     }
 
-    fn take(self, credentials: &Credentials, challenge: &[u8]) -> Result<(Vec<u8>, Self), Failure> {
-        Ok(match self {
+    fn take(self, credentials: &Credentials, challenge: &[u8]) -> Result<Taken<Self>, Failure> {
+        let (data, client) = match self {
+            Self::Scram(client) => {
+                return Ok(match client.take(credentials, challenge)? {
+                    Taken::Response(data, client) => Taken::Response(data, Self::Scram(client)),
+                    Taken::Derive(derive, client) => Taken::Derive(derive, Self::Scram(client)),
+                });
+            }
             Self::Plain(client) => {
                 let (data, client) = client.take(credentials, challenge)?;
                 (data, Self::Plain(client))
@@ -363,7 +530,22 @@ impl Client {
                 let (data, client) = client.take(credentials, challenge)?;
                 (data, Self::CramMd5(client))
             }
-        })
+        };
+        Ok(Taken::Response(data, client))
+    }
+
+    fn derived(
+        self,
+        credentials: &Credentials,
+        salted: &SaltedPassword,
+    ) -> Result<(Vec<u8>, Self), Failure> {
+        match self {
+            Self::Scram(client) => {
+                let (data, client) = client.derived(credentials, salted)?;
+                Ok((data, Self::Scram(client)))
+            }
+            _ => Err(Failure::UnexpectedChallenge),
+        }
     }
 
     fn finish(self) -> Result<(), Failure> {
@@ -371,6 +553,7 @@ impl Client {
             Self::Plain(client) => client.finish(),
             Self::Login(client) => client.finish(),
             Self::CramMd5(client) => client.finish(),
+            Self::Scram(client) => client.finish(),
         }
     }
 }

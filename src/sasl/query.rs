@@ -6,7 +6,7 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{CramSecret, Identity, Mechanism};
+use super::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys};
 use crate::secret::Secret;
 
 /// A question to the host. It stands until it is answered: **a host that ignores it asks again
@@ -24,6 +24,8 @@ pub enum Query<'a> {
     CheckPassword(&'a mut CheckPassword),
     /// What does the store hold to check a CRAM-MD5 response of this account with?
     CramSecret(&'a mut CramSecretFor),
+    /// What does the store hold to check a SCRAM proof of this account with?
+    ScramKeys(&'a mut ScramKeysFor),
     /// May this account act as that one? Asked only after the first was proven.
     Authorize(&'a mut Authorize),
 }
@@ -40,6 +42,10 @@ impl Query<'_> {
                 let answer = users.cram_secret(ask);
                 ask.answer(answer);
             }
+            Self::ScramKeys(ask) => {
+                let answer = users.scram_keys(ask);
+                ask.answer(answer);
+            }
             Self::Authorize(ask) => {
                 let answer = users.authorize(ask);
                 ask.answer(answer);
@@ -52,6 +58,7 @@ impl Query<'_> {
         match self {
             Self::CheckPassword(ask) => ask.answer(Answer::Reject),
             Self::CramSecret(ask) => ask.answer(Answer::Reject),
+            Self::ScramKeys(ask) => ask.answer(Answer::Reject),
             Self::Authorize(ask) => ask.answer(Answer::Reject),
         }
     }
@@ -64,6 +71,7 @@ impl Query<'_> {
         match self {
             Self::CheckPassword(ask) => ask.serial,
             Self::CramSecret(ask) => ask.serial,
+            Self::ScramKeys(ask) => ask.serial,
             Self::Authorize(ask) => ask.serial,
         }
     }
@@ -218,6 +226,45 @@ impl fmt::Debug for CramSecretFor {
     }
 }
 
+/// *What does the store hold for a SCRAM proof of this account?* (RFC 5802 §3)
+///
+/// The host looks up, the exchange verifies. An account that does not exist, or has no keys of that
+/// hash, is answered [`Answer::Reject`]; the client sees the same round trips as with a wrong
+/// password, and a salt that stays the same for the name.
+#[derive(Debug)]
+pub struct ScramKeysFor {
+    pub(super) identity: Identity,
+    hash: ScramHash,
+    pub(super) answer: Option<Answer<ScramKeys>>,
+    serial: u64,
+}
+
+impl ScramKeysFor {
+    pub(super) fn new(identity: Identity, hash: ScramHash) -> Self {
+        Self { identity, hash, answer: None, serial: next_serial() }
+    }
+
+    /// The account's name, prepared (RFC 4013).
+    pub fn authcid(&self) -> &str {
+        &self.identity.authcid
+    }
+
+    /// The hash that the keys have to be for.
+    pub fn hash(&self) -> ScramHash {
+        self.hash
+    }
+
+    /// The mechanism that the client uses.
+    pub fn mechanism(&self) -> Mechanism {
+        self.identity.mechanism
+    }
+
+    /// Settles the question; a second answer replaces the first. Keys of another hash are as none.
+    pub fn answer(&mut self, answer: impl Into<Answer<ScramKeys>>) {
+        self.answer = Some(answer.into());
+    }
+}
+
 /// *May this account act as that one?* Asked after the account was proven, and only where the
 /// client named another (RFC 4422 §3.4.1). A rejection looks to the client like a wrong
 /// password; a [`TempFail`](Answer::TempFail) does not, and so tells that the password was right.
@@ -268,6 +315,12 @@ pub trait Authenticator {
 
     /// Answers [`Query::CramSecret`].
     fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        let _ = ask;
+        Answer::Reject
+    }
+
+    /// Answers [`Query::ScramKeys`].
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let _ = ask;
         Answer::Reject
     }

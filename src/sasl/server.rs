@@ -1,11 +1,12 @@
 //! The server's side of an exchange.
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem};
 
 use super::{
     Answer, Authorize, Channel, CheckPassword, ConfigError, CramSecretFor, Failure, Identity,
-    Mechanism, Nonce, NonceError, PasswordAnswer, Query, cram_md5, login, plain,
+    Mechanism, Nonce, NonceError, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor,
+    cram_md5, login, plain, scram,
 };
 use crate::secret::{Secret, SecretBytes};
 
@@ -17,6 +18,8 @@ pub struct Config {
     mechanisms: Vec<Mechanism>,
     nonce: Option<NonceSource>,
     cleartext: bool,
+    salt_key: Option<Secret>,
+    iterations: u32,
 }
 
 impl Config {
@@ -40,6 +43,11 @@ impl Config {
             #[cfg(not(feature = "getrandom"))]
             nonce: None,
             cleartext: false,
+            #[cfg(feature = "getrandom")]
+            salt_key: Nonce::random().ok().map(|key| Secret::new(key.as_str())),
+            #[cfg(not(feature = "getrandom"))]
+            salt_key: None,
+            iterations: 4096,
         })
     }
 
@@ -69,6 +77,21 @@ impl Config {
         self
     }
 
+    /// The key of the salts that SCRAM shows for accounts that do not exist. It has to stay the same
+    /// over restarts, and over the servers of a cluster, or their salts tell them from real ones.
+    /// By default it is random, made here.
+    pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
+        self.salt_key = Some(key.into());
+        self
+    }
+
+    /// How many iterations SCRAM shows for accounts that do not exist: as many as the store's keys
+    /// have. By default 4,096 (RFC 7677 §4).
+    pub fn scram_iterations(mut self, iterations: u32) -> Self {
+        self.iterations = iterations.max(1);
+        self
+    }
+
     /// Whether mechanisms that send the password are taken without TLS, where anyone on the way
     /// can read it. Off by default.
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
@@ -89,8 +112,11 @@ impl Config {
 
     /// The mechanisms that can work: a challenge that is read needs a nonce.
     fn usable(&self) -> impl Iterator<Item = Mechanism> {
-        let nonce = self.nonce.is_some();
-        self.mechanisms.iter().copied().filter(move |m| nonce || !m.reads_challenge())
+        let (nonce, salt_key) = (self.nonce.is_some(), self.salt_key.is_some());
+        self.mechanisms.iter().copied().filter(move |&mechanism| {
+            (nonce || !mechanism.reads_challenge())
+                && (salt_key || ScramHash::of(mechanism).is_none())
+        })
     }
 
     /// Whether the mechanism can be used over that connection.
@@ -102,6 +128,12 @@ impl Config {
         } else {
             Err(Failure::Unsupported)
         }
+    }
+
+    /// What SCRAM shows for an account that does not exist.
+    pub(super) fn keys_of_nobody(&self, hash: ScramHash, name: &str) -> ScramKeys {
+        let key = self.salt_key.as_ref().map_or(&b""[..], |key| key.expose().as_bytes());
+        ScramKeys::of_nobody(hash, key, name, self.iterations)
     }
 
     pub(super) fn nonce(&self) -> Result<Nonce, Failure> {
@@ -140,12 +172,24 @@ pub enum Step<'a> {
 #[derive(Debug)]
 pub struct Challenge {
     data: Vec<u8>,
+    last: bool,
     response: Option<Result<SecretBytes, Failure>>,
 }
 
 impl Challenge {
     fn new(data: impl Into<Vec<u8>>) -> Self {
-        Self { data: data.into(), response: None }
+        Self { data: data.into(), last: false, response: None }
+    }
+
+    fn last(data: impl Into<Vec<u8>>) -> Self {
+        Self { last: true, ..Self::new(data) }
+    }
+
+    /// Whether the client is proven, and this is all that is left to say to it. Protocols that carry
+    /// data with success (XMPP, LDAP) send it so and `respond` with nothing; in IMAP, POP3 and SMTP
+    /// it is a challenge like any other.
+    pub fn is_final(&self) -> bool {
+        self.last
     }
 
     /// What to send; it may be empty.
@@ -200,12 +244,13 @@ impl Exchange {
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
         let state = mem::replace(&mut self.state, State::failed(Failure::TempFail));
-        self.state = state.advance();
+        self.state = state.advance(&self.config);
         match &mut self.state {
             State::Await(challenge, _) => Step::Challenge(challenge),
+            State::ScramKeys(ask, _) => Step::Query(Query::ScramKeys(ask)),
             State::CheckPassword(ask) => Step::Query(Query::CheckPassword(ask)),
             State::CramSecret(ask) => Step::Query(Query::CramSecret(ask)),
-            State::Authorize(ask) => Step::Query(Query::Authorize(ask)),
+            State::Authorize(ask, _) => Step::Query(Query::Authorize(ask)),
             State::Done(outcome) => Step::Done(outcome.as_ref().map_err(|failure| *failure)),
         }
     }
@@ -227,8 +272,18 @@ pub(super) enum State {
     Await(Challenge, Next),
     CheckPassword(CheckPassword),
     CramSecret(CramSecretFor),
-    Authorize(Authorize),
+    /// Boxed for their size, which the other mechanisms do not need.
+    ScramKeys(Box<ScramKeysFor>, Box<scram::First>),
+    Authorize(Authorize, Then),
     Done(Result<Identity, Failure>),
+}
+
+/// What follows for who has been proven, and may act as wanted.
+#[derive(Debug)]
+pub(super) enum Then {
+    Done,
+    /// The server's own proof, which the client answers by an empty response (RFC 4954 §4).
+    ServerFinal(String),
 }
 
 /// Who takes the response.
@@ -237,6 +292,8 @@ pub(super) enum Next {
     Plain(plain::Server),
     Login(login::Server),
     CramMd5(cram_md5::Server),
+    Scram(scram::Server),
+    Confirm(Identity),
 }
 
 impl State {
@@ -248,6 +305,10 @@ impl State {
         let (challenge, next) = match mechanism {
             Mechanism::Plain => plain::Server::begin(config).map(|(c, s)| (c, Next::Plain(s)))?,
             Mechanism::Login => login::Server::begin(config).map(|(c, s)| (c, Next::Login(s)))?,
+            Mechanism::ScramSha512 | Mechanism::ScramSha256 | Mechanism::ScramSha1 => {
+                scram::Server::begin(config, ScramHash::of(mechanism))
+                    .map(|(c, s)| (c, Next::Scram(s)))?
+            }
             Mechanism::CramMd5 if initial_response.is_some() => {
                 return Err(Failure::UnexpectedInitialResponse);
             }
@@ -263,14 +324,14 @@ impl State {
     }
 
     /// Moves on if what was owed is settled.
-    fn advance(self) -> Self {
+    fn advance(self, config: &Config) -> Self {
         match self {
-            Self::Await(Challenge { data, response: Some(response) }, next) => {
+            Self::Await(Challenge { data, response: Some(response), .. }, next) => {
                 response.and_then(|response| next.take(data, response)).unwrap_or_else(Self::failed)
             }
             Self::CheckPassword(CheckPassword { identity, answer: Some(answer), .. }) => {
                 match answer {
-                    PasswordAnswer::Accept => Self::proven(identity),
+                    PasswordAnswer::Accept => Self::proven(identity, Then::Done),
                     PasswordAnswer::Reject => Self::failed(Failure::Rejected),
                     PasswordAnswer::TempFail => Self::failed(Failure::TempFail),
                     PasswordAnswer::TooWeak => Self::failed(Failure::TooWeak),
@@ -286,14 +347,21 @@ impl State {
             }) => match answer {
                 Answer::TempFail => Self::failed(Failure::TempFail),
                 found => match cram_md5::verify(found, &challenge, &digest) {
-                    true => Self::proven(identity),
+                    true => Self::proven(identity, Then::Done),
                     false => Self::failed(Failure::Rejected),
                 },
             },
-            Self::Authorize(Authorize { identity, authzid, answer: Some(answer), .. }) => {
+            Self::ScramKeys(ask, first) => match *ask {
+                ScramKeysFor { identity, answer: Some(answer), .. } => {
+                    scram::server_first(config, identity, *first, answer)
+                        .unwrap_or_else(Self::failed)
+                }
+                ask => Self::ScramKeys(Box::new(ask), first),
+            },
+            Self::Authorize(Authorize { identity, authzid, answer: Some(answer), .. }, then) => {
                 match answer {
                     Answer::Accept(()) => {
-                        Self::Done(Ok(Identity { authzid: Some(authzid), ..identity }))
+                        then.follow(Identity { authzid: Some(authzid), ..identity })
                     }
                     Answer::Reject => Self::failed(Failure::NotAuthorized),
                     Answer::TempFail => Self::failed(Failure::TempFail),
@@ -305,12 +373,12 @@ impl State {
 
     /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
     /// be.
-    fn proven(mut identity: Identity) -> Self {
+    pub(super) fn proven(mut identity: Identity, then: Then) -> Self {
         match identity.authzid.take() {
             Some(authzid) if authzid != identity.authcid => {
-                Self::Authorize(Authorize::new(identity, authzid))
+                Self::Authorize(Authorize::new(identity, authzid), then)
             }
-            _ => Self::Done(Ok(identity)),
+            _ => then.follow(identity),
         }
     }
 
@@ -320,6 +388,10 @@ impl State {
 
     pub(super) fn challenge(data: impl Into<Vec<u8>>, next: Next) -> Self {
         Self::Await(Challenge::new(data), next)
+    }
+
+    pub(super) fn scram(challenge: String, server: scram::Server) -> Self {
+        Self::Await(Challenge::new(challenge), Next::Scram(server))
     }
 
     /// Asks for the password's check.
@@ -335,12 +407,28 @@ impl State {
     }
 }
 
+impl Then {
+    fn follow(self, identity: Identity) -> State {
+        match self {
+            Self::Done => State::Done(Ok(identity)),
+            Self::ServerFinal(proof) => {
+                State::Await(Challenge::last(proof), Next::Confirm(identity))
+            }
+        }
+    }
+}
+
 impl Next {
     fn take(self, challenge: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
         match self {
             Self::Plain(server) => server.take(challenge, response),
             Self::Login(server) => server.take(challenge, response),
             Self::CramMd5(server) => server.take(challenge, response),
+            Self::Scram(server) => server.take(challenge, response),
+            Self::Confirm(identity) if response.as_slice().is_empty() => {
+                Ok(State::Done(Ok(identity)))
+            }
+            Self::Confirm(_) => Err(Failure::Malformed("the last response is not empty")),
         }
     }
 }

@@ -9,7 +9,7 @@ use smtp_auth::{
     client::{AuthError, Config, Envelope, Error, Event, Fate, Session, Tls},
     command::MailAuth,
     sasl::{
-        Channel, Mechanism,
+        Channel, Mechanism, Nonce, NonceError, SaltedPassword,
         client::{self as sasl, Credentials, NoMechanism},
     },
 };
@@ -19,7 +19,11 @@ use super::{
     script::{Script, text_of, unescape, words},
 };
 
+/// The salted password of each script: it is played hundreds of times, and PBKDF2 takes its time.
+static KNOWN: Mutex<Vec<(String, SaltedPassword)>> = Mutex::new(Vec::new());
+
 pub(crate) struct Host {
+    path: String,
     session: Session,
     out: Vec<u8>,
     log: Vec<Entry>,
@@ -42,6 +46,14 @@ impl Host {
             let all: Vec<_> = names.map(|name| Mechanism::from_name(name).unwrap()).collect();
             sasl = sasl.mechanisms(&all).unwrap();
         }
+        let nonces: Vec<String> = script.all("nonce").map(String::from).collect();
+        if !nonces.is_empty() {
+            let nonces = Mutex::new(nonces.into_iter());
+            sasl = sasl.nonces(move || {
+                let next = nonces.lock().unwrap().next();
+                Nonce::new(&next.ok_or(NonceError)?)
+            });
+        }
         let config = Config::new(script.header("hostname").unwrap_or("client.example.com"))
             .unwrap()
             .sasl(sasl)
@@ -55,7 +67,15 @@ impl Host {
                 Some(other) => panic!("{}: starttls: {other}", script.path),
             });
         let mut session = match script.header("login") {
-            Some(login) => Session::new(config, credentials(&words(login))),
+            Some(login) => {
+                let mut credentials = credentials(&words(login));
+                for (path, salted) in KNOWN.lock().unwrap().iter() {
+                    if *path == script.path {
+                        credentials = credentials.salted(salted.clone());
+                    }
+                }
+                Session::new(config, credentials)
+            }
             None => Session::without_credentials(config),
         };
         if !script.is("tls", "none") {
@@ -65,6 +85,7 @@ impl Host {
         let lines = Arc::clone(&trace);
         session.trace(move |side, line| lines.lock().unwrap().push(format!("{side}: {line}")));
         Self {
+            path: script.path.clone(),
             session,
             out: Vec::new(),
             log: Vec::new(),
@@ -137,7 +158,7 @@ fn failure(error: &AuthError) -> String {
         AuthError::Refused(reply) => format!("refused {}", reply.code()),
         AuthError::NoMechanism(NoMechanism::WithoutTls) => "needs TLS".into(),
         AuthError::NoMechanism(_) => "no mechanism".into(),
-        AuthError::Cancelled(_) => "cancelled".into(),
+        AuthError::Cancelled(..) => "cancelled".into(),
         other => format!("{other:?}"),
     }
 }
@@ -183,6 +204,11 @@ impl Player for Host {
                         break;
                     }
                 },
+                Ok(Event::Derive(ask)) => {
+                    let salted = ask.job().run();
+                    KNOWN.lock().unwrap().push((self.path.clone(), salted.clone()));
+                    ask.answer(salted);
+                }
                 Ok(Event::StartTls) => {
                     // What stands behind the reply arrives before TLS is up.
                     pieces.by_ref().for_each(|piece| self.session.receive(piece));

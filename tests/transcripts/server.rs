@@ -1,13 +1,18 @@
 //! A server's session, and a host with a few accounts.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 use smtp_auth::{
     command::{Command, Parameters},
     reply::Reply,
     sasl::{
         Answer, Channel, CramSecret, Mechanism, Nonce, NonceError, PasswordAnswer, Query,
-        server as sasl,
+        ScramHash, ScramKeys, server as sasl,
     },
     server::{Config, Event, Session, StartTls},
 };
@@ -56,6 +61,17 @@ struct Users {
     accounts: Vec<Vec<String>>,
     authorized: Vec<Vec<String>>,
     answer: Option<String>,
+    /// Salt and iterations of the SCRAM keys of all accounts.
+    scram: (Vec<u8>, u32),
+}
+
+/// A script is played hundreds of times, and PBKDF2 takes its time.
+fn scram_keys(hash: ScramHash, password: &str, (salt, iterations): &(Vec<u8>, u32)) -> ScramKeys {
+    type Known = HashMap<(ScramHash, String, Vec<u8>, u32), ScramKeys>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let made_of = (hash, password.to_owned(), salt.clone(), *iterations);
+    let make = || ScramKeys::from_password(hash, password, salt, *iterations).unwrap();
+    KNOWN.lock().unwrap().entry(made_of).or_insert_with(make).clone()
 }
 
 impl Users {
@@ -88,6 +104,18 @@ impl Users {
                 };
                 let seen = format!("? cram {} -> {word}", ask.authcid());
                 ask.answer(if tempfail { Answer::TempFail } else { secret.into() });
+                seen
+            }
+            Query::ScramKeys(ask) => {
+                let keys = password_of(ask.authcid())
+                    .map(|password| scram_keys(ask.hash(), password, &self.scram));
+                let word = match (tempfail, &keys) {
+                    (true, _) => "tempfail",
+                    (_, Some(_)) => "found",
+                    (_, None) => "none",
+                };
+                let seen = format!("? scram {} -> {word}", ask.authcid());
+                ask.answer(if tempfail { Answer::TempFail } else { keys.into() });
                 seen
             }
             Query::Authorize(ask) => {
@@ -163,6 +191,10 @@ impl Host {
                 accounts: script.all("user").map(words).collect(),
                 authorized: script.all("authorize").map(words).collect(),
                 answer: script.header("answer").map(Into::into),
+                scram: (
+                    STANDARD.decode(script.header("salt").unwrap_or("c2FsdA==")).unwrap(),
+                    script.header("iterations").map_or(4096, |count| count.parse().unwrap()),
+                ),
             },
             at_data: refusal("refuse"),
             at_end: refusal("reject"),

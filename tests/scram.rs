@@ -1,0 +1,216 @@
+//! SCRAM's stored forms, and what a client and a server must not believe.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::std_instead_of_alloc,
+    reason = "a panic is how a test fails"
+)]
+#![cfg(all(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use smtp_auth::sasl::{
+    Answer, Channel, Failure, Mechanism, Nonce, Query, ScramHash, ScramKeys,
+    client::{self, Credentials},
+    server,
+};
+
+const SALT: &str = "W22ZaJ0SNY7soEsUEjb6gQ==";
+const SHA_256: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==\
+    $WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+
+fn keys(hash: ScramHash, password: &str) -> Option<ScramKeys> {
+    ScramKeys::from_password(hash, password, &STANDARD.decode(SALT).unwrap(), 4096)
+}
+
+#[test]
+fn stored_forms() {
+    // RFC 7677 §3's account, in the form of RFC 5803 and in Dovecot's.
+    let own = keys(ScramHash::Sha256, "pencil").unwrap();
+    assert_eq!(own.to_string(), SHA_256);
+    let dovecot = "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,\
+        WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    for text in [SHA_256, dovecot] {
+        let read: ScramKeys = text.parse().unwrap();
+        assert_eq!(read.to_string(), SHA_256);
+        assert!(read.check_password("pencil"));
+        assert!(!read.check_password("Pencil"));
+    }
+    for hash in [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512] {
+        let text = keys(hash, "pencil").unwrap().to_string();
+        assert_eq!(text.parse::<ScramKeys>().unwrap().to_string(), text);
+    }
+    for broken in [
+        "",
+        "SCRAM-SHA-256",
+        "SCRAM-SHA-256$0:c2FsdA==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+            wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+        "SCRAM-SHA-256$4096:c2FsdA==$WG5d8oPm3Ot=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+        "SCRAM-SHA-1$4096:c2FsdA==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+            wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+        "PLAIN$4096:c2FsdA==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+            wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+    ] {
+        assert!(broken.parse::<ScramKeys>().is_err(), "{broken}");
+    }
+}
+
+#[test]
+#[cfg(feature = "saslprep")]
+fn passwords_are_prepared() {
+    let plain = keys(ScramHash::Sha256, "IX").unwrap().to_string();
+    assert_eq!(keys(ScramHash::Sha256, "\u{2168}").unwrap().to_string(), plain);
+    assert!(keys(ScramHash::Sha256, "\u{ad}").is_none(), "it maps to nothing");
+    assert!(keys(ScramHash::Sha256, "a\u{7}").is_none());
+}
+
+/// What a server says to the first message of that user.
+fn server_first(config: &Arc<server::Config>, name: &str, known: bool) -> (String, Failure) {
+    let first = format!("n,,n={name},r=abc").into_bytes();
+    let mechanism = Mechanism::ScramSha256;
+    let mut exchange = server::Exchange::new(config, &Channel::tls(), mechanism, Some(first));
+    let mut said = String::new();
+    loop {
+        match exchange.step() {
+            server::Step::Query(Query::ScramKeys(ask)) => {
+                let own = keys(ask.hash(), "pencil").filter(|_| known);
+                ask.answer(own);
+            }
+            server::Step::Query(other) => other.reject(),
+            server::Step::Challenge(challenge) => {
+                said = String::from_utf8(challenge.data().to_vec()).unwrap();
+                let nonce = said.split(',').next().unwrap();
+                let proof = STANDARD.encode([7; 32]);
+                challenge.respond(format!("c=biws,{nonce},p={proof}"));
+            }
+            server::Step::Done(outcome) => return (said, outcome.unwrap_err()),
+        }
+    }
+}
+
+#[test]
+fn who_does_not_exist_looks_like_who_does() {
+    let config = server::Config::new("smtp.example.com").unwrap().salt_key("a key of the server");
+    let config = Arc::new(config.nonces(|| Nonce::new("server")));
+    let (known, why) = server_first(&config, "user", true);
+    assert_eq!(
+        (known.as_str(), why),
+        (&*format!("r=abcserver,s={SALT},i=4096"), Failure::Rejected)
+    );
+    let (nobody, why) = server_first(&config, "nobody", false);
+    assert_eq!(why, Failure::Rejected);
+    assert_eq!(nobody.len(), known.len());
+    assert_eq!(server_first(&config, "nobody", false).0, nobody, "the salt stays");
+    assert_ne!(server_first(&config, "somebody", false).0, nobody, "and is the name's own");
+    let other = server::Config::new("smtp.example.com").unwrap().salt_key("another key");
+    let other = Arc::new(other.nonces(|| Nonce::new("server")));
+    assert_ne!(server_first(&other, "nobody", false).0, nobody, "and the server's");
+}
+
+#[test]
+fn keys_of_another_hash_are_none() {
+    let config = Arc::new(server::Config::new("smtp.example.com").unwrap());
+    let first = Some(b"n,,n=user,r=abc".to_vec());
+    let mut exchange =
+        server::Exchange::new(&config, &Channel::tls(), Mechanism::ScramSha256, first);
+    match exchange.step() {
+        server::Step::Query(Query::ScramKeys(ask)) => {
+            ask.answer(Answer::from(keys(ScramHash::Sha1, "pencil")));
+        }
+        other => panic!("{other:?}"),
+    }
+    let server::Step::Challenge(challenge) = exchange.step() else { panic!() };
+    assert!(!String::from_utf8_lossy(challenge.data()).contains(SALT));
+}
+
+/// Where the client's exchange stands after the server has said that.
+fn client_after(challenges: &[&str], config: &client::Config) -> Result<(), client::Failure> {
+    let credentials = Credentials::password("user", "pencil").unwrap();
+    let mechanism = Mechanism::ScramSha256;
+    let mut exchange = client::Exchange::new(config, &Channel::tls(), mechanism, credentials);
+    for challenge in challenges {
+        match exchange.step() {
+            client::Step::Response(response) if *challenge == "success" => response.success(),
+            client::Step::Response(response) => response.challenge(*challenge),
+            client::Step::Derive(_) => panic!("the work comes behind each challenge"),
+            client::Step::Done(outcome) => return outcome,
+        }
+        if let client::Step::Derive(derive) = exchange.step() {
+            derive.run();
+        }
+    }
+    match exchange.step() {
+        client::Step::Done(outcome) => outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_client_believes_only_a_server_that_proves_itself() {
+    let nonce = || Nonce::new("rOprNGfwEbeRWgbNEkqO");
+    let config = client::Config::default().nonces(nonce);
+    let first = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+        s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+    let last = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
+    let not_authentic = Err(client::Failure::ServerNotAuthentic);
+    for (challenges, expected) in [
+        (&[first, last, "success"][..], Ok(())),
+        (&[first, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G5="], not_authentic),
+        (&[first, "v="], not_authentic),
+        (&[first, "success"], not_authentic),
+        (&["success"], not_authentic),
+        (&[first, "e=other-error"], Err(client::Failure::ServerError)),
+        (&[first, last, "more"], Err(client::Failure::UnexpectedChallenge)),
+        (&["r=rOprNGfwEbeRWgbNEkqO,s=c2FsdA==,i=4096"], not_authentic),
+        (&["r=another,s=c2FsdA==,i=4096"], not_authentic),
+        (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4095"], Err(client::Failure::Iterations(4095))),
+        (
+            &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4294967296"],
+            Err(client::Failure::Iterations(u32::MAX)),
+        ),
+        (&["r=rOprNGfwEbeRWgbNEkqOx,i=4096"], Err(client::Failure::UnexpectedChallenge)),
+        (
+            &["m=x,r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4096"],
+            Err(client::Failure::UnexpectedChallenge),
+        ),
+    ] {
+        assert_eq!(client_after(challenges, &config), expected, "{challenges:?}");
+    }
+}
+
+#[test]
+fn a_kept_password_spares_the_work() {
+    let nonce = || Nonce::new("rOprNGfwEbeRWgbNEkqO");
+    let config = client::Config::default().nonces(nonce);
+    let first = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,";
+    let mut credentials = Credentials::password("user", "pencil").unwrap();
+    for (iterations, work) in [(4096, true), (4096, false), (5000, true)] {
+        let mut exchange = client::Exchange::new(
+            &config,
+            &Channel::tls(),
+            Mechanism::ScramSha256,
+            credentials.clone(),
+        );
+        let client::Step::Response(response) = exchange.step() else { panic!() };
+        response.challenge(format!("{first}i={iterations}"));
+        let mut derived = false;
+        if let client::Step::Derive(derive) = exchange.step() {
+            derived = true;
+            let salted = std::thread::spawn({
+                let job = derive.job();
+                move || job.run()
+            });
+            let salted = salted.join().unwrap();
+            credentials = credentials.salted(salted.clone());
+            derive.answer(salted);
+        }
+        assert_eq!(derived, work);
+        let client::Step::Response(response) = exchange.step() else { panic!() };
+        let message = String::from_utf8(response.data().unwrap().to_vec()).unwrap();
+        if iterations == 4096 {
+            assert!(message.ends_with(",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="));
+        }
+    }
+}
