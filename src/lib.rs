@@ -67,8 +67,8 @@
 //! # What is the host's to do
 //!
 //! Sockets, TLS, timeouts, logs; the store of accounts; all of mail but its framing and order; to
-//! slow down who guesses from many connections. Over TLS, verify the server's certificate: no
-//! mechanism but SCRAM does anything of it for the client.
+//! slow down who guesses from many connections. Over TLS, verify the server's certificate: SCRAM
+//! alone proves the server to the client, and not that nobody stands between.
 //!
 //! [`Authenticator`]: sasl::Authenticator
 
