@@ -1,5 +1,5 @@
-//! The example programs against software that others wrote: curl and Python's smtplib sign in to
-//! the example server, the example client signs in to aiosmtpd. All on loopback.
+//! The example programs against software that others wrote: curl, Python's smtplib, gsasl and msmtp
+//! sign in to the example server, the example client signs in to aiosmtpd. All on loopback.
 //!
 //! A peer that is not there is skipped, with the reason on stderr; with `SMTP_AUTH_NO_SKIP` set
 //! that is a failure.
@@ -13,7 +13,13 @@
     clippy::std_instead_of_alloc,
     reason = "a panic is how a test fails"
 )]
-#![cfg(all(feature = "plain", feature = "login", feature = "cram-md5"))]
+#![cfg(all(
+    feature = "plain",
+    feature = "login",
+    feature = "cram-md5",
+    feature = "scram-sha-1",
+    feature = "scram-sha-256"
+))]
 
 use std::{
     fs,
@@ -192,6 +198,68 @@ fn smtplib_signs_in_and_sends() {
         let output = smtplib(mechanism, "wrong");
         assert_eq!(said(&output).trim(), "535 5.7.8", "{mechanism}");
         assert!(server.message().is_none());
+    }
+}
+
+#[test]
+fn gsasl_signs_in() {
+    if !present("gsasl", runs("gsasl", &["--version"])) {
+        return;
+    }
+    let server = Server::start();
+    let gsasl = |mechanism: &str, password: &str| {
+        Command::new("gsasl")
+            // Under TLS it takes plain SCRAM for a downgrade, unless it is told to do without.
+            .args(["--smtp", "--quiet", "--no-cb"])
+            .args(["--connect", &format!("localhost:{}", server.port)])
+            .arg(format!("--x509-ca-file={}", server.certificate().display()))
+            .args(["--mechanism", mechanism, "--authentication-id", "ann", "--password", password])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN"] {
+        let output = gsasl(mechanism, ASCII_PASSWORD);
+        assert!(output.status.success(), "{mechanism}: {}", said(&output));
+        let output = gsasl(mechanism, "wrong");
+        assert!(!output.status.success(), "{mechanism}");
+        assert!(said(&output).contains("535 5.7.8"), "{mechanism}: {}", said(&output));
+    }
+}
+
+#[test]
+fn msmtp_signs_in_and_sends() {
+    if !present("msmtp", runs("msmtp", &["--version"])) {
+        return;
+    }
+    let server = Server::start();
+    let msmtp = |mechanism: &str, password: &str| {
+        let mut msmtp = Command::new("msmtp")
+            .args(["--file=/dev/null", "--host=localhost", "--from=tim@example.org", "--user=ann"])
+            .arg(format!("--port={}", server.port))
+            .arg(format!("--auth={mechanism}"))
+            .arg(format!("--passwordeval=echo {password}"))
+            .args(["--tls=on", "--tls-starttls=on"])
+            .arg(format!("--tls-trust-file={}", server.certificate().display()))
+            .arg("ann@example.org")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It takes lines that end in LF.
+        let message: Vec<u8> = MESSAGE.iter().copied().filter(|&octet| octet != b'\r').collect();
+        // It may have given up by now.
+        let _ = msmtp.stdin.take().unwrap().write_all(&message);
+        msmtp.wait_with_output().unwrap()
+    };
+    for mechanism in ["scram-sha-1", "scram-sha-256", "cram-md5", "plain", "login"] {
+        let output = msmtp(mechanism, ASCII_PASSWORD);
+        assert!(output.status.success(), "{mechanism}: {}", said(&output));
+        server.assert_delivered(mechanism);
+        let output = msmtp(mechanism, "wrong");
+        assert_eq!(output.status.code(), Some(77), "{mechanism}: {}", said(&output));
+        assert!(said(&output).contains("535 5.7.8"), "{mechanism}: {}", said(&output));
     }
 }
 
