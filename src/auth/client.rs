@@ -135,8 +135,11 @@ impl Exchange {
             State::Done(Err(ref failure)) => Step::Done(Err(failure)),
             State::Respond => match self.sasl.step() {
                 sasl::Step::Derive(derive) => Step::Derive(derive),
-                // A response has been written by now.
-                _ => Step::Done(Ok(())),
+                // Not to be met: a response would have been written. Whatever it is, it is no success.
+                _ => {
+                    static STRAY: Failure = Failure::NotAllowed(sasl::Failure::UnexpectedChallenge);
+                    Step::Done(Err(&STRAY))
+                }
             },
             _ => Step::NeedReply(NeedReply { exchange: self }),
         }
