@@ -168,7 +168,12 @@ fn a_client_believes_only_a_server_that_proves_itself() {
         (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4095"], Err(client::Failure::Iterations(4095))),
         (
             &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4294967296"],
-            Err(client::Failure::Iterations(u32::MAX)),
+            Err(client::Failure::UnexpectedChallenge),
+        ),
+        (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i="], Err(client::Failure::UnexpectedChallenge)),
+        (
+            &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=04096"],
+            Err(client::Failure::UnexpectedChallenge),
         ),
         (&["r=rOprNGfwEbeRWgbNEkqOx,i=4096"], Err(client::Failure::UnexpectedChallenge)),
         (

@@ -36,12 +36,12 @@ impl Users {
     ) -> Result<Self, Box<dyn Error>> {
         let account = |(name, password): (&str, &str)| {
             let cram = CramSecret::from_password(password);
-            let salt: [u8; 16] = tls::random()?;
-            let hashes = Mechanism::COMPILED.iter().filter_map(|&name| ScramHash::of(name));
-            // A password that SCRAM cannot have is no reason to refuse the account.
-            let scram = hashes
-                .filter_map(|hash| ScramKeys::from_password(hash, password, &salt, ITERATIONS))
-                .collect();
+            let mut scram = Vec::new();
+            for hash in Mechanism::COMPILED.iter().filter_map(|&name| ScramHash::of(name)) {
+                let salt: [u8; 16] = tls::random()?;
+                // A password that SCRAM cannot have is no reason to refuse the account.
+                scram.extend(ScramKeys::from_password(hash, password, &salt, ITERATIONS));
+            }
             Ok((name.to_owned(), Account { password: password.into(), cram, scram }))
         };
         Ok(Self {

@@ -190,6 +190,15 @@ impl Exchange {
         self.state = next;
     }
 
+    /// Whether the server has not proven who it is. Nothing that it says can change that.
+    pub(crate) fn sees_impostor(&self) -> bool {
+        matches!(
+            self.state,
+            State::Cancel(sasl::Failure::ServerNotAuthentic)
+                | State::Cancelled(sasl::Failure::ServerNotAuthentic)
+        )
+    }
+
     fn take(&mut self, reply: ReplyRef<'_>) {
         let refused = matches!(reply.code(), 400..=599);
         self.state = match (&self.state, reply.code()) {
@@ -208,6 +217,9 @@ impl Exchange {
             }
             (State::Withheld, 235) => {
                 State::Done(Err(Failure::FalseSuccess(sasl::Failure::EarlySuccess)))
+            }
+            (State::Cancelled(why @ sasl::Failure::ServerNotAuthentic), _) => {
+                State::Done(Err(Failure::Cancelled(*why, reply.to_reply())))
             }
             (State::Cancelled(why), _) if refused => {
                 State::Done(Err(Failure::Cancelled(*why, reply.to_reply())))

@@ -16,7 +16,7 @@ use crate::{
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
     sasl::{
         Channel, Mechanism,
-        client::{Credentials, NoMechanism},
+        client::{Credentials, Failure as Why, NoMechanism},
     },
     trace::{Side, Trace},
 };
@@ -122,6 +122,7 @@ impl Session {
             State::Rset(step, reply) => Error::Refused(*step, reply.clone()),
             State::Envelope(sending) => sending.refused().unwrap_or(Error::Disconnected(step)),
             State::AuthFailed(failed) => failed.error(),
+            State::Auth(exchange) if exchange.sees_impostor() => Error::ServerNotAuthentic,
             State::Auth(_) => match (self.pending_refusal(step), &self.refused) {
                 (Some(Error::Refused(_, reply)), _) => {
                     Error::NotAuthenticated(AuthError::Refused(reply))
@@ -506,8 +507,11 @@ impl Session {
         // cannot be understood: another may do. A wrong password stays wrong.
         let another = match &failure {
             auth::Failure::Refused(reply) => matches!(reply.code(), 504 | 534),
+            // What else the client cancels for is no fault of the mechanism: fewer iterations than
+            // are safe, say, which a weaker mechanism would not mend.
             auth::Failure::Cancelled(why, reply) => {
-                reply.code() != 421 && *why != crate::sasl::client::Failure::ServerNotAuthentic
+                let unusable = matches!(why, Why::UnexpectedChallenge | Why::Unprepared);
+                reply.code() != 421 && unusable
             }
             _ => false,
         };

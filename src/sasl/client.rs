@@ -5,7 +5,7 @@ use core::{fmt, mem};
 
 use super::{
     Channel, ConfigError, Mechanism, Nonce, NonceError, SaltedPassword, ScramHash, check_name,
-    cram_md5, login, plain, scram,
+    cram_md5, login, plain, prepare, scram,
 };
 use crate::secret::{Secret, SecretBytes};
 
@@ -100,13 +100,24 @@ impl Config {
         offered: impl Fn(Mechanism) -> bool,
     ) -> Result<Mechanism, NoMechanism> {
         let common = || self.mechanisms.iter().copied().filter(|&mechanism| offered(mechanism));
-        let mut fitting = common().filter(|&mechanism| credentials.fit(mechanism)).peekable();
+        let mut fitting =
+            common().filter(|&mechanism| self.can_begin(mechanism, credentials)).peekable();
         match (common().next(), fitting.peek()) {
             (None, _) => return Err(NoMechanism::InCommon),
             (Some(_), None) => return Err(NoMechanism::ActingAs),
             (Some(_), Some(_)) => {}
         }
         fitting.find(|&mechanism| self.is_safe(mechanism, channel)).ok_or(NoMechanism::WithoutTls)
+    }
+
+    /// Whether the mechanism can carry the credentials, and there is what it needs.
+    fn can_begin(&self, mechanism: Mechanism, credentials: &Credentials) -> bool {
+        let scram = || {
+            self.nonce.is_some()
+                && prepare(&credentials.authcid).is_some()
+                && prepare(credentials.password.expose()).is_some()
+        };
+        credentials.fit(mechanism) && (ScramHash::of(mechanism).is_none() || scram())
     }
 
     fn is_safe(&self, mechanism: Mechanism, channel: &Channel) -> bool {
@@ -354,9 +365,11 @@ impl Derive {
         self.job.clone()
     }
 
-    /// Settles it with what the job gave. Of another job's result the server will not be convinced.
+    /// Settles it with what the job gave. Another job's result, which comes late, changes nothing.
     pub fn answer(&mut self, salted: SaltedPassword) {
-        self.answer = Some(salted);
+        if self.fits(&salted) {
+            self.answer = Some(salted);
+        }
     }
 
     fn fits(&self, salted: &SaltedPassword) -> bool {

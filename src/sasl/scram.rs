@@ -6,7 +6,7 @@ use super::{
     Answer, Failure, Identity, Mechanism, ScramHash, ScramKeys, ScramKeysFor, check_name,
     client::{self, Config as ClientConfig, Credentials, Derive},
     prepare,
-    scram_keys::{Digest, SaltedPassword, decode, encode, escape, unescape},
+    scram_keys::{Digest, SaltedPassword, decode, encode, escape, positive, unescape},
     server::{Config, State, Then},
 };
 use crate::secret::SecretBytes;
@@ -115,7 +115,9 @@ fn extensions<'a>(attributes: impl Iterator<Item = &'a str>) -> Result<(), Failu
             [b'a' | b'm' | b'n' | b'r' | b'c' | b'p' | b's' | b'i' | b'v' | b'e', b'=', ..] => {
                 return Err(Failure::Malformed("an attribute of SCRAM comes twice or misplaced"));
             }
-            [letter, b'=', _, ..] if letter.is_ascii_alphabetic() => {}
+            // `value = 1*value-char`
+            [letter, b'=', value @ ..]
+                if letter.is_ascii_alphabetic() && !value.is_empty() && !value.contains(&0) => {}
             _ => return Err(Failure::Malformed("an extension of SCRAM is malformed")),
         }
     }
@@ -131,11 +133,12 @@ pub(super) fn server_first(
     found: Answer<ScramKeys>,
 ) -> Result<State, Failure> {
     let nonce = format!("{}{}", first.nonce, config.nonce()?.as_str());
-    let of_nobody = || config.keys_of_nobody(first.hash, &identity.authcid);
+    // Made for everybody, so that it takes no longer for one than for another.
+    let of_nobody = config.keys_of_nobody(first.hash, &identity.authcid);
     let (keys, exists) = match found {
         Answer::Accept(keys) if keys.hash() == first.hash => (keys, true),
         Answer::TempFail => return Err(Failure::TempFail),
-        Answer::Accept(_) | Answer::Reject => (of_nobody(), false),
+        Answer::Accept(_) | Answer::Reject => (of_nobody, false),
     };
     let server_first = format!("r={nonce},s={},i={}", encode(keys.salt()), keys.iterations());
     let first = First { nonce: nonce.into(), ..first };
@@ -288,8 +291,6 @@ fn read_server_first(text: &str) -> Option<(&str, Vec<u8>, u32)> {
     let nonce = attributes.next()?.strip_prefix("r=").filter(|nonce| is_nonce(nonce))?;
     let salt = decode(attributes.next()?.strip_prefix("s=")?).filter(|salt| !salt.is_empty())?;
     let count = attributes.next()?.strip_prefix("i=")?;
-    let digits = count.bytes().all(|octet| octet.is_ascii_digit());
     extensions(attributes).ok()?;
-    // What is over the range is over any cap.
-    digits.then(|| (nonce, salt, count.parse().unwrap_or(u32::MAX)))
+    Some((nonce, salt, positive(count)?))
 }

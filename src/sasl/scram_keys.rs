@@ -148,7 +148,7 @@ impl Digest {
 
     /// In constant time.
     pub(super) fn equals(&self, other: &[u8]) -> bool {
-        self.as_slice().ct_eq(other).into()
+        self.length > 0 && bool::from(self.as_slice().ct_eq(other))
     }
 }
 
@@ -169,7 +169,8 @@ pub struct ScramKeys {
 impl ScramKeys {
     /// Computes the keys: PBKDF2 of that many iterations, which takes its time.
     ///
-    /// The salt is to be random, of 16 octets or so, another for each account. `None` where the
+    /// The salt is to be random, of 16 octets, another for each account and hash: such are those that
+    /// a server shows for accounts that do not exist. `None` where the
     /// password cannot be prepared (RFC 4013), the salt is empty, or there are no iterations.
     pub fn from_password(
         hash: ScramHash,
@@ -280,8 +281,14 @@ impl ScramKeys {
                 (name, fields.split(',').collect::<Vec<_>>())
             }
             None => {
-                let (name, fields) = text.split_once('$')?;
-                (name, fields.split([':', '$']).collect())
+                let mut parts = text.split('$');
+                let (name, work, keys) = (parts.next()?, parts.next()?, parts.next()?);
+                let ((iterations, salt), (stored, server)) =
+                    (work.split_once(':')?, keys.split_once(':')?);
+                if parts.next().is_some() {
+                    return None;
+                }
+                (name, alloc::vec![iterations, salt, stored, server])
             }
         };
         let [iterations, salt, stored, server] = fields.as_slice() else { return None };
@@ -290,7 +297,7 @@ impl ScramKeys {
         let decode = |text: &str| STANDARD.decode(text).ok();
         let key =
             |text| decode(text).filter(|key| key.len() == length).map(|key| Digest::new(&key));
-        let iterations = iterations.parse().ok().filter(|&iterations| iterations > 0)?;
+        let iterations = positive(iterations)?;
         let salt = decode(salt).filter(|salt| !salt.is_empty())?;
         Some(Self {
             hash,
@@ -355,6 +362,12 @@ pub(super) fn unescape(text: &str) -> Option<String> {
         name.push_str(rest);
     }
     (!name.is_empty()).then_some(name)
+}
+
+/// `posit-number = %x31-39 *DIGIT` (RFC 5802 §7), as far as it can be counted to.
+pub(super) fn positive(text: &str) -> Option<u32> {
+    let digits = !text.starts_with('0') && text.bytes().all(|octet| octet.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 pub(super) fn encode(octets: &[u8]) -> String {

@@ -23,7 +23,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// A server of that name which offers every compiled mechanism, those that send the password
+    /// A server of that name which offers every compiled mechanism, SCRAM first. A store that cannot
+    /// answer for one of them is to leave it out by [`mechanisms`](Self::mechanisms): clients take
+    /// the strongest on offer, and may give up where it fails. It offers those that send the password
     /// only inside TLS, with nonces of the operating system. (Without the feature `getrandom` there
     /// are none of these: mechanisms that need one are offered once [`nonces`](Self::nonces) says
     /// where to take them.)
@@ -79,9 +81,9 @@ impl Config {
 
     /// The key of the salts that SCRAM shows for accounts that do not exist. It has to stay the same
     /// over restarts, and over the servers of a cluster, or their salts tell them from real ones.
-    /// By default it is random, made here.
+    /// By default it is random, made here. With an empty one SCRAM is not offered.
     pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
-        self.salt_key = Some(key.into());
+        self.salt_key = Some(key.into()).filter(|key| !key.expose().is_empty());
         self
     }
 
