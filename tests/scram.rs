@@ -6,14 +6,19 @@
     clippy::std_instead_of_alloc,
     reason = "a panic is how a test fails"
 )]
-#![cfg(all(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
+#![cfg(all(
+    feature = "plain",
+    feature = "scram-sha-1",
+    feature = "scram-sha-256",
+    feature = "scram-sha-512"
+))]
 
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::sasl::{
-    Answer, Channel, Failure, Mechanism, Nonce, Query, ScramHash, ScramKeys,
-    client::{self, Credentials},
+    Answer, Channel, Failure, Mechanism, Nonce, NonceError, Query, ScramHash, ScramKeys,
+    client::{self, Credentials, NoMechanism},
     server,
 };
 
@@ -218,4 +223,21 @@ fn a_kept_password_spares_the_work() {
             assert!(message.ends_with(",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="));
         }
     }
+}
+
+#[test]
+fn scram_is_not_chosen_where_it_cannot_begin() {
+    let dead = client::Config::default().nonces(|| Err(NonceError));
+    let name = Credentials::password("\u{ad}", "pencil").unwrap();
+    let channel = Channel::tls();
+    let all = |_| true;
+    let choose = |config: &client::Config, only: &[Mechanism]| {
+        config.clone().mechanisms(only).unwrap().choose(&name, &channel, all)
+    };
+    let both = [Mechanism::ScramSha256, Mechanism::Plain];
+    assert_eq!(choose(&client::Config::default(), &both), Ok(Mechanism::Plain));
+    // And the reason is not that the account of another was asked for.
+    let in_common = Err(NoMechanism::InCommon);
+    assert_eq!(choose(&client::Config::default(), &[Mechanism::ScramSha256]), in_common);
+    assert_eq!(choose(&dead, &[Mechanism::ScramSha256]), in_common);
 }

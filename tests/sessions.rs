@@ -218,6 +218,18 @@ fn offer(client: &mut Client) {
     assert_eq!(client.hear(ehlo), "NeedInput");
 }
 
+/// A client that has been told to send its message.
+fn at_message() -> Client {
+    let mut client = Client::new(&[Mechanism::Plain]);
+    offer(&mut client);
+    client.hear("235 ok\r\n");
+    client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
+    client.hear("");
+    client.hear("250 ok\r\n250 ok\r\n");
+    client.hear("354 go\r\n");
+    client
+}
+
 #[test]
 fn replies_ahead_of_their_command_are_not_taken() {
     let mut client = Client::new(&[Mechanism::Plain]);
@@ -322,13 +334,7 @@ fn the_host_can_ask_for_the_next_mechanism() {
 
 #[test]
 fn a_broken_message_is_never_ended() {
-    let mut client = Client::new(&[Mechanism::Plain]);
-    offer(&mut client);
-    client.hear("235 ok\r\n");
-    client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
-    client.hear("");
-    client.hear("250 ok\r\n250 ok\r\n");
-    client.hear("354 go\r\n");
+    let mut client = at_message();
     client.sent();
     let mut out = Vec::new();
     match client.session.next(&mut client.out).unwrap() {
@@ -345,13 +351,7 @@ fn a_broken_message_is_never_ended() {
 
 #[test]
 fn nothing_is_written_behind_a_message() {
-    let mut client = Client::new(&[Mechanism::Plain]);
-    offer(&mut client);
-    client.hear("235 ok\r\n");
-    client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
-    client.hear("");
-    client.hear("250 ok\r\n250 ok\r\n");
-    client.hear("354 go\r\n");
+    let mut client = at_message();
     let mut out = Vec::new();
     match client.session.next(&mut client.out).unwrap() {
         client::Event::Message(body) => {
@@ -372,13 +372,7 @@ fn a_reply_before_the_message_is_the_last_word() {
         ("552 5.3.4 too big\r\n", Err(552)),
         ("250 2.0.0 queued\r\n", Ok(Error::Unsolicited(Step::Message))),
     ] {
-        let mut client = Client::new(&[Mechanism::Plain]);
-        offer(&mut client);
-        client.hear("235 ok\r\n");
-        client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
-        client.hear("");
-        client.hear("250 ok\r\n250 ok\r\n");
-        client.hear("354 go\r\n");
+        let mut client = at_message();
         client.hear(reply);
         match (client.error(), error) {
             (Error::Refused(Step::Message, reply), Err(code)) => assert_eq!(reply.code(), code),

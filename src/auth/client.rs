@@ -184,8 +184,8 @@ impl Exchange {
                 out.extend_from_slice(b"*\r\n");
                 State::Cancelled(*why)
             }
-            (State::Command | State::Respond, sasl::Step::Derive(_)) => return,
-            (State::Withheld | State::Sent | State::Cancelled(_) | State::Done(_), _) => return,
+            (State::Command | State::Respond, sasl::Step::Derive(_))
+            | (State::Withheld | State::Sent | State::Cancelled(_) | State::Done(_), _) => return,
         };
         self.state = next;
     }

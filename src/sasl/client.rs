@@ -102,10 +102,10 @@ impl Config {
         let common = || self.mechanisms.iter().copied().filter(|&mechanism| offered(mechanism));
         let mut fitting =
             common().filter(|&mechanism| self.can_begin(mechanism, credentials)).peekable();
-        match (common().next(), fitting.peek()) {
-            (None, _) => return Err(NoMechanism::InCommon),
-            (Some(_), None) => return Err(NoMechanism::ActingAs),
-            (Some(_), Some(_)) => {}
+        if fitting.peek().is_none() {
+            let none_fits = !common().any(|mechanism| credentials.fit(mechanism));
+            let acting_as = none_fits && common().next().is_some();
+            return Err(if acting_as { NoMechanism::ActingAs } else { NoMechanism::InCommon });
         }
         fitting.find(|&mechanism| self.is_safe(mechanism, channel)).ok_or(NoMechanism::WithoutTls)
     }
