@@ -25,6 +25,7 @@
 //!             }
 //!             Event::StartTls => return Err("this example wants TLS from the start".into()),
 //!             Event::Derive(ask) => ask.run(), // some milliseconds of work; `job` takes it elsewhere
+//!             Event::Challenge(ask) => ask.fail(), // only a mechanism of our own would ask
 //!             Event::AuthFailed(failed) => return Err(failed.error().into()),
 //!             Event::Ready(ready) => match mail.take() {
 //!                 Some(envelope) => ready.send(envelope),
@@ -51,7 +52,7 @@ use crate::{
     reply::Reply,
     sasl::{
         ConfigError, Mechanism,
-        client::{self as sasl, Credentials, Derive},
+        client::{self as sasl, Challenge, Credentials, Derive},
     },
 };
 
@@ -76,6 +77,22 @@ pub struct Config {
     initial_response: bool,
     lenient_challenges: bool,
     x_exps: bool,
+    try_next: TryNext,
+    max_tries: u32,
+}
+
+/// Whether a client whose exchange came to nothing tries the next mechanism with the same
+/// credentials, without asking its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
+pub enum TryNext {
+    /// No: [`Event::AuthFailed`] is shown.
+    Never,
+    /// Where the mechanism could not work: after `504`, `534`, or a challenge for which the client
+    /// cancelled. Not after `535`, as a wrong password stays wrong, and accounts get locked.
+    IfUnusable,
+    /// Also after `535`: for servers that offer mechanisms for which they have no secrets.
+    Always,
 }
 
 /// Whether a client asks for TLS by STARTTLS (RFC 3207). Inside TLS it never does.
@@ -105,6 +122,8 @@ impl Config {
             initial_response: true,
             lenient_challenges: false,
             x_exps: false,
+            try_next: TryNext::IfUnusable,
+            max_tries: 3,
         })
     }
 
@@ -124,6 +143,21 @@ impl Config {
     /// enough. On by default; off for servers that cannot take one.
     pub fn initial_response(mut self, send: bool) -> Self {
         self.initial_response = send;
+        self
+    }
+
+    /// Whether to try the next mechanism where one came to nothing. By default
+    /// [`IfUnusable`](TryNext::IfUnusable).
+    pub fn try_next(mut self, when: TryNext) -> Self {
+        self.try_next = when;
+        self
+    }
+
+    /// How many mechanisms are tried with the same credentials before the host is asked: 3 by
+    /// default, as some servers close the connection then. What the host asks for by
+    /// [`AuthFailed::try_next`] is not bounded.
+    pub fn max_tries(mut self, tries: u32) -> Self {
+        self.max_tries = tries;
         self
     }
 
@@ -157,6 +191,8 @@ pub enum Event<'a> {
     StartTls,
     /// Owed: work that SCRAM needs, here (`run`) or on another thread (`job`, then `answer`).
     Derive(&'a mut Derive),
+    /// Owed: what the host's own mechanism says to this.
+    Challenge(&'a mut Challenge),
     /// Owed: the client is not signed in. Try again, or go on without, or give up.
     AuthFailed(&'a mut AuthFailed),
     /// Owed: nothing is under way. Send a message, or quit.

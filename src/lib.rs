@@ -82,7 +82,11 @@
         feature = "cram-md5",
         feature = "scram-sha-1",
         feature = "scram-sha-256",
-        feature = "scram-sha-512"
+        feature = "scram-sha-512",
+        feature = "oauthbearer",
+        feature = "xoauth2",
+        feature = "external",
+        feature = "anonymous"
     )),
     allow(dead_code)
 )]

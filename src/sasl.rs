@@ -40,26 +40,35 @@
 use alloc::boxed::Box;
 use core::fmt;
 
+mod channel;
 pub mod client;
 mod mechanism;
 mod query;
 pub mod server;
 
+#[cfg_attr(not(feature = "anonymous"), path = "sasl/off.rs")]
+mod anonymous;
 #[cfg_attr(not(feature = "cram-md5"), path = "sasl/off.rs")]
 mod cram_md5;
 mod cram_secret;
+#[cfg_attr(not(feature = "external"), path = "sasl/off.rs")]
+mod external;
+mod gs2;
 #[cfg_attr(not(feature = "login"), path = "sasl/off.rs")]
 mod login;
+mod oauth;
 #[cfg_attr(not(feature = "plain"), path = "sasl/off.rs")]
 mod plain;
 mod scram;
 mod scram_keys;
 
-pub use cram_secret::CramSecret;
-pub use mechanism::Mechanism;
+pub use channel::{BindingPolicy, Channel, ChannelBinding};
+pub use cram_secret::{CramSecret, CramSecretError};
+pub use mechanism::{CustomName, Mechanism};
 pub use query::{
-    Answer, Authenticator, Authorize, CheckPassword, CramSecretFor, PasswordAnswer, Query,
-    ScramKeysFor,
+    Answer, Authenticator, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
+    CramSecretFor, Custom, CustomAnswer, PasswordAnswer, Query, ScramKeysFor, ServerMechanism,
+    TokenAnswer, TokenError,
 };
 pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError};
 
@@ -94,28 +103,11 @@ impl Identity {
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
-}
 
-/// What the host knows of the connection under an exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Channel {
-    tls: bool,
-}
-
-impl Channel {
-    /// A connection that anyone on the way can read.
-    pub const fn cleartext() -> Self {
-        Self { tls: false }
-    }
-
-    /// A connection inside TLS, or as safe as that (a Unix socket, say).
-    pub const fn tls() -> Self {
-        Self { tls: true }
-    }
-
-    /// Whether the connection is inside TLS.
-    pub const fn is_tls(&self) -> bool {
-        self.tls
+    /// Whether nobody was proven: it is a guest, let in by ANONYMOUS (RFC 4505), whose
+    /// [`authcid`](Self::authcid) is `anonymous`. An account may have that name too.
+    pub fn is_anonymous(&self) -> bool {
+        self.mechanism == Mechanism::Anonymous
     }
 }
 
@@ -153,9 +145,21 @@ pub enum Failure {
     /// A response breaks the grammar of its mechanism; the words say where.
     #[error("the client's response is malformed: {0}")]
     Malformed(&'static str),
-    /// The user name or the password is wrong.
-    #[error("the user name or password is wrong")]
+    /// The user name, the password or the token is wrong.
+    #[error("the user name, password or token is wrong")]
     Rejected,
+    /// The client saw no mechanism with channel binding, though they are on offer: somebody on the
+    /// way may have struck them out (RFC 5802 §6).
+    #[error(
+        "the client did not see the channel binding that is on offer: the list may be tampered with"
+    )]
+    Downgrade,
+    /// The client is not at the other end of this TLS connection, or binds to it by what the server
+    /// has no data for.
+    #[error(
+        "the client's channel binding is not that of this connection: someone may stand between"
+    )]
+    ChannelBinding,
     /// The credentials are good, but the client may not act as the account that it named.
     #[error("the user may not act as the account that the client named")]
     NotAuthorized,
@@ -234,6 +238,23 @@ pub enum ConfigError {
     /// A password is empty, over 4,096 octets, or holds NUL.
     #[error("a password must have 1 to 4,096 octets, without NUL")]
     Password,
+    /// A token is empty, holds octets that no token has (RFC 6750 §2.1), or is too long together
+    /// with the name and the server's.
+    #[error("a token must have letters, digits, -._~+/ and = at its end, and fit in 9,000 octets")]
+    Token,
+    /// The name of the server that a token is for is not one.
+    #[error("the server's name must be printable, without spaces")]
+    ServerName,
+    /// The trace text of ANONYMOUS is neither a mail address nor up to 255 characters without `@`.
+    #[error("the trace must be a mail address, or up to 255 characters without @ and controls")]
+    Trace,
+    /// The name of a mechanism of the host's own breaks the grammar of RFC 4422 §3.1, or is the name
+    /// of one that the crate has.
+    #[error("a mechanism's name must be 1 to 20 of A-Z 0-9 - _, and not that of a known one")]
+    MechanismName,
+    /// Channel binding without data.
+    #[error("channel binding needs data")]
+    ChannelBinding,
 }
 
 /// SASLprep (RFC 4013) of a name or a password, for SCRAM. `None` for what it does not allow, or
@@ -249,6 +270,25 @@ fn prepare(text: &str) -> Option<alloc::string::String> {
 fn prepare(text: &str) -> Option<alloc::string::String> {
     let unchanged = !text.is_empty() && text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
     unchanged.then(|| text.into())
+}
+
+/// Whether the profile "trace" of stringprep (RFC 4505 §3) allows the character.
+#[cfg(feature = "saslprep")]
+fn is_trace_character(c: char) -> bool {
+    use stringprep::tables;
+    !(c.is_control()
+        || tables::non_ascii_control_character(c)
+        || tables::private_use(c)
+        || tables::non_character_code_point(c)
+        || tables::inappropriate_for_plain_text(c)
+        || tables::change_display_properties_or_deprecated(c)
+        || tables::tagging_character(c))
+}
+
+/// Without stringprep only what it always allows.
+#[cfg(not(feature = "saslprep"))]
+fn is_trace_character(c: char) -> bool {
+    matches!(c, ' '..='~')
 }
 
 /// A name as it may go to a back end, a log and a `Received:` line.

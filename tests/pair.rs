@@ -25,7 +25,11 @@ use smtp_auth::{
     server::{self, StartTls},
 };
 
-const MECHANISMS: &[Mechanism] = Mechanism::COMPILED;
+/// Those for passwords, but for channel binding.
+fn mechanisms() -> impl Iterator<Item = Mechanism> {
+    let own = Mechanism::COMPILED.iter().copied();
+    own.filter(|own| own.takes_password() && !own.binds_channel())
+}
 
 fn is_scram(mechanism: Mechanism) -> bool {
     ScramHash::of(mechanism).is_some()
@@ -144,7 +148,7 @@ fn same(
 
 #[test]
 fn bare_sasl() {
-    for &mechanism in MECHANISMS {
+    for mechanism in mechanisms() {
         for (credentials, who, why, _) in rows(mechanism) {
             let config = Arc::new(sasl_config());
             let mut client = sasl::client::Exchange::new(
@@ -183,7 +187,7 @@ fn bare_sasl() {
 
 #[test]
 fn bare_auth() {
-    for &mechanism in MECHANISMS {
+    for mechanism in mechanisms() {
         for (credentials, who, why, code) in rows(mechanism) {
             for withhold in [false, true] {
                 let config = Arc::new(sasl_config());
@@ -367,6 +371,8 @@ impl Pair {
             match self.client.next(&mut self.to_server) {
                 Ok(client::Event::NeedInput | client::Event::StartTls) => return,
                 Ok(client::Event::Close) => return,
+                // No mechanism of our own is listed.
+                Ok(client::Event::Challenge(ask)) => ask.fail(),
                 Ok(client::Event::Derive(ask)) => ask.run(),
                 Ok(client::Event::AuthFailed(failed)) => {
                     self.seen.push(format!("client: {}", failed.reason()));
@@ -401,7 +407,7 @@ impl Pair {
 
 #[test]
 fn sessions() {
-    for &mechanism in MECHANISMS {
+    for mechanism in mechanisms() {
         for (credentials, who, why, code) in rows(mechanism) {
             for step in [usize::MAX, 1, 7] {
                 let mut pair = Pair::inside_tls(
@@ -442,7 +448,7 @@ fn answers_that_are_no_yes_and_no_no() {
         (PasswordAnswer::TooWeak, Failure::TooWeak, 534),
         (PasswordAnswer::TransitionNeeded, Failure::TransitionNeeded, 432),
     ] {
-        for &mechanism in MECHANISMS {
+        for mechanism in mechanisms() {
             let (why, code) = match mechanism {
                 Mechanism::Plain | Mechanism::Login => (why, code),
                 _ => (Failure::TempFail, 454),

@@ -412,6 +412,8 @@ proptest! {
                     input.extend(piece);
                 }
                 Ok(client::Event::StartTls) => session.tls_started(Channel::tls()),
+                // No mechanism of our own is listed.
+                Ok(client::Event::Challenge(ask)) => ask.fail(),
                 Ok(client::Event::Derive(ask)) => ask.run(),
                 Ok(client::Event::AuthFailed(failed)) => {
                     if go_on { failed.go_on() } else { failed.quit() }

@@ -147,6 +147,8 @@ impl Delivery<'_> {
                     send(stream, &mut self.out, self.timeout).await?;
                     return Ok(Stop::StartTls);
                 }
+                // No mechanism of our own is listed.
+                Event::Challenge(ask) => ask.fail(),
                 Event::Derive(ask) => {
                     // Milliseconds of work, which a runtime must not wait for.
                     let job = ask.job();

@@ -169,6 +169,8 @@ impl Mail {
                     return Ok(None);
                 }
                 // There is no password to derive anything of.
+                // No mechanism of our own is listed.
+                Event::Challenge(ask) => ask.fail(),
                 Event::Derive(ask) => ask.run(),
                 Event::Ready(ready) => match self.envelope.take() {
                     Some(envelope) => ready.send(envelope),

@@ -7,7 +7,7 @@ use crate::{
     reply::{Reply, ReplyRef},
     sasl::{
         Channel, Mechanism,
-        client::{self as sasl, Credentials, Derive},
+        client::{self as sasl, Challenge, Choice, Credentials, Derive},
     },
 };
 
@@ -27,6 +27,8 @@ pub enum Step<'a> {
     NeedReply(NeedReply<'a>),
     /// Do this work, here or on another thread.
     Derive(&'a mut Derive),
+    /// Say what the host's own mechanism says to this.
+    Challenge(&'a mut Challenge),
     /// The exchange is over; this stays.
     Done(Result<(), &'a Failure>),
 }
@@ -92,16 +94,17 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins an exchange by a mechanism that [`choose`](sasl::Config::choose) found. What the
-    /// configuration does not allow ends at the first [`step`](Self::step), with nothing sent.
+    /// Begins an exchange by what [`choose`](sasl::Config::choose) found, or by a mechanism that the
+    /// caller knows of. What the configuration does not allow ends at the first
+    /// [`step`](Self::step), with nothing sent.
     pub fn new(
         config: &sasl::Config,
         channel: &Channel,
-        mechanism: Mechanism,
+        choice: impl Into<Choice>,
         credentials: Credentials,
     ) -> Self {
         Self {
-            sasl: sasl::Exchange::new(config, channel, mechanism, credentials),
+            sasl: sasl::Exchange::new(config, channel, choice, credentials),
             state: State::Command,
             withhold: false,
             lenient: false,
@@ -127,14 +130,21 @@ impl Exchange {
         self.sasl.mechanism()
     }
 
+    /// What the server said of a token that is no good, as
+    /// [`sasl`](sasl::Exchange::token_error) has it.
+    pub fn token_error(&self) -> Option<&str> {
+        self.sasl.token_error()
+    }
+
     /// What the exchange needs now. Appends the command or the response when it is first shown.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         self.write(out);
         match self.state {
             State::Done(Ok(())) => Step::Done(Ok(())),
             State::Done(Err(ref failure)) => Step::Done(Err(failure)),
-            State::Respond => match self.sasl.step() {
+            State::Command | State::Respond => match self.sasl.step() {
                 sasl::Step::Derive(derive) => Step::Derive(derive),
+                sasl::Step::Challenge(challenge) => Step::Challenge(challenge),
                 // Not to be met: a response would have been written. Whatever it is, it is no success.
                 _ => {
                     static STRAY: Failure = Failure::NotAllowed(sasl::Failure::UnexpectedChallenge);
@@ -184,7 +194,7 @@ impl Exchange {
                 out.extend_from_slice(b"*\r\n");
                 State::Cancelled(*why)
             }
-            (State::Command | State::Respond, sasl::Step::Derive(_))
+            (State::Command | State::Respond, sasl::Step::Derive(_) | sasl::Step::Challenge(_))
             | (State::Withheld | State::Sent | State::Cancelled(_) | State::Done(_), _) => return,
         };
         self.state = next;
@@ -224,7 +234,12 @@ impl Exchange {
             (State::Cancelled(why), _) if refused => {
                 State::Done(Err(Failure::Cancelled(*why, reply.to_reply())))
             }
-            (_, _) if refused => State::Done(Err(Failure::Refused(reply.to_reply()))),
+            (_, _) if refused => {
+                if let sasl::Step::Response(response) = self.sasl.step() {
+                    response.refused();
+                }
+                State::Done(Err(Failure::Refused(reply.to_reply())))
+            }
             _ => State::Done(Err(Failure::UnexpectedReply(reply.to_reply()))),
         };
     }
@@ -243,7 +258,7 @@ impl Exchange {
                 response.challenge(challenge.unwrap_or_default());
                 State::Respond
             }
-            (_, sasl::Step::Done(_) | sasl::Step::Derive(_)) => {
+            (_, sasl::Step::Done(_) | sasl::Step::Derive(_) | sasl::Step::Challenge(_)) => {
                 State::Cancel(sasl::Failure::UnexpectedChallenge)
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     command::{self, Auth},
     reply::Reply,
     sasl::{
-        Channel, Failure, Identity, Mechanism, Query,
+        Channel, Failure, Identity, Query,
         server::{self as sasl, Challenge, Config},
     },
 };
@@ -125,7 +125,7 @@ impl Exchange {
         channel: &Channel,
         auth: Auth<'_>,
     ) -> Result<sasl::Exchange, Failure> {
-        let mechanism = Mechanism::from_name(auth.mechanism()).ok_or(Failure::Unsupported)?;
+        let mechanism = config.named(auth.mechanism()).ok_or(Failure::Unsupported)?;
         config.admit(mechanism, channel)?;
         let response = match auth.initial_response() {
             None => None,
@@ -186,7 +186,10 @@ pub fn reply_to(failure: Failure) -> Reply {
         }
         // One text for both, or it would tell that the password was right.
         Failure::Rejected | Failure::NotAuthorized => {
-            reply(535, (5, 7, 8), "The user name or password is wrong")
+            reply(535, (5, 7, 8), "The user name, password or token is wrong")
+        }
+        Failure::Downgrade | Failure::ChannelBinding => {
+            reply(535, (5, 7, 8), "The channel binding is not that of this connection")
         }
         Failure::TempFail => reply(454, (4, 7, 0), "Cannot check credentials now, try again later"),
         Failure::TransitionNeeded => {
@@ -207,7 +210,9 @@ pub const fn is_attempt(failure: Failure) -> bool {
         | Failure::TooLong
         | Failure::Malformed(_)
         | Failure::Rejected
-        | Failure::NotAuthorized => true,
+        | Failure::NotAuthorized
+        | Failure::Downgrade
+        | Failure::ChannelBinding => true,
         Failure::Syntax
         | Failure::Unsupported
         | Failure::NeedsTls

@@ -1,5 +1,6 @@
 //! What goes wrong at a client, in words for the person who wants to send.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use crate::{
@@ -107,9 +108,21 @@ pub enum AuthError {
     /// The server refused: `535` for wrong credentials.
     #[error("{why}: {0}", why = explain(.0))]
     Refused(Reply),
+    /// The server refused the token, or would not let its owner act as the user.
+    #[error("the server refused the access token, it may have expired, get a new one: {reply}")]
+    TokenRefused {
+        /// The refusal.
+        reply: Reply,
+        /// What the server said of it before, if it did: JSON (RFC 7628 §3.2.2), as it came. The
+        /// server's words: do not trust them, nor show them to a terminal as they are.
+        token_error: Option<Box<str>>,
+    },
     /// No mechanism can be used.
     #[error(transparent)]
     NoMechanism(NoMechanism),
+    /// The client could not begin, for this reason; nothing was sent.
+    #[error(transparent)]
+    NotBegun(sasl::Failure),
     /// The client cancelled, for this reason; this is what the server said to that.
     #[error("{0}, so the sign-in was cancelled: {1}")]
     Cancelled(sasl::Failure, Reply),
@@ -152,8 +165,8 @@ impl From<auth::client::Failure> for Error {
                 Self::NotAuthenticated(AuthError::Cancelled(why, reply))
             }
             auth::client::Failure::FalseSuccess(_) => Self::EarlySuccess,
-            auth::client::Failure::NotAllowed(_) => {
-                Self::NotAuthenticated(AuthError::NoMechanism(NoMechanism::InCommon))
+            auth::client::Failure::NotAllowed(why) => {
+                Self::NotAuthenticated(AuthError::NotBegun(why))
             }
             auth::client::Failure::UnexpectedReply(reply) => {
                 Self::UnexpectedReply(Step::Auth, reply)

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::Config;
 use crate::{
     ehlo::{Ehlo, Keyword},
     sasl::Mechanism,
@@ -13,7 +14,7 @@ use crate::{
 pub struct Extensions {
     /// STARTTLS.
     pub starttls: bool,
-    /// AUTH, and those of its mechanisms that are compiled in.
+    /// AUTH, and those of its mechanisms that the crate or the configuration knows.
     pub mechanisms: Option<Vec<Mechanism>>,
     /// PIPELINING.
     pub pipelining: bool,
@@ -26,8 +27,7 @@ pub struct Extensions {
 }
 
 impl Extensions {
-    /// With `x_exps` the line of that name serves where AUTH names no mechanism.
-    pub(super) fn read(ehlo: Ehlo<'_>, x_exps: bool) -> Self {
+    pub(super) fn read(ehlo: Ehlo<'_>, config: &Config) -> Self {
         let mut all = Self::default();
         let mut unofficial = "";
         for keyword in ehlo.keywords() {
@@ -37,23 +37,31 @@ impl Extensions {
                 Keyword::EightBitMime => all.eight_bit_mime = true,
                 Keyword::SmtpUtf8 => all.smtputf8 = true,
                 Keyword::Size(limit) => all.size = Some(limit.unwrap_or(0)),
-                Keyword::Auth(names) => add(names.iter(), &mut all.mechanisms),
+                Keyword::Auth(names) => add(names.iter(), config, &mut all.mechanisms),
                 Keyword::Other { name, parameters } if name.eq_ignore_ascii_case("X-EXPS") => {
                     unofficial = parameters;
                 }
                 _ => {}
             }
         }
-        if x_exps && !unofficial.is_empty() && all.mechanisms.as_ref().is_none_or(Vec::is_empty) {
-            add(unofficial.split(' '), &mut all.mechanisms);
+        // Some Exchange servers have their mechanisms there.
+        if config.x_exps
+            && !unofficial.is_empty()
+            && all.mechanisms.as_ref().is_none_or(Vec::is_empty)
+        {
+            add(unofficial.split(' '), config, &mut all.mechanisms);
         }
         all
     }
 }
 
-fn add<'a>(names: impl Iterator<Item = &'a str>, mechanisms: &mut Option<Vec<Mechanism>>) {
+fn add<'a>(
+    names: impl Iterator<Item = &'a str>,
+    config: &Config,
+    mechanisms: &mut Option<Vec<Mechanism>>,
+) {
     let known = mechanisms.get_or_insert_default();
-    for mechanism in names.filter_map(Mechanism::from_name) {
+    for mechanism in names.filter_map(|name| config.sasl.named(name)) {
         if !known.contains(&mechanism) {
             known.push(mechanism);
         }

@@ -4,8 +4,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
 use super::{
-    AuthError, AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Retry, Step,
-    Tls,
+    AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Retry, Step, Tls,
     sending::{Sending, say},
 };
 use crate::{
@@ -14,12 +13,13 @@ use crate::{
     line::Lines,
     message::Stuffing,
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
-    sasl::{
-        Channel, Mechanism,
-        client::{Credentials, Failure as Why, NoMechanism},
-    },
+    sasl::{Channel, Mechanism, client::Credentials},
     trace::{Side, Trace},
 };
+
+mod sign_in;
+
+use sign_in::{Tries, refusal};
 
 /// One connection to a server, from its greeting to the end.
 #[derive(Debug)]
@@ -31,10 +31,7 @@ pub struct Session {
     state: State,
     extensions: Extensions,
     authenticated: Option<Mechanism>,
-    /// Mechanisms that the server would not have, with these credentials.
-    tried: Vec<Mechanism>,
-    /// What became of the last of them.
-    refused: Option<AuthError>,
+    tries: Tries,
     trace: Trace,
 }
 
@@ -84,8 +81,7 @@ impl Session {
             state: State::Greeting,
             extensions: Extensions::default(),
             authenticated: None,
-            tried: Vec::new(),
-            refused: None,
+            tries: Tries::default(),
             trace: Trace::default(),
         }
     }
@@ -123,13 +119,17 @@ impl Session {
             State::Envelope(sending) => sending.refused().unwrap_or(Error::Disconnected(step)),
             State::AuthFailed(failed) => failed.error(),
             State::Auth(exchange) if exchange.sees_impostor() => Error::ServerNotAuthentic,
-            State::Auth(_) => match (self.pending_refusal(step), &self.refused) {
-                (Some(Error::Refused(_, reply)), _) => {
-                    Error::NotAuthenticated(AuthError::Refused(reply))
+            State::Auth(exchange) => {
+                let mechanism = exchange.mechanism();
+                let token_error = exchange.token_error().map(Into::into);
+                match (self.pending_refusal(step), &self.tries.refused) {
+                    (Some(Error::Refused(_, reply)), _) => {
+                        Error::NotAuthenticated(refusal(mechanism, reply, token_error))
+                    }
+                    (_, Some(refused)) => Error::NotAuthenticated(refused.clone()),
+                    _ => Error::Disconnected(step),
                 }
-                (_, Some(refused)) => Error::NotAuthenticated(refused.clone()),
-                _ => Error::Disconnected(step),
-            },
+            }
             _ => self.pending_refusal(step).unwrap_or(Error::Disconnected(step)),
         };
         self.state = State::Broken(error.clone());
@@ -142,7 +142,7 @@ impl Session {
         self.channel = channel;
         self.extensions = Extensions::default();
         self.authenticated = None;
-        self.forget_tries();
+        self.tries = Tries::default();
         self.state = match mem::replace(&mut self.state, State::Closed) {
             State::Closed => State::Closed,
             State::Broken(error) => State::Broken(error),
@@ -183,6 +183,7 @@ impl Session {
             State::AuthFailed(failed) => Event::AuthFailed(failed),
             State::Auth(exchange) => match exchange.step(out) {
                 auth::Step::Derive(derive) => Event::Derive(derive),
+                auth::Step::Challenge(challenge) => Event::Challenge(challenge),
                 _ => Event::NeedInput,
             },
             State::Ready(ready) => Event::Ready(ready),
@@ -278,13 +279,12 @@ impl Session {
                 match answer {
                     Retry::With(credentials) => {
                         self.credentials = Some(*credentials);
-                        self.forget_tries();
+                        self.tries = Tries::default();
                         self.sign_in()
                     }
                     Retry::Next => match mechanism {
                         Some(mechanism) => {
-                            self.tried.push(mechanism);
-                            self.refused = Some(error);
+                            self.tries.add(mechanism, error);
                             self.sign_in()
                         }
                         None => quit(out),
@@ -384,7 +384,7 @@ impl Session {
             (State::Greeting, 220) => State::Hello,
             (State::Greeting, 400..) => return refused(),
             (State::Ehlo, 250) => {
-                self.extensions = Extensions::read(Ehlo::new(reply), self.config.x_exps);
+                self.extensions = Extensions::read(Ehlo::new(reply), &self.config);
                 match self.config.tls {
                     Tls::Required | Tls::IfOffered
                         if !self.channel.is_tls() && self.extensions.starttls =>
@@ -433,101 +433,6 @@ impl Session {
             (State::Quit, _) => State::Closed,
             _ => return unexpected(),
         })
-    }
-
-    fn forget_tries(&mut self) {
-        self.tried.clear();
-        self.refused = None;
-    }
-
-    /// Begins an exchange by the best mechanism left.
-    fn sign_in(&mut self) -> State {
-        let Some(credentials) = &self.credentials else { return State::READY };
-        let offered = |mechanism| {
-            let names = self.extensions.mechanisms.as_deref().unwrap_or_default();
-            names.contains(&mechanism) && !self.tried.contains(&mechanism)
-        };
-        match self.config.sasl.choose(credentials, &self.channel, offered) {
-            Ok(mechanism) => {
-                let mut exchange = auth::Exchange::new(
-                    &self.config.sasl,
-                    &self.channel,
-                    mechanism,
-                    credentials.clone(),
-                );
-                if !self.config.initial_response {
-                    exchange = exchange.without_initial_response();
-                }
-                if self.config.lenient_challenges {
-                    exchange = exchange.lenient_challenges();
-                }
-                State::Auth(Box::new(exchange))
-            }
-            Err(none) => {
-                let none = match none {
-                    NoMechanism::InCommon if self.extensions.starttls => NoMechanism::OnlyAfterTls,
-                    NoMechanism::InCommon if self.extensions.mechanisms.is_none() => {
-                        NoMechanism::NotOffered
-                    }
-                    none => none,
-                };
-                let error = self.refused.clone().unwrap_or(AuthError::NoMechanism(none));
-                State::AuthFailed(AuthFailed { error, mechanism: None, answer: None })
-            }
-        }
-    }
-
-    fn exchange(
-        &mut self,
-        mut exchange: Box<auth::Exchange>,
-        out: &mut Vec<u8>,
-    ) -> Result<Progress, Error> {
-        let (mechanism, mark) = (exchange.mechanism(), out.len());
-        let failure = match exchange.step(out) {
-            auth::Step::Derive(_) => return Ok(Progress::Wait(State::Auth(exchange))),
-            // What has been written goes to the trace, and is not answered before it is sent.
-            auth::Step::NeedReply(_) if out.len() > mark => {
-                return Ok(Progress::Go(State::Auth(exchange)));
-            }
-            auth::Step::NeedReply(slot) => {
-                if !self.next_reply(Step::Auth)? {
-                    return Ok(Progress::Wait(State::Auth(exchange)));
-                }
-                let reply = ReplyRef::parse(self.lines.shown());
-                slot.reply(reply.map_err(|_| Error::NotAReply(Step::Auth))?);
-                return Ok(Progress::Go(State::Auth(exchange)));
-            }
-            auth::Step::Done(Ok(())) => {
-                self.authenticated = Some(mechanism);
-                return Ok(Progress::Go(State::READY));
-            }
-            auth::Step::Done(Err(failure)) => failure.clone(),
-        };
-        // The server does not know the mechanism, does not want it for this account, or says what
-        // cannot be understood: another may do. A wrong password stays wrong.
-        let another = match &failure {
-            auth::Failure::Refused(reply) => matches!(reply.code(), 504 | 534),
-            // What else the client cancels for is no fault of the mechanism: fewer iterations than
-            // are safe, say, which a weaker mechanism would not mend.
-            auth::Failure::Cancelled(why, reply) => {
-                let unusable = matches!(why, Why::UnexpectedChallenge | Why::Unprepared);
-                reply.code() != 421 && unusable
-            }
-            _ => false,
-        };
-        match Error::from(failure) {
-            Error::NotAuthenticated(error) if another => {
-                self.tried.push(mechanism);
-                self.refused = Some(error);
-                Ok(Progress::Go(self.sign_in()))
-            }
-            Error::NotAuthenticated(error) => Ok(Progress::Go(State::AuthFailed(AuthFailed {
-                error,
-                mechanism: Some(mechanism),
-                answer: None,
-            }))),
-            error => Err(error),
-        }
     }
 }
 

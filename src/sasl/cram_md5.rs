@@ -7,7 +7,7 @@ use md5::Md5;
 
 use super::{
     Answer, CramSecret, CramSecretFor, Failure, Identity, Mechanism, check_name,
-    client::{self, Credentials},
+    client::{self, Password},
     server::{Config, State},
 };
 use crate::secret::SecretBytes;
@@ -65,32 +65,31 @@ pub(super) fn verify(found: Answer<CramSecret>, challenge: &[u8], digest: &[u8; 
 
 #[derive(Debug)]
 pub(super) enum Client {
-    Challenge,
+    Challenge(Password),
     Sent,
 }
 
 impl Client {
-    pub(super) fn begin(_: &Credentials) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
-        Ok((None, Self::Challenge))
+    pub(super) fn begin(
+        password: Password,
+        _: Option<&str>,
+    ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
+        Ok((None, Self::Challenge(password)))
     }
 
-    pub(super) fn take(
-        self,
-        credentials: &Credentials,
-        challenge: &[u8],
-    ) -> Result<(Vec<u8>, Self), client::Failure> {
-        let Self::Challenge = self else {
+    pub(super) fn take(self, challenge: &[u8]) -> Result<(Vec<u8>, Self), client::Failure> {
+        let Self::Challenge(Password { authcid, password, .. }) = self else {
             return Err(client::Failure::UnexpectedChallenge);
         };
-        let mut digest = Hmac::<Md5>::new_from_slice(credentials.secret().expose().as_bytes())
+        let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
             .map_err(|_| client::Failure::Unsupported)?;
         digest.update(challenge);
         let digest = digest.finalize().into_bytes();
         let digit = |value: u8| {
             if value < 10 { b'0' + value } else { b'a' + value - 10 }
         };
-        let mut response = Vec::with_capacity(credentials.authcid().len() + 33);
-        response.extend_from_slice(credentials.authcid().as_bytes());
+        let mut response = Vec::with_capacity(authcid.len() + 33);
+        response.extend_from_slice(authcid.as_bytes());
         response.push(b' ');
         response.extend(digest.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]));
         Ok((response, Self::Sent))
@@ -99,7 +98,7 @@ impl Client {
     pub(super) fn finish(self) -> Result<(), client::Failure> {
         match self {
             Self::Sent => Ok(()),
-            Self::Challenge => Err(client::Failure::EarlySuccess),
+            Self::Challenge(_) => Err(client::Failure::EarlySuccess),
         }
     }
 }

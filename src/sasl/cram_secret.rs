@@ -1,6 +1,7 @@
 //! What a store keeps for CRAM-MD5.
 
-use core::fmt;
+use alloc::string::String;
+use core::{fmt, str::FromStr};
 
 #[cfg(feature = "cram-md5")]
 use md5::{
@@ -18,6 +19,8 @@ use zeroize::{Zeroize, Zeroizing};
 ///
 /// They serve as well as the password for CRAM-MD5, so a store must keep them as safe, but the
 /// password cannot be read out of them.
+///
+/// As text they are Dovecot's `{CRAM-MD5}` and 64 hexadecimal digits, the outer state first.
 #[derive(Clone, ZeroizeOnDrop)]
 pub struct CramSecret {
     outer: [u8; 16],
@@ -48,8 +51,7 @@ impl CramSecret {
         Self { outer: state_behind(0x5c), inner: state_behind(0x36) }
     }
 
-    /// Takes the two states as a store kept them: four words each, low octet first. Dovecot's
-    /// `{CRAM-MD5}` holds them in this order, in hexadecimal.
+    /// Takes the two states as a store kept them: four words each, low octet first.
     pub fn from_states(outer: [u8; 16], inner: [u8; 16]) -> Self {
         Self { outer, inner }
     }
@@ -57,6 +59,22 @@ impl CramSecret {
     /// The outer and the inner state, to keep in a store.
     pub fn states(&self) -> (&[u8; 16], &[u8; 16]) {
         (&self.outer, &self.inner)
+    }
+
+    /// The text form, to keep in a store as safely as the password itself.
+    pub fn to_text(&self) -> String {
+        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+        let octets = self.outer.iter().chain(&self.inner);
+        let digits = octets.flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]);
+        DOVECOT.chars().chain(digits).collect()
+    }
+
+    /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and
+    /// LOGIN too.
+    #[cfg(feature = "cram-md5")]
+    pub fn check_password(&self, password: &str) -> bool {
+        let own = Self::from_password(password);
+        (own.outer.ct_eq(&self.outer) & own.inner.ct_eq(&self.inner)).into()
     }
 
     /// Whether that is HMAC-MD5 of the message under the password, in constant time.
@@ -79,6 +97,37 @@ fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeState
     let resumed = Md5::deserialize(&hasher);
     hasher.as_mut_slice().zeroize();
     Ok(resumed?.chain_update(message).finalize().into())
+}
+
+const DOVECOT: &str = "{CRAM-MD5}";
+
+/// The text is not the form of [`CramSecret`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a text form of CRAM-MD5 states: {{CRAM-MD5}} and 64 hexadecimal digits")]
+#[non_exhaustive]
+pub struct CramSecretError;
+
+impl FromStr for CramSecret {
+    type Err = CramSecretError;
+
+    fn from_str(text: &str) -> Result<Self, CramSecretError> {
+        let digits = text.strip_prefix(DOVECOT).filter(|digits| digits.len() == 64);
+        let (outer, inner) =
+            digits.and_then(|digits| digits.split_at_checked(32)).ok_or(CramSecretError)?;
+        let state = |text: &str| {
+            let mut state = [0; 16];
+            let mut digits = text.chars().map(|c| c.to_digit(16));
+            for octet in &mut state {
+                let (high, low) = (digits.next()??, digits.next()??);
+                *octet = u8::try_from(high << 4 | low).ok()?;
+            }
+            Some(state)
+        };
+        match (state(outer), state(inner)) {
+            (Some(outer), Some(inner)) => Ok(Self { outer, inner }),
+            _ => Err(CramSecretError),
+        }
+    }
 }
 
 impl fmt::Debug for CramSecret {

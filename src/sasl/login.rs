@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     Failure, Mechanism, check_name,
-    client::{self, Credentials},
+    client::{self, Password},
     server::{Config, Next, State},
 };
 use crate::secret::{Secret, SecretBytes};
@@ -44,25 +44,26 @@ impl Server {
 /// The client goes by position: prompts are localized, empty, or end in a NUL.
 #[derive(Debug)]
 pub(super) enum Client {
-    UserName,
-    Password,
+    UserName(Password),
+    Password(Secret),
     Sent,
 }
 
 impl Client {
     /// The name could go along with the command, but not every server takes it there.
-    pub(super) fn begin(_: &Credentials) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
-        Ok((None, Self::UserName))
+    pub(super) fn begin(
+        password: Password,
+        _: Option<&str>,
+    ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
+        Ok((None, Self::UserName(password)))
     }
 
-    pub(super) fn take(
-        self,
-        credentials: &Credentials,
-        _: &[u8],
-    ) -> Result<(Vec<u8>, Self), client::Failure> {
+    pub(super) fn take(self, _: &[u8]) -> Result<(Vec<u8>, Self), client::Failure> {
         match self {
-            Self::UserName => Ok((credentials.authcid().into(), Self::Password)),
-            Self::Password => Ok((credentials.secret().expose().into(), Self::Sent)),
+            Self::UserName(password) => {
+                Ok(((*password.authcid).into(), Self::Password(password.password)))
+            }
+            Self::Password(password) => Ok((password.expose().into(), Self::Sent)),
             Self::Sent => Err(client::Failure::UnexpectedChallenge),
         }
     }
@@ -70,7 +71,7 @@ impl Client {
     pub(super) fn finish(self) -> Result<(), client::Failure> {
         match self {
             Self::Sent => Ok(()),
-            Self::UserName | Self::Password => Err(client::Failure::EarlySuccess),
+            Self::UserName(_) | Self::Password(_) => Err(client::Failure::EarlySuccess),
         }
     }
 }

@@ -2,10 +2,19 @@
 
 use core::fmt;
 
+use super::ConfigError;
+
 /// A SASL mechanism (RFC 4422 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mechanism {
+    /// SCRAM-SHA-512-PLUS: as SCRAM-SHA-256-PLUS.
+    ScramSha512Plus,
+    /// SCRAM-SHA-256-PLUS (RFC 7677): as SCRAM-SHA-256, bound to the TLS connection, so that nobody
+    /// who stands between can pass the sign-in on.
+    ScramSha256Plus,
+    /// SCRAM-SHA-1-PLUS (RFC 5802): as SCRAM-SHA-256-PLUS, with an older hash.
+    ScramSha1Plus,
     /// SCRAM-SHA-512: as SCRAM-SHA-256.
     ScramSha512,
     /// SCRAM-SHA-256 (RFC 7677): the password is not sent, and the server proves that it knows it.
@@ -18,11 +27,50 @@ pub enum Mechanism {
     Plain,
     /// LOGIN (draft-murchison-sasl-login): as PLAIN, in two messages, for old clients.
     Login,
+    /// OAUTHBEARER (RFC 7628): a token of OAuth 2.0, sent as it is; for TLS alone.
+    OauthBearer,
+    /// XOAUTH2: as OAUTHBEARER, in the form that Google and Microsoft have.
+    Xoauth2,
+    /// EXTERNAL (RFC 4422 appendix A): the client is whom its TLS certificate names.
+    External,
+    /// ANONYMOUS (RFC 4505): nobody is proven.
+    Anonymous,
+    /// One that the crate does not have, of the host's own.
+    Custom(CustomName),
 }
 
+/// The name of a mechanism of the host's own; [`Mechanism::custom`] makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CustomName(&'static str);
+
 impl Mechanism {
-    /// All mechanisms that are compiled in, the strongest first.
+    /// Those that the crate has, compiled in or not: for each kind of credentials the strongest
+    /// first.
+    pub(super) const KNOWN: [Self; 13] = [
+        Self::ScramSha512Plus,
+        Self::ScramSha256Plus,
+        Self::ScramSha1Plus,
+        Self::ScramSha512,
+        Self::ScramSha256,
+        Self::ScramSha1,
+        Self::CramMd5,
+        Self::Plain,
+        Self::Login,
+        Self::OauthBearer,
+        Self::Xoauth2,
+        Self::External,
+        Self::Anonymous,
+    ];
+
+    /// All that are compiled in: for passwords, the strongest first; for tokens; EXTERNAL;
+    /// ANONYMOUS.
     pub const COMPILED: &'static [Self] = &[
+        #[cfg(feature = "scram-sha-512")]
+        Self::ScramSha512Plus,
+        #[cfg(feature = "scram-sha-256")]
+        Self::ScramSha256Plus,
+        #[cfg(feature = "scram-sha-1")]
+        Self::ScramSha1Plus,
         #[cfg(feature = "scram-sha-512")]
         Self::ScramSha512,
         #[cfg(feature = "scram-sha-256")]
@@ -35,45 +83,150 @@ impl Mechanism {
         Self::Plain,
         #[cfg(feature = "login")]
         Self::Login,
+        #[cfg(feature = "oauthbearer")]
+        Self::OauthBearer,
+        #[cfg(feature = "xoauth2")]
+        Self::Xoauth2,
+        #[cfg(feature = "external")]
+        Self::External,
+        #[cfg(feature = "anonymous")]
+        Self::Anonymous,
     ];
+
+    /// A mechanism of the host's own: a server asks for each of its steps by
+    /// [`Query::Custom`](super::Query::Custom), a client by
+    /// [`Step::Challenge`](super::client::Step::Challenge).
+    ///
+    /// # Errors
+    /// [`ConfigError::MechanismName`] where the name is not 1 to 20 of `A-Z 0-9 - _` (RFC 4422 §3.1),
+    /// or is that of a mechanism that the crate has.
+    pub const fn custom(name: &'static str) -> Result<Self, ConfigError> {
+        // A `const fn` has no iterators.
+        let octets = name.as_bytes();
+        let (mut rest, mut good) = (octets, matches!(octets.len(), 1..=20));
+        while let [octet, behind @ ..] = rest {
+            good &= matches!(octet, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
+            rest = behind;
+        }
+        let mut known: &[Self] = &Self::KNOWN;
+        while let [mechanism, behind @ ..] = known {
+            good &= !same(mechanism.name().as_bytes(), octets);
+            known = behind;
+        }
+        if good { Ok(Self::Custom(CustomName(name))) } else { Err(ConfigError::MechanismName) }
+    }
 
     /// The registered name, in upper case.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ScramSha512Plus => "SCRAM-SHA-512-PLUS",
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
             Self::ScramSha512 => "SCRAM-SHA-512",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha1 => "SCRAM-SHA-1",
             Self::CramMd5 => "CRAM-MD5",
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
+            Self::OauthBearer => "OAUTHBEARER",
+            Self::Xoauth2 => "XOAUTH2",
+            Self::External => "EXTERNAL",
+            Self::Anonymous => "ANONYMOUS",
+            Self::Custom(CustomName(name)) => name,
         }
     }
 
-    /// The mechanism of that name, in any case, if it is compiled in.
+    /// The mechanism of that name, in any case, if the crate has it, compiled in or not.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::COMPILED.iter().copied().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
+        Self::KNOWN.into_iter().find(|known| known.name().eq_ignore_ascii_case(name))
     }
 
-    /// Whether it is compiled in.
+    /// Whether it can be used: it is compiled in, or the host's own.
     pub fn is_compiled(self) -> bool {
-        Self::COMPILED.contains(&self)
+        matches!(self, Self::Custom(_)) || Self::COMPILED.contains(&self)
     }
 
-    /// Whether it sends the password itself, so that it belongs inside TLS.
+    /// Whether it belongs inside TLS: it sends a password or a token as it is, relies on a
+    /// certificate, or is the host's own.
     pub const fn needs_tls(self) -> bool {
         match self {
-            Self::ScramSha512 | Self::ScramSha256 | Self::ScramSha1 | Self::CramMd5 => false,
-            Self::Plain | Self::Login => true,
+            Self::ScramSha512Plus
+            | Self::ScramSha256Plus
+            | Self::ScramSha1Plus
+            | Self::ScramSha512
+            | Self::ScramSha256
+            | Self::ScramSha1
+            | Self::CramMd5
+            | Self::Anonymous => false,
+            Self::Plain
+            | Self::Login
+            | Self::OauthBearer
+            | Self::Xoauth2
+            | Self::External
+            | Self::Custom(_) => true,
         }
+    }
+
+    /// Whether it proves a user by a password.
+    pub const fn takes_password(self) -> bool {
+        match self {
+            Self::ScramSha512Plus
+            | Self::ScramSha256Plus
+            | Self::ScramSha1Plus
+            | Self::ScramSha512
+            | Self::ScramSha256
+            | Self::ScramSha1
+            | Self::CramMd5
+            | Self::Plain
+            | Self::Login => true,
+            Self::OauthBearer
+            | Self::Xoauth2
+            | Self::External
+            | Self::Anonymous
+            | Self::Custom(_) => false,
+        }
+    }
+
+    /// Whether it proves a user by a token of OAuth 2.0.
+    pub const fn takes_token(self) -> bool {
+        matches!(self, Self::OauthBearer | Self::Xoauth2)
+    }
+
+    /// Whether it binds the sign-in to the TLS connection (RFC 5802 §6).
+    pub const fn binds_channel(self) -> bool {
+        matches!(self, Self::ScramSha512Plus | Self::ScramSha256Plus | Self::ScramSha1Plus)
     }
 
     /// Whether a client's response depends on what the challenge says, and not on its place alone.
     pub const fn reads_challenge(self) -> bool {
         match self {
-            Self::ScramSha512 | Self::ScramSha256 | Self::ScramSha1 | Self::CramMd5 => true,
-            Self::Plain | Self::Login => false,
+            Self::ScramSha512Plus
+            | Self::ScramSha256Plus
+            | Self::ScramSha1Plus
+            | Self::ScramSha512
+            | Self::ScramSha256
+            | Self::ScramSha1
+            | Self::CramMd5
+            | Self::Custom(_) => true,
+            // A token's challenge is an error, whatever it says.
+            Self::Plain
+            | Self::Login
+            | Self::OauthBearer
+            | Self::Xoauth2
+            | Self::External
+            | Self::Anonymous => false,
         }
     }
+}
+
+const fn same(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let ([a, behind_a @ ..], [b, behind_b @ ..]) = (one, other) {
+        if *a != *b {
+            return false;
+        }
+        (one, other) = (behind_a, behind_b);
+    }
+    one.is_empty() && other.is_empty()
 }
 
 impl fmt::Display for Mechanism {

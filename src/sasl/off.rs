@@ -3,18 +3,14 @@
 
 use alloc::vec::Vec;
 
-use super::{
-    Answer, CramSecret, Failure,
-    client::{self, Credentials},
-    server::{Config, State},
-};
+use super::{Answer, CramSecret, Failure, client, server::State};
 use crate::secret::SecretBytes;
 
 #[derive(Debug)]
 pub(super) enum Server {}
 
 impl Server {
-    pub(super) fn begin(_: &Config) -> Result<(Vec<u8>, Self), Failure> {
+    pub(super) fn begin<T>(_: &T) -> Result<(Vec<u8>, Self), Failure> {
         Err(Failure::Unsupported)
     }
 
@@ -27,19 +23,23 @@ pub(super) fn verify(_: Answer<CramSecret>, _: &[u8], _: &[u8; 16]) -> bool {
     false
 }
 
+/// Without ANONYMOUS there is nobody to send it.
+pub(super) fn is_trace(_: &str) -> bool {
+    false
+}
+
 #[derive(Debug)]
 pub(super) enum Client {}
 
 impl Client {
-    pub(super) fn begin(_: &Credentials) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
+    pub(super) fn begin<T>(
+        _: T,
+        _: Option<&str>,
+    ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
         Err(client::Failure::Unsupported)
     }
 
-    pub(super) fn take(
-        self,
-        _: &Credentials,
-        _: &[u8],
-    ) -> Result<(Vec<u8>, Self), client::Failure> {
+    pub(super) fn take(self, _: &[u8]) -> Result<(Vec<u8>, Self), client::Failure> {
         match self {}
     }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     Failure, Mechanism, check_name,
-    client::{self, Credentials},
+    client::{self, Password},
     server::{Config, State},
 };
 use crate::secret::{Secret, SecretBytes};
@@ -39,10 +39,11 @@ pub(super) struct Client;
 
 impl Client {
     pub(super) fn begin(
-        credentials: &Credentials,
+        password: Password,
+        authzid: Option<&str>,
     ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
-        let (authcid, password) = (credentials.authcid(), credentials.secret().expose());
-        let authzid = credentials.authzid().unwrap_or_default();
+        let (authcid, password) = (&*password.authcid, password.password.expose());
+        let authzid = authzid.unwrap_or_default();
         let mut message = Vec::with_capacity(authzid.len() + authcid.len() + password.len() + 2);
         for field in [authzid, "\0", authcid, "\0", password] {
             message.extend_from_slice(field.as_bytes());
@@ -50,11 +51,7 @@ impl Client {
         Ok((Some(message), Self))
     }
 
-    pub(super) fn take(
-        self,
-        _: &Credentials,
-        _: &[u8],
-    ) -> Result<(Vec<u8>, Self), client::Failure> {
+    pub(super) fn take(self, _: &[u8]) -> Result<(Vec<u8>, Self), client::Failure> {
         Err(client::Failure::UnexpectedChallenge)
     }
 

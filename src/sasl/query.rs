@@ -1,19 +1,26 @@
 //! What an exchange asks its host, and how the host answers.
 
-use alloc::{boxed::Box, vec::Vec};
-use core::{
-    fmt,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use alloc::{boxed::Box, string::String};
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys};
-use crate::secret::Secret;
+use super::{CramSecret, Failure, Identity, Mechanism, ScramKeys};
+
+mod custom;
+mod password;
+mod peer;
+mod token;
+
+pub use custom::{Custom, CustomAnswer, ServerMechanism};
+pub use password::{CheckPassword, CramSecretFor, PasswordAnswer, ScramKeysFor};
+pub use peer::{CheckAnonymous, CheckExternal};
+pub use token::{CheckToken, TokenAnswer, TokenError};
 
 /// A question to the host. It stands until it is answered: **a host that ignores it asks again
 /// and again**; [`reject`](Self::reject) is the answer for every kind that it does not know.
 ///
-/// At most two are asked in an exchange. The first is *who are you?*, and its answer makes the
-/// client its `authcid`, nothing more. The second, [`Authorize`], is *may you act as another?*.
+/// At most two are asked in an exchange, but for those of a [`Custom`] mechanism. The first is *who
+/// are you?*, and its answer makes the client its `authcid`, nothing more. The second,
+/// [`Authorize`], is *may you act as another?*.
 ///
 /// The name and the password are data. Never build a query of SQL or LDAP out of them by hand.
 #[derive(Debug)]
@@ -26,6 +33,14 @@ pub enum Query<'a> {
     CramSecret(&'a mut CramSecretFor),
     /// What does the store hold to check a SCRAM proof of this account with?
     ScramKeys(&'a mut ScramKeysFor),
+    /// Whose token is this? (OAUTHBEARER, XOAUTH2)
+    CheckToken(&'a mut CheckToken),
+    /// Which account has whom the client's certificate names? (EXTERNAL)
+    CheckExternal(&'a mut CheckExternal),
+    /// May a guest come in? (ANONYMOUS)
+    CheckAnonymous(&'a mut CheckAnonymous),
+    /// What does the host's own mechanism say to this?
+    Custom(&'a mut Custom),
     /// May this account act as that one? Asked only after the first was proven.
     Authorize(&'a mut Authorize),
 }
@@ -46,6 +61,22 @@ impl Query<'_> {
                 let answer = users.scram_keys(ask);
                 ask.answer(answer);
             }
+            Self::CheckToken(ask) => {
+                let answer = users.check_token(ask);
+                ask.answer(answer);
+            }
+            Self::CheckExternal(ask) => {
+                let answer = users.check_external(ask);
+                ask.answer(answer);
+            }
+            Self::CheckAnonymous(ask) => {
+                let answer = users.check_anonymous(ask);
+                ask.answer(answer);
+            }
+            Self::Custom(ask) => {
+                let answer = users.custom(ask);
+                ask.answer(answer);
+            }
             Self::Authorize(ask) => {
                 let answer = users.authorize(ask);
                 ask.answer(answer);
@@ -53,12 +84,16 @@ impl Query<'_> {
         }
     }
 
-    /// Answers [`Answer::Reject`].
+    /// Answers no: `535 5.7.8`.
     pub fn reject(self) {
         match self {
             Self::CheckPassword(ask) => ask.answer(Answer::Reject),
             Self::CramSecret(ask) => ask.answer(Answer::Reject),
             Self::ScramKeys(ask) => ask.answer(Answer::Reject),
+            Self::CheckToken(ask) => ask.answer(Answer::Reject),
+            Self::CheckExternal(ask) => ask.answer(Answer::Reject),
+            Self::CheckAnonymous(ask) => ask.answer(Answer::Reject),
+            Self::Custom(ask) => ask.answer(CustomAnswer::Fail(Failure::Rejected)),
             Self::Authorize(ask) => ask.answer(Answer::Reject),
         }
     }
@@ -72,6 +107,10 @@ impl Query<'_> {
             Self::CheckPassword(ask) => ask.serial,
             Self::CramSecret(ask) => ask.serial,
             Self::ScramKeys(ask) => ask.serial,
+            Self::CheckToken(ask) => ask.serial,
+            Self::CheckExternal(ask) => ask.serial,
+            Self::CheckAnonymous(ask) => ask.serial,
+            Self::Custom(ask) => ask.serial,
             Self::Authorize(ask) => ask.serial,
         }
     }
@@ -106,162 +145,6 @@ impl From<bool> for Answer {
 impl<T> From<Option<T>> for Answer<T> {
     fn from(found: Option<T>) -> Self {
         found.map_or(Self::Reject, Self::Accept)
-    }
-}
-
-/// The answer to [`CheckPassword`], which has two more ways to say no.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PasswordAnswer {
-    /// The password is the account's.
-    Accept,
-    /// It is not, or there is no such account: `535 5.7.8`.
-    Reject,
-    /// The store cannot say now: `454 4.7.0`.
-    TempFail,
-    /// The password is right, but this mechanism is too weak for the account: `534 5.7.9`.
-    TooWeak,
-    /// The password is right, but the account has to be moved to this mechanism first, by a sign-in
-    /// with another: `432 4.7.12`.
-    TransitionNeeded,
-}
-
-impl From<Answer> for PasswordAnswer {
-    fn from(answer: Answer) -> Self {
-        match answer {
-            Answer::Accept(()) => Self::Accept,
-            Answer::Reject => Self::Reject,
-            Answer::TempFail => Self::TempFail,
-        }
-    }
-}
-
-impl From<bool> for PasswordAnswer {
-    fn from(yes: bool) -> Self {
-        Answer::from(yes).into()
-    }
-}
-
-/// *Is this the account's password?* Of PLAIN (RFC 4616) and LOGIN.
-///
-/// The name holds no control characters, name and password are not empty, both are UTF-8 as
-/// typed: preparing them (RFC 4013), if wanted, is the store's.
-#[derive(Debug)]
-pub struct CheckPassword {
-    pub(super) identity: Identity,
-    pub(super) password: Secret,
-    pub(super) answer: Option<PasswordAnswer>,
-    serial: u64,
-}
-
-impl CheckPassword {
-    pub(super) fn new(identity: Identity, password: Secret) -> Self {
-        Self { identity, password, answer: None, serial: next_serial() }
-    }
-
-    /// The account's name, as sent.
-    pub fn authcid(&self) -> &str {
-        &self.identity.authcid
-    }
-
-    /// The account that the client wants to act as, if it named one. An answer here does not let it:
-    /// [`Authorize`] asks for that afterwards.
-    pub fn authzid(&self) -> Option<&str> {
-        self.identity.authzid()
-    }
-
-    /// The mechanism that the client uses.
-    pub fn mechanism(&self) -> Mechanism {
-        self.identity.mechanism
-    }
-
-    /// The password, as sent.
-    pub fn password(&self) -> &Secret {
-        &self.password
-    }
-
-    /// Settles the question; a second answer replaces the first.
-    pub fn answer(&mut self, answer: impl Into<PasswordAnswer>) {
-        self.answer = Some(answer.into());
-    }
-}
-
-/// *What does the store hold for a CRAM-MD5 response of this account?* (RFC 2195)
-///
-/// The host looks up, the exchange verifies. An account that does not exist is answered
-/// [`Answer::Reject`], and costs the client as many round trips, and the server as much work, as
-/// a wrong password.
-pub struct CramSecretFor {
-    pub(super) identity: Identity,
-    pub(super) challenge: Vec<u8>,
-    pub(super) digest: [u8; 16],
-    pub(super) answer: Option<Answer<CramSecret>>,
-    serial: u64,
-}
-
-impl CramSecretFor {
-    pub(super) fn new(identity: Identity, challenge: Vec<u8>, digest: [u8; 16]) -> Self {
-        Self { identity, challenge, digest, answer: None, serial: next_serial() }
-    }
-
-    /// The account's name, as sent.
-    pub fn authcid(&self) -> &str {
-        &self.identity.authcid
-    }
-
-    /// Settles the question; a second answer replaces the first.
-    pub fn answer(&mut self, answer: impl Into<Answer<CramSecret>>) {
-        self.answer = Some(answer.into());
-    }
-}
-
-/// The digest stays out of it: with the challenge it is enough to guess the password by.
-impl fmt::Debug for CramSecretFor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CramSecretFor")
-            .field("identity", &self.identity)
-            .field("answer", &self.answer)
-            .field("serial", &self.serial)
-            .finish_non_exhaustive()
-    }
-}
-
-/// *What does the store hold for a SCRAM proof of this account?* (RFC 5802 §3)
-///
-/// The host looks up, the exchange verifies. An account that does not exist, or has no keys of that
-/// hash, is answered [`Answer::Reject`]; the client sees the same round trips as with a wrong
-/// password, and a salt that stays the same for the name.
-#[derive(Debug)]
-pub struct ScramKeysFor {
-    pub(super) identity: Identity,
-    hash: ScramHash,
-    pub(super) answer: Option<Answer<ScramKeys>>,
-    serial: u64,
-}
-
-impl ScramKeysFor {
-    pub(super) fn new(identity: Identity, hash: ScramHash) -> Self {
-        Self { identity, hash, answer: None, serial: next_serial() }
-    }
-
-    /// The account's name, prepared (RFC 4013).
-    pub fn authcid(&self) -> &str {
-        &self.identity.authcid
-    }
-
-    /// The hash that the keys have to be for.
-    pub fn hash(&self) -> ScramHash {
-        self.hash
-    }
-
-    /// The mechanism that the client uses.
-    pub fn mechanism(&self) -> Mechanism {
-        self.identity.mechanism
-    }
-
-    /// Settles the question; a second answer replaces the first. Keys of another hash are as none.
-    pub fn answer(&mut self, answer: impl Into<Answer<ScramKeys>>) {
-        self.answer = Some(answer.into());
     }
 }
 
@@ -323,6 +206,30 @@ pub trait Authenticator {
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let _ = ask;
         Answer::Reject
+    }
+
+    /// Answers [`Query::CheckToken`].
+    fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
+        let _ = ask;
+        TokenAnswer::Reject
+    }
+
+    /// Answers [`Query::CheckExternal`], with the account.
+    fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
+        let _ = ask;
+        Answer::Reject
+    }
+
+    /// Answers [`Query::CheckAnonymous`].
+    fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
+        let _ = ask;
+        Answer::Reject
+    }
+
+    /// Answers [`Query::Custom`], best by [`Custom::step_with`].
+    fn custom(&self, ask: &mut Custom) -> CustomAnswer {
+        let _ = ask;
+        CustomAnswer::Fail(Failure::Rejected)
     }
 
     /// Answers [`Query::Authorize`].

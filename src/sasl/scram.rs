@@ -3,19 +3,32 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use super::{
-    Answer, Failure, Identity, Mechanism, ScramHash, ScramKeys, ScramKeysFor, check_name,
-    client::{self, Config as ClientConfig, Credentials, Derive},
+    Answer, BindingPolicy, Channel, ChannelBinding, Failure, Identity, Mechanism, ScramHash,
+    ScramKeys, ScramKeysFor, check_name,
+    client::{self, Choice, Config as ClientConfig, Derive, Password},
+    gs2::{self, Flag, Header},
     prepare,
-    scram_keys::{Digest, SaltedPassword, decode, encode, escape, positive, unescape},
-    server::{Config, State, Then},
+    scram_keys::{Digest, SaltedPassword, decode, encode, positive},
+    server::{Config, Next, State, Then},
 };
 use crate::secret::SecretBytes;
 
 #[derive(Debug)]
 pub(super) enum Server {
-    First(ScramHash),
+    First(Box<Terms>),
     /// Some 300 octets: boxed so that the other mechanisms do not carry them.
     Final(Box<Proof>),
+}
+
+/// What the client's first message has to fit.
+#[derive(Debug)]
+pub(super) struct Terms {
+    mechanism: Mechanism,
+    hash: ScramHash,
+    /// What the client may bind to.
+    bindings: Vec<ChannelBinding>,
+    /// Whether a client that has channel binding must have seen that the server has it too.
+    binding_on_offer: bool,
 }
 
 /// What the client's proof is judged by.
@@ -32,74 +45,89 @@ pub(super) struct Proof {
 #[derive(Debug)]
 pub(super) struct First {
     hash: ScramHash,
-    gs2_header: Box<str>,
+    /// `cbind-input = gs2-header [cbind-data]`
+    binding: Vec<u8>,
     bare: Box<str>,
     nonce: Box<str>,
 }
 
 impl Server {
-    pub(super) fn begin(_: &Config, hash: Option<ScramHash>) -> Result<(Vec<u8>, Self), Failure> {
-        Ok((Vec::new(), Self::First(hash.ok_or(Failure::Unsupported)?)))
+    pub(super) fn begin(
+        config: &Config,
+        channel: &Channel,
+        mechanism: Mechanism,
+    ) -> Result<(Vec<u8>, Self), Failure> {
+        let bound = mechanism.binds_channel();
+        let terms = Terms {
+            mechanism,
+            hash: ScramHash::of(mechanism).ok_or(Failure::Unsupported)?,
+            bindings: if bound { channel.bindings().to_vec() } else { Vec::new() },
+            binding_on_offer: config.offered(channel).any(Mechanism::binds_channel),
+        };
+        Ok((Vec::new(), Self::First(Box::new(terms))))
     }
 
-    pub(super) fn take(self, _: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(self, response: SecretBytes) -> Result<State, Failure> {
         let text = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
         match self {
-            Self::First(hash) => client_first(hash, text),
+            Self::First(terms) => terms.client_first(text),
             Self::Final(proof) => proof.client_final(text),
         }
     }
 }
 
-/// `client-first-message = gs2-cbind-flag "," [authzid] "," [mext ","] username "," nonce
-/// ["," extensions]`
-fn client_first(hash: ScramHash, text: &str) -> Result<State, Failure> {
-    const ORDER: Failure = Failure::Malformed("the attributes of SCRAM are not in their order");
-    let mut fields = text.splitn(3, ',');
-    let (Some(flag), Some(authzid), Some(bare)) = (fields.next(), fields.next(), fields.next())
-    else {
-        return Err(ORDER);
-    };
-    match flag {
-        "n" | "y" => {}
-        _ => return Err(Failure::Malformed("this mechanism has no channel binding")),
+impl Terms {
+    /// `client-first-message = gs2-header [mext ","] username "," nonce ["," extensions]`
+    fn client_first(&self, text: &str) -> Result<State, Failure> {
+        const ORDER: Failure = Failure::Malformed("the attributes of SCRAM are not in their order");
+        let header = Header::read(text)?;
+        let bound_to = self.binding(header.flag)?;
+        let mut attributes = header.rest.split(',');
+        let username = attributes.next().unwrap_or_default();
+        if username.starts_with("m=") {
+            return Err(Failure::Malformed("it demands an extension that nobody has"));
+        }
+        let authcid = gs2::saslname(username.strip_prefix("n=").ok_or(ORDER)?)?;
+        let authcid =
+            prepare(&authcid).ok_or(Failure::Malformed("the user name is not allowed"))?;
+        check_name(&authcid)?;
+        let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(ORDER)?;
+        if !is_nonce(nonce) {
+            return Err(Failure::Malformed("the nonce is empty, too long, or not printable"));
+        }
+        extensions(attributes)?;
+        let first = First {
+            hash: self.hash,
+            binding: [header.text.as_bytes(), bound_to].concat(),
+            bare: header.rest.into(),
+            nonce: nonce.into(),
+        };
+        let identity = Identity {
+            authcid: authcid.into(),
+            authzid: header.authzid.map(String::into_boxed_str),
+            mechanism: self.mechanism,
+        };
+        Ok(State::ScramKeys(Box::new(ScramKeysFor::new(identity, self.hash)), Box::new(first)))
     }
-    let authzid = match authzid {
-        "" => None,
-        _ => Some(name(authzid.strip_prefix("a=").ok_or(ORDER)?)?),
-    };
-    let mut attributes = bare.split(',');
-    let username = attributes.next().unwrap_or_default();
-    if username.starts_with("m=") {
-        return Err(Failure::Malformed("it demands an extension that nobody has"));
-    }
-    let authcid = name(username.strip_prefix("n=").ok_or(ORDER)?)?;
-    let authcid = prepare(&authcid).ok_or(Failure::Malformed("the user name is not allowed"))?;
-    check_name(&authcid)?;
-    let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(ORDER)?;
-    if !is_nonce(nonce) {
-        return Err(Failure::Malformed("the nonce is empty, too long, or not printable"));
-    }
-    extensions(attributes)?;
-    let first = First {
-        hash,
-        gs2_header: text.get(..text.len() - bare.len()).unwrap_or_default().into(),
-        bare: bare.into(),
-        nonce: nonce.into(),
-    };
-    let identity = Identity {
-        authcid: authcid.into(),
-        authzid: authzid.map(Into::into),
-        mechanism: hash.mechanism(),
-    };
-    Ok(State::ScramKeys(Box::new(ScramKeysFor::new(identity, hash)), Box::new(first)))
-}
 
-fn name(text: &str) -> Result<String, Failure> {
-    let name = unescape(text).ok_or(Failure::Malformed("a name is empty or escaped wrongly"))?;
-    check_name(&name)?;
-    Ok(name)
+    /// What the client binds to (RFC 5802 §6).
+    fn binding(&self, flag: Flag<'_>) -> Result<&[u8], Failure> {
+        match (self.mechanism.binds_channel(), flag) {
+            (true, Flag::Bound(name)) => {
+                let binding = self.bindings.iter().find(|own| own.name() == name);
+                binding.map(ChannelBinding::data).ok_or(Failure::ChannelBinding)
+            }
+            (true, Flag::No | Flag::NotSeen) => {
+                Err(Failure::Malformed("this mechanism needs channel binding"))
+            }
+            (false, Flag::Bound(_)) => {
+                Err(Failure::Malformed("this mechanism has no channel binding"))
+            }
+            (false, Flag::NotSeen) if self.binding_on_offer => Err(Failure::Downgrade),
+            (false, Flag::No | Flag::NotSeen) => Ok(&[]),
+        }
+    }
 }
 
 /// `printable = %x21-2B / %x2D-7E`
@@ -144,7 +172,7 @@ pub(super) fn server_first(
     let first = First { nonce: nonce.into(), ..first };
     let challenge = server_first.clone();
     let proof = Proof { identity, keys, exists, first, server_first };
-    Ok(State::scram(challenge, Server::Final(Box::new(proof))))
+    Ok(State::challenge(challenge, Next::Scram(Server::Final(Box::new(proof)))))
 }
 
 impl Proof {
@@ -155,8 +183,9 @@ impl Proof {
         let proof = decode(proof).ok_or(MALFORMED)?;
         let mut attributes = without_proof.split(',');
         let binding = attributes.next().and_then(|binding| binding.strip_prefix("c="));
-        if binding != Some(&encode(self.first.gs2_header.as_bytes())) {
-            return Err(Failure::Malformed("the channel binding is not that of the first message"));
+        let binding = binding.and_then(decode).ok_or(MALFORMED)?;
+        if binding != self.first.binding {
+            return Err(Failure::ChannelBinding);
         }
         let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r="));
         if nonce != Some(&self.first.nonce) {
@@ -178,12 +207,15 @@ impl Proof {
 pub(super) enum Client {
     First {
         hash: ScramHash,
+        password: Password,
+        binding: Vec<u8>,
         bare: String,
         nonce: String,
         iterations: (u32, u32),
     },
     /// The salted password is awaited.
     Derive {
+        binding: Vec<u8>,
         bare: String,
         server_first: String,
         nonce: String,
@@ -203,35 +235,39 @@ impl core::fmt::Debug for Signature {
     }
 }
 
-fn gs2_header(credentials: &Credentials) -> String {
-    let authzid = credentials.authzid().map(|authzid| format!("a={}", escape(authzid)));
-    format!("n,{},", authzid.unwrap_or_default())
-}
-
 impl Client {
     pub(super) fn begin(
         config: &ClientConfig,
-        mechanism: Mechanism,
-        credentials: &Credentials,
+        channel: &Channel,
+        choice: Choice,
+        password: Password,
+        authzid: Option<&str>,
     ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
+        let mechanism = choice.mechanism();
         let hash = ScramHash::of(mechanism).ok_or(client::Failure::Unsupported)?;
         let nonce: String = config.nonce()?.as_str().into();
-        let authcid = prepare(credentials.authcid()).ok_or(client::Failure::Unprepared)?;
-        let bare = format!("n={},r={nonce}", escape(&authcid));
-        let first = format!("{}{bare}", gs2_header(credentials)).into_bytes();
-        Ok((Some(first), Self::First { hash, bare, nonce, iterations: config.iteration_bounds() }))
+        let authcid = prepare(&password.authcid).ok_or(client::Failure::Unprepared)?;
+        let bare = format!("n={},r={nonce}", gs2::escape(&authcid));
+        let (flag, data) = match channel.bindings().first() {
+            Some(own) if mechanism.binds_channel() => (Flag::Bound(own.name()), own.data()),
+            None if mechanism.binds_channel() => return Err(client::Failure::Unsupported),
+            Some(_) if choice.binding_not_seen() && config.policy() != BindingPolicy::None => {
+                (Flag::NotSeen, &[][..])
+            }
+            _ => (Flag::No, &[][..]),
+        };
+        let header = gs2::write(flag, authzid);
+        let first = format!("{header}{bare}").into_bytes();
+        let binding = [header.as_bytes(), data].concat();
+        let iterations = config.iteration_bounds();
+        Ok((Some(first), Self::First { hash, password, binding, bare, nonce, iterations }))
     }
 
-    /// The response, or what it takes to make it.
-    pub(super) fn take(
-        self,
-        credentials: &Credentials,
-        challenge: &[u8],
-    ) -> Result<client::Taken<Self>, client::Failure> {
+    pub(super) fn take(self, challenge: &[u8]) -> Result<client::State, client::Failure> {
         let text =
             core::str::from_utf8(challenge).map_err(|_| client::Failure::UnexpectedChallenge)?;
         match self {
-            Self::First { hash, bare, nonce, iterations } => {
+            Self::First { hash, password, binding, bare, nonce, iterations } => {
                 let (combined, salt, count) =
                     read_server_first(text).ok_or(client::Failure::UnexpectedChallenge)?;
                 if combined.len() <= nonce.len() || !combined.starts_with(&nonce) {
@@ -240,41 +276,41 @@ impl Client {
                 if !(iterations.0..=iterations.1).contains(&count) {
                     return Err(client::Failure::Iterations(count));
                 }
-                let password =
-                    prepare(credentials.secret().expose()).ok_or(client::Failure::Unprepared)?;
-                let derive = Derive::new(hash, password, salt, count);
-                let next = Self::Derive { bare, server_first: text.into(), nonce: combined.into() };
-                Ok(client::Taken::Derive(derive, next))
+                let prepared =
+                    prepare(password.password.expose()).ok_or(client::Failure::Unprepared)?;
+                let derive = Derive::new(hash, prepared, salt, count);
+                let (server_first, nonce) = (text.into(), combined.into());
+                let next = Self::Derive { binding, bare, server_first, nonce };
+                match &password.salted {
+                    Some(salted) if derive.fits(salted) => next.derived(salted),
+                    _ => Ok(client::State::Derive(derive, next)),
+                }
             }
             Self::Final { expected } => {
                 let signature = text.split(',').next().unwrap_or_default();
-                if signature.starts_with("e=") {
-                    return Err(client::Failure::ServerError);
+                if let Some(error) = signature.strip_prefix("e=") {
+                    return Err(client::Failure::ServerError(in_words(error)));
                 }
                 let signature = signature.strip_prefix("v=").and_then(decode).unwrap_or_default();
                 if !expected.0.equals(&signature) {
                     return Err(client::Failure::ServerNotAuthentic);
                 }
-                Ok(client::Taken::Response(Vec::new(), Self::Verified))
+                Ok(client::State::respond(Vec::new(), client::Client::Scram(Self::Verified)))
             }
             Self::Derive { .. } | Self::Verified => Err(client::Failure::UnexpectedChallenge),
         }
     }
 
     /// The final message, once the password is salted.
-    pub(super) fn derived(
-        self,
-        credentials: &Credentials,
-        salted: &SaltedPassword,
-    ) -> Result<(Vec<u8>, Self), client::Failure> {
-        let Self::Derive { bare, server_first, nonce } = self else {
+    pub(super) fn derived(self, salted: &SaltedPassword) -> Result<client::State, client::Failure> {
+        let Self::Derive { binding, bare, server_first, nonce } = self else {
             return Err(client::Failure::UnexpectedChallenge);
         };
-        let binding = encode(gs2_header(credentials).as_bytes());
-        let without_proof = format!("c={binding},r={nonce}");
+        let without_proof = format!("c={},r={nonce}", encode(&binding));
         let (proof, expected) = salted.prove(&format!("{bare},{server_first},{without_proof}"));
         let message = format!("{without_proof},p={}", encode(proof.as_slice()));
-        Ok((message.into_bytes(), Self::Final { expected: Signature(expected) }))
+        let next = Self::Final { expected: Signature(expected) };
+        Ok(client::State::respond(message.into_bytes(), client::Client::Scram(next)))
     }
 
     pub(super) fn finish(self) -> Result<(), client::Failure> {
@@ -282,6 +318,27 @@ impl Client {
             Self::Verified => Ok(()),
             _ => Err(client::Failure::ServerNotAuthentic),
         }
+    }
+}
+
+/// `server-error-value` (RFC 5802 §7). One that is not known counts as the last.
+fn in_words(error: &str) -> &'static str {
+    match error {
+        "invalid-encoding" => "the client's message cannot be read",
+        "extensions-not-supported-by-server" => "the client demands an extension",
+        "invalid-proof" => "the user name or password is wrong",
+        "channel-bindings-dont-match" => {
+            "client and server are not the ends of one TLS connection: someone may stand between"
+        }
+        "server-does-support-channel-binding" => {
+            "the server has channel binding, which was struck out of its list on the way"
+        }
+        "channel-binding-not-supported" => "the server has no channel binding",
+        "unsupported-channel-binding-type" => "the server has no channel binding of this type",
+        "unknown-user" => "there is no such user",
+        "invalid-username-encoding" => "the user name cannot be read",
+        "no-resources" => "the server has no resources, try again later",
+        _ => "it does not say which",
     }
 }
 

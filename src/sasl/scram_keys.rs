@@ -30,16 +30,16 @@ impl ScramHash {
     pub const fn of(mechanism: Mechanism) -> Option<Self> {
         match mechanism {
             #[cfg(feature = "scram-sha-1")]
-            Mechanism::ScramSha1 => Some(Self::Sha1),
+            Mechanism::ScramSha1 | Mechanism::ScramSha1Plus => Some(Self::Sha1),
             #[cfg(feature = "scram-sha-256")]
-            Mechanism::ScramSha256 => Some(Self::Sha256),
+            Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => Some(Self::Sha256),
             #[cfg(feature = "scram-sha-512")]
-            Mechanism::ScramSha512 => Some(Self::Sha512),
+            Mechanism::ScramSha512 | Mechanism::ScramSha512Plus => Some(Self::Sha512),
             _ => None,
         }
     }
 
-    /// The mechanism that uses it.
+    /// The mechanism that uses it, without channel binding.
     pub const fn mechanism(self) -> Mechanism {
         match self {
             #[cfg(feature = "scram-sha-1")]
@@ -211,6 +211,13 @@ impl ScramKeys {
         }
     }
 
+    /// The text form, to keep in a store as safely as a password's hash.
+    pub fn to_text(&self) -> String {
+        let [salt, stored, server] =
+            [&self.salt, self.stored_key.as_slice(), self.server_key.as_slice()].map(encode);
+        format!("{}${}:{salt}${stored}:{server}", self.hash.mechanism(), self.iterations)
+    }
+
     /// Whether that is the password: PBKDF2 again, compared in constant time. So a store with
     /// these keys alone serves PLAIN and LOGIN too.
     pub fn check_password(&self, password: &str) -> bool {
@@ -249,16 +256,6 @@ impl fmt::Debug for ScramKeys {
     }
 }
 
-/// The text form, for a store.
-impl fmt::Display for ScramKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [salt, stored, server] =
-            [&self.salt, self.stored_key.as_slice(), self.server_key.as_slice()]
-                .map(|octets| STANDARD.encode(octets));
-        write!(f, "{}${}:{salt}${stored}:{server}", self.hash.mechanism(), self.iterations)
-    }
-}
-
 /// The text is not the form of [`ScramKeys`], or its hash is not compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a text form of SCRAM keys whose hash is compiled in")]
@@ -292,9 +289,9 @@ impl ScramKeys {
             }
         };
         let [iterations, salt, stored, server] = fields.as_slice() else { return None };
-        let hash = ScramHash::of(Mechanism::from_name(name)?)?;
+        let mechanism = Mechanism::from_name(name).filter(|scram| !scram.binds_channel())?;
+        let hash = ScramHash::of(mechanism)?;
         let length = hash.hash(b"").length;
-        let decode = |text: &str| STANDARD.decode(text).ok();
         let key =
             |text| decode(text).filter(|key| key.len() == length).map(|key| Digest::new(&key));
         let iterations = positive(iterations)?;
@@ -341,27 +338,6 @@ impl fmt::Debug for SaltedPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SaltedPassword(***)")
     }
-}
-
-/// `saslname` (RFC 5802 §5.1): `,` and `=` escaped.
-pub(super) fn escape(name: &str) -> String {
-    name.replace('=', "=3D").replace(',', "=2C")
-}
-
-/// The name behind a `saslname`; `None` where a `=` escapes nothing.
-pub(super) fn unescape(text: &str) -> Option<String> {
-    let mut parts = text.split('=');
-    let mut name = String::from(parts.next()?);
-    for part in parts {
-        let (c, rest) = match (part.strip_prefix("2C"), part.strip_prefix("3D")) {
-            (Some(rest), _) => (',', rest),
-            (_, Some(rest)) => ('=', rest),
-            _ => return None,
-        };
-        name.push(c);
-        name.push_str(rest);
-    }
-    (!name.is_empty()).then_some(name)
 }
 
 /// `posit-number = %x31-39 *DIGIT` (RFC 5802 §7), as far as it can be counted to.

@@ -1,157 +1,19 @@
 //! The server's side of an exchange.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use core::{fmt, mem};
+use core::mem;
 
 use super::{
-    Answer, Authorize, Channel, CheckPassword, ConfigError, CramSecretFor, Failure, Identity,
-    Mechanism, Nonce, NonceError, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor,
-    cram_md5, login, plain, scram,
+    Answer, Authorize, Channel, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
+    CramSecretFor, Custom, CustomAnswer, Failure, Identity, Mechanism, PasswordAnswer, Query,
+    ScramKeysFor, TokenAnswer, anonymous, check_name, cram_md5, external, login, oauth, plain,
+    scram,
 };
 use crate::secret::{Secret, SecretBytes};
 
-type NonceSource = Box<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>;
+mod config;
 
-/// What a server offers, and its policy. Shared by all of its exchanges, in an `Arc`.
-pub struct Config {
-    host: Box<str>,
-    mechanisms: Vec<Mechanism>,
-    nonce: Option<NonceSource>,
-    cleartext: bool,
-    salt_key: Option<Secret>,
-    iterations: u32,
-}
-
-impl Config {
-    /// A server of that name which offers every compiled mechanism, SCRAM first. A store that cannot
-    /// answer for one of them is to leave it out by [`mechanisms`](Self::mechanisms): clients take
-    /// the strongest on offer, and may give up where it fails. It offers those that send the password
-    /// only inside TLS, with nonces of the operating system. (Without the feature `getrandom` there
-    /// are none of these: mechanisms that need one are offered once [`nonces`](Self::nonces) says
-    /// where to take them.)
-    ///
-    /// # Errors
-    /// [`ConfigError::HostName`] where the name is not printable ASCII without spaces, `<`, `>`.
-    pub fn new(host: &str) -> Result<Self, ConfigError> {
-        let good = |octet: u8| octet.is_ascii_graphic() && !b"<>".contains(&octet);
-        if host.is_empty() || host.len() > 255 || !host.bytes().all(good) {
-            return Err(ConfigError::HostName);
-        }
-        Ok(Self {
-            host: host.into(),
-            mechanisms: Mechanism::COMPILED.to_vec(),
-            #[cfg(feature = "getrandom")]
-            nonce: Some(Box::new(Nonce::random)),
-            #[cfg(not(feature = "getrandom"))]
-            nonce: None,
-            cleartext: false,
-            #[cfg(feature = "getrandom")]
-            salt_key: Nonce::random().ok().map(|key| Secret::new(key.as_str())),
-            #[cfg(not(feature = "getrandom"))]
-            salt_key: None,
-            iterations: 4096,
-        })
-    }
-
-    /// The mechanisms to offer, in this order.
-    ///
-    /// # Errors
-    /// [`ConfigError::NotCompiled`] where one's feature is off.
-    pub fn mechanisms(mut self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
-        self.mechanisms.clear();
-        for &mechanism in mechanisms {
-            if !mechanism.is_compiled() {
-                return Err(ConfigError::NotCompiled(mechanism));
-            }
-            if !self.mechanisms.contains(&mechanism) {
-                self.mechanisms.push(mechanism);
-            }
-        }
-        Ok(self)
-    }
-
-    /// Another source of nonces. Each must be fresh and unpredictable; a fixed one is for tests.
-    pub fn nonces(
-        mut self,
-        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
-    ) -> Self {
-        self.nonce = Some(Box::new(source));
-        self
-    }
-
-    /// The key of the salts that SCRAM shows for accounts that do not exist. It has to stay the same
-    /// over restarts, and over the servers of a cluster, or their salts tell them from real ones.
-    /// By default it is random, made here. With an empty one SCRAM is not offered.
-    pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
-        self.salt_key = Some(key.into()).filter(|key| !key.expose().is_empty());
-        self
-    }
-
-    /// How many iterations SCRAM shows for accounts that do not exist: as many as the store's keys
-    /// have. By default 4,096 (RFC 7677 §4).
-    pub fn scram_iterations(mut self, iterations: u32) -> Self {
-        self.iterations = iterations.max(1);
-        self
-    }
-
-    /// Whether mechanisms that send the password are taken without TLS, where anyone on the way
-    /// can read it. Off by default.
-    pub fn allow_cleartext(mut self, allow: bool) -> Self {
-        self.cleartext = allow;
-        self
-    }
-
-    /// The server's name.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The mechanisms on offer over that connection, in order.
-    pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
-        let tls = channel.is_tls() || self.cleartext;
-        self.usable().filter(move |mechanism| tls || !mechanism.needs_tls())
-    }
-
-    /// The mechanisms that can work: a challenge that is read needs a nonce.
-    fn usable(&self) -> impl Iterator<Item = Mechanism> {
-        let (nonce, salt_key) = (self.nonce.is_some(), self.salt_key.is_some());
-        self.mechanisms.iter().copied().filter(move |&mechanism| {
-            (nonce || !mechanism.reads_challenge())
-                && (salt_key || ScramHash::of(mechanism).is_none())
-        })
-    }
-
-    /// Whether the mechanism can be used over that connection.
-    pub(crate) fn admit(&self, mechanism: Mechanism, channel: &Channel) -> Result<(), Failure> {
-        if self.offered(channel).any(|offered| offered == mechanism) {
-            Ok(())
-        } else if self.usable().any(|usable| usable == mechanism) {
-            Err(Failure::NeedsTls)
-        } else {
-            Err(Failure::Unsupported)
-        }
-    }
-
-    /// What SCRAM shows for an account that does not exist.
-    pub(super) fn keys_of_nobody(&self, hash: ScramHash, name: &str) -> ScramKeys {
-        let key = self.salt_key.as_ref().map_or(&b""[..], |key| key.expose().as_bytes());
-        ScramKeys::of_nobody(hash, key, name, self.iterations)
-    }
-
-    pub(super) fn nonce(&self) -> Result<Nonce, Failure> {
-        self.nonce.as_ref().and_then(|source| source().ok()).ok_or(Failure::TempFail)
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("host", &self.host)
-            .field("mechanisms", &self.mechanisms)
-            .field("cleartext", &self.cleartext)
-            .finish_non_exhaustive()
-    }
-}
+pub use config::Config;
 
 /// What the exchange needs now.
 #[derive(Debug)]
@@ -239,7 +101,7 @@ impl Exchange {
     ) -> Self {
         let state = config
             .admit(mechanism, channel)
-            .and_then(|()| State::begin(config, mechanism, initial_response));
+            .and_then(|()| State::begin(config, channel, mechanism, initial_response));
         Self { config: Arc::clone(config), mechanism, state: state.unwrap_or_else(State::failed) }
     }
 
@@ -249,9 +111,13 @@ impl Exchange {
         self.state = state.advance(&self.config);
         match &mut self.state {
             State::Await(challenge, _) => Step::Challenge(challenge),
-            State::ScramKeys(ask, _) => Step::Query(Query::ScramKeys(ask)),
             State::CheckPassword(ask) => Step::Query(Query::CheckPassword(ask)),
             State::CramSecret(ask) => Step::Query(Query::CramSecret(ask)),
+            State::ScramKeys(ask, _) => Step::Query(Query::ScramKeys(ask)),
+            State::CheckToken(ask) => Step::Query(Query::CheckToken(ask)),
+            State::CheckExternal(ask) => Step::Query(Query::CheckExternal(ask)),
+            State::CheckAnonymous(ask) => Step::Query(Query::CheckAnonymous(ask)),
+            State::Custom(ask) => Step::Query(Query::Custom(ask)),
             State::Authorize(ask, _) => Step::Query(Query::Authorize(ask)),
             State::Done(outcome) => Step::Done(outcome.as_ref().map_err(|failure| *failure)),
         }
@@ -268,24 +134,30 @@ impl Exchange {
     }
 }
 
-/// Where an exchange stands. What each state waits for is in its slot.
+/// Where an exchange stands. What each state waits for is in its slot. Some are boxed for their size,
+/// which the other mechanisms do not need.
 #[derive(Debug)]
 pub(super) enum State {
     Await(Challenge, Next),
     CheckPassword(CheckPassword),
     CramSecret(CramSecretFor),
-    /// Boxed for their size, which the other mechanisms do not need.
     ScramKeys(Box<ScramKeysFor>, Box<scram::First>),
+    CheckToken(Box<CheckToken>),
+    CheckExternal(CheckExternal),
+    CheckAnonymous(CheckAnonymous),
+    Custom(Box<Custom>),
     Authorize(Authorize, Then),
     Done(Result<Identity, Failure>),
 }
 
-/// What follows for who has been proven, and may act as wanted.
+/// What follows for who has been proven.
 #[derive(Debug)]
 pub(super) enum Then {
     Done,
     /// The server's own proof, which the client answers by an empty response (RFC 4954 §4).
     ServerFinal(String),
+    /// Nothing more, but who may not act as wanted is told so like the owner of a bad token.
+    Token,
 }
 
 /// Who takes the response.
@@ -295,27 +167,42 @@ pub(super) enum Next {
     Login(login::Server),
     CramMd5(cram_md5::Server),
     Scram(scram::Server),
+    Oauth(oauth::Server),
+    External(external::Server),
+    Anonymous(anonymous::Server),
+    Custom(Box<Custom>),
     Confirm(Identity),
 }
 
 impl State {
     fn begin(
         config: &Config,
+        channel: &Channel,
         mechanism: Mechanism,
         initial_response: Option<Vec<u8>>,
     ) -> Result<Self, Failure> {
         let (challenge, next) = match mechanism {
-            Mechanism::Plain => plain::Server::begin(config).map(|(c, s)| (c, Next::Plain(s)))?,
-            Mechanism::Login => login::Server::begin(config).map(|(c, s)| (c, Next::Login(s)))?,
-            Mechanism::ScramSha512 | Mechanism::ScramSha256 | Mechanism::ScramSha1 => {
-                scram::Server::begin(config, ScramHash::of(mechanism))
-                    .map(|(c, s)| (c, Next::Scram(s)))?
-            }
+            Mechanism::Plain => begun(plain::Server::begin(config)?, Next::Plain),
+            Mechanism::Login => begun(login::Server::begin(config)?, Next::Login),
             Mechanism::CramMd5 if initial_response.is_some() => {
                 return Err(Failure::UnexpectedInitialResponse);
             }
-            Mechanism::CramMd5 => {
-                cram_md5::Server::begin(config).map(|(c, s)| (c, Next::CramMd5(s)))?
+            Mechanism::CramMd5 => begun(cram_md5::Server::begin(config)?, Next::CramMd5),
+            Mechanism::ScramSha512Plus
+            | Mechanism::ScramSha256Plus
+            | Mechanism::ScramSha1Plus
+            | Mechanism::ScramSha512
+            | Mechanism::ScramSha256
+            | Mechanism::ScramSha1 => {
+                begun(scram::Server::begin(config, channel, mechanism)?, Next::Scram)
+            }
+            Mechanism::OauthBearer | Mechanism::Xoauth2 => {
+                begun(oauth::Server::begin(mechanism), Next::Oauth)
+            }
+            Mechanism::External => begun(external::Server::begin(channel)?, Next::External),
+            Mechanism::Anonymous => begun(anonymous::Server::begin(config)?, Next::Anonymous),
+            Mechanism::Custom(_) => {
+                return Ok(Self::Custom(Box::new(Custom::new(mechanism, initial_response))));
             }
         };
         let mut challenge = Challenge::new(challenge);
@@ -328,9 +215,9 @@ impl State {
     /// Moves on if what was owed is settled.
     fn advance(self, config: &Config) -> Self {
         match self {
-            Self::Await(Challenge { data, response: Some(response), .. }, next) => {
-                response.and_then(|response| next.take(data, response)).unwrap_or_else(Self::failed)
-            }
+            Self::Await(Challenge { data, response: Some(response), .. }, next) => response
+                .and_then(|response| next.take(config, data, response))
+                .unwrap_or_else(Self::failed),
             Self::CheckPassword(CheckPassword { identity, answer: Some(answer), .. }) => {
                 match answer {
                     PasswordAnswer::Accept => Self::proven(identity, Then::Done),
@@ -360,12 +247,50 @@ impl State {
                 }
                 ask => Self::ScramKeys(Box::new(ask), first),
             },
+            Self::CheckToken(ask) => match *ask {
+                CheckToken { mechanism, authzid, answer: Some(answer), .. } => match answer {
+                    TokenAnswer::Accept(account) => {
+                        Self::named(&account, authzid, mechanism, Then::Token)
+                    }
+                    TokenAnswer::Reject => {
+                        oauth::refuse(config.own_token_error(), Failure::Rejected)
+                    }
+                    TokenAnswer::RejectWith(error) => oauth::refuse(&error, Failure::Rejected),
+                    TokenAnswer::TempFail => Self::failed(Failure::TempFail),
+                },
+                ask => Self::CheckToken(Box::new(ask)),
+            },
+            Self::CheckExternal(CheckExternal { authzid, answer: Some(answer), .. }) => {
+                match answer {
+                    Answer::Accept(account) => {
+                        Self::named(&account, authzid, Mechanism::External, Then::Done)
+                    }
+                    Answer::Reject => Self::failed(Failure::Rejected),
+                    Answer::TempFail => Self::failed(Failure::TempFail),
+                }
+            }
+            Self::CheckAnonymous(CheckAnonymous { answer: Some(answer), .. }) => match answer {
+                Answer::Accept(()) => {
+                    Self::named("anonymous", None, Mechanism::Anonymous, Then::Done)
+                }
+                Answer::Reject => Self::failed(Failure::Rejected),
+                Answer::TempFail => Self::failed(Failure::TempFail),
+            },
+            Self::Custom(mut ask) => match ask.answer.take() {
+                None => Self::Custom(ask),
+                Some(CustomAnswer::Challenge(data)) => Self::challenge(data, Next::Custom(ask)),
+                Some(CustomAnswer::Accept { authcid, authzid }) => {
+                    let authzid = authzid.map(String::into_boxed_str);
+                    Self::named(&authcid, authzid, ask.mechanism(), Then::Done)
+                }
+                Some(CustomAnswer::Fail(failure)) => Self::failed(failure),
+            },
             Self::Authorize(Authorize { identity, authzid, answer: Some(answer), .. }, then) => {
                 match answer {
                     Answer::Accept(()) => {
                         then.follow(Identity { authzid: Some(authzid), ..identity })
                     }
-                    Answer::Reject => Self::failed(Failure::NotAuthorized),
+                    Answer::Reject => then.refuse(config),
                     Answer::TempFail => Self::failed(Failure::TempFail),
                 }
             }
@@ -384,16 +309,20 @@ impl State {
         }
     }
 
+    /// The same for an account that the host named.
+    fn named(account: &str, authzid: Option<Box<str>>, mechanism: Mechanism, then: Then) -> Self {
+        match check_name(account).and_then(|_| authzid.as_deref().map(check_name).transpose()) {
+            Ok(_) => Self::proven(Identity { authcid: account.into(), authzid, mechanism }, then),
+            Err(failure) => Self::failed(failure),
+        }
+    }
+
     fn failed(failure: Failure) -> Self {
         Self::Done(Err(failure))
     }
 
     pub(super) fn challenge(data: impl Into<Vec<u8>>, next: Next) -> Self {
         Self::Await(Challenge::new(data), next)
-    }
-
-    pub(super) fn scram(challenge: String, server: scram::Server) -> Self {
-        Self::Await(Challenge::new(challenge), Next::Scram(server))
     }
 
     /// Asks for the password's check.
@@ -409,24 +338,46 @@ impl State {
     }
 }
 
+/// The mechanism's first challenge, and who takes the response to it.
+fn begun<S>((challenge, server): (Vec<u8>, S), next: impl Fn(S) -> Next) -> (Vec<u8>, Next) {
+    (challenge, next(server))
+}
+
 impl Then {
     fn follow(self, identity: Identity) -> State {
         match self {
-            Self::Done => State::Done(Ok(identity)),
+            Self::Done | Self::Token => State::Done(Ok(identity)),
             Self::ServerFinal(proof) => {
                 State::Await(Challenge::last(proof), Next::Confirm(identity))
             }
         }
     }
+
+    /// Who is proven may not act as wanted.
+    fn refuse(self, config: &Config) -> State {
+        match self {
+            Self::Done | Self::ServerFinal(_) => State::failed(Failure::NotAuthorized),
+            Self::Token => oauth::refuse(config.own_token_error(), Failure::NotAuthorized),
+        }
+    }
 }
 
 impl Next {
-    fn take(self, challenge: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+    fn take(
+        self,
+        config: &Config,
+        challenge: Vec<u8>,
+        response: SecretBytes,
+    ) -> Result<State, Failure> {
         match self {
             Self::Plain(server) => server.take(challenge, response),
             Self::Login(server) => server.take(challenge, response),
             Self::CramMd5(server) => server.take(challenge, response),
-            Self::Scram(server) => server.take(challenge, response),
+            Self::Scram(server) => server.take(response),
+            Self::Oauth(server) => server.take(config, response),
+            Self::External(server) => server.take(challenge, response),
+            Self::Anonymous(server) => server.take(challenge, response),
+            Self::Custom(ask) => ask.next(response).map(State::Custom),
             Self::Confirm(identity) if response.as_slice().is_empty() => {
                 Ok(State::Done(Ok(identity)))
             }

@@ -204,6 +204,8 @@ impl Player for Host {
                         break;
                     }
                 },
+                // No mechanism of our own is listed.
+                Ok(Event::Challenge(ask)) => ask.fail(),
                 Ok(Event::Derive(ask)) => {
                     let salted = ask.job().run();
                     KNOWN.lock().unwrap().push((self.path.clone(), salted.clone()));

@@ -1,0 +1,158 @@
+//! What the host knows of the connection under an exchange.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::fmt;
+
+use super::{ConfigError, check_name};
+
+/// What the host knows of the connection under an exchange: whether it is inside TLS, what binds a
+/// sign-in to it, and whom the client's certificate names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    tls: bool,
+    /// Boxed, as most connections have none and a server keeps one for each.
+    known: Option<Box<Known>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// In the order in which a client prefers them.
+    bindings: Vec<ChannelBinding>,
+    identity: Option<Box<str>>,
+}
+
+impl Channel {
+    /// A connection that anyone on the way can read.
+    pub const fn cleartext() -> Self {
+        Self { tls: false, known: None }
+    }
+
+    /// A connection inside TLS, or as safe as that (a Unix socket, say).
+    pub const fn tls() -> Self {
+        Self { tls: true, known: None }
+    }
+
+    /// With what binds a sign-in to this very TLS connection, for the -PLUS mechanisms (RFC 5802
+    /// §6). May be called once for each kind; a second of one kind replaces the first. In cleartext
+    /// there is nothing to bind to, and this changes nothing.
+    #[must_use]
+    pub fn with_binding(mut self, binding: ChannelBinding) -> Self {
+        if self.tls {
+            let bindings = &mut self.known.get_or_insert_default().bindings;
+            bindings.retain(|own| own.kind != binding.kind);
+            bindings.push(binding);
+            bindings.sort_by_key(|own| own.kind);
+        }
+        self
+    }
+
+    /// With whom the client's certificate names, once it was verified: for a server, which then
+    /// offers EXTERNAL (RFC 4422 appendix A).
+    ///
+    /// # Errors
+    /// [`ConfigError::UserName`] where the name is empty or holds control characters.
+    pub fn with_identity(mut self, identity: &str) -> Result<Self, ConfigError> {
+        check_name(identity).map_err(|_| ConfigError::UserName)?;
+        self.known.get_or_insert_default().identity = Some(identity.into());
+        Ok(self)
+    }
+
+    /// Whether the connection is inside TLS.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Whom the client's certificate names.
+    pub fn identity(&self) -> Option<&str> {
+        self.known.as_ref()?.identity.as_deref()
+    }
+
+    /// What binds to the connection, the preferred first.
+    pub fn bindings(&self) -> &[ChannelBinding] {
+        self.known.as_ref().map_or(&[], |known| &known.bindings)
+    }
+}
+
+/// What both ends of a TLS connection know of it and nobody else can make so (RFC 5056).
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChannelBinding {
+    kind: Kind,
+    data: Box<[u8]>,
+}
+
+/// The first is preferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Exporter,
+    ServerEndPoint,
+    Unique,
+}
+
+impl ChannelBinding {
+    /// `tls-exporter` (RFC 9266): 32 octets of the exporter with the label
+    /// `EXPORTER-Channel-Binding` and an empty context. For TLS 1.3.
+    pub fn tls_exporter(exported: [u8; 32]) -> Self {
+        Self { kind: Kind::Exporter, data: exported.into() }
+    }
+
+    /// `tls-server-end-point` (RFC 5929 §4): the hash of the server's certificate by the hash of its
+    /// signature, SHA-256 in place of MD5 and SHA-1. There is none where the signature has no
+    /// hash of its own, as Ed25519.
+    ///
+    /// # Errors
+    /// [`ConfigError::ChannelBinding`] where it is empty.
+    pub fn tls_server_end_point(hash: &[u8]) -> Result<Self, ConfigError> {
+        Self::new(Kind::ServerEndPoint, hash)
+    }
+
+    /// `tls-unique` (RFC 5929 §3): the first Finished message of the handshake. Only up to TLS 1.2,
+    /// and **only where the extended master secret (RFC 7627) was negotiated**, which the caller
+    /// asserts by this name: without it, who stands between can make it the same on both sides.
+    ///
+    /// # Errors
+    /// [`ConfigError::ChannelBinding`] where it is empty.
+    pub fn tls_unique_with_extended_master_secret(finished: &[u8]) -> Result<Self, ConfigError> {
+        Self::new(Kind::Unique, finished)
+    }
+
+    fn new(kind: Kind, data: &[u8]) -> Result<Self, ConfigError> {
+        if data.is_empty() {
+            return Err(ConfigError::ChannelBinding);
+        }
+        Ok(Self { kind, data: data.into() })
+    }
+
+    /// The registered name of its type.
+    pub fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Exporter => "tls-exporter",
+            Kind::ServerEndPoint => "tls-server-end-point",
+            Kind::Unique => "tls-unique",
+        }
+    }
+
+    pub(super) fn data(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl fmt::Debug for ChannelBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChannelBinding({})", self.name())
+    }
+}
+
+/// Whether sign-ins are bound to the TLS connection, so that nobody who stands between can pass
+/// them on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth")]
+pub enum BindingPolicy {
+    /// Never.
+    None,
+    /// Where both sides can.
+    #[default]
+    Preferred,
+    /// Always: only the -PLUS mechanisms are left, and where the connection has no binding data
+    /// there is no way to sign in.
+    Required,
+}

@@ -1,0 +1,256 @@
+//! What a client may use, and how it chooses.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::fmt;
+
+use super::{Credentials, Failure};
+use crate::sasl::{BindingPolicy, Channel, ConfigError, Mechanism, Nonce, NonceError, ScramHash};
+
+/// What a client may use, and its policy.
+#[derive(Clone, Debug)]
+pub struct Config {
+    mechanisms: Vec<Mechanism>,
+    cleartext: bool,
+    nonce: Option<NonceSource>,
+    iterations: (u32, u32),
+    binding: BindingPolicy,
+}
+
+/// In an `Arc`, so that a configuration can be cloned.
+#[derive(Clone)]
+struct NonceSource(Arc<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>);
+
+impl fmt::Debug for NonceSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NonceSource")
+    }
+}
+
+impl Default for Config {
+    /// Every compiled mechanism, the strongest first, those that send a password or a token only
+    /// inside TLS, bound to the TLS connection where that can be.
+    fn default() -> Self {
+        Self {
+            mechanisms: Mechanism::COMPILED.to_vec(),
+            cleartext: false,
+            #[cfg(feature = "getrandom")]
+            nonce: Some(NonceSource(Arc::new(Nonce::random))),
+            #[cfg(not(feature = "getrandom"))]
+            nonce: None,
+            iterations: (4096, 600_000),
+            binding: BindingPolicy::Preferred,
+        }
+    }
+}
+
+impl Config {
+    /// The mechanisms to use, the preferred first. One alone means that one or none. One of the host's
+    /// own is used only where it is listed here. Which of them fit depends on the credentials: a
+    /// password is never sent as a token, nor a token as a password, and ANONYMOUS is for
+    /// [`Credentials::anonymous`] alone.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotCompiled`] where one's feature is off.
+    pub fn mechanisms(mut self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
+        if let Some(&off) = mechanisms.iter().find(|mechanism| !mechanism.is_compiled()) {
+            return Err(ConfigError::NotCompiled(off));
+        }
+        self.mechanisms = mechanisms.to_vec();
+        Ok(self)
+    }
+
+    /// Whether mechanisms that send the password or a token are used without TLS, where anyone on the way
+    /// can read it. Off by default.
+    pub fn allow_cleartext(mut self, allow: bool) -> Self {
+        self.cleartext = allow;
+        self
+    }
+
+    /// Another source of nonces, which SCRAM needs. Each must be fresh and unpredictable; a fixed one
+    /// is for tests.
+    pub fn nonces(
+        mut self,
+        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
+    ) -> Self {
+        self.nonce = Some(NonceSource(Arc::new(source)));
+        self
+    }
+
+    /// How many iterations a server may ask of SCRAM: fewer make the password cheap to guess, more
+    /// keep the client busy. By default 4,096 (RFC 7677 §4) to 600,000.
+    pub fn scram_iterations(mut self, from: u32, to: u32) -> Self {
+        self.iterations = (from, to);
+        self
+    }
+
+    /// Whether sign-ins are bound to the TLS connection (RFC 5802 §6), for which the [`Channel`] needs
+    /// binding data.
+    pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
+        self.binding = policy;
+        self
+    }
+
+    pub(in crate::sasl) fn iteration_bounds(&self) -> (u32, u32) {
+        self.iterations
+    }
+
+    pub(in crate::sasl) fn policy(&self) -> BindingPolicy {
+        self.binding
+    }
+
+    pub(in crate::sasl) fn nonce(&self) -> Result<Nonce, Failure> {
+        self.nonce.as_ref().and_then(|source| (source.0)().ok()).ok_or(Failure::NoNonce)
+    }
+
+    /// The mechanism of that name, in any case: one that the crate has, or the host's own.
+    pub(crate) fn named(&self, name: &str) -> Option<Mechanism> {
+        let own = |own: &Mechanism| own.name().eq_ignore_ascii_case(name);
+        Mechanism::from_name(name).or_else(|| self.mechanisms.iter().copied().find(own))
+    }
+
+    /// The preferred mechanism of those that fit the credentials and the connection and for which
+    /// `offered` says yes.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn choose(
+        &self,
+        credentials: &Credentials,
+        channel: &Channel,
+        offered: impl Fn(Mechanism) -> bool,
+    ) -> Result<Choice, NoMechanism> {
+        self.choose_but(&[], credentials, channel, offered)
+    }
+
+    /// The same, but for those that were tried already.
+    pub(crate) fn choose_but(
+        &self,
+        tried: &[Mechanism],
+        credentials: &Credentials,
+        channel: &Channel,
+        offered: impl Fn(Mechanism) -> bool,
+    ) -> Result<Choice, NoMechanism> {
+        let in_common = |own: &Mechanism| offered(*own) && !tried.contains(own);
+        let mut left: Vec<_> = self.mechanisms.iter().copied().filter(in_common).collect();
+        type Test<'a> = &'a dyn Fn(Mechanism) -> bool;
+        let tests: [(NoMechanism, Test<'_>); 6] = [
+            (NoMechanism::InCommon, &|_| true),
+            (NoMechanism::OtherCredentials, &|own| credentials.fit(own)),
+            (NoMechanism::ActingAs, &|own| credentials.name_all(own)),
+            (NoMechanism::InCommon, &|own| self.can_begin(own, credentials, channel)),
+            (NoMechanism::WithoutBinding, &|own| self.is_bound(own)),
+            (NoMechanism::WithoutTls, &|own| self.is_safe(own, channel)),
+        ];
+        for (why, passes) in tests {
+            left.retain(|&own| passes(own));
+            if left.is_empty() {
+                return Err(why);
+            }
+        }
+        let mechanism = left.first().copied().ok_or(NoMechanism::InCommon)?;
+        let seen = Mechanism::KNOWN.iter().any(|&known| known.binds_channel() && offered(known));
+        Ok(Choice { mechanism, binding_not_seen: !seen })
+    }
+
+    /// Whether there is what the mechanism needs.
+    fn can_begin(
+        &self,
+        mechanism: Mechanism,
+        credentials: &Credentials,
+        channel: &Channel,
+    ) -> bool {
+        let bindable = !channel.bindings().is_empty() && self.binding != BindingPolicy::None;
+        ScramHash::of(mechanism).is_none()
+            || self.nonce.is_some()
+                && credentials.can_be_prepared()
+                && (bindable || !mechanism.binds_channel())
+    }
+
+    fn is_bound(&self, mechanism: Mechanism) -> bool {
+        mechanism.binds_channel() || self.binding != BindingPolicy::Required
+    }
+
+    fn is_safe(&self, mechanism: Mechanism, channel: &Channel) -> bool {
+        channel.is_tls() || self.cleartext || !mechanism.needs_tls()
+    }
+
+    /// Whether the mechanism can be used with these credentials over that connection.
+    pub(super) fn admit(
+        &self,
+        mechanism: Mechanism,
+        credentials: &Credentials,
+        channel: &Channel,
+    ) -> Result<(), Failure> {
+        let fits = self.mechanisms.contains(&mechanism)
+            && credentials.fit(mechanism)
+            && credentials.name_all(mechanism);
+        if !fits || !self.is_bound(mechanism) {
+            Err(Failure::Unsupported)
+        } else if !self.is_safe(mechanism, channel) {
+            Err(Failure::NeedsTls)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A mechanism to sign in by, and what the client has seen of the server's others.
+///
+/// [`Config::choose`] makes it. A caller that knows the mechanism, and not what else the server
+/// offers, takes `mechanism.into()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    mechanism: Mechanism,
+    binding_not_seen: bool,
+}
+
+impl Choice {
+    /// The mechanism.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// Whether it is known that the server offers no channel binding.
+    pub(in crate::sasl) fn binding_not_seen(&self) -> bool {
+        self.binding_not_seen
+    }
+}
+
+impl From<Mechanism> for Choice {
+    fn from(mechanism: Mechanism) -> Self {
+        Self { mechanism, binding_not_seen: false }
+    }
+}
+
+/// Why no mechanism can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoMechanism {
+    /// The server has no AUTH.
+    #[error("the server offers no way to sign in: send without a user name, or use another server")]
+    NotOffered,
+    /// The server has STARTTLS, may offer more behind it, and the client has not begun TLS.
+    #[error("the server offers no usable way to sign in before TLS: turn TLS on")]
+    OnlyAfterTls,
+    /// Of the server's mechanisms the client has none, or may use none.
+    #[error("the server offers no way to sign in that this client has, or is told to use")]
+    InCommon,
+    /// What there is in common takes other credentials: passwords where there is a token, say.
+    #[error(
+        "the server wants other credentials: a password in place of a token, or a token (OAuth)"
+    )]
+    OtherCredentials,
+    /// None of those in common is bound to the TLS connection, which the configuration requires.
+    #[error(
+        "the server offers no way to sign in that is bound to the TLS connection, as required here"
+    )]
+    WithoutBinding,
+    /// All that could be used would show the password or the token, as there is no TLS.
+    #[error("the server offers no way to sign in that is safe without TLS: turn TLS on")]
+    WithoutTls,
+    /// None of those in common can act as another account, which the credentials ask for.
+    #[error(
+        "the server offers no way to sign in as one account and act as another: leave that out"
+    )]
+    ActingAs,
+}

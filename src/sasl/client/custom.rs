@@ -1,0 +1,118 @@
+//! Mechanisms of the host's own, on a client.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::{any::Any, fmt};
+
+use crate::sasl::{Mechanism, client::Failure};
+
+/// How many challenges a mechanism may take: more than any registered one needs.
+const MAX_CHALLENGES: u8 = 20;
+
+/// *What does the host's own mechanism say to this challenge?* **This stands until it is settled** by
+/// [`answer`](Self::answer).
+///
+/// The host answers at once, by [`step_with`](Self::step_with) and a [`ClientMechanism`], or later,
+/// with what it needs to go on put in [`state`](Self::state).
+pub struct Challenge {
+    mechanism: Mechanism,
+    data: Option<Vec<u8>>,
+    challenges: u8,
+    state: Option<Box<dyn Any + Send + Sync>>,
+    pub(super) answer: Option<CustomResponse>,
+}
+
+impl Challenge {
+    pub(super) fn new(mechanism: Mechanism) -> Self {
+        Self { mechanism, data: None, challenges: 0, state: None, answer: None }
+    }
+
+    /// The next of the exchange.
+    pub(super) fn next(self: Box<Self>, data: &[u8]) -> Result<Box<Self>, Failure> {
+        if self.challenges >= MAX_CHALLENGES {
+            return Err(Failure::UnexpectedChallenge);
+        }
+        let mut next = self;
+        next.data = Some(data.into());
+        next.challenges += 1;
+        next.answer = None;
+        Ok(next)
+    }
+
+    /// The mechanism.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// What the server said. `None` at first, where it has said nothing yet: what is asked for is an
+    /// initial response.
+    pub fn data(&self) -> Option<&[u8]> {
+        self.data.as_deref()
+    }
+
+    /// A place for what the host has to remember from step to step of this exchange; empty at first,
+    /// dropped with the exchange.
+    pub fn state(&mut self) -> &mut Option<Box<dyn Any + Send + Sync>> {
+        &mut self.state
+    }
+
+    /// Has a mechanism take the step. `make` makes it at the first one; it lives in
+    /// [`state`](Self::state). What it says is still to be [given](Self::answer), once.
+    pub fn step_with<M: ClientMechanism>(&mut self, make: impl FnOnce() -> M) -> CustomResponse {
+        let Self { state, data, .. } = self;
+        let made = state.take().and_then(|state| state.downcast().ok());
+        let mut mechanism: Box<M> = made.unwrap_or_else(|| Box::new(make()));
+        let answer = mechanism.step(data.as_deref());
+        *state = Some(mechanism);
+        answer
+    }
+
+    /// Gives up, and the exchange is cancelled: for a host without a mechanism of its own.
+    pub fn fail(&mut self) {
+        self.answer(CustomResponse::Fail);
+    }
+
+    /// Settles it; a second answer replaces the first.
+    pub fn answer(&mut self, answer: CustomResponse) {
+        self.answer = Some(answer);
+    }
+}
+
+/// What the host keeps may be secret.
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenge").field("mechanism", &self.mechanism).finish_non_exhaustive()
+    }
+}
+
+/// What a mechanism of the host's own says to a challenge.
+#[derive(Clone, PartialEq, Eq)]
+#[must_use]
+#[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]
+pub enum CustomResponse {
+    /// It has no initial response. Behind a challenge this is an empty response.
+    Wait,
+    /// It goes on with this response, and has more to hear: a success would come too early.
+    Respond(Vec<u8>),
+    /// With this response it has said and heard all: it is signed in if the server says so.
+    Complete(Vec<u8>),
+    /// It gives up, and the exchange is cancelled.
+    Fail,
+}
+
+/// A response may be secret.
+impl fmt::Debug for CustomResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wait => "Wait",
+            Self::Respond(_) => "Respond(***)",
+            Self::Complete(_) => "Complete(***)",
+            Self::Fail => "Fail",
+        })
+    }
+}
+
+/// A mechanism of the host's own that can answer at once; one value for each exchange.
+pub trait ClientMechanism: Send + Sync + 'static {
+    /// What to say to a challenge; to `None`, as the initial response.
+    fn step(&mut self, challenge: Option<&[u8]>) -> CustomResponse;
+}

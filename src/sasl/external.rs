@@ -1,0 +1,45 @@
+//! EXTERNAL (RFC 4422 appendix A): `[authzid]`; who it is, the TLS certificate says.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use super::{Channel, CheckExternal, Failure, check_name, client, server::State};
+use crate::secret::SecretBytes;
+
+#[derive(Debug)]
+pub(super) struct Server {
+    identity: Box<str>,
+}
+
+impl Server {
+    pub(super) fn begin(channel: &Channel) -> Result<(Vec<u8>, Self), Failure> {
+        let identity = channel.identity().ok_or(Failure::Unsupported)?;
+        Ok((Vec::new(), Self { identity: identity.into() }))
+    }
+
+    pub(super) fn take(self, _: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+        let authzid = core::str::from_utf8(response.as_slice())
+            .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
+        let authzid = Some(authzid).filter(|name| !name.is_empty()).map(check_name).transpose()?;
+        Ok(State::CheckExternal(CheckExternal::new(&self.identity, authzid)))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Client;
+
+impl Client {
+    pub(super) fn begin(
+        (): (),
+        authzid: Option<&str>,
+    ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
+        Ok((Some(authzid.unwrap_or_default().into()), Self))
+    }
+
+    pub(super) fn take(self, _: &[u8]) -> Result<(Vec<u8>, Self), client::Failure> {
+        Err(client::Failure::UnexpectedChallenge)
+    }
+
+    pub(super) fn finish(self) -> Result<(), client::Failure> {
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! The header that SCRAM and OAUTHBEARER begin with (RFC 5801 §4).
+
+use alloc::{format, string::String};
+
+use super::{Failure, check_name};
+
+/// `gs2-cbind-flag = ("p=" cb-name) / "n" / "y"`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flag<'a> {
+    /// The client has no channel binding.
+    No,
+    /// The client has it, and has not seen that the server has.
+    NotSeen,
+    /// The client binds to the channel by that type.
+    Bound(&'a str),
+}
+
+/// `gs2-header = gs2-cbind-flag "," [gs2-authzid] ","`
+#[derive(Debug)]
+pub(super) struct Header<'a> {
+    pub(super) flag: Flag<'a>,
+    pub(super) authzid: Option<String>,
+    /// The header, as it came.
+    pub(super) text: &'a str,
+    pub(super) rest: &'a str,
+}
+
+const MALFORMED: Failure = Failure::Malformed("the header before the message is malformed");
+
+impl<'a> Header<'a> {
+    pub(super) fn read(text: &'a str) -> Result<Self, Failure> {
+        let mut fields = text.splitn(3, ',');
+        let (Some(flag), Some(authzid), Some(rest)) = (fields.next(), fields.next(), fields.next())
+        else {
+            return Err(MALFORMED);
+        };
+        let flag = match (flag, flag.strip_prefix("p=")) {
+            ("n", _) => Flag::No,
+            ("y", _) => Flag::NotSeen,
+            (_, Some(name)) => Flag::Bound(name),
+            _ => return Err(MALFORMED),
+        };
+        let authzid = match authzid {
+            "" => None,
+            _ => Some(saslname(authzid.strip_prefix("a=").ok_or(MALFORMED)?)?),
+        };
+        let (text, rest) = text.split_at(text.len() - rest.len());
+        Ok(Self { flag, authzid, text, rest })
+    }
+}
+
+pub(super) fn write(flag: Flag<'_>, authzid: Option<&str>) -> String {
+    let (flag, name) = match flag {
+        Flag::No => ("n", ""),
+        Flag::NotSeen => ("y", ""),
+        Flag::Bound(name) => ("p=", name),
+    };
+    let authzid = authzid.map(|authzid| format!("a={}", escape(authzid)));
+    format!("{flag}{name},{},", authzid.unwrap_or_default())
+}
+
+/// `saslname = 1*(value-safe-char / "=2C" / "=3D")`
+pub(super) fn saslname(text: &str) -> Result<String, Failure> {
+    let name = unescape(text).ok_or(Failure::Malformed("a name is empty or escaped wrongly"))?;
+    check_name(&name)?;
+    Ok(name)
+}
+
+pub(super) fn escape(name: &str) -> String {
+    name.replace('=', "=3D").replace(',', "=2C")
+}
+
+/// `None` where a `=` escapes nothing.
+fn unescape(text: &str) -> Option<String> {
+    let mut parts = text.split('=');
+    let mut name = String::from(parts.next()?);
+    for part in parts {
+        let (c, rest) = match (part.strip_prefix("2C"), part.strip_prefix("3D")) {
+            (Some(rest), _) => (',', rest),
+            (_, Some(rest)) => ('=', rest),
+            _ => return None,
+        };
+        name.push(c);
+        name.push_str(rest);
+    }
+    (!name.is_empty()).then_some(name)
+}

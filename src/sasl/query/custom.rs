@@ -1,0 +1,124 @@
+//! Mechanisms of the host's own, on a server.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::{any::Any, fmt};
+
+use super::next_serial;
+use crate::{
+    sasl::{Failure, Mechanism},
+    secret::SecretBytes,
+};
+
+/// How many responses a mechanism may take: more than any registered one needs.
+const MAX_RESPONSES: u8 = 20;
+
+/// *What does the host's own mechanism say to this response?*
+///
+/// The host answers at once, by [`step_with`](Self::step_with) and a [`ServerMechanism`], or later,
+/// with what it needs to go on put in [`state`](Self::state).
+pub struct Custom {
+    mechanism: Mechanism,
+    response: Option<SecretBytes>,
+    responses: u8,
+    state: Option<Box<dyn Any + Send + Sync>>,
+    pub(in crate::sasl) answer: Option<CustomAnswer>,
+    pub(super) serial: u64,
+}
+
+impl Custom {
+    pub(in crate::sasl) fn new(mechanism: Mechanism, initial_response: Option<Vec<u8>>) -> Self {
+        Self {
+            mechanism,
+            response: initial_response.map(SecretBytes::new),
+            responses: 0,
+            state: None,
+            answer: None,
+            serial: next_serial(),
+        }
+    }
+
+    /// The next question of the exchange, with the client's next response.
+    pub(in crate::sasl) fn next(
+        self: Box<Self>,
+        response: SecretBytes,
+    ) -> Result<Box<Self>, Failure> {
+        if self.responses >= MAX_RESPONSES {
+            return Err(Failure::Malformed("the exchange does not come to an end"));
+        }
+        let mut next = self;
+        next.response = Some(response);
+        next.responses += 1;
+        next.answer = None;
+        next.serial = next_serial();
+        Ok(next)
+    }
+
+    /// The mechanism.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// What the client sent: at first the initial response, which may be absent.
+    pub fn response(&self) -> Option<&[u8]> {
+        self.response.as_ref().map(SecretBytes::as_slice)
+    }
+
+    /// A place for what the host has to remember from step to step of this exchange; empty at first,
+    /// dropped with the exchange.
+    pub fn state(&mut self) -> &mut Option<Box<dyn Any + Send + Sync>> {
+        &mut self.state
+    }
+
+    /// Has a mechanism take the step. `make` makes it at the first one; it lives in
+    /// [`state`](Self::state). What it says is still to be [given](Self::answer), once.
+    pub fn step_with<M: ServerMechanism>(&mut self, make: impl FnOnce() -> M) -> CustomAnswer {
+        let Self { state, response, .. } = self;
+        let made = state.take().and_then(|state| state.downcast().ok());
+        let mut mechanism: Box<M> = made.unwrap_or_else(|| Box::new(make()));
+        let answer = mechanism.step(response.as_ref().map(SecretBytes::as_slice));
+        *state = Some(mechanism);
+        answer
+    }
+
+    /// Settles the question; a second answer replaces the first.
+    pub fn answer(&mut self, answer: CustomAnswer) {
+        self.answer = Some(answer);
+    }
+}
+
+/// What the host keeps may be secret.
+impl fmt::Debug for Custom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Custom")
+            .field("mechanism", &self.mechanism)
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a mechanism of the host's own says to a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+#[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, succeeds, or fails")]
+pub enum CustomAnswer {
+    /// It goes on with this challenge.
+    Challenge(Vec<u8>),
+    /// The client is proven to be `authcid`. Where it wants to act as another,
+    /// [`Authorize`](super::Authorize) asks for that.
+    Accept {
+        /// The account.
+        authcid: String,
+        /// The account to act as, if the client named one.
+        authzid: Option<String>,
+    },
+    /// It fails: for this reason, which settles the reply.
+    Fail(Failure),
+}
+
+/// A mechanism of the host's own that can answer at once; one value for each exchange.
+pub trait ServerMechanism: Send + Sync + 'static {
+    /// What to say to a response. At first it is the initial response, which may be absent: a
+    /// mechanism that begins with a challenge fails with [`Failure::UnexpectedInitialResponse`]
+    /// where it is not, any other says an empty challenge where it is.
+    fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer;
+}

@@ -1,0 +1,166 @@
+//! What is asked of a store that knows users by passwords.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::{Answer, next_serial};
+use crate::{
+    sasl::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys},
+    secret::Secret,
+};
+
+/// The answer to [`CheckPassword`], which has two more ways to say no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PasswordAnswer {
+    /// The password is the account's.
+    Accept,
+    /// It is not, or there is no such account: `535 5.7.8`.
+    Reject,
+    /// The store cannot say now: `454 4.7.0`.
+    TempFail,
+    /// The password is right, but this mechanism is too weak for the account: `534 5.7.9`.
+    TooWeak,
+    /// The password is right, but the account has to be moved to this mechanism first, by a sign-in
+    /// with another: `432 4.7.12`.
+    TransitionNeeded,
+}
+
+impl From<Answer> for PasswordAnswer {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Accept(()) => Self::Accept,
+            Answer::Reject => Self::Reject,
+            Answer::TempFail => Self::TempFail,
+        }
+    }
+}
+
+impl From<bool> for PasswordAnswer {
+    fn from(yes: bool) -> Self {
+        Answer::from(yes).into()
+    }
+}
+
+/// *Is this the account's password?* Of PLAIN (RFC 4616) and LOGIN.
+///
+/// The name holds no control characters, name and password are not empty, both are UTF-8 as
+/// typed: preparing them (RFC 4013), if wanted, is the store's.
+#[derive(Debug)]
+pub struct CheckPassword {
+    pub(in crate::sasl) identity: Identity,
+    pub(in crate::sasl) password: Secret,
+    pub(in crate::sasl) answer: Option<PasswordAnswer>,
+    pub(super) serial: u64,
+}
+
+impl CheckPassword {
+    pub(in crate::sasl) fn new(identity: Identity, password: Secret) -> Self {
+        Self { identity, password, answer: None, serial: next_serial() }
+    }
+
+    /// The account's name, as sent.
+    pub fn authcid(&self) -> &str {
+        &self.identity.authcid
+    }
+
+    /// The account that the client wants to act as, if it named one. An answer here does not let it:
+    /// [`Authorize`] asks for that afterwards.
+    pub fn authzid(&self) -> Option<&str> {
+        self.identity.authzid()
+    }
+
+    /// The mechanism that the client uses.
+    pub fn mechanism(&self) -> Mechanism {
+        self.identity.mechanism
+    }
+
+    /// The password, as sent.
+    pub fn password(&self) -> &Secret {
+        &self.password
+    }
+
+    /// Settles the question; a second answer replaces the first.
+    pub fn answer(&mut self, answer: impl Into<PasswordAnswer>) {
+        self.answer = Some(answer.into());
+    }
+}
+
+/// *What does the store hold for a CRAM-MD5 response of this account?* (RFC 2195)
+///
+/// The host looks up, the exchange verifies. An account that does not exist is answered
+/// [`Answer::Reject`], and costs the client as many round trips, and the server as much work, as
+/// a wrong password.
+pub struct CramSecretFor {
+    pub(in crate::sasl) identity: Identity,
+    pub(in crate::sasl) challenge: Vec<u8>,
+    pub(in crate::sasl) digest: [u8; 16],
+    pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
+    pub(super) serial: u64,
+}
+
+impl CramSecretFor {
+    pub(in crate::sasl) fn new(identity: Identity, challenge: Vec<u8>, digest: [u8; 16]) -> Self {
+        Self { identity, challenge, digest, answer: None, serial: next_serial() }
+    }
+
+    /// The account's name, as sent.
+    pub fn authcid(&self) -> &str {
+        &self.identity.authcid
+    }
+
+    /// Settles the question; a second answer replaces the first.
+    pub fn answer(&mut self, answer: impl Into<Answer<CramSecret>>) {
+        self.answer = Some(answer.into());
+    }
+}
+
+/// The digest stays out of it: with the challenge it is enough to guess the password by.
+impl fmt::Debug for CramSecretFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CramSecretFor")
+            .field("identity", &self.identity)
+            .field("answer", &self.answer)
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
+    }
+}
+
+/// *What does the store hold for a SCRAM proof of this account?* (RFC 5802 §3)
+///
+/// The host looks up, the exchange verifies. An account that does not exist, or has no keys of that
+/// hash, is answered [`Answer::Reject`]; the client sees the same round trips as with a wrong
+/// password, and a salt that stays the same for the name.
+#[derive(Debug)]
+pub struct ScramKeysFor {
+    pub(in crate::sasl) identity: Identity,
+    hash: ScramHash,
+    pub(in crate::sasl) answer: Option<Answer<ScramKeys>>,
+    pub(super) serial: u64,
+}
+
+impl ScramKeysFor {
+    pub(in crate::sasl) fn new(identity: Identity, hash: ScramHash) -> Self {
+        Self { identity, hash, answer: None, serial: next_serial() }
+    }
+
+    /// The account's name, prepared (RFC 4013).
+    pub fn authcid(&self) -> &str {
+        &self.identity.authcid
+    }
+
+    /// The hash that the keys have to be for.
+    pub fn hash(&self) -> ScramHash {
+        self.hash
+    }
+
+    /// The mechanism that the client uses.
+    pub fn mechanism(&self) -> Mechanism {
+        self.identity.mechanism
+    }
+
+    /// Settles the question; a second answer replaces the first. Keys of another hash are as none.
+    pub fn answer(&mut self, answer: impl Into<Answer<ScramKeys>>) {
+        self.answer = Some(answer.into());
+    }
+}

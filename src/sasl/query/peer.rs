@@ -1,0 +1,64 @@
+//! What is asked about who comes without a password and without a token.
+
+use alloc::{boxed::Box, string::String};
+
+use super::{Answer, next_serial};
+
+/// *Which account has whom the client's certificate names?* Of EXTERNAL (RFC 4422 appendix A).
+///
+/// The identity is what the host gave with the channel, once it had verified the certificate.
+#[derive(Debug)]
+pub struct CheckExternal {
+    pub(in crate::sasl) identity: Box<str>,
+    pub(in crate::sasl) authzid: Option<Box<str>>,
+    pub(in crate::sasl) answer: Option<Answer<String>>,
+    pub(super) serial: u64,
+}
+
+impl CheckExternal {
+    pub(in crate::sasl) fn new(identity: &str, authzid: Option<&str>) -> Self {
+        let authzid = authzid.map(Into::into);
+        Self { identity: identity.into(), authzid, answer: None, serial: next_serial() }
+    }
+
+    /// Whom the certificate names.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The account that the client wants to act as, if it named one. Where it is not the certificate's
+    /// own, [`Authorize`](super::Authorize) asks for that afterwards.
+    pub fn authzid(&self) -> Option<&str> {
+        self.authzid.as_deref()
+    }
+
+    /// Settles the question, with the account; a second answer replaces the first.
+    pub fn answer(&mut self, answer: impl Into<Answer<String>>) {
+        self.answer = Some(answer.into());
+    }
+}
+
+/// *May a guest come in?* Of ANONYMOUS (RFC 4505).
+#[derive(Debug)]
+pub struct CheckAnonymous {
+    pub(in crate::sasl) trace: Option<Box<str>>,
+    pub(in crate::sasl) answer: Option<Answer>,
+    pub(super) serial: u64,
+}
+
+impl CheckAnonymous {
+    pub(in crate::sasl) fn new(trace: Option<&str>) -> Self {
+        Self { trace: trace.map(Into::into), answer: None, serial: next_serial() }
+    }
+
+    /// What the client says of itself, for a log: a mail address, or up to 255 characters without
+    /// `@`. Nothing of it is proven.
+    pub fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
+    }
+
+    /// Settles the question; a second answer replaces the first.
+    pub fn answer(&mut self, answer: impl Into<Answer>) {
+        self.answer = Some(answer.into());
+    }
+}

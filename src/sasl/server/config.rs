@@ -1,0 +1,202 @@
+//! What a server offers, and its policy.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::fmt;
+
+use crate::{
+    sasl::{
+        BindingPolicy, Channel, ConfigError, Failure, Mechanism, Nonce, NonceError, ScramHash,
+        ScramKeys, TokenError,
+    },
+    secret::Secret,
+};
+
+type NonceSource = Box<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>;
+
+/// What a server offers, and its policy. Shared by all of its exchanges, in an `Arc`.
+pub struct Config {
+    host: Box<str>,
+    mechanisms: Vec<Mechanism>,
+    nonce: Option<NonceSource>,
+    cleartext: bool,
+    salt_key: Option<Secret>,
+    iterations: u32,
+    binding: BindingPolicy,
+    token_error: TokenError,
+}
+
+impl Config {
+    /// A server of that name which offers every compiled mechanism that takes a password, SCRAM
+    /// first, and EXTERNAL where the [`Channel`] has an identity. A store that cannot answer for one
+    /// of them is to leave it out by [`mechanisms`](Self::mechanisms): clients take the strongest
+    /// on offer, and may give up where it fails. OAUTHBEARER, XOAUTH2, ANONYMOUS and those of the
+    /// host's own are offered only where they are listed there.
+    ///
+    /// Those that send the password are offered only inside TLS, the -PLUS ones only where the
+    /// [`Channel`] has binding data. Nonces are the operating system's. (Without the feature
+    /// `getrandom` there are none of these: mechanisms that need one are offered once
+    /// [`nonces`](Self::nonces) says where to take them.)
+    ///
+    /// # Errors
+    /// [`ConfigError::HostName`] where the name is not printable ASCII without spaces, `<`, `>`.
+    pub fn new(host: &str) -> Result<Self, ConfigError> {
+        let good = |octet: u8| octet.is_ascii_graphic() && !b"<>".contains(&octet);
+        if host.is_empty() || host.len() > 255 || !host.bytes().all(good) {
+            return Err(ConfigError::HostName);
+        }
+        Ok(Self {
+            host: host.into(),
+            mechanisms: Mechanism::COMPILED
+                .iter()
+                .copied()
+                .filter(|own| own.takes_password() || *own == Mechanism::External)
+                .collect(),
+            #[cfg(feature = "getrandom")]
+            nonce: Some(Box::new(Nonce::random)),
+            #[cfg(not(feature = "getrandom"))]
+            nonce: None,
+            cleartext: false,
+            #[cfg(feature = "getrandom")]
+            salt_key: Nonce::random().ok().map(|key| Secret::new(key.as_str())),
+            #[cfg(not(feature = "getrandom"))]
+            salt_key: None,
+            iterations: 4096,
+            binding: BindingPolicy::Preferred,
+            token_error: TokenError::INVALID_TOKEN,
+        })
+    }
+
+    /// The mechanisms to offer, in this order.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotCompiled`] where one's feature is off.
+    pub fn mechanisms(mut self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
+        self.mechanisms.clear();
+        for &mechanism in mechanisms {
+            if !mechanism.is_compiled() {
+                return Err(ConfigError::NotCompiled(mechanism));
+            }
+            if !self.mechanisms.contains(&mechanism) {
+                self.mechanisms.push(mechanism);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Another source of nonces. Each must be fresh and unpredictable; a fixed one is for tests.
+    pub fn nonces(
+        mut self,
+        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
+    ) -> Self {
+        self.nonce = Some(Box::new(source));
+        self
+    }
+
+    /// The key of the salts that SCRAM shows for accounts that do not exist. It has to stay the same
+    /// over restarts, and over the servers of a cluster, or their salts tell them from real ones.
+    /// By default it is random, made here. With an empty one SCRAM is not offered.
+    pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
+        self.salt_key = Some(key.into()).filter(|key| !key.expose().is_empty());
+        self
+    }
+
+    /// How many iterations SCRAM shows for accounts that do not exist: as many as the store's keys
+    /// have. By default 4,096 (RFC 7677 §4).
+    pub fn scram_iterations(mut self, iterations: u32) -> Self {
+        self.iterations = iterations.max(1);
+        self
+    }
+
+    /// Whether mechanisms that send the password are taken without TLS, where anyone on the way
+    /// can read it. Off by default.
+    pub fn allow_cleartext(mut self, allow: bool) -> Self {
+        self.cleartext = allow;
+        self
+    }
+
+    /// Whether sign-ins are bound to the TLS connection: with [`None`](BindingPolicy::None) the -PLUS
+    /// mechanisms are not offered, with [`Required`](BindingPolicy::Required) no other is. By
+    /// default they are offered beside the others, and who could have seen them and says so is
+    /// refused (RFC 5802 §6).
+    pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
+        self.binding = policy;
+        self
+    }
+
+    /// What a client is told whose token is no good, or that asks without one where to get it: by
+    /// default `invalid_token`, without more.
+    pub fn token_error(mut self, error: TokenError) -> Self {
+        self.token_error = error;
+        self
+    }
+
+    /// The server's name.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The mechanisms on offer over that connection, in order.
+    pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
+        let tls = channel.is_tls() || self.cleartext;
+        self.usable(channel).filter(move |mechanism| tls || !mechanism.needs_tls())
+    }
+
+    /// The mechanisms for which there is what they need, and which the policy allows.
+    fn usable(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
+        let nonce = self.nonce.is_some();
+        let scram = nonce && self.salt_key.is_some();
+        let bindable = !channel.bindings().is_empty() && self.binding != BindingPolicy::None;
+        let identity = channel.identity().is_some();
+        let required = self.binding == BindingPolicy::Required;
+        self.mechanisms.iter().copied().filter(move |&mechanism| {
+            let bound = mechanism.binds_channel();
+            let supplied = match mechanism {
+                Mechanism::CramMd5 => nonce,
+                Mechanism::External => identity,
+                _ if ScramHash::of(mechanism).is_some() => scram && (bindable || !bound),
+                _ => true,
+            };
+            supplied && (bound || !required)
+        })
+    }
+
+    /// Whether the mechanism can be used over that connection.
+    pub(crate) fn admit(&self, mechanism: Mechanism, channel: &Channel) -> Result<(), Failure> {
+        if self.offered(channel).any(|offered| offered == mechanism) {
+            Ok(())
+        } else if self.usable(channel).any(|usable| usable == mechanism) {
+            Err(Failure::NeedsTls)
+        } else {
+            Err(Failure::Unsupported)
+        }
+    }
+
+    /// The mechanism of that name, in any case, if it is listed.
+    pub(crate) fn named(&self, name: &str) -> Option<Mechanism> {
+        self.mechanisms.iter().copied().find(|own| own.name().eq_ignore_ascii_case(name))
+    }
+
+    pub(in crate::sasl) fn own_token_error(&self) -> &TokenError {
+        &self.token_error
+    }
+
+    /// What SCRAM shows for an account that does not exist.
+    pub(in crate::sasl) fn keys_of_nobody(&self, hash: ScramHash, name: &str) -> ScramKeys {
+        let key = self.salt_key.as_ref().map_or(&b""[..], |key| key.expose().as_bytes());
+        ScramKeys::of_nobody(hash, key, name, self.iterations)
+    }
+
+    pub(in crate::sasl) fn nonce(&self) -> Result<Nonce, Failure> {
+        self.nonce.as_ref().and_then(|source| source().ok()).ok_or(Failure::TempFail)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("host", &self.host)
+            .field("mechanisms", &self.mechanisms)
+            .field("cleartext", &self.cleartext)
+            .finish_non_exhaustive()
+    }
+}
