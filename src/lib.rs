@@ -44,16 +44,15 @@
 //!
 //! # Mechanisms
 //!
-//! | mechanism | feature | note |
-//! | --- | --- | --- |
-//! | SCRAM-SHA-512, -SHA-256, -SHA-1 (RFC 5802, RFC 7677) | `scram-sha-512`, … | sends no password, the server stores none and proves that it knows it; who listens can guess it offline, at the price of PBKDF2 a guess |
-//! | CRAM-MD5 (RFC 2195) | `cram-md5` | does not send the password, but who listens can guess it offline |
-//! | PLAIN (RFC 4616) | `plain` | sends the password: inside TLS, unless the configuration allows otherwise |
-//! | LOGIN | `login` | as PLAIN, in two messages, for old clients |
+#![doc = include_str!("mechanisms.md")]
+//!
+//! A mechanism of the host's own takes part by [`Query::Custom`](sasl::Query::Custom) on a server, by
+//! [`Challenge`](sasl::client::Challenge) on a client.
 //!
 //! # Features
 //!
-//! One for each mechanism; `getrandom`, the operating system's random numbers for challenges;
+//! One for each mechanism (`scram-sha-512`, `scram-sha-256` and `scram-sha-1`, each with its -PLUS,
+//! `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous`); `getrandom`, the operating system's random numbers for challenges;
 //! `saslprep`, RFC 4013 for the names and passwords of SCRAM, which without it are printable ASCII;
 //! `std`. All are on by default, and without `std` the crate needs `alloc` alone. A feature only
 //! compiles something in: what is offered or used is what a `Config` lists.
@@ -67,8 +66,10 @@
 //! # What is the host's to do
 //!
 //! Sockets, TLS, timeouts, logs; the store of accounts; all of mail but its framing and order; to
-//! slow down who guesses from many connections. Over TLS, verify the server's certificate: SCRAM
-//! alone proves the server to the client, and not that nobody stands between.
+//! slow down who guesses from many connections; to find out whether a token is genuine and whom a
+//! certificate names. Over TLS, verify the server's certificate: SCRAM alone proves the server to
+//! the client, and not that nobody stands between, which takes a -PLUS mechanism and
+//! [binding data](sasl::ChannelBinding).
 //!
 //! [`Authenticator`]: sasl::Authenticator
 
@@ -110,6 +111,11 @@ pub mod server;
 
 pub use secret::Secret;
 pub use trace::Side;
+
+#[test]
+fn the_readme_has_the_table_of_mechanisms() {
+    assert!(include_str!("../README.md").contains(include_str!("mechanisms.md")));
+}
 
 /// The README's code, compiled.
 #[cfg(all(doctest, feature = "std", feature = "getrandom"))]

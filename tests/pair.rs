@@ -18,18 +18,15 @@ use smtp_auth::{
     command::{Command, MailAuth},
     reply::{Reply, ReplyRef},
     sasl::{
-        self, Answer, Authenticator, Authorize, Channel, CheckPassword, CramSecret, CramSecretFor,
-        Failure, Mechanism, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor,
+        self, Answer, Authenticator, Authorize, BindingPolicy, Channel, ChannelBinding,
+        CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor,
+        Failure, Mechanism, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
         client::{Credentials, NoMechanism},
     },
     server::{self, StartTls},
 };
 
-/// Those for passwords, but for channel binding.
-fn mechanisms() -> impl Iterator<Item = Mechanism> {
-    let own = Mechanism::COMPILED.iter().copied();
-    own.filter(|own| own.takes_password() && !own.binds_channel())
-}
+const MECHANISMS: &[Mechanism] = Mechanism::COMPILED;
 
 fn is_scram(mechanism: Mechanism) -> bool {
     ScramHash::of(mechanism).is_some()
@@ -67,8 +64,25 @@ impl Authenticator for Users {
     }
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        let keys = |password| ScramKeys::from_password(ask.hash(), password, b"salt", 4096);
+        let keys = |password| ScramKeys::from_password(ask.hash(), password, b"salt", 1);
         password_of(ask.authcid()).and_then(keys).into()
+    }
+
+    fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
+        let account = match ask.token().expose() {
+            "token-of-tim==" => Some("tim"),
+            "token-of-Kurt" => Some("Kurt"),
+            _ => None,
+        };
+        account.map(String::from).into()
+    }
+
+    fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
+        password_of(ask.identity()).map(|_| ask.identity().to_owned()).into()
+    }
+
+    fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
+        (ask.trace() == Some("sirhc")).into()
     }
 
     fn authorize(&self, ask: &Authorize) -> Answer {
@@ -92,6 +106,18 @@ impl Authenticator for Broken {
         Answer::TempFail
     }
 
+    fn check_token(&self, _: &CheckToken) -> TokenAnswer {
+        TokenAnswer::TempFail
+    }
+
+    fn check_external(&self, _: &CheckExternal) -> Answer<String> {
+        Answer::TempFail
+    }
+
+    fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
+        Answer::TempFail
+    }
+
     fn authorize(&self, _: &Authorize) -> Answer {
         Answer::TempFail
     }
@@ -105,12 +131,37 @@ fn kurt_as(authzid: &str) -> Credentials {
     Credentials::password("Kurt", "xipj3plmq").unwrap().acting_as(authzid).unwrap()
 }
 
+/// What a client signs in with by that mechanism.
+fn good(mechanism: Mechanism) -> Credentials {
+    match mechanism {
+        Mechanism::External => Credentials::external(),
+        Mechanism::Anonymous => Credentials::anonymous("sirhc").unwrap(),
+        _ if mechanism.takes_token() => Credentials::token("tim", "token-of-tim==").unwrap(),
+        _ => tim(),
+    }
+}
+
 fn sasl_config() -> sasl::server::Config {
-    sasl::server::Config::new("smtp.example.com").unwrap()
+    let config = sasl::server::Config::new("smtp.example.com").unwrap().scram_iterations(1);
+    config.mechanisms(MECHANISMS).unwrap()
+}
+
+/// One iteration is enough where nothing is secret.
+fn sasl_client() -> sasl::client::Config {
+    sasl::client::Config::default().scram_iterations(1, 1)
+}
+
+/// Inside TLS, with all that a mechanism can want of it. The certificate is Tim's.
+fn channel() -> Channel {
+    Channel::tls()
+        .with_binding(ChannelBinding::tls_exporter([7; 32]))
+        .with_binding(ChannelBinding::tls_server_end_point(&[8; 32]).unwrap())
+        .with_identity("tim")
+        .unwrap()
 }
 
 fn only(mechanism: Mechanism) -> client::Config {
-    let sasl = sasl::client::Config::default().mechanisms(&[mechanism]).unwrap();
+    let sasl = sasl_client().mechanisms(&[mechanism]).unwrap();
     client::Config::new("client.example.com").unwrap().sasl(sasl)
 }
 
@@ -118,17 +169,35 @@ fn only(mechanism: Mechanism) -> client::Config {
 type Row = (Credentials, Option<(&'static str, Option<&'static str>)>, Option<Failure>, u16);
 
 fn rows(mechanism: Mechanism) -> Vec<Row> {
-    let wrong = Credentials::password("tim", "wrongpassword").unwrap();
-    let unknown = Credentials::password("nobody", "tanstaaftanstaaf").unwrap();
-    let mut rows = vec![
-        (tim(), Some(("tim", None)), None, 235),
-        (wrong, None, Some(Failure::Rejected), 535),
-        (unknown, None, Some(Failure::Rejected), 535),
-    ];
+    let mut rows = vec![(good(mechanism), Some(("tim", None)), None, 235)];
+    let refused = |credentials, why| (credentials, None, Some(why), 535);
+    match mechanism {
+        Mechanism::Anonymous => {
+            rows[0].1 = Some(("anonymous", None));
+            rows.push(refused(Credentials::anonymous("").unwrap(), Failure::Rejected));
+        }
+        Mechanism::External => {
+            let own = Credentials::external().acting_as("tim").unwrap();
+            rows.push((own, Some(("tim", None)), None, 235));
+            let other = Credentials::external().acting_as("Ursel").unwrap();
+            rows.push(refused(other, Failure::NotAuthorized));
+        }
+        _ if mechanism.takes_token() => {
+            let token = |user, token| Credentials::token(user, token).unwrap();
+            rows.push(refused(token("tim", "another"), Failure::Rejected));
+            rows.push((token("Ursel", "token-of-Kurt"), Some(("Kurt", Some("Ursel"))), None, 235));
+            rows.push(refused(token("tim", "token-of-Kurt"), Failure::NotAuthorized));
+        }
+        _ => {
+            let wrong = Credentials::password("tim", "wrongpassword").unwrap();
+            let unknown = Credentials::password("nobody", "tanstaaftanstaaf").unwrap();
+            rows.extend([wrong, unknown].map(|all| refused(all, Failure::Rejected)));
+        }
+    }
     if mechanism == Mechanism::Plain || is_scram(mechanism) {
         rows.push((kurt_as("Kurt"), Some(("Kurt", None)), None, 235));
         rows.push((kurt_as("Ursel"), Some(("Kurt", Some("Ursel"))), None, 235));
-        rows.push((kurt_as("tim"), None, Some(Failure::NotAuthorized), 535));
+        rows.push(refused(kurt_as("tim"), Failure::NotAuthorized));
     }
     rows
 }
@@ -148,19 +217,15 @@ fn same(
 
 #[test]
 fn bare_sasl() {
-    for mechanism in mechanisms() {
+    for &mechanism in MECHANISMS {
         for (credentials, who, why, _) in rows(mechanism) {
             let config = Arc::new(sasl_config());
-            let mut client = sasl::client::Exchange::new(
-                &sasl::client::Config::default(),
-                &Channel::tls(),
-                mechanism,
-                credentials,
-            );
+            let mut client =
+                sasl::client::Exchange::new(&sasl_client(), &channel(), mechanism, credentials);
             let initial = response(&mut client).data().map(<[u8]>::to_vec);
-            assert_eq!(initial.is_some(), mechanism == Mechanism::Plain || is_scram(mechanism));
-            let channel = Channel::tls();
-            let mut server = sasl::server::Exchange::new(&config, &channel, mechanism, initial);
+            let waits = matches!(mechanism, Mechanism::Login | Mechanism::CramMd5);
+            assert_eq!(initial.is_none(), waits);
+            let mut server = sasl::server::Exchange::new(&config, &channel(), mechanism, initial);
             assert_eq!(server.mechanism(), mechanism);
             let outcome = loop {
                 match server.step() {
@@ -181,19 +246,22 @@ fn bare_sasl() {
             let sasl::client::Step::Done(end) = client.step() else { panic!() };
             let refused = sasl::client::Failure::Refused;
             assert_eq!(end, if outcome.is_ok() { Ok(()) } else { Err(refused) });
+            let told = (mechanism.takes_token() && outcome.is_err())
+                .then_some(r#"{"status":"invalid_token"}"#);
+            assert_eq!(client.token_error(), told);
         }
     }
 }
 
 #[test]
 fn bare_auth() {
-    for mechanism in mechanisms() {
+    for &mechanism in MECHANISMS {
         for (credentials, who, why, code) in rows(mechanism) {
             for withhold in [false, true] {
                 let config = Arc::new(sasl_config());
                 let mut client = auth::client::Exchange::new(
-                    &sasl::client::Config::default(),
-                    &Channel::tls(),
+                    &sasl_client(),
+                    &channel(),
                     mechanism,
                     credentials.clone(),
                 );
@@ -206,7 +274,7 @@ fn bare_auth() {
                 };
                 let line = from_client.strip_suffix(b"\r\n").unwrap();
                 let args = line.strip_prefix(b"AUTH ").unwrap();
-                let mut server = auth::server::Exchange::new(&config, &Channel::tls(), args);
+                let mut server = auth::server::Exchange::new(&config, &channel(), args);
                 let outcome = loop {
                     match server.step(&mut from_server) {
                         auth::server::Step::NeedLine(slot) => {
@@ -266,7 +334,7 @@ impl Pair {
             to_server: Vec::new(),
             to_client: Vec::new(),
             step: usize::MAX,
-            inside: Channel::tls(),
+            inside: channel(),
             mail: Vec::new(),
             seen: Vec::new(),
         }
@@ -280,8 +348,8 @@ impl Pair {
     ) -> Self {
         let mut pair =
             Self::new(client::Session::new(client, credentials), server::Session::new(server));
-        pair.client.tls_started(Channel::tls());
-        assert_eq!(pair.server.tls_started(Channel::tls()), 0);
+        pair.client.tls_started(channel());
+        assert_eq!(pair.server.tls_started(channel()), 0);
         pair
     }
 
@@ -407,7 +475,7 @@ impl Pair {
 
 #[test]
 fn sessions() {
-    for mechanism in mechanisms() {
+    for &mechanism in MECHANISMS {
         for (credentials, who, why, code) in rows(mechanism) {
             for step in [usize::MAX, 1, 7] {
                 let mut pair = Pair::inside_tls(
@@ -427,10 +495,13 @@ fn sessions() {
                 if let Some(why) = why {
                     assert_eq!(code, 535);
                     expected.push(format!("{why:?}"));
-                    expected.push(format!(
-                        "client: the server refused the user name or password: {}",
-                        auth::server::reply_to(why)
-                    ));
+                    let refused = if mechanism.takes_token() {
+                        "the access token, it may have expired, get a new one"
+                    } else {
+                        "the user name or password"
+                    };
+                    let reply = auth::server::reply_to(why);
+                    expected.push(format!("client: the server refused {refused}: {reply}"));
                     assert_eq!(pair.client.authenticated(), None);
                     assert_eq!(pair.server.identity(), None);
                 }
@@ -448,13 +519,16 @@ fn answers_that_are_no_yes_and_no_no() {
         (PasswordAnswer::TooWeak, Failure::TooWeak, 534),
         (PasswordAnswer::TransitionNeeded, Failure::TransitionNeeded, 432),
     ] {
-        for mechanism in mechanisms() {
+        for &mechanism in MECHANISMS {
             let (why, code) = match mechanism {
                 Mechanism::Plain | Mechanism::Login => (why, code),
                 _ => (Failure::TempFail, 454),
             };
-            let mut pair =
-                Pair::inside_tls(only(mechanism), tim(), server::Config::new(sasl_config()));
+            let mut pair = Pair::inside_tls(
+                only(mechanism),
+                good(mechanism),
+                server::Config::new(sasl_config()),
+            );
             pair.run(&Broken(answer));
             assert_eq!(pair.seen[1], format!("{why:?}"));
             let reply = auth::server::reply_to(why);
@@ -469,6 +543,203 @@ fn answers_that_are_no_yes_and_no_no() {
     );
     pair.run(&Broken(PasswordAnswer::Accept));
     assert_eq!(pair.seen[1], "TempFail");
+}
+
+/// A client's exchange against a server's, and what the client begins with.
+fn bound(
+    (client, of_client): (&sasl::client::Config, &Channel),
+    (server, of_server): (sasl::server::Config, &Channel),
+    seen: impl Fn(Mechanism) -> bool,
+) -> Result<(Mechanism, String, Result<(), Failure>), NoMechanism> {
+    let server = Arc::new(server);
+    let offered: Vec<_> = server.offered(of_server).collect();
+    let choice = client.choose(&tim(), of_client, |own| offered.contains(&own) && seen(own))?;
+    let mechanism = choice.mechanism();
+    let mut client = sasl::client::Exchange::new(client, of_client, choice, tim());
+    let first = response(&mut client).data().unwrap().to_vec();
+    let header = String::from_utf8(first.clone()).unwrap();
+    let header = header.split(',').next().unwrap().to_owned();
+    let mut exchange = sasl::server::Exchange::new(&server, of_server, mechanism, Some(first));
+    let outcome = loop {
+        match exchange.step() {
+            sasl::server::Step::Challenge(challenge) => {
+                response(&mut client).challenge(challenge.data());
+                challenge.respond(response(&mut client).data().unwrap());
+            }
+            sasl::server::Step::Query(query) => query.answer_with(&Users),
+            sasl::server::Step::Done(outcome) => break outcome.map(|_| ()),
+        }
+    };
+    Ok((mechanism, header, outcome))
+}
+
+#[test]
+fn channel_binding_by_policy_and_data() {
+    use BindingPolicy::{None, Preferred, Required};
+    let data = || ChannelBinding::tls_exporter([7; 32]);
+    let channels = [Channel::tls(), Channel::tls().with_binding(data())];
+    let policies = [None, Preferred, Required];
+    for hash in MECHANISMS.iter().filter(|own| own.binds_channel()) {
+        let plain = ScramHash::of(*hash).unwrap().mechanism();
+        for (on_client, on_server) in policies.iter().flat_map(|a| policies.map(|b| (*a, b))) {
+            for (of_client, of_server) in
+                channels.iter().flat_map(|a| channels.iter().map(move |b| (a, b)))
+            {
+                let client =
+                    sasl_client().mechanisms(&[*hash, plain]).unwrap().channel_binding(on_client);
+                let server = sasl_config().channel_binding(on_server);
+                let (has, offers) = (
+                    on_client != None && !of_client.bindings().is_empty(),
+                    on_server != None && !of_server.bindings().is_empty(),
+                );
+                let expected = if has && offers {
+                    Ok((*hash, "p=tls-exporter".to_owned(), Ok(())))
+                } else if on_server == Required {
+                    Err(NoMechanism::InCommon)
+                } else if on_client == Required {
+                    Err(NoMechanism::WithoutBinding)
+                } else {
+                    Ok((plain, if has { "y" } else { "n" }.to_owned(), Ok(())))
+                };
+                let outcome = bound((&client, of_client), (server, of_server), |_| true);
+                let case =
+                    format!("{hash} {on_client:?} {on_server:?} {of_client:?} {of_server:?}");
+                assert_eq!(outcome, expected, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn channel_binding_by_type() {
+    let client = sasl_client();
+    let exporter = ChannelBinding::tls_exporter([7; 32]);
+    let end_point = ChannelBinding::tls_server_end_point(&[8; 48]).unwrap();
+    let unique = ChannelBinding::tls_unique_with_extended_master_secret(&[9; 12]).unwrap();
+    let all = [exporter, end_point, unique];
+    let server = all.iter().cloned().fold(Channel::tls(), Channel::with_binding);
+    for binding in &all {
+        let own = Channel::tls().with_binding(binding.clone());
+        let (_, header, outcome) =
+            bound((&client, &own), (sasl_config(), &server), |_| true).unwrap();
+        assert_eq!((header, outcome), (format!("p={}", binding.name()), Ok(())));
+    }
+    // The order in which the host gives them is nothing to go by.
+    let own = all.iter().rev().cloned().fold(Channel::tls(), Channel::with_binding);
+    let (_, header, _) = bound((&client, &own), (sasl_config(), &server), |_| true).unwrap();
+    assert_eq!(header, "p=tls-exporter");
+    // One that the server has no data for.
+    let server = Channel::tls().with_binding(all[1].clone());
+    let (_, _, outcome) = bound((&client, &own), (sasl_config(), &server), |_| true).unwrap();
+    assert_eq!(outcome, Err(Failure::ChannelBinding));
+    // In cleartext there is nothing to bind to, and nothing is offered.
+    let cleartext = all.iter().cloned().fold(Channel::cleartext(), Channel::with_binding);
+    assert_eq!(cleartext, Channel::cleartext());
+    assert!(ChannelBinding::tls_server_end_point(&[]).is_err());
+    assert!(ChannelBinding::tls_unique_with_extended_master_secret(&[]).is_err());
+}
+
+#[test]
+fn who_stands_between_is_found_out() {
+    let client = sasl_client();
+    let own = Channel::tls().with_binding(ChannelBinding::tls_exporter([7; 32]));
+    let other = Channel::tls().with_binding(ChannelBinding::tls_exporter([6; 32]));
+    // Two connections, and the messages passed on.
+    let (mechanism, _, outcome) =
+        bound((&client, &own), (sasl_config(), &other), |_| true).unwrap();
+    assert!(mechanism.binds_channel());
+    assert_eq!(outcome, Err(Failure::ChannelBinding));
+    // The -PLUS mechanisms struck out of the list.
+    let struck = |own: Mechanism| !own.binds_channel();
+    let (mechanism, header, outcome) =
+        bound((&client, &own), (sasl_config(), &other), struck).unwrap();
+    assert!(!mechanism.binds_channel());
+    assert_eq!((header.as_str(), outcome), ("y", Err(Failure::Downgrade)));
+    let client = client.channel_binding(BindingPolicy::Required);
+    let outcome = bound((&client, &own), (sasl_config(), &other), struck);
+    assert_eq!(outcome, Err(NoMechanism::WithoutBinding));
+}
+
+#[test]
+fn each_kind_of_credentials_has_its_mechanisms() {
+    let client = sasl_client();
+    let choose = |credentials: &Credentials, offered: &[Mechanism]| {
+        let choice = client.choose(credentials, &Channel::tls(), |own| offered.contains(&own));
+        choice.map(|choice| choice.mechanism())
+    };
+    let kind = |of: Mechanism| match of {
+        Mechanism::External => "certificate",
+        Mechanism::Anonymous => "nothing",
+        of if of.takes_token() => "token",
+        _ => "password",
+    };
+    for &mechanism in MECHANISMS.iter().filter(|own| !own.binds_channel()) {
+        for &other in MECHANISMS {
+            let expected = if kind(mechanism) == kind(other) {
+                Ok(mechanism)
+            } else {
+                Err(NoMechanism::OtherCredentials)
+            };
+            assert_eq!(choose(&good(other), &[mechanism]), expected, "{mechanism} {other}");
+        }
+    }
+    let token = good(Mechanism::Xoauth2);
+    let both = [Mechanism::Xoauth2, Mechanism::OauthBearer];
+    assert_eq!(choose(&token, &both), Ok(Mechanism::OauthBearer));
+    let cleartext = client.choose(&token, &Channel::cleartext(), |_| true);
+    assert_eq!(cleartext, Err(NoMechanism::WithoutTls));
+}
+
+#[test]
+fn a_token_goes_with_the_server_that_it_is_for() {
+    for (credentials, expected) in [
+        (good(Mechanism::OauthBearer), (None, None)),
+        (
+            good(Mechanism::OauthBearer).for_server("smtp.example.com", 587).unwrap(),
+            (Some("smtp.example.com"), Some(587)),
+        ),
+    ] {
+        let (mechanism, config) = (Mechanism::OauthBearer, Arc::new(sasl_config()));
+        let mut client =
+            sasl::client::Exchange::new(&sasl_client(), &channel(), mechanism, credentials);
+        let initial = response(&mut client).data().map(<[u8]>::to_vec);
+        let mut server = sasl::server::Exchange::new(&config, &channel(), mechanism, initial);
+        let sasl::server::Step::Query(Query::CheckToken(ask)) = server.step() else { panic!() };
+        assert_eq!((ask.host(), ask.port()), expected);
+        assert_eq!((ask.authzid(), ask.mechanism()), (Some("tim"), mechanism));
+    }
+    for bad in ["", "a b", "é"] {
+        assert!(good(Mechanism::OauthBearer).for_server(bad, 587).is_err());
+    }
+    for bad in ["", "=", "a b", "a=b", "a\u{1}b", "é", &"a".repeat(9000)] {
+        assert!(Credentials::token("tim", bad).is_err(), "{bad}");
+    }
+    for bad in ["", "tim\u{1}"] {
+        assert!(Credentials::token(bad, "token").is_err());
+    }
+}
+
+#[test]
+fn a_guest_is_told_apart() {
+    let anonymous = Mechanism::Anonymous;
+    let server = || server::Config::new(sasl_config());
+    let mut pair = Pair::inside_tls(only(anonymous), good(anonymous), server());
+    pair.run(&Users);
+    assert!(pair.server.identity().unwrap().is_anonymous());
+    let mut pair = Pair::inside_tls(only(Mechanism::Plain), tim(), server());
+    pair.run(&Users);
+    assert!(!pair.server.identity().unwrap().is_anonymous());
+    for good in ["", "sirhc", "a@example.org", "\"a b\"@example.org", &"x".repeat(255)] {
+        assert!(Credentials::anonymous(good).is_ok(), "{good}");
+    }
+    for bad in ["@", "a@", "@b", "a@b@c", "a b@c", "a\n", "\u{7f}", &"x".repeat(256)] {
+        assert!(Credentials::anonymous(bad).is_err(), "{bad}");
+    }
+    // What does not show has no place in a log.
+    #[cfg(feature = "saslprep")]
+    for bad in ["\u{202e}", "\u{e000}", "\u{fdd0}", "\u{e0041}", "\u{fffd}", "\u{200d}"] {
+        assert!(Credentials::anonymous(bad).is_err(), "{bad:?}");
+    }
 }
 
 #[test]
@@ -496,7 +767,7 @@ fn starttls_then_two_messages() {
     let envelope = |to: &[&str]| client::Envelope::new(Some("tim@example.org"), to.to_vec());
     for step in [usize::MAX, 1, 3] {
         let config = server::Config::new(sasl_config()).starttls(StartTls::Offered);
-        let client = client::Config::new("client.example.com").unwrap();
+        let client = client::Config::new("client.example.com").unwrap().sasl(sasl_client());
         let mut pair = Pair::new(client::Session::new(client, tim()), server::Session::new(config));
         pair.step = step;
         let submitter = MailAuth::new("e=mc2@example.com").unwrap();

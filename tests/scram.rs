@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::sasl::{
-    Answer, Channel, Failure, Mechanism, Nonce, NonceError, Query, ScramHash, ScramKeys,
+    Answer, Authenticator, Channel, CheckPassword, CramSecret, CramSecretFor, Failure, Mechanism,
+    Nonce, NonceError, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor,
     client::{self, Credentials, NoMechanism},
     server,
 };
@@ -55,10 +56,124 @@ fn stored_forms() {
         "SCRAM-SHA-256$4096:c2FsdA==$WG5d8oPm3Ot=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
         "SCRAM-SHA-1$4096:c2FsdA==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
             wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+        "SCRAM-SHA-256-PLUS$4096:c2FsdA==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+            wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
         "PLAIN$4096:c2FsdA==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
             wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
     ] {
         assert!(broken.parse::<ScramKeys>().is_err(), "{broken}");
+    }
+}
+
+/// Dovecot's form of `CRAM-MD5`, with the password of RFC 2195.
+const CRAM_MD5: &str = "{CRAM-MD5}d06d4e1b26fccaa4b0b61801132340a354b21152711fb604ca3e035e7015116b";
+
+#[test]
+#[cfg(feature = "cram-md5")]
+fn stored_form_of_cram_md5() {
+    let own = CramSecret::from_password("tanstaaftanstaaf");
+    assert_eq!(own.to_text(), CRAM_MD5);
+    for text in [CRAM_MD5, &CRAM_MD5.to_uppercase()] {
+        let read: CramSecret = text.parse().unwrap();
+        assert_eq!(read.to_text(), CRAM_MD5);
+        assert!(read.check_password("tanstaaftanstaaf"));
+        assert!(!read.check_password("tanstaaftanstaag"));
+        assert!(!read.check_password(""));
+    }
+    let digits = &CRAM_MD5["{CRAM-MD5}".len()..];
+    for broken in [
+        String::new(),
+        digits.into(),
+        "{CRAM-MD5}".into(),
+        format!("{CRAM_MD5}0"),
+        CRAM_MD5[..CRAM_MD5.len() - 1].into(),
+        CRAM_MD5.replace('d', "g"),
+        format!("{{PLAIN-MD5}}{digits}"),
+        format!("{{CRAM-MD5}}{}é", &digits[2..]),
+    ] {
+        assert!(broken.parse::<CramSecret>().is_err(), "{broken}");
+    }
+}
+
+/// A store that has what a Dovecot database has, and no passwords.
+struct Store(Option<ScramKeys>, Option<CramSecret>);
+
+impl Authenticator for Store {
+    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+        let password = ask.password().expose();
+        let by_keys = self.0.as_ref().is_some_and(|keys| keys.check_password(password));
+        let by_states = self.1.as_ref().is_some_and(|states| states.check_password(password));
+        (ask.authcid() == "tim" && (by_keys || by_states)).into()
+    }
+
+    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        self.1.clone().filter(|_| ask.authcid() == "tim").into()
+    }
+
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        self.0.clone().filter(|_| ask.authcid() == "tim").into()
+    }
+}
+
+impl Store {
+    /// What such a store can answer for.
+    fn mechanisms(&self) -> Vec<Mechanism> {
+        let scram = self.0.as_ref().map(|keys| keys.hash().mechanism());
+        let cram = self.1.as_ref().map(|_| Mechanism::CramMd5);
+        scram.into_iter().chain(cram).chain([Mechanism::Plain]).collect()
+    }
+}
+
+#[test]
+#[cfg(feature = "cram-md5")]
+fn a_store_without_passwords_serves_all_that_it_can() {
+    let password = "tanstaaftanstaaf";
+    let scram = keys(ScramHash::Sha256, password).unwrap();
+    for store in [
+        Store(Some(scram.clone()), None),
+        Store(None, Some(CRAM_MD5.parse().unwrap())),
+        Store(Some(scram), Some(CRAM_MD5.parse().unwrap())),
+    ] {
+        let config = server::Config::new("smtp.example.com").unwrap();
+        let config = Arc::new(config.mechanisms(&store.mechanisms()).unwrap());
+        let offered: Vec<_> = config.offered(&Channel::tls()).collect();
+        assert_eq!(offered, store.mechanisms());
+        for mechanism in offered {
+            for (password, good) in [(password, true), ("another", false)] {
+                let credentials = Credentials::password("tim", password).unwrap();
+                let mut client = client::Exchange::new(
+                    &client::Config::default(),
+                    &Channel::tls(),
+                    mechanism,
+                    credentials,
+                );
+                let initial = response(&mut client).data().map(<[u8]>::to_vec);
+                let mut server =
+                    server::Exchange::new(&config, &Channel::tls(), mechanism, initial);
+                let signed_in = loop {
+                    match server.step() {
+                        server::Step::Query(query) => query.answer_with(&store),
+                        server::Step::Challenge(challenge) => {
+                            response(&mut client).challenge(challenge.data());
+                            challenge.respond(response(&mut client).data().unwrap());
+                        }
+                        server::Step::Done(outcome) => break outcome.is_ok(),
+                    }
+                };
+                assert_eq!(signed_in, good, "{mechanism}");
+            }
+        }
+    }
+}
+
+/// The response that the client has for the server, its work done.
+fn response(client: &mut client::Exchange) -> &mut client::Response {
+    if let client::Step::Derive(derive) = client.step() {
+        derive.run();
+    }
+    match client.step() {
+        client::Step::Response(response) => response,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -166,6 +281,10 @@ fn a_client_believes_only_a_server_that_proves_itself() {
         (&[first, "v="], not_authentic),
         (&[first, "success"], not_authentic),
         (&["success"], not_authentic),
+        (
+            &[first, "e=invalid-proof"],
+            Err(client::Failure::ServerError("the user name or password is wrong")),
+        ),
         (&[first, "e=other-error"], Err(client::Failure::ServerError("it does not say which"))),
         (&[first, last, "more"], Err(client::Failure::UnexpectedChallenge)),
         (&["r=rOprNGfwEbeRWgbNEkqO,s=c2FsdA==,i=4096"], not_authentic),

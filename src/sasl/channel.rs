@@ -91,6 +91,24 @@ enum Kind {
 impl ChannelBinding {
     /// `tls-exporter` (RFC 9266): 32 octets of the exporter with the label
     /// `EXPORTER-Channel-Binding` and an empty context. For TLS 1.3.
+    ///
+    /// With rustls, on either side:
+    ///
+    /// ```
+    /// use smtp_auth::sasl::{Channel, ChannelBinding};
+    /// # use tokio_rustls::rustls;
+    /// use rustls::{ConnectionCommon, ProtocolVersion};
+    ///
+    /// fn channel<Side>(tls: &ConnectionCommon<Side>) -> Result<Channel, rustls::Error> {
+    ///     let channel = Channel::tls();
+    ///     if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+    ///         return Ok(channel);
+    ///     }
+    ///     let label = b"EXPORTER-Channel-Binding";
+    ///     let exported = tls.export_keying_material([0; 32], label, Some(&[]))?;
+    ///     Ok(channel.with_binding(ChannelBinding::tls_exporter(exported)))
+    /// }
+    /// ```
     pub fn tls_exporter(exported: [u8; 32]) -> Self {
         Self { kind: Kind::Exporter, data: exported.into() }
     }

@@ -237,7 +237,7 @@ pub enum NoMechanism {
     InCommon,
     /// What there is in common takes other credentials: passwords where there is a token, say.
     #[error(
-        "the server wants other credentials: a password in place of a token, or a token (OAuth)"
+        "the server takes other credentials than these: a password, say, or an access token (OAuth)"
     )]
     OtherCredentials,
     /// None of those in common is bound to the TLS connection, which the configuration requires.
