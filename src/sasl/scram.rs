@@ -46,7 +46,7 @@ pub(super) struct Proof {
 pub(super) struct First {
     hash: ScramHash,
     /// `cbind-input = gs2-header [cbind-data]`
-    binding: Vec<u8>,
+    binding: SecretBytes,
     bare: Box<str>,
     nonce: Box<str>,
 }
@@ -99,7 +99,7 @@ impl Terms {
         extensions(attributes)?;
         let first = First {
             hash: self.hash,
-            binding: [header.text.as_bytes(), bound_to].concat(),
+            binding: SecretBytes::new([header.text.as_bytes(), bound_to].concat()),
             bare: header.rest.into(),
             nonce: nonce.into(),
         };
@@ -184,7 +184,7 @@ impl Proof {
         let mut attributes = without_proof.split(',');
         let binding = attributes.next().and_then(|binding| binding.strip_prefix("c="));
         let binding = binding.and_then(decode).ok_or(MALFORMED)?;
-        if binding != self.first.binding {
+        if binding != self.first.binding.as_slice() {
             return Err(Failure::ChannelBinding);
         }
         let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r="));
@@ -208,14 +208,14 @@ pub(super) enum Client {
     First {
         hash: ScramHash,
         password: Password,
-        binding: Vec<u8>,
+        binding: SecretBytes,
         bare: String,
         nonce: String,
         iterations: (u32, u32),
     },
     /// The salted password is awaited.
     Derive {
-        binding: Vec<u8>,
+        binding: SecretBytes,
         bare: String,
         server_first: String,
         nonce: String,
@@ -258,7 +258,7 @@ impl Client {
         };
         let header = gs2::write(flag, authzid);
         let first = format!("{header}{bare}").into_bytes();
-        let binding = [header.as_bytes(), data].concat();
+        let binding = SecretBytes::new([header.as_bytes(), data].concat());
         let iterations = config.iteration_bounds();
         Ok((Some(first), Self::First { hash, password, binding, bare, nonce, iterations }))
     }
@@ -306,7 +306,7 @@ impl Client {
         let Self::Derive { binding, bare, server_first, nonce } = self else {
             return Err(client::Failure::UnexpectedChallenge);
         };
-        let without_proof = format!("c={},r={nonce}", encode(&binding));
+        let without_proof = format!("c={},r={nonce}", encode(binding.as_slice()));
         let (proof, expected) = salted.prove(&format!("{bare},{server_first},{without_proof}"));
         let message = format!("{without_proof},p={}", encode(proof.as_slice()));
         let next = Self::Final { expected: Signature(expected) };

@@ -112,6 +112,36 @@ impl fmt::Debug for CustomResponse {
 }
 
 /// A mechanism of the host's own that can answer at once; one value for each exchange.
+///
+/// ```
+/// use smtp_auth::sasl::{
+///     Channel, Mechanism,
+///     client::{ClientMechanism, Config, Credentials, CustomResponse, Exchange, Step},
+/// };
+///
+/// struct Ticket;
+///
+/// impl ClientMechanism for Ticket {
+///     fn step(&mut self, challenge: Option<&[u8]>) -> CustomResponse {
+///         match challenge {
+///             None => CustomResponse::Complete(b"ticket 17".to_vec()),
+///             Some(_) => CustomResponse::Fail,
+///         }
+///     }
+/// }
+///
+/// let mechanism = Mechanism::custom("X-TICKET")?;
+/// let config = Config::default().mechanisms(&[mechanism])?;
+/// let credentials = Credentials::custom(mechanism);
+/// let mut exchange = Exchange::new(&config, &Channel::tls(), mechanism, credentials);
+/// if let Step::Challenge(ask) = exchange.step() {
+///     let response = ask.step_with(|| Ticket);
+///     ask.answer(response);
+/// }
+/// let Step::Response(response) = exchange.step() else { panic!("it has been answered") };
+/// assert_eq!(response.data(), Some(&b"ticket 17"[..]));
+/// # Ok::<(), smtp_auth::sasl::ConfigError>(())
+/// ```
 pub trait ClientMechanism: Send + Sync + 'static {
     /// What to say to a challenge; to `None`, as the initial response.
     fn step(&mut self, challenge: Option<&[u8]>) -> CustomResponse;

@@ -116,6 +116,44 @@ pub enum CustomAnswer {
 }
 
 /// A mechanism of the host's own that can answer at once; one value for each exchange.
+///
+/// ```
+/// use std::sync::Arc;
+/// use smtp_auth::sasl::{
+///     Channel, Custom, CustomAnswer, Authenticator, Failure, Mechanism, ServerMechanism, server,
+/// };
+///
+/// const TICKET: Result<Mechanism, smtp_auth::sasl::ConfigError> = Mechanism::custom("X-TICKET");
+///
+/// struct Ticket;
+///
+/// impl ServerMechanism for Ticket {
+///     fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer {
+///         match response {
+///             None => CustomAnswer::Challenge(Vec::new()),
+///             Some(b"ticket 17") => CustomAnswer::Accept { authcid: "tim".into(), authzid: None },
+///             Some(_) => CustomAnswer::Fail(Failure::Rejected),
+///         }
+///     }
+/// }
+///
+/// struct Tickets;
+///
+/// impl Authenticator for Tickets {
+///     fn custom(&self, ask: &mut Custom) -> CustomAnswer {
+///         ask.step_with(|| Ticket)
+///     }
+/// }
+///
+/// let config = Arc::new(server::Config::new("mail.example.org")?.mechanisms(&[TICKET?])?);
+/// let initial = Some(b"ticket 17".to_vec());
+/// let mut exchange = server::Exchange::new(&config, &Channel::tls(), TICKET?, initial);
+/// if let server::Step::Query(query) = exchange.step() {
+///     query.answer_with(&Tickets);
+/// }
+/// assert!(matches!(exchange.step(), server::Step::Done(Ok(who)) if who.authcid() == "tim"));
+/// # Ok::<(), smtp_auth::sasl::ConfigError>(())
+/// ```
 pub trait ServerMechanism: Send + Sync + 'static {
     /// What to say to a response. At first it is the initial response, which may be absent: a
     /// mechanism that begins with a challenge fails with [`Failure::UnexpectedInitialResponse`]

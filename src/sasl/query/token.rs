@@ -8,7 +8,8 @@ use crate::{sasl::Mechanism, secret::Secret};
 /// *Whose token is this?* Of OAUTHBEARER (RFC 7628) and XOAUTH2.
 ///
 /// The token has the form of RFC 6750 §2.1 and is not empty; whether it is genuine, meant for this
-/// server, good for mail and not expired is for the host to find out.
+/// server, good for mail and not expired is for the host to find out: by asking its issuer (RFC 7662),
+/// or by the issuer's signature, for a token that carries one.
 #[derive(Debug)]
 pub struct CheckToken {
     pub(in crate::sasl) mechanism: Mechanism,
