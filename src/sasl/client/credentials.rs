@@ -191,9 +191,10 @@ impl Credentials {
     /// Whether name and password are such as SCRAM can have.
     pub(super) fn can_be_prepared(&self) -> bool {
         match &self.kind {
-            Kind::Password(password) => {
-                prepare(&password.authcid).is_some()
-                    && prepare(password.password.expose()).is_some()
+            Kind::Password(Password { authcid, password, .. }) => {
+                // The copy is zeroed too.
+                let prepared = prepare(password.expose()).map(Secret::new);
+                prepared.is_some() && prepare(authcid).is_some()
             }
             _ => true,
         }
