@@ -109,10 +109,13 @@ pub enum AuthError {
     #[error("{why}: {0}", why = explain(.0))]
     Refused(Reply),
     /// The server refused the token, or would not let its owner act as the user.
-    #[error("the server refused the access token, it may have expired, get a new one: {reply}")]
+    #[error(
+        "the server refused the access token, it may have expired, get a new one{reply}",
+        reply = Behind(.reply)
+    )]
     TokenRefused {
-        /// The refusal.
-        reply: Reply,
+        /// The refusal. `None` where the server closed the connection before it.
+        reply: Option<Reply>,
         /// What the server said of it before, if it did: JSON (RFC 7628 §3.2.2), as it came. The
         /// server's words: do not trust them, nor show them to a terminal as they are.
         token_error: Option<Box<str>>,
@@ -126,6 +129,18 @@ pub enum AuthError {
     /// The client cancelled, for this reason; this is what the server said to that.
     #[error("{0}, so the sign-in was cancelled: {1}")]
     Cancelled(sasl::Failure, Reply),
+}
+
+/// A reply behind a colon, if there is one.
+struct Behind<'a>(&'a Option<Reply>);
+
+impl fmt::Display for Behind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(reply) => write!(f, ": {reply}"),
+            None => f.write_str("; then it closed the connection"),
+        }
+    }
 }
 
 fn refused(step: &Step) -> &dyn fmt::Display {

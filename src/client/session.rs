@@ -4,7 +4,8 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
 use super::{
-    AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Retry, Step, Tls,
+    AuthError, AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Retry, Step,
+    Tls,
     sending::{Sending, say},
 };
 use crate::{
@@ -122,12 +123,16 @@ impl Session {
             State::Auth(exchange) => {
                 let mechanism = exchange.mechanism();
                 let token_error = exchange.token_error().map(Into::into);
-                match (self.pending_refusal(step), &self.tries.refused) {
-                    (Some(Error::Refused(_, reply)), _) => {
+                match (self.pending_refusal(step), token_error, &self.tries.refused) {
+                    (Some(Error::Refused(_, reply)), token_error, _) => {
                         Error::NotAuthenticated(refusal(mechanism, reply, token_error))
                     }
-                    (_, Some(refused)) => Error::NotAuthenticated(refused.clone()),
-                    _ => Error::Disconnected(step),
+                    (_, token_error @ Some(_), _) => {
+                        let reply = None;
+                        Error::NotAuthenticated(AuthError::TokenRefused { reply, token_error })
+                    }
+                    (_, None, Some(refused)) => Error::NotAuthenticated(refused.clone()),
+                    (_, None, None) => Error::Disconnected(step),
                 }
             }
             _ => self.pending_refusal(step).unwrap_or(Error::Disconnected(step)),

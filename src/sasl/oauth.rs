@@ -30,12 +30,11 @@ impl Server {
             Self::Message(mechanism) => mechanism,
             Self::Refused(failure) => return Err(failure),
         };
-        let read = match (mechanism, response.into_text()) {
-            (_, None) => Err(Failure::Malformed("it is not UTF-8")),
-            (Mechanism::Xoauth2, Some(text)) => return xoauth2(text.expose()),
-            (_, Some(text)) => oauth_bearer(text.expose()),
-        };
-        Ok(match read {
+        let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"));
+        if mechanism == Mechanism::Xoauth2 {
+            return xoauth2(text?.expose());
+        }
+        Ok(match text.and_then(|text| oauth_bearer(text.expose())) {
             Ok(Some(ask)) => State::CheckToken(Box::new(ask)),
             Ok(None) => refuse(config.own_token_error(), Failure::Rejected),
             Err(malformed) => refuse(&TokenError::INVALID_REQUEST, malformed),

@@ -6,11 +6,11 @@ use std::{
 };
 
 use smtp_auth::{
-    client::{AuthError, Config, Envelope, Error, Event, Fate, Session, Tls},
+    client::{AuthError, Config, Envelope, Error, Event, Fate, Session, Tls, TryNext},
     command::MailAuth,
     sasl::{
-        Channel, Mechanism, Nonce, NonceError, SaltedPassword,
-        client::{self as sasl, Credentials, NoMechanism},
+        Channel, Nonce, NonceError, SaltedPassword,
+        client::{self as sasl, Credentials, Failure, NoMechanism},
     },
 };
 
@@ -25,6 +25,8 @@ static KNOWN: Mutex<Vec<(String, SaltedPassword)>> = Mutex::new(Vec::new());
 pub(crate) struct Host {
     path: String,
     session: Session,
+    /// The connection once it is inside TLS.
+    channel: Channel,
     out: Vec<u8>,
     log: Vec<Entry>,
     envelopes: VecDeque<Envelope>,
@@ -40,10 +42,10 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(script: &Script) -> Self {
-        let mut sasl = sasl::Config::default().allow_cleartext(script.is("cleartext", "allowed"));
-        if let Some(names) = script.header("mechanisms") {
-            let names = names.split(',').filter(|name| !name.is_empty());
-            let all: Vec<_> = names.map(|name| Mechanism::from_name(name).unwrap()).collect();
+        let mut sasl = sasl::Config::default()
+            .allow_cleartext(script.is("cleartext", "allowed"))
+            .channel_binding(script.binding_policy());
+        if let Some(all) = script.mechanisms() {
             sasl = sasl.mechanisms(&all).unwrap();
         }
         let nonces: Vec<String> = script.all("nonce").map(String::from).collect();
@@ -54,7 +56,7 @@ impl Host {
                 Nonce::new(&next.ok_or(NonceError)?)
             });
         }
-        let config = Config::new(script.header("hostname").unwrap_or("client.example.com"))
+        let mut config = Config::new(script.header("hostname").unwrap_or("client.example.com"))
             .unwrap()
             .sasl(sasl)
             .initial_response(!script.is("initial_response", "never"))
@@ -66,20 +68,24 @@ impl Host {
                 Some("never") => Tls::Never,
                 Some(other) => panic!("{}: starttls: {other}", script.path),
             });
-        let mut session = match script.header("login") {
-            Some(login) => {
-                let mut credentials = credentials(&words(login));
-                for (path, salted) in KNOWN.lock().unwrap().iter() {
-                    if *path == script.path {
-                        credentials = credentials.salted(salted.clone());
-                    }
-                }
-                Session::new(config, credentials)
-            }
+        if let Some(policy) = script.header("try_next") {
+            config = config.try_next(match policy {
+                "never" => TryNext::Never,
+                "if-unusable" => TryNext::IfUnusable,
+                "always" => TryNext::Always,
+                other => panic!("{}: try_next: {other}", script.path),
+            });
+        }
+        if let Some(tries) = script.header("max_tries") {
+            config = config.max_tries(tries.parse().unwrap());
+        }
+        let mut session = match credentials(script) {
+            Some(credentials) => Session::new(config, credentials),
             None => Session::without_credentials(config),
         };
+        let channel = script.channel();
         if !script.is("tls", "none") {
-            session.tls_started(Channel::tls());
+            session.tls_started(channel.clone());
         }
         let trace = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&trace);
@@ -87,6 +93,7 @@ impl Host {
         Self {
             path: script.path.clone(),
             session,
+            channel,
             out: Vec::new(),
             log: Vec::new(),
             envelopes: script.all("send").map(envelope).collect(),
@@ -126,11 +133,36 @@ impl Host {
     }
 }
 
-fn credentials(words: &[String]) -> Credentials {
-    let credentials = Credentials::password(&words[0], &*words[1]).unwrap();
+/// What the script has to sign in with.
+fn credentials(script: &Script) -> Option<Credentials> {
+    let login = script.header("login").map(|value| password(&script.path, &words(value)));
+    let token = script.header("token").map(|value| token(&words(value)));
+    let external = script.header("external").map(|value| match words(value).first() {
+        Some(authzid) => Credentials::external().acting_as(authzid).unwrap(),
+        None => Credentials::external(),
+    });
+    let guest = |trace| Credentials::anonymous(&text_of(trace)).unwrap();
+    login.or(token).or(external).or_else(|| script.header("anonymous").map(guest))
+}
+
+fn password(path: &str, words: &[String]) -> Credentials {
+    let mut credentials = Credentials::password(&words[0], &*words[1]).unwrap();
+    for (known, salted) in KNOWN.lock().unwrap().iter() {
+        if known == path {
+            credentials = credentials.salted(salted.clone());
+        }
+    }
     match words.get(2) {
         Some(authzid) => credentials.acting_as(authzid).unwrap(),
         None => credentials,
+    }
+}
+
+fn token(words: &[String]) -> Credentials {
+    let credentials = Credentials::token(&words[0], &*words[1]).unwrap();
+    match words.get(2..) {
+        Some([host, port]) => credentials.for_server(host, port.parse().unwrap()).unwrap(),
+        _ => credentials,
     }
 }
 
@@ -156,17 +188,39 @@ fn envelope(value: &str) -> Envelope {
 fn failure(error: &AuthError) -> String {
     match error {
         AuthError::Refused(reply) => format!("refused {}", reply.code()),
-        AuthError::NoMechanism(NoMechanism::WithoutTls) => "needs TLS".into(),
-        AuthError::NoMechanism(_) => "no mechanism".into(),
-        AuthError::Cancelled(..) => "cancelled".into(),
+        AuthError::TokenRefused { reply, token_error } => {
+            let told = token_error.as_deref().map(|told| format!(" {}", on_one_line(told)));
+            let code = reply.as_ref().map_or("unsaid".into(), |reply| reply.code().to_string());
+            format!("token refused {code}{}", told.unwrap_or_default())
+        }
+        AuthError::NoMechanism(why) => match why {
+            NoMechanism::NotOffered => "AUTH not offered".into(),
+            NoMechanism::OnlyAfterTls => "only after TLS".into(),
+            NoMechanism::InCommon => "no mechanism in common".into(),
+            NoMechanism::OtherCredentials => "other credentials".into(),
+            NoMechanism::WithoutBinding => "without binding".into(),
+            NoMechanism::WithoutTls => "needs TLS".into(),
+            NoMechanism::ActingAs => "cannot act as another".into(),
+            other => format!("{other:?}"),
+        },
+        AuthError::NotBegun(why) => format!("not begun, {why:?}"),
+        AuthError::Cancelled(Failure::ServerError(what), _) => format!("cancelled, {what}"),
+        AuthError::Cancelled(why, reply) => format!("cancelled, {why:?} {}", reply.code()),
         other => format!("{other:?}"),
     }
+}
+
+fn on_one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().collect() } else { c.to_string() })
+        .collect()
 }
 
 fn error(error: &Error) -> String {
     match error {
         Error::Disconnected(step) => format!("disconnected at {step:?}"),
         Error::Refused(step, reply) => format!("refused at {step:?}: {}", reply.code()),
+        Error::NotAuthenticated(why) => failure(why),
         Error::NotAReply(step) => format!("not a reply at {step:?}"),
         Error::UnexpectedReply(step, reply) => format!("unexpected at {step:?}: {}", reply.code()),
         other => format!("{other:?}"),
@@ -215,7 +269,7 @@ impl Player for Host {
                     // What stands behind the reply arrives before TLS is up.
                     pieces.by_ref().for_each(|piece| self.session.receive(piece));
                     self.note();
-                    self.session.tls_started(Channel::tls());
+                    self.session.tls_started(self.channel.clone());
                     // Where it has arrived already the host is not asked to begin TLS.
                     let injected = Err(Error::InjectedBeforeTls);
                     if self.session.next(&mut self.out).map(|_| ()) != injected {
@@ -229,7 +283,10 @@ impl Player for Host {
                         Some(words) if words[0] == "go_on" => failed.go_on(),
                         Some(words) if words[0] == "next" => failed.try_next(),
                         Some(words) if words[0] == "retry" => {
-                            failed.retry(credentials(&words[1..]));
+                            failed.retry(password(&self.path, &words[1..]));
+                        }
+                        Some(words) if words[0] == "retry_token" => {
+                            failed.retry(token(&words[1..]));
                         }
                         _ => self.over = true,
                     }

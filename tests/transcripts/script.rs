@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use smtp_auth::sasl::{BindingPolicy, Channel, ChannelBinding, Mechanism};
+
 /// A file.
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -65,11 +67,14 @@ impl Script {
             script.take(n + 1, line);
         }
         for (key, value) in &script.headers {
-            if matches!(key.as_str(), "user" | "login") {
-                let secret = value.split(' ').nth(1).map(text_of);
-                // That one is a word of the trace and of `Debug` anyway.
-                script.secrets.extend(secret.filter(|s| s.len() > 4 && s != "password"));
-            }
+            let place = match key.as_str() {
+                "user" | "login" | "token" => 1,
+                "on_failure" => 2,
+                _ => continue,
+            };
+            let secret = value.split(' ').nth(place).map(text_of);
+            // That one is a word of the trace and of `Debug` anyway.
+            script.secrets.extend(secret.filter(|s| s.len() > 4 && s != "password"));
         }
         script
     }
@@ -165,11 +170,51 @@ impl Script {
         self.header(key) == Some(value)
     }
 
+    pub(crate) fn mechanisms(&self) -> Option<Vec<Mechanism>> {
+        let names = self.header("mechanisms")?.split(',').filter(|name| !name.is_empty());
+        Some(names.map(|name| Mechanism::from_name(name).unwrap()).collect())
+    }
+
+    pub(crate) fn binding_policy(&self) -> BindingPolicy {
+        match self.header("channel_binding") {
+            Some("none") => BindingPolicy::None,
+            None | Some("preferred") => BindingPolicy::Preferred,
+            Some("required") => BindingPolicy::Required,
+            Some(other) => panic!("{}: channel_binding: {other}", self.path),
+        }
+    }
+
+    /// The connection once it is inside TLS.
+    pub(crate) fn channel(&self) -> Channel {
+        let mut channel = Channel::tls();
+        for value in self.all("binding") {
+            let (name, hex) = value.split_once(' ').unwrap();
+            let data = octets(&text_of(hex));
+            channel = channel.with_binding(match name {
+                "tls-exporter" => ChannelBinding::tls_exporter(data.try_into().unwrap()),
+                "tls-server-end-point" => ChannelBinding::tls_server_end_point(&data).unwrap(),
+                "tls-unique" => {
+                    ChannelBinding::tls_unique_with_extended_master_secret(&data).unwrap()
+                }
+                other => panic!("{}: binding: {other}", self.path),
+            });
+        }
+        match self.header("certificate") {
+            Some(value) => channel.with_identity(&words(value)[0]).unwrap(),
+            None => channel,
+        }
+    }
+
     /// Whether the file shows the greeting.
     pub(crate) fn has_greeting(&self) -> bool {
         let first = self.blocks[0].expected.first();
         first.is_some_and(|item| matches!(&item.kind, Kind::Says(line) if line.starts_with(b"220")))
     }
+}
+
+fn octets(hex: &str) -> Vec<u8> {
+    let octet = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(octet).collect()
 }
 
 /// A header's value as words.

@@ -11,8 +11,8 @@ use smtp_auth::{
     command::{Command, Parameters},
     reply::Reply,
     sasl::{
-        Answer, Channel, CramSecret, Mechanism, Nonce, NonceError, PasswordAnswer, Query,
-        ScramHash, ScramKeys, server as sasl,
+        Answer, Channel, CramSecret, Failure, Nonce, NonceError, PasswordAnswer, Query, ScramHash,
+        ScramKeys, TokenAnswer, TokenError, server as sasl,
     },
     server::{Config, Event, Session, StartTls},
 };
@@ -42,6 +42,8 @@ pub(crate) fn agree(expected: &[u8], found: &[u8]) -> bool {
 
 pub(crate) struct Host {
     session: Session,
+    /// The connection once it is inside TLS.
+    channel: Channel,
     out: Vec<u8>,
     log: Vec<Entry>,
     /// The message under way.
@@ -59,10 +61,15 @@ pub(crate) struct Host {
 /// Who may sign in, and as whom.
 struct Users {
     accounts: Vec<Vec<String>>,
+    tokens: Vec<Vec<String>>,
+    /// The account that has the client's certificate.
+    certified: Option<String>,
     authorized: Vec<Vec<String>>,
     answer: Option<String>,
     /// Salt and iterations of the SCRAM keys of all accounts.
     scram: (Vec<u8>, u32),
+    /// What no query may show by `Debug`.
+    secrets: Vec<String>,
 }
 
 /// A script is played hundreds of times, and PBKDF2 takes its time.
@@ -74,60 +81,117 @@ fn scram_keys(hash: ScramHash, password: &str, (salt, iterations): &(Vec<u8>, u3
     KNOWN.lock().unwrap().entry(made_of).or_insert_with(make).clone()
 }
 
+/// What the client may leave out.
+fn named(what: Option<&str>) -> &str {
+    what.unwrap_or("-")
+}
+
 impl Users {
+    fn password_of(&self, name: &str) -> Option<&str> {
+        self.accounts.iter().find(|account| account[0] == name).map(|account| &*account[1])
+    }
+
+    /// The answer, unless the script has one for all, and the word for it.
+    fn settle<T>(
+        &self,
+        found: Option<T>,
+        [yes, no]: [&'static str; 2],
+    ) -> (Answer<T>, &'static str) {
+        match (self.answer.as_deref(), found) {
+            (Some("tempfail"), _) => (Answer::TempFail, "tempfail"),
+            (Some("reject"), _) | (_, None) => (Answer::Reject, no),
+            (_, Some(found)) => (Answer::Accept(found), yes),
+        }
+    }
+
     /// Answers, and says what.
     fn answer(&self, query: Query<'_>) -> String {
-        let password_of =
-            |name: &str| self.accounts.iter().find(|account| account[0] == name).map(|a| &a[1]);
-        let tempfail = self.answer.as_deref() == Some("tempfail");
+        const LOOKED_UP: [&str; 2] = ["found", "none"];
+        const JUDGED: [&str; 2] = ["accept", "reject"];
+        let debug = format!("{query:?}");
+        assert!(!self.secrets.iter().any(|secret| debug.contains(secret)), "a secret in {debug}");
         match query {
             Query::CheckPassword(ask) => {
-                let good = password_of(ask.authcid()).is_some_and(|p| p == ask.password().expose());
+                let right = self.password_of(ask.authcid()) == Some(ask.password().expose());
                 let (answer, word) = match self.answer.as_deref() {
                     Some("tempfail") => (PasswordAnswer::TempFail, "tempfail"),
                     Some("tooweak") => (PasswordAnswer::TooWeak, "tooweak"),
                     Some("transition") => (PasswordAnswer::TransitionNeeded, "transition"),
+                    None if right => (PasswordAnswer::Accept, "accept"),
+                    None | Some("reject") => (PasswordAnswer::Reject, "reject"),
                     Some(other) => panic!("no such answer: {other}"),
-                    None if good => (PasswordAnswer::Accept, "accept"),
-                    None => (PasswordAnswer::Reject, "reject"),
                 };
                 let seen = format!("? password {} -> {word}", ask.authcid());
                 ask.answer(answer);
                 seen
             }
             Query::CramSecret(ask) => {
-                let secret = password_of(ask.authcid()).map(|p| CramSecret::from_password(p));
-                let word = match (tempfail, &secret) {
-                    (true, _) => "tempfail",
-                    (_, Some(_)) => "found",
-                    (_, None) => "none",
-                };
+                let secret = self.password_of(ask.authcid()).map(CramSecret::from_password);
+                let (answer, word) = self.settle(secret, LOOKED_UP);
                 let seen = format!("? cram {} -> {word}", ask.authcid());
-                ask.answer(if tempfail { Answer::TempFail } else { secret.into() });
+                ask.answer(answer);
                 seen
             }
             Query::ScramKeys(ask) => {
-                let keys = password_of(ask.authcid())
+                let keys = self
+                    .password_of(ask.authcid())
                     .map(|password| scram_keys(ask.hash(), password, &self.scram));
-                let word = match (tempfail, &keys) {
-                    (true, _) => "tempfail",
-                    (_, Some(_)) => "found",
-                    (_, None) => "none",
-                };
+                let (answer, word) = self.settle(keys, LOOKED_UP);
                 let seen = format!("? scram {} -> {word}", ask.authcid());
-                ask.answer(if tempfail { Answer::TempFail } else { keys.into() });
+                ask.answer(answer);
+                seen
+            }
+            Query::CheckToken(ask) => {
+                let owner = self.tokens.iter().find(|own| own[1] == ask.token().expose());
+                let (answer, word) = match self.answer.as_deref() {
+                    Some(word @ "insufficient-scope") => {
+                        (TokenAnswer::RejectWith(TokenError::INSUFFICIENT_SCOPE), word)
+                    }
+                    _ => {
+                        let (answer, word) = self.settle(owner.map(|own| own[0].clone()), JUDGED);
+                        (answer.into(), word)
+                    }
+                };
+                let port = ask.port().map(|port| port.to_string());
+                let seen = format!(
+                    "? token {} {} {} -> {}",
+                    named(ask.authzid()),
+                    named(ask.host()),
+                    named(port.as_deref()),
+                    match &answer {
+                        TokenAnswer::Accept(account) => format!("{word} {account}"),
+                        _ => word.into(),
+                    }
+                );
+                ask.answer(answer);
+                seen
+            }
+            Query::CheckExternal(ask) => {
+                let (answer, word) = self.settle(self.certified.clone(), JUDGED);
+                let seen = format!(
+                    "? external {} {} -> {}",
+                    ask.identity(),
+                    named(ask.authzid()),
+                    match &answer {
+                        Answer::Accept(account) => format!("{word} {account}"),
+                        _ => word.into(),
+                    }
+                );
+                ask.answer(answer);
+                seen
+            }
+            Query::CheckAnonymous(ask) => {
+                let (answer, word) = self.settle(Some(()), JUDGED);
+                let seen = format!("? anonymous {} -> {word}", named(ask.trace()));
+                ask.answer(answer);
                 seen
             }
             Query::Authorize(ask) => {
                 let pair = [ask.authcid(), ask.authzid()];
                 let good = self.authorized.iter().any(|own| own[..] == pair);
-                let word = match (tempfail, good) {
-                    (true, _) => "tempfail",
-                    (_, true) => "accept",
-                    (_, false) => "reject",
-                };
+                let (answer, word) = self.settle(good.then_some(()), JUDGED);
                 let seen = format!("? authorize {} as {} -> {word}", pair[0], pair[1]);
-                ask.answer(if tempfail { Answer::TempFail } else { good.into() });
+                ask.answer(answer);
                 seen
             }
             other => {
@@ -139,14 +203,29 @@ impl Users {
     }
 }
 
+/// Why a sign-in came to nothing, without the words of its text.
+fn why(failure: Failure) -> String {
+    let debug = format!("{failure:?}");
+    debug.split('(').next().unwrap_or_default().into()
+}
+
 impl Host {
     pub(crate) fn new(script: &Script) -> Self {
         let host = script.header("hostname").unwrap_or("smtp.example.com");
-        let mut sasl = sasl::Config::new(host).unwrap();
-        if let Some(names) = script.header("mechanisms") {
-            let names = names.split(',').filter(|name| !name.is_empty());
-            let all: Vec<_> = names.map(|name| Mechanism::from_name(name).unwrap()).collect();
+        let mut sasl = sasl::Config::new(host).unwrap().channel_binding(script.binding_policy());
+        if let Some(all) = script.mechanisms() {
             sasl = sasl.mechanisms(&all).unwrap();
+        }
+        if let Some(key) = script.header("salt_key") {
+            sasl = sasl.salt_key(key);
+        }
+        if let Some(value) = script.header("token_error") {
+            let told = words(value);
+            let error = TokenError::INVALID_TOKEN.scope(&told[0]);
+            sasl = sasl.token_error(match told.get(1) {
+                Some(url) => error.openid_configuration(url),
+                None => error,
+            });
         }
         let nonces: Vec<String> = script.all("nonce").map(String::from).collect();
         if !nonces.is_empty() {
@@ -173,8 +252,9 @@ impl Host {
             config = config.max_message(octets.parse().unwrap());
         }
         let mut session = Session::new(config);
+        let channel = script.channel();
         if !script.is("tls", "none") {
-            assert_eq!(session.tls_started(Channel::tls()), 0);
+            assert_eq!(session.tls_started(channel.clone()), 0);
         }
         let trace = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&trace);
@@ -184,17 +264,21 @@ impl Host {
         let refusal = |when| script.is("message", when).then_some(Reply::LOCAL_ERROR);
         Self {
             session,
+            channel,
             out: Vec::new(),
             log: Vec::new(),
             message: Vec::new(),
             users: Users {
                 accounts: script.all("user").map(words).collect(),
+                tokens: script.all("token").map(words).collect(),
+                certified: script.header("certificate").and_then(|value| words(value).pop()),
                 authorized: script.all("authorize").map(words).collect(),
                 answer: script.header("answer").map(Into::into),
                 scram: (
                     STANDARD.decode(script.header("salt").unwrap_or("c2FsdA==")).unwrap(),
                     script.header("iterations").map_or(4096, |count| count.parse().unwrap()),
                 ),
+                secrets: script.secrets.clone(),
             },
             at_data: refusal("refuse"),
             at_end: refusal("reject"),
@@ -297,7 +381,8 @@ impl Player for Host {
                     let by = who.mechanism();
                     seen = Some(format!("= authenticated {}{acts_as} by {by}", who.authcid()));
                 }
-                Event::AuthFailed(_) | Event::Hello(_) => {}
+                Event::AuthFailed(failure) => seen = Some(format!("= failed {}", why(failure))),
+                Event::Hello(_) => {}
                 Event::Command(command, ask) => {
                     let reply = obey(command);
                     if let Command::Mail(mail) = command {
@@ -328,7 +413,7 @@ impl Player for Host {
                     pieces.by_ref().for_each(|piece| self.session.receive(piece));
                     self.note();
                     self.event("!tls");
-                    let dropped = self.session.tls_started(Channel::tls());
+                    let dropped = self.session.tls_started(self.channel.clone());
                     if dropped > 0 {
                         self.event(format!("= dropped {dropped}"));
                     }

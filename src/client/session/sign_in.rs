@@ -147,7 +147,7 @@ pub(super) fn refusal(
     token_error: Option<Box<str>>,
 ) -> AuthError {
     if token_error.is_some() || mechanism.takes_token() && reply.code() == 535 {
-        AuthError::TokenRefused { reply, token_error }
+        AuthError::TokenRefused { reply: Some(reply), token_error }
     } else {
         AuthError::Refused(reply)
     }

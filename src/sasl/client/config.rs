@@ -133,12 +133,13 @@ impl Config {
         let in_common = |own: &Mechanism| offered(*own) && !tried.contains(own);
         let mut left: Vec<_> = self.mechanisms.iter().copied().filter(in_common).collect();
         type Test<'a> = &'a dyn Fn(Mechanism) -> bool;
-        let tests: [(NoMechanism, Test<'_>); 6] = [
+        let tests: [(NoMechanism, Test<'_>); 7] = [
             (NoMechanism::InCommon, &|_| true),
             (NoMechanism::OtherCredentials, &|own| credentials.fit(own)),
             (NoMechanism::ActingAs, &|own| credentials.name_all(own)),
-            (NoMechanism::InCommon, &|own| self.can_begin(own, credentials, channel)),
+            (NoMechanism::WithoutBinding, &|own| !own.binds_channel() || self.can_bind(channel)),
             (NoMechanism::WithoutBinding, &|own| self.is_bound(own)),
+            (NoMechanism::InCommon, &|own| self.can_begin(own, credentials)),
             (NoMechanism::WithoutTls, &|own| self.is_safe(own, channel)),
         ];
         for (why, passes) in tests {
@@ -152,18 +153,14 @@ impl Config {
         Ok(Choice { mechanism, binding_not_seen: !seen })
     }
 
+    fn can_bind(&self, channel: &Channel) -> bool {
+        !channel.bindings().is_empty() && self.binding != BindingPolicy::None
+    }
+
     /// Whether there is what the mechanism needs.
-    fn can_begin(
-        &self,
-        mechanism: Mechanism,
-        credentials: &Credentials,
-        channel: &Channel,
-    ) -> bool {
-        let bindable = !channel.bindings().is_empty() && self.binding != BindingPolicy::None;
-        ScramHash::of(mechanism).is_none()
-            || self.nonce.is_some()
-                && credentials.can_be_prepared()
-                && (bindable || !mechanism.binds_channel())
+    fn can_begin(&self, mechanism: Mechanism, credentials: &Credentials) -> bool {
+        let scram = || self.nonce.is_some() && credentials.can_be_prepared();
+        ScramHash::of(mechanism).is_none() || scram()
     }
 
     fn is_bound(&self, mechanism: Mechanism) -> bool {
@@ -240,9 +237,10 @@ pub enum NoMechanism {
         "the server takes other credentials than these: a password, say, or an access token (OAuth)"
     )]
     OtherCredentials,
-    /// None of those in common is bound to the TLS connection, which the configuration requires.
+    /// What there is in common is not bound to the TLS connection, which the configuration requires;
+    /// or is, and the client has no data to bind by.
     #[error(
-        "the server offers no way to sign in that is bound to the TLS connection, as required here"
+        "a sign-in bound to the TLS connection is required, which only one of the two sides can do"
     )]
     WithoutBinding,
     /// All that could be used would show the password or the token, as there is no TLS.
