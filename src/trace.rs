@@ -54,8 +54,8 @@ impl Trace {
     }
 
     /// A client's command. What is not a known one is masked whole: behind a `501` for its AUTH,
-    /// a client's next line is often the password.
-    pub(crate) fn command(&mut self, line: &[u8]) {
+    /// a client's next line is often the password. `own` knows the host's own mechanisms.
+    pub(crate) fn command(&mut self, line: &[u8], own: impl Fn(&str) -> Option<Mechanism>) {
         if self.0.is_none() {
             return;
         }
@@ -63,7 +63,9 @@ impl Trace {
             Ok(Command::Auth(auth)) => {
                 let response = if auth.initial_response().is_some() { " ***" } else { "" };
                 // What is no mechanism may be a password whose mechanism was left out.
-                let name = Mechanism::from_name(auth.mechanism()).map_or("***", Mechanism::name);
+                let name = auth.mechanism();
+                let known = Mechanism::from_name(name).or_else(|| own(name));
+                let name = known.map_or("***", Mechanism::name);
                 self.line(Side::Client, format!("AUTH {name}{response}").as_bytes());
             }
             Ok(Command::Unknown(_)) | Err(_) => self.line(Side::Client, b"***"),

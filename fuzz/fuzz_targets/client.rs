@@ -1,29 +1,164 @@
-//! Any octets in any pieces from a server: the session ends or waits, and what it sends are lines.
+//! Any octets in any pieces from a server, to a client with credentials of any kind: the session ends
+//! or waits, what it sends are lines, it shows nothing secret without TLS, and it says that it is
+//! signed in only where the server has said so.
 #![no_main]
 
+use std::{slice, vec};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 use smtp_auth::{
-    client::{Config, Envelope, Event, Session},
-    sasl::{Channel, client::Credentials},
+    client::{Config, Envelope, Event, Session, Tls, TryNext},
+    sasl::{
+        BindingPolicy, Channel, ChannelBinding, ConfigError, Mechanism, Nonce,
+        client::{self as sasl, Challenge, Credentials, CustomResponse},
+    },
 };
 
-fuzz_target!(|pieces: Vec<Vec<u8>>| {
-    let config = Config::new("client.example.org").expect("a good name");
-    let credentials = Credentials::password("tim", "tanstaaf").expect("good credentials");
+const OWN: Mechanism = match Mechanism::custom("X-OWN") {
+    Ok(mechanism) => mechanism,
+    Err(_) => panic!("a good name"),
+};
+
+const POLICIES: [BindingPolicy; 3] =
+    [BindingPolicy::Preferred, BindingPolicy::Required, BindingPolicy::None];
+
+/// The bits of the first octet of the input.
+const CLEARTEXT: u8 = 1;
+const IN_TLS: u8 = 2;
+const WITHHOLD: u8 = 4;
+const LENIENT: u8 = 8;
+const X_EXPS: u8 = 16;
+const TRY_ALL: u8 = 32;
+const TLS_REQUIRED: u8 = 64;
+
+fn config(choice: u8, policy: u8) -> Result<Config, ConfigError> {
+    let all = [Mechanism::COMPILED, &[OWN]].concat();
+    let sasl = sasl::Config::default()
+        .mechanisms(&all)?
+        .nonces(|| Nonce::new("nonce"))
+        // PBKDF2 takes its time.
+        .scram_iterations(1, 10)
+        .allow_cleartext(choice & CLEARTEXT != 0)
+        .channel_binding(POLICIES[usize::from(policy) % 3]);
+    Ok(Config::new("client.example.org")?
+        .sasl(sasl)
+        .tls(if choice & TLS_REQUIRED != 0 { Tls::Required } else { Tls::IfOffered })
+        .initial_response(choice & WITHHOLD == 0)
+        .lenient_challenges(choice & LENIENT != 0)
+        .x_exps(choice & X_EXPS != 0)
+        .try_next(if choice & TRY_ALL != 0 { TryNext::Always } else { TryNext::IfUnusable }))
+}
+
+fn credentials(kind: u8) -> Result<Credentials, ConfigError> {
+    let credentials = match kind % 6 {
+        0 => Credentials::password("tim", "tanstaaf")?,
+        1 => Credentials::token("tim", "ya29.token")?.for_server("mail.example.org", 587)?,
+        2 => Credentials::external(),
+        3 => Credentials::anonymous("trace")?,
+        4 => Credentials::custom(OWN),
+        // SASLprep does not take it.
+        _ => Credentials::password("tim", "\u{2028}")?,
+    };
+    if kind & 128 == 0 { Ok(credentials) } else { credentials.acting_as("ann") }
+}
+
+fn channel() -> Result<Channel, ConfigError> {
+    Ok(Channel::tls()
+        .with_binding(ChannelBinding::tls_exporter([7; 32]))
+        .with_binding(ChannelBinding::tls_server_end_point(b"end point")?))
+}
+
+/// What the server sends: octets as they are, or a reply, or they would hardly ever be one.
+fn piece((kind, octets): (u8, Vec<u8>)) -> Vec<u8> {
+    let mechanism = Mechanism::COMPILED[usize::from(kind >> 4) % Mechanism::COMPILED.len()];
+    match kind % 16 {
+        0 => b"220 mail.example.org\r\n".into(),
+        1 => format!("250-x\r\n250-STARTTLS\r\n250 AUTH X-OWN {mechanism}\r\n").into(),
+        2 => format!("250-x\r\n250 AUTH X-OWN {mechanism}\r\n").into(),
+        3 => format!("250-x\r\n250 X-EXPS X-OWN {mechanism} LOGIN\r\n").into(),
+        4 => b"250 OK\r\n".into(),
+        5 => b"235 signed in\r\n".into(),
+        6 => b"334 \r\n".into(),
+        7 => format!("334 {}\r\n", STANDARD.encode(octets)).into(),
+        // What SCRAM's server says first.
+        8 => {
+            let first = "r=noncenonce,s=c2FsdA==,i=4";
+            format!("334 {}\r\n", STANDARD.encode([first.as_bytes(), &octets].concat())).into()
+        }
+        9 => b"501 cancelled\r\n".into(),
+        10 => b"504 no such mechanism\r\n".into(),
+        11 => b"535 wrong\r\n".into(),
+        12 => b"354 go on\r\n".into(),
+        _ => octets,
+    }
+}
+
+/// What a mechanism of the host's own says, by an octet of the input. Returns whether that is all.
+fn respond(ask: &mut Challenge, answers: &mut vec::IntoIter<u8>) -> bool {
+    let count = ask.state().get_or_insert_with(|| Box::new(0_u32));
+    let count = count.downcast_mut::<u32>().expect("what was put there");
+    *count += 1;
+    // Where the input ends, it fails.
+    let byte = answers.next().unwrap_or(0);
+    let answer = match byte % 5 {
+        0 => CustomResponse::Fail,
+        1 => CustomResponse::Wait,
+        2 => CustomResponse::Respond(slice::from_ref(&byte).repeat(usize::from(byte) * 4)),
+        3 => CustomResponse::Complete(vec![byte; usize::from(byte)]),
+        // Left as it is, it is asked again.
+        _ => return false,
+    };
+    let complete = matches!(answer, CustomResponse::Complete(_));
+    ask.answer(answer);
+    complete
+}
+
+/// Whether a line shows no secret.
+fn is_safe(line: &[u8]) -> bool {
+    let Some(auth) = line.strip_prefix(b"AUTH ") else { return true };
+    let name = auth.split(|octet| b" \r".contains(octet)).next().unwrap_or_default();
+    let known = std::str::from_utf8(name).ok().and_then(Mechanism::from_name);
+    known.is_some_and(|mechanism| !mechanism.needs_tls())
+}
+
+fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
+    let ([choice, policy, kind], answers, pieces) = input;
+    let config = config(choice, policy).expect("good names, and what is compiled in");
+    let credentials = credentials(kind).expect("good credentials");
     let mut session = Session::new(config, credentials);
-    let (mut out, mut pieces, mut sent) = (Vec::new(), pieces.into_iter(), 0);
-    loop {
-        let Ok(event) = session.next(&mut out) else { break };
+    if choice & IN_TLS != 0 {
+        session.tls_started(channel().expect("there is data"));
+    }
+    let (mut out, mut pieces, mut sent) = (Vec::new(), pieces.into_iter().map(piece), 0);
+    let (mut answers, mut said) = (answers.into_iter(), Vec::new());
+    let mut in_clear = if choice & IN_TLS != 0 { Some(0) } else { None };
+    let (mut failed_before, mut complete) = (0, false);
+    while let Ok(event) = session.next(&mut out) {
         match event {
             Event::NeedInput => match pieces.next() {
-                Some(piece) => session.receive(&piece),
+                Some(piece) => {
+                    session.receive(&piece);
+                    said.extend(piece);
+                }
                 None => break,
             },
-            // No mechanism of our own is listed.
-            Event::Challenge(ask) => ask.fail(),
+            Event::Challenge(ask) => complete = respond(ask, &mut answers),
             Event::Derive(ask) => ask.run(),
-            Event::StartTls => session.tls_started(Channel::tls()),
-            Event::AuthFailed(failed) => failed.go_on(),
+            Event::StartTls => {
+                in_clear.get_or_insert(out.len());
+                session.tls_started(channel().expect("there is data"));
+            }
+            Event::AuthFailed(failed) => {
+                failed_before += 1;
+                match answers.next() {
+                    Some(byte) if failed_before < 5 && byte & 1 == 0 => {
+                        failed.retry(self::credentials(byte >> 1).expect("good credentials"));
+                    }
+                    Some(_) if failed_before < 20 => failed.try_next(),
+                    _ => failed.go_on(),
+                }
+            }
             Event::Ready(ready) if sent < 3 => {
                 sent += 1;
                 let to = ["ann@example.org", "bob@example.org"];
@@ -39,4 +174,14 @@ fuzz_target!(|pieces: Vec<Vec<u8>>| {
         }
     }
     assert!(out.is_empty() || out.ends_with(b"\r\n"));
+    if choice & CLEARTEXT == 0 {
+        let clear = &out[..in_clear.unwrap_or(out.len())];
+        assert!(clear.split_inclusive(|&octet| octet == b'\n').all(is_safe));
+    }
+    if session.authenticated() == Some(OWN) {
+        assert!(complete, "success came too early");
+    }
+    if session.authenticated().is_some() {
+        assert!(said.windows(3).any(|octets| octets == b"235"));
+    }
 });

@@ -266,7 +266,7 @@ impl Session {
         for line in block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty()) {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.starts_with(b"AUTH ") {
-                self.trace.command(line);
+                self.trace.command(line, |name| self.config.sasl.named(name));
             } else {
                 self.trace.response(line);
             }

@@ -304,7 +304,7 @@ impl Session {
         let lines = mem::take(&mut self.lines);
         let shown = lines.shown();
         match line {
-            Ok(()) => self.trace.command(shown),
+            Ok(()) => self.trace.command(shown, |name| self.config.sasl.named(name)),
             Err(_) => self.trace.response(b"?"),
         }
         let parsed = command::parse(shown);

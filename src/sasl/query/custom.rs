@@ -111,7 +111,9 @@ pub enum CustomAnswer {
         /// The account to act as, if the client named one.
         authzid: Option<String>,
     },
-    /// It fails: for this reason, which settles the reply.
+    /// It fails: for this reason, which settles the reply, and whether it counts as an attempt
+    /// ([`is_attempt`](crate::auth::server::is_attempt)): wrong credentials are
+    /// [`Failure::Rejected`].
     Fail(Failure),
 }
 

@@ -1,0 +1,169 @@
+//! A mechanism that the crate does not have: SECURID (RFC 2808), which signs in with a PIN and the
+//! code that a token or an app shows (RFC 6238), so that a password alone will not do.
+//!
+//! `cargo run --example custom_mechanism` has a client and a server talk to each other in memory, as
+//! if inside TLS, and shows what a log would have of it, with all that is secret masked.
+//! `server.rs` and `client.rs` are the two sides of the mechanism, to copy from.
+#![allow(
+    clippy::std_instead_of_alloc,
+    clippy::std_instead_of_core,
+    reason = "a program has the standard library"
+)]
+
+mod client;
+mod message;
+mod server;
+
+use std::{error::Error, mem, process::ExitCode, sync::Arc};
+
+use smtp_auth::{
+    Secret,
+    client::{Config, Event, Session},
+    reply::Reply,
+    sasl::{self, Channel, Identity, Mechanism, client::Credentials},
+    server::{Config as ServerConfig, Event as Asked, Session as ServerSession},
+};
+use totp_rs::TOTP;
+
+use crate::{
+    client::{SecurId, User},
+    server::{Account, Accounts, Users},
+};
+
+/// The time at the server, which stands still, so that each run is as the last one.
+const NOW: u64 = 1_800_000_000;
+
+fn main() -> ExitCode {
+    match demo() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("wrong: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo() -> Result<(), Box<dyn Error>> {
+    let (tims, anns) = (b"the key in Tim's token", b"the key in Ann's token");
+    let accounts = [("tim", Account::new("1234", tims)), ("ann", Account::new("9876", anns))];
+    let users = Users(Arc::new(Accounts::new(accounts, &[("ann", "sales")], || NOW)));
+    let tim = Token { name: "tim", pin: "1234", codes: server::token(tims), clock: NOW };
+    let ann = Token { name: "ann", pin: "9876", codes: server::token(anns), clock: NOW };
+    let anns_next = Token { clock: NOW + 30, ..ann.clone() };
+    let tims_fast = Token { clock: NOW + 300, ..tim.clone() };
+
+    for (what, token, authzid, acts_as) in [
+        ("The PIN and the code that the token shows", &tim, None, Some("tim")),
+        ("The same code once more", &tim, None, None),
+        ("A wrong PIN", &Token { pin: "4321", ..ann.clone() }, None, None),
+        ("A wrong code", &Token { codes: tim.codes.clone(), ..ann.clone() }, None, None),
+        ("Ann acts as sales, as she may", &ann, Some("sales"), Some("sales")),
+        ("Ann acts as Tim, as she may not", &anns_next, Some("tim"), None),
+        ("A token five minutes fast: the next code is wanted too", &tims_fast, None, Some("tim")),
+    ] {
+        println!("\n{what}");
+        let (identity, said) = sign_in(&users, token, authzid)?;
+        if identity.as_ref().map(Identity::acts_as) != acts_as {
+            return Err(format!("this should not have come of it: {said}").into());
+        }
+        println!("as it should be: {said}");
+    }
+    Ok(())
+}
+
+/// Has a client with this token sign in at a server with these users. Returns who is signed in there,
+/// and the outcome in words.
+fn sign_in(
+    users: &Users,
+    token: &Token,
+    authzid: Option<&str>,
+) -> Result<(Option<Identity>, String), Box<dyn Error>> {
+    let securid = Mechanism::custom("SECURID")?;
+
+    let offered = sasl::server::Config::new("mail.example.org")?.mechanisms(&[securid])?;
+    // Of what EHLO can list, this is about AUTH.
+    let mut server = ServerSession::new(ServerConfig::new(offered).keywords([]));
+    server.tls_started(Channel::tls());
+    server.trace(|side, line| println!("  {side}: {line}"));
+
+    let used = sasl::client::Config::default().mechanisms(&[securid])?;
+    let config = Config::new("laptop.example.org")?.sasl(used);
+    let mut client = Session::new(config, Credentials::custom(securid));
+    client.tls_started(Channel::tls());
+    let make = || SecurId {
+        user: token.clone(),
+        authcid: token.name.to_owned(),
+        authzid: authzid.map(ToOwned::to_owned),
+    };
+
+    let (mut to_server, mut to_client, mut said) = (Vec::new(), Vec::new(), String::new());
+    loop {
+        match client.next(&mut to_server)? {
+            Event::NeedInput => {
+                server.receive(&mem::take(&mut to_server));
+                serve(&mut server, users, &mut to_client);
+                client.receive(&mem::take(&mut to_client));
+            }
+            Event::Challenge(ask) => {
+                let response = ask.step_with(make);
+                ask.answer(response);
+            }
+            Event::AuthFailed(failed) => {
+                said = failed.reason().to_string();
+                failed.quit();
+            }
+            Event::Ready(ready) => ready.quit(),
+            Event::Close => break,
+            other => return Err(format!("{other:?} has no place here").into()),
+        }
+    }
+    if let Some(who) = server.identity() {
+        said = format!(
+            "{} signed in by {}, acts as {}",
+            who.authcid(),
+            who.mechanism(),
+            who.acts_as()
+        );
+    }
+    Ok((server.identity().cloned(), said))
+}
+
+/// Has the server do what is to be done until it needs to hear from the client.
+fn serve(session: &mut ServerSession, users: &Users, out: &mut Vec<u8>) {
+    loop {
+        match session.next(out) {
+            Asked::NeedInput | Asked::StartTls | Asked::Close => return,
+            Asked::Query(query) => query.answer_with(users),
+            Asked::Command(_, ask) | Asked::EndOfData(ask) => {
+                ask.reply(Reply::NOT_IMPLEMENTED);
+            }
+            Asked::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
+            Asked::Hello(_)
+            | Asked::Authenticated(_)
+            | Asked::AuthFailed(_)
+            | Asked::Data(_)
+            | Asked::Reset => {}
+        }
+    }
+}
+
+/// A user with a token, whose clock goes on to the next code once one was read.
+#[derive(Clone)]
+struct Token {
+    name: &'static str,
+    pin: &'static str,
+    codes: TOTP,
+    clock: u64,
+}
+
+impl User for Token {
+    fn passcode(&mut self) -> Secret {
+        let code = self.codes.generate(self.clock);
+        self.clock += 30;
+        [self.pin, &code].concat().into()
+    }
+
+    fn new_pin(&mut self, _: Option<&str>) -> Option<Secret> {
+        None
+    }
+}

@@ -1,0 +1,142 @@
+//! SECURID on the server: the mechanism, and the accounts that it checks.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use smtp_auth::{
+    Secret,
+    sasl::{Answer, Authenticator, Authorize, Custom, CustomAnswer, Failure, ServerMechanism},
+};
+use totp_rs::{Algorithm, TOTP};
+
+use crate::message::{Request, SignIn};
+
+/// How many digits a code has, and how many seconds it is shown.
+const DIGITS: usize = 6;
+const SECONDS: u64 = 30;
+/// How many codes the user may be late or early, without and with one more code as a proof.
+const NEAR: u64 = 1;
+const FAR: u64 = 20;
+
+/// The codes that a token of this secret shows.
+pub(crate) fn token(secret: &[u8]) -> TOTP {
+    TOTP::new_unchecked(Algorithm::SHA1, DIGITS, 0, SECONDS, secret.to_vec())
+}
+
+pub(crate) struct Account {
+    pin: Secret,
+    token: TOTP,
+    /// The place in time of the last code taken: neither it nor an older one is taken again.
+    used: u64,
+}
+
+impl Account {
+    pub(crate) fn new(pin: &str, secret: &[u8]) -> Self {
+        Self { pin: pin.into(), token: token(secret), used: 0 }
+    }
+
+    /// Checks a passcode: the PIN, and behind it the code of one of these places in time.
+    fn check(&self, passcode: &str, places: impl Iterator<Item = u64>) -> Option<u64> {
+        let behind_pin = passcode.len().checked_sub(DIGITS)?;
+        let (pin, code) = passcode.split_at_checked(behind_pin)?;
+        // All of them are tried, so that it takes as long for each code.
+        let place = places.filter(|place| self.token.check(code, place * SECONDS)).max()?;
+        (self.pin == pin.into() && place > self.used).then_some(place)
+    }
+}
+
+/// What a passcode is worth.
+enum Verdict {
+    Good,
+    Wrong,
+    /// It is good, but the token's clock is far off: the code of this place has to follow.
+    Unsure(u64),
+}
+
+/// The store of accounts, who may act as whom, and a clock, in seconds since 1970.
+pub(crate) struct Accounts {
+    accounts: Mutex<HashMap<&'static str, Account>>,
+    may_act_as: Vec<(&'static str, &'static str)>,
+    clock: fn() -> u64,
+}
+
+impl Accounts {
+    pub(crate) fn new(
+        accounts: impl IntoIterator<Item = (&'static str, Account)>,
+        may_act_as: &[(&'static str, &'static str)],
+        clock: fn() -> u64,
+    ) -> Self {
+        let accounts = Mutex::new(accounts.into_iter().collect());
+        Self { accounts, may_act_as: may_act_as.to_vec(), clock }
+    }
+
+    fn check(&self, authcid: &str, passcode: &str, awaited: Option<u64>) -> Verdict {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who does not exist is checked as well, or the time that it takes would tell.
+        let mut nobody = Account { used: u64::MAX, ..Account::new("", &[0; 20]) };
+        let account = accounts.get_mut(authcid).unwrap_or(&mut nobody);
+        let now = (self.clock)() / SECONDS;
+        let (first, last) = awaited.map_or((now.saturating_sub(FAR), now + FAR), |at| (at, at));
+        match account.check(passcode, first..=last) {
+            None => Verdict::Wrong,
+            Some(place) if awaited.is_some() || place.abs_diff(now) <= NEAR => {
+                account.used = place;
+                Verdict::Good
+            }
+            Some(place) => Verdict::Unsure(place + 1),
+        }
+    }
+}
+
+/// The mechanism; one value for each exchange. It never asks for a new PIN.
+pub(crate) struct SecurId {
+    accounts: Arc<Accounts>,
+    /// Whose next code is awaited, and its place in time.
+    awaited: Option<(String, u64)>,
+}
+
+impl ServerMechanism for SecurId {
+    fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer {
+        // The client begins. Where it had no initial response it is asked for its message so.
+        let Some(response) = response else { return CustomAnswer::Challenge(Vec::new()) };
+        let message = match SignIn::read(response) {
+            Ok(SignIn { pin: Some(_), .. }) => {
+                return CustomAnswer::Fail(Failure::Malformed("no new PIN was asked for"));
+            }
+            Ok(message) => message,
+            Err(why) => return CustomAnswer::Fail(Failure::Malformed(why)),
+        };
+        let awaited = match self.awaited.take() {
+            Some((authcid, _)) if authcid != message.authcid => {
+                return CustomAnswer::Fail(Failure::Malformed("the user name has changed"));
+            }
+            awaited => awaited.map(|(_, place)| place),
+        };
+        match self.accounts.check(message.authcid, message.passcode, awaited) {
+            Verdict::Good => CustomAnswer::Accept {
+                authcid: message.authcid.to_owned(),
+                authzid: Some(message.authzid.to_owned()).filter(|name| !name.is_empty()),
+            },
+            Verdict::Wrong => CustomAnswer::Fail(Failure::Rejected),
+            Verdict::Unsure(next) => {
+                self.awaited = Some((message.authcid.to_owned(), next));
+                CustomAnswer::Challenge(Request::Passcode.write())
+            }
+        }
+    }
+}
+
+/// What a server asks its users' store.
+pub(crate) struct Users(pub(crate) Arc<Accounts>);
+
+impl Authenticator for Users {
+    fn custom(&self, ask: &mut Custom) -> CustomAnswer {
+        ask.step_with(|| SecurId { accounts: Arc::clone(&self.0), awaited: None })
+    }
+
+    fn authorize(&self, ask: &Authorize) -> Answer {
+        self.0.may_act_as.contains(&(ask.authcid(), ask.authzid())).into()
+    }
+}
