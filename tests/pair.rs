@@ -498,7 +498,7 @@ fn sessions() {
                     let refused = if mechanism.takes_token() {
                         "the access token, it may have expired, get a new one"
                     } else {
-                        "the user name or password"
+                        "the user name, password or certificate"
                     };
                     let reply = auth::server::reply_to(why);
                     expected.push(format!("client: the server refused {refused}: {reply}"));

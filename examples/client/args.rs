@@ -8,10 +8,12 @@ use smtp_auth::{
     Secret,
     command::{EhloName, Mailbox},
     sasl::{
-        Mechanism,
+        BindingPolicy, Mechanism,
         client::{Config, Credentials},
     },
 };
+
+use crate::{binding, trust};
 
 const EXIT_CODES: &str = "Exit codes:
   0  the server accepted the message for every recipient
@@ -21,10 +23,14 @@ const EXIT_CODES: &str = "Exit codes:
   5  the message was refused, or a recipient was: it has gone to the others then
   6  the server broke the protocol";
 
+const SECRETS: [&str; 6] =
+    ["password", "password_file", "password_env", "token", "token_file", "token_env"];
+
 /// Hands one message in at a mail server, signed in and over TLS.
 #[derive(Debug, Parser)]
 #[command(name = "client", after_help = EXIT_CODES)]
-#[command(group(ArgGroup::new("secret").args(["password", "password_file", "password_env"])))]
+#[command(group(ArgGroup::new("secret").args(SECRETS)))]
+#[command(group(ArgGroup::new("who").args(["user", "cert"]).multiple(true)))]
 pub(crate) struct Args {
     /// The server; its certificate must be for HOST ([IPv6] in brackets)
     #[arg(long, value_name = "HOST:PORT", value_parser = Server::parse)]
@@ -51,12 +57,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_parser = hostname)]
     pub(crate) hostname: Option<String>,
 
-    /// The user to sign in as; without one the client does not sign in
-    #[arg(long, value_name = "NAME", requires = "secret", value_parser = name)]
+    /// The user to sign in as, by a password or a token; without one, and without a certificate, the
+    /// client does not sign in
+    #[arg(long, value_name = "NAME", value_parser = name)]
     user: Option<String>,
 
-    /// The account to act as, where it is not the user's own
-    #[arg(long, value_name = "NAME", requires = "user", value_parser = name)]
+    /// The account to act as, where it is not the user's or the certificate's own
+    #[arg(long, value_name = "NAME", requires = "who", value_parser = name)]
     authzid: Option<String>,
 
     /// The password. Every user of this machine can see it while the program runs: better use one
@@ -73,11 +80,39 @@ pub(crate) struct Args {
     #[arg(long, value_name = "VAR", requires = "user")]
     password_env: Option<String>,
 
-    /// The one mechanism to sign in by [default: the strongest that the server offers]
-    #[arg(long, value_name = "NAME", requires = "user", value_parser = mechanism)]
+    /// An access token of OAuth 2.0, in place of the password; as visible as that
+    #[arg(long, value_name = "TOKEN", requires = "user", value_parser = secret)]
+    #[arg(allow_hyphen_values = true)]
+    token: Option<Secret>,
+
+    /// A file with the token, one line
+    #[arg(long, value_name = "FILE", requires = "user")]
+    token_file: Option<PathBuf>,
+
+    /// The environment variable that holds the token
+    #[arg(long, value_name = "VAR", requires = "user")]
+    token_env: Option<String>,
+
+    /// The certificate to show in TLS, and those that lead to its CA. Without password and token it
+    /// is what the client signs in by (EXTERNAL)
+    #[arg(long, value_name = "PEM", requires = "key")]
+    cert: Option<PathBuf>,
+
+    /// The certificate's private key
+    #[arg(long, value_name = "PEM", requires = "cert")]
+    key: Option<PathBuf>,
+
+    /// The one mechanism to sign in by [default: the strongest that the server offers]. ANONYMOUS,
+    /// which is never used by default, takes no secret, and tells the server --user as a trace
+    #[arg(long, value_name = "NAME", value_parser = mechanism)]
     mechanism: Option<Mechanism>,
 
-    /// Send the password without TLS too, where anyone on the way can read it
+    /// Whether the sign-in is bound to the TLS connection, so that nobody who stands between can
+    /// pass it on: if required, only mechanisms that do so are used (SCRAM-…-PLUS)
+    #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = binding::policy())]
+    channel_binding: BindingPolicy,
+
+    /// Send the password or the token without TLS too, where anyone on the way can read it
     #[arg(long)]
     allow_cleartext: bool,
 
@@ -131,10 +166,35 @@ impl Server {
 impl Args {
     /// What to sign in with, if anything.
     pub(crate) fn credentials(&self) -> Result<Option<Credentials>, String> {
-        let (Some(user), Some(password)) = (&self.user, self.password()?) else {
-            return Ok(None);
+        let (user, server) = (self.user.as_deref(), &self.server);
+        let password =
+            secret_of("password", &self.password, &self.password_file, &self.password_env)?;
+        let token = secret_of("token", &self.token, &self.token_file, &self.token_env)?;
+        let fits = |test: fn(Mechanism) -> bool| self.mechanism.is_none_or(test);
+        let anonymous = self.mechanism == Some(Mechanism::Anonymous);
+        let (credentials, fits) = match (user, password, token) {
+            (Some(user), Some(password), _) => {
+                (Credentials::password(user, password), fits(Mechanism::takes_password))
+            }
+            (Some(user), _, Some(token)) => {
+                let credentials = Credentials::token(user, token)
+                    .and_then(|own| own.for_server(&server.host, server.port));
+                (credentials, fits(Mechanism::takes_token))
+            }
+            // A guest exists only where it is asked for by this name.
+            (trace, ..) if anonymous => (Credentials::anonymous(trace.unwrap_or_default()), true),
+            (Some(_), ..) => return Err("--user needs a password or a token".into()),
+            (None, ..) if self.cert.is_some() => {
+                (Ok(Credentials::external()), fits(|own| own == Mechanism::External))
+            }
+            (None, ..) if self.mechanism.is_some() => {
+                return Err("--mechanism needs --user, or --cert".into());
+            }
+            (None, ..) => return Ok(None),
         };
-        let credentials = Credentials::password(user, password);
+        if let (Some(other), false) = (self.mechanism, fits) {
+            return Err(format!("--mechanism {other} is not for what is given to sign in with"));
+        }
         let credentials = match &self.authzid {
             Some(authzid) => credentials.and_then(|own| own.acting_as(authzid)),
             None => credentials,
@@ -142,29 +202,45 @@ impl Args {
         credentials.map(Some).map_err(|error| error.to_string())
     }
 
-    fn password(&self) -> Result<Option<Secret>, String> {
-        if let Some(file) = &self.password_file {
-            let unreadable = |error| format!("--password-file {}: {error}", file.display());
-            let mut text = fs::read_to_string(file).map_err(unreadable)?;
-            // Cut in place, so that no second copy is left in memory.
-            text.truncate(text.trim_end_matches(['\r', '\n']).len());
-            return Ok(Some(Secret::new(text)));
+    /// The certificate to show, if any.
+    pub(crate) fn identity(&self) -> Result<Option<trust::Identity>, String> {
+        match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => trust::identity(cert, key).map(Some),
+            _ => Ok(None),
         }
-        if let Some(variable) = &self.password_env {
-            let unreadable = |error| format!("--password-env {variable}: {error}");
-            return env::var(variable).map(Secret::new).map(Some).map_err(unreadable);
-        }
-        Ok(self.password.clone())
     }
 
     /// By what to sign in.
     pub(crate) fn sasl(&self) -> Result<Config, String> {
-        let config = Config::default().allow_cleartext(self.allow_cleartext);
+        let config = Config::default()
+            .allow_cleartext(self.allow_cleartext)
+            .channel_binding(self.channel_binding);
         match self.mechanism {
             Some(only) => config.mechanisms(&[only]).map_err(|error| error.to_string()),
             None => Ok(config),
         }
     }
+}
+
+/// The password or the token, from where it is.
+fn secret_of(
+    what: &str,
+    given: &Option<Secret>,
+    file: &Option<PathBuf>,
+    variable: &Option<String>,
+) -> Result<Option<Secret>, String> {
+    if let Some(file) = file {
+        let unreadable = |error| format!("--{what}-file {}: {error}", file.display());
+        let mut text = fs::read_to_string(file).map_err(unreadable)?;
+        // Cut in place, so that no second copy is left in memory.
+        text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        return Ok(Some(Secret::new(text)));
+    }
+    if let Some(variable) = variable {
+        let unreadable = |error| format!("--{what}-env {variable}: {error}");
+        return env::var(variable).map(Secret::new).map(Some).map_err(unreadable);
+    }
+    Ok(given.clone())
 }
 
 /// The library refuses what could break the dialogue; this refuses what is no name either.
@@ -201,7 +277,7 @@ fn secret(text: &str) -> Result<Secret, String> {
 }
 
 fn mechanism(text: &str) -> Result<Mechanism, String> {
-    Mechanism::from_name(text).ok_or_else(|| {
+    Mechanism::from_name(text).filter(|own| own.is_compiled()).ok_or_else(|| {
         let names: Vec<_> = Mechanism::COMPILED.iter().map(|own| own.name()).collect();
         format!("this client has {}", names.join(", "))
     })

@@ -3,10 +3,7 @@
 use std::{io, time::Duration};
 
 use rustls_pki_types::ServerName;
-use smtp_auth::{
-    client::{Envelope, Error, Event, Fate, Session},
-    sasl::Channel,
-};
+use smtp_auth::client::{Envelope, Error, Event, Fate, Session};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -15,6 +12,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
+    binding,
     failure::{Failure, tell},
     trust,
 };
@@ -97,9 +95,11 @@ impl Delivery<'_> {
             }
         }
         let Peer { connector, name, .. } = peer;
-        let handshake = async { connector.connect(name, socket).await.map_err(trust::explain) };
+        let handshake = connector.connect(name, socket);
         let mut stream = within(self.timeout, "TLS could not begin", handshake).await?;
-        self.session.tls_started(Channel::tls());
+        let tls = stream.get_ref().1;
+        let certificate = tls.peer_certificates().and_then(<[_]>::first);
+        self.session.tls_started(binding::channel(tls, certificate));
         match self.dialogue(&mut stream).await? {
             // Inside TLS a session does not ask for it.
             Stop::StartTls | Stop::Closed => Ok(()),
@@ -124,7 +124,9 @@ impl Delivery<'_> {
         }
         match self.session.eof() {
             Err(error @ (Error::Refused(..) | Error::NotAuthenticated(_))) => Err(error.into()),
-            _ if why.contains(&step.to_string()) => Err(Failure::Connection(why)),
+            _ if why.contains(&step.to_string()) || why.contains(trust::NOT_TAKEN) => {
+                Err(Failure::Connection(why))
+            }
             _ => Err(Failure::Connection(format!("{why}, at {step}; try again later"))),
         }
     }
@@ -238,7 +240,7 @@ pub(crate) async fn within<T>(
 ) -> Result<T, Failure> {
     match time::timeout(timeout, work).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(Failure::Connection(format!("{what}: {error}"))),
+        Ok(Err(error)) => Err(Failure::Connection(format!("{what}: {}", trust::explain(error)))),
         Err(_) => {
             let seconds = timeout.as_secs();
             Err(Failure::Connection(format!("{what}: no answer within {seconds} seconds")))

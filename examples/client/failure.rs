@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use smtp_auth::client::{Error, Step};
+use smtp_auth::client::{AuthError, Error, Step};
 
 /// Why the message was not accepted: one sentence, with the server's code and text in it.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Connection(String),
     /// The client is not signed in.
     NotAuthenticated(String),
+    /// The same, and what the server says of the token: JSON (RFC 7628 §3.2.2).
+    TokenRefused(String, Box<str>),
     /// The server does not take the message, or not for every recipient.
     Refused(String),
     /// The server broke the protocol.
@@ -27,7 +29,7 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Connection(_) => 3,
-            Self::NotAuthenticated(_) => 4,
+            Self::NotAuthenticated(_) | Self::TokenRefused(..) => 4,
             Self::Refused(_) => 5,
             Self::Protocol(_) => 6,
         }
@@ -38,8 +40,17 @@ impl Failure {
             Self::Usage(why)
             | Self::Connection(why)
             | Self::NotAuthenticated(why)
+            | Self::TokenRefused(why, _)
             | Self::Refused(why)
             | Self::Protocol(why) => why,
+        }
+    }
+
+    /// What the server says of the token, as it came.
+    pub(crate) fn token_error(&self) -> Option<&str> {
+        match self {
+            Self::TokenRefused(_, json) => Some(json),
+            _ => None,
         }
     }
 }
@@ -52,6 +63,9 @@ impl From<Error> for Failure {
             | Error::Disconnected(_)
             | Error::TlsNotOffered
             | Error::InjectedBeforeTls => Self::Connection(why),
+            Error::NotAuthenticated(AuthError::TokenRefused {
+                token_error: Some(json), ..
+            }) => Self::TokenRefused(why, json),
             Error::NotAuthenticated(_) | Error::Refused(Step::Auth, _) => {
                 Self::NotAuthenticated(why)
             }

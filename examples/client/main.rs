@@ -2,8 +2,9 @@
 //!
 //! `cargo run --example client -- --help` lists the options. `deliver.rs` is the part to read
 //! first, and the one that a program of its own would take over: the loop around a session.
-//! `trust.rs` judges certificates, `message.rs` makes line ends, `args.rs` reads the command line,
-//! `failure.rs` turns what went wrong into a sentence and an exit code.
+//! `trust.rs` judges certificates, `binding.rs`, which the server has too, binds a sign-in to the TLS
+//! connection, `message.rs` makes line ends, `args.rs` reads the command line, `failure.rs` turns
+//! what went wrong into a sentence and an exit code.
 #![allow(
     clippy::std_instead_of_alloc,
     clippy::std_instead_of_core,
@@ -11,6 +12,8 @@
 )]
 
 mod args;
+#[path = "../server/binding.rs"]
+mod binding;
 mod deliver;
 mod failure;
 mod message;
@@ -41,6 +44,9 @@ fn main() -> ExitCode {
         }
         Err(failure) => {
             tell(format_args!("client: {}", failure.why()));
+            if let Some(json) = failure.token_error() {
+                tell(format_args!("client: the server says of the token: {json}"));
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -50,7 +56,8 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<String, Failure> {
     let message = message::read(args.file.as_deref()).map_err(Failure::Usage)?;
     let envelope = envelope(&args, &message)?;
-    let connector = trust::connector(args.ca.as_deref()).map_err(Failure::Usage)?;
+    let identity = args.identity().map_err(Failure::Usage)?;
+    let connector = trust::connector(args.ca.as_deref(), identity).map_err(Failure::Usage)?;
     let credentials = args.credentials().map_err(Failure::Usage)?;
     let timeout = Duration::from_secs(args.timeout);
 

@@ -1,13 +1,13 @@
-//! Which servers are trusted.
+//! Which servers are trusted, and what they are shown.
 
 use std::{io, path::Path, sync::Arc};
 
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
-        CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-        SignatureScheme,
+        AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
+        RootCertStore, SignatureScheme,
         client::{
             WebPkiServerVerifier,
             danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -18,41 +18,63 @@ use tokio_rustls::{
     },
 };
 
-/// Trusts the certificates of the file; without one the authorities that browsers trust.
-pub(crate) fn connector(ca: Option<&Path>) -> Result<TlsConnector, String> {
-    let Some(path) = ca else {
-        let browsers = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        return verifying(Vec::new(), browsers);
-    };
-    let unreadable = |why: &dyn std::fmt::Display| format!("--ca {}: {why}", path.display());
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| unreadable(&error))?;
-    if certificates.is_empty() {
-        return Err(unreadable(&"there is no certificate in it"));
-    }
-    trusting(certificates).map_err(|why| unreadable(&why))
+/// What the client shows of itself: a certificate with those that lead to its CA, and its private
+/// key.
+pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Reads it from files.
+pub(crate) fn identity(cert: &Path, key: &Path) -> Result<Identity, String> {
+    let private = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| format!("--key {}: {error}", key.display()))?;
+    Ok((certificates("--cert", cert)?, private))
 }
 
-/// Trusts these certificates: what they signed, and each of them itself.
-pub(crate) fn trusting(own: Vec<CertificateDer<'static>>) -> Result<TlsConnector, String> {
+/// Trusts the certificates of the file; without one the authorities that browsers trust.
+pub(crate) fn connector(
+    ca: Option<&Path>,
+    identity: Option<Identity>,
+) -> Result<TlsConnector, String> {
+    let Some(path) = ca else {
+        let browsers = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        return verifying(Vec::new(), browsers, identity);
+    };
+    let own = certificates("--ca", path)?;
     let mut roots = RootCertStore::empty();
     for certificate in &own {
-        roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("--ca {}: {error}", path.display()))?;
     }
-    verifying(own, roots)
+    // These are trusted: what they signed, and each of them itself.
+    verifying(own, roots, identity)
+}
+
+fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("{option} {}: {error}", path.display()))?;
+    if read.is_empty() {
+        return Err(format!("{option} {}: there is no certificate in it", path.display()));
+    }
+    Ok(read)
 }
 
 fn verifying(
     own: Vec<CertificateDer<'static>>,
     roots: RootCertStore,
+    identity: Option<Identity>,
 ) -> Result<TlsConnector, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusted::new(own, roots)?))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Trusted::new(own, roots)?));
+    let config = match identity {
+        Some((chain, key)) => config
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| format!("the certificate to show and its key: {error}"))?,
+        None => config.with_no_client_auth(),
+    };
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
@@ -126,7 +148,8 @@ fn is_authority(error: &Error) -> bool {
     }
 }
 
-/// Why a handshake failed, in words.
+/// Why a handshake failed, in words. In TLS 1.3 the server judges the client's certificate when the
+/// client is through already, and reads of it later.
 pub(crate) fn explain(error: io::Error) -> io::Error {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return error;
@@ -141,10 +164,24 @@ pub(crate) fn explain(error: io::Error) -> io::Error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => UNTRUSTED,
         other if is_authority(other) => UNTRUSTED,
         Error::InvalidMessage(_) => "what the server sent is not TLS",
+        Error::AlertReceived(
+            AlertDescription::AccessDenied
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate,
+        ) => NOT_TAKEN,
         _ => return error,
     };
     io::Error::other(why)
 }
+
+/// What is not mended by trying again.
+pub(crate) const NOT_TAKEN: &str =
+    "the server does not take the certificate that this client shows, or wants one";
 
 const UNTRUSTED: &str = "nobody whom this client trusts has signed the server's certificate";
 

@@ -1,6 +1,6 @@
 //! Both sides at work: `cargo run --example demo` starts the example server on a free port, signs
-//! in at it with the example client by each mechanism, sends a message each time, tries a wrong
-//! password, and shows the dialogues as a log would have them, with all that is secret masked.
+//! in at it with the example client by each mechanism, sends a message each time, tries what must
+//! fail, and shows the dialogues as a log would have them, with all that is secret masked.
 #![allow(
     clippy::std_instead_of_alloc,
     clippy::std_instead_of_core,
@@ -13,8 +13,13 @@ mod deliver;
 #[allow(dead_code, reason = "the demo has one exit code for all that fails")]
 #[path = "../client/failure.rs"]
 mod failure;
+#[allow(dead_code, reason = "the client's certificate is made here")]
 #[path = "../client/trust.rs"]
 mod trust;
+
+// Both.
+#[path = "../server/binding.rs"]
+mod binding;
 
 // The server.
 #[path = "../server/connection.rs"]
@@ -48,12 +53,13 @@ use std::{
 };
 
 use clap::Parser;
-use rustls_pki_types::ServerName;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
 use smtp_auth::{
     Side,
     client::{Config, Envelope, Session},
     sasl::{
-        Mechanism,
+        BindingPolicy, ConfigError, Mechanism,
         client::{Config as Sasl, Credentials},
     },
 };
@@ -61,11 +67,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
-use tokio_rustls::TlsConnector;
 
 use crate::{
     deliver::{Mail, Peer, deliver},
-    failure::Failure,
+    failure::{Failure, shown},
     options::{Host, Options},
 };
 
@@ -87,67 +92,148 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
-    let directory = new_directory()?;
-    let (maildir, certificate) = (directory.join("maildir"), directory.join("certificate.pem"));
-    let password = tls::random_password()?;
-    let (address, _stop) = start_server(&password, &maildir, &certificate).await?;
-    screen.line(format_args!("A server for \"tim\" listens on {address}."));
+    let tim = Tim::new(new_directory()?)?;
+    let (client, _stop) = tim.start_server("preferred", screen).await?;
+    screen.line(format_args!("A server for \"tim\" listens on {}.", client.address));
 
-    let client = Client { address, connector: trust::connector(Some(&certificate))?, screen };
     for &mechanism in Mechanism::COMPILED {
-        screen.heading(format_args!("Sign in by {mechanism}, and send a message"));
-        match client.send(mechanism, &password).await? {
-            Ok(accepted) => screen.result(true, accepted),
-            Err(failure) => return Err(failure.why().into()),
-        }
+        let guest = mechanism == Mechanism::Anonymous;
+        let aim = if guest { "but a guest may send nothing" } else { "and send a message" };
+        screen.heading(format_args!("Sign in by {mechanism}, {aim}"));
+        let sasl = Sasl::default().mechanisms(&[mechanism])?;
+        let shown = (mechanism == Mechanism::External).then(|| tim.certificate()).transpose()?;
+        let subject = format!("signed in by {mechanism}");
+        let outcome = client.send(&subject, sasl, tim.credentials(mechanism)?, shown).await?;
+        let refused = matches!(outcome, Err(Failure::Refused(_)));
+        screen.verdict(if guest { refused } else { outcome.is_ok() }, &outcome)?;
     }
+
     screen.heading("Sign in with a wrong password");
-    match client.send(Mechanism::Plain, "a guess").await? {
-        Err(Failure::NotAuthenticated(why)) => screen.result(true, why),
-        Err(other) => return Err(other.why().into()),
-        Ok(_) => return Err("a wrong password was accepted".into()),
+    let sasl = Sasl::default().mechanisms(&[Mechanism::Plain])?;
+    let outcome =
+        client.send("a guess", sasl, Credentials::password("tim", "a guess")?, None).await?;
+    screen.verdict(matches!(outcome, Err(Failure::NotAuthenticated(_))), &outcome)?;
+
+    if Mechanism::OauthBearer.is_compiled() {
+        screen.heading("Sign in with a wrong token");
+        let sasl = Sasl::default().mechanisms(&[Mechanism::OauthBearer])?;
+        let outcome =
+            client.send("a guess", sasl, Credentials::token("tim", "guess")?, None).await?;
+        screen.verdict(matches!(outcome, Err(Failure::TokenRefused(..))), &outcome)?;
+    }
+    if Mechanism::ScramSha256Plus.is_compiled() {
+        screen.heading("Require channel binding of a server that has none");
+        let (client, _stop) = tim.start_server("none", screen).await?;
+        let sasl = Sasl::default().channel_binding(BindingPolicy::Required);
+        let password = tim.credentials(Mechanism::ScramSha256Plus)?;
+        let outcome = client.send("not bound", sasl, password, None).await?;
+        screen.verdict(matches!(outcome, Err(Failure::NotAuthenticated(_))), &outcome)?;
     }
 
     screen.heading("Where the messages are");
-    let stored = subjects(&maildir.join("new"))?;
+    let stored = subjects(&tim.file("maildir").join("new"))?;
     for (path, subject) in &stored {
         screen.line(format_args!("{}\n    {subject}", path.display()));
     }
-    if stored.len() == Mechanism::COMPILED.len() {
+    let guests = usize::from(Mechanism::Anonymous.is_compiled());
+    if stored.len() == Mechanism::COMPILED.len() - guests {
         Ok(())
     } else {
         Err(format!("{} messages were stored", stored.len()).into())
     }
 }
 
-/// The example server, with the options that a command line would give it. It stops with the
-/// sender.
-async fn start_server(
-    password: &str,
-    maildir: &Path,
-    certificate: &Path,
-) -> Result<(SocketAddr, watch::Sender<bool>), Box<dyn Error>> {
-    let user = format!("tim:{password}");
-    // A wrong password is answered at once, where a real server takes its time.
-    let words = ["server", "--guess-limit", "off", "--user", &user].map(OsStr::new);
-    let files =
-        ["--maildir".as_ref(), maildir.as_os_str(), "--cert-out".as_ref(), certificate.as_ref()];
-    let host = Arc::new(Host::new(&Options::try_parse_from(words.iter().chain(&files))?)?);
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        while let Ok((socket, peer)) = listener.accept().await {
-            let served = connection::serve(Arc::clone(&host), socket, peer, false, stopped.clone());
-            tokio::spawn(served);
-        }
-    });
-    Ok((address, stop))
+/// The one account, with what signs in to it.
+struct Tim {
+    password: String,
+    token: String,
+    /// Whom the server trusts to sign its clients' certificates.
+    ca: CertifiedIssuer<'static, KeyPair>,
+    /// For all files.
+    folder: PathBuf,
 }
 
+impl Tim {
+    fn new(folder: PathBuf) -> Result<Self, Box<dyn Error>> {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, "the demo's CA");
+        let ca = CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?;
+        fs::write(folder.join("ca.pem"), ca.pem())?;
+        Ok(Self { password: tls::random_password()?, token: tls::random_password()?, ca, folder })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn credentials(&self, mechanism: Mechanism) -> Result<Credentials, ConfigError> {
+        if mechanism == Mechanism::Anonymous {
+            Credentials::anonymous("tim@example.org")
+        } else if mechanism == Mechanism::External {
+            Ok(Credentials::external())
+        } else if mechanism.takes_token() {
+            Credentials::token("tim", self.token.as_str())
+        } else {
+            Credentials::password("tim", self.password.as_str())
+        }
+    }
+
+    /// A certificate that names him.
+    fn certificate(&self) -> Result<trust::Identity, rcgen::Error> {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, "tim");
+        let key = KeyPair::generate()?;
+        let certificate = parameters.signed_by(&key, &self.ca)?;
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Ok((vec![certificate.der().clone()], key.into()))
+    }
+
+    /// The example server, with the options that a command line would give it. It stops with the
+    /// sender.
+    async fn start_server(
+        &self,
+        channel_binding: &str,
+        screen: Screen,
+    ) -> Result<(Client, watch::Sender<bool>), Box<dyn Error>> {
+        let mechanisms: Vec<_> = Mechanism::COMPILED.iter().map(|own| own.name()).collect();
+        let certificate = self.file(&format!("{channel_binding}.pem"));
+        let (user, token) = (format!("tim:{}", self.password), format!("tim:{}", self.token));
+        let (mechanisms, maildir, ca) =
+            (mechanisms.join(","), self.file("maildir"), self.file("ca.pem"));
+        // A wrong password is answered at once, where a real server takes its time.
+        let words = ["server", "--guess-limit", "off"].map(OsStr::new);
+        let options: [(&str, &OsStr); 7] = [
+            ("--user", user.as_ref()),
+            ("--token", token.as_ref()),
+            ("--client-ca", ca.as_ref()),
+            ("--mechanisms", mechanisms.as_ref()),
+            ("--channel-binding", channel_binding.as_ref()),
+            ("--maildir", maildir.as_ref()),
+            ("--cert-out", certificate.as_ref()),
+        ];
+        let options = options.iter().flat_map(|(name, value)| [name.as_ref(), *value]);
+        let host = Host::new(&Options::try_parse_from(words.into_iter().chain(options))?)?;
+        let host = Arc::new(host);
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((socket, peer)) = listener.accept().await {
+                let served =
+                    connection::serve(Arc::clone(&host), socket, peer, false, stopped.clone());
+                tokio::spawn(served);
+            }
+        });
+        Ok((Client { address, certificate, screen }, stop))
+    }
+}
+
+/// The example client.
 struct Client {
     address: SocketAddr,
-    connector: TlsConnector,
+    /// The server's, which it trusts.
+    certificate: PathBuf,
     screen: Screen,
 }
 
@@ -155,25 +241,25 @@ impl Client {
     /// Sends a message; the inner result is what the server made of it.
     async fn send(
         &self,
-        mechanism: Mechanism,
-        password: &str,
+        subject: &str,
+        sasl: Sasl,
+        credentials: Credentials,
+        shown: Option<trust::Identity>,
     ) -> Result<Result<String, Failure>, Box<dyn Error>> {
         let to = ["ann@example.org".to_owned()];
         let message = format!(
-            "From: tim@example.org\r\nTo: {}\r\nSubject: signed in by {mechanism}\r\n\r\nHello.\r\n",
+            "From: tim@example.org\r\nTo: {}\r\nSubject: {subject}\r\n\r\nHello.\r\n",
             to.join(", ")
         );
         let envelope = Envelope::new(Some("tim@example.org"), to.iter().map(String::as_str))?
             .size(message.len() as u64);
-        let config =
-            Config::new("demo.example.org")?.sasl(Sasl::default().mechanisms(&[mechanism])?);
-        let mut session = Session::new(config, Credentials::password("tim", password)?);
+        let mut session = Session::new(Config::new("demo.example.org")?.sasl(sasl), credentials);
         let screen = self.screen;
         session.trace(move |side, line| screen.dialogue(side, line));
 
+        let connector = trust::connector(Some(&self.certificate), shown)?;
         let socket = TcpStream::connect(self.address).await?;
-        let name = ServerName::try_from("localhost")?;
-        let peer = Peer { connector: self.connector.clone(), name, implicit: false };
+        let peer = Peer { connector, name: ServerName::try_from("localhost")?, implicit: false };
         let mail = Mail { envelope, to: &to, message: message.as_bytes() };
         Ok(deliver(socket, peer, session, mail, TIMEOUT).await)
     }
@@ -226,6 +312,19 @@ impl Screen {
     fn result(self, good: bool, text: impl Display) {
         let (colour, word) = if good { ("32", "good") } else { ("31", "wrong") };
         self.line(format_args!("{}: {text}", self.painted(colour, word)));
+    }
+
+    /// What came of a try: an error where that is not as it should be.
+    fn verdict(self, good: bool, outcome: &Result<String, Failure>) -> Result<(), String> {
+        let what = outcome.as_ref().map_or_else(Failure::why, String::as_str);
+        if !good {
+            return Err(what.into());
+        }
+        self.result(true, shown(what));
+        if let Some(json) = outcome.as_ref().err().and_then(Failure::token_error) {
+            self.line(format_args!("The server says of the token: {}", shown(json)));
+        }
+        Ok(())
     }
 
     fn painted(self, colour: &str, text: impl Display) -> String {

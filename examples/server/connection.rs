@@ -1,12 +1,15 @@
 //! One connection: the loop that drives the session, and what is kept beside it.
 
-use core::{net::SocketAddr, time::Duration};
+use core::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use std::{io, sync::Arc};
 
 use smtp_auth::{
     command::Command,
     reply::Reply,
-    sasl::{Channel, Failure},
+    sasl::{CheckToken, Failure, Query},
     server::{Ask, Event, Session},
 };
 use tokio::{
@@ -42,11 +45,21 @@ pub(crate) struct Client {
     pub(crate) extended: bool,
     /// The account that it acts as.
     pub(crate) account: Option<String>,
+    /// Whether it came in by ANONYMOUS, without an account.
+    pub(crate) guest: bool,
+}
+
+impl Client {
+    fn new(address: SocketAddr, tls: bool) -> Self {
+        Self { address, tls, name: String::new(), extended: false, account: None, guest: false }
+    }
 }
 
 struct Connection {
     host: Arc<Host>,
     stopped: watch::Receiver<bool>,
+    /// The server's end.
+    own: Option<IpAddr>,
     client: Client,
     transaction: Option<Transaction>,
 }
@@ -65,9 +78,9 @@ pub(crate) async fn serve(
     implicit: bool,
     stopped: watch::Receiver<bool>,
 ) {
-    let client =
-        Client { address, tls: false, name: String::new(), extended: false, account: None };
-    let mut connection = Connection { host, stopped, client, transaction: None };
+    let own = socket.local_addr().ok().map(|own| own.ip());
+    let client = Client::new(address, false);
+    let mut connection = Connection { host, stopped, own, client, transaction: None };
     match connection.run(socket, implicit).await {
         Ok(()) => log(address, "closed"),
         Err(error) => log(address, format_args!("broken off: {error}")),
@@ -89,18 +102,19 @@ impl Connection {
                 End::StartTls => {}
             }
         }
-        let Some(acceptor) = self.host.tls.clone() else {
+        let Some(tls) = self.host.tls.clone() else {
             return Err(io::Error::other("TLS without a certificate"));
         };
-        let mut stream = timeout(HANDSHAKE, acceptor.accept(socket)).await??;
-        let dropped = session.tls_started(Channel::tls());
+        let (mut stream, channel) = timeout(HANDSHAKE, tls.accept(socket)).await??;
+        if let Some(name) = channel.identity() {
+            self.log(format_args!("has a certificate of {name:?}"));
+        }
+        let dropped = session.tls_started(channel);
         if dropped > 0 {
             self.log(format_args!("{dropped} octets between STARTTLS and TLS were dropped"));
         }
         // As the session does, forget all that was said before: it may be another's words.
-        let address = self.client.address;
-        self.client =
-            Client { address, tls: true, name: String::new(), extended: false, account: None };
+        self.client = Client::new(self.client.address, true);
         self.transaction = None;
         // A second STARTTLS is refused by the session.
         self.drive(&mut session, &mut stream).await.map(drop)
@@ -133,8 +147,13 @@ impl Connection {
                     };
                     session.close(&reply, &mut out);
                 }
-                Event::Query(query) => query.answer_with(&self.host.users),
+                Event::Query(query) => {
+                    self.note(&query);
+                    query.answer_with(&self.host.users);
+                }
                 Event::Authenticated(identity) => {
+                    // The name alone does not tell: an account may be called `anonymous` too.
+                    self.client.guest = identity.is_anonymous();
                     self.client.account = Some(identity.acts_as().to_owned());
                     let (name, mechanism) = (identity.acts_as(), identity.mechanism());
                     self.log(format_args!("signed in as {name:?} by {mechanism}"));
@@ -189,6 +208,9 @@ impl Connection {
 
     fn command(&mut self, command: Command<'_>, ask: &Ask) -> Reply {
         let outcome = match command {
+            Command::Mail(_) if self.client.guest => {
+                Err(reply(550, (5, 7, 1), "A guest may not send mail"))
+            }
             Command::Mail(mail) => {
                 let claimed = ask.mail_auth(&mail);
                 Transaction::begin(mail, claimed, &self.client).map(|transaction| {
@@ -214,6 +236,31 @@ impl Connection {
             Some(transaction) => transaction.open(&self.host, &self.client),
             None => Err(Reply::BAD_SEQUENCE),
         }
+    }
+
+    /// Logs what a question tells of the client beside the answer.
+    fn note(&self, query: &Query<'_>) {
+        match query {
+            Query::CheckAnonymous(ask) => match ask.trace() {
+                Some(trace) => self.log(format_args!("a guest, who says: {trace:?}")),
+                None => self.log("a guest, who says nothing"),
+            },
+            // No reason to refuse: a server does not know all of its names.
+            Query::CheckToken(ask) if !self.is_meant(ask) => {
+                let server = ask.host().unwrap_or_default();
+                self.log(format_args!("its token is meant for {server:?}, which may be another"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the client means this server, or does not say.
+    fn is_meant(&self, ask: &CheckToken) -> bool {
+        ask.host().is_none_or(|host| {
+            let names = [self.host.name(), "localhost"];
+            names.iter().any(|own| own.eq_ignore_ascii_case(host))
+                || host.parse().ok().is_some_and(|address| self.own == Some(address))
+        })
     }
 
     fn log(&self, what: impl core::fmt::Display) {

@@ -8,6 +8,7 @@
     reason = "a program with std has no reason to name alloc, which would take an `extern crate`"
 )]
 
+mod binding;
 mod connection;
 mod options;
 mod received;

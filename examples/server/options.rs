@@ -12,12 +12,16 @@ use clap::Parser;
 use maildir::Maildir;
 use smtp_auth::{
     ehlo::Keyword,
-    sasl::{self, Mechanism},
+    sasl::{self, BindingPolicy, Channel, ChannelBinding, Mechanism},
     server,
 };
-use tokio_rustls::TlsAcceptor;
 
-use crate::{log, relay::Relay, tls, users::Users};
+use crate::{
+    binding, log,
+    relay::Relay,
+    tls::{self, Tls},
+    users::Users,
+};
 
 /// A small submission server: takes mail from those who sign in.
 #[derive(Parser)]
@@ -33,12 +37,26 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     hostname: String,
     /// An account; may be repeated. Everyone on the machine can read the command line: this is for
-    /// trials. Without any there is one account, made up at start and printed.
+    /// trials. Without any, and without --token, there is one account, made up at start and printed.
     #[arg(long, value_name = "NAME:PASSWORD", allow_hyphen_values = true)]
     user: Vec<String>,
-    /// The mechanisms to offer, by default all that are compiled in.
+    /// A token of OAuth 2.0, and whose it is; may be repeated. It never expires: this is for trials.
+    #[arg(long, value_name = "NAME:TOKEN", allow_hyphen_values = true)]
+    token: Vec<String>,
+    /// The CA of the clients' certificates, as PEM: clients are asked for one, and who has one signs
+    /// in without a password, by EXTERNAL, to the account that it names. That is the first mail
+    /// address of its alternative names, or else its subject's common name.
+    #[arg(long, value_name = "PEM", conflicts_with = "no_tls")]
+    client_ca: Option<PathBuf>,
+    /// The mechanisms to offer. By default all that are compiled in, but those for tokens only where
+    /// there is a token, and no ANONYMOUS. By that one a guest may come in, and send nothing.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = mechanism)]
     mechanisms: Option<Vec<Mechanism>>,
+    /// Whether sign-ins are bound to the TLS connection, so that nobody who stands between can pass
+    /// them on: if `preferred`, the SCRAM-…-PLUS mechanisms, which do so, are offered beside the
+    /// others; if `required`, no other is.
+    #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = binding::policy())]
+    channel_binding: BindingPolicy,
     /// How many failed attempts to sign in a connection may take, at least 3 (RFC 4954 §9).
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..))]
@@ -82,13 +100,13 @@ impl Options {
     }
 
     fn smtp(&self) -> Result<server::Config, sasl::ConfigError> {
-        let mut sasl = sasl::server::Config::new(&self.hostname)?;
-        if let Some(mechanisms) = &self.mechanisms {
-            sasl = sasl.mechanisms(mechanisms)?;
-        }
+        let sasl = sasl::server::Config::new(&self.hostname)?
+            .mechanisms(&self.mechanisms())?
+            .allow_cleartext(self.allow_cleartext)
+            .channel_binding(self.channel_binding);
         let starttls = if self.no_tls { server::StartTls::Off } else { server::StartTls::Offered };
         // The session adds SIZE, STARTTLS and AUTH.
-        Ok(server::Config::new(sasl.allow_cleartext(self.allow_cleartext))
+        Ok(server::Config::new(sasl)
             .keywords([
                 Keyword::Pipelining,
                 Keyword::EightBitMime,
@@ -99,42 +117,83 @@ impl Options {
             .starttls(starttls))
     }
 
-    fn tls(&self) -> Result<Option<TlsAcceptor>, Box<dyn Error>> {
+    fn mechanisms(&self) -> Vec<Mechanism> {
+        let by_default = |own: &Mechanism| {
+            *own != Mechanism::Anonymous && (!own.takes_token() || !self.token.is_empty())
+        };
+        let all = Mechanism::COMPILED.iter().copied();
+        self.mechanisms.clone().unwrap_or_else(|| all.filter(by_default).collect())
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Box<dyn Error>> {
         if self.no_tls {
             return Ok(None);
         }
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            return tls::from_pem(cert, key).map(Some);
-        }
-        let (acceptor, pem) = tls::self_signed(&self.hostname)?;
-        if let Some(path) = &self.cert_out {
-            fs::write(path, pem).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
-        Ok(Some(acceptor))
+        let identity = if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            tls::from_pem(cert, key)?
+        } else {
+            let (identity, pem) = tls::self_signed(&self.hostname)?;
+            if let Some(path) = &self.cert_out {
+                fs::write(path, pem).map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+            identity
+        };
+        Tls::new(identity, self.client_ca.as_deref()).map(Some)
     }
 
     fn users(&self) -> Result<Users, Box<dyn Error>> {
-        if self.user.is_empty() {
+        if self.makes_account() {
             let password = tls::random_password()?;
             writeln!(io::stdout(), "the account is demo, its password {password}")?;
-            return Users::new([("demo", password.as_str())]);
+            return Users::new(&[("demo", password.as_str())], &[]);
         }
-        let pair = |user: &'_ String| -> Option<(String, String)> {
-            let (name, password) = user.split_once(':')?;
-            let good = !name.is_empty() && !password.is_empty();
-            good.then(|| (name.into(), password.into()))
-        };
-        // The error does not repeat the argument, which has a password in it.
-        let pairs: Option<Vec<_>> = self.user.iter().map(pair).collect();
-        let pairs = pairs.ok_or("--user needs NAME:PASSWORD, neither of them empty")?;
-        Users::new(pairs.iter().map(|(name, password)| (&**name, &**password)))
+        let passwords = pairs(&self.user).ok_or("--user needs NAME:PASSWORD, neither empty")?;
+        let tokens = pairs(&self.token).ok_or("--token needs NAME:TOKEN, neither empty")?;
+        Users::new(&passwords, &tokens)
     }
+
+    /// Whether an account is made up at start.
+    fn makes_account(&self) -> bool {
+        self.user.is_empty() && self.token.is_empty()
+    }
+
+    /// Why nobody can sign in, whatever a client has, if that is so.
+    fn locked_out(&self, sasl: &sasl::server::Config) -> Result<Option<&str>, sasl::ConfigError> {
+        // What a client can have at best.
+        let mut channel = Channel::cleartext();
+        if !self.no_tls {
+            channel = Channel::tls().with_binding(ChannelBinding::tls_exporter([0; 32]));
+        }
+        if self.client_ca.is_some() {
+            channel = channel.with_identity("anyone")?;
+        }
+        let (passwords, tokens) =
+            (self.makes_account() || !self.user.is_empty(), !self.token.is_empty());
+        let has_users = |mechanism: Mechanism| {
+            (passwords || !mechanism.takes_password()) && (tokens || !mechanism.takes_token())
+        };
+        Ok(if sasl.offered(&channel).any(has_users) {
+            None
+        } else if self.channel_binding == BindingPolicy::Required {
+            Some("--channel-binding required needs TLS, a password, and a SCRAM-…-PLUS mechanism")
+        } else if self.no_tls && !self.allow_cleartext {
+            Some("--no-tls needs --allow-cleartext, or a password and SCRAM or CRAM-MD5")
+        } else {
+            Some("nobody has what the mechanisms ask for: see --user, --token and --client-ca")
+        })
+    }
+}
+
+/// The parts of each `NAME:SECRET`. An error must not repeat the argument, which has a secret in it.
+fn pairs(given: &[String]) -> Option<Vec<(&str, &str)>> {
+    let both = |(name, secret): &(&str, &str)| !name.is_empty() && !secret.is_empty();
+    given.iter().map(|pair| pair.split_once(':').filter(both)).collect()
 }
 
 /// What the connections share.
 pub(crate) struct Host {
     pub(crate) smtp: Arc<server::Config>,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) users: Users,
     pub(crate) maildir: Maildir,
     pub(crate) relay: Option<Relay>,
@@ -145,9 +204,8 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(options: &Options) -> Result<Self, Box<dyn Error>> {
         let smtp = Arc::new(options.smtp()?);
-        let cleartext = sasl::Channel::cleartext();
-        if options.no_tls && smtp.sasl().offered(&cleartext).next().is_none() {
-            log("warning", "nobody can sign in: --no-tls needs --allow-cleartext, or CRAM-MD5");
+        if let Some(why) = options.locked_out(smtp.sasl())? {
+            log("warning", format_args!("nobody can sign in: {why}"));
         }
         let relay = options.relay.as_deref().map(|hop| Relay::new(hop, &options.hostname));
         Ok(Self {
@@ -181,7 +239,7 @@ fn open_maildir(path: &PathBuf) -> io::Result<Maildir> {
 }
 
 fn mechanism(name: &str) -> Result<Mechanism, String> {
-    Mechanism::from_name(name).ok_or_else(|| {
+    Mechanism::from_name(name).filter(|known| known.is_compiled()).ok_or_else(|| {
         let known: Vec<_> = Mechanism::COMPILED.iter().map(|known| known.name()).collect();
         format!("the mechanisms are {}", known.join(", "))
     })

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use smtp_auth::{
     Secret,
     sasl::{
-        Answer, Authenticator, CheckPassword, CramSecret, CramSecretFor, Mechanism, PasswordAnswer,
-        ScramHash, ScramKeys, ScramKeysFor,
+        Answer, Authenticator, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
+        CramSecret, CramSecretFor, Mechanism, PasswordAnswer, ScramHash, ScramKeys, ScramKeysFor,
+        TokenAnswer, client::Credentials,
     },
 };
 
@@ -16,14 +17,19 @@ use crate::tls;
 /// What the library shows for an account that does not exist, so that these look like it.
 const ITERATIONS: u32 = 4096;
 
-/// A table of names and passwords. A server with accounts worth stealing keeps hashes made for
-/// passwords (Argon2, say) instead, and then offers no CRAM-MD5, which needs the password itself.
+/// Tables of names with passwords, and of tokens with names. A server with accounts worth stealing
+/// keeps hashes made for passwords (Argon2, say) instead, and then offers no CRAM-MD5, which needs
+/// the password itself; and it asks the issuer of a token, or checks its signature, whether it is
+/// good.
 pub(crate) struct Users {
     accounts: HashMap<String, Account>,
+    /// With the account of each.
+    tokens: Vec<(Secret, String)>,
     /// What the password of an account that does not exist is compared with.
     nobody: Secret,
 }
 
+/// An account with a password.
 struct Account {
     password: Secret,
     cram: CramSecret,
@@ -31,10 +37,11 @@ struct Account {
 }
 
 impl Users {
-    pub(crate) fn new<'a>(
-        accounts: impl IntoIterator<Item = (&'a str, &'a str)>,
+    pub(crate) fn new(
+        passwords: &[(&str, &str)],
+        tokens: &[(&str, &str)],
     ) -> Result<Self, Box<dyn Error>> {
-        let account = |(name, password): (&str, &str)| {
+        let account = |&(name, password): &(&str, &str)| {
             let cram = CramSecret::from_password(password);
             let mut scram = Vec::new();
             for hash in Mechanism::COMPILED.iter().filter_map(|&name| ScramHash::of(name)) {
@@ -44,10 +51,20 @@ impl Users {
             }
             Ok((name.to_owned(), Account { password: password.into(), cram, scram }))
         };
+        let token = |&(name, token): &(&str, &str)| {
+            // A token that no client can send is a mistake.
+            Credentials::token(name, token)?;
+            Ok((token.into(), name.to_owned()))
+        };
         Ok(Self {
-            accounts: accounts.into_iter().map(account).collect::<Result<_, Box<dyn Error>>>()?,
+            accounts: passwords.iter().map(account).collect::<Result<_, Box<dyn Error>>>()?,
+            tokens: tokens.iter().map(token).collect::<Result<_, Box<dyn Error>>>()?,
             nobody: "no such account".into(),
         })
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.accounts.contains_key(name) || self.tokens.iter().any(|(_, owner)| owner == name)
     }
 }
 
@@ -67,6 +84,27 @@ impl Authenticator for Users {
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let keys = self.accounts.get(ask.authcid()).map(|account| &account.scram);
         keys.and_then(|keys| keys.iter().find(|keys| keys.hash() == ask.hash())).cloned().into()
+    }
+
+    fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
+        let mut found = None;
+        // All are looked at, or the time would tell the place of the one that is right.
+        for (token, owner) in &self.tokens {
+            if token == ask.token() {
+                found = Some(owner.clone());
+            }
+        }
+        found.into()
+    }
+
+    fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
+        let name = ask.identity();
+        self.exists(name).then(|| name.to_owned()).into()
+    }
+
+    /// A guest may come in, and send nothing.
+    fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
+        Answer::Accept(())
     }
 
     // `authorize` is left as it is: nobody acts as another.

@@ -153,7 +153,7 @@ fn refused(step: &Step) -> &dyn fmt::Display {
 /// A reply to AUTH in words (RFC 4954 §6).
 fn explain(reply: &Reply) -> &'static str {
     match reply.code() {
-        535 => "the server refused the user name or password",
+        535 => "the server refused the user name, password or certificate",
         454 => "the server cannot check passwords at the moment, try again later",
         432 => {
             "the server wants the account moved to this way of signing in, by another way, first"
