@@ -761,7 +761,7 @@ fn the_client_binds_to_the_channel_as_it_is_told() {
         }
         let wrong = ["--user", "tim", "--password", "wrong", "--channel-binding", ours];
         if expected.is_some() {
-            let why = "the server refused the user name or password: 535 5.7.8";
+            let why = "the server refused the user name, password or certificate: 535 5.7.8";
             assert_fails(&server, 4, why, &client(&server, wrong));
         }
     }
