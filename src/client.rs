@@ -3,16 +3,22 @@
 //! A [`Session`] does no input or output: octets go in by [`receive`](Session::receive),
 //! [`next`](Session::next) says what is to be done and appends what is to be sent.
 //!
-//! ```
-//! use std::io::{self, Read, Write};
-//! use smtp_auth::client::{Envelope, Error, Event, Session};
+//! | event | |
+//! | --- | --- |
+//! | [`Derive`](Event::Derive), [`Challenge`](Event::Challenge), [`AuthFailed`](Event::AuthFailed), [`Ready`](Event::Ready), [`Message`](Event::Message) | *owed*: shown again until it is settled |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *owed*: send what was appended, then read, wrap or close |
+//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *facts*: shown once |
 //!
-//! # type Failure = Box<dyn std::error::Error>;
-//! /// Sends one message over a connection that is inside TLS already.
+//! ```
+//! use std::{error, io::{Read, Write}};
+//! use smtp_auth::{client::{Envelope, Event, Session}, sasl::Channel};
+//!
+//! /// Sends one message over a connection that is inside TLS from the start (port 465).
 //! fn send(
 //!     socket: &mut (impl Read + Write), session: &mut Session, envelope: Envelope, message: &[u8],
-//! ) -> Result<(), Failure> {
+//! ) -> Result<(), Box<dyn error::Error>> {
 //!     let (mut out, mut buffer, mut mail) = (Vec::new(), [0; 4096], Some(envelope));
+//!     session.tls_started(Channel::tls());
 //!     loop {
 //!         match session.next(&mut out)? {
 //!             Event::NeedInput => {
@@ -23,7 +29,7 @@
 //!                     n => session.receive(&buffer[..n]),
 //!                 }
 //!             }
-//!             Event::StartTls => return Err("this example wants TLS from the start".into()),
+//!             Event::StartTls => unreachable!("inside TLS it is not asked for"),
 //!             Event::Derive(ask) => ask.run(), // some milliseconds of work; `job` takes it elsewhere
 //!             Event::Challenge(ask) => ask.fail(), // only a mechanism of our own would ask
 //!             Event::AuthFailed(failed) => return Err(failed.error().into()),

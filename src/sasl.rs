@@ -145,8 +145,8 @@ pub enum Failure {
     /// A response breaks the grammar of its mechanism; the words say where.
     #[error("the client's response is malformed: {0}")]
     Malformed(&'static str),
-    /// The user name, the password or the token is wrong.
-    #[error("the user name, password or token is wrong")]
+    /// The user name, the password, the token or the certificate is wrong.
+    #[error("the user name, password, token or certificate is wrong")]
     Rejected,
     /// The client saw no mechanism with channel binding, though they are on offer: somebody on the
     /// way may have struck them out (RFC 5802 §6).
@@ -205,7 +205,8 @@ impl Nonce {
         Ok(Self(text.into()))
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// The text, for a challenge of the host's own mechanism or a salt.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -259,7 +259,7 @@ impl ClientMechanism for Words {
     fn step(&mut self, challenge: Option<&[u8]>) -> CustomResponse {
         let names = respond(&format!("{}\0tim", self.authzid));
         match challenge {
-            None if self.waits => CustomResponse::Wait,
+            None if self.waits => CustomResponse::NoInitialResponse,
             None | Some(b"") => names,
             Some(b"one") if self.knows.contains(&"one") => respond("ONE"),
             Some(b"two") if self.knows.contains(&"two") => complete("TWO"),
@@ -974,7 +974,7 @@ fn a_clients_initial_response_is_there_or_not_or_empty() {
     talks(&[complete("")], &["235 ok"], &["AUTH X-OWN_2 ="], &[None], ok);
     let sent = ["AUTH X-OWN_2", "eA=="];
     talks(
-        &[CustomResponse::Wait, complete("x")],
+        &[CustomResponse::NoInitialResponse, complete("x")],
         &["334 ", "235 ok"],
         &sent,
         &[None, Some("")],
@@ -991,7 +991,8 @@ fn a_clients_initial_response_is_there_or_not_or_empty() {
 
 #[test]
 fn waiting_behind_a_challenge_is_an_empty_response() {
-    let answers = [CustomResponse::Wait, CustomResponse::Wait, complete("x")];
+    let answers =
+        [CustomResponse::NoInitialResponse, CustomResponse::NoInitialResponse, complete("x")];
     let replies = ["334 b25l", "334 dHdv", "235 ok"];
     let seen = [None, Some("one"), Some("two")];
     talks(&answers, &replies, &["AUTH X-OWN_2", "", "eA=="], &seen, Ok(()));
@@ -1001,7 +1002,7 @@ fn waiting_behind_a_challenge_is_an_empty_response() {
 fn success_before_the_end_is_none() {
     let early = Err(ClientFailure::EarlySuccess);
     talks(&[respond("x")], &["235 ok"], &["AUTH X-OWN_2 eA=="], &[None], early);
-    talks(&[CustomResponse::Wait], &["235 ok"], &["AUTH X-OWN_2"], &[None], early);
+    talks(&[CustomResponse::NoInitialResponse], &["235 ok"], &["AUTH X-OWN_2"], &[None], early);
     let sent = ["AUTH X-OWN_2 eA==", "eQ=="];
     let seen = [None, Some("one")];
     talks(&[respond("x"), respond("y")], &["334 b25l", "235 ok"], &sent, &seen, early);

@@ -496,7 +496,7 @@ fn sessions() {
                     assert_eq!(code, 535);
                     expected.push(format!("{why:?}"));
                     let refused = if mechanism.takes_token() {
-                        "the access token, it may have expired, get a new one"
+                        "the access token: it may have expired, lack a scope, or be another user's"
                     } else {
                         "the user name, password or certificate"
                     };
@@ -594,8 +594,10 @@ fn channel_binding_by_policy_and_data() {
                 );
                 let expected = if has && offers {
                     Ok((*hash, "p=tls-exporter".to_owned(), Ok(())))
-                } else if on_server == Required {
+                } else if on_server == Required && !offers {
                     Err(NoMechanism::InCommon)
+                } else if on_server == Required {
+                    Err(NoMechanism::WithoutBinding)
                 } else if on_client == Required {
                     Err(NoMechanism::WithoutBinding)
                 } else {

@@ -39,6 +39,7 @@ mod transaction;
 mod users;
 
 use std::{
+    cell::Cell,
     env,
     error::Error,
     ffi::OsStr,
@@ -81,7 +82,7 @@ async fn main() -> ExitCode {
     let screen = Screen::new();
     match demo(screen).await {
         Ok(()) => {
-            screen.result(true, "all went as it should");
+            screen.line("\nAll went as it should.");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -225,7 +226,7 @@ impl Tim {
                 tokio::spawn(served);
             }
         });
-        Ok((Client { address, certificate, screen }, stop))
+        Ok((Client { address, certificate, screen, brief: Cell::new(false) }, stop))
     }
 }
 
@@ -235,6 +236,8 @@ struct Client {
     /// The server's, which it trusts.
     certificate: PathBuf,
     screen: Screen,
+    /// Whether a dialogue has been shown whole.
+    brief: Cell<bool>,
 }
 
 impl Client {
@@ -255,7 +258,13 @@ impl Client {
             .size(message.len() as u64);
         let mut session = Session::new(Config::new("demo.example.org")?.sasl(sasl), credentials);
         let screen = self.screen;
-        session.trace(move |side, line| screen.dialogue(side, line));
+        let brief = self.brief.replace(true);
+        session.trace(move |side, line| {
+            // What every EHLO is answered is shown once.
+            if !(brief && line.starts_with("250-")) {
+                screen.dialogue(side, line);
+            }
+        });
 
         let connector = trust::connector(Some(&self.certificate), shown)?;
         let socket = TcpStream::connect(self.address).await?;
@@ -310,7 +319,7 @@ impl Screen {
     }
 
     fn result(self, good: bool, text: impl Display) {
-        let (colour, word) = if good { ("32", "good") } else { ("31", "wrong") };
+        let (colour, word) = if good { ("32", "as it should be") } else { ("31", "wrong") };
         self.line(format_args!("{}: {text}", self.painted(colour, word)));
     }
 

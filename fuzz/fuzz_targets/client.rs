@@ -103,7 +103,7 @@ fn respond(ask: &mut Challenge, answers: &mut vec::IntoIter<u8>) -> bool {
     let byte = answers.next().unwrap_or(0);
     let answer = match byte % 5 {
         0 => CustomResponse::Fail,
-        1 => CustomResponse::Wait,
+        1 => CustomResponse::NoInitialResponse,
         2 => CustomResponse::Respond(slice::from_ref(&byte).repeat(usize::from(byte) * 4)),
         3 => CustomResponse::Complete(vec![byte; usize::from(byte)]),
         // Left as it is, it is asked again.

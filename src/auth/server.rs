@@ -186,7 +186,7 @@ pub fn reply_to(failure: Failure) -> Reply {
         }
         // One text for both, or it would tell that the password was right.
         Failure::Rejected | Failure::NotAuthorized => {
-            reply(535, (5, 7, 8), "The user name, password or token is wrong")
+            reply(535, (5, 7, 8), "The user name, password, token or certificate is wrong")
         }
         Failure::Downgrade | Failure::ChannelBinding => {
             reply(535, (5, 7, 8), "The channel binding is not that of this connection")

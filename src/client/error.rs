@@ -110,7 +110,7 @@ pub enum AuthError {
     Refused(Reply),
     /// The server refused the token, or would not let its owner act as the user.
     #[error(
-        "the server refused the access token, it may have expired, get a new one{reply}",
+        "the server refused the access token: it may have expired, lack a scope, or be another user's{reply}",
         reply = Behind(.reply)
     )]
     TokenRefused {

@@ -264,7 +264,7 @@ impl State {
             Self::Derive(Derive { answer: Some(salted), .. }, client) => client.derived(&salted),
             Self::Challenge(mut challenge) => match challenge.answer.take() {
                 None => Ok(Self::Challenge(challenge)),
-                Some(CustomResponse::Wait) => {
+                Some(CustomResponse::NoInitialResponse) => {
                     let data = challenge.data().map(|_| Vec::new());
                     Ok(Self::Respond(Response::new(data), Client::Custom(challenge, false)))
                 }

@@ -121,7 +121,7 @@ fn next_serial() -> u64 {
     SERIAL.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The answer to a question.
+/// The answer to a question. `true`, `false` and an `Option` become one by themselves.
 ///
 /// There is no `From<Result>`: an error of the store is the host's to log before it becomes
 /// [`TempFail`](Self::TempFail).

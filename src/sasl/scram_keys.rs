@@ -117,6 +117,9 @@ mod on {
     }
 }
 
+/// How long a salt is: one of a real account, and one shown for an account that does not exist.
+const SALT: usize = 16;
+
 /// A hash's result: 20, 32 or 64 octets.
 #[derive(Clone, ZeroizeOnDrop)]
 pub(super) struct Digest {
@@ -157,6 +160,17 @@ impl Digest {
 ///
 /// As text it is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803); Dovecot's
 /// `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey` is read as well.
+///
+#[cfg_attr(all(feature = "getrandom", feature = "scram-sha-256"), doc = "```")]
+#[cfg_attr(not(all(feature = "getrandom", feature = "scram-sha-256")), doc = "```ignore")]
+/// use smtp_auth::sasl::{ScramHash, ScramKeys};
+///
+/// let keys = ScramKeys::generate(ScramHash::Sha256, "pencil", 4096).ok_or("not a password")?;
+/// let stored = keys.to_text(); // for the store
+/// let read: ScramKeys = stored.parse()?;
+/// assert!(read.check_password("pencil"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct ScramKeys {
     hash: ScramHash,
@@ -167,7 +181,19 @@ pub struct ScramKeys {
 }
 
 impl ScramKeys {
-    /// Computes the keys: PBKDF2 of that many iterations, which takes its time.
+    /// Keys with a salt of the operating system's random numbers; 4,096 iterations are the least that
+    /// clients take (RFC 7677 §4). PBKDF2 takes its time.
+    ///
+    /// `None` where the password cannot be prepared (RFC 4013), there are no iterations, or no random
+    /// numbers.
+    #[cfg(feature = "getrandom")]
+    pub fn generate(hash: ScramHash, password: &str, iterations: u32) -> Option<Self> {
+        let mut salt = [0; SALT];
+        getrandom::fill(&mut salt).ok()?;
+        Self::from_password(hash, password, &salt, iterations)
+    }
+
+    /// The same with a salt that the caller made.
     ///
     /// The salt is to be random, of 16 octets, another for each account and hash: such are those that
     /// a server shows for accounts that do not exist. `None` where the
@@ -205,7 +231,7 @@ impl ScramKeys {
         Self {
             hash,
             iterations,
-            salt: salt.as_slice().iter().take(16).copied().collect(),
+            salt: salt.as_slice().iter().take(SALT).copied().collect(),
             stored_key: nothing.clone(),
             server_key: nothing,
         }

@@ -116,8 +116,8 @@ impl Credentials {
         Self { kind, authzid: None }
     }
 
-    /// The account to act as, where it is another. Only mechanisms that carry it are used then. A
-    /// token's user is such an account already, and replaced.
+    /// The account to act as, where it is another. Only mechanisms that carry it are used then; one of
+    /// the host's own says it by itself. A token's user is such an account already, and replaced.
     ///
     /// # Errors
     /// [`ConfigError::UserName`] for a name that is empty, over 1,024 octets, or holds control

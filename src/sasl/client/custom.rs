@@ -89,8 +89,9 @@ impl fmt::Debug for Challenge {
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]
 pub enum CustomResponse {
-    /// It has no initial response. Behind a challenge this is an empty response.
-    Wait,
+    /// It has no initial response, and waits for a challenge. Behind a challenge this is as
+    /// `Respond` with nothing.
+    NoInitialResponse,
     /// It goes on with this response, and has more to hear: a success would come too early.
     Respond(Vec<u8>),
     /// With this response it has said and heard all: it is signed in if the server says so.
@@ -103,7 +104,7 @@ pub enum CustomResponse {
 impl fmt::Debug for CustomResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Wait => "Wait",
+            Self::NoInitialResponse => "NoInitialResponse",
             Self::Respond(_) => "Respond(***)",
             Self::Complete(_) => "Complete(***)",
             Self::Fail => "Fail",

@@ -104,7 +104,8 @@ pub enum CustomAnswer {
     /// It goes on with this challenge.
     Challenge(Vec<u8>),
     /// The client is proven to be `authcid`. Where it wants to act as another,
-    /// [`Authorize`](super::Authorize) asks for that.
+    /// [`Authorize`](super::Authorize) asks for that; an `authzid` that is the `authcid` is as none. What
+    /// the server has to prove in its turn goes before, as a challenge.
     Accept {
         /// The account.
         authcid: String,

@@ -9,7 +9,8 @@ use crate::{
     secret::Secret,
 };
 
-/// The answer to [`CheckPassword`], which has two more ways to say no.
+/// The answer to [`CheckPassword`], which has two more ways to say no. `true` and `false` become one
+/// by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PasswordAnswer {
@@ -65,7 +66,7 @@ impl CheckPassword {
     }
 
     /// The account that the client wants to act as, if it named one. An answer here does not let it:
-    /// [`Authorize`] asks for that afterwards.
+    /// [`Authorize`](super::Authorize) asks for that afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.identity.authzid()
     }

@@ -60,7 +60,7 @@ impl CheckToken {
     }
 }
 
-/// The answer to [`CheckToken`].
+/// The answer to [`CheckToken`]. An `Option` of the account becomes one by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenAnswer {

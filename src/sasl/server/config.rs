@@ -83,6 +83,16 @@ impl Config {
         Ok(self)
     }
 
+    /// These mechanisms too, behind those listed already: tokens, say, beside what
+    /// [`new`](Self::new) lists.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotCompiled`] where one's feature is off.
+    pub fn also(self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
+        let all = [&*self.mechanisms, mechanisms].concat();
+        self.mechanisms(&all)
+    }
+
     /// Another source of nonces. Each must be fresh and unpredictable; a fixed one is for tests.
     pub fn nonces(
         mut self,
