@@ -54,6 +54,7 @@ mod cram_secret;
 #[cfg_attr(not(feature = "external"), path = "sasl/off.rs")]
 mod external;
 mod gs2;
+mod hex;
 #[cfg_attr(not(feature = "login"), path = "sasl/off.rs")]
 mod login;
 mod oauth;
@@ -199,10 +200,7 @@ impl Nonce {
     pub fn random() -> Result<Self, NonceError> {
         let mut octets = [0; 16];
         getrandom::fill(&mut octets).map_err(|_| NonceError)?;
-        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-        let text: alloc::string::String =
-            octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]).collect();
-        Ok(Self(text.into()))
+        Ok(Self(hex::encode(&octets).into()))
     }
 
     /// The text, for a challenge of the host's own mechanism or a salt.

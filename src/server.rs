@@ -101,8 +101,8 @@ impl Config {
         self
     }
 
-    /// Whether mail is taken from clients that have not signed in. Off by default: they get
-    /// `530 5.7.0`.
+    /// Whether mail is taken from clients that have not signed in, or only by ANONYMOUS. Off by
+    /// default: they get `530 5.7.0`.
     pub fn allow_unauthenticated(mut self, allow: bool) -> Self {
         self.unauthenticated = allow;
         self

@@ -31,23 +31,31 @@ type Hook = Box<dyn FnMut(Side, &str) + Send + Sync>;
 
 /// The host's hook, if there is one.
 #[derive(Default)]
-pub(crate) struct Trace(Option<Hook>);
+pub(crate) struct Trace {
+    hook: Option<Hook>,
+    /// Whether the challenges of the exchange under way are masked too: with a server's proof, and
+    /// what can be listened to, a password can be guessed.
+    mask_challenges: bool,
+}
 
 impl Trace {
     pub(crate) fn new(hook: impl FnMut(Side, &str) + Send + Sync + 'static) -> Self {
-        Self(Some(Box::new(hook)))
+        Self { hook: Some(Box::new(hook)), mask_challenges: false }
     }
 
     /// A line that may be shown.
     pub(crate) fn line(&mut self, side: Side, line: &[u8]) {
-        if let Some(hook) = &mut self.0 {
-            hook(side, &printable(line));
+        if let Some(hook) = &mut self.hook {
+            match line {
+                [b'3', b'3', b'4', b' ', _, ..] if self.mask_challenges => hook(side, "334 ***"),
+                _ => hook(side, &printable(line)),
+            }
         }
     }
 
     /// Lines that may be shown, each with its CRLF.
     pub(crate) fn lines(&mut self, side: Side, block: &[u8]) {
-        if self.0.is_some() {
+        if self.hook.is_some() {
             let lines = block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
             lines.for_each(|line| self.line(side, line.strip_suffix(b"\r").unwrap_or(line)));
         }
@@ -56,7 +64,7 @@ impl Trace {
     /// A client's command. What is not a known one is masked whole: behind a `501` for its AUTH,
     /// a client's next line is often the password. `own` knows the host's own mechanisms.
     pub(crate) fn command(&mut self, line: &[u8], own: impl Fn(&str) -> Option<Mechanism>) {
-        if self.0.is_none() {
+        if self.hook.is_none() {
             return;
         }
         match command::parse(line) {
@@ -65,6 +73,7 @@ impl Trace {
                 // What is no mechanism may be a password whose mechanism was left out.
                 let name = auth.mechanism();
                 let known = Mechanism::from_name(name).or_else(|| own(name));
+                self.mask_challenges = known.is_some_and(has_proof);
                 let name = known.map_or("***", Mechanism::name);
                 self.line(Side::Client, format!("AUTH {name}{response}").as_bytes());
             }
@@ -81,7 +90,7 @@ impl Trace {
 
     /// A message in place of its octets.
     pub(crate) fn message(&mut self, octets: u64) {
-        if self.0.is_some() {
+        if self.hook.is_some() {
             self.line(Side::Client, format!("[a message of {octets} octets]").as_bytes());
         }
     }
@@ -89,8 +98,13 @@ impl Trace {
 
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Trace(set)" } else { "Trace(none)" })
+        f.write_str(if self.hook.is_some() { "Trace(set)" } else { "Trace(none)" })
     }
+}
+
+/// Whether a challenge may be made of what the server knows of the password.
+fn has_proof(mechanism: Mechanism) -> bool {
+    mechanism.reads_challenge() && mechanism != Mechanism::CramMd5
 }
 
 /// The text of a line that a peer sent, which may hold anything.

@@ -23,7 +23,8 @@ use smtp_auth::{
         self, Answer, Authenticator, Authorize, BindingPolicy, Channel, ConfigError, Custom,
         CustomAnswer, Failure, Identity, Mechanism, Query, ServerMechanism,
         client::{
-            ClientMechanism, Credentials, CustomResponse, Failure as ClientFailure, NoMechanism,
+            Choice, ClientMechanism, Credentials, CustomResponse, Failure as ClientFailure,
+            NoMechanism,
         },
     },
     server,
@@ -316,8 +317,12 @@ fn response(exchange: &mut sasl::client::Exchange, words: Words) -> &mut sasl::c
 
 fn pair_sasl(words: Words, users: &Users) -> (Outcome, bool) {
     let credentials = Credentials::custom(OWN);
-    let mut client =
-        sasl::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
+    let mut client = sasl::client::Exchange::new(
+        &client_config(),
+        &Channel::tls(),
+        Choice::without_list(OWN),
+        credentials,
+    );
     let initial = response(&mut client, words).data().map(<[u8]>::to_vec);
     let channel = Channel::tls();
     let mut server = sasl::server::Exchange::new(&server_config(), &channel, OWN, initial);
@@ -341,8 +346,12 @@ fn pair_sasl(words: Words, users: &Users) -> (Outcome, bool) {
 
 fn pair_auth(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) {
     let credentials = Credentials::custom(OWN);
-    let mut client =
-        auth::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
+    let mut client = auth::client::Exchange::new(
+        &client_config(),
+        &Channel::tls(),
+        Choice::without_list(OWN),
+        credentials,
+    );
     if withhold {
         client = client.without_initial_response();
     }
@@ -849,8 +858,12 @@ fn talk_sasl(
     replies: Replies<'_>,
 ) -> (Vec<String>, Result<(), ClientFailure>) {
     let credentials = Credentials::custom(OWN);
-    let mut exchange =
-        sasl::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
+    let mut exchange = sasl::client::Exchange::new(
+        &client_config(),
+        &Channel::tls(),
+        Choice::without_list(OWN),
+        credentials,
+    );
     let mut sent = Vec::new();
     loop {
         match exchange.step() {
@@ -895,8 +908,12 @@ fn talk_auth(
     replies: Replies<'_>,
 ) -> (Vec<String>, Result<(), ClientFailure>) {
     let credentials = Credentials::custom(OWN);
-    let mut exchange =
-        auth::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
+    let mut exchange = auth::client::Exchange::new(
+        &client_config(),
+        &Channel::tls(),
+        Choice::without_list(OWN),
+        credentials,
+    );
     let mut out = Vec::new();
     let end = loop {
         match exchange.step(&mut out) {
@@ -1099,8 +1116,12 @@ fn a_challenge_is_shown_until_it_is_answered() {
 fn the_clients_state_goes_with_the_exchange() {
     let begin = |state: &Arc<()>, answer: CustomResponse| {
         let credentials = Credentials::custom(OWN);
-        let mut exchange =
-            sasl::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
+        let mut exchange = sasl::client::Exchange::new(
+            &client_config(),
+            &Channel::tls(),
+            Choice::without_list(OWN),
+            credentials,
+        );
         let sasl::client::Step::Challenge(ask) = exchange.step() else { panic!() };
         assert!(ask.state().is_none());
         *ask.state() = Some(Box::new(Arc::clone(state)));
@@ -1195,7 +1216,12 @@ fn a_client_wants_tls_for_it() {
 
     let credentials = Credentials::custom(OWN);
     let channel = Channel::cleartext();
-    let mut exchange = sasl::client::Exchange::new(&client_config(), &channel, OWN, credentials);
+    let mut exchange = sasl::client::Exchange::new(
+        &client_config(),
+        &channel,
+        Choice::without_list(OWN),
+        credentials,
+    );
     let end = exchange.step();
     assert!(matches!(end, sasl::client::Step::Done(Err(ClientFailure::NeedsTls))));
 }
@@ -1210,12 +1236,14 @@ fn a_password_is_not_for_it() {
     let none = choice(config(), tim(), Channel::tls(), "AUTH X-OWN_2");
     assert_eq!(none, Err(NoMechanism::OtherCredentials));
     // Nor is it tried by name.
-    let mut exchange = sasl::client::Exchange::new(&config(), &Channel::tls(), OWN, tim());
+    let mut exchange =
+        sasl::client::Exchange::new(&config(), &Channel::tls(), Choice::without_list(OWN), tim());
     let end = exchange.step();
     assert!(matches!(end, sasl::client::Step::Done(Err(ClientFailure::Unsupported))));
     let own = Credentials::custom(OWN);
     let plain = Mechanism::Plain;
-    let mut exchange = sasl::client::Exchange::new(&config(), &Channel::tls(), plain, own);
+    let mut exchange =
+        sasl::client::Exchange::new(&config(), &Channel::tls(), Choice::without_list(plain), own);
     let end = exchange.step();
     assert!(matches!(end, sasl::client::Step::Done(Err(ClientFailure::Unsupported))));
 }
@@ -1234,7 +1262,7 @@ fn what_is_secret_is_not_shown() {
         let mut exchange = sasl::client::Exchange::new(
             &client_config(),
             &Channel::tls(),
-            OWN,
+            Choice::without_list(OWN),
             Credentials::custom(OWN),
         );
         let sasl::client::Step::Challenge(ask) = exchange.step() else { panic!() };

@@ -50,6 +50,56 @@ fn a_name_that_is_no_mechanism_is_not_in_the_trace() {
     assert!(!trace.lock().unwrap().contains("AHUAc2VjcmV0"));
 }
 
+/// With the server's proof, and what else is in the clear, a password can be guessed.
+#[test]
+#[cfg(feature = "scram-sha-256")]
+fn the_proof_of_a_server_is_neither_in_the_trace_nor_in_debug() {
+    use smtp_auth::sasl::ScramKeys;
+    let mut session = session();
+    let trace = Arc::new(Mutex::new(String::new()));
+    let hook = Arc::clone(&trace);
+    session.trace(move |_, line| hook.lock().unwrap().push_str(line));
+    let config = smtp_auth::client::Config::new("client.example.com").unwrap();
+    let scram = smtp_auth::sasl::client::Config::default();
+    let scram = scram.mechanisms(&[smtp_auth::sasl::Mechanism::ScramSha256]).unwrap();
+    let credentials = smtp_auth::sasl::client::Credentials::password("tim", "pencil").unwrap();
+    let mut client = smtp_auth::client::Session::new(config.sasl(scram), credentials);
+    client.tls_started(Channel::tls());
+    let hook = Arc::clone(&trace);
+    client.trace(move |_, line| hook.lock().unwrap().push_str(line));
+    client.receive(b"220 x\r\n");
+    let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
+    let _ = client.next(&mut to_server);
+    client.receive(b"250-x\r\n250 AUTH SCRAM-SHA-256\r\n");
+    let (mut challenges, mut shown) = (Vec::new(), String::new());
+    to_server.clear();
+    loop {
+        match client.next(&mut to_server).unwrap() {
+            smtp_auth::client::Event::Derive(ask) => ask.run(),
+            smtp_auth::client::Event::NeedInput => {
+                session.receive(&to_server);
+                to_server.clear();
+                while let Event::Query(Query::ScramKeys(ask)) = session.next(&mut to_client) {
+                    ask.answer(ScramKeys::from_password(ask.hash(), "pencil", b"salt", 4096));
+                }
+                shown.push_str(&format!("{session:?}{client:?}"));
+                if let Some(challenge) = to_client.strip_prefix(b"334 ") {
+                    challenges.push(String::from_utf8_lossy(challenge.trim_ascii()).into_owned());
+                }
+                client.receive(&to_client);
+                to_client.clear();
+            }
+            _ => break,
+        }
+    }
+    shown.push_str(&trace.lock().unwrap());
+    assert_eq!(challenges.len(), 2);
+    assert!(shown.contains("AUTH SCRAM-SHA-256 ***") && shown.contains("334 ***"));
+    for challenge in challenges {
+        assert!(!shown.contains(&challenge), "{challenge} in {shown}");
+    }
+}
+
 #[test]
 fn the_trace_is_in_the_order_of_the_wire() {
     let mut session = session();

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use proptest::{collection::vec, prelude::*, sample::select};
 use smtp_auth::sasl::{
     Channel, ChannelBinding, Mechanism, Query, ScramKeys, TokenAnswer,
-    client::{self, Credentials},
+    client::{self, Choice, Credentials},
     server,
 };
 
@@ -43,7 +43,8 @@ fn config() -> Arc<server::Config> {
 /// What the client says at first.
 fn first(mechanism: Mechanism, credentials: Credentials) -> Vec<u8> {
     let config = client::Config::default();
-    let mut exchange = client::Exchange::new(&config, &channel(), mechanism, credentials);
+    let mut exchange =
+        client::Exchange::new(&config, &channel(), Choice::without_list(mechanism), credentials);
     match exchange.step() {
         client::Step::Response(response) => response.data().unwrap().to_vec(),
         other => panic!("{other:?}"),
@@ -183,7 +184,12 @@ fn debug_shows_no_secret() {
             _ => Credentials::password("tim", "tanstaaftanstaaf").unwrap(),
         };
         let mut shown = format!("{credentials:?} {:?}", channel());
-        let mut client = client::Exchange::new(&client_config, &channel(), mechanism, credentials);
+        let mut client = client::Exchange::new(
+            &client_config,
+            &channel(),
+            Choice::without_list(mechanism),
+            credentials,
+        );
         let initial = match client.step() {
             client::Step::Response(response) => response.data().map(<[u8]>::to_vec),
             other => panic!("{other:?}"),

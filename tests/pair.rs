@@ -21,7 +21,7 @@ use smtp_auth::{
         self, Answer, Authenticator, Authorize, BindingPolicy, Channel, ChannelBinding,
         CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor,
         Failure, Mechanism, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
-        client::{Credentials, NoMechanism},
+        client::{Choice, Credentials, NoMechanism},
     },
     server::{self, StartTls},
 };
@@ -220,8 +220,12 @@ fn bare_sasl() {
     for &mechanism in MECHANISMS {
         for (credentials, who, why, _) in rows(mechanism) {
             let config = Arc::new(sasl_config());
-            let mut client =
-                sasl::client::Exchange::new(&sasl_client(), &channel(), mechanism, credentials);
+            let mut client = sasl::client::Exchange::new(
+                &sasl_client(),
+                &channel(),
+                Choice::without_list(mechanism),
+                credentials,
+            );
             let initial = response(&mut client).data().map(<[u8]>::to_vec);
             let waits = matches!(mechanism, Mechanism::Login | Mechanism::CramMd5);
             assert_eq!(initial.is_none(), waits);
@@ -262,7 +266,7 @@ fn bare_auth() {
                 let mut client = auth::client::Exchange::new(
                     &sasl_client(),
                     &channel(),
-                    mechanism,
+                    Choice::without_list(mechanism),
                     credentials.clone(),
                 );
                 if withhold {
@@ -596,9 +600,7 @@ fn channel_binding_by_policy_and_data() {
                     Ok((*hash, "p=tls-exporter".to_owned(), Ok(())))
                 } else if on_server == Required && !offers {
                     Err(NoMechanism::InCommon)
-                } else if on_server == Required {
-                    Err(NoMechanism::WithoutBinding)
-                } else if on_client == Required {
+                } else if on_server == Required || on_client == Required {
                     Err(NoMechanism::WithoutBinding)
                 } else {
                     Ok((plain, if has { "y" } else { "n" }.to_owned(), Ok(())))
@@ -634,9 +636,17 @@ fn channel_binding_by_type() {
     let server = Channel::tls().with_binding(all[1].clone());
     let (_, _, outcome) = bound((&client, &own), (sasl_config(), &server), |_| true).unwrap();
     assert_eq!(outcome, Err(Failure::ChannelBinding));
+    // Where the policy forbids it, nobody binds by naming the mechanism.
+    let none = sasl_client().channel_binding(BindingPolicy::None);
+    for &plus in MECHANISMS.iter().filter(|mechanism| mechanism.binds_channel()) {
+        let choice = Choice::without_list(plus);
+        let mut exchange = sasl::client::Exchange::new(&none, &own, choice, tim());
+        let refused = Err(sasl::client::Failure::Unsupported);
+        assert!(matches!(exchange.step(), sasl::client::Step::Done(found) if found == refused));
+    }
     // In cleartext there is nothing to bind to, and nothing is offered.
     let cleartext = all.iter().cloned().fold(Channel::cleartext(), Channel::with_binding);
-    assert_eq!(cleartext, Channel::cleartext());
+    assert_eq!(cleartext.with_identity("tim").unwrap(), Channel::cleartext());
     assert!(ChannelBinding::tls_server_end_point(&[]).is_err());
     assert!(ChannelBinding::tls_unique_with_extended_master_secret(&[]).is_err());
 }
@@ -702,8 +712,12 @@ fn a_token_goes_with_the_server_that_it_is_for() {
         ),
     ] {
         let (mechanism, config) = (Mechanism::OauthBearer, Arc::new(sasl_config()));
-        let mut client =
-            sasl::client::Exchange::new(&sasl_client(), &channel(), mechanism, credentials);
+        let mut client = sasl::client::Exchange::new(
+            &sasl_client(),
+            &channel(),
+            Choice::without_list(mechanism),
+            credentials,
+        );
         let initial = response(&mut client).data().map(<[u8]>::to_vec);
         let mut server = sasl::server::Exchange::new(&config, &channel(), mechanism, initial);
         let sasl::server::Step::Query(Query::CheckToken(ask)) = server.step() else { panic!() };
@@ -719,6 +733,10 @@ fn a_token_goes_with_the_server_that_it_is_for() {
     for bad in ["", "tim\u{1}"] {
         assert!(Credentials::token(bad, "token").is_err());
     }
+    // No name makes the message longer than a server has to take.
+    let long = Credentials::token("tim", "a".repeat(8600)).unwrap();
+    assert!(long.clone().acting_as(&"n".repeat(90)).is_ok());
+    assert!(long.acting_as(&"n".repeat(1000)).is_err());
 }
 
 #[test]
@@ -728,6 +746,14 @@ fn a_guest_is_told_apart() {
     let mut pair = Pair::inside_tls(only(anonymous), good(anonymous), server());
     pair.run(&Users);
     assert!(pair.server.identity().unwrap().is_anonymous());
+    // Nor may it send, unless who has not signed in may.
+    for (config, sent) in [(server(), false), (server().allow_unauthenticated(true), true)] {
+        let mut pair = Pair::inside_tls(only(anonymous), good(anonymous), config);
+        let envelope = client::Envelope::new(Some("tim@example.org"), ["a@example.org"]).unwrap();
+        pair.mail = vec![(envelope, b"hello\r\n".to_vec())];
+        pair.run(&Users);
+        assert!(pair.seen.contains(&format!("client: sent: {sent}")), "{:?}", pair.seen);
+    }
     let mut pair = Pair::inside_tls(only(Mechanism::Plain), tim(), server());
     pair.run(&Users);
     assert!(!pair.server.identity().unwrap().is_anonymous());

@@ -855,7 +855,7 @@ fn a_guest_may_come_in_and_send_nothing() {
     for trace in [&[][..], &["--user", "tim@example.org"], &["--user", "tim"]] {
         let output = client(&server, anonymous.iter().chain(trace));
         assert!(said(&output).contains("S: 235 2.7.0"), "{}", said(&output));
-        let why = "the server refused the sender's address (MAIL): 550 5.7.1";
+        let why = "the server refused the sender's address (MAIL): 530 5.7.0";
         assert_fails(&server, 5, why, &output);
     }
     // An account may have the name that guests get.

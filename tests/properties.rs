@@ -25,7 +25,7 @@ use smtp_auth::{
     reply::Reply,
     sasl::{
         self, Answer, Channel, CramSecret, Mechanism, Nonce, PasswordAnswer, Query,
-        client::Credentials,
+        client::{Choice, Credentials},
     },
     server,
 };
@@ -233,7 +233,8 @@ const LINES: &[&str] = &[
 fn cram_response() -> String {
     let config = sasl::client::Config::default();
     let (mechanism, channel) = (Mechanism::CramMd5, Channel::tls());
-    let mut exchange = sasl::client::Exchange::new(&config, &channel, mechanism, tim());
+    let mut exchange =
+        sasl::client::Exchange::new(&config, &channel, Choice::without_list(mechanism), tim());
     let sasl::client::Step::Response(response) = exchange.step() else { panic!() };
     response.challenge(format!("<{NONCE}@smtp.example.com>"));
     let sasl::client::Step::Response(response) = exchange.step() else { panic!() };

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::sasl::{
     Answer, Authenticator, Channel, CheckPassword, CramSecret, CramSecretFor, Failure, Mechanism,
-    Nonce, NonceError, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor,
-    client::{self, Credentials, NoMechanism},
+    Nonce, PasswordAnswer, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor,
+    client::{self, Choice, Credentials, NoMechanism},
     server,
 };
 
@@ -144,7 +144,7 @@ fn a_store_without_passwords_serves_all_that_it_can() {
                 let mut client = client::Exchange::new(
                     &client::Config::default(),
                     &Channel::tls(),
-                    mechanism,
+                    Choice::without_list(mechanism),
                     credentials,
                 );
                 let initial = response(&mut client).data().map(<[u8]>::to_vec);
@@ -249,10 +249,18 @@ fn keys_of_another_hash_are_none() {
 fn client_after(challenges: &[&str], config: &client::Config) -> Result<(), client::Failure> {
     let credentials = Credentials::password("user", "pencil").unwrap();
     let mechanism = Mechanism::ScramSha256;
-    let mut exchange = client::Exchange::new(config, &Channel::tls(), mechanism, credentials);
+    let mut exchange = client::Exchange::new(
+        config,
+        &Channel::tls(),
+        Choice::without_list(mechanism),
+        credentials,
+    );
     for challenge in challenges {
         match exchange.step() {
             client::Step::Response(response) if *challenge == "success" => response.success(),
+            client::Step::Response(response) if *challenge == "undecodable" => {
+                response.undecodable();
+            }
             client::Step::Response(response) => response.challenge(*challenge),
             other @ (client::Step::Derive(_) | client::Step::Challenge(_)) => panic!("{other:?}"),
             client::Step::Done(outcome) => return outcome,
@@ -292,8 +300,12 @@ fn a_client_believes_only_a_server_that_proves_itself() {
         (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4095"], Err(client::Failure::Iterations(4095))),
         (
             &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4294967296"],
-            Err(client::Failure::UnexpectedChallenge),
+            Err(client::Failure::Iterations(u32::MAX)),
         ),
+        (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=0"], Err(client::Failure::Iterations(0))),
+        (&[first, "undecodable"], not_authentic),
+        (&[first, "\u{fffd}"], not_authentic),
+        (&["undecodable"], Err(client::Failure::UnexpectedChallenge)),
         (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i="], Err(client::Failure::UnexpectedChallenge)),
         (
             &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=04096"],
@@ -309,6 +321,27 @@ fn a_client_believes_only_a_server_that_proves_itself() {
     }
 }
 
+/// What the work gives with these credentials, for the salt of the test below.
+fn salted_for(credentials: Credentials, iterations: u32) -> SaltedPassword {
+    let config = client::Config::default().nonces(|| Nonce::new("rOprNGfwEbeRWgbNEkqO"));
+    let choice = Choice::without_list(Mechanism::ScramSha256);
+    let mut exchange = client::Exchange::new(&config, &Channel::tls(), choice, credentials);
+    let client::Step::Response(response) = exchange.step() else { panic!() };
+    let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+    response.challenge(format!("r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i={iterations}"));
+    let client::Step::Derive(derive) = exchange.step() else { panic!() };
+    derive.run();
+    derive.salted().unwrap().clone()
+}
+
+#[test]
+fn a_password_that_was_changed_is_not_taken_for_the_kept_one() {
+    let old = salted_for(Credentials::password("user", "old").unwrap(), 4096);
+    let new = Credentials::password("user", "new").unwrap().salted(old.clone());
+    // It would panic if the work were spared.
+    let _ = salted_for(new, 4096);
+}
+
 #[test]
 fn a_kept_password_spares_the_work() {
     let nonce = || Nonce::new("rOprNGfwEbeRWgbNEkqO");
@@ -319,7 +352,7 @@ fn a_kept_password_spares_the_work() {
         let mut exchange = client::Exchange::new(
             &config,
             &Channel::tls(),
-            Mechanism::ScramSha256,
+            Choice::without_list(Mechanism::ScramSha256),
             credentials.clone(),
         );
         let client::Step::Response(response) = exchange.step() else { panic!() };
@@ -332,8 +365,13 @@ fn a_kept_password_spares_the_work() {
                 move || job.run()
             });
             let salted = salted.join().unwrap();
+            // That of another password, which comes late, has no place here.
+            let other = Credentials::password("user", "another").unwrap();
+            derive.answer(salted_for(other, iterations));
+            assert!(derive.salted().is_none());
             credentials = credentials.salted(salted.clone());
             derive.answer(salted);
+            assert!(derive.salted().is_some());
         }
         assert_eq!(derived, work);
         let client::Step::Response(response) = exchange.step() else { panic!() };
@@ -346,7 +384,6 @@ fn a_kept_password_spares_the_work() {
 
 #[test]
 fn scram_is_not_chosen_where_it_cannot_begin() {
-    let dead = client::Config::default().nonces(|| Err(NonceError));
     let name = Credentials::password("\u{ad}", "pencil").unwrap();
     let channel = Channel::tls();
     let all = |_| true;
@@ -357,7 +394,6 @@ fn scram_is_not_chosen_where_it_cannot_begin() {
     let both = [Mechanism::ScramSha256, Mechanism::Plain];
     assert_eq!(choose(&client::Config::default(), &both), Ok(Mechanism::Plain));
     // And the reason is not that the account of another was asked for.
-    let in_common = Err(NoMechanism::InCommon);
-    assert_eq!(choose(&client::Config::default(), &[Mechanism::ScramSha256]), in_common);
-    assert_eq!(choose(&dead, &[Mechanism::ScramSha256]), in_common);
+    let alone = [Mechanism::ScramSha256];
+    assert_eq!(choose(&client::Config::default(), &alone), Err(NoMechanism::Unprepared));
 }

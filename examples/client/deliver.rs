@@ -123,7 +123,11 @@ impl Delivery<'_> {
             }
         }
         match self.session.eof() {
-            Err(error @ (Error::Refused(..) | Error::NotAuthenticated(_))) => Err(error.into()),
+            Err(
+                error @ (Error::Refused(..)
+                | Error::NotAuthenticated(_)
+                | Error::ServerNotAuthentic),
+            ) => Err(error.into()),
             _ if why.contains(&step.to_string()) || why.contains(trust::NOT_TAKEN) => {
                 Err(Failure::Connection(why))
             }

@@ -45,13 +45,11 @@ pub(crate) struct Client {
     pub(crate) extended: bool,
     /// The account that it acts as.
     pub(crate) account: Option<String>,
-    /// Whether it came in by ANONYMOUS, without an account.
-    pub(crate) guest: bool,
 }
 
 impl Client {
     fn new(address: SocketAddr, tls: bool) -> Self {
-        Self { address, tls, name: String::new(), extended: false, account: None, guest: false }
+        Self { address, tls, name: String::new(), extended: false, account: None }
     }
 }
 
@@ -152,8 +150,6 @@ impl Connection {
                     query.answer_with(&self.host.users);
                 }
                 Event::Authenticated(identity) => {
-                    // The name alone does not tell: an account may be called `anonymous` too.
-                    self.client.guest = identity.is_anonymous();
                     self.client.account = Some(identity.acts_as().to_owned());
                     let (name, mechanism) = (identity.acts_as(), identity.mechanism());
                     self.log(format_args!("signed in as {name:?} by {mechanism}"));
@@ -208,9 +204,6 @@ impl Connection {
 
     fn command(&mut self, command: Command<'_>, ask: &Ask) -> Reply {
         let outcome = match command {
-            Command::Mail(_) if self.client.guest => {
-                Err(reply(550, (5, 7, 1), "A guest may not send mail"))
-            }
             Command::Mail(mail) => {
                 let claimed = ask.mail_auth(&mail);
                 Transaction::begin(mail, claimed, &self.client).map(|transaction| {

@@ -86,21 +86,18 @@ enum State {
     Sent,
     /// A challenge has come: the response to it is to be written.
     Respond,
-    /// `*` is to be written.
-    Cancel(sasl::Failure),
     /// `*` is sent: the server's answer ends the exchange.
     Cancelled(sasl::Failure),
     Done(Result<(), Failure>),
 }
 
 impl Exchange {
-    /// Begins an exchange by what [`choose`](sasl::Config::choose) found, or by a mechanism that the
-    /// caller knows of. What the configuration does not allow ends at the first
-    /// [`step`](Self::step), with nothing sent.
+    /// Begins an exchange by what [`choose`](sasl::Config::choose) found. What the configuration does
+    /// not allow ends at the first [`step`](Self::step), with nothing sent.
     pub fn new(
         config: &sasl::Config,
         channel: &Channel,
-        choice: impl Into<Choice>,
+        choice: Choice,
         credentials: Credentials,
     ) -> Self {
         Self {
@@ -190,10 +187,6 @@ impl Exchange {
                 out.extend_from_slice(b"*\r\n");
                 State::Cancelled(outcome.err().unwrap_or(sasl::Failure::UnexpectedChallenge))
             }
-            (State::Cancel(why), _) => {
-                out.extend_from_slice(b"*\r\n");
-                State::Cancelled(*why)
-            }
             (State::Command | State::Respond, sasl::Step::Derive(_) | sasl::Step::Challenge(_))
             | (State::Withheld | State::Sent | State::Cancelled(_) | State::Done(_), _) => return,
         };
@@ -202,11 +195,7 @@ impl Exchange {
 
     /// Whether the server has not proven who it is. Nothing that it says can change that.
     pub(crate) fn sees_impostor(&self) -> bool {
-        matches!(
-            self.state,
-            State::Cancel(sasl::Failure::ServerNotAuthentic)
-                | State::Cancelled(sasl::Failure::ServerNotAuthentic)
-        )
+        matches!(self.state, State::Cancelled(sasl::Failure::ServerNotAuthentic))
     }
 
     fn take(&mut self, reply: ReplyRef<'_>) {
@@ -251,17 +240,17 @@ impl Exchange {
             _ => None,
         };
         let ignorable = self.lenient && !self.mechanism().reads_challenge();
-        match (challenge, self.sasl.step()) {
-            (None, _) if !ignorable => State::Cancel(sasl::Failure::UnexpectedChallenge),
-            (_, _) if matches!(self.state, State::Withheld) => State::Respond,
-            (challenge, sasl::Step::Response(response)) => {
-                response.challenge(challenge.unwrap_or_default());
-                State::Respond
-            }
-            (_, sasl::Step::Done(_) | sasl::Step::Derive(_) | sasl::Step::Challenge(_)) => {
-                State::Cancel(sasl::Failure::UnexpectedChallenge)
+        let challenge = challenge.or(ignorable.then(Vec::new));
+        let withheld = matches!(self.state, State::Withheld);
+        if let sasl::Step::Response(response) = self.sasl.step() {
+            match challenge {
+                // It only asks for the initial response.
+                Some(_) if withheld => {}
+                Some(challenge) => response.challenge(challenge),
+                None => response.undecodable(),
             }
         }
+        State::Respond
     }
 }
 

@@ -47,13 +47,16 @@ impl Channel {
     }
 
     /// With whom the client's certificate names, once it was verified: for a server, which then
-    /// offers EXTERNAL (RFC 4422 appendix A).
+    /// offers EXTERNAL (RFC 4422 appendix A). In cleartext nobody has shown one, and this changes
+    /// nothing.
     ///
     /// # Errors
     /// [`ConfigError::UserName`] where the name is empty or holds control characters.
     pub fn with_identity(mut self, identity: &str) -> Result<Self, ConfigError> {
         check_name(identity).map_err(|_| ConfigError::UserName)?;
-        self.known.get_or_insert_default().identity = Some(identity.into());
+        if self.tls {
+            self.known.get_or_insert_default().identity = Some(identity.into());
+        }
         Ok(self)
     }
 

@@ -91,6 +91,7 @@ pub struct Response {
 #[derive(Debug)]
 enum Answer {
     Challenge(Vec<u8>),
+    Undecodable,
     Success,
     Refused,
 }
@@ -106,9 +107,16 @@ impl Response {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// The server sent a challenge.
+    /// The server sent a challenge. Where the protocol lets data go with success (XMPP, LDAP), they are
+    /// a challenge too, and [`success`](Self::success) follows.
     pub fn challenge(&mut self, challenge: impl Into<Vec<u8>>) {
         self.answer = Some(Answer::Challenge(challenge.into()));
+    }
+
+    /// The server sent a challenge that cannot be decoded from base64, or what the protocol has in its
+    /// place.
+    pub fn undecodable(&mut self) {
+        self.answer = Some(Answer::Undecodable);
     }
 
     /// The server said that the client is signed in.
@@ -127,6 +135,8 @@ impl Response {
 pub struct Exchange {
     mechanism: Mechanism,
     state: State,
+    /// What the server said of the token, if it was one.
+    token_error: Option<Box<str>>,
 }
 
 /// Where an exchange stands. What each state waits for is in its slot.
@@ -135,8 +145,6 @@ pub(super) enum State {
     Respond(Response, Client),
     Derive(Derive, scram::Client),
     Challenge(Box<Challenge>),
-    /// With what the server said of the token, if it was one.
-    Refused(Option<Box<str>>),
     Done(Result<(), Failure>),
 }
 
@@ -155,32 +163,33 @@ pub(super) enum Client {
 }
 
 impl Exchange {
-    /// Begins an exchange by what [`Config::choose`] found, or by a mechanism that the caller knows
-    /// of. What the configuration does not allow ends at the first [`step`](Self::step), with nothing
-    /// sent.
+    /// Begins an exchange by what [`Config::choose`] found. What the configuration does not allow ends
+    /// at the first [`step`](Self::step), with nothing sent.
     pub fn new(
         config: &Config,
         channel: &Channel,
-        choice: impl Into<Choice>,
+        choice: Choice,
         credentials: Credentials,
     ) -> Self {
-        let choice = choice.into();
         let mechanism = choice.mechanism();
         let state = config
             .admit(mechanism, &credentials, channel)
             .and_then(|()| State::begin(config, channel, choice, credentials));
-        Self { mechanism, state: state.unwrap_or_else(|failure| State::Done(Err(failure))) }
+        let state = state.unwrap_or_else(|failure| State::Done(Err(failure)));
+        Self { mechanism, state, token_error: None }
     }
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
-        let state = mem::replace(&mut self.state, State::Refused(None));
+        let state = mem::replace(&mut self.state, State::Done(Err(Failure::Refused)));
         self.state = state.advance().unwrap_or_else(|failure| State::Done(Err(failure)));
+        if let State::Respond(_, Client::Oauth(oauth::Client::Refused(error))) = &self.state {
+            self.token_error.get_or_insert_with(|| error.clone());
+        }
         match &mut self.state {
             State::Respond(response, _) => Step::Response(response),
             State::Derive(derive, _) => Step::Derive(derive),
             State::Challenge(challenge) => Step::Challenge(challenge),
-            State::Refused(_) => Step::Done(Err(Failure::Refused)),
             State::Done(outcome) => Step::Done(*outcome),
         }
     }
@@ -194,11 +203,7 @@ impl Exchange {
     /// tell the scope that it needs and where to get a better one. The server's words: do not
     /// trust them, nor show them to a terminal as they are.
     pub fn token_error(&self) -> Option<&str> {
-        match &self.state {
-            State::Respond(_, Client::Oauth(client)) => client.token_error(),
-            State::Refused(error) => error.as_deref(),
-            _ => None,
-        }
+        self.token_error.as_deref()
     }
 }
 
@@ -256,10 +261,8 @@ impl State {
             Self::Respond(Response { answer: Some(answer), .. }, client) => match answer {
                 Answer::Challenge(challenge) => client.take(&challenge),
                 Answer::Success => client.finish().map(|()| Self::Done(Ok(()))),
-                Answer::Refused => Ok(Self::Refused(match client {
-                    Client::Oauth(client) => client.token_error().map(Into::into),
-                    _ => None,
-                })),
+                Answer::Undecodable => Err(client.undecodable()),
+                Answer::Refused => Err(Failure::Refused),
             },
             Self::Derive(Derive { answer: Some(salted), .. }, client) => client.derived(&salted),
             Self::Challenge(mut challenge) => match challenge.answer.take() {
@@ -308,6 +311,14 @@ impl Client {
             Self::Anonymous(client) => taken(client.take(challenge)?, Self::Anonymous),
             Self::Custom(host, _) => State::Challenge(host.next(challenge)?),
         })
+    }
+
+    /// What it means that the challenge cannot be read.
+    fn undecodable(&self) -> Failure {
+        match self {
+            Self::Scram(client) if client.awaits_proof() => Failure::ServerNotAuthentic,
+            _ => Failure::UnexpectedChallenge,
+        }
     }
 
     fn finish(self) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use md5::Md5;
 use super::{
     Answer, CramSecret, CramSecretFor, Failure, Identity, Mechanism, check_name,
     client::{self, Password},
+    hex,
     server::{Config, State},
 };
 use crate::secret::SecretBytes;
@@ -27,7 +28,7 @@ impl Server {
         let (authcid, digest) = text
             .rsplit_once(' ')
             .ok_or(Failure::Malformed("CRAM-MD5 takes a name and a digest"))?;
-        let digest = hex(digest)
+        let digest = hex::decode(digest.as_bytes())
             .ok_or(Failure::Malformed("the digest is not 32 lower-case hexadecimal digits"))?;
         let identity = Identity {
             authcid: check_name(authcid)?.into(),
@@ -36,21 +37,6 @@ impl Server {
         };
         Ok(State::CramSecret(CramSecretFor::new(identity, challenge, digest)))
     }
-}
-
-fn hex(text: &str) -> Option<[u8; 16]> {
-    let digit = |octet: u8| match octet {
-        b'0'..=b'9' => Some(octet - b'0'),
-        b'a'..=b'f' => Some(octet - b'a' + 10),
-        _ => None,
-    };
-    let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
-    let mut digest = [0; 16];
-    for (octet, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-        let &[high, low] = pair else { return None };
-        *octet = digit(high)? << 4 | digit(low)?;
-    }
-    Some(digest)
 }
 
 /// Whether the digest is right. For an account that does not exist the work is the same, against
@@ -85,13 +71,10 @@ impl Client {
             .map_err(|_| client::Failure::Unsupported)?;
         digest.update(challenge);
         let digest = digest.finalize().into_bytes();
-        let digit = |value: u8| {
-            if value < 10 { b'0' + value } else { b'a' + value - 10 }
-        };
         let mut response = Vec::with_capacity(authcid.len() + 33);
         response.extend_from_slice(authcid.as_bytes());
         response.push(b' ');
-        response.extend(digest.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]));
+        response.extend_from_slice(hex::encode(&digest).as_bytes());
         Ok((response, Self::Sent))
     }
 

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::{fmt, str::FromStr};
 
+use super::hex;
+
 #[cfg(feature = "cram-md5")]
 use md5::{
     Digest, Md5,
@@ -63,10 +65,7 @@ impl CramSecret {
 
     /// The text form, to keep in a store as safely as the password itself.
     pub fn to_text(&self) -> String {
-        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-        let octets = self.outer.iter().chain(&self.inner);
-        let digits = octets.flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]);
-        DOVECOT.chars().chain(digits).collect()
+        [DOVECOT, &hex::encode(&self.outer), &hex::encode(&self.inner)].concat()
     }
 
     /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and
@@ -111,19 +110,9 @@ impl FromStr for CramSecret {
     type Err = CramSecretError;
 
     fn from_str(text: &str) -> Result<Self, CramSecretError> {
-        let digits = text.strip_prefix(DOVECOT).filter(|digits| digits.len() == 64);
-        let (outer, inner) =
-            digits.and_then(|digits| digits.split_at_checked(32)).ok_or(CramSecretError)?;
-        let state = |text: &str| {
-            let mut state = [0; 16];
-            let mut digits = text.chars().map(|c| c.to_digit(16));
-            for octet in &mut state {
-                let (high, low) = (digits.next()??, digits.next()??);
-                *octet = u8::try_from(high << 4 | low).ok()?;
-            }
-            Some(state)
-        };
-        match (state(outer), state(inner)) {
+        let digits = text.strip_prefix(DOVECOT).ok_or(CramSecretError)?.to_ascii_lowercase();
+        let (outer, inner) = digits.as_bytes().split_at_checked(32).ok_or(CramSecretError)?;
+        match (hex::decode(outer), hex::decode(inner)) {
             (Some(outer), Some(inner)) => Ok(Self { outer, inner }),
             _ => Err(CramSecretError),
         }

@@ -41,7 +41,10 @@ pub enum Mechanism {
 
 /// The name of a mechanism of the host's own; [`Mechanism::custom`] makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CustomName(&'static str);
+pub struct CustomName {
+    name: &'static str,
+    needs_tls: bool,
+}
 
 impl Mechanism {
     /// Those that the crate has, compiled in or not: for each kind of credentials the strongest
@@ -93,7 +96,8 @@ impl Mechanism {
         Self::Anonymous,
     ];
 
-    /// A mechanism of the host's own: a server asks for each of its steps by
+    /// A mechanism of the host's own, for TLS alone unless
+    /// [`safe_without_tls`](Self::safe_without_tls) says otherwise: a server asks for each of its steps by
     /// [`Query::Custom`](super::Query::Custom), a client by
     /// [`Step::Challenge`](super::client::Step::Challenge).
     ///
@@ -113,7 +117,23 @@ impl Mechanism {
             good &= !same(mechanism.name().as_bytes(), octets);
             known = behind;
         }
-        if good { Ok(Self::Custom(CustomName(name))) } else { Err(ConfigError::MechanismName) }
+        if good {
+            Ok(Self::Custom(CustomName { name, needs_tls: true }))
+        } else {
+            Err(ConfigError::MechanismName)
+        }
+    }
+
+    /// The same mechanism of the host's own as one that is safe where anyone on the way can read it
+    /// (GSSAPI, say). Those that the crate has stay as they are.
+    #[must_use]
+    pub const fn safe_without_tls(self) -> Self {
+        match self {
+            Self::Custom(CustomName { name, .. }) => {
+                Self::Custom(CustomName { name, needs_tls: false })
+            }
+            known => known,
+        }
     }
 
     /// The registered name, in upper case.
@@ -132,7 +152,7 @@ impl Mechanism {
             Self::Xoauth2 => "XOAUTH2",
             Self::External => "EXTERNAL",
             Self::Anonymous => "ANONYMOUS",
-            Self::Custom(CustomName(name)) => name,
+            Self::Custom(own) => own.name,
         }
     }
 
@@ -147,7 +167,7 @@ impl Mechanism {
     }
 
     /// Whether it belongs inside TLS: it sends a password or a token as it is, relies on a
-    /// certificate, or is the host's own.
+    /// certificate, or is the host's own and not known to be safe without.
     pub const fn needs_tls(self) -> bool {
         match self {
             Self::ScramSha512Plus
@@ -158,12 +178,8 @@ impl Mechanism {
             | Self::ScramSha1
             | Self::CramMd5
             | Self::Anonymous => false,
-            Self::Plain
-            | Self::Login
-            | Self::OauthBearer
-            | Self::Xoauth2
-            | Self::External
-            | Self::Custom(_) => true,
+            Self::Plain | Self::Login | Self::OauthBearer | Self::Xoauth2 | Self::External => true,
+            Self::Custom(own) => own.needs_tls,
         }
     }
 

@@ -16,7 +16,7 @@ const SEPARATOR: char = '\x01';
 #[derive(Debug)]
 pub(super) enum Server {
     Message(Mechanism),
-    /// The error was sent. What the client says to it changes nothing.
+    /// The error was sent. Whatever the client answers, the exchange has failed.
     Refused(Failure),
 }
 
@@ -168,13 +168,6 @@ impl Client {
         let error = String::from_utf8_lossy(challenge).into_owned().into_boxed_str();
         let answer = if mechanism == Mechanism::Xoauth2 { Vec::new() } else { b"\x01".to_vec() };
         Ok((answer, Self::Refused(error)))
-    }
-
-    pub(super) fn token_error(&self) -> Option<&str> {
-        match self {
-            Self::Sent(_) => None,
-            Self::Refused(error) => Some(error),
-        }
     }
 
     pub(super) fn finish(self) -> Result<(), client::Failure> {

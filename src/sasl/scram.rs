@@ -8,7 +8,7 @@ use super::{
     client::{self, Choice, Config as ClientConfig, Derive, Password},
     gs2::{self, Flag, Header},
     prepare,
-    scram_keys::{Digest, SaltedPassword, decode, encode, positive},
+    scram_keys::{Digest, SaltedPassword, decode, encode},
     server::{Config, Next, State, Then},
 };
 use crate::secret::SecretBytes;
@@ -195,7 +195,7 @@ impl Proof {
         let auth_message = format!("{},{},{without_proof}", self.first.bare, self.server_first);
         let (proven, signature) = self.keys.verify(&auth_message, &proof);
         if proven & self.exists {
-            let server_final = format!("v={}", encode(signature.as_slice()));
+            let server_final = format!("v={}", encode(signature.as_slice())).into();
             Ok(State::proven(self.identity, Then::ServerFinal(server_final)))
         } else {
             Err(Failure::Rejected)
@@ -264,8 +264,11 @@ impl Client {
     }
 
     pub(super) fn take(self, challenge: &[u8]) -> Result<client::State, client::Failure> {
-        let text =
-            core::str::from_utf8(challenge).map_err(|_| client::Failure::UnexpectedChallenge)?;
+        let text = match core::str::from_utf8(challenge) {
+            Ok(text) => text,
+            Err(_) if self.awaits_proof() => return Err(client::Failure::ServerNotAuthentic),
+            Err(_) => return Err(client::Failure::UnexpectedChallenge),
+        };
         match self {
             Self::First { hash, password, binding, bare, nonce, iterations } => {
                 let (combined, salt, count) =
@@ -313,6 +316,11 @@ impl Client {
         Ok(client::State::respond(message.into_bytes(), client::Client::Scram(next)))
     }
 
+    /// Whether the server is to prove itself next: whatever else it says, it has not.
+    pub(super) fn awaits_proof(&self) -> bool {
+        matches!(self, Self::Final { .. })
+    }
+
     pub(super) fn finish(self) -> Result<(), client::Failure> {
         match self {
             Self::Verified => Ok(()),
@@ -349,5 +357,12 @@ fn read_server_first(text: &str) -> Option<(&str, Vec<u8>, u32)> {
     let salt = decode(attributes.next()?.strip_prefix("s=")?).filter(|salt| !salt.is_empty())?;
     let count = attributes.next()?.strip_prefix("i=")?;
     extensions(attributes).ok()?;
-    Some((nonce, salt, positive(count)?))
+    Some((nonce, salt, iteration_count(count)?))
+}
+
+/// `posit-number`, and what is none because it is too small or too large to count: it is refused for
+/// that.
+fn iteration_count(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+    (digits && (text == "0" || !text.starts_with('0'))).then(|| text.parse().unwrap_or(u32::MAX))
 }

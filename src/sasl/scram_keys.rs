@@ -155,8 +155,9 @@ impl Digest {
     }
 }
 
-/// What a store keeps of a password for SCRAM with one hash: nobody can sign in with it, but the
-/// password can be guessed by it.
+/// What a store keeps of a password for SCRAM with one hash. Nobody can sign in with it alone, but
+/// the password can be guessed by it; and with one sign-in listened to as well, or a client that was
+/// deceived, it is enough to sign in (RFC 5802 §9).
 ///
 /// As text it is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803); Dovecot's
 /// `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey` is read as well.
@@ -332,20 +333,22 @@ impl ScramKeys {
     }
 }
 
-/// A password after PBKDF2, with what it was made by: kept and given again with
+/// A password after PBKDF2, with what it was made of, the password included: kept and given again with
 /// [`Credentials::salted`](super::client::Credentials::salted), it spares a client the work.
 #[derive(Clone)]
 pub struct SaltedPassword {
     pub(super) hash: ScramHash,
     pub(super) salt: Box<[u8]>,
     pub(super) iterations: u32,
+    /// As it was prepared: salts are stable, so that they do not tell one password from another.
+    pub(super) password: Secret,
     salted: Digest,
 }
 
 impl SaltedPassword {
-    pub(super) fn derive(hash: ScramHash, password: &str, salt: &[u8], iterations: u32) -> Self {
-        let salted = hash.hi(password.as_bytes(), salt, iterations);
-        Self { hash, salt: salt.into(), iterations, salted }
+    pub(super) fn derive(hash: ScramHash, password: Secret, salt: &[u8], iterations: u32) -> Self {
+        let salted = hash.hi(password.expose().as_bytes(), salt, iterations);
+        Self { hash, salt: salt.into(), iterations, password, salted }
     }
 
     /// The client's proof, and the signature to expect of the server (RFC 5802 §3).

@@ -1,7 +1,7 @@
 //! The server's side of an exchange.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use core::mem;
+use core::{fmt, mem};
 
 use super::{
     Answer, Authorize, Channel, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
@@ -33,7 +33,6 @@ pub enum Step<'a> {
 
 /// A challenge for the client. **It stands until it is settled** by [`respond`](Self::respond)
 /// or one of the other three.
-#[derive(Debug)]
 pub struct Challenge {
     data: Vec<u8>,
     last: bool,
@@ -79,6 +78,16 @@ impl Challenge {
     /// The client's response cannot be decoded from base64, or what the protocol has in its place.
     pub fn undecodable(&mut self) {
         self.response = Some(Err(Failure::Encoding));
+    }
+}
+
+/// With a server's proof and what can be listened to, a password can be guessed.
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenge")
+            .field("last", &self.last)
+            .field("response", &self.response)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,7 +164,7 @@ pub(super) enum State {
 pub(super) enum Then {
     Done,
     /// The server's own proof, which the client answers by an empty response (RFC 4954 §4).
-    ServerFinal(String),
+    ServerFinal(Secret),
     /// Nothing more, but who may not act as wanted is told so like the owner of a bad token.
     Token,
 }
@@ -348,7 +357,7 @@ impl Then {
         match self {
             Self::Done | Self::Token => State::Done(Ok(identity)),
             Self::ServerFinal(proof) => {
-                State::Await(Challenge::last(proof), Next::Confirm(identity))
+                State::Await(Challenge::last(proof.expose()), Next::Confirm(identity))
             }
         }
     }

@@ -332,7 +332,8 @@ impl Session {
     }
 
     fn obey(&mut self, command: Command<'_>, out: &mut Vec<u8>) -> State {
-        let trusted = self.identity.is_some() || self.config.unauthenticated;
+        let proven = self.is_proven();
+        let trusted = proven || self.config.unauthenticated;
         match command {
             Command::Ehlo(_) => {
                 self.greeted = Greeted::Ehlo;
@@ -377,22 +378,25 @@ impl Session {
             },
             Command::Mail(mail) => match self.mail(&mail, trusted) {
                 Err(refusal) => answer(refusal, out),
-                Ok(()) => State::Command(Ask::new(self.identity.is_some())),
+                Ok(()) => State::Command(Ask::new(proven)),
             },
             Command::Rcpt(_) if !trusted => answer(Reply::AUTHENTICATION_REQUIRED, out),
             Command::Rcpt(_) => match self.transaction {
-                Some(Transaction { chunks: false, .. }) => {
-                    State::Command(Ask::new(self.identity.is_some()))
-                }
+                Some(Transaction { chunks: false, .. }) => State::Command(Ask::new(proven)),
                 _ => answer(Reply::BAD_SEQUENCE, out),
             },
             Command::Vrfy(_) | Command::Expn(_) if !trusted => {
                 answer(Reply::AUTHENTICATION_REQUIRED, out)
             }
             Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) | Command::Unknown(_) => {
-                State::Command(Ask::new(self.identity.is_some()))
+                State::Command(Ask::new(proven))
             }
         }
+    }
+
+    /// Whether the client is known: a guest has signed in, and is nobody.
+    fn is_proven(&self) -> bool {
+        self.identity.as_ref().is_some_and(|who| !who.is_anonymous())
     }
 
     /// Whether AUTH has a place here (RFC 4954 §4).

@@ -96,7 +96,7 @@ impl Session {
             }
             auth::Step::Done(Err(failure)) => failure.clone(),
         };
-        let another = self.tries_another(&failure);
+        let another = self.tries_another(&failure, exchange.token_error().is_some());
         let error = match failure {
             auth::Failure::Refused(reply) => {
                 refusal(mechanism, reply, exchange.token_error().map(Into::into))
@@ -115,7 +115,7 @@ impl Session {
     }
 
     /// Whether the next mechanism is tried without asking the host.
-    fn tries_another(&self, failure: &auth::Failure) -> bool {
+    fn tries_another(&self, failure: &auth::Failure, token_refused: bool) -> bool {
         let policy = self.config.try_next;
         let another = match failure {
             // The server does not know the mechanism, or does not want it for this account.
@@ -131,7 +131,9 @@ impl Session {
             auth::Failure::Cancelled(why, reply) => {
                 let unusable =
                     matches!(why, Why::UnexpectedChallenge | Why::Unprepared | Why::GaveUp);
-                policy != TryNext::Never && reply.code() != 421 && unusable
+                // A token that was refused stays so.
+                let mendable = unusable && !token_refused && reply.code() != 421;
+                policy != TryNext::Never && mendable
             }
             _ => false,
         };

@@ -131,44 +131,52 @@ impl Config {
         offered: impl Fn(Mechanism) -> bool,
     ) -> Result<Choice, NoMechanism> {
         let in_common = |own: &Mechanism| offered(*own) && !tried.contains(own);
-        let mut left: Vec<_> = self.mechanisms.iter().copied().filter(in_common).collect();
-        type Test<'a> = &'a dyn Fn(Mechanism) -> bool;
-        let tests: [(NoMechanism, Test<'_>); 7] = [
-            (NoMechanism::InCommon, &|_| true),
-            (NoMechanism::OtherCredentials, &|own| credentials.fit(own)),
-            (NoMechanism::ActingAs, &|own| credentials.name_all(own)),
-            (NoMechanism::WithoutBinding, &|own| !own.binds_channel() || self.can_bind(channel)),
-            (NoMechanism::WithoutBinding, &|own| self.is_bound(own)),
-            (NoMechanism::InCommon, &|own| self.can_begin(own, credentials)),
-            (NoMechanism::WithoutTls, &|own| self.is_safe(own, channel)),
-        ];
-        for (why, passes) in tests {
-            left.retain(|&own| passes(own));
-            if left.is_empty() {
-                return Err(why);
+        let mut left = self.mechanisms.iter().copied().filter(in_common);
+        let mut obstacle = (0, NoMechanism::InCommon);
+        let mechanism = left.find(|&own| match self.obstacle(own, credentials, channel) {
+            None => true,
+            Some(found) => {
+                // What came the furthest tells the most.
+                if found.0 >= obstacle.0 {
+                    obstacle = found;
+                }
+                false
             }
-        }
-        let mechanism = left.first().copied().ok_or(NoMechanism::InCommon)?;
-        let seen = Mechanism::KNOWN.iter().any(|&known| known.binds_channel() && offered(known));
-        Ok(Choice { mechanism, binding_not_seen: !seen })
+        });
+        let mechanism = mechanism.ok_or(obstacle.1)?;
+        // One that came to nothing may be on the list only to be refused by who stands between.
+        let seen =
+            |known: &Mechanism| known.binds_channel() && offered(*known) && !tried.contains(known);
+        Ok(Choice { mechanism, binding_not_seen: !Mechanism::KNOWN.iter().any(seen) })
+    }
+
+    /// Why the mechanism cannot be used with these credentials over that connection, and how far it
+    /// came.
+    fn obstacle(
+        &self,
+        own: Mechanism,
+        credentials: &Credentials,
+        channel: &Channel,
+    ) -> Option<(usize, NoMechanism)> {
+        let scram = ScramHash::of(own).is_some();
+        let bound = own.binds_channel();
+        type Test<'a> = &'a dyn Fn() -> bool;
+        let tests: [(NoMechanism, Test<'_>); 8] = [
+            (NoMechanism::InCommon, &|| self.mechanisms.contains(&own)),
+            (NoMechanism::OtherCredentials, &|| credentials.fit(own)),
+            (NoMechanism::ActingAs, &|| credentials.name_all(own)),
+            (NoMechanism::WithoutBinding, &|| !bound || self.can_bind(channel)),
+            (NoMechanism::WithoutBinding, &|| bound || self.binding != BindingPolicy::Required),
+            (NoMechanism::InCommon, &|| !scram || self.nonce.is_some()),
+            (NoMechanism::Unprepared, &|| !scram || credentials.can_be_prepared()),
+            (NoMechanism::WithoutTls, &|| channel.is_tls() || self.cleartext || !own.needs_tls()),
+        ];
+        let failed = tests.iter().position(|(_, passes)| !passes())?;
+        tests.get(failed).map(|(why, _)| (failed, *why))
     }
 
     fn can_bind(&self, channel: &Channel) -> bool {
         !channel.bindings().is_empty() && self.binding != BindingPolicy::None
-    }
-
-    /// Whether there is what the mechanism needs.
-    fn can_begin(&self, mechanism: Mechanism, credentials: &Credentials) -> bool {
-        let scram = || self.nonce.is_some() && credentials.can_be_prepared();
-        ScramHash::of(mechanism).is_none() || scram()
-    }
-
-    fn is_bound(&self, mechanism: Mechanism) -> bool {
-        mechanism.binds_channel() || self.binding != BindingPolicy::Required
-    }
-
-    fn is_safe(&self, mechanism: Mechanism, channel: &Channel) -> bool {
-        channel.is_tls() || self.cleartext || !mechanism.needs_tls()
     }
 
     /// Whether the mechanism can be used with these credentials over that connection.
@@ -178,23 +186,21 @@ impl Config {
         credentials: &Credentials,
         channel: &Channel,
     ) -> Result<(), Failure> {
-        let fits = self.mechanisms.contains(&mechanism)
-            && credentials.fit(mechanism)
-            && credentials.name_all(mechanism);
-        if !fits || !self.is_bound(mechanism) {
-            Err(Failure::Unsupported)
-        } else if !self.is_safe(mechanism, channel) {
-            Err(Failure::NeedsTls)
-        } else {
-            Ok(())
+        match self.obstacle(mechanism, credentials, channel) {
+            None => Ok(()),
+            Some((_, NoMechanism::WithoutTls)) => Err(Failure::NeedsTls),
+            Some((_, NoMechanism::Unprepared)) => Err(Failure::Unprepared),
+            Some((_, NoMechanism::InCommon)) if self.mechanisms.contains(&mechanism) => {
+                Err(Failure::NoNonce)
+            }
+            Some(_) => Err(Failure::Unsupported),
         }
     }
 }
 
 /// A mechanism to sign in by, and what the client has seen of the server's others.
 ///
-/// [`Config::choose`] makes it. A caller that knows the mechanism, and not what else the server
-/// offers, takes `mechanism.into()`.
+/// [`Config::choose`] makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
     mechanism: Mechanism,
@@ -202,6 +208,12 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// A mechanism that the caller has from elsewhere than the server's list. What was struck out of
+    /// the list on the way is not found out then (RFC 5802 §6).
+    pub fn without_list(mechanism: Mechanism) -> Self {
+        Self { mechanism, binding_not_seen: false }
+    }
+
     /// The mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
@@ -210,12 +222,6 @@ impl Choice {
     /// Whether it is known that the server offers no channel binding.
     pub(in crate::sasl) fn binding_not_seen(&self) -> bool {
         self.binding_not_seen
-    }
-}
-
-impl From<Mechanism> for Choice {
-    fn from(mechanism: Mechanism) -> Self {
-        Self { mechanism, binding_not_seen: false }
     }
 }
 
@@ -243,6 +249,10 @@ pub enum NoMechanism {
         "a sign-in bound to the TLS connection is required, which only one of the two sides can do"
     )]
     WithoutBinding,
+    /// The user name or the password has characters that SASLprep (RFC 4013) does not allow, or is empty
+    /// without those that it drops; and no mechanism in common does without.
+    #[error("the user name or password holds characters that no way to sign in here allows")]
+    Unprepared,
     /// All that could be used would show the password or the token, as there is no TLS.
     #[error("the server offers no way to sign in that is safe without TLS: turn TLS on")]
     WithoutTls,

@@ -20,6 +20,12 @@ fn check_user(name: &str) -> Result<(), ConfigError> {
     }
 }
 
+/// With room for the server's name and the words around.
+fn check_token(user: &str, token: &Secret) -> Result<(), ConfigError> {
+    let fits = gs2::escape(user).len() + token.expose().len() + 300 <= MAX_TOKEN_MESSAGE;
+    if fits && oauth::is_token(token.expose()) { Ok(()) } else { Err(ConfigError::Token) }
+}
+
 /// What a client signs in with.
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -79,11 +85,7 @@ impl Credentials {
     pub fn token(user: &str, token: impl Into<Secret>) -> Result<Self, ConfigError> {
         let token = token.into();
         check_user(user)?;
-        if !oauth::is_token(token.expose())
-            || gs2::escape(user).len() + token.expose().len() > MAX_TOKEN_MESSAGE - 300
-        {
-            return Err(ConfigError::Token);
-        }
+        check_token(user, &token)?;
         Ok(Self::new(Kind::Token(Token { user: user.into(), token, server: None })))
     }
 
@@ -121,9 +123,12 @@ impl Credentials {
     ///
     /// # Errors
     /// [`ConfigError::UserName`] for a name that is empty, over 1,024 octets, or holds control
-    /// characters.
+    /// characters; [`ConfigError::Token`] where it is too long together with the token.
     pub fn acting_as(mut self, authzid: &str) -> Result<Self, ConfigError> {
         check_user(authzid)?;
+        if let Kind::Token(token) = &self.kind {
+            check_token(authzid, &token.token)?;
+        }
         self.authzid = Some(authzid.into());
         Ok(self)
     }
@@ -188,7 +193,7 @@ impl Credentials {
         self.authzid.is_none() || !silent
     }
 
-    /// Whether name and password are such as SCRAM can have.
+    /// Whether name and password are such as SCRAM can have (RFC 4013).
     pub(super) fn can_be_prepared(&self) -> bool {
         match &self.kind {
             Kind::Password(Password { authcid, password, .. }) => {

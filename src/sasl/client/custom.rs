@@ -117,7 +117,7 @@ impl fmt::Debug for CustomResponse {
 /// ```
 /// use smtp_auth::sasl::{
 ///     Channel, Mechanism,
-///     client::{ClientMechanism, Config, Credentials, CustomResponse, Exchange, Step},
+///     client::{Choice, ClientMechanism, Config, Credentials, CustomResponse, Exchange, Step},
 /// };
 ///
 /// struct Ticket;
@@ -134,7 +134,8 @@ impl fmt::Debug for CustomResponse {
 /// let mechanism = Mechanism::custom("X-TICKET")?;
 /// let config = Config::default().mechanisms(&[mechanism])?;
 /// let credentials = Credentials::custom(mechanism);
-/// let mut exchange = Exchange::new(&config, &Channel::tls(), mechanism, credentials);
+/// let choice = Choice::without_list(mechanism);
+/// let mut exchange = Exchange::new(&config, &Channel::tls(), choice, credentials);
 /// if let Step::Challenge(ask) = exchange.step() {
 ///     let response = ask.step_with(|| Ticket);
 ///     ask.answer(response);

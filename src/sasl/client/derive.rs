@@ -36,6 +36,12 @@ impl Derive {
         self.job.clone()
     }
 
+    /// What settles it, to be kept: [`Credentials::salted`](super::Credentials::salted) takes it the
+    /// next time.
+    pub fn salted(&self) -> Option<&SaltedPassword> {
+        self.answer.as_ref()
+    }
+
     /// Settles it with what the job gave. Another job's result, which comes late, changes nothing.
     pub fn answer(&mut self, salted: SaltedPassword) {
         if self.fits(&salted) {
@@ -44,7 +50,8 @@ impl Derive {
     }
 
     pub(in crate::sasl) fn fits(&self, salted: &SaltedPassword) -> bool {
-        salted.hash == self.job.hash
+        salted.password == self.job.password
+            && salted.hash == self.job.hash
             && *salted.salt == *self.job.salt
             && salted.iterations == self.job.iterations
     }
@@ -62,6 +69,6 @@ pub struct DeriveJob {
 impl DeriveJob {
     /// Does it.
     pub fn run(self) -> SaltedPassword {
-        SaltedPassword::derive(self.hash, self.password.expose(), &self.salt, self.iterations)
+        SaltedPassword::derive(self.hash, self.password, &self.salt, self.iterations)
     }
 }

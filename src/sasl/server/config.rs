@@ -105,6 +105,9 @@ impl Config {
     /// The key of the salts that SCRAM shows for accounts that do not exist. It has to stay the same
     /// over restarts, and over the servers of a cluster, or their salts tell them from real ones.
     /// By default it is random, made here. With an empty one SCRAM is not offered.
+    ///
+    /// The salt is the name's as it was sent. A store that takes `Tim` for `tim` shows one salt for
+    /// both if there is such an account, and two if not: it should know exact names only.
     pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
         self.salt_key = Some(key.into()).filter(|key| !key.expose().is_empty());
         self
@@ -190,8 +193,10 @@ impl Config {
         &self.token_error
     }
 
-    /// What SCRAM shows for an account that does not exist.
-    pub(in crate::sasl) fn keys_of_nobody(&self, hash: ScramHash, name: &str) -> ScramKeys {
+    /// What SCRAM shows for an account that does not exist: keys that no password has. A store that
+    /// checks the passwords of PLAIN and LOGIN by [`ScramKeys::check_password`] checks them against
+    /// these where there is no account, so that it takes as long.
+    pub fn keys_of_nobody(&self, hash: ScramHash, name: &str) -> ScramKeys {
         let key = self.salt_key.as_ref().map_or(&b""[..], |key| key.expose().as_bytes());
         ScramKeys::of_nobody(hash, key, name, self.iterations)
     }
