@@ -143,7 +143,7 @@ pub struct Exchange {
 #[derive(Debug)]
 pub(super) enum State {
     Respond(Response, Client),
-    Derive(Derive, scram::Client),
+    Derive(Box<Derive>, Box<scram::Client>),
     Challenge(Box<Challenge>),
     Done(Result<(), Failure>),
 }
@@ -154,7 +154,8 @@ pub(super) enum Client {
     Plain(plain::Client),
     Login(login::Client),
     CramMd5(cram_md5::Client),
-    Scram(scram::Client),
+    /// Boxed for its size, which the others do not need.
+    Scram(Box<scram::Client>),
     Oauth(oauth::Client),
     External(external::Client),
     Anonymous(anonymous::Client),
@@ -234,10 +235,11 @@ impl State {
                 | Mechanism::ScramSha256
                 | Mechanism::ScramSha1,
                 Kind::Password(password),
-            ) => begun(
-                scram::Client::begin(config, channel, choice, password, authzid)?,
-                Client::Scram,
-            ),
+            ) => {
+                begun(scram::Client::begin(config, channel, choice, password, authzid)?, |client| {
+                    Client::Scram(Box::new(client))
+                })
+            }
             (mechanism @ (Mechanism::OauthBearer | Mechanism::Xoauth2), Kind::Token(token)) => {
                 begun(oauth::Client::begin(mechanism, &token, authzid), Client::Oauth)
             }
@@ -264,7 +266,10 @@ impl State {
                 Answer::Undecodable => Err(client.undecodable()),
                 Answer::Refused => Err(Failure::Refused),
             },
-            Self::Derive(Derive { answer: Some(salted), .. }, client) => client.derived(&salted),
+            Self::Derive(derive, client) => match &derive.answer {
+                Some(salted) => client.derived(salted),
+                None => Ok(Self::Derive(derive, client)),
+            },
             Self::Challenge(mut challenge) => match challenge.answer.take() {
                 None => Ok(Self::Challenge(challenge)),
                 Some(CustomResponse::NoInitialResponse) => {

@@ -286,7 +286,7 @@ impl Client {
                 let next = Self::Derive { binding, bare, server_first, nonce };
                 match &password.salted {
                     Some(salted) if derive.fits(salted) => next.derived(salted),
-                    _ => Ok(client::State::Derive(derive, next)),
+                    _ => Ok(client::State::Derive(Box::new(derive), Box::new(next))),
                 }
             }
             Self::Final { expected } => {
@@ -298,7 +298,10 @@ impl Client {
                 if !expected.0.equals(&signature) {
                     return Err(client::Failure::ServerNotAuthentic);
                 }
-                Ok(client::State::respond(Vec::new(), client::Client::Scram(Self::Verified)))
+                Ok(client::State::respond(
+                    Vec::new(),
+                    client::Client::Scram(Box::new(Self::Verified)),
+                ))
             }
             Self::Derive { .. } | Self::Verified => Err(client::Failure::UnexpectedChallenge),
         }
@@ -313,7 +316,7 @@ impl Client {
         let (proof, expected) = salted.prove(&format!("{bare},{server_first},{without_proof}"));
         let message = format!("{without_proof},p={}", encode(proof.as_slice()));
         let next = Self::Final { expected: Signature(expected) };
-        Ok(client::State::respond(message.into_bytes(), client::Client::Scram(next)))
+        Ok(client::State::respond(message.into_bytes(), client::Client::Scram(Box::new(next))))
     }
 
     /// Whether the server is to prove itself next: whatever else it says, it has not.
