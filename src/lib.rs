@@ -33,7 +33,7 @@
 //!         Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
 //!         Event::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
 //!         Event::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
-//!         Event::AuthFailed(why) => assert_eq!(why, smtp_auth::sasl::Failure::Cancelled),
+//!         Event::AuthFailed(failed) => assert_eq!(failed.why, smtp_auth::sasl::Failure::Cancelled),
 //!         Event::Hello(_) | Event::Authenticated(_) | Event::Data(_) | Event::Reset => {}
 //!         Event::StartTls | Event::Close => break, // send `out` first
 //!     }

@@ -16,6 +16,7 @@
 //! `535`. Do not read while something else is owed: that is what holds a fast client back.
 
 use alloc::{sync::Arc, vec::Vec};
+use core::{fmt, time::Duration};
 
 use crate::{
     command::{Command, Mail, MailAuth},
@@ -28,6 +29,21 @@ mod session;
 
 pub use session::Session;
 
+/// The largest message, in octets: 50 MiB, which is what large providers take, base64 included.
+pub const MAX_MESSAGE: u64 = 50 << 20;
+
+/// How many failed attempts to sign in a session takes: who mistypes has enough, and a guesser has to
+/// connect anew.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// How many commands a client may say before it signs in. A client that means to needs some ten; who
+/// talks on holds a connection that others could use.
+pub const MAX_COMMANDS: u32 = 50;
+
+/// How many recipients a message has at most: ten times what every server has to take (RFC 5321
+/// §4.5.3.1.8).
+pub const MAX_RECIPIENTS: u32 = 1000;
+
 /// What a server offers, and its limits. Shared by all of its sessions, in an `Arc`.
 #[derive(Debug)]
 #[must_use]
@@ -36,6 +52,8 @@ pub struct Config {
     keywords: Vec<Keyword<'static>>,
     max_message: u64,
     max_attempts: u32,
+    max_commands: u32,
+    max_recipients: u32,
     starttls: StartTls,
     unauthenticated: bool,
     legacy_auth: bool,
@@ -55,8 +73,8 @@ pub enum StartTls {
 
 impl Config {
     /// The name in the greeting and in EHLO is that of `sasl`. Offers STARTTLS, PIPELINING,
-    /// 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE, for messages of up to 32 MiB; takes five
-    /// attempts to sign in.
+    /// 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE. The limits are [`MAX_MESSAGE`],
+    /// [`MAX_ATTEMPTS`], [`MAX_COMMANDS`] and [`MAX_RECIPIENTS`].
     pub fn new(sasl: impl Into<Arc<sasl::Config>>) -> Self {
         Self {
             sasl: sasl.into(),
@@ -66,8 +84,10 @@ impl Config {
                 Keyword::EnhancedStatusCodes,
                 Keyword::Chunking,
             ],
-            max_message: 32 << 20,
-            max_attempts: 5,
+            max_message: MAX_MESSAGE,
+            max_attempts: MAX_ATTEMPTS,
+            max_commands: MAX_COMMANDS,
+            max_recipients: MAX_RECIPIENTS,
             starttls: StartTls::Offered,
             unauthenticated: false,
             legacy_auth: false,
@@ -92,6 +112,20 @@ impl Config {
     /// three it is three (RFC 4954 §9).
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(3);
+        self
+    }
+
+    /// How many commands a client may say before it has signed in; the next gets `421 4.7.0`. Where it
+    /// need not sign in there is no such limit.
+    pub fn max_commands(mut self, commands: u32) -> Self {
+        self.max_commands = commands;
+        self
+    }
+
+    /// How many recipients a message may have; the next gets `452 4.5.3`, and a client sends it in a
+    /// message of its own. Under a hundred it is a hundred (RFC 5321 §4.5.3.1.8).
+    pub fn max_recipients(mut self, recipients: u32) -> Self {
+        self.max_recipients = recipients.max(100);
         self
     }
 
@@ -144,7 +178,7 @@ pub enum Event<'a> {
     /// The client has signed in.
     Authenticated(&'a Identity),
     /// It has not.
-    AuthFailed(Failure),
+    AuthFailed(AuthFailed),
     /// The client's EHLO or HELO: its name, as it gave it.
     Hello(Hello<'a>),
     /// Owed: a reply to MAIL, RCPT, VRFY, EXPN, HELP or an unknown verb. No other command gets
@@ -162,6 +196,41 @@ pub enum Event<'a> {
     StartTls,
     /// Owed: send what was appended, close the connection. This stays.
     Close,
+}
+
+/// A sign-in came to nothing. `Display` says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuthFailed {
+    /// Why.
+    pub why: Failure,
+    /// How many attempts at guessing the session has seen, this one included if it is one.
+    pub attempts: u32,
+    /// How long to wait before the reply is sent: a second, then twice as long for each attempt, up to
+    /// [`MAX_PAUSE`]; nothing where this is no attempt. The session has no clock: it is the host that
+    /// waits, which costs a guesser time and nobody else.
+    pub pause: Duration,
+}
+
+/// The longest [pause](AuthFailed::pause): clients wait for longer, five minutes by RFC 5321
+/// §4.5.3.2, but their users do not.
+pub const MAX_PAUSE: Duration = Duration::from_secs(16);
+
+impl AuthFailed {
+    fn new(why: Failure, attempts: u32) -> Self {
+        let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
+        let pause = match crate::auth::server::is_attempt(why) {
+            true => Duration::from_secs(doubled).min(MAX_PAUSE),
+            false => Duration::ZERO,
+        };
+        Self { why, attempts, pause }
+    }
+}
+
+impl fmt::Display for AuthFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
 }
 
 /// How the client greeted.

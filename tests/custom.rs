@@ -136,7 +136,7 @@ fn serve(
                 }
                 server::Event::Query(query) => host(query),
                 server::Event::Authenticated(identity) => break Ok(identity.clone()),
-                server::Event::AuthFailed(failure) => break Err(failure),
+                server::Event::AuthFailed(failed) => break Err(failed.why),
                 other => panic!("{other:?}"),
             }
         }
@@ -434,7 +434,7 @@ fn pair_session(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) 
                 server::Event::Hello(_) => {}
                 server::Event::Query(query) => query.answer_with(users),
                 server::Event::Authenticated(identity) => outcome = Some(Ok(identity.clone())),
-                server::Event::AuthFailed(failure) => outcome = Some(Err(failure)),
+                server::Event::AuthFailed(failed) => outcome = Some(Err(failed.why)),
                 other => panic!("{other:?}"),
             }
         }

@@ -378,7 +378,7 @@ impl Pair {
                     server::Event::Authenticated(who) => {
                         format!("{} signed in as {}", who.authcid(), who.acts_as())
                     }
-                    server::Event::AuthFailed(why) => format!("{why:?}"),
+                    server::Event::AuthFailed(failed) => format!("{:?}", failed.why),
                     server::Event::Hello(hello) => format!("hello {}", hello.name),
                     server::Event::Command(command, ask) => {
                         ask.reply(match command {
@@ -859,7 +859,8 @@ fn a_query_stays_until_it_is_answered() {
     ask.answer(true);
     ask.answer(PasswordAnswer::TempFail);
     ask.answer(false);
-    assert!(matches!(session.next(&mut out), server::Event::AuthFailed(Failure::Rejected)));
+    let server::Event::AuthFailed(failed) = session.next(&mut out) else { panic!() };
+    assert_eq!(failed.why, Failure::Rejected);
     assert!(matches!(session.next(&mut out), server::Event::Close));
     let replies = String::from_utf8(out).unwrap();
     let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();
@@ -903,8 +904,8 @@ fn a_second_answer_replaces_the_first_for_each_query() {
                 ask.answer(true);
                 ask.answer(Answer::Reject);
             }
-            server::Event::AuthFailed(why) => {
-                assert_eq!(why, Failure::NotAuthorized);
+            server::Event::AuthFailed(failed) => {
+                assert_eq!(failed.why, Failure::NotAuthorized);
                 break;
             }
             other => panic!("{other:?}"),

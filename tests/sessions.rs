@@ -100,6 +100,72 @@ fn auth_out_of_place_is_503_before_its_syntax_is_looked_at() {
 }
 
 #[test]
+fn who_talks_on_without_a_sign_in_is_sent_away() {
+    let closed = || config().allow_unauthenticated(false).max_commands(3);
+    let end = ["250 2.0.0", "421 4.7.0", "close"];
+    assert_eq!(serve_on(closed(), b"NOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\n")[1..], end);
+    // What is no command counts too; QUIT is heard.
+    let log = serve_on(closed(), b"\r\n\nx\r\nQUIT\r\n");
+    assert_eq!(log, ["500 5.5.2", "500 5.5.2", "221 2.0.0", "close"]);
+    // The lines of an exchange are no commands, and who has signed in may talk.
+    let log = serve_on(closed(), b"AUTH LOGIN\r\nYQ==\r\nYg==\r\nNOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\n");
+    assert_eq!(log[log.len() - 2..], ["250 2.0.0", "250 2.0.0"]);
+    // So may all where nobody needs to sign in.
+    let open = closed().allow_unauthenticated(true);
+    assert_eq!(serve_on(open, "NOOP\r\n".repeat(9).as_bytes()), ["250 2.0.0"; 9]);
+    let log =
+        serve_on(server::Config::try_from("x.org").unwrap(), "NOOP\r\n".repeat(60).as_bytes());
+    // EHLO was the first.
+    assert_eq!(log.len(), 51);
+}
+
+#[test]
+fn a_message_has_so_many_recipients() {
+    let rcpt = "RCPT TO:<a@b.c>\r\n";
+    let octets = format!("MAIL FROM:<>\r\n{}RSET\r\n", rcpt.repeat(102));
+    // Not fewer than RFC 5321 asks for.
+    let log = serve_on(config().max_recipients(1), octets.as_bytes());
+    assert_eq!(log[..101], ["250 2.0.0"; 101]);
+    assert_eq!(log[101..], ["452 4.5.3", "452 4.5.3", "250 2.0.0", "reset"]);
+}
+
+#[test]
+fn each_attempt_costs_more_than_the_one_before() {
+    let mut session = server::Session::new(config().max_attempts(20));
+    session.receive(b"EHLO c\r\n");
+    session.receive(&b"AUTH PLAIN AGEAYg==\r\nAUTH NONE\r\nAUTH LOGIN\r\n*\r\n".repeat(4));
+    let mut seen = Vec::new();
+    loop {
+        match session.next(&mut Vec::new()) {
+            server::Event::Query(query) => query.reject(),
+            server::Event::AuthFailed(failed) => {
+                seen.push((failed.attempts, failed.pause.as_secs()));
+            }
+            server::Event::NeedInput => break,
+            _ => {}
+        }
+    }
+    let expected = [1, 2, 4, 8, 16, 16, 16, 16]
+        .chunks(2)
+        .zip([1, 3, 5, 7])
+        .flat_map(|(pause, n)| [(n, pause[0]), (n, 0), (n + 1, pause[1])]);
+    assert_eq!(seen, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_response_is_as_long_as_the_configuration_lets_it() {
+    for (length, reply) in [(20, "235 2.7.0"), (21, "500 5.5.6")] {
+        // Two NULs and a name of one octet beside the password.
+        let response = format!("\0a\0{}", "p".repeat(length - 3));
+        let response = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, response);
+        let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
+        let config = server::Config::new(sasl.max_response(20));
+        let log = serve_on(config, format!("AUTH PLAIN {response}\r\n").as_bytes());
+        assert_eq!(log[0], reply);
+    }
+}
+
+#[test]
 fn whatever_ends_a_transaction_shows_it() {
     let begin = "MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f>\r\n";
     for (line, shown) in [

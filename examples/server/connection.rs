@@ -9,7 +9,7 @@ use std::{io, sync::Arc};
 use smtp_auth::{
     command::Command,
     reply::Reply,
-    sasl::{CheckToken, Failure, Query},
+    sasl::{CheckToken, Query},
     server::{Ask, Event, Session},
 };
 use tokio::{
@@ -31,9 +31,6 @@ const IDLE: Duration = Duration::from_secs(5 * 60);
 
 /// How long it may take to begin TLS.
 const HANDSHAKE: Duration = Duration::from_secs(30);
-
-/// How late a wrong password is answered.
-const WRONG_PASSWORD: Duration = Duration::from_secs(1);
 
 /// What is known of the client.
 pub(crate) struct Client {
@@ -155,12 +152,11 @@ impl Connection {
                     self.log(format_args!("signed in as {name:?} by {mechanism}"));
                 }
                 // The name is not logged: some people type their password in its place.
-                Event::AuthFailed(failure) => {
-                    self.log(format_args!("not signed in: {failure}"));
-                    let guess = matches!(failure, Failure::Rejected | Failure::NotAuthorized);
-                    if guess && self.host.pause {
+                Event::AuthFailed(failed) => {
+                    self.log(format_args!("not signed in: {failed}"));
+                    if self.host.pause {
                         // Nothing has been sent yet, so this delays the reply.
-                        sleep(WRONG_PASSWORD).await;
+                        sleep(failed.pause).await;
                     }
                 }
                 Event::Hello(hello) => {

@@ -49,6 +49,10 @@ standard_replies! {
     IDLE = 421 (4, 4, 2) "Idle for too long, closing";
     /// Too many failed AUTH commands; the connection is closed (RFC 4954 §4).
     TOO_MANY_ATTEMPTS = 421 (4, 7, 0) "Too many failed authentication attempts, closing";
+    /// Too many commands without a sign-in; the connection is closed.
+    TOO_MANY_COMMANDS = 421 (4, 7, 0) "Too many commands before authentication, closing";
+    /// To RCPT: the message has as many as it may (RFC 5321 §4.5.3.1.10).
+    TOO_MANY_RECIPIENTS = 452 (4, 5, 3) "Too many recipients, send the rest in another message";
     /// The server's own failure.
     LOCAL_ERROR = 451 (4, 3, 0) "Local error in processing, try again later";
     /// No room at the moment.

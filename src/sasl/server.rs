@@ -211,6 +211,7 @@ impl State {
             Mechanism::External => begun(external::Server::begin(channel)?, Next::External),
             Mechanism::Anonymous => begun(anonymous::Server::begin(config)?, Next::Anonymous),
             Mechanism::Custom(_) => {
+                config.check_length(initial_response.as_deref().unwrap_or_default())?;
                 return Ok(Self::Custom(Box::new(Custom::new(mechanism, initial_response))));
             }
         };
@@ -225,7 +226,10 @@ impl State {
     fn advance(self, config: &Config) -> Self {
         match self {
             Self::Await(Challenge { data, response: Some(response), .. }, next) => response
-                .and_then(|response| next.take(config, data, response))
+                .and_then(|response| {
+                    config.check_length(response.as_slice())?;
+                    next.take(config, data, response)
+                })
                 .unwrap_or_else(Self::failed),
             Self::CheckPassword(CheckPassword { identity, answer: Some(answer), .. }) => {
                 match answer {

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
-use super::{Ask, Config, Event, Hello, Permission, StartTls};
+use super::{Ask, AuthFailed, Config, Event, Hello, Permission, StartTls};
 use crate::{
     auth,
     command::{self, Command, Mail},
@@ -33,6 +33,8 @@ pub struct Session {
     greeted: Greeted,
     identity: Option<Box<Identity>>,
     attempts: u32,
+    /// Commands before the sign-in.
+    commands: u32,
     transaction: Option<Transaction>,
     trace: Trace,
 }
@@ -99,6 +101,7 @@ impl Session {
             greeted: Greeted::No,
             identity: None,
             attempts: 0,
+            commands: 0,
             transaction: None,
             trace: Trace::default(),
         }
@@ -171,7 +174,7 @@ impl Session {
     /// What is to be done now. Appends what is to be sent.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         self.advance(out);
-        let Self { state, lines, identity, greeted, .. } = self;
+        let Self { state, lines, identity, greeted, attempts, .. } = self;
         match state {
             State::Start | State::Idle | State::Body(..) => Event::NeedInput,
             State::Hello => Event::Hello(Hello {
@@ -189,7 +192,7 @@ impl Session {
                 Some(identity) => Event::Authenticated(identity),
                 None => Event::Close,
             },
-            State::AuthFailed(failure) => Event::AuthFailed(*failure),
+            State::AuthFailed(failure) => Event::AuthFailed(AuthFailed::new(*failure, *attempts)),
             State::Command(ask) => match command::parse(lines.shown()) {
                 Ok(command) => Event::Command(command, ask),
                 // It was read before. Were that not so, it could not be answered.
@@ -314,6 +317,7 @@ impl Session {
             _ if self.attempts >= self.config.max_attempts && parsed != Ok(Command::Quit) => {
                 answer(Reply::TOO_MANY_ATTEMPTS, out)
             }
+            _ if self.talks_on(parsed) => answer(Reply::TOO_MANY_COMMANDS, out),
             (Err(Error::TooLong), _) => answer(Reply::LINE_TOO_LONG, out),
             (Err(Error::BadOctet), _) => answer(Reply::BAD_LINE_END, out),
             _ if shown.len() > MAX_COMMAND && !is(b"AUTH") => answer(Reply::LINE_TOO_LONG, out),
@@ -382,6 +386,11 @@ impl Session {
             },
             Command::Rcpt(_) if !trusted => answer(Reply::AUTHENTICATION_REQUIRED, out),
             Command::Rcpt(_) => match self.transaction {
+                Some(Transaction { chunks: false, recipients, .. })
+                    if recipients >= self.config.max_recipients =>
+                {
+                    answer(Reply::TOO_MANY_RECIPIENTS, out)
+                }
                 Some(Transaction { chunks: false, .. }) => State::Command(Ask::new(proven)),
                 _ => answer(Reply::BAD_SEQUENCE, out),
             },
@@ -397,6 +406,15 @@ impl Session {
     /// Whether the client is known: a guest has signed in, and is nobody.
     fn is_proven(&self) -> bool {
         self.identity.as_ref().is_some_and(|who| !who.is_anonymous())
+    }
+
+    /// Whether a client that is to sign in says one command more than it may before that.
+    fn talks_on(&mut self, command: Result<Command<'_>, command::Error>) -> bool {
+        if self.identity.is_some() || self.config.unauthenticated || command == Ok(Command::Quit) {
+            return false;
+        }
+        self.commands = self.commands.saturating_add(1);
+        self.commands > self.config.max_commands
     }
 
     /// Whether AUTH has a place here (RFC 4954 §4).
@@ -460,7 +478,7 @@ impl Session {
         if matches!(reply.code(), 200..=299) {
             match (command::parse(self.lines.shown()), &mut self.transaction) {
                 (Ok(Command::Mail(_)), transaction) => *transaction = Some(Transaction::NEW),
-                (Ok(Command::Rcpt(_)), Some(transaction)) => transaction.recipients = true,
+                (Ok(Command::Rcpt(_)), Some(transaction)) => transaction.recipients += 1,
                 _ => {}
             }
         }

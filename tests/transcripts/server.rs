@@ -381,7 +381,7 @@ impl Player for Host {
                     let by = who.mechanism();
                     seen = Some(format!("= authenticated {}{acts_as} by {by}", who.authcid()));
                 }
-                Event::AuthFailed(failure) => seen = Some(format!("= failed {}", why(failure))),
+                Event::AuthFailed(failed) => seen = Some(format!("= failed {}", why(failed.why))),
                 Event::Hello(_) => {}
                 Event::Command(command, ask) => {
                     let reply = obey(command);

@@ -22,6 +22,7 @@ pub struct Config {
     salt_key: Option<Secret>,
     iterations: u32,
     binding: BindingPolicy,
+    max_response: usize,
     token_error: TokenError,
 }
 
@@ -62,6 +63,7 @@ impl Config {
             salt_key: None,
             iterations: 4096,
             binding: BindingPolicy::Preferred,
+            max_response: usize::MAX,
             token_error: TokenError::INVALID_TOKEN,
         })
     }
@@ -136,6 +138,14 @@ impl Config {
         self
     }
 
+    /// The longest response to take, in octets, decoded: what is longer ends the exchange by
+    /// [`Failure::TooLong`]. So names, passwords and tokens are bounded, where the protocol's line
+    /// (12,288 octets in SMTP) is too long for the store.
+    pub fn max_response(mut self, octets: usize) -> Self {
+        self.max_response = octets;
+        self
+    }
+
     /// What a client is told whose token is no good, or that asks without one where to get it: by
     /// default `invalid_token`, without more.
     pub fn token_error(mut self, error: TokenError) -> Self {
@@ -187,6 +197,10 @@ impl Config {
     /// The mechanism of that name, in any case, if it is listed.
     pub(crate) fn named(&self, name: &str) -> Option<Mechanism> {
         self.mechanisms.iter().copied().find(|own| own.name().eq_ignore_ascii_case(name))
+    }
+
+    pub(in crate::sasl) fn check_length(&self, response: &[u8]) -> Result<(), Failure> {
+        if response.len() > self.max_response { Err(Failure::TooLong) } else { Ok(()) }
     }
 
     pub(in crate::sasl) fn own_token_error(&self) -> &TokenError {

@@ -12,7 +12,7 @@ use crate::{
 /// A mail transaction (RFC 5321 §3.3), from a MAIL that was taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Transaction {
-    pub(super) recipients: bool,
+    pub(super) recipients: u32,
     /// The octets of the message so far.
     pub(super) octets: u64,
     /// A BDAT that was not the last has been taken.
@@ -22,7 +22,7 @@ pub(super) struct Transaction {
 
 impl Transaction {
     pub(super) const NEW: Self =
-        Self { recipients: false, octets: 0, chunks: false, ends: LineEnds::START };
+        Self { recipients: 0, octets: 0, chunks: false, ends: LineEnds::START };
 }
 
 /// How a message's octets are delimited.
@@ -36,7 +36,7 @@ impl Session {
     pub(super) fn ready_for_data(&self, trusted: bool) -> Result<Transaction, Reply> {
         match self.transaction {
             _ if !trusted => Err(Reply::AUTHENTICATION_REQUIRED),
-            Some(transaction) if transaction.recipients => Ok(transaction),
+            Some(transaction) if transaction.recipients > 0 => Ok(transaction),
             _ => Err(Reply::BAD_SEQUENCE),
         }
     }
@@ -92,7 +92,7 @@ impl Session {
         };
         self.lines.show(skip, length, 0);
         // A chunk that has no place here is not the message's.
-        if let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients) {
+        if let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) {
             if matches!(framing, Framing::Chunk { .. }) {
                 bad = transaction.ends.bad(self.lines.shown());
             }
@@ -117,7 +117,7 @@ impl Session {
         refusal: Option<Box<Reply>>,
         out: &mut Vec<u8>,
     ) -> (State, bool) {
-        let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients) else {
+        let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) else {
             // A chunk that had no place here.
             let state = answer(refusal.map_or(Reply::BAD_SEQUENCE, |reply| *reply), out);
             return (state, false);
