@@ -1,0 +1,495 @@
+//! The server's side.
+
+use std::{
+    fmt::Write,
+    sync::{Arc, OnceLock},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use smtp_auth::{
+    command::Command,
+    reply::Reply,
+    sasl::{
+        self, Answer, Channel, ChannelBinding, CramSecret, Mechanism, Nonce, PasswordAnswer, Query,
+        ScramKeys, TokenAnswer,
+        client::{self, Choice, Credentials},
+    },
+    server::{Config, Event, Session},
+};
+
+const MAX_ATTEMPTS: u32 = 3;
+
+/// What can happen to a session.
+#[derive(Clone, Copy, Debug)]
+enum Input {
+    /// The client says this, with CRLF.
+    Line(&'static str),
+    /// The client answers the challenge before, rightly or not.
+    Proof(bool),
+    /// The host answers what it is asked.
+    Host(Host),
+    /// The host begins TLS, asked or not.
+    Tls,
+    /// The host closes.
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    Accept,
+    /// It accepts, and means somebody else than the client said.
+    AcceptAnother,
+    Reject,
+    TempFail,
+    TooWeak,
+}
+
+const LINES: &[&str] = &[
+    "EHLO client.example.org",
+    "HELO client.example.org",
+    "NOOP",
+    "RSET",
+    "STARTTLS",
+    "STARTTLS now",
+    "QUIT",
+    "VRFY tim",
+    "EXPN all",
+    "HELP",
+    "WHAT is this",
+    "MAIL FROM:<tim@example.org>",
+    "MAIL FROM:<tim@example.org> AUTH=<>",
+    "MAIL FROM:<",
+    "RCPT TO:<ann@example.org>",
+    "DATA",
+    ".",
+    "..",
+    "a bare LF \n",
+    "BDAT 5\r\nabc",
+    "BDAT 5 LAST\r\nabc",
+    "AUTH",
+    "AUTH NONE",
+    "AUTH PLAIN",
+    "auth plain AHRpbQBwdw==",
+    "AUTH PLAIN VXJzZWwAdGltAHB3",
+    "AUTH PLAIN AHRpbQ==",
+    "AUTH PLAIN =",
+    "AUTH PLAIN AHRpbQBwdw=",
+    "AUTH PLAIN AHRpbQBwdw== more",
+    "AUTH LOGIN",
+    "AUTH LOGIN dGlt",
+    "AUTH CRAM-MD5",
+    "AUTH CRAM-MD5 dGlt",
+    "AUTH SCRAM-SHA-256 biwsbj10aW0scj1hYmM=",
+    "AUTH SCRAM-SHA-256 eSwsbj10aW0scj1hYmM=",
+    "AUTH SCRAM-SHA-256-PLUS cD10bHMtZXhwb3J0ZXIsLG49dGltLHI9YWJj",
+    "AUTH OAUTHBEARER bixhPXRpbSwBYXV0aD1CZWFyZXIgdAEB",
+    "AUTH OAUTHBEARER bix1c2VyPXUsAQE=",
+    "AUTH XOAUTH2 dXNlcj10aW0BYXV0aD1CZWFyZXIgdAEB",
+    "AUTH EXTERNAL =",
+    "AUTH EXTERNAL dGlt",
+    "AUTH ANONYMOUS c2lyaGM=",
+    "",
+    "*",
+    "=",
+    "dGlt",
+    "cHc=",
+    "AQ==",
+    "AHRpbQBwdw==",
+    "dGltIDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw",
+];
+
+/// What the session waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    Client,
+    Host,
+    Tls,
+    Closed,
+}
+
+/// A session, and what is known of it without looking into it.
+pub(crate) struct World<const CLEARTEXT: bool> {
+    session: Session,
+    waits: Waits,
+    /// The code of the last reply.
+    last: u16,
+    /// The last line, by number, and what the host last gave to check a proof by: `Debug` shows
+    /// neither.
+    said: u8,
+    given: Option<Host>,
+    /// Whether EHLO was answered, since TLS began.
+    greeted: bool,
+    tls: bool,
+    /// The mechanism of the exchange under way.
+    mechanism: Option<Mechanism>,
+    /// Whom the host has accepted, or the client has proven, in the exchange under way.
+    proven: Option<String>,
+    /// Whom the host lets it act as.
+    authorized: Option<String>,
+    identity: Option<(String, Option<String>)>,
+    attempts: u32,
+    /// Whether the exchange under way has had a challenge.
+    prompted: bool,
+    /// The last challenge, and whether the client has answered one rightly in this exchange.
+    challenge: Vec<u8>,
+    right: bool,
+    /// Whether the host gave what that was made of.
+    known: bool,
+    /// How many replies are owed to the client; `None` where that depends on how it reads a chunk.
+    owed: Option<usize>,
+}
+
+/// One for all: it is made slowly, and changes nothing.
+fn config(cleartext: bool) -> Arc<Config> {
+    static MADE: [OnceLock<Arc<Config>>; 2] = [OnceLock::new(), OnceLock::new()];
+    Arc::clone(MADE[usize::from(cleartext)].get_or_init(|| make_config(cleartext)))
+}
+
+fn make_config(cleartext: bool) -> Arc<Config> {
+    let sasl = sasl::server::Config::new("mail.example.org")
+        .unwrap()
+        .mechanisms(&[
+            Mechanism::ScramSha256Plus,
+            Mechanism::ScramSha256,
+            Mechanism::CramMd5,
+            Mechanism::Plain,
+            Mechanism::Login,
+            Mechanism::OauthBearer,
+            Mechanism::Xoauth2,
+            Mechanism::External,
+            Mechanism::Anonymous,
+        ])
+        .unwrap()
+        .nonces(|| Nonce::new("nonce"))
+        .salt_key("key")
+        .scram_iterations(1)
+        .allow_cleartext(cleartext);
+    Arc::new(Config::new(sasl).max_attempts(MAX_ATTEMPTS).max_commands(u32::MAX))
+}
+
+fn channel() -> Channel {
+    Channel::tls().with_binding(ChannelBinding::tls_exporter([7; 32])).with_identity("tim").unwrap()
+}
+
+impl<const CLEARTEXT: bool> super::World for World<CLEARTEXT> {
+    const INPUTS: u8 = (LINES.len() + 9) as u8;
+
+    fn new() -> Self {
+        let mut world = Self {
+            session: Session::new(config(CLEARTEXT)),
+            waits: Waits::Client,
+            last: 0,
+            said: 0,
+            given: None,
+            greeted: false,
+            tls: false,
+            mechanism: None,
+            proven: None,
+            authorized: None,
+            identity: None,
+            attempts: 0,
+            prompted: false,
+            challenge: Vec::new(),
+            right: false,
+            known: false,
+            owed: Some(1),
+        };
+        world.pump();
+        world
+    }
+
+    fn apply(&mut self, number: u8) -> bool {
+        let mut reply = Vec::new();
+        match (input(number), self.waits) {
+            (Input::Line(line), Waits::Client) => {
+                self.said = number;
+                self.say(line);
+            }
+            (Input::Proof(right), Waits::Client) => {
+                let Some(proof) = self.proof(right) else { return false };
+                self.right |= right;
+                self.say(&proof);
+            }
+            (Input::Host(host), Waits::Host) => self.answer(host),
+            (Input::Tls, Waits::Client | Waits::Host | Waits::Tls) => {
+                let _ = self.session.tls_started(channel());
+                (self.tls, self.greeted, self.last) = (true, false, 220);
+                (self.mechanism, self.proven, self.authorized) = (None, None, None);
+                (self.given, self.right, self.known) = (None, false, false);
+                (self.identity, self.owed) = (None, Some(0));
+                assert!(!self.session.in_transaction(), "a transaction outlives TLS");
+            }
+            (Input::Close, Waits::Client | Waits::Host | Waits::Tls) => {
+                self.session.close(&Reply::SHUTTING_DOWN, &mut reply);
+                assert!(reply.starts_with(b"421 "));
+                self.owed = None;
+            }
+            _ => return false,
+        }
+        self.pump();
+        true
+    }
+
+    fn fingerprint(&self, shown: &mut String) {
+        if self.waits == Waits::Closed {
+            return shown.push_str("closed");
+        }
+        let Self { session, waits, last, greeted, tls, proven, authorized, given, .. } = self;
+        write!(shown, "{session:?}{waits:?}{last}{greeted}{tls}{given:?}").unwrap();
+        // The command that the host is to answer, and the name that LOGIN holds.
+        if *waits == Waits::Host || self.mechanism == Some(Mechanism::Login) {
+            write!(shown, "{}", self.said).unwrap();
+        }
+        write!(shown, "{proven:?}{authorized:?}{}{}{}", self.attempts, self.known, self.right)
+            .unwrap();
+    }
+}
+
+impl<const CLEARTEXT: bool> World<CLEARTEXT> {
+    fn say(&mut self, line: &str) {
+        let inside = self.last == 334;
+        let word = |n| line.split(' ').nth(n).unwrap_or_default();
+        let auth = word(0).eq_ignore_ascii_case("AUTH");
+        if !inside {
+            self.mechanism = Mechanism::from_name(word(1)).filter(|_| auth);
+            (self.proven, self.authorized) = (None, None);
+            (self.right, self.known, self.prompted) = (false, false, false);
+            self.given = None;
+        }
+        let lines = line.matches("\r\n").count() + 1;
+        self.owed = match self.last {
+            _ if word(0) == "BDAT" => None,
+            354 => Some(usize::from(line == ".")),
+            _ => Some(lines),
+        };
+        let last_attempt = !inside && self.last != 354 && self.attempts >= MAX_ATTEMPTS;
+        let before = self.last;
+        self.session.receive(format!("{line}\r\n").as_bytes());
+        self.pump();
+        if last_attempt && line != "QUIT" {
+            assert_eq!((self.last, self.waits), (421, Waits::Closed), "after the last attempt");
+        } else if auth && before != 354 && !inside && !self.greeted {
+            assert_eq!(self.last, 503, "AUTH without EHLO");
+        } else if auth && before != 354 && !inside && self.identity.is_some() {
+            assert!(self.last == 503 || self.proven.is_some(), "AUTH after AUTH");
+        }
+        if line.starts_with("EHLO") && self.last == 250 && !inside && before != 354 {
+            self.greeted = true;
+        }
+    }
+
+    /// The response to the last challenge, by who knows the password or does not.
+    fn proof(&self, right: bool) -> Option<String> {
+        let mechanism = self.mechanism.filter(|_| self.last == 334)?;
+        if mechanism != Mechanism::CramMd5 && !mechanism.name().starts_with("SCRAM-") {
+            return None;
+        }
+        let config = client::Config::default().scram_iterations(1, 1);
+        let config = config.nonces(|| Nonce::new("abc"));
+        let credentials = Credentials::password("tim", if right { "pw" } else { "guess" }).unwrap();
+        let mut client = client::Exchange::new(
+            &config,
+            &channel(),
+            Choice::without_list(mechanism),
+            credentials,
+        );
+        let client::Step::Response(response) = client.step() else { panic!() };
+        response.challenge(&*self.challenge);
+        if let client::Step::Derive(derive) = client.step() {
+            derive.run();
+        }
+        match client.step() {
+            client::Step::Response(response) => Some(STANDARD.encode(response.data()?)),
+            _ => None,
+        }
+    }
+
+    fn answer(&mut self, host: Host) {
+        let accept = host == Host::Accept;
+        let answer: Answer = match host {
+            Host::Accept => Answer::Accept(()),
+            Host::TempFail => Answer::TempFail,
+            Host::AcceptAnother | Host::Reject | Host::TooWeak => Answer::Reject,
+        };
+        let account = match host {
+            Host::Accept => Answer::Accept("tim".to_owned()),
+            Host::AcceptAnother => Answer::Accept("kurt".to_owned()),
+            Host::TempFail => Answer::TempFail,
+            Host::Reject | Host::TooWeak => Answer::Reject,
+        };
+        let named = match host {
+            Host::Accept => Some("tim"),
+            Host::AcceptAnother => Some("kurt"),
+            _ => None,
+        };
+        match self.session.next(&mut Vec::new()) {
+            Event::Query(Query::CheckPassword(ask)) => {
+                self.proven = Some(ask.authcid().to_owned()).filter(|_| accept);
+                ask.answer(match host {
+                    Host::AcceptAnother => PasswordAnswer::TransitionNeeded,
+                    Host::TooWeak => PasswordAnswer::TooWeak,
+                    _ => answer.into(),
+                });
+            }
+            Event::Query(Query::CramSecret(ask)) => {
+                self.proven = Some("tim".to_owned()).filter(|_| accept && self.right);
+                ask.answer(match host {
+                    Host::Accept => Answer::Accept(CramSecret::from_password("pw")),
+                    Host::AcceptAnother => Answer::Accept(CramSecret::from_password("else")),
+                    Host::TempFail => Answer::TempFail,
+                    Host::Reject | Host::TooWeak => Answer::Reject,
+                });
+            }
+            Event::Query(Query::ScramKeys(ask)) => {
+                let keys =
+                    |password| ScramKeys::from_password(ask.hash(), password, b"salt", 1).into();
+                (self.known, self.given) = (accept, Some(host));
+                let answer = match host {
+                    Host::Accept => keys("pw"),
+                    Host::AcceptAnother => keys("else"),
+                    Host::TempFail => Answer::TempFail,
+                    Host::Reject | Host::TooWeak => Answer::Reject,
+                };
+                ask.answer(answer);
+            }
+            Event::Query(Query::CheckToken(ask)) => {
+                self.proven = named.map(String::from);
+                ask.answer(match account {
+                    Answer::Accept(account) => TokenAnswer::Accept(account),
+                    Answer::Reject => TokenAnswer::Reject,
+                    Answer::TempFail => TokenAnswer::TempFail,
+                });
+            }
+            Event::Query(Query::CheckExternal(ask)) => {
+                self.proven = named.map(String::from);
+                ask.answer(account);
+            }
+            Event::Query(Query::CheckAnonymous(ask)) => {
+                self.proven = Some("anonymous".to_owned()).filter(|_| accept);
+                ask.answer(answer);
+            }
+            Event::Query(Query::Authorize(ask)) => {
+                self.authorized = Some(ask.authzid().to_owned()).filter(|_| accept);
+                ask.answer(answer);
+            }
+            Event::Command(_, ask) | Event::EndOfData(ask) => ask.reply(match host {
+                Host::Accept => Reply::OK,
+                Host::TooWeak => Reply::SHUTTING_DOWN,
+                _ => Reply::LOCAL_ERROR,
+            }),
+            Event::Message(permission) if accept => permission.accept(),
+            Event::Message(permission) => permission.refuse(Reply::LOCAL_ERROR),
+            other => panic!("{other:?}"),
+        }
+        self.pump();
+    }
+
+    /// Until the session waits; looks at all that it shows.
+    fn pump(&mut self) {
+        let Self { session, .. } = self;
+        let (mut out, mut failed) = (Vec::new(), false);
+        loop {
+            let signed_in = self.identity.is_some();
+            match session.next(&mut out) {
+                Event::NeedInput => self.waits = Waits::Client,
+                Event::Query(query) => {
+                    let (mechanism, secret) = match &query {
+                        Query::CheckPassword(ask) => (ask.mechanism(), true),
+                        Query::CramSecret(_) => (Mechanism::CramMd5, false),
+                        Query::ScramKeys(ask) => (ask.mechanism(), false),
+                        Query::CheckToken(ask) => (ask.mechanism(), true),
+                        Query::CheckExternal(_) => (Mechanism::External, true),
+                        Query::CheckAnonymous(_) => (Mechanism::Anonymous, false),
+                        Query::Authorize(ask) => (ask.mechanism(), false),
+                        other => panic!("{other:?}"),
+                    };
+                    assert_eq!(self.mechanism, Some(mechanism), "an exchange inside another");
+                    assert!(self.tls || CLEARTEXT || !secret, "a secret without TLS");
+                    assert!(!signed_in, "asked though signed in");
+                    self.waits = Waits::Host;
+                }
+                Event::Authenticated(who) => {
+                    if self.known && self.right {
+                        self.proven = Some("tim".to_owned());
+                    }
+                    assert_eq!(
+                        self.proven.as_deref(),
+                        Some(who.authcid()),
+                        "signed in without a proof"
+                    );
+                    let acts_as = who.authzid();
+                    assert_eq!(acts_as, self.authorized.as_deref(), "acts as another unasked");
+                    assert_eq!(self.mechanism, Some(who.mechanism()), "by another mechanism");
+                    assert!(!signed_in, "signed in twice");
+                    self.identity = Some((who.authcid().to_owned(), acts_as.map(str::to_owned)));
+                    continue;
+                }
+                Event::AuthFailed(_) => {
+                    failed = true;
+                    continue;
+                }
+                Event::Hello(_) | Event::Reset => continue,
+                Event::Data(_) => {
+                    assert!(signed_in, "a message from who is not signed in");
+                    continue;
+                }
+                Event::Command(command, _) => {
+                    let free = matches!(command, Command::Help(_) | Command::Unknown(_));
+                    assert!(signed_in || free, "{command:?} from who is not signed in");
+                    self.waits = Waits::Host;
+                }
+                Event::Message(_) | Event::EndOfData(_) => {
+                    assert!(signed_in, "a message from who is not signed in");
+                    self.waits = Waits::Host;
+                }
+                Event::StartTls => self.waits = Waits::Tls,
+                Event::Close => self.waits = Waits::Closed,
+            }
+            break;
+        }
+        let identity = session.identity();
+        let identity =
+            identity.map(|who| (who.authcid().to_owned(), who.authzid().map(str::to_owned)));
+        assert_eq!(identity, self.identity, "who is signed in");
+        self.read(&out);
+        // RFC 4954 §4: what was begun and came to nothing, or was refused.
+        let begun = self.prompted && matches!(self.last, 500 | 501);
+        self.attempts += u32::from(failed && (begun || self.last == 535));
+    }
+
+    /// Counts the replies.
+    fn read(&mut self, out: &[u8]) {
+        let text = std::str::from_utf8(out).unwrap();
+        assert!(text.is_empty() || text.ends_with("\r\n"));
+        let lines = text.split_terminator("\r\n");
+        let last: Vec<_> = lines.filter(|line| line.as_bytes()[3] == b' ').collect();
+        if let Some(line) = last.last() {
+            self.last = line[..3].parse().unwrap();
+            self.prompted |= self.last == 334;
+            self.challenge = STANDARD.decode(&line[4..]).unwrap_or_default();
+        }
+        if let Some(owed) = &mut self.owed {
+            *owed = owed.checked_sub(last.len()).expect("more replies than commands");
+            let settled = self.waits != Waits::Client || *owed == 0;
+            assert!(settled, "a command without a reply");
+        }
+    }
+}
+
+fn input(number: u8) -> Input {
+    const REST: [Input; 9] = [
+        Input::Proof(true),
+        Input::Proof(false),
+        Input::Host(Host::Accept),
+        Input::Host(Host::AcceptAnother),
+        Input::Host(Host::Reject),
+        Input::Host(Host::TempFail),
+        Input::Host(Host::TooWeak),
+        Input::Tls,
+        Input::Close,
+    ];
+    match LINES.get(usize::from(number)) {
+        Some(line) => Input::Line(line),
+        None => REST[usize::from(number) - LINES.len()],
+    }
+}
