@@ -24,6 +24,9 @@ mod binding;
 // The server.
 #[path = "../server/connection.rs"]
 mod connection;
+#[allow(dead_code, reason = "the demo counts no connections")]
+#[path = "../server/limits.rs"]
+mod limits;
 #[allow(dead_code, reason = "the demo listens by itself")]
 #[path = "../server/options.rs"]
 mod options;

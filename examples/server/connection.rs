@@ -4,9 +4,13 @@ use core::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+};
 
 use smtp_auth::{
+    auth::server::is_attempt,
     command::Command,
     reply::Reply,
     sasl::{CheckToken, Query},
@@ -16,10 +20,11 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
+    limits::{Account, Network},
     log,
     options::Host,
     shutdown,
@@ -57,12 +62,24 @@ struct Connection {
     own: Option<IpAddr>,
     client: Client,
     transaction: Option<Transaction>,
+    began: Instant,
+    network: Network,
+    /// Whom the running exchange says the client to be.
+    claimed: Option<Account>,
 }
 
 /// Why [`Connection::drive`] returned.
 enum End {
     Closed,
     StartTls,
+}
+
+/// What becomes of a question.
+enum Verdict {
+    Ask,
+    Reject,
+    /// The client is sent away.
+    Close,
 }
 
 /// Serves a client until it leaves.
@@ -73,13 +90,35 @@ pub(crate) async fn serve(
     implicit: bool,
     stopped: watch::Receiver<bool>,
 ) {
+    let network = Network::from(address.ip());
+    let _place = match host.admit(network) {
+        Ok(place) => place,
+        Err(refusal) => {
+            log(address, format_args!("sent away: {refusal}"));
+            return turn_away(socket, implicit, &refusal);
+        }
+    };
     let own = socket.local_addr().ok().map(|own| own.ip());
     let client = Client::new(address, false);
-    let mut connection = Connection { host, stopped, own, client, transaction: None };
+    let (transaction, began, claimed) = (None, Instant::now(), None);
+    let mut connection =
+        Connection { host, stopped, own, client, transaction, began, network, claimed };
     match connection.run(socket, implicit).await {
         Ok(()) => log(address, "closed"),
         Err(error) => log(address, format_args!("broken off: {error}")),
     }
+}
+
+/// Says why, and closes, without waiting for anything.
+fn turn_away(socket: TcpStream, implicit: bool, refusal: &Reply) {
+    // Who expects TLS could not read it.
+    if implicit {
+        return;
+    }
+    let mut out = Vec::new();
+    refusal.write(&mut out);
+    // A new socket takes a line. Where it does not, the client is gone.
+    let _ = socket.into_std().and_then(|mut socket| socket.write_all(&out));
 }
 
 impl Connection {
@@ -100,7 +139,8 @@ impl Connection {
         let Some(tls) = self.host.tls.clone() else {
             return Err(io::Error::other("TLS without a certificate"));
         };
-        let (mut stream, channel) = timeout(HANDSHAKE, tls.accept(socket)).await??;
+        let (mut stream, channel) =
+            timeout_at(self.handshake_end(&session), tls.accept(socket)).await??;
         if let Some(name) = channel.identity() {
             self.log(format_args!("has a certificate of {name:?}"));
         }
@@ -130,12 +170,16 @@ impl Connection {
                     let reply = tokio::select! {
                         read = stream.read(&mut buffer) => match read? {
                             0 => return Ok(End::Closed),
+                            _ if self.is_over() => Reply::TOO_MANY_ATTEMPTS,
                             n => {
                                 session.receive(buffer.get(..n).unwrap_or_default());
                                 continue;
                             }
                         },
                         () = sleep(IDLE) => Reply::IDLE,
+                        () = sleep_until(self.end(session)) => {
+                            Reply::IDLE.with_text("Connected for too long, closing")
+                        }
                         () = shutdown(&mut self.stopped), if !session.in_transaction() => {
                             Reply::SHUTTING_DOWN
                         }
@@ -144,9 +188,17 @@ impl Connection {
                 }
                 Event::Query(query) => {
                     self.note(&query);
-                    query.answer_with(&self.host.users);
+                    match self.judge(&query) {
+                        Verdict::Ask => query.answer_with(&self.host.users),
+                        Verdict::Reject => query.reject(),
+                        Verdict::Close => session.close(&Reply::TOO_MANY_ATTEMPTS, &mut out),
+                    }
                 }
                 Event::Authenticated(identity) => {
+                    self.claimed = None;
+                    if let (Some(guesses), false) = (&self.host.guesses, identity.is_anonymous()) {
+                        guesses.signed_in(guesses.account(identity.authcid()));
+                    }
                     self.client.account = Some(identity.acts_as().to_owned());
                     let (name, mechanism) = (identity.acts_as(), identity.mechanism());
                     self.log(format_args!("signed in as {name:?} by {mechanism}"));
@@ -154,7 +206,11 @@ impl Connection {
                 // The name is not logged: some people type their password in its place.
                 Event::AuthFailed(failed) => {
                     self.log(format_args!("not signed in: {failed}"));
-                    if self.host.pause {
+                    let claimed = self.claimed.take();
+                    if let Some(guesses) = &self.host.guesses {
+                        if is_attempt(failed.why) {
+                            guesses.failed(self.network, claimed, Instant::now().into_std());
+                        }
                         // Nothing has been sent yet, so this delays the reply.
                         sleep(failed.pause).await;
                     }
@@ -196,6 +252,48 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// When the connection ends, whatever goes on.
+    fn end(&self, session: &Session) -> Instant {
+        let signed_in = session.identity().is_some_and(|who| !who.is_anonymous());
+        let Host { sign_in_time, max_time, .. } = *self.host;
+        self.began + if signed_in { max_time } else { sign_in_time.min(max_time) }
+    }
+
+    fn handshake_end(&self, session: &Session) -> Instant {
+        self.end(session).min(Instant::now() + HANDSHAKE)
+    }
+
+    /// Judges a question by what has failed before.
+    fn judge(&mut self, query: &Query<'_>) -> Verdict {
+        let Some(guesses) = &self.host.guesses else { return Verdict::Ask };
+        if self.host.bars(self.network) {
+            return Verdict::Close;
+        }
+        let name = match query {
+            Query::CheckPassword(ask) => ask.authcid(),
+            Query::CramSecret(ask) => ask.authcid(),
+            Query::ScramKeys(ask) => ask.authcid(),
+            // Nobody guesses a token or a key; and who asks to act as another is proven already.
+            _ => return Verdict::Ask,
+        };
+        let account = guesses.account(name);
+        if guesses.bar_account(account, Instant::now().into_std()) {
+            self.claimed = None;
+            return Verdict::Reject;
+        }
+        self.claimed = Some(account);
+        Verdict::Ask
+    }
+
+    /// Whether the attempts were used up, by other connections, since the exchange got its answer:
+    /// SCRAM asks for the keys before the client sends its proof, and many could wait there.
+    fn is_over(&self) -> bool {
+        let (Some(guesses), Some(account)) = (&self.host.guesses, self.claimed) else {
+            return false;
+        };
+        self.host.bars(self.network) || guesses.bar_account(account, Instant::now().into_std())
     }
 
     fn command(&mut self, command: Command<'_>, ask: &Ask) -> Reply {

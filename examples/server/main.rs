@@ -10,6 +10,7 @@
 
 mod binding;
 mod connection;
+mod limits;
 mod options;
 mod received;
 mod relay;

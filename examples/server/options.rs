@@ -1,23 +1,27 @@
 //! The command line, and what it makes of the server.
 
-use core::{error::Error, net::SocketAddr, num::NonZeroU32, str::FromStr};
+use core::{error::Error, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
 use std::{
     fs,
     io::{self, Write},
     path::PathBuf,
     sync::Arc,
+    time::Instant,
 };
 
 use clap::Parser;
 use maildir::Maildir;
 use smtp_auth::{
     ehlo::Keyword,
+    reply::Reply,
     sasl::{self, BindingPolicy, Channel, ChannelBinding, Mechanism},
     server,
 };
 
 use crate::{
-    binding, log,
+    binding,
+    limits::{Connections, Guesses, Network, Place},
+    log,
     relay::Relay,
     tls::{self, Tls},
     users::Users,
@@ -61,11 +65,28 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..))]
     max_attempts: u32,
-    /// What guessing passwords costs. With a number each wrong password is answered a second late;
-    /// `off` turns this off. (A limit of that many failures for an address and an account is to
-    /// come: for now all numbers do the same, and nobody is locked out.)
+    /// How many failed attempts to sign in an address (of IPv6, its /64) and an account may have in
+    /// the ten minutes from the first on. When an address has them, its clients are sent away
+    /// (421) when they connect or try to sign in. When an account has them, every password for it
+    /// is wrong, the right one too, so that nobody can tell; its owner waits as long as the guesser.
+    /// A sign-in clears the account's count. Tokens and certificates count for the address alone.
+    /// Besides, each failure is answered late, by a second, then twice as long for each in the
+    /// connection. `off` turns all this off.
     #[arg(long, value_name = "off|N", default_value = "10")]
     guess_limit: GuessLimit,
+    /// How many connections may be open at a time; the next is sent away (421).
+    #[arg(long, value_name = "N", default_value = "1000")]
+    max_connections: usize,
+    /// How many of them an address (of IPv6, its /64) may have.
+    #[arg(long, value_name = "N", default_value = "50")]
+    max_per_address: usize,
+    /// How many seconds a client may take to sign in, TLS included. A guest never does.
+    #[arg(long, value_name = "SECONDS", default_value = "180")]
+    sign_in_time: u32,
+    /// How many seconds a connection may last in all. A message that has come whole gets its reply
+    /// first.
+    #[arg(long, value_name = "SECONDS", default_value = "7200")]
+    max_time: u32,
     /// Print each connection's dialogue on stderr, everything secret masked.
     #[arg(long)]
     trace: bool,
@@ -197,7 +218,11 @@ pub(crate) struct Host {
     pub(crate) users: Users,
     pub(crate) maildir: Maildir,
     pub(crate) relay: Option<Relay>,
-    pub(crate) pause: bool,
+    pub(crate) connections: Arc<Connections>,
+    /// `None` where guessing is not limited.
+    pub(crate) guesses: Option<Guesses>,
+    pub(crate) sign_in_time: Duration,
+    pub(crate) max_time: Duration,
     pub(crate) trace: bool,
 }
 
@@ -215,9 +240,28 @@ impl Host {
             maildir: open_maildir(&options.maildir)
                 .map_err(|error| format!("{}: {error}", options.maildir.display()))?,
             relay: relay.transpose()?,
-            pause: options.guess_limit.0.is_some(),
+            connections: Arc::new(Connections::new(
+                options.max_connections,
+                options.max_per_address,
+            )),
+            guesses: options.guess_limit.0.map(Guesses::new),
+            sign_in_time: Duration::from_secs(options.sign_in_time.into()),
+            max_time: Duration::from_secs(options.max_time.into()),
             trace: options.trace,
         })
+    }
+
+    /// Whether a client may come in.
+    pub(crate) fn admit(&self, network: Network) -> Result<Place, Reply> {
+        if self.bars(network) {
+            return Err(Reply::TOO_MANY_ATTEMPTS);
+        }
+        self.connections.enter(network)
+    }
+
+    /// Whether a client of that network may not try to sign in any more.
+    pub(crate) fn bars(&self, network: Network) -> bool {
+        self.guesses.as_ref().is_some_and(|guesses| guesses.bar_network(network, Instant::now()))
     }
 
     /// The server's name.

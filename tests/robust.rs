@@ -1,0 +1,464 @@
+//! The example server among clients that are broken, many, or malicious, on a disk that fails, and
+//! killed at work. All on loopback, which has more than one address on Linux alone.
+//!
+//! What takes a right that the user has not (to mount a small disk, to trace a program) is skipped,
+//! with the reason on stderr.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "a panic is how a test fails, and nothing here is public"
+)]
+#![cfg(all(
+    target_os = "linux",
+    feature = "std",
+    feature = "getrandom",
+    feature = "plain",
+    feature = "cram-md5",
+    feature = "scram-sha-256"
+))]
+
+#[path = "../examples/server/limits.rs"]
+mod limits;
+#[path = "robust/peers.rs"]
+mod peers;
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
+    path::Path,
+    process::Command,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use limits::{Connections, Guesses, MAX_REMEMBERED, Network, WINDOW};
+use peers::{Client, PASSWORD, Server, example};
+use tempfile::tempdir;
+
+const WRONG: &str = "535 5.7.8 The user name, password, token or certificate is wrong";
+const GUESSED: &str = "421 4.7.0 Too many failed authentication attempts, closing";
+
+/// Says why a test does not run.
+fn skip(what: &str, reason: &str) {
+    // Past the test runner, which would keep it for itself.
+    let _ = writeln!(io::stderr(), "skipped: {what}: {reason}");
+}
+
+/// Wrong passwords, each from an address `127.0.0.N` and in a connection of its own.
+fn guess(server: &Server, guesses: &[(u8, &str)]) {
+    let mut clients: Vec<Client> = guesses.iter().map(|&(n, _)| server.client_from(n)).collect();
+    for (client, (_, name)) in clients.iter_mut().zip(guesses) {
+        client.ask(name, "wrong");
+    }
+    for client in &mut clients {
+        assert_eq!(client.reply(), WRONG);
+    }
+}
+
+#[test]
+fn an_address_has_so_many_guesses() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--guess-limit", "3"]);
+    let (mut early, mut inside) = (server.client_from(2), server.client_from(2));
+    assert!(inside.sign_in("ann", PASSWORD).starts_with("235 "));
+    guess(&server, &[(2, "one"), (2, "two")]);
+    assert!(server.client_from(2).sign_in("ann", PASSWORD).starts_with("235 "));
+    guess(&server, &[(2, "three")]);
+    let mut late = server.connect_from(2);
+    assert_eq!((late.reply().as_str(), late.reply().as_str()), (GUESSED, ""));
+    assert_eq!(early.sign_in("ann", PASSWORD), GUESSED);
+    assert_eq!(early.reply(), "");
+    // Who is signed in has nothing to guess, and others are others.
+    assert_eq!(inside.send("Subject: inside\r\n\r\n").unwrap(), "250 2.0.0 Message stored");
+    assert!(server.client_from(3).sign_in("ann", PASSWORD).starts_with("235 "));
+}
+
+#[test]
+fn an_account_has_so_many_guesses() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--guess-limit", "2"]);
+    guess(&server, &[(2, "tim"), (3, "tim")]);
+    // The right password is as wrong as any.
+    assert_eq!(server.client_from(4).sign_in("tim", PASSWORD), WRONG);
+    assert!(server.client_from(5).sign_in("ann", PASSWORD).starts_with("235 "));
+}
+
+#[test]
+fn a_sign_in_clears_the_accounts_failures() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--guess-limit", "2"]);
+    for address in [2, 3] {
+        guess(&server, &[(address, "tim")]);
+        assert!(server.client_from(4).sign_in("tim", PASSWORD).starts_with("235 "));
+    }
+}
+
+/// SCRAM asks for the keys before it hears the proof: whoever waits there has not got round.
+#[test]
+fn exchanges_begun_before_are_no_more_guesses() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--guess-limit", "2"]);
+    let first = BASE64_STANDARD.encode("n,,n=tim,r=fyko+d2lbbFgONRv9qkxdawL");
+    let mut clients: Vec<Client> = (2..6).map(|n| server.client_from(n)).collect();
+    for client in &mut clients {
+        assert!(client.say(&format!("AUTH SCRAM-SHA-256 {first}")).starts_with("334 "));
+    }
+    let replies: Vec<_> = clients.iter_mut().map(|client| client.say("AAAA")).collect();
+    assert!(replies[..2].iter().all(|reply| reply.starts_with("535 5.7.8 ")), "{replies:?}");
+    assert_eq!(replies[2..], [GUESSED; 2]);
+}
+
+#[test]
+fn guessing_is_not_limited_where_that_is_off() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--guess-limit", "off"]);
+    let began = Instant::now();
+    for _ in 0..3 {
+        let mut client = server.client();
+        (0..4).for_each(|_| assert_eq!(client.sign_in("tim", "wrong"), WRONG));
+    }
+    assert!(server.client().sign_in("tim", PASSWORD).starts_with("235 "));
+    // The pauses of one connection alone would be 15 seconds.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+fn network(address: &str) -> Network {
+    Network::from(address.parse::<IpAddr>().unwrap())
+}
+
+#[test]
+fn failures_are_forgotten_after_their_window() {
+    let guesses = Guesses::new(NonZeroU32::new(2).unwrap());
+    let (begin, tim) = (Instant::now(), guesses.account("tim"));
+    let here = network("192.0.2.1");
+    let barred = |now| (guesses.bar_network(here, now), guesses.bar_account(tim, now));
+    guesses.failed(here, Some(tim), begin);
+    assert_eq!(barred(begin), (false, false));
+    guesses.failed(here, Some(tim), begin + WINDOW / 2);
+    let end = begin + WINDOW;
+    assert_eq!(barred(end - Duration::from_millis(1)), (true, true));
+    assert_eq!(barred(end), (false, false));
+    // The next failure is the first again.
+    guesses.failed(here, Some(tim), end);
+    assert_eq!(barred(end), (false, false));
+    guesses.failed(here, None, end);
+    assert_eq!(barred(end), (true, false));
+    guesses.failed(network("192.0.2.2"), Some(tim), end);
+    assert_eq!(barred(end), (true, true));
+    guesses.signed_in(tim);
+    assert_eq!(barred(end), (true, false));
+}
+
+#[test]
+fn a_table_of_failures_has_an_end() {
+    let guesses = Guesses::new(NonZeroU32::MIN);
+    let address = |n: usize| Network::from(IpAddr::from(Ipv4Addr::from(n as u32)));
+    let now = Instant::now();
+    for n in 0..=MAX_REMEMBERED.get() {
+        guesses.failed(address(n), None, now);
+    }
+    let barred = |n| guesses.bar_network(address(n), now);
+    assert_eq!([0, 1, MAX_REMEMBERED.get()].map(barred), [false, true, true]);
+}
+
+#[test]
+fn an_address_of_ipv6_stands_for_its_64() {
+    assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:ffff:ffff:ffff"));
+    assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+    assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+    assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+}
+
+#[test]
+fn a_place_is_free_when_its_connection_ends() {
+    let connections = Arc::new(Connections::new(2, 1));
+    let (here, there) = (network("192.0.2.1"), network("192.0.2.2"));
+    let place = connections.enter(here);
+    let code = |network| connections.enter(network).map(drop).map_err(|reply| reply.to_string());
+    assert!(code(here).unwrap_err().starts_with("421 4.7.0 "));
+    let other = connections.enter(there);
+    assert!(code(network("192.0.2.3")).unwrap_err().starts_with("421 4.3.2 "));
+    drop(place);
+    assert_eq!(code(here), Ok(()));
+    drop(other);
+    assert_eq!(code(there), Ok(()));
+}
+
+#[test]
+fn who_comes_when_it_is_full_is_told_so() {
+    let folder = tempdir().unwrap();
+    let options = ["--max-connections", "3", "--max-per-address", "2"];
+    let server = Server::start(folder.path(), &options);
+    let mut inside = [server.client_from(2), server.client_from(2)];
+    let told = |n| {
+        let mut client = server.connect_from(n);
+        let reply = client.reply();
+        // And nothing else.
+        assert_eq!(client.reply(), "");
+        reply
+    };
+    assert_eq!(told(2), "421 4.7.0 Too many connections from your address, try again later");
+    let third = server.client_from(3);
+    assert_eq!(told(4), "421 4.3.2 Too many connections, try again later");
+    // No handshake either: the connection ends without an octet.
+    assert_eq!(server.connect_for_tls().reply(), "");
+    assert!(inside.iter_mut().all(|client| client.say("NOOP").starts_with("250 ")));
+    drop(third);
+    let came = (0..50).any(|_| {
+        thread::sleep(Duration::from_millis(20));
+        server.connect_from(4).reply().starts_with("220 ")
+    });
+    assert!(came, "a place that is free again is taken");
+}
+
+/// The first half of a ClientHello: a record of 512 octets that never come.
+const HALF_A_HANDSHAKE: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+
+#[test]
+fn who_stalls_holds_up_nobody_else() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    // More of each kind than the server has threads, on most machines.
+    let stalled: Vec<_> = (0..6).flat_map(|_| stalled_clients(&server)).collect();
+    let began = Instant::now();
+    let mut client = server.client();
+    assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
+    assert_eq!(client.send("Subject: on\r\n\r\n").unwrap(), "250 2.0.0 Message stored");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    drop(stalled);
+}
+
+fn stalled_clients(server: &Server) -> [Client; 5] {
+    let mut line = server.client();
+    line.write("AUTH PLA").unwrap();
+    let mut tls = server.connect_for_tls();
+    tls.write(HALF_A_HANDSHAKE).unwrap();
+    let mut starttls = server.client();
+    assert!(starttls.say("STARTTLS").starts_with("220 "));
+    starttls.write(HALF_A_HANDSHAKE).unwrap();
+    let mut message = server.client();
+    assert!(message.sign_in("tim", PASSWORD).starts_with("235 "));
+    message.write("MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nSubject: ha").unwrap();
+    // It never reads, so the replies to all this cannot be sent.
+    let mut reader = server.client();
+    assert!(reader.sign_in("tim", PASSWORD).starts_with("235 "));
+    reader.flood(&b"EHLO x\r\n".repeat(1_000));
+    [line, tls, starttls, message, reader]
+}
+
+#[test]
+fn time_runs_out() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--sign-in-time", "1", "--max-time", "4"]);
+    let mut inside = server.client();
+    assert!(inside.sign_in("tim", PASSWORD).starts_with("235 "));
+    let began = Instant::now();
+    let mut tls = server.connect_for_tls();
+    tls.write(HALF_A_HANDSHAKE).unwrap();
+    let mut slow = server.client();
+    // It is never idle.
+    for _ in 0..8 {
+        let _ = slow.write("N");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let over = "421 4.4.2 Connected for too long, closing";
+    assert_eq!(slow.reply(), over);
+    assert_eq!(tls.try_reply().unwrap_or_default(), "");
+    assert!(inside.say("NOOP").starts_with("250 "));
+    assert_eq!(inside.reply(), over);
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+/// The messages in a folder of the Maildir, without the lines that the server adds.
+fn messages(maildir: &Path, folder: &str) -> Vec<String> {
+    let files = fs::read_dir(maildir.join(folder)).unwrap();
+    let message = |file: io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        text.find("Subject: ").map_or_else(String::new, |start| text[start..].to_owned())
+    };
+    files.map(message).collect()
+}
+
+/// A small file system, while it lives.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(at: &'a Path) -> Result<Self, String> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(at);
+        match mount.output() {
+            Ok(output) if output.status.success() => Ok(Self(at)),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let folder = tempdir().unwrap();
+    let _disk = match SmallDisk::mount(folder.path()) {
+        Ok(disk) => disk,
+        Err(reason) => return skip("a small tmpfs", &reason),
+    };
+    let maildir = folder.path().join("mail");
+    let server = Server::start(&maildir, &[]);
+    let mut client = server.client();
+    assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
+    let (small, large) = ("Subject: small\r\n\r\n", "x".repeat(70) + "\r\n");
+    let large = format!("Subject: large\r\n\r\n{}", large.repeat(1500));
+    let full = "452 4.3.1 Insufficient storage, try again later";
+    assert_eq!(client.send(small).unwrap(), "250 2.0.0 Message stored");
+    assert_eq!(client.send(&large).unwrap(), full);
+    assert_eq!(messages(&maildir, "tmp"), [""; 0]);
+    // Room is there again. What is acknowledged stays, until there is no room for one octet.
+    let mut stored = 1;
+    let refusal = loop {
+        let reply = client.send(small).unwrap();
+        if reply != "250 2.0.0 Message stored" {
+            break reply;
+        }
+        stored += 1;
+    };
+    assert_eq!(refusal, full);
+    assert!(stored > 1);
+    assert_eq!(messages(&maildir, "new"), vec![small; stored]);
+}
+
+#[test]
+fn a_broken_maildir_loses_nothing() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let mut client = server.client();
+    assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
+    let mut send = |subject: &str| client.send(&format!("Subject: {subject}\r\n\r\n")).unwrap();
+    assert_eq!(send("first"), "250 2.0.0 Message stored");
+    for name in ["tmp", "new"] {
+        let (place, aside) = (folder.path().join(name), folder.path().join("aside"));
+        fs::rename(&place, &aside).unwrap();
+        fs::write(&place, "a file").unwrap();
+        assert_eq!(send("lost"), "451 4.3.0 Local error in processing, try again later", "{name}");
+        fs::remove_file(&place).unwrap();
+        fs::rename(&aside, &place).unwrap();
+    }
+    assert_eq!(send("last"), "250 2.0.0 Message stored");
+    let mut stored = messages(folder.path(), "new");
+    stored.sort_unstable();
+    assert_eq!(stored, ["Subject: first\r\n\r\n", "Subject: last\r\n\r\n"]);
+    assert_eq!(messages(folder.path(), "tmp"), [""; 0]);
+}
+
+/// What no test without a power cut sees else: which calls the server makes, and in which order.
+#[test]
+fn a_message_is_on_the_disk_before_its_reply() {
+    if let Err(error) = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output() {
+        return skip("strace", &error.to_string());
+    }
+    let folder = tempdir().unwrap();
+    let (maildir, calls) = (folder.path().join("mail"), folder.path().join("calls"));
+    let mut strace = Command::new("strace");
+    // With -D the server is the process that is started here, and to be ended.
+    strace.args(["-D", "-f", "-y", "-s", "80", "-e", "trace=fsync,rename,sendto", "-o"]);
+    strace.arg(&calls).arg(example());
+    let mut server = Server::run(strace, &maildir, &[]);
+    let mut client = server.client();
+    assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
+    assert_eq!(client.send("Subject: safe\r\n\r\n").unwrap(), "250 2.0.0 Message stored");
+    server.kill();
+    let traced = (0..100).find_map(|_| {
+        thread::sleep(Duration::from_millis(20));
+        let calls = fs::read_to_string(&calls).unwrap();
+        calls.contains("+++ killed by SIGKILL").then_some(calls)
+    });
+    let Some(traced) = traced else { return skip("strace", "it has traced nothing") };
+    let seen: Vec<&str> = traced
+        .lines()
+        .filter_map(|line| match line {
+            _ if line.contains("fsync(") && line.contains("/mail/tmp/") => Some("the message"),
+            _ if line.contains("rename(") => Some("its move"),
+            _ if line.contains("fsync(") && line.contains("/mail/new>") => Some("the folder"),
+            _ if line.contains("Message stored") => Some("the reply"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(seen, ["the message", "its move", "the folder", "the reply"], "{traced}");
+}
+
+const ROUNDS: usize = 5;
+const SENDERS: usize = 4;
+/// So many messages are acknowledged in a round before the server is killed.
+const BEFORE_THE_KILL: usize = 20;
+
+#[test]
+fn a_message_that_was_acknowledged_survives_a_kill() {
+    let folder = tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for round in 0..ROUNDS {
+        let mut server = Server::start(folder.path(), &[]);
+        let (sender, receiver) = mpsc::channel();
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|n| {
+                let (client, sender) = (server.client(), sender.clone());
+                thread::spawn(move || send_until_killed(client, &format!("{round}.{n}"), &sender))
+            })
+            .collect();
+        drop(sender);
+        acknowledged.extend(receiver.iter().take(BEFORE_THE_KILL));
+        server.kill();
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        // Those whose reply was on its way.
+        acknowledged.extend(receiver.iter());
+        assert_stored(folder.path(), &acknowledged);
+    }
+    assert!(acknowledged.len() >= ROUNDS * BEFORE_THE_KILL);
+}
+
+/// Sends messages, and tells which of them were acknowledged.
+fn send_until_killed(mut client: Client, name: &str, acknowledged: &mpsc::Sender<String>) {
+    assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
+    for n in 0.. {
+        let subject = format!("Subject: {name}.{n}\r\n");
+        // Longer than the server's buffer, so that it is written in pieces.
+        let message = format!("{subject}\r\n{}The end\r\n", subject.repeat(4_000));
+        match client.send(&message) {
+            Ok(reply) if reply == "250 2.0.0 Message stored" => {
+                acknowledged.send(message).unwrap();
+            }
+            // Nothing, or less than a reply.
+            Ok(reply) => return assert!(!reply.starts_with(['4', '5']), "{reply}"),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Each of these is there once, and nothing that is there is cut off.
+fn assert_stored(maildir: &Path, acknowledged: &[String]) {
+    let mut stored: HashMap<String, usize> = HashMap::new();
+    for message in messages(maildir, "new") {
+        assert!(message.ends_with("The end\r\n"));
+        *stored.entry(message).or_default() += 1;
+    }
+    for message in acknowledged {
+        let subject = message.lines().next().unwrap();
+        assert_eq!(stored.get(message), Some(&1), "{subject}");
+    }
+}
