@@ -34,13 +34,14 @@ type Hook = Box<dyn FnMut(Side, &str) + Send + Sync>;
 pub(crate) struct Trace {
     hook: Option<Hook>,
     /// Whether the challenges of the exchange under way are masked too: with a server's proof, and
-    /// what can be listened to, a password can be guessed.
+    /// what can be listened to, a password can be guessed. So they are where the exchange began
+    /// before the hook was set.
     mask_challenges: bool,
 }
 
 impl Trace {
     pub(crate) fn new(hook: impl FnMut(Side, &str) + Send + Sync + 'static) -> Self {
-        Self { hook: Some(Box::new(hook)), mask_challenges: false }
+        Self { hook: Some(Box::new(hook)), mask_challenges: true }
     }
 
     /// A line that may be shown.

@@ -100,6 +100,24 @@ fn the_proof_of_a_server_is_neither_in_the_trace_nor_in_debug() {
     }
 }
 
+/// A hook that is set while an exchange is under way knows no more of it than any other.
+#[test]
+#[cfg(feature = "scram-sha-256")]
+fn a_trace_that_begins_late_masks_challenges_too() {
+    let mut session = session();
+    session.receive(b"AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9YWJj\r\n");
+    let _ = session.next(&mut Vec::new());
+    let trace = Arc::new(Mutex::new(Vec::new()));
+    let hook = Arc::clone(&trace);
+    session.trace(move |side, line| hook.lock().unwrap().push(format!("{side}: {line}")));
+    let mut out = Vec::new();
+    while let Event::Query(query) = session.next(&mut out) {
+        query.reject();
+    }
+    assert!(out.starts_with(b"334 c"));
+    assert_eq!(*trace.lock().unwrap(), ["S: 334 ***"]);
+}
+
 #[test]
 fn the_trace_is_in_the_order_of_the_wire() {
     let mut session = session();

@@ -81,7 +81,7 @@ pub enum Step<'a> {
 }
 
 /// A response for the server. **It stands until it is settled** by [`challenge`](Self::challenge),
-/// [`success`](Self::success) or [`refused`](Self::refused).
+/// [`undecodable`](Self::undecodable), [`success`](Self::success) or [`refused`](Self::refused).
 #[derive(Debug)]
 pub struct Response {
     data: Option<SecretBytes>,

@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use super::{
-    Answer, BindingPolicy, Channel, ChannelBinding, Failure, Identity, Mechanism, ScramHash,
-    ScramKeys, ScramKeysFor, check_name,
+    Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, ScramHash, ScramKeys,
+    ScramKeysFor, check_name,
     client::{self, Choice, Config as ClientConfig, Derive, Password},
     gs2::{self, Flag, Header},
     prepare,
@@ -251,9 +251,7 @@ impl Client {
         let (flag, data) = match channel.bindings().first() {
             Some(own) if mechanism.binds_channel() => (Flag::Bound(own.name()), own.data()),
             None if mechanism.binds_channel() => return Err(client::Failure::Unsupported),
-            Some(_) if choice.binding_not_seen() && config.policy() != BindingPolicy::None => {
-                (Flag::NotSeen, &[][..])
-            }
+            _ if choice.binding_not_seen() && config.can_bind(channel) => (Flag::NotSeen, &[][..]),
             _ => (Flag::No, &[][..]),
         };
         let header = gs2::write(flag, authzid);

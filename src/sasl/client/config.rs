@@ -94,10 +94,6 @@ impl Config {
         self.iterations
     }
 
-    pub(in crate::sasl) fn policy(&self) -> BindingPolicy {
-        self.binding
-    }
-
     pub(in crate::sasl) fn nonce(&self) -> Result<Nonce, Failure> {
         self.nonce.as_ref().and_then(|source| (source.0)().ok()).ok_or(Failure::NoNonce)
     }
@@ -175,7 +171,8 @@ impl Config {
         tests.get(failed).map(|(why, _)| (failed, *why))
     }
 
-    fn can_bind(&self, channel: &Channel) -> bool {
+    /// Whether there is what binds a sign-in to the connection, and the policy lets it be used.
+    pub(in crate::sasl) fn can_bind(&self, channel: &Channel) -> bool {
         !channel.bindings().is_empty() && self.binding != BindingPolicy::None
     }
 

@@ -7,8 +7,8 @@ use crate::{
     secret::Secret,
 };
 
-/// Bounds of the names, the password and the token, with which no response outgrows what a server must take
-/// (RFC 4954 §4).
+/// Bounds of the names, the password and the token, with which no response outgrows what a server
+/// must take (RFC 4954 §4).
 const MAX_NAME: usize = 1024;
 const MAX_PASSWORD: usize = 4096;
 const MAX_TOKEN_MESSAGE: usize = 9000;

@@ -131,7 +131,7 @@ impl Session {
         };
         match refusal {
             Some(refusal) => (self.refuse(*refusal, out), true),
-            None if last => (State::EndOfData(Ask::new(self.identity.is_some())), true),
+            None if last => (State::EndOfData(Ask::new(self.is_proven())), true),
             None => {
                 transaction.chunks = true;
                 (answer(Reply::OK, out), false)
