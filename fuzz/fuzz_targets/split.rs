@@ -2,10 +2,7 @@
 //! session and by a client's.
 #![no_main]
 
-use std::{
-    sync::{Arc, Mutex},
-    vec,
-};
+use std::sync::{Arc, Mutex};
 
 use libfuzzer_sys::fuzz_target;
 use smtp_auth::{
@@ -75,7 +72,7 @@ fn said((kind, octets): &(u8, Vec<u8>)) -> Vec<u8> {
 }
 
 /// Answers by an octet of the input.
-fn answer(query: Query<'_>, answers: &mut vec::IntoIter<u8>) {
+fn answer(query: Query<'_>, answers: &mut impl Iterator<Item = u8>) {
     let byte = answers.next().unwrap_or(2);
     let answer = match byte % 4 {
         0 => Answer::Reject,
@@ -139,7 +136,7 @@ fn serve(choice: u8, answers: &[u8], said: &[Vec<u8>], cuts: Option<&[u8]>) -> R
     if choice & 64 != 0 {
         session.tls_started(channel());
     }
-    let (mut record, mut answers) = (Record::default(), answers.to_vec().into_iter());
+    let (mut record, mut answers) = (Record::default(), answers.iter().copied());
     // The octets of a message come as they may.
     let mut data = Vec::new();
     for at_once in said {
@@ -169,7 +166,7 @@ fn hosted(
     session: &mut server::Session,
     record: &mut Record,
     data: &mut Vec<u8>,
-    answers: &mut vec::IntoIter<u8>,
+    answers: &mut impl Iterator<Item = u8>,
 ) -> bool {
     use server::Event;
     let event = session.next(&mut record.out);

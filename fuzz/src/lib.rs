@@ -1,5 +1,8 @@
-//! What the targets share: SCRAM and CRAM-MD5 computed a second time, apart from the crate, and a
-//! host's accounts.
+//! What the targets share: exchanges of each side, SCRAM and CRAM-MD5 computed a second time, apart
+//! from the crate, and a host's accounts.
+
+pub mod sasl_client;
+pub mod sasl_server;
 
 use std::sync::LazyLock;
 
@@ -28,6 +31,16 @@ pub const OWN: Mechanism = match Mechanism::custom("X-OWN") {
     Ok(mechanism) => mechanism,
     Err(_) => panic!("a good name"),
 };
+
+/// The mechanisms of SCRAM.
+pub const SCRAM: &[Mechanism] = &[
+    Mechanism::ScramSha512Plus,
+    Mechanism::ScramSha256Plus,
+    Mechanism::ScramSha1Plus,
+    Mechanism::ScramSha512,
+    Mechanism::ScramSha256,
+    Mechanism::ScramSha1,
+];
 
 pub const POLICIES: [BindingPolicy; 3] =
     [BindingPolicy::Preferred, BindingPolicy::Required, BindingPolicy::None];

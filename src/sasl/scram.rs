@@ -161,12 +161,12 @@ pub(super) fn server_first(
     found: Answer<ScramKeys>,
 ) -> Result<State, Failure> {
     let nonce = format!("{}{}", first.nonce, config.nonce()?.as_str());
-    // Made for everybody, so that it takes no longer for one than for another.
+    // Made and dropped for everybody, so that it takes no longer for one than for another.
     let of_nobody = config.keys_of_nobody(first.hash, &identity.authcid);
     let (keys, exists) = match found {
         Answer::Accept(keys) if keys.hash() == first.hash => (keys, true),
         Answer::TempFail => return Err(Failure::TempFail),
-        Answer::Accept(_) | Answer::Reject => (of_nobody, false),
+        Answer::Accept(_) | Answer::Reject => (of_nobody.clone(), false),
     };
     let server_first = format!("r={nonce},s={},i={}", encode(keys.salt()), keys.iterations());
     let first = First { nonce: nonce.into(), ..first };

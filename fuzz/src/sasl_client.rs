@@ -1,18 +1,16 @@
 //! Each mechanism's challenges to a client's exchange, the right ones or nearly so: it ends, there is
 //! no success that the server has not said, nor one before all has been said, nor one of SCRAM
 //! without the server's signature; and what is right throughout succeeds.
-#![no_main]
 
 use std::vec;
 
-use libfuzzer_sys::fuzz_target;
+use crate::{
+    OWN, PASSWORD, POLICIES, SALT, Scram, TOKEN, channel, cram_digest, encode, hash_of, nearly,
+    pick,
+};
 use smtp_auth::sasl::{
     Channel, ConfigError, Mechanism, Nonce,
     client::{Choice, Config, Credentials, CustomResponse, Exchange, Failure, Response, Step},
-};
-use smtp_auth_fuzz::{
-    OWN, PASSWORD, POLICIES, SALT, Scram, TOKEN, channel, cram_digest, encode, hash_of, mechanisms,
-    nearly, pick,
 };
 
 /// The bits of the second octet of the input.
@@ -184,10 +182,16 @@ fn respond(answers: &mut vec::IntoIter<u8>) -> CustomResponse {
     }
 }
 
-fuzz_target!(|input: ([u8; 4], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
-    let ([mechanism, choice, policy, other], answers, messages) = input;
-    let mechanism = pick(&mechanisms(), mechanism);
-    let config = Config::default().mechanisms(&mechanisms()).expect("what is compiled in");
+/// The choices, the host's answers, and the messages with their kind.
+pub type Input = ([u8; 4], Vec<u8>, Vec<(u8, Vec<u8>)>);
+
+/// An exchange by one of the mechanisms.
+pub fn run(
+    mechanisms: &[Mechanism],
+    ([mechanism, choice, policy, other], answers, messages): Input,
+) {
+    let mechanism = pick(mechanisms, mechanism);
+    let config = Config::default().mechanisms(&crate::mechanisms()).expect("what is compiled in");
     let config = config
         .nonces(|| Nonce::new("client"))
         .scram_iterations(2, 10)
@@ -258,4 +262,4 @@ fuzz_target!(|input: ([u8; 4], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
         }
     }
     assert!(matches!(exchange.step(), Step::Done(_)));
-});
+}

@@ -1,18 +1,15 @@
 //! Each mechanism's messages to a server's exchange, the right ones or nearly so: it ends, nobody is
 //! signed in without a yes for just that name and a right proof, and who does all right is.
-#![no_main]
 
 use std::{sync::Arc, vec};
 
-use libfuzzer_sys::fuzz_target;
+use crate::{
+    KEYS, PASSWORD, POLICIES, Scram, TOKEN, channel, cram_digest, hash_of, nearly, pick, with,
+};
 use smtp_auth::sasl::{
     Answer, Channel, CramSecret, CustomAnswer, Identity, Mechanism, Nonce, PasswordAnswer, Query,
     TokenAnswer, TokenError,
     server::{Challenge, Config, Exchange, Step},
-};
-use smtp_auth_fuzz::{
-    KEYS, PASSWORD, POLICIES, Scram, TOKEN, channel, cram_digest, hash_of, mechanisms, nearly,
-    pick, with,
 };
 
 /// The bits of the second octet of the input.
@@ -272,7 +269,8 @@ impl Host {
 }
 
 fn config(policy: u8, choice: u8) -> Arc<Config> {
-    let config = Config::new("mail.example.org").and_then(|own| own.mechanisms(&mechanisms()));
+    let config =
+        Config::new("mail.example.org").and_then(|own| own.mechanisms(&crate::mechanisms()));
     let config = config.expect("a good name, and what is compiled in");
     Arc::new(
         config
@@ -295,15 +293,18 @@ fn is_for_all(config: &Config, channel: &Channel, client: &Client) -> bool {
         && client.sent.iter().all(|sent| sent.len() <= 64)
 }
 
-fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
-    let ([mechanism, choice, policy], answers, messages) = input;
+/// The choices, the host's answers, and the messages with their kind.
+pub type Input = ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>);
+
+/// An exchange by one of the mechanisms.
+pub fn run(mechanisms: &[Mechanism], ([mechanism, choice, policy], answers, messages): Input) {
     let config = config(policy, choice);
     let channel = match choice & (IN_TLS | BARE_TLS) {
         0 => Channel::cleartext(),
         IN_TLS => channel(),
         _ => Channel::tls(),
     };
-    let mut client = Client::new(pick(&mechanisms(), mechanism), choice);
+    let mut client = Client::new(pick(mechanisms, mechanism), choice);
     let mut messages = messages.into_iter();
     // Where the mechanism begins with a challenge, an initial response is wrong.
     let initial = (choice & INITIAL != 0).then(|| {
@@ -339,4 +340,4 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     }
     assert!(host.questions <= 2 || matches!(client.mechanism, Mechanism::Custom(_)));
     assert!(matches!(exchange.step(), Step::Done(_)));
-});
+}
