@@ -297,7 +297,20 @@ fn a_client_believes_only_a_server_that_proves_itself() {
         (&[first, last, "more"], Err(client::Failure::UnexpectedChallenge)),
         (&["r=rOprNGfwEbeRWgbNEkqO,s=c2FsdA==,i=4096"], not_authentic),
         (&["r=another,s=c2FsdA==,i=4096"], not_authentic),
+        (
+            &["r=rOprNGfwEbeRWgbNEkqO x,s=c2FsdA==,i=4096"],
+            Err(client::Failure::UnexpectedChallenge),
+        ),
+        (
+            &["r=rOprNGfwEbeRWgbNEkqO\0,s=c2FsdA==,i=4096"],
+            Err(client::Failure::UnexpectedChallenge),
+        ),
+        (&["r=rOprNGfwEbeRWgbNEkqOé,s=c2FsdA==,i=4096"], Err(client::Failure::UnexpectedChallenge)),
         (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4095"], Err(client::Failure::Iterations(4095))),
+        (
+            &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=600001"],
+            Err(client::Failure::Iterations(600_001)),
+        ),
         (
             &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4294967296"],
             Err(client::Failure::Iterations(u32::MAX)),
@@ -319,6 +332,49 @@ fn a_client_believes_only_a_server_that_proves_itself() {
     ] {
         assert_eq!(client_after(challenges, &config), expected, "{challenges:?}");
     }
+}
+
+#[test]
+fn a_caller_sets_the_bounds_of_the_iterations() {
+    let nonce = || Nonce::new("rOprNGfwEbeRWgbNEkqO");
+    let config = client::Config::default().nonces(nonce).scram_iterations(5000, 5001);
+    for (iterations, refused) in [(4999, true), (5000, false), (5001, false), (5002, true)] {
+        let first = format!("r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i={iterations}");
+        // Behind what is taken, success alone is not believed.
+        let expected = match refused {
+            true => client::Failure::Iterations(iterations),
+            false => client::Failure::ServerNotAuthentic,
+        };
+        assert_eq!(client_after(&[&first, "success"], &config), Err(expected));
+    }
+}
+
+#[test]
+#[cfg(all(feature = "getrandom", feature = "cram-md5"))]
+fn no_nonce_comes_twice() {
+    let of_server = Arc::new(server::Config::new("smtp.example.com").unwrap());
+    let of_client = client::Config::default();
+    let mut nonces = std::collections::HashSet::new();
+    for _ in 0..50 {
+        let mechanism = Mechanism::CramMd5;
+        let mut exchange = server::Exchange::new(&of_server, &Channel::tls(), mechanism, None);
+        let server::Step::Challenge(challenge) = exchange.step() else { panic!() };
+        let challenge = String::from_utf8(challenge.data().to_vec()).unwrap();
+        let nonce = challenge.strip_prefix('<').unwrap().strip_suffix("@smtp.example.com>");
+        nonces.insert(nonce.unwrap().to_owned());
+
+        let (first, _) = server_first(&of_server, "user", false);
+        nonces.insert(first.split(',').next().unwrap().strip_prefix("r=abc").unwrap().to_owned());
+
+        let credentials = Credentials::password("user", "pencil").unwrap();
+        let choice = Choice::without_list(Mechanism::ScramSha256);
+        let mut exchange = client::Exchange::new(&of_client, &Channel::tls(), choice, credentials);
+        let first = String::from_utf8(response(&mut exchange).data().unwrap().to_vec()).unwrap();
+        nonces.insert(first.rsplit_once(",r=").unwrap().1.to_owned());
+    }
+    assert_eq!(nonces.len(), 150);
+    // 128 bits, as hexadecimal digits.
+    assert!(nonces.iter().all(|nonce| nonce.len() == 32), "{nonces:?}");
 }
 
 /// What the work gives with these credentials, for the salt of the test below.

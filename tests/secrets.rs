@@ -26,17 +26,19 @@
 
 use std::{
     fmt::{Debug, Display},
+    marker::PhantomData,
     sync::{Arc, Mutex},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
-    client,
+    Secret, client,
     reply::ReplyRef,
     sasl::{
         self, Answer, Authenticator, Authorize, Channel, ChannelBinding, CheckAnonymous,
         CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Mechanism,
-        PasswordAnswer, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer, TokenError,
+        PasswordAnswer, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
+        TokenError,
         client::{Choice, Credentials},
     },
     server,
@@ -389,6 +391,29 @@ fn of_exchanges() {
             shown.has_none_of(&secrets, &what);
         }
     }
+}
+
+/// What `==` takes in two secrets tells how much of them is alike, so there is none but that of
+/// [`Secret`], which is in constant time.
+#[test]
+fn nothing_secret_is_compared_by_derive() {
+    struct Of<T>(PhantomData<T>);
+    trait Without {
+        const HAS_EQ: bool = false;
+    }
+    impl<T> Without for Of<T> {}
+    // One of the type's own comes before a trait's.
+    impl<T: PartialEq> Of<T> {
+        const HAS_EQ: bool = true;
+    }
+    let have = [
+        Of::<Secret>::HAS_EQ,
+        Of::<CramSecret>::HAS_EQ,
+        Of::<ScramKeys>::HAS_EQ,
+        Of::<SaltedPassword>::HAS_EQ,
+        Of::<Credentials>::HAS_EQ,
+    ];
+    assert_eq!(have, [true, false, false, false, false]);
 }
 
 /// What the client has for the server, its work done and printed.

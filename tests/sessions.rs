@@ -227,6 +227,57 @@ fn the_hosts_replies_keep_the_dialogue_in_step() {
     assert_eq!(log, ["451 4.3.0", "250 2.0.0", "421 4.3.2", "close"]);
 }
 
+#[test]
+fn an_exchange_does_not_outlive_what_it_began_in() {
+    for begun in ["AUTH LOGIN", "AUTH LOGIN YQ==", "AUTH CRAM-MD5", "AUTH PLAIN AGEAYg=="] {
+        let mut session = server::Session::new(config());
+        session.receive(format!("EHLO c\r\n{begun}\r\n").as_bytes());
+        let mut out = Vec::new();
+        // Until there is a challenge, or a question to the host.
+        while let server::Event::Hello(_) = session.next(&mut out) {}
+        assert_eq!(session.tls_started(sasl::Channel::tls()), 0);
+        out.clear();
+        session.receive(b"YQ==\r\nYg==\r\nAUTH LOGIN\r\nMAIL FROM:<>\r\n");
+        assert!(matches!(session.next(&mut out), server::Event::NeedInput), "{begun}");
+        let said = String::from_utf8(out).unwrap();
+        let codes: Vec<&str> = said.lines().map(|line| &line[..3]).collect();
+        assert_eq!(codes, ["500", "500", "503", "503"], "{begun}");
+        assert_eq!(session.identity(), None);
+    }
+}
+
+#[test]
+fn a_bad_response_disturbs_no_other_session() {
+    let config = Arc::new(config());
+    let mut sessions = [(); 2].map(|()| server::Session::new(Arc::clone(&config)));
+    let mut out = [Vec::new(), Vec::new()];
+    for (n, line) in [
+        (0, "EHLO c"),
+        (1, "EHLO c"),
+        (0, "AUTH LOGIN YQ=="),
+        (1, "AUTH LOGIN YQ=="),
+        (1, "Yg=!"),
+        (1, "AUTH PLAIN !"),
+        (1, "AUTH PLAIN"),
+        (0, "Yg=="),
+    ] {
+        sessions[n].receive(format!("{line}\r\n").as_bytes());
+        loop {
+            match sessions[n].next(&mut out[n]) {
+                server::Event::NeedInput => break,
+                server::Event::Query(sasl::Query::CheckPassword(ask)) => ask.answer(n == 0),
+                _ => {}
+            }
+        }
+    }
+    let ends = out.map(|out| {
+        let said = String::from_utf8(out).unwrap();
+        said.lines().rev().take(2).map(|line| line[..4].to_owned()).collect::<Vec<_>>()
+    });
+    assert_eq!(ends, [["235 ", "334 "], ["334 ", "501 "]]);
+    assert_eq!(sessions.map(|session| session.identity().is_some()), [true, false]);
+}
+
 // ---- the client ----
 
 struct Client {
