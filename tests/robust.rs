@@ -32,15 +32,16 @@ mod peers;
 
 use std::{
     collections::HashMap,
-    fs,
-    io::{self, Write},
-    net::{IpAddr, Ipv4Addr},
+    fs::{self, File, FileTimes},
+    io::{self, BufRead, BufReader, Write},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     num::NonZeroU32,
-    path::Path,
-    process::Command,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, Stdio},
     sync::{Arc, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -125,41 +126,101 @@ fn exchanges_begun_before_are_no_more_guesses() {
 fn guessing_is_not_limited_where_that_is_off() {
     let folder = tempdir().unwrap();
     let server = Server::start(folder.path(), &["--guess-limit", "off"]);
-    let began = Instant::now();
+    // More than the ten by default, from one address and at one account.
     for _ in 0..3 {
         let mut client = server.client();
         (0..4).for_each(|_| assert_eq!(client.sign_in("tim", "wrong"), WRONG));
     }
     assert!(server.client().sign_in("tim", PASSWORD).starts_with("235 "));
-    // The pauses of one connection alone would be 15 seconds.
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// How long the replies take to the first two failures of a connection.
+fn pauses(options: &[&str]) -> [Duration; 2] {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), options);
+    let mut client = server.client();
+    [(); 2].map(|()| {
+        let began = Instant::now();
+        assert_eq!(client.sign_in("tim", "wrong"), WRONG);
+        began.elapsed()
+    })
+}
+
+#[test]
+fn each_failure_is_answered_later() {
+    let [first, second] = pauses(&[]);
+    assert!(first >= Duration::from_secs(1), "{first:?}");
+    assert!(second >= Duration::from_secs(2), "{second:?}");
+}
+
+#[test]
+fn failures_are_answered_at_once_where_guessing_is_not_limited() {
+    let pauses = pauses(&["--guess-limit", "off"]);
+    assert!(pauses.iter().all(|&pause| pause < Duration::from_secs(1)), "{pauses:?}");
 }
 
 fn network(address: &str) -> Network {
     Network::from(address.parse::<IpAddr>().unwrap())
 }
 
+const TICK: Duration = Duration::from_millis(1);
+
 #[test]
-fn failures_are_forgotten_after_their_window() {
+fn failures_count_for_their_network_and_their_account() {
     let guesses = Guesses::new(NonZeroU32::new(2).unwrap());
-    let (begin, tim) = (Instant::now(), guesses.account("tim"));
-    let here = network("192.0.2.1");
-    let barred = |now| (guesses.bar_network(here, now), guesses.bar_account(tim, now));
-    guesses.failed(here, Some(tim), begin);
-    assert_eq!(barred(begin), (false, false));
-    guesses.failed(here, Some(tim), begin + WINDOW / 2);
-    let end = begin + WINDOW;
-    assert_eq!(barred(end - Duration::from_millis(1)), (true, true));
-    assert_eq!(barred(end), (false, false));
-    // The next failure is the first again.
-    guesses.failed(here, Some(tim), end);
-    assert_eq!(barred(end), (false, false));
-    guesses.failed(here, None, end);
-    assert_eq!(barred(end), (true, false));
-    guesses.failed(network("192.0.2.2"), Some(tim), end);
-    assert_eq!(barred(end), (true, true));
+    let (now, tim, here) = (Instant::now(), guesses.account("tim"), network("192.0.2.1"));
+    let barred = || (guesses.bar_network(here, now), guesses.bar_account(tim, now));
+    guesses.failed(here, Some(tim), now);
+    assert_eq!(barred(), (false, false));
+    guesses.failed(here, None, now);
+    assert_eq!(barred(), (true, false));
+    guesses.failed(network("192.0.2.2"), Some(tim), now);
+    assert_eq!(barred(), (true, true));
     guesses.signed_in(tim);
-    assert_eq!(barred(end), (true, false));
+    assert_eq!(barred(), (true, false));
+}
+
+#[test]
+fn failures_are_forgotten_one_by_one() {
+    let guesses = Guesses::new(NonZeroU32::new(4).unwrap());
+    let (begin, here, leak) = (Instant::now(), network("192.0.2.1"), WINDOW / 4);
+    let barred = |now| guesses.bar_network(here, now);
+    (0..4).for_each(|_| guesses.failed(here, None, begin));
+    assert!(barred(begin + leak - TICK));
+    assert!(!barred(begin + leak));
+    // Room for one, and no more.
+    guesses.failed(here, None, begin + leak);
+    assert!(barred(begin + leak * 2 - TICK));
+    assert!(!barred(begin + leak * 2));
+    // When it has been quiet for the whole time there is room for all.
+    for end in [begin + leak + WINDOW, begin + WINDOW * 4] {
+        (0..3).for_each(|_| guesses.failed(here, None, end));
+        assert!(!barred(end));
+        guesses.failed(here, None, end);
+        assert!(barred(end));
+    }
+}
+
+#[test]
+fn failures_beyond_the_limit_prolong_nothing() {
+    let guesses = Guesses::new(NonZeroU32::new(2).unwrap());
+    let (now, here) = (Instant::now(), network("192.0.2.1"));
+    (0..50).for_each(|_| guesses.failed(here, None, now));
+    assert!(guesses.bar_network(here, now + WINDOW / 2 - TICK));
+    assert!(!guesses.bar_network(here, now + WINDOW / 2));
+}
+
+/// Where the time of one failure is no whole number of nanoseconds, too.
+#[test]
+fn every_limit_is_kept_to_the_failure() {
+    for limit in [1, 2, 7, 10, 999, 100_003] {
+        let guesses = Guesses::new(NonZeroU32::new(limit).unwrap());
+        let (now, here) = (Instant::now(), network("192.0.2.1"));
+        (1..limit).for_each(|_| guesses.failed(here, None, now));
+        assert!(!guesses.bar_network(here, now), "{limit}");
+        guesses.failed(here, None, now);
+        assert!(guesses.bar_network(here, now), "{limit}");
+    }
 }
 
 #[test]
@@ -282,6 +343,59 @@ fn time_runs_out() {
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
+#[test]
+fn who_says_nothing_is_sent_away() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--idle-time", "1"]);
+    let (mut silent, mut inside) = (server.client(), server.client());
+    assert!(inside.sign_in("tim", PASSWORD).starts_with("235 "));
+    inside.write("MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nSubject: ha").unwrap();
+    (0..3).for_each(|_| assert!(inside.reply().starts_with(['2', '3'])));
+    for client in [&mut silent, &mut inside] {
+        assert_eq!(client.reply(), "421 4.4.2 Idle for too long, closing");
+        assert_eq!(client.reply(), "");
+    }
+    // What there was of the message is gone.
+    assert!(within_a_second(|| messages(folder.path(), "tmp").is_empty()));
+    assert_eq!(messages(folder.path(), "new"), [""; 0]);
+}
+
+#[test]
+fn who_takes_nothing_is_cut_off() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--idle-time", "1", "--max-connections", "1"]);
+    let mut reader = server.client();
+    assert!(reader.sign_in("tim", PASSWORD).starts_with("235 "));
+    reader.flood(&b"EHLO x\r\n".repeat(1_000));
+    let began = Instant::now();
+    while !server.connect_from(2).reply().starts_with("220 ") {
+        assert!(began.elapsed() < Duration::from_secs(5));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn who_does_not_begin_tls_is_cut_off() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--handshake-time", "1"]);
+    let (mut tls, mut starttls) = (server.connect_for_tls(), server.client());
+    assert!(starttls.say("STARTTLS").starts_with("220 "));
+    for client in [&mut tls, &mut starttls] {
+        client.write(HALF_A_HANDSHAKE).unwrap();
+        assert_eq!(client.reply(), "");
+    }
+}
+
+fn within_a_second(mut condition: impl FnMut() -> bool) -> bool {
+    (0..50).any(|_| {
+        let holds = condition();
+        if !holds {
+            thread::sleep(Duration::from_millis(20));
+        }
+        holds
+    })
+}
+
 /// The messages in a folder of the Maildir, without the lines that the server adds.
 fn messages(maildir: &Path, folder: &str) -> Vec<String> {
     let files = fs::read_dir(maildir.join(folder)).unwrap();
@@ -299,11 +413,15 @@ impl<'a> SmallDisk<'a> {
     fn mount(at: &'a Path) -> Result<Self, String> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(at);
-        match mount.output() {
-            Ok(output) if output.status.success() => Ok(Self(at)),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Err(error.to_string()),
-        }
+        mounted(&mut mount).map(|()| Self(at))
+    }
+}
+
+fn mounted(mount: &mut Command) -> Result<(), String> {
+    match mount.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -342,6 +460,274 @@ fn a_full_disk_loses_nothing() {
     assert_eq!(refusal, full);
     assert!(stored > 1);
     assert_eq!(messages(&maildir, "new"), vec![small; stored]);
+}
+
+/// The octets of a message, its first line aside.
+fn message(subject: &str, octets: usize) -> String {
+    format!("Subject: {subject}\r\n\r\n{}", ("x".repeat(62) + "\r\n").repeat(octets / 64))
+}
+
+/// As a full disk does, but without a right to mount one: no file may grow beyond 64 KiB.
+#[test]
+fn a_failed_write_loses_nothing() {
+    let folder = tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    // A signal that is ignored here stays so, and then write(2) has an error.
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 128; exec \"$0\" \"$@\""]).arg(example());
+    let server = Server::run(shell, folder.path(), &[]);
+    let mut client = server.client();
+    assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
+    let failed = "451 4.3.0 Local error in processing, try again later";
+    let fits = |n: u8| message(&format!("{n}"), 48 << 10);
+    assert_eq!(client.send(&fits(1)).unwrap(), "250 2.0.0 Message stored");
+    // At the last write of all.
+    assert_eq!(client.send(&message("a little too large", 65 << 10)).unwrap(), failed);
+    assert_eq!(client.send(&fits(2)).unwrap(), "250 2.0.0 Message stored");
+    // In the middle: its file goes at once, and the reply comes at the end.
+    let large = message("much too large", 256 << 10);
+    let (most, rest) = large.split_at(large.len() - 64);
+    client.write("MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n").unwrap();
+    (0..3).for_each(|_| assert!(client.reply().starts_with(['2', '3'])));
+    assert_eq!(messages(folder.path(), "tmp").len(), 1);
+    client.write(most).unwrap();
+    assert!(within_a_second(|| messages(folder.path(), "tmp").is_empty()));
+    assert_eq!(client.say(&format!("{rest}.")), failed);
+    assert_eq!(client.send(&fits(3)).unwrap(), "250 2.0.0 Message stored");
+    let mut stored = messages(folder.path(), "new");
+    stored.sort_unstable();
+    assert_eq!(stored, [fits(1), fits(2), fits(3)]);
+    assert_eq!(messages(folder.path(), "tmp"), [""; 0]);
+}
+
+/// A next hop for one message: takes it, or refuses it at its end. It hands over what it got.
+fn next_hop(listener: TcpListener, verdict: &'static str) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let stream = listener.accept().unwrap().0;
+        let say = |line: &str| (&stream).write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let (mut message, mut in_message) = (String::new(), false);
+        say("220 next.example.org");
+        for line in BufReader::new(&stream).lines().map_while(Result::ok) {
+            match &*line {
+                "." => {
+                    in_message = false;
+                    say(verdict);
+                }
+                _ if in_message => message += &(line + "\r\n"),
+                "DATA" => {
+                    in_message = true;
+                    say("354 go on");
+                }
+                _ => say("250 yes"),
+            }
+        }
+        message
+    })
+}
+
+#[test]
+fn what_is_handed_on_is_whole_and_leaves_nothing_behind() {
+    // Not a whole number of the server's batches.
+    let sent = message("on its way", 100 << 10);
+    for (verdict, expected) in [
+        ("250 2.0.0 queued", "250 2.0.0 Message handed on"),
+        ("554 5.7.1 no", "554 5.7.1 The next hop says: no"),
+    ] {
+        let folder = tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let hop = next_hop(listener, verdict);
+        let server = Server::start(folder.path(), &["--relay", &address]);
+        let mut client = server.client();
+        assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
+        assert_eq!(client.send(&sent).unwrap(), expected);
+        let got = hop.join().unwrap();
+        assert_eq!(got.split_once("Subject: ").unwrap().1, sent.split_once("Subject: ").unwrap().1);
+        assert_eq!(messages(folder.path(), "tmp"), [""; 0]);
+        assert_eq!(messages(folder.path(), "new"), [""; 0]);
+    }
+}
+
+#[test]
+fn only_what_is_old_is_removed_from_tmp() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let folder = tempdir().unwrap();
+    let lay = |place: &str, written: u32, read: u32| {
+        let path = folder.path().join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let ago = |hours| SystemTime::now() - HOUR * hours;
+        let times = FileTimes::new().set_modified(ago(written)).set_accessed(ago(read));
+        File::create(path).unwrap().set_times(times).unwrap();
+    };
+    lay("tmp/old", 37, 37);
+    lay("tmp/young", 35, 35);
+    lay("tmp/read", 37, 35);
+    lay("tmp/written", 35, 37);
+    lay("tmp/folder/old", 37, 37);
+    lay("new/old", 37, 37);
+    lay("cur/old", 37, 37);
+    lay("old", 37, 37);
+    let link = folder.path().join("tmp/link");
+    symlink(folder.path().join("old"), &link).unwrap();
+    let touched = Command::new("touch").args(["-h", "-d", "37 hours ago"]).arg(&link).status();
+    assert!(touched.unwrap().success());
+    let _server = Server::start(folder.path(), &[]);
+    let mut left: Vec<_> = fs::read_dir(folder.path().join("tmp"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort_unstable();
+    assert_eq!(left, ["folder", "link", "read", "written", "young"]);
+    for place in ["tmp/folder/old", "new/old", "cur/old", "old"] {
+        assert!(folder.path().join(place).exists(), "{place}");
+    }
+}
+
+/// A disk that does not answer, while this lives: strace holds the server up at a call for these files.
+struct HangingDisk {
+    strace: Child,
+    /// It writes a line for each new thread, and would end if nobody could read that.
+    said: BufReader<ChildStderr>,
+}
+
+impl HangingDisk {
+    fn of(server: &Server, call: &str, files: &[PathBuf]) -> Result<Self, String> {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-p", &server.id().to_string()]);
+        strace.args(["-e", &format!("inject={call}:delay_enter=60s")]);
+        for file in files {
+            strace.arg("-P").arg(file);
+        }
+        let started = strace.stderr(Stdio::piped()).spawn();
+        let mut strace = started.map_err(|error| error.to_string())?;
+        let said = BufReader::new(strace.stderr.take().unwrap());
+        let mut disk = Self { strace, said };
+        // The first line says that it is there, or why it cannot be.
+        let mut line = String::new();
+        disk.said.read_line(&mut line).unwrap();
+        if line.contains("attached") { Ok(disk) } else { Err(line) }
+    }
+}
+
+impl Drop for HangingDisk {
+    fn drop(&mut self) {
+        let _ = self.strace.kill();
+        let _ = self.strace.wait();
+    }
+}
+
+/// A client signs in and has its mailboxes taken, which takes no disk.
+fn assert_others_go_on(server: &Server) {
+    let began = Instant::now();
+    let mut client = server.client();
+    assert!(client.sign_in("ann", PASSWORD).starts_with("235 "));
+    assert!(client.say("MAIL FROM:<ann@example.org>").starts_with("250 "));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+/// Clients that have said DATA and are to hear of it; more than the server has threads, on most
+/// machines.
+fn clients_in_data(server: &Server) -> Vec<Client> {
+    let mut clients: Vec<_> = (0..16).map(|_| server.client()).collect();
+    for client in &mut clients {
+        assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
+        assert!(client.say("MAIL FROM:<>").starts_with("250 "));
+        assert!(client.say("RCPT TO:<ann@example.org>").starts_with("250 "));
+        client.write("DATA\r\n").unwrap();
+    }
+    clients
+}
+
+/// A file system that answers nothing, while it lives: nobody reads what the kernel asks of it.
+struct SilentDisk<'a> {
+    device: Option<File>,
+    at: &'a Path,
+}
+
+impl<'a> SilentDisk<'a> {
+    fn mount(at: &'a Path) -> Result<Self, String> {
+        let device = File::options().read(true).write(true).open("/dev/fuse");
+        let device = device.map_err(|error| error.to_string())?;
+        let mut mount = Command::new("mount");
+        mount.args(["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0", "none"]);
+        mounted(mount.arg(at).stdin(device.try_clone().unwrap()))?;
+        Ok(Self { device: Some(device), at })
+    }
+}
+
+impl Drop for SilentDisk<'_> {
+    fn drop(&mut self) {
+        // What waits has an error then.
+        drop(self.device.take());
+        let _ = Command::new("umount").args(["-l"]).arg(self.at).status();
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_at_open_holds_up_nobody_else() {
+    let folder = tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &[]);
+    let tmp = folder.path().join("tmp");
+    let disk = match SilentDisk::mount(&tmp) {
+        Ok(disk) => disk,
+        Err(reason) => return skip("a silent disk", &reason),
+    };
+    let mut clients = clients_in_data(&server);
+    assert_others_go_on(&server);
+    drop(disk);
+    for client in &mut clients {
+        assert!(client.reply().starts_with("451 4.3.0 "));
+        assert_eq!(client.send("Subject: late\r\n\r\n").unwrap(), "250 2.0.0 Message stored");
+    }
+    // A second time, and now the server is to end: in order, and at once.
+    let _disk = SilentDisk::mount(&tmp).unwrap();
+    let _clients = clients_in_data(&server);
+    assert_others_go_on(&server);
+    let began = Instant::now();
+    while server.is_running() {
+        server.terminate();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The clients' files in `tmp`.
+fn files_in_data(maildir: &Path, clients: &mut [Client]) -> Vec<PathBuf> {
+    clients.iter_mut().for_each(|client| assert!(client.reply().starts_with("354 ")));
+    let files = fs::read_dir(maildir.join("tmp")).unwrap();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+#[test]
+fn a_disk_that_hangs_in_a_message_holds_up_nobody_else() {
+    let large = message("large", 64 << 10);
+    let stored = Some("250 2.0.0 Message stored");
+    // Where the disk hangs, what each client says then and afterwards, and the reply. The last leave.
+    for (call, then, afterwards, reply) in [
+        ("write", &*large, ".\r\n", stored),
+        ("fsync", "Subject: small\r\n\r\n.\r\n", "", stored),
+        ("unlink", "Subject: bare\n\r\n.\r\n", "", Some("554 5.6.0 ")),
+        ("unlink", "", "", None),
+    ] {
+        let folder = tempdir().unwrap();
+        let server = Server::start(folder.path(), &[]);
+        let mut clients = clients_in_data(&server);
+        let files = files_in_data(folder.path(), &mut clients);
+        let disk = match HangingDisk::of(&server, call, &files) {
+            Ok(disk) => disk,
+            Err(reason) => return skip("strace -p", &reason),
+        };
+        clients.iter_mut().for_each(|client| client.write(then).unwrap());
+        if reply.is_none() {
+            clients.clear();
+        }
+        assert_others_go_on(&server);
+        drop(disk);
+        for client in &mut clients {
+            client.write(afterwards).unwrap();
+            assert!(client.reply().starts_with(reply.unwrap()));
+        }
+        assert!(within_a_second(|| messages(folder.path(), "tmp").is_empty()));
+    }
 }
 
 #[test]

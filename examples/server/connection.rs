@@ -1,9 +1,6 @@
 //! One connection: the loop that drives the session, and what is kept beside it.
 
-use core::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use core::net::{IpAddr, SocketAddr};
 use std::{
     io::{self, Write as _},
     sync::Arc,
@@ -30,12 +27,6 @@ use crate::{
     shutdown,
     transaction::{Transaction, reply},
 };
-
-/// How long a client may be silent (RFC 5321 §4.5.3.2.7), or not take what it is sent.
-const IDLE: Duration = Duration::from_secs(5 * 60);
-
-/// How long it may take to begin TLS.
-const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// What is known of the client.
 pub(crate) struct Client {
@@ -103,7 +94,9 @@ pub(crate) async fn serve(
     let (transaction, began, claimed) = (None, Instant::now(), None);
     let mut connection =
         Connection { host, stopped, own, client, transaction, began, network, claimed };
-    match connection.run(socket, implicit).await {
+    let ended = connection.run(socket, implicit).await;
+    connection.reset().await;
+    match ended {
         Ok(()) => log(address, "closed"),
         Err(error) => log(address, format_args!("broken off: {error}")),
     }
@@ -150,7 +143,7 @@ impl Connection {
         }
         // As the session does, forget all that was said before: it may be another's words.
         self.client = Client::new(self.client.address, true);
-        self.transaction = None;
+        self.reset().await;
         // A second STARTTLS is refused by the session.
         self.drive(&mut session, &mut stream).await.map(drop)
     }
@@ -166,7 +159,7 @@ impl Connection {
         loop {
             match session.next(&mut out) {
                 Event::NeedInput => {
-                    send(stream, &mut out).await?;
+                    self.send(stream, &mut out).await?;
                     let reply = tokio::select! {
                         read = stream.read(&mut buffer) => match read? {
                             0 => return Ok(End::Closed),
@@ -176,7 +169,7 @@ impl Connection {
                                 continue;
                             }
                         },
-                        () = sleep(IDLE) => Reply::IDLE,
+                        () = sleep(self.host.idle_time) => Reply::IDLE,
                         () = sleep_until(self.end(session)) => {
                             Reply::IDLE.with_text("Connected for too long, closing")
                         }
@@ -223,13 +216,13 @@ impl Connection {
                     let reply = self.command(command, ask);
                     ask.reply(reply);
                 }
-                Event::Message(permission) => match self.begin_message() {
+                Event::Message(permission) => match self.begin_message().await {
                     Ok(()) => permission.accept(),
                     Err(refusal) => permission.refuse(refusal),
                 },
                 Event::Data(piece) => {
                     if let Some(transaction) = &mut self.transaction {
-                        transaction.write(piece);
+                        transaction.write(piece).await;
                     }
                 }
                 Event::EndOfData(ask) => {
@@ -240,15 +233,16 @@ impl Connection {
                     self.log(format_args!("message: {reply}"));
                     ask.reply(reply);
                 }
-                Event::Reset => self.transaction = None,
+                Event::Reset => self.reset().await,
                 Event::StartTls => {
-                    send(stream, &mut out).await?;
+                    self.send(stream, &mut out).await?;
                     return Ok(End::StartTls);
                 }
                 Event::Close => {
-                    send(stream, &mut out).await?;
+                    self.send(stream, &mut out).await?;
                     // Under TLS this says that nothing was cut off.
-                    return timeout(HANDSHAKE, stream.shutdown()).await?.map(|()| End::Closed);
+                    let closed = timeout(self.host.handshake_time, stream.shutdown()).await?;
+                    return closed.map(|()| End::Closed);
                 }
             }
         }
@@ -262,7 +256,7 @@ impl Connection {
     }
 
     fn handshake_end(&self, session: &Session) -> Instant {
-        self.end(session).min(Instant::now() + HANDSHAKE)
+        self.end(session).min(Instant::now() + self.host.handshake_time)
     }
 
     /// Judges a question by what has failed before.
@@ -318,11 +312,32 @@ impl Connection {
         outcome.unwrap_or_else(|refusal| refusal)
     }
 
-    fn begin_message(&mut self) -> Result<(), Reply> {
+    async fn begin_message(&mut self) -> Result<(), Reply> {
         match &mut self.transaction {
-            Some(transaction) => transaction.open(&self.host, &self.client),
+            Some(transaction) => transaction.open(&self.host, &self.client).await,
             None => Err(Reply::BAD_SEQUENCE),
         }
+    }
+
+    /// Lets the transaction go.
+    async fn reset(&mut self) {
+        if let Some(transaction) = self.transaction.take() {
+            transaction.discard().await;
+        }
+    }
+
+    async fn send(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        timeout(self.host.idle_time, async {
+            stream.write_all(out).await?;
+            stream.flush().await
+        })
+        .await??;
+        out.clear();
+        Ok(())
     }
 
     /// Logs what a question tells of the client beside the answer.
@@ -353,14 +368,4 @@ impl Connection {
     fn log(&self, what: impl core::fmt::Display) {
         log(self.client.address, what);
     }
-}
-
-async fn send(stream: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>) -> io::Result<()> {
-    timeout(IDLE, async {
-        stream.write_all(out).await?;
-        stream.flush().await
-    })
-    .await??;
-    out.clear();
-    Ok(())
 }

@@ -16,7 +16,7 @@ use std::{
 use lru::LruCache;
 use smtp_auth::reply::Reply;
 
-/// How long failed attempts to sign in are remembered, from the first on.
+/// How long it takes to forget as many failed attempts to sign in as there may be.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10 * 60);
 
 /// How many networks, and how many accounts, are remembered with their failures: some megabytes.
@@ -91,10 +91,9 @@ impl Drop for Place {
 
 /// The failed attempts to sign in over all connections.
 ///
-/// What is refused for an account because it has too many is no failure of that account: the window
-/// ends, and its owner can sign in again, though somebody goes on guessing.
+/// What is refused for an account because it has too many is no failure of that account: they are
+/// forgotten, and its owner can sign in again, though somebody goes on guessing.
 pub(crate) struct Guesses {
-    limit: u32,
     hasher: RandomState,
     networks: Table<Network>,
     accounts: Table<Account>,
@@ -106,10 +105,10 @@ pub(crate) struct Guesses {
 pub(crate) struct Account(u64);
 
 impl Guesses {
-    /// So many failures are taken in a window.
+    /// So many failures are taken at once, and so many in each [`WINDOW`] from then on.
     pub(crate) fn new(limit: NonZeroU32) -> Self {
-        let (networks, accounts) = (Table::new(), Table::new());
-        Self { limit: limit.get(), hasher: RandomState::new(), networks, accounts }
+        let (networks, accounts) = (Table::new(limit), Table::new(limit));
+        Self { hasher: RandomState::new(), networks, accounts }
     }
 
     pub(crate) fn account(&self, name: &str) -> Account {
@@ -118,12 +117,12 @@ impl Guesses {
 
     /// Whether the network has used up its attempts.
     pub(crate) fn bar_network(&self, network: Network, now: Instant) -> bool {
-        self.networks.count(network, now) >= self.limit
+        self.networks.is_full(network, now)
     }
 
     /// Whether those at the account are used up.
     pub(crate) fn bar_account(&self, account: Account, now: Instant) -> bool {
-        self.accounts.count(account, now) >= self.limit
+        self.accounts.is_full(account, now)
     }
 
     /// Counts a failure; the account is not known where the client did not get as far as a name.
@@ -141,43 +140,38 @@ impl Guesses {
     }
 }
 
-/// Failures by whose they are.
-struct Table<K: Hash + Eq>(Mutex<LruCache<K, Failures>>);
-
-#[derive(Clone, Copy)]
-struct Failures {
-    first: Instant,
-    count: u32,
-}
-
-impl Failures {
-    fn are_past(self, now: Instant) -> bool {
-        now.duration_since(self.first) >= WINDOW
-    }
+/// Failures by whose they are, in a leaky bucket each. They leak away one by one: what has to be known
+/// of a bucket is when it will be empty.
+struct Table<K: Hash + Eq> {
+    limit: u32,
+    empty: Mutex<LruCache<K, Instant>>,
 }
 
 impl<K: Hash + Eq> Table<K> {
-    fn new() -> Self {
-        Self(Mutex::new(LruCache::new(MAX_REMEMBERED)))
+    fn new(limit: NonZeroU32) -> Self {
+        Self { limit: limit.get(), empty: Mutex::new(LruCache::new(MAX_REMEMBERED)) }
     }
 
-    fn count(&self, key: K, now: Instant) -> u32 {
-        let failures = lock(&self.0).peek(&key).copied();
-        failures.filter(|failures| !failures.are_past(now)).map_or(0, |failures| failures.count)
+    /// How long so many failures take to leak away.
+    fn leak(&self, failures: u32) -> Duration {
+        WINDOW / self.limit * failures
     }
 
+    fn is_full(&self, key: K, now: Instant) -> bool {
+        let empty = lock(&self.empty).peek(&key).copied();
+        let rest = empty.map_or(Duration::ZERO, |empty| empty.saturating_duration_since(now));
+        rest > self.leak(self.limit - 1)
+    }
+
+    /// A full bucket takes no more: exchanges that run side by side can fail more often than may be.
     fn add(&self, key: K, now: Instant) {
-        let none = Failures { first: now, count: 0 };
-        let mut table = lock(&self.0);
-        let failures = table.get_or_insert_mut(key, || none);
-        if failures.are_past(now) {
-            *failures = none;
-        }
-        failures.count = failures.count.saturating_add(1);
+        let mut table = lock(&self.empty);
+        let empty = table.get_or_insert_mut(key, || now);
+        *empty = (now.max(*empty) + self.leak(1)).min(now + self.leak(self.limit));
     }
 
     fn forget(&self, key: K) {
-        lock(&self.0).pop(&key);
+        lock(&self.empty).pop(&key);
     }
 }
 

@@ -28,6 +28,7 @@ use std::{
 use clap::Parser;
 use tokio::{
     net::TcpListener,
+    runtime::Runtime,
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
@@ -42,15 +43,25 @@ const GRACE: Duration = Duration::from_secs(300);
 /// How long to wait before the next `accept` where one failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
+/// How long to wait, when all else is over, for a disk that does not answer. The runtime by itself
+/// waits without end.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    match start(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log("error", error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn start(options: &Options) -> Result<(), Box<dyn Error>> {
+    let runtime = Runtime::new()?;
+    let ended = runtime.block_on(run(options));
+    runtime.shutdown_timeout(LAST_WRITES);
+    ended
 }
 
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {

@@ -6,7 +6,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use clap::Parser;
@@ -26,6 +26,10 @@ use crate::{
     tls::{self, Tls},
     users::Users,
 };
+
+/// How long a file in `tmp` is left alone: the Maildir convention's 36 hours
+/// (<https://cr.yp.to/proto/maildir.html>).
+const ABANDONED: Duration = Duration::from_secs(36 * 60 * 60);
 
 /// A small submission server: takes mail from those who sign in.
 #[derive(Parser)]
@@ -65,13 +69,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..))]
     max_attempts: u32,
-    /// How many failed attempts to sign in an address (of IPv6, its /64) and an account may have in
-    /// the ten minutes from the first on. When an address has them, its clients are sent away
-    /// (421) when they connect or try to sign in. When an account has them, every password for it
-    /// is wrong, the right one too, so that nobody can tell; its owner waits as long as the guesser.
-    /// A sign-in clears the account's count. Tokens and certificates count for the address alone.
-    /// Besides, each failure is answered late, by a second, then twice as long for each in the
-    /// connection. `off` turns all this off.
+    /// How many failed attempts to sign in an address (of IPv6, its /64) and an account may have.
+    /// They are forgotten one by one, so many in ten minutes. When an address has them, its clients
+    /// are sent away (421) when they connect or try to sign in. When an account has them, every
+    /// password for it is wrong, the right one too, so that nobody can tell; its owner waits as long
+    /// as the guesser. A sign-in clears the account's count. Tokens and certificates count for the
+    /// address alone. Besides, each failure is answered late, by a second, then twice as long for
+    /// each in the connection. `off` turns all this off.
     #[arg(long, value_name = "off|N", default_value = "10")]
     guess_limit: GuessLimit,
     /// How many connections may be open at a time; the next is sent away (421).
@@ -80,6 +84,13 @@ pub(crate) struct Options {
     /// How many of them an address (of IPv6, its /64) may have.
     #[arg(long, value_name = "N", default_value = "50")]
     max_per_address: usize,
+    /// How many seconds a client may be silent, or not take what it is sent (RFC 5321 §4.5.3.2.7:
+    /// at least 300).
+    #[arg(long, value_name = "SECONDS", default_value = "300")]
+    idle_time: u32,
+    /// How many seconds a client may take to begin TLS.
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    handshake_time: u32,
     /// How many seconds a client may take to sign in, TLS included. A guest never does.
     #[arg(long, value_name = "SECONDS", default_value = "180")]
     sign_in_time: u32,
@@ -221,6 +232,8 @@ pub(crate) struct Host {
     pub(crate) connections: Arc<Connections>,
     /// `None` where guessing is not limited.
     pub(crate) guesses: Option<Guesses>,
+    pub(crate) idle_time: Duration,
+    pub(crate) handshake_time: Duration,
     pub(crate) sign_in_time: Duration,
     pub(crate) max_time: Duration,
     pub(crate) trace: bool,
@@ -245,6 +258,8 @@ impl Host {
                 options.max_per_address,
             )),
             guesses: options.guess_limit.0.map(Guesses::new),
+            idle_time: Duration::from_secs(options.idle_time.into()),
+            handshake_time: Duration::from_secs(options.handshake_time.into()),
             sign_in_time: Duration::from_secs(options.sign_in_time.into()),
             max_time: Duration::from_secs(options.max_time.into()),
             trace: options.trace,
@@ -279,7 +294,37 @@ fn open_maildir(path: &PathBuf) -> io::Result<Maildir> {
     directory.create(path)?;
     let maildir = Maildir::from(path.clone());
     maildir.create_dirs()?;
+    clear_tmp(&maildir)?;
     Ok(maildir)
+}
+
+/// Removes the files in `tmp` that have been neither written nor read for [`ABANDONED`]: what a
+/// server left there that was killed. All else stays: younger files, which another program may be
+/// about to deliver, directories and links, and whatever lies elsewhere.
+fn clear_tmp(maildir: &Maildir) -> io::Result<()> {
+    for entry in fs::read_dir(maildir.path().join("tmp"))? {
+        let entry = entry?;
+        let removed = match is_abandoned(&entry) {
+            Ok(true) => fs::remove_file(entry.path()),
+            other => other.map(drop),
+        };
+        match removed {
+            // Another program was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // No reason not to start.
+            Err(error) => log("maildir", error),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_abandoned(entry: &fs::DirEntry) -> io::Result<bool> {
+    let file = entry.metadata()?;
+    // A time that is yet to come is no age.
+    let age = |touched: SystemTime| touched.elapsed().unwrap_or_default();
+    let ages = [file.modified(), file.accessed()].into_iter().flatten().map(age);
+    Ok(file.is_file() && ages.min().is_some_and(|youngest| youngest >= ABANDONED))
 }
 
 fn mechanism(name: &str) -> Result<Mechanism, String> {

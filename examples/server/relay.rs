@@ -12,7 +12,7 @@ use smtp_auth::{
 };
 use tokio::{
     fs::File,
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
     time::timeout,
 };
@@ -25,7 +25,10 @@ use tokio_rustls::{
     },
 };
 
-use crate::{log, transaction::reply};
+use crate::{
+    log,
+    transaction::{BATCH, reply},
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -73,7 +76,7 @@ impl Relay {
             refused: None,
             envelope: Some(envelope.clone().auth(submitter)),
             without_submitter: Some(envelope),
-            message,
+            message: BufReader::with_capacity(BATCH, message),
         };
         let fate = match self.hand_over(&mut mail).await {
             Ok(fate) => fate,
@@ -120,7 +123,7 @@ struct Mail {
     envelope: Option<Envelope>,
     /// The same without `AUTH=`, for servers that offer AUTH and do not know it (aiosmtpd).
     without_submitter: Option<Envelope>,
-    message: File,
+    message: BufReader<File>,
 }
 
 impl Mail {
@@ -168,9 +171,9 @@ impl Mail {
                     send(stream, &mut out).await?;
                     return Ok(None);
                 }
-                // There is no password to derive anything of.
                 // No mechanism of our own is listed.
                 Event::Challenge(ask) => ask.fail(),
+                // There is no password to derive anything of.
                 Event::Derive(ask) => ask.run(),
                 Event::Ready(ready) => match self.envelope.take() {
                     Some(envelope) => ready.send(envelope),

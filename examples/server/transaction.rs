@@ -1,8 +1,9 @@
 //! A mail transaction: its envelope, and the message on its way to the disk.
 
+use core::mem;
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     sync::Arc,
 };
 
@@ -25,6 +26,9 @@ use crate::{
 /// The most recipients of a message. RFC 5321 §4.5.3.1.8 asks for 100 at least.
 const MAX_RECIPIENTS: usize = 100;
 
+/// How many octets of a message are written or read at a time.
+pub(crate) const BATCH: usize = 32 << 10;
+
 pub(crate) struct Transaction {
     /// `None` is the null sender.
     from: Option<String>,
@@ -32,16 +36,18 @@ pub(crate) struct Transaction {
     smtputf8: bool,
     /// Who submitted the message (RFC 4954 §5). `None` is `<>`.
     submitter: Option<String>,
-    message: Option<Message>,
+    /// Or why there is none: after an error the octets that follow are let go, and the client hears
+    /// of it at the end.
+    message: Result<Message, Reply>,
 }
 
 struct Message {
     /// In the Maildir's `tmp`. Goes away with this value unless it is delivered before.
-    file: BufWriter<TemporaryMailFile>,
+    file: TemporaryMailFile,
+    /// What is to be written to it next.
+    pending: Vec<u8>,
     octets: u64,
     eight_bit: bool,
-    /// The first error: later octets are let go, and the client hears of it at the end.
-    error: Option<io::Error>,
 }
 
 impl Transaction {
@@ -77,7 +83,7 @@ impl Transaction {
             recipients: Vec::new(),
             smtputf8,
             submitter,
-            message: None,
+            message: Err(Reply::LOCAL_ERROR),
         })
     }
 
@@ -93,8 +99,9 @@ impl Transaction {
     }
 
     /// Begins the message, by the lines that the server adds.
-    pub(crate) fn open(&mut self, host: &Host, client: &Client) -> Result<(), Reply> {
-        let file = host.maildir.open_file_in_tmp().map_err(|error| refusal(&into_io(error)))?;
+    pub(crate) async fn open(&mut self, host: &Arc<Host>, client: &Client) -> Result<(), Reply> {
+        let shared = Arc::clone(host);
+        let file = on_disk(move || shared.maildir.open_file_in_tmp().map_err(into_io)).await?;
         // The time, the count and the process, without the name of the machine.
         let name = file.path().file_name().unwrap_or_default().to_string_lossy();
         let id = name.split('.').take(2).collect::<Vec<_>>().join(".");
@@ -111,36 +118,54 @@ impl Transaction {
             header = format!("Return-Path: <{}>\r\n", self.from.as_deref().unwrap_or_default());
         }
         header += &received.line();
-        let file = BufWriter::with_capacity(32 << 10, file);
-        self.message = Some(Message { file, octets: 0, eight_bit: false, error: None });
-        self.write(header.as_bytes());
+        self.message = Ok(Message { file, pending: Vec::new(), octets: 0, eight_bit: false });
+        self.write(header.as_bytes()).await;
         Ok(())
     }
 
-    /// Takes a piece of the message: into the system's cache, so as fast as a copy. What waits for
-    /// the disk is in [`finish`](Self::finish).
-    pub(crate) fn write(&mut self, piece: &[u8]) {
-        if let Some(message @ Message { error: None, .. }) = &mut self.message {
-            message.octets += piece.len() as u64;
-            message.eight_bit |= !piece.is_ascii();
-            message.error = message.file.write_all(piece).err();
+    /// Takes a piece of the message.
+    pub(crate) async fn write(&mut self, piece: &[u8]) {
+        let Ok(message) = &mut self.message else { return };
+        message.octets += piece.len() as u64;
+        message.eight_bit |= !piece.is_ascii();
+        message.pending.extend_from_slice(piece);
+        if message.pending.len() >= BATCH {
+            self.message = self.written().await;
+        }
+    }
+
+    /// Takes the message out, with nothing pending.
+    async fn written(&mut self) -> Result<Message, Reply> {
+        let mut message = mem::replace(&mut self.message, Err(Reply::LOCAL_ERROR))?;
+        let write = move || {
+            message.file.write_all(&message.pending)?;
+            message.pending.clear();
+            Ok(message)
+        };
+        on_disk(write).await
+    }
+
+    /// Lets it go. Where it is only dropped, its file is removed on a thread that others need.
+    pub(crate) async fn discard(self) {
+        if let Ok(message) = self.message {
+            message.discard().await;
         }
     }
 
     /// Sees the message to where it is safe, or says why not.
     pub(crate) async fn finish(mut self, host: &Arc<Host>, client: &Client) -> Reply {
-        let flushed = match &mut self.message {
-            Some(Message { error: Some(error), .. }) => Err(refusal(error)),
-            Some(message) => message.file.flush().map_err(|error| refusal(&error)),
-            None => Err(Reply::LOCAL_ERROR),
-        };
-        let (Ok(()), Some(message)) = (&flushed, self.message.take()) else {
-            return flushed.err().unwrap_or(Reply::LOCAL_ERROR);
+        let message = match self.written().await {
+            Ok(message) => message,
+            Err(refusal) => return refusal,
         };
         let (octets, count) = (message.octets, self.recipients.len());
         log(client.address, format_args!("{octets} octets for {count} recipients"));
         match &host.relay {
-            Some(relay) => self.relay(relay, &message, host.name()).await,
+            Some(relay) => {
+                let reply = self.relay(relay, &message, host.name()).await;
+                message.discard().await;
+                reply
+            }
             None => file(message, Arc::clone(host)).await,
         }
     }
@@ -163,32 +188,43 @@ impl Transaction {
             .eight_bit(message.eight_bit)
             .smtputf8(self.smtputf8)
             .every_recipient(true);
-        match tokio::fs::File::open(message.file.get_ref().path()).await {
+        match tokio::fs::File::open(message.file.path()).await {
             Ok(file) => relay.send(envelope, &submitter.unwrap_or(MailAuth::UNKNOWN), file).await,
             Err(error) => refusal(&error),
         }
     }
 }
 
+impl Message {
+    async fn discard(self) {
+        // There is nobody to tell.
+        let _ = spawn_blocking(move || drop(self)).await;
+    }
+}
+
 /// Moves the message to `new`, and sees that it survives a power cut: it is the server's as soon as
 /// the reply is sent (RFC 5321 §6.1).
 async fn file(message: Message, host: Arc<Host>) -> Reply {
-    let Ok(file) = message.file.into_inner() else {
-        return Reply::LOCAL_ERROR;
-    };
-    let moved = spawn_blocking(move || {
+    let moved = on_disk(move || {
         // It syncs the file, but not the directory that then has its name.
-        host.maildir.move_tmp_to_new(file).map_err(into_io)?;
+        host.maildir.move_tmp_to_new(message.file).map_err(into_io)?;
         if cfg!(unix) {
             File::open(host.maildir.path().join("new"))?.sync_all()?;
         }
         Ok(())
     });
     match moved.await {
-        Ok(Ok(())) => Reply::OK.with_text("Message stored"),
-        Ok(Err(error)) => refusal(&error),
-        Err(_) => Reply::LOCAL_ERROR,
+        Ok(()) => Reply::OK.with_text("Message stored"),
+        Err(refusal) => refusal,
     }
+}
+
+/// Does what may wait for the disk where nobody but its own connection waits with it.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Reply> {
+    let done = spawn_blocking(work).await.map_err(io::Error::from);
+    done.and_then(|done| done).map_err(|error| refusal(&error))
 }
 
 /// A reply of this server's own, of fixed codes.

@@ -1,6 +1,7 @@
 //! The example server, and a client that can be as ill-mannered as a test needs.
 
 use std::{
+    env,
     io::{self, BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
@@ -62,6 +63,21 @@ impl Server {
         let _ = self.process.wait();
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// As Ctrl-C does; the second time ends it at once.
+    pub fn terminate(&self) {
+        let mut shell = Command::new("sh");
+        let _ = shell.args(["-c", "kill -TERM $0", &self.id().to_string()]).status();
+    }
+
     /// A client that has said EHLO.
     pub fn client(&self) -> Client {
         self.client_from(1)
@@ -90,13 +106,20 @@ impl Server {
 pub fn example() -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--example", "server"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(built.unwrap().success());
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--example", "server"]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        // What cargo tells a test of its package: ring would be built anew for it, and again by the
+        // next build without it.
+        for (name, _) in env::vars_os() {
+            let told = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+            if told.iter().any(|told| name.to_string_lossy().starts_with(told)) {
+                build.env_remove(name);
+            }
+        }
+        assert!(build.status().unwrap().success());
     });
-    let own = std::env::current_exe().unwrap();
+    let own = env::current_exe().unwrap();
     own.parent().unwrap().parent().unwrap().join("examples/server")
 }
 
