@@ -18,11 +18,22 @@ pub(super) struct Transaction {
     /// A BDAT that was not the last has been taken.
     pub(super) chunks: bool,
     pub(super) ends: LineEnds,
+    /// A bare CR or LF was in it.
+    pub(super) bare: bool,
 }
 
 impl Transaction {
     pub(super) const NEW: Self =
-        Self { recipients: 0, octets: 0, chunks: false, ends: LineEnds::START };
+        Self { recipients: 0, octets: 0, chunks: false, ends: LineEnds::START, bare: false };
+
+    /// Why the message as far as it has come cannot be taken.
+    fn fault(&self, max_message: u64) -> Option<Reply> {
+        match self {
+            Self { bare: true, .. } => Some(Reply::MESSAGE_BAD_LINE_END),
+            Self { octets, .. } if *octets > max_message => Some(Reply::MESSAGE_TOO_BIG),
+            _ => None,
+        }
+    }
 }
 
 /// How a message's octets are delimited.
@@ -63,11 +74,11 @@ impl Session {
     pub(super) fn body(
         &mut self,
         mut framing: Framing,
-        mut refusal: Option<Box<Reply>>,
+        refusal: Option<Box<Reply>>,
         out: &mut Vec<u8>,
     ) -> (State, bool) {
         let rest = self.lines.rest();
-        let (skip, length, mut bad) = match &mut framing {
+        let (skip, length, mut bare) = match &mut framing {
             Framing::Dots(dots) => match dots.next(rest) {
                 Piece::Content { skip, length, bad } => (skip, length, bad),
                 Piece::Incomplete => {
@@ -91,22 +102,19 @@ impl Session {
             }
         };
         self.lines.show(skip, length, 0);
+        let mut refused = refusal.is_some();
         // A chunk that has no place here is not the message's.
         if let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) {
             if matches!(framing, Framing::Chunk { .. }) {
-                bad = transaction.ends.bad(self.lines.shown());
+                bare = transaction.ends.bad(self.lines.shown());
             }
             transaction.octets += length as u64;
-            if bad {
-                refusal.get_or_insert_with(|| Box::new(Reply::MESSAGE_BAD_LINE_END));
-            }
-            if transaction.octets > self.config.max_message {
-                refusal.get_or_insert_with(|| Box::new(Reply::MESSAGE_TOO_BIG));
-            }
+            transaction.bare |= bare;
+            refused |= transaction.fault(self.config.max_message).is_some();
         }
-        match refusal {
-            Some(_) => (State::Body(framing, refusal), false),
-            None => (State::Data(framing), true),
+        match refused {
+            true => (State::Body(framing, refusal), false),
+            false => (State::Data(framing), true),
         }
     }
 
@@ -125,12 +133,10 @@ impl Session {
         if last {
             self.trace.message(transaction.octets);
         }
-        let refusal = match refusal {
-            None if last && transaction.ends.open() => Some(Box::new(Reply::MESSAGE_BAD_LINE_END)),
-            refusal => refusal,
-        };
-        match refusal {
-            Some(refusal) => (self.refuse(*refusal, out), true),
+        transaction.bare |= last && transaction.ends.open();
+        let fault = transaction.fault(self.config.max_message);
+        match refusal.map(|refusal| *refusal).or(fault) {
+            Some(refusal) => (self.refuse(refusal, out), true),
             None if last => (State::EndOfData(Ask::new(self.is_proven())), true),
             None => {
                 transaction.chunks = true;
