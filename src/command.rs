@@ -87,6 +87,31 @@ impl Error {
     pub fn in_verb(&self) -> bool {
         self.rule == grammar::VERB
     }
+
+    /// Whether the initial response of AUTH is not even printable ASCII, to say nothing of base64.
+    pub(crate) fn in_initial_response(self) -> bool {
+        self.rule == grammar::INITIAL_RESPONSE
+    }
+}
+
+/// Octets that the grammar has found to be UTF-8. Most of them are compared, decoded or counted and
+/// never wanted as text, so that making them a `&str` in the parser would cost more than it does here.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Utf8<'a>(&'a [u8]);
+
+impl<'a> Utf8<'a> {
+    const fn as_str(self) -> &'a str {
+        match core::str::from_utf8(self.0) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }
+}
+
+impl fmt::Debug for Utf8<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
 }
 
 /// A command with its arguments.
@@ -137,53 +162,53 @@ impl Command<'_> {
     /// Appends the command's line with its CRLF.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Ehlo(name) => put(out, &["EHLO ", name.0]),
-            Self::Helo(name) => put(out, &["HELO ", name.0]),
+            Self::Ehlo(name) => put(out, &[b"EHLO ", name.0.0]),
+            Self::Helo(name) => put(out, &[b"HELO ", name.0.0]),
             Self::Auth(auth) => {
-                put(out, &["AUTH ", auth.mechanism]);
-                put_argument(out, auth.initial_response);
+                put(out, &[b"AUTH ", auth.mechanism.0]);
+                put_argument(out, auth.initial_response.map(|text| text.0));
             }
-            Self::StartTls => put(out, &["STARTTLS"]),
+            Self::StartTls => put(out, &[b"STARTTLS"]),
             Self::Mail(mail) => {
-                put(out, &["MAIL FROM:<", mail.from.map_or("", |from| from.text), ">"]);
+                put(out, &[b"MAIL FROM:<", mail.from.map_or(b"", |from| from.text.0), b">"]);
                 put_argument(out, mail.parameters.written());
             }
             Self::Rcpt(rcpt) => {
-                put(out, &["RCPT TO:<", rcpt.to.text, ">"]);
+                put(out, &[b"RCPT TO:<", rcpt.to.text.0, b">"]);
                 put_argument(out, rcpt.parameters.written());
             }
-            Self::Data => put(out, &["DATA"]),
+            Self::Data => put(out, &[b"DATA"]),
             Self::Bdat { size, last } => {
-                put(out, &["BDAT ", &size.to_string()]);
-                put_argument(out, last.then_some("LAST"));
+                put(out, &[b"BDAT ", size.to_string().as_bytes()]);
+                put_argument(out, last.then_some(b"LAST"));
             }
-            Self::Rset => put(out, &["RSET"]),
+            Self::Rset => put(out, &[b"RSET"]),
             Self::Noop(text) => {
-                put(out, &["NOOP"]);
-                put_argument(out, text.map(|text| text.0));
+                put(out, &[b"NOOP"]);
+                put_argument(out, text.map(|text| text.0.0));
             }
-            Self::Vrfy(text) => put(out, &["VRFY ", text.0]),
-            Self::Expn(text) => put(out, &["EXPN ", text.0]),
+            Self::Vrfy(text) => put(out, &[b"VRFY ", text.0.0]),
+            Self::Expn(text) => put(out, &[b"EXPN ", text.0.0]),
             Self::Help(text) => {
-                put(out, &["HELP"]);
-                put_argument(out, text.map(|text| text.0));
+                put(out, &[b"HELP"]);
+                put_argument(out, text.map(|text| text.0.0));
             }
-            Self::Quit => put(out, &["QUIT"]),
-            Self::Unknown(verb) => put(out, &[verb.0]),
+            Self::Quit => put(out, &[b"QUIT"]),
+            Self::Unknown(verb) => put(out, &[verb.0.0]),
         }
-        put(out, &["\r\n"]);
+        put(out, &[b"\r\n"]);
     }
 }
 
-fn put(out: &mut Vec<u8>, parts: &[&str]) {
+fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     for part in parts {
-        out.extend_from_slice(part.as_bytes());
+        out.extend_from_slice(part);
     }
 }
 
-fn put_argument(out: &mut Vec<u8>, argument: Option<&str>) {
+fn put_argument(out: &mut Vec<u8>, argument: Option<&[u8]>) {
     if let Some(argument) = argument {
-        put(out, &[" ", argument]);
+        put(out, &[b" ", argument]);
     }
 }
 
@@ -192,7 +217,7 @@ macro_rules! checked_text {
     ($(#[$doc:meta])* struct $name:ident; $(#[$new_doc:meta])* new = $check:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct $name<'a>(&'a str);
+        pub struct $name<'a>(Utf8<'a>);
 
         impl<'a> $name<'a> {
             $(#[$new_doc])*
@@ -203,13 +228,13 @@ macro_rules! checked_text {
             /// The text as it was sent.
             #[must_use]
             pub const fn as_str(&self) -> &'a str {
-                self.0
+                self.0.as_str()
             }
         }
 
         impl fmt::Display for $name<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.0)
+                f.write_str(self.as_str())
             }
         }
     };
@@ -245,7 +270,7 @@ checked_text! {
     /// # Errors
     /// It is not one or more letters of ASCII, or it is the verb of a known command.
     new = |text: &'a [u8]| match grammar::command(text)? {
-        Command::Unknown(verb) if verb.0.len() == text.len() => Ok(verb),
+        Command::Unknown(verb) if verb.0.0.len() == text.len() => Ok(verb),
         _ => Err(Error { rule: grammar::VERB, offset: 0 }),
     }
 }
@@ -253,8 +278,8 @@ checked_text! {
 /// The arguments of AUTH (RFC 4954 §4). `Debug` does not show the initial response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Auth<'a> {
-    mechanism: &'a str,
-    initial_response: Option<&'a str>,
+    mechanism: Utf8<'a>,
+    initial_response: Option<Utf8<'a>>,
 }
 
 impl<'a> Auth<'a> {
@@ -274,14 +299,17 @@ impl<'a> Auth<'a> {
     /// The mechanism's name as it was sent, in whatever case.
     #[must_use]
     pub const fn mechanism(&self) -> &'a str {
-        self.mechanism
+        self.mechanism.as_str()
     }
 
     /// The initial response as it was sent: `=` is an empty one, `None` is none at all. That it is
     /// base64 is not checked.
     #[must_use]
     pub const fn initial_response(&self) -> Option<&'a str> {
-        self.initial_response
+        match self.initial_response {
+            Some(text) => Some(text.as_str()),
+            None => None,
+        }
     }
 }
 
@@ -300,8 +328,8 @@ mod tests {
 
     #[test]
     fn auth_args_are_the_text_behind_the_verb() {
-        let plain = Auth { mechanism: "PLAIN", initial_response: Some("AGEAYg==") };
-        let login = Auth { mechanism: "login", initial_response: None };
+        let plain = Auth::new("PLAIN", Some("AGEAYg==")).unwrap();
+        let login = Auth::new("login", None).unwrap();
         assert_eq!(auth_args(b"PLAIN AGEAYg=="), Ok(plain));
         assert_eq!(auth_args(b"  PLAIN  AGEAYg==  "), Ok(plain));
         assert_eq!(auth_args(b"login "), Ok(login));

@@ -95,29 +95,40 @@ impl<'a> Keyword<'a> {
     /// The line is empty, begins with a space or `=`, or has octets other than printable ASCII.
     pub fn parse(line: &'a [u8]) -> Result<Self, Error> {
         // Most lines are nothing else.
-        if let Some(keyword) = Self::bare(line) {
-            return Ok(keyword);
+        match Self::bare(line) {
+            Some(keyword) => Ok(keyword),
+            None => Self::with_parameters(line),
         }
+    }
+
+    /// Apart from [`parse`](Self::parse), so that a bare keyword does not pay for its registers.
+    #[inline(never)]
+    fn with_parameters(line: &'a [u8]) -> Result<Self, Error> {
         let (name, parameters) = reply::parse_all(line, ehlo_line)?;
         Ok(Self::new(name, parameters))
     }
 
     fn new(name: &'a str, parameters: &'a str) -> Self {
-        let known = if name.eq_ignore_ascii_case("AUTH") {
-            Some(Self::Auth(MechanismNames(parameters)))
-        } else if name.eq_ignore_ascii_case("SIZE") {
-            size(parameters).map(Self::Size)
-        } else if parameters.is_empty() {
+        let in_upper_case = || {
             let mut upper_case = [0; "ENHANCEDSTATUSCODES".len()];
-            upper_case.get_mut(..name.len()).and_then(|upper_case| {
-                upper_case.copy_from_slice(name.as_bytes());
-                upper_case.make_ascii_uppercase();
-                Self::bare(upper_case)
-            })
-        } else {
-            None
+            let upper_case = upper_case.get_mut(..name.len())?;
+            upper_case.copy_from_slice(name.as_bytes());
+            upper_case.make_ascii_uppercase();
+            Self::known(upper_case, parameters)
         };
-        known.unwrap_or(Self::Other { name, parameters })
+        Self::known(name.as_bytes(), parameters)
+            .or_else(in_upper_case)
+            .unwrap_or(Self::Other { name, parameters })
+    }
+
+    /// The variant of a name in upper case.
+    fn known(name: &[u8], parameters: &'a str) -> Option<Self> {
+        match (name, parameters) {
+            (b"AUTH", names) => Some(Self::Auth(MechanismNames(names))),
+            (b"SIZE", octets) => size(octets).map(Self::Size),
+            (name, "") => Self::bare(name),
+            _ => None,
+        }
     }
 
     /// The keywords that have no parameters, in upper case.
@@ -204,8 +215,7 @@ impl<'a> MechanismNames<'a> {
 
     /// The names as they came, in their order. Words that are not mechanism names are skipped.
     pub fn iter(self) -> impl Iterator<Item = &'a str> + Clone {
-        let words = self.0.as_bytes().split(|&octet| octet == b' ');
-        words.filter(|word| is_mechanism(word)).filter_map(|word| str::from_utf8(word).ok())
+        self.0.split_ascii_whitespace().filter(|word| is_mechanism(word.as_bytes()))
     }
 }
 
@@ -250,7 +260,9 @@ impl<'a> Ehlo<'a> {
     /// The keyword of each line but the first. Lines that cannot be read are skipped, so that one
     /// of them does not hide the others.
     pub fn keywords(self) -> impl Iterator<Item = Keyword<'a>> + Clone {
-        self.0.lines().skip(1).filter_map(|line| Keyword::parse(line).ok())
+        let mut lines = self.0.lines();
+        lines.next();
+        lines.filter_map(|line| Keyword::parse(line).ok())
     }
 
     /// The mechanisms of all AUTH lines, joined: servers repeat the line, or add `AUTH=`. So a name
@@ -322,7 +334,7 @@ fn size(parameters: &str) -> Option<Option<u64>> {
 
 /// `sasl-mech = 1*20mech-char`, `mech-char = UPPER-ALPHA / DIGIT / HYPHEN / UNDERSCORE` (RFC 4422
 /// §3.1); here in either case.
-#[inline(always)]
+#[inline]
 fn is_mechanism(word: &[u8]) -> bool {
     let mech_char = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
     (1..=MAX_MECHANISM).contains(&word.len()) && word.iter().all(mech_char)

@@ -108,7 +108,7 @@ impl Exchange {
     pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
         match command::auth_args(args) {
             Ok(auth) => Self::begin(config, channel, auth),
-            Err(_) => Self { state: State::Refused(Failure::Syntax), written: false },
+            Err(error) => Self { state: State::Refused(failure_of(error)), written: false },
         }
     }
 
@@ -162,6 +162,18 @@ impl Exchange {
             }
         }
         Step::Done(outcome)
+    }
+}
+
+/// The reply to an AUTH command that cannot be read.
+pub(crate) fn refusal(error: command::Error) -> Reply {
+    reply_to(failure_of(error))
+}
+
+fn failure_of(error: command::Error) -> Failure {
+    match error.in_initial_response() {
+        true => Failure::InitialResponseEncoding,
+        false => Failure::Syntax,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The grammar of the commands: one function for each ABNF rule, the rule above it.
 //!
-//! Only the verb is taken from octets. What follows it is checked to be UTF-8 once and is text from
-//! there on, so that no rule has to look at it again. Where a standard wants one space, one or more
-//! are taken: there are clients that send two.
+//! The rules go by octets. Those whose sets go beyond ASCII begin by looking whether what follows is
+//! UTF-8; what they take is [`Utf8`], which is a `&str` where somebody asks for one. Where a standard wants one
+//! space, one or more are taken: there are clients that send two.
 
 mod leaf;
 
@@ -20,7 +20,7 @@ use nom::{
 
 use self::leaf::{Fault, Res, Set, many, octet, one, some, utf8, word};
 use super::{
-    Auth, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text, Verb,
+    Auth, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text, Utf8, Verb,
 };
 
 // An octet of 0x80 and above stands for a character outside ASCII (RFC 6531 §3.3). No set has C0
@@ -30,6 +30,7 @@ static DIGIT: Set = Set::of(b"0-9");
 static HEXDIG: Set = Set::of(b"0-9A-Fa-f");
 static DQUOTE: Set = Set::of(b"\"");
 static SPACE: Set = Set::of(b" ");
+static PRINTABLE: Set = Set::of(b"!-~");
 static VISIBLE: Set = Set::of(b"!-~\x80-\xff");
 static MECH_CHAR: Set = Set::of(b"A-Za-z0-9_-");
 static ATEXT: Set = Set::of(b"A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-");
@@ -41,51 +42,47 @@ static DCONTENT: Set = Set::of(b"!-Z^-~");
 static VALUE: Set = Set::of(b"!-<>-~\x80-\xff");
 pub(super) static XCHAR: Set = Set::of(b"!-*,-<>-~");
 
-fn finish<T>(length: usize, result: Result<(&str, T), nom::Err<Fault>>) -> Result<T, Error> {
-    match result {
-        Ok((_, value)) => Ok(value),
-        Err(nom::Err::Error(Fault { rule, left }) | nom::Err::Failure(Fault { rule, left })) => {
-            Err(Error { rule, offset: length - left })
-        }
+/// What was read, if that is all there is.
+fn finish<T>(length: usize, result: Result<(&[u8], T), nom::Err<Fault>>) -> Result<T, Error> {
+    let Fault { rule, left } = match result {
+        Ok(([], value)) => return Ok(value),
+        Ok((rest, _)) => Fault { rule: "end of line", left: rest.len() },
+        Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => fault,
         // No rule of complete lines asks for more.
-        Err(nom::Err::Incomplete(_)) => Err(Error { rule: "line", offset: length }),
-    }
+        Err(nom::Err::Incomplete(_)) => Fault { rule: "line", left: 0 },
+    };
+    Err(Error { rule, offset: length - left })
 }
 
 /// Reads octets that are one rule from end to end.
 pub(super) fn whole<'a, T>(
-    rule: impl Parser<&'a str, Output = T, Error = Fault>,
+    rule: impl Parser<&'a [u8], Output = T, Error = Fault>,
     octets: &'a [u8],
 ) -> Result<T, Error> {
-    finish(octets.len(), utf8(octets).and_then(|i| all_consuming(rule).parse(i)))
+    finish(octets.len(), preceded(utf8, rule).parse(octets))
 }
 
 /// `command = verb [arguments]` (RFC 5321 §4.1.1)
 pub(super) fn command(line: &[u8]) -> Result<Command<'_>, Error> {
-    let parsed = verb(line).and_then(|(verb, rest)| {
-        let i = utf8(rest)?;
-        all_consuming(|i| arguments(verb, i)).parse(i)
-    });
-    finish(line.len(), parsed)
+    finish(line.len(), verb(line).and_then(|(i, verb)| arguments(verb, i)))
 }
 
 pub(super) const VERB: &str = "verb";
 
 /// `verb = 1*ALPHA`, with a space or nothing behind it (RFC 5321 §2.4)
-fn verb(line: &[u8]) -> Result<(&[u8], &[u8]), nom::Err<Fault>> {
-    let length = ALPHA.run(line);
-    match line.split_at_checked(length) {
-        Some((verb, rest @ ([] | [b' ', ..]))) if length > 0 => Ok((verb, rest)),
-        _ => Err(nom::Err::Error(Fault { rule: VERB, left: line.len() - length })),
+fn verb(i: &[u8]) -> Res<'_, &[u8]> {
+    match context(VERB, some(&ALPHA)).parse(i)? {
+        (rest @ ([] | [b' ', ..]), verb) => Ok((rest, verb)),
+        (rest, _) => Err(Fault::new(VERB, rest)),
     }
 }
 
 /// The arguments that go with the verb, which is folded to upper case and matched as one word.
-fn arguments<'a>(verb: &'a [u8], i: &'a str) -> Res<'a, Command<'a>> {
+fn arguments<'a>(verb: &'a [u8], i: &'a [u8]) -> Res<'a, Command<'a>> {
     let Ok(four) = <[u8; 4]>::try_from(verb) else {
         return long_verb(verb, i);
     };
-    match &four.map(|letter| letter & 0xDF) {
+    match &upper(four) {
         b"EHLO" => map(preceded(sp, ehlo_name), Command::Ehlo).parse(i),
         b"HELO" => map(preceded(sp, ehlo_name), Command::Helo).parse(i),
         b"AUTH" => map(preceded(sp, auth), Command::Auth).parse(i),
@@ -103,43 +100,48 @@ fn arguments<'a>(verb: &'a [u8], i: &'a str) -> Res<'a, Command<'a>> {
     }
 }
 
+fn upper<const N: usize>(letters: [u8; N]) -> [u8; N] {
+    letters.map(|letter| letter & 0xDF)
+}
+
 /// `STARTTLS` (RFC 3207 §4) is the one verb that has not four letters.
-fn long_verb<'a>(verb: &'a [u8], i: &'a str) -> Res<'a, Command<'a>> {
-    if verb.eq_ignore_ascii_case(b"STARTTLS") {
-        return Ok((i, Command::StartTls));
+fn long_verb<'a>(verb: &'a [u8], i: &'a [u8]) -> Res<'a, Command<'a>> {
+    match <[u8; 8]>::try_from(verb).map(upper) {
+        Ok(verb) if &verb == b"STARTTLS" => Ok((i, Command::StartTls)),
+        _ => unknown(verb, i),
     }
-    unknown(verb, i)
 }
 
 /// `unknown = verb [SP text]`
-fn unknown<'a>(verb: &'a [u8], i: &'a str) -> Res<'a, Command<'a>> {
-    let name = utf8(verb)?;
-    map(opt(preceded(sp, cut(text))), |_| Command::Unknown(Verb(name))).parse(i)
+fn unknown<'a>(verb: &'a [u8], i: &'a [u8]) -> Res<'a, Command<'a>> {
+    map(opt(preceded(sp, cut(text))), |_| Command::Unknown(Verb(Utf8(verb)))).parse(i)
 }
 
 /// `SP`, one or more
-fn sp(i: &str) -> Res<'_, &str> {
-    context("SP", some(&SPACE)).parse(i)
+fn sp(i: &[u8]) -> Res<'_, &[u8]> {
+    preceded(context("SP", one(&SPACE)), many(&SPACE)).parse(i)
 }
 
 /// `text = 1*visible *(SP 1*visible)`
 ///
 /// RFC 5321 §4.1.1 has a String here. The spaces at the end of a line belong to the line.
-pub(super) fn text(i: &str) -> Res<'_, Text<'_>> {
+pub(super) fn text(i: &[u8]) -> Res<'_, Text<'_>> {
     let words = pair(some(&VISIBLE), many0_count(preceded(sp, some(&VISIBLE))));
-    map(context("text", recognize(words)), Text).parse(i)
+    let text = preceded(utf8, recognize(words));
+    map(context("text", text), |text| Text(Utf8(text))).parse(i)
 }
 
 /// `ehlo-name = 1*visible`
 ///
 /// RFC 5321 §4.1.1.1 has a domain or an address literal. Clients send host names with underscores,
 /// bare addresses and worse, and nothing depends on the name.
-pub(super) fn ehlo_name(i: &str) -> Res<'_, EhloName<'_>> {
-    map(context("ehlo-name", some(&VISIBLE)), EhloName).parse(i)
+pub(super) fn ehlo_name(i: &[u8]) -> Res<'_, EhloName<'_>> {
+    let name = preceded(utf8, some(&VISIBLE));
+    map(context("ehlo-name", name), |name| EhloName(Utf8(name))).parse(i)
 }
 
 /// `auth = sasl-mech [SP initial-response]` (RFC 4954 §4)
-pub(super) fn auth(i: &str) -> Res<'_, Auth<'_>> {
+pub(super) fn auth(i: &[u8]) -> Res<'_, Auth<'_>> {
     map(
         pair(sasl_mech, opt(preceded(sp, cut(initial_response)))),
         |(mechanism, initial_response)| Auth { mechanism, initial_response },
@@ -148,44 +150,47 @@ pub(super) fn auth(i: &str) -> Res<'_, Auth<'_>> {
 }
 
 /// `auth-args = *SP auth`
-pub(super) fn auth_args(i: &str) -> Res<'_, Auth<'_>> {
+pub(super) fn auth_args(i: &[u8]) -> Res<'_, Auth<'_>> {
     preceded(many(&SPACE), auth).parse(i)
 }
 
 /// `sasl-mech = 1*20mech-char` (RFC 4422 §3.1, here in either case)
-pub(super) fn sasl_mech(i: &str) -> Res<'_, &str> {
-    context("sasl-mech", verify(some(&MECH_CHAR), |name: &str| name.len() <= 20)).parse(i)
+pub(super) fn sasl_mech(i: &[u8]) -> Res<'_, Utf8<'_>> {
+    let name = verify(some(&MECH_CHAR), |name: &[u8]| name.len() <= 20);
+    map(context("sasl-mech", name), Utf8).parse(i)
 }
 
-/// `initial-response = 1*visible`
+pub(super) const INITIAL_RESPONSE: &str = "initial-response";
+
+/// `initial-response = 1*%d33-126`
 ///
 /// RFC 4954 §8 has base64 or `=`. That is judged where the response is decoded, with its own reply.
-pub(super) fn initial_response(i: &str) -> Res<'_, &str> {
-    context("initial-response", some(&VISIBLE)).parse(i)
+pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
+    map(context(INITIAL_RESPONSE, some(&PRINTABLE)), Utf8).parse(i)
 }
 
 /// `mail = "FROM:" *SP reverse-path [SP parameters]` (RFC 5321 §4.1.1.2)
 ///
 /// The space behind the colon is forbidden, and many send it.
-fn mail(i: &str) -> Res<'_, Mail<'_>> {
+fn mail(i: &[u8]) -> Res<'_, Mail<'_>> {
     map(
-        preceded(pair(word("FROM:"), many(&SPACE)), pair(reverse_path, trailing_parameters)),
+        preceded((utf8, word("FROM:"), many(&SPACE)), pair(reverse_path, trailing_parameters)),
         |(from, parameters)| Mail { from, parameters },
     )
     .parse(i)
 }
 
 /// `rcpt = "TO:" *SP forward-path [SP parameters]` (RFC 5321 §4.1.1.3)
-fn rcpt(i: &str) -> Res<'_, Rcpt<'_>> {
+fn rcpt(i: &[u8]) -> Res<'_, Rcpt<'_>> {
     map(
-        preceded(pair(word("TO:"), many(&SPACE)), pair(forward_path, trailing_parameters)),
+        preceded((utf8, word("TO:"), many(&SPACE)), pair(forward_path, trailing_parameters)),
         |(to, parameters)| Rcpt { to, parameters },
     )
     .parse(i)
 }
 
 /// `bdat = chunk-size [SP "LAST"]` (RFC 3030 §2)
-fn bdat(i: &str) -> Res<'_, Command<'_>> {
+fn bdat(i: &[u8]) -> Res<'_, Command<'_>> {
     map(pair(chunk_size, opt(preceded(sp, cut(word("LAST"))))), |(size, last)| Command::Bdat {
         size,
         last: last.is_some(),
@@ -194,95 +199,98 @@ fn bdat(i: &str) -> Res<'_, Command<'_>> {
 }
 
 /// `chunk-size = 1*DIGIT` (RFC 3030 §2)
-fn chunk_size(i: &str) -> Res<'_, u64> {
-    context("chunk-size", map_opt(some(&DIGIT), |digits| digits.parse().ok())).parse(i)
+fn chunk_size(i: &[u8]) -> Res<'_, u64> {
+    context("chunk-size", map_opt(some(&DIGIT), |digits| Utf8(digits).as_str().parse().ok()))
+        .parse(i)
 }
 
 /// `reverse-path = path / "<>"` (RFC 5321 §4.1.2)
-fn reverse_path(i: &str) -> Res<'_, Option<Mailbox<'_>>> {
+fn reverse_path(i: &[u8]) -> Res<'_, Option<Mailbox<'_>>> {
     alt((map(path, Some), map(word("<>"), |_| None))).parse(i)
 }
 
 /// `forward-path = path / "<Postmaster>"` (RFC 5321 §4.1.1.3)
-fn forward_path(i: &str) -> Res<'_, Mailbox<'_>> {
+fn forward_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
     alt((path, delimited(octet("<"), postmaster, octet(">")))).parse(i)
 }
 
 /// `postmaster = "Postmaster"`
-fn postmaster(i: &str) -> Res<'_, Mailbox<'_>> {
-    map(word("Postmaster"), |text| Mailbox { text, at: text.len() }).parse(i)
+fn postmaster(i: &[u8]) -> Res<'_, Mailbox<'_>> {
+    map(word("Postmaster"), |text| Mailbox { text: Utf8(text), at: text.len() }).parse(i)
 }
 
 /// `path = "<" [source-route] mailbox ">"` (RFC 5321 §4.1.2)
-fn path(i: &str) -> Res<'_, Mailbox<'_>> {
+fn path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
     delimited(octet("<"), preceded(opt(source_route), mailbox), octet(">")).parse(i)
 }
 
 /// `source-route = at-domain *("," at-domain) ":"` (RFC 5321 §4.1.2)
 ///
 /// It must be taken and ignored (§4.1.1.3, appendix C).
-fn source_route(i: &str) -> Res<'_, &str> {
+fn source_route(i: &[u8]) -> Res<'_, &[u8]> {
     let domains = pair(at_domain, many0_count(preceded(octet(","), cut(at_domain))));
     recognize(terminated(domains, cut(octet(":")))).parse(i)
 }
 
 /// `at-domain = "@" domain` (RFC 5321 §4.1.2)
-fn at_domain(i: &str) -> Res<'_, &str> {
+fn at_domain(i: &[u8]) -> Res<'_, &[u8]> {
     preceded(octet("@"), cut(domain)).parse(i)
 }
 
 /// `mailbox = local-part "@" (domain / address-literal)` (RFC 5321 §4.1.2)
-pub(super) fn mailbox(i: &str) -> Res<'_, Mailbox<'_>> {
+pub(super) fn mailbox(i: &[u8]) -> Res<'_, Mailbox<'_>> {
     let parts = separated_pair(local_part, octet("@"), alt((domain, address_literal)));
-    map(consumed(parts), |(text, (local, _))| Mailbox { text, at: local.len() }).parse(i)
+    map(consumed(parts), |(text, (local, _))| Mailbox { text: Utf8(text), at: local.len() })
+        .parse(i)
 }
 
 /// `local-part = dot-string / quoted-string` (RFC 5321 §4.1.2)
-fn local_part(i: &str) -> Res<'_, &str> {
+fn local_part(i: &[u8]) -> Res<'_, &[u8]> {
     alt((dot_string, quoted_string)).parse(i)
 }
 
 /// `dot-string = atom *("." atom)` (RFC 5321 §4.1.2)
-fn dot_string(i: &str) -> Res<'_, &str> {
+fn dot_string(i: &[u8]) -> Res<'_, &[u8]> {
     recognize(pair(atom, many0_count(preceded(octet("."), cut(atom))))).parse(i)
 }
 
 /// `atom = 1*atext` (RFC 5321 §4.1.2, RFC 6531 §3.3)
-fn atom(i: &str) -> Res<'_, &str> {
+fn atom(i: &[u8]) -> Res<'_, &[u8]> {
     context("atom", some(&ATEXT)).parse(i)
 }
 
 /// `quoted-string = DQUOTE *(1*qtext / quoted-pair) DQUOTE` (RFC 5321 §4.1.2, RFC 6531 §3.3)
-fn quoted_string(i: &str) -> Res<'_, &str> {
+fn quoted_string(i: &[u8]) -> Res<'_, &[u8]> {
     let content = many0_count(alt((some(&QTEXT), quoted_pair)));
     let quote = || context("quoted-string", one(&DQUOTE));
     recognize(delimited(quote(), content, cut(quote()))).parse(i)
 }
 
 /// `quoted-pair = "\" %d32-126` (RFC 5321 §4.1.2)
-fn quoted_pair(i: &str) -> Res<'_, &str> {
+fn quoted_pair(i: &[u8]) -> Res<'_, &[u8]> {
     let escaped = cut(context("quoted-pair", one(&QUOTABLE)));
     recognize(preceded(octet("\\"), escaped)).parse(i)
 }
 
 /// `domain = sub-domain *("." sub-domain)` (RFC 5321 §4.1.2)
-fn domain(i: &str) -> Res<'_, &str> {
+fn domain(i: &[u8]) -> Res<'_, &[u8]> {
     recognize(pair(sub_domain, many0_count(preceded(octet("."), cut(sub_domain))))).parse(i)
 }
 
 /// `sub-domain = let-dig [*(let-dig / "-") let-dig]` (RFC 5321 §4.1.2, RFC 6531 §3.3)
-fn sub_domain(i: &str) -> Res<'_, &str> {
-    let hyphens_inside = |label: &str| !label.starts_with('-') && !label.ends_with('-');
+fn sub_domain(i: &[u8]) -> Res<'_, &[u8]> {
+    let hyphens_inside = |label: &[u8]| !matches!(label, [b'-', ..] | [.., b'-']);
     context("sub-domain", verify(some(&LET_DIG_HYPHEN), hyphens_inside)).parse(i)
 }
 
 /// `address-literal = "[" (IPv4 / "IPv6:" IPv6 / tag ":" 1*dcontent) "]"` (RFC 5321 §4.1.3)
-fn address_literal(i: &str) -> Res<'_, &str> {
+fn address_literal(i: &[u8]) -> Res<'_, &[u8]> {
     let address = context("address-literal", verify(some(&DCONTENT), is_address));
     recognize(delimited(octet("["), cut(address), cut(octet("]")))).parse(i)
 }
 
-fn is_address(text: &str) -> bool {
+fn is_address(text: &[u8]) -> bool {
+    let text = Utf8(text).as_str();
     match text.split_once(':') {
         None => text.parse::<Ipv4Addr>().is_ok(),
         Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6") => {
@@ -291,47 +299,48 @@ fn is_address(text: &str) -> bool {
         Some((tag, content)) => {
             !content.is_empty()
                 && !tag.ends_with('-')
-                && all_consuming(some(&LDH)).parse(tag).is_ok()
+                && all_consuming(some(&LDH)).parse(tag.as_bytes()).is_ok()
         }
     }
 }
 
-/// `[SP parameters]`
-fn trailing_parameters(i: &str) -> Res<'_, Parameters<'_>> {
-    map(opt(preceded(sp, cut(parameters))), Option::unwrap_or_default).parse(i)
+/// `*(SP parameter)`
+fn trailing_parameters(i: &[u8]) -> Res<'_, Parameters<'_>> {
+    let list = recognize(many0_count(preceded(sp, cut(parameter))));
+    map(list, |list: &[u8]| Parameters(Utf8(list.trim_ascii_start()))).parse(i)
 }
 
 /// `parameters = parameter *(SP parameter)` (RFC 5321 §4.1.2)
 ///
 /// They are checked here and split again on demand.
-pub(super) fn parameters(i: &str) -> Res<'_, Parameters<'_>> {
+pub(super) fn parameters(i: &[u8]) -> Res<'_, Parameters<'_>> {
     let list = pair(parameter, many0_count(preceded(sp, cut(parameter))));
-    map(recognize(list), Parameters).parse(i)
+    map(recognize(list), |list| Parameters(Utf8(list))).parse(i)
 }
 
 /// `parameter = keyword ["=" value]` (RFC 5321 §4.1.2)
-fn parameter(i: &str) -> Res<'_, Parameter<'_>> {
+fn parameter(i: &[u8]) -> Res<'_, Parameter<'_>> {
     let parts = pair(keyword, opt(preceded(octet("="), cut(value))));
-    map(parts, |(name, value)| Parameter { name, value }).parse(i)
+    map(parts, |(name, value)| Parameter { name: Utf8(name), value: value.map(Utf8) }).parse(i)
 }
 
 /// `next-parameter = *SP parameter`
-pub(super) fn next_parameter(i: &str) -> Res<'_, Parameter<'_>> {
+pub(super) fn next_parameter(i: &[u8]) -> Res<'_, Parameter<'_>> {
     preceded(many(&SPACE), parameter).parse(i)
 }
 
 /// `keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")` (RFC 5321 §4.1.2)
-fn keyword(i: &str) -> Res<'_, &str> {
-    context("esmtp-keyword", verify(some(&LDH), |name: &str| !name.starts_with('-'))).parse(i)
+fn keyword(i: &[u8]) -> Res<'_, &[u8]> {
+    context("esmtp-keyword", verify(some(&LDH), |name: &[u8]| !name.starts_with(b"-"))).parse(i)
 }
 
 /// `value = 1*(%d33-60 / %d62-126 / UTF8-non-ascii)` (RFC 5321 §4.1.2, RFC 6531 §3.3)
-fn value(i: &str) -> Res<'_, &str> {
+fn value(i: &[u8]) -> Res<'_, &[u8]> {
     context("esmtp-value", some(&VALUE)).parse(i)
 }
 
 /// `xtext = *(xchar / hexchar)` (RFC 3461 §4), decoded
-pub(super) fn xtext(i: &str) -> Res<'_, Vec<u8>> {
+pub(super) fn xtext(i: &[u8]) -> Res<'_, Vec<u8>> {
     fold_many0(alt((xchar, hexchar)), Vec::new, |mut decoded, octet| {
         decoded.push(octet);
         decoded
@@ -340,13 +349,13 @@ pub(super) fn xtext(i: &str) -> Res<'_, Vec<u8>> {
 }
 
 /// `xchar = %d33-42 / %d44-60 / %d62-126` (RFC 3461 §4)
-fn xchar(i: &str) -> Res<'_, u8> {
+fn xchar(i: &[u8]) -> Res<'_, u8> {
     context("xchar", one(&XCHAR)).parse(i)
 }
 
 /// `hexchar = "+" 2HEXDIG` (RFC 3461 §4, here in either case)
-fn hexchar(i: &str) -> Res<'_, u8> {
+fn hexchar(i: &[u8]) -> Res<'_, u8> {
     let digits = recognize(pair(one(&HEXDIG), one(&HEXDIG)));
-    let octet_of = map_opt(digits, |digits| u8::from_str_radix(digits, 16).ok());
+    let octet_of = map_opt(digits, |digits| u8::from_str_radix(Utf8(digits).as_str(), 16).ok());
     preceded(octet("+"), cut(context("hexchar", octet_of))).parse(i)
 }

@@ -3,12 +3,12 @@
 use alloc::{borrow::Cow, string::String};
 use core::fmt;
 
-use super::{Error, grammar};
+use super::{Error, Utf8, grammar};
 
 /// A mailbox: `local-part@domain`, or [`POSTMASTER`](Self::POSTMASTER).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mailbox<'a> {
-    pub(super) text: &'a str,
+    pub(super) text: Utf8<'a>,
     /// Where the `@` is, or the length of the text if there is none.
     pub(super) at: usize,
 }
@@ -16,7 +16,7 @@ pub struct Mailbox<'a> {
 impl<'a> Mailbox<'a> {
     /// The one mailbox without a domain, which every server has. Only RCPT takes it, and there it
     /// is read in any case.
-    pub const POSTMASTER: Mailbox<'static> = Mailbox { text: "Postmaster", at: 10 };
+    pub const POSTMASTER: Mailbox<'static> = Mailbox { text: Utf8(b"Postmaster"), at: 10 };
 
     /// Reads `local-part@domain`, the domain an address literal perhaps.
     ///
@@ -29,31 +29,31 @@ impl<'a> Mailbox<'a> {
     /// The whole mailbox as it was sent, without a source route.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
-        self.text
+        self.text.as_str()
     }
 
     /// What stands in front of the `@`, in quotes if it was sent so.
     #[must_use]
     pub fn local_part(&self) -> &'a str {
-        self.text.get(..self.at).unwrap_or(self.text)
+        self.as_str().get(..self.at).unwrap_or_default()
     }
 
     /// The domain or the address literal. `None` for Postmaster in RCPT alone.
     #[must_use]
     pub fn domain(&self) -> Option<&'a str> {
-        self.text.get(self.at + 1..)
+        self.as_str().get(self.at + 1..)
     }
 
     /// Whether it can be used without SMTPUTF8 (RFC 6531).
     #[must_use]
     pub const fn is_ascii(&self) -> bool {
-        self.text.is_ascii()
+        self.text.0.is_ascii()
     }
 }
 
 impl fmt::Display for Mailbox<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text)
+        f.write_str(self.as_str())
     }
 }
 
@@ -71,7 +71,9 @@ impl<'a> Mail<'a> {
     /// The mailbox is [`Mailbox::POSTMASTER`], which cannot send.
     pub fn new(from: Option<Mailbox<'a>>, parameters: Parameters<'a>) -> Result<Self, Error> {
         match from {
-            Some(Mailbox { text, at }) if at == text.len() => Err(Error { rule: "@", offset: at }),
+            Some(Mailbox { text, at }) if at == text.0.len() => {
+                Err(Error { rule: "@", offset: at })
+            }
             _ => Ok(Self { from, parameters }),
         }
     }
@@ -96,12 +98,11 @@ impl<'a> Mail<'a> {
     /// It is given twice, has no value, or its value is not the xtext of a mailbox. The offset
     /// counts from the start of the value.
     pub fn auth(&self) -> Result<Option<MailAuth<'a>>, Error> {
-        let mut given =
-            self.parameters.iter().filter(|given| given.name.eq_ignore_ascii_case("AUTH"));
+        let mut given = self.parameters.iter().filter(|given| given.is("AUTH"));
         match (given.next(), given.next()) {
             (None, _) => Ok(None),
             (Some(parameter), None) => {
-                MailAuth::read(parameter.value.unwrap_or_default()).map(Some)
+                MailAuth::read(parameter.value().unwrap_or_default()).map(Some)
             }
             (Some(_), Some(_)) => Err(Error { rule: "AUTH", offset: 0 }),
         }
@@ -197,7 +198,7 @@ impl<'a> Rcpt<'a> {
 
 /// The parameters of MAIL and RCPT. The default is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Parameters<'a>(pub(super) &'a str);
+pub struct Parameters<'a>(pub(super) Utf8<'a>);
 
 impl<'a> Parameters<'a> {
     /// Reads parameters as they are sent, `SIZE=10 BODY=8BITMIME`, or none.
@@ -214,7 +215,7 @@ impl<'a> Parameters<'a> {
     /// The parameters as they were sent.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
-        self.0
+        self.0.as_str()
     }
 
     /// One after the other.
@@ -226,12 +227,12 @@ impl<'a> Parameters<'a> {
     /// The first of this name, in any case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Parameter<'a>> {
-        self.iter().find(|given| given.name.eq_ignore_ascii_case(name))
+        self.iter().find(|given| given.is(name))
     }
 
     /// As an argument of a line, which has none if there are no parameters.
-    pub(super) fn written(self) -> Option<&'a str> {
-        (!self.0.is_empty()).then_some(self.0)
+    pub(super) fn written(self) -> Option<&'a [u8]> {
+        Some(self.0.0).filter(|list| !list.is_empty())
     }
 }
 
@@ -246,14 +247,14 @@ impl<'a> IntoIterator for Parameters<'a> {
 
 /// Iterates over [`Parameters`].
 #[derive(Debug, Clone)]
-pub struct ParametersIter<'a>(&'a str);
+pub struct ParametersIter<'a>(Utf8<'a>);
 
 impl<'a> Iterator for ParametersIter<'a> {
     type Item = Parameter<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (rest, parameter) = grammar::next_parameter(self.0).ok()?;
-        self.0 = rest;
+        let (rest, parameter) = grammar::next_parameter(self.0.0).ok()?;
+        self.0 = Utf8(rest);
         Some(parameter)
     }
 }
@@ -261,20 +262,27 @@ impl<'a> Iterator for ParametersIter<'a> {
 /// One parameter of MAIL or RCPT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
-    pub(super) name: &'a str,
-    pub(super) value: Option<&'a str>,
+    pub(super) name: Utf8<'a>,
+    pub(super) value: Option<Utf8<'a>>,
 }
 
 impl<'a> Parameter<'a> {
     /// The name as it was sent, in whatever case.
     #[must_use]
     pub const fn name(&self) -> &'a str {
-        self.name
+        self.name.as_str()
     }
 
     /// The value, where there is one.
     #[must_use]
     pub const fn value(&self) -> Option<&'a str> {
-        self.value
+        match self.value {
+            Some(value) => Some(value.as_str()),
+            None => None,
+        }
+    }
+
+    fn is(self, name: &str) -> bool {
+        self.name.0.eq_ignore_ascii_case(name.as_bytes())
     }
 }

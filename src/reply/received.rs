@@ -62,9 +62,10 @@ impl<'a> ReplyRef<'a> {
     pub fn lines(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         let mut rest = self.block;
         iter::from_fn(move || {
-            let (line, behind) = rest.split_at_checked(text_len(rest) + "\r\n".len())?;
+            let end = text_len(rest);
+            let (line, behind) = rest.split_at_checked(end + "\r\n".len())?;
             rest = behind;
-            Some(line.get("250-".len()..line.len() - "\r\n".len()).unwrap_or_default())
+            Some(line.get("250-".len()..end).unwrap_or_default())
         })
     }
 
@@ -176,12 +177,20 @@ pub(crate) fn parse_all<'a, T>(
 /// `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF`
 ///
 /// "the three-digit code MUST be the same" on all lines (§4.2.1).
-#[inline(always)]
 fn reply(octets: &[u8]) -> Parsed<'_, u16> {
     let (_, code) = reply_code(octets)?;
+    let more = octets.first_chunk().map(|&[a, b, c]| [a, b, c, b'-']);
     let mut rest = octets;
     for _ in 0..MAX_REPLY_LINES {
-        let (behind, (repeated, last)) = line(rest)?;
+        let (text, (repeated, last)) = match rest.split_first_chunk() {
+            // So begin all lines but the last.
+            Some((start, text)) if Some(*start) == more => (text, (code, false)),
+            _ => (reply_code, separator).parse(rest)?,
+        };
+        let (behind, _) = (textstring, crlf).parse(text)?;
+        if rest.len() - behind.len() > MAX_REPLY_LINE {
+            return fail("line length", rest);
+        }
         if repeated != code {
             return fail("repeated Reply-code", rest);
         }
@@ -193,19 +202,7 @@ fn reply(octets: &[u8]) -> Parsed<'_, u16> {
     fail("number of lines", rest)
 }
 
-/// One line of a `Reply-line`: its code, and whether it is the last.
-#[inline(always)]
-fn line(octets: &[u8]) -> Parsed<'_, (u16, bool)> {
-    let (behind_code, code) = reply_code(octets)?;
-    let (rest, (last, _, _)) = (separator, textstring, crlf).parse(behind_code)?;
-    if octets.len() - rest.len() > MAX_REPLY_LINE {
-        return fail("line length", octets);
-    }
-    Ok((rest, (code, last)))
-}
-
 /// `Reply-code = %x32-35 %x30-35 %x30-39`; here with any second digit.
-#[inline(always)]
 fn reply_code(octets: &[u8]) -> Parsed<'_, u16> {
     match octets {
         [a @ b'2'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => {
@@ -217,7 +214,6 @@ fn reply_code(octets: &[u8]) -> Parsed<'_, u16> {
 }
 
 /// `"-"`, or, on the last line, `SP` or nothing: whether it is the last.
-#[inline(always)]
 fn separator(octets: &[u8]) -> Parsed<'_, bool> {
     match octets {
         [b'-', rest @ ..] => Ok((rest, false)),
@@ -229,35 +225,36 @@ fn separator(octets: &[u8]) -> Parsed<'_, bool> {
 
 /// `textstring = 1*(%d09 / %d32-126)`; here of any octets that cannot confuse framing, or none:
 /// servers send UTF-8, and a space before an empty text.
-#[inline(always)]
 fn textstring(octets: &[u8]) -> Parsed<'_, &[u8]> {
     let (text, rest) = octets.split_at(text_len(octets));
     Ok((rest, text))
 }
 
 /// How many octets stand before the first CR, LF or NUL.
-#[inline(always)]
+#[inline]
 fn text_len(octets: &[u8]) -> usize {
-    const LOW: u64 = u64::from_le_bytes([b'\r' + 1; 8]);
+    const ABOVE_CR: u64 = u64::from_le_bytes([b'\r' + 1; 8]);
     const TOP_BITS: u64 = u64::from_le_bytes([0x80; 8]);
     let mut rest = octets;
-    // By eights up to the first octet that is not above CR, which saves half of the time of reading
-    // a reply: only such an octet leaves its top bit set, for it borrows and had none.
-    while let Some((eight, behind)) = rest.split_first_chunk() {
-        let eight = u64::from_le_bytes(*eight);
-        let found = eight.wrapping_sub(LOW) & !eight & TOP_BITS;
-        if found != 0 {
-            rest = rest.get(found.trailing_zeros() as usize / 8..).unwrap_or_default();
-            break;
+    loop {
+        // Eight at once, which saves half of the time of reading a reply. All of the first octets
+        // that leave their top bit clear are above CR. The next is looked at by itself.
+        if let Some((eight, behind)) = rest.split_first_chunk() {
+            let marks = u64::from_le_bytes(*eight).wrapping_sub(ABOVE_CR) & TOP_BITS;
+            if marks == 0 {
+                rest = behind;
+                continue;
+            }
+            rest = rest.get(marks.trailing_zeros() as usize / 8..).unwrap_or_default();
         }
-        rest = behind;
+        match rest {
+            [] | [b'\r' | b'\n' | 0, ..] => return octets.len() - rest.len(),
+            [_, behind @ ..] => rest = behind,
+        }
     }
-    let end = rest.iter().position(|octet| matches!(octet, b'\r' | b'\n' | 0));
-    octets.len() - rest.len() + end.unwrap_or(rest.len())
 }
 
 /// `CRLF = %x0D %x0A`
-#[inline(always)]
 fn crlf(octets: &[u8]) -> Parsed<'_, ()> {
     match octets {
         [b'\r', b'\n', rest @ ..] => Ok((rest, ())),
@@ -308,6 +305,20 @@ mod tests {
     }
 
     #[test]
+    fn text_ends_at_the_first_octet_that_may_not_be_in_it() {
+        for n in 0..40 {
+            for text in [b'a', b'\t', 0x0e, 0x7f, 0x80, 0x8e, 0xff] {
+                for end in [b'\r', b'\n', 0] {
+                    let mut octets = [text; 40];
+                    octets[n] = end;
+                    assert_eq!(text_len(&octets), n, "{text} {end}");
+                    assert_eq!(text_len(&octets[..n]), n, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn received_faults() {
         for (block, rule, offset) in [
             (&b""[..], "Reply-code", 0),
@@ -322,6 +333,8 @@ mod tests {
             (b"250 a\0\r\n", "CRLF", 5),
             (b"250-a\r\n", "Reply-code", 7),
             (b"250-a\r\n251 b\r\n", "repeated Reply-code", 7),
+            (b"250-a\r\n251-b\r\n", "repeated Reply-code", 7),
+            (b"250-a\r\n251 b\n", "CRLF", 12),
             (b"250 a\r\n250 b\r\n", "end", 7),
         ] {
             assert_eq!(

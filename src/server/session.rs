@@ -329,6 +329,7 @@ impl Session {
                 Reply::SYNTAX.write(out);
                 State::Close
             }
+            (Ok(()), Err(error)) if is(b"AUTH") => answer(auth::server::refusal(error), out),
             (Ok(()), Err(_)) => answer(Reply::SYNTAX, out),
         };
         self.lines = lines;

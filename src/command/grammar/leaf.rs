@@ -5,7 +5,7 @@ use nom::{
     error::{ContextError, ErrorKind, ParseError},
 };
 
-pub(in crate::command) type Res<'a, T> = IResult<&'a str, T, Fault>;
+pub(in crate::command) type Res<'a, T> = IResult<&'a [u8], T, Fault>;
 
 /// A set of octets, written as in a bracket expression: `a-z` is a range, a last `-` is itself.
 ///
@@ -59,19 +59,19 @@ pub(in crate::command) struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(rule: &'static str, at: &str) -> nom::Err<Self> {
+    pub(super) fn new(rule: &'static str, at: &[u8]) -> nom::Err<Self> {
         nom::Err::Error(Self { rule, left: at.len() })
     }
 }
 
-impl ParseError<&str> for Fault {
-    fn from_error_kind(at: &str, kind: ErrorKind) -> Self {
+impl ParseError<&[u8]> for Fault {
+    fn from_error_kind(at: &[u8], kind: ErrorKind) -> Self {
         // Any other kind is given its name by `context`.
         let rule = if kind == ErrorKind::Eof { "end of line" } else { "" };
         Self { rule, left: at.len() }
     }
 
-    fn append(_: &str, _: ErrorKind, inner: Self) -> Self {
+    fn append(_: &[u8], _: ErrorKind, inner: Self) -> Self {
         inner
     }
 
@@ -81,69 +81,64 @@ impl ParseError<&str> for Fault {
     }
 }
 
-impl ContextError<&str> for Fault {
-    fn add_context(_: &str, rule: &'static str, inner: Self) -> Self {
+impl ContextError<&[u8]> for Fault {
+    fn add_context(_: &[u8], rule: &'static str, inner: Self) -> Self {
         if inner.rule.is_empty() { Self { rule, ..inner } } else { inner }
     }
 }
 
-fn split(at: &str, length: usize) -> Res<'_, &str> {
+fn split(at: &[u8], length: usize) -> Res<'_, &[u8]> {
     let (taken, rest) = at.split_at_checked(length).ok_or(Fault::new("", at))?;
     Ok((rest, taken))
 }
 
 /// Any number of a set, none included.
-pub(super) fn many(set: &'static Set) -> impl Fn(&str) -> Res<'_, &str> {
-    move |i| split(i, set.run(i.as_bytes()))
+pub(super) fn many(set: &'static Set) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
+    move |i| split(i, set.run(i))
 }
 
 /// One or more of a set.
-pub(super) fn some(set: &'static Set) -> impl Fn(&str) -> Res<'_, &str> {
-    move |i| match set.run(i.as_bytes()) {
+pub(super) fn some(set: &'static Set) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
+    move |i| match set.run(i) {
         0 => Err(Fault::new("", i)),
         length => split(i, length),
     }
 }
 
 /// One of a set.
-pub(super) fn one(set: &'static Set) -> impl Fn(&str) -> Res<'_, u8> {
-    move |i| match i.as_bytes().first() {
-        Some(&octet) if set.has(octet) => split(i, 1).map(|(rest, _)| (rest, octet)),
+pub(super) fn one(set: &'static Set) -> impl Fn(&[u8]) -> Res<'_, u8> {
+    move |i| match i {
+        [octet, rest @ ..] if set.has(*octet) => Ok((rest, *octet)),
         _ => Err(Fault::new("", i)),
     }
 }
 
 /// This one octet, named by itself.
-pub(super) fn octet(mark: &'static str) -> impl Fn(&str) -> Res<'_, &str> {
-    move |i| {
-        if i.as_bytes().first() == mark.as_bytes().first() {
-            split(i, 1)
-        } else {
-            Err(Fault::new(mark, i))
-        }
+pub(super) fn octet(mark: &'static str) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
+    move |i| match i.split_at_checked(1) {
+        Some((taken, rest)) if taken == mark.as_bytes() => Ok((rest, taken)),
+        _ => Err(Fault::new(mark, i)),
     }
 }
 
 /// These octets in any case.
-pub(super) fn word(word: &'static str) -> impl Fn(&str) -> Res<'_, &str> {
+pub(super) fn word(word: &'static str) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     move |i| match i.split_at_checked(word.len()) {
-        Some((taken, rest)) if taken.eq_ignore_ascii_case(word) => Ok((rest, taken)),
+        Some((taken, rest)) if taken.eq_ignore_ascii_case(word.as_bytes()) => Ok((rest, taken)),
         _ => Err(Fault::new(word, i)),
     }
 }
 
-/// Octets as text, if they are UTF-8 (RFC 6531 §3.1) without control characters outside ASCII.
-pub(super) fn utf8(octets: &[u8]) -> Result<&str, nom::Err<Fault>> {
-    if octets.is_empty() {
-        return Ok("");
+/// What follows is UTF-8 (RFC 6531 §3.1) without control characters outside ASCII.
+pub(super) fn utf8(i: &[u8]) -> Res<'_, ()> {
+    if i.is_ascii() {
+        return Ok((i, ()));
     }
-    let fault = |valid| nom::Err::Failure(Fault { rule: "UTF-8", left: octets.len() - valid });
-    let text = core::str::from_utf8(octets).map_err(|error| fault(error.valid_up_to()))?;
-    if !text.is_ascii() {
-        // Terminals obey C1 controls (U+0080 to U+009F) as they obey escape sequences.
-        if let Some(position) = text.find(|c| matches!(c, '\u{80}'..='\u{9f}')) {
-            return Err(fault(position));
-        }
+    let fault = |valid| nom::Err::Failure(Fault { rule: "UTF-8", left: i.len() - valid });
+    let text = core::str::from_utf8(i).map_err(|error| fault(error.valid_up_to()))?;
+    // Terminals obey C1 controls (U+0080 to U+009F) as they obey escape sequences.
+    match text.find(|c| matches!(c, '\u{80}'..='\u{9f}')) {
+        Some(position) => Err(fault(position)),
+        None => Ok((i, ())),
     }
-    Ok(text)
 }
