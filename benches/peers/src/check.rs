@@ -1,0 +1,51 @@
+//! Ceilings on this crate's own rows.
+
+use std::path::Path;
+
+use crate::{
+    measure,
+    works::{ALL, Kind},
+};
+
+/// Work, row, instructions, allocations. Some room is left above what is measured, as a compiler
+/// makes of the same source a little more or less.
+const CEILINGS: &[(&str, &str, u64, u64)] = &[
+    ("commands", "smtp-auth", 3_500, 0),
+    ("commands-8", "smtp-auth", 3_300, 0),
+    ("ehlo", "smtp-auth", 6_300, 0),
+    ("plain-server", "smtp-auth", 6_400, 3),
+    ("login-server", "smtp-auth", 7_500, 5),
+    ("cram-server", "smtp-auth", 13_000, 7),
+    ("scram-server", "smtp-auth", 87_000, 33),
+    ("scram-client", "smtp-auth", 31_000_000, 41),
+    ("scram-kept", "smtp-auth", 101_000, 38),
+    ("cram-client", "smtp-auth", 8_400, 6),
+    ("cram-client", "smtp-auth, lines", 9_900, 5),
+];
+
+/// Whether all stay below.
+pub fn check(program: &Path) -> Result<bool, String> {
+    let mut good = true;
+    for work in ALL {
+        for row in work.rows.iter().filter(|row| row.kind == Kind::Ours) {
+            let named =
+                |ceiling: &&(&str, &str, u64, u64)| (ceiling.0, ceiling.1) == (work.name, row.who);
+            let &(.., most_instructions, most_allocations) = CEILINGS
+                .iter()
+                .find(named)
+                .ok_or(format!("no ceiling for {} by {}", work.name, row.who))?;
+            let instructions = measure::instructions(program, work, row)?;
+            let allocations = measure::allocations(row);
+            let below = instructions <= most_instructions && allocations <= most_allocations;
+            println!(
+                "{} {:<14}{:<18}{instructions:>10} of {most_instructions:>10} instructions\
+                 {allocations:>4} of {most_allocations:>3} allocations",
+                if below { "good" } else { "MORE" },
+                work.name,
+                row.who
+            );
+            good &= below;
+        }
+    }
+    Ok(good)
+}
