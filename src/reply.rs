@@ -4,7 +4,7 @@
 //! [`ReplyRef`], which borrows what came over the wire.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
-use core::{fmt, iter};
+use core::fmt;
 
 /// The longest line read, CRLF included: `334 ` and a challenge, which may be as long as the
 /// longest response, 12,288 octets (RFC 4954 §4). RFC 5321 §4.5.3.1.5 asks for 512.
@@ -58,6 +58,12 @@ impl EnhancedCode {
     /// The third number: what precisely happened.
     pub const fn detail(self) -> u16 {
         self.detail
+    }
+
+    /// Of its text form and the space behind it.
+    fn len(self) -> usize {
+        let more = |number: u16| usize::from(number >= 10) + usize::from(number >= 100);
+        "2.0.0 ".len() + more(self.subject) + more(self.detail)
     }
 
     /// Whether it may stand in a reply of this code: the classes are equal (RFC 2034 §4).
@@ -206,36 +212,38 @@ impl Reply {
     /// A line longer than 512 octets is broken, what is not ASCII becomes `?`, and lines behind the
     /// 128th are dropped.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let prefix = self.enhanced.map_or(0, |enhanced| {
-            4 + digits(enhanced.subject).count() + digits(enhanced.detail).count()
-        });
-        let room = MAX_WRITTEN_LINE - "250 ".len() - prefix - "\r\n".len();
-        let text = if is_writable(&self.text) {
-            Cow::Borrowed(&*self.text)
-        } else {
-            Cow::Owned(writable(&self.text))
+        // There is no control character in it.
+        let text = match self.text.is_ascii() {
+            true => Cow::Borrowed(&*self.text),
+            false => Cow::Owned(writable(&self.text)),
         };
-        let lines = text.as_bytes().split(|&octet| octet == b'\n');
-        let mut lines = lines.flat_map(|line| pieces(line, room)).take(MAX_REPLY_LINES).peekable();
-        while let Some(line) = lines.next() {
-            out.extend(digits(self.code));
-            if lines.peek().is_some() {
+        let room = MAX_WRITTEN_LINE - "250-\r\n".len() - self.enhanced.map_or(0, EnhancedCode::len);
+        let mut rest = text.as_bytes();
+        for n in 1.. {
+            let end = rest.iter().position(|octet| *octet == b'\n').unwrap_or(rest.len());
+            let (line, behind) = rest.split_at(end.min(room));
+            let last = behind.is_empty() || n == MAX_REPLY_LINES;
+            put(self.code, out);
+            if !last {
                 out.push(b'-');
             } else if self.enhanced.is_some() || !line.is_empty() {
                 out.push(b' ');
             }
-            if let Some(enhanced) = self.enhanced {
-                out.extend(digits(enhanced.class.into()));
+            if let Some(EnhancedCode { class, subject, detail }) = self.enhanced {
+                out.extend_from_slice(&[b'0' + class, b'.']);
+                put(subject, out);
                 out.push(b'.');
-                out.extend(digits(enhanced.subject));
-                out.push(b'.');
-                out.extend(digits(enhanced.detail));
+                put(detail, out);
                 if !line.is_empty() {
                     out.push(b' ');
                 }
             }
             out.extend_from_slice(line);
             out.extend_from_slice(b"\r\n");
+            if last {
+                return;
+            }
+            rest = behind.strip_prefix(b"\n").unwrap_or(behind);
         }
     }
 }
@@ -276,16 +284,16 @@ fn strip_enhanced(line: &str) -> Option<(EnhancedCode, &str)> {
     Some((enhanced, line.get(line.len() - rest.len()..)?))
 }
 
-/// The line in pieces of up to `room` octets; an empty line is one empty piece.
-fn pieces(line: &[u8], room: usize) -> impl Iterator<Item = &[u8]> {
-    let (first, rest) = line.split_at(room.min(line.len()));
-    iter::once(first).chain(rest.chunks(room))
-}
-
-/// A number of up to three digits.
-fn digits(number: u16) -> impl Iterator<Item = u8> {
-    let first = if number < 10 { 2 } else { usize::from(number < 100) };
-    [number / 100, number / 10 % 10, number % 10].into_iter().skip(first).map(|n| b'0' + n as u8)
+/// Appends a number of up to three digits.
+fn put(number: u16, out: &mut Vec<u8>) {
+    let digit = |n: u16| b'0' + (n % 10) as u8;
+    if number >= 100 {
+        out.push(digit(number / 100));
+    }
+    if number >= 10 {
+        out.push(digit(number / 10));
+    }
+    out.push(digit(number));
 }
 
 #[cfg(test)]

@@ -290,11 +290,19 @@ fn is_trace_character(c: char) -> bool {
     matches!(c, ' '..='~')
 }
 
+/// Those beyond ASCII (U+0080 to U+009F) too.
+fn holds_control(name: &str) -> bool {
+    match name.is_ascii() {
+        true => name.bytes().any(|octet| octet.is_ascii_control()),
+        false => name.contains(char::is_control),
+    }
+}
+
 /// A name as it may go to a back end, a log and a `Received:` line.
 fn check_name(name: &str) -> Result<&str, Failure> {
     if name.is_empty() {
         Err(Failure::Malformed("the user name is empty"))
-    } else if name.contains(char::is_control) {
+    } else if holds_control(name) {
         Err(Failure::Malformed("a name holds a control character"))
     } else {
         Ok(name)

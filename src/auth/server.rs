@@ -112,7 +112,8 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
+    /// The same with the arguments of a command that [`command::parse`] has read.
+    pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
         let state = match Self::judge(config, channel, auth) {
             Ok(exchange) => State::Running(exchange),
             Err(failure) => State::Refused(failure),

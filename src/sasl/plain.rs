@@ -19,12 +19,11 @@ impl Server {
 
     pub(super) fn take(self, _: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
-        let mut fields = message.expose().split('\0');
-        let (Some(authzid), Some(authcid), Some(password), None) =
-            (fields.next(), fields.next(), fields.next(), fields.next())
-        else {
-            return Err(Failure::Malformed("PLAIN takes exactly two NULs"));
-        };
+        let (authzid, rest) = field(message.expose()).ok_or(NULS)?;
+        let (authcid, password) = field(rest).ok_or(NULS)?;
+        if field(password).is_some() {
+            return Err(NULS);
+        }
         if password.is_empty() {
             return Err(Failure::Malformed("the password is empty"));
         }
@@ -32,6 +31,14 @@ impl Server {
         let authcid = check_name(authcid)?;
         Ok(State::check_password(Mechanism::Plain, authcid, authzid, Secret::new(password)))
     }
+}
+
+const NULS: Failure = Failure::Malformed("PLAIN takes exactly two NULs");
+
+/// What stands in front of the first NUL, and behind it.
+fn field(text: &str) -> Option<(&str, &str)> {
+    let end = text.bytes().position(|octet| octet == 0)?;
+    Some((text.get(..end)?, text.get(end + 1..)?))
 }
 
 #[derive(Debug)]

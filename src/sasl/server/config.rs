@@ -160,37 +160,41 @@ impl Config {
 
     /// The mechanisms on offer over that connection, in order.
     pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
-        let tls = channel.is_tls() || self.cleartext;
-        self.usable(channel).filter(move |mechanism| tls || !mechanism.needs_tls())
+        let listed = self.mechanisms.iter().copied();
+        listed.filter(|own| self.can(*own, channel) && self.may(*own, channel))
     }
 
-    /// The mechanisms for which there is what they need, and which the policy allows.
-    fn usable(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
-        let nonce = self.nonce.is_some();
-        let scram = nonce && self.salt_key.is_some();
-        let bindable = !channel.bindings().is_empty() && self.binding != BindingPolicy::None;
-        let identity = channel.identity().is_some();
-        let required = self.binding == BindingPolicy::Required;
-        self.mechanisms.iter().copied().filter(move |&mechanism| {
-            let bound = mechanism.binds_channel();
-            let supplied = match mechanism {
-                Mechanism::CramMd5 => nonce,
-                Mechanism::External => identity,
-                _ if ScramHash::of(mechanism).is_some() => scram && (bindable || !bound),
-                _ => true,
-            };
-            supplied && (bound || !required)
-        })
+    /// Whether there is what the mechanism needs, and the policy for channel binding allows it.
+    fn can(&self, mechanism: Mechanism, channel: &Channel) -> bool {
+        let bound = mechanism.binds_channel();
+        let supplied = match mechanism {
+            Mechanism::CramMd5 => self.nonce.is_some(),
+            Mechanism::External => channel.identity().is_some(),
+            _ if ScramHash::of(mechanism).is_some() => {
+                let bindable = !channel.bindings().is_empty();
+                self.nonce.is_some()
+                    && self.salt_key.is_some()
+                    && (!bound || bindable && self.binding != BindingPolicy::None)
+            }
+            _ => true,
+        };
+        supplied && (bound || self.binding != BindingPolicy::Required)
+    }
+
+    /// Whether the mechanism may be used with the TLS that there is, or is not.
+    fn may(&self, mechanism: Mechanism, channel: &Channel) -> bool {
+        let tls = channel.is_tls() || self.cleartext;
+        tls || !mechanism.needs_tls()
     }
 
     /// Whether the mechanism can be used over that connection.
     pub(crate) fn admit(&self, mechanism: Mechanism, channel: &Channel) -> Result<(), Failure> {
-        if self.offered(channel).any(|offered| offered == mechanism) {
-            Ok(())
-        } else if self.usable(channel).any(|usable| usable == mechanism) {
+        if !self.mechanisms.contains(&mechanism) || !self.can(mechanism, channel) {
+            Err(Failure::Unsupported)
+        } else if !self.may(mechanism, channel) {
             Err(Failure::NeedsTls)
         } else {
-            Err(Failure::Unsupported)
+            Ok(())
         }
     }
 
