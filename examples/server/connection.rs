@@ -115,6 +115,8 @@ fn turn_away(socket: TcpStream, implicit: bool, refusal: &Reply) {
 }
 
 impl Connection {
+    // What is boxed here and in `drive` is large and rarely needed: without, each connection would
+    // hold room for it from the start, and be copied with it.
     async fn run(&mut self, mut socket: TcpStream, implicit: bool) -> io::Result<()> {
         // Replies are short and waited for.
         socket.set_nodelay(true)?;
@@ -133,7 +135,7 @@ impl Connection {
             return Err(io::Error::other("TLS without a certificate"));
         };
         let (mut stream, channel) =
-            timeout_at(self.handshake_end(&session), tls.accept(socket)).await??;
+            timeout_at(self.handshake_end(&session), Box::pin(tls.accept(socket))).await??;
         if let Some(name) = channel.identity() {
             self.log(format_args!("has a certificate of {name:?}"));
         }
@@ -145,7 +147,7 @@ impl Connection {
         self.client = Client::new(self.client.address, true);
         self.reset().await;
         // A second STARTTLS is refused by the session.
-        self.drive(&mut session, &mut stream).await.map(drop)
+        Box::pin(self.drive(&mut session, &mut stream)).await.map(drop)
     }
 
     /// Does what the session says, until TLS is to begin or the connection is to be closed. It
@@ -216,7 +218,7 @@ impl Connection {
                     let reply = self.command(command, ask);
                     ask.reply(reply);
                 }
-                Event::Message(permission) => match self.begin_message().await {
+                Event::Message(permission) => match Box::pin(self.begin_message()).await {
                     Ok(()) => permission.accept(),
                     Err(refusal) => permission.refuse(refusal),
                 },
@@ -227,7 +229,9 @@ impl Connection {
                 }
                 Event::EndOfData(ask) => {
                     let reply = match self.transaction.take() {
-                        Some(transaction) => transaction.finish(&self.host, &self.client).await,
+                        Some(transaction) => {
+                            Box::pin(transaction.finish(&self.host, &self.client)).await
+                        }
                         None => Reply::LOCAL_ERROR,
                     };
                     self.log(format_args!("message: {reply}"));

@@ -18,7 +18,7 @@ mod tls;
 mod transaction;
 mod users;
 
-use core::{error::Error, fmt, time::Duration};
+use core::{error::Error, fmt, net::SocketAddr, time::Duration};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -27,7 +27,7 @@ use std::{
 
 use clap::Parser;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     runtime::Runtime,
     sync::watch,
     task::JoinSet,
@@ -70,7 +70,7 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let mut listeners = Vec::new();
     for (address, implicit) in options.addresses() {
-        let listener = TcpListener::bind(address).await;
+        let listener = listen(address);
         listeners.push((listener.map_err(|error| format!("{address}: {error}"))?, implicit));
     }
     let (stop, stopped) = watch::channel(false);
@@ -89,6 +89,22 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         () = signals.next() => log("server", "a second signal: what still runs is cut off"),
     }
     Ok(())
+}
+
+/// How many connections may wait to be taken. A client that finds no place among them believes to be
+/// connected, and waits in vain for the greeting.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Connections of a server that has just ended are no reason not to start the next.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Takes connections until the shutdown, then waits for them to end.

@@ -1,0 +1,138 @@
+//! Postfix and Dovecot's SASL, each with a configuration of its own in the run's folder. The system's
+//! own instances are not touched.
+
+use core::net::SocketAddr;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use smtp_auth::sasl::{Mechanism, ScramHash, ScramKeys};
+use tokio::process::Command;
+
+use crate::{
+    Result,
+    certificate::Certificate,
+    dialogue::{ACCOUNT, PASSWORD, SCRAM_ACCOUNT},
+    home::Home,
+    servers::done,
+};
+
+/// Processes, and so connections, at once.
+const PROCESSES: usize = 1100;
+
+/// Finds Postfix's `master`. Nothing is installed: these are packages of the system.
+pub(crate) async fn master() -> Result<PathBuf> {
+    let missing = |error| format!("{error} (Debian: postfix, dovecot-core)");
+    if !rustix::process::geteuid().is_root() {
+        return Err("Postfix starts as root only".into());
+    }
+    done(Command::new("dovecot").arg("--version")).await.map_err(missing)?;
+    let mut ask = Command::new("postconf");
+    let folder = done(ask.args(["-d", "-h", "daemon_directory"])).await.map_err(missing)?;
+    Ok(Path::new(&folder).join("master"))
+}
+
+pub(crate) async fn commands(
+    master: &Path,
+    address: SocketAddr,
+    home: &Home,
+    certificate: &Certificate,
+) -> Result<Vec<Command>> {
+    let conf = home.path("postfix");
+    for folder in ["postfix", "queue", "data", "dovecot"] {
+        fs::create_dir(home.path(folder))?;
+    }
+    fs::write(conf.join("main.cf"), main_cf(home, certificate))?;
+    fs::write(conf.join("master.cf"), master_cf(address))?;
+    fs::write(home.path("dovecot.conf"), dovecot_conf(home))?;
+    fs::write(home.path("users"), users()?)?;
+    done(Command::new("chown").arg("postfix").arg(home.path("data"))).await?;
+    // Makes the folders of the queue.
+    done(Command::new("postfix").arg("-c").arg(&conf).arg("check")).await?;
+    let mut dovecot = Command::new("dovecot");
+    dovecot.arg("-F").arg("-c").arg(home.path("dovecot.conf"));
+    let mut postfix = Command::new(master);
+    // In the foreground.
+    postfix.arg("-c").arg(conf).arg("-d");
+    Ok(vec![dovecot, postfix])
+}
+
+fn main_cf(home: &Home, certificate: &Certificate) -> String {
+    let (queue, data, auth) = (home.path("queue"), home.path("data"), home.path("auth"));
+    format!(
+        "compatibility_level = 3.6
+queue_directory = {}
+data_directory = {}
+myhostname = localhost
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+alias_maps =
+alias_database =
+local_recipient_maps =
+default_process_limit = {PROCESSES}
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = {}
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {}, {}
+",
+        queue.display(),
+        data.display(),
+        auth.display(),
+        certificate.key.display(),
+        certificate.cert.display(),
+    )
+}
+
+fn master_cf(address: SocketAddr) -> String {
+    format!(
+        "{address} inet n - n - - smtpd
+tlsmgr unix - - n 1000? 1 tlsmgr
+anvil unix - - n - 1 anvil
+"
+    )
+}
+
+fn dovecot_conf(home: &Home) -> String {
+    let (own, users, auth) = (home.path("dovecot"), home.path("users"), home.path("auth"));
+    let (own, users, auth) = (own.display(), users.display(), auth.display());
+    format!(
+        "base_dir = {own}
+state_dir = {own}
+log_path = {own}/log
+protocols =
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain cram-md5 scram-sha-256
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {users}
+}}
+userdb {{
+  driver = static
+  args = uid=dovecot gid=dovecot home=/nonexistent
+}}
+service auth {{
+  client_limit = 4096
+  unix_listener {auth} {{
+    mode = 0666
+  }}
+}}
+"
+    )
+}
+
+/// With SCRAM's keys as Dovecot writes them: of a password it would make new ones for each login.
+fn users() -> Result<String> {
+    let hash = ScramHash::of(Mechanism::ScramSha256).ok_or("SCRAM-SHA-256 is not compiled in")?;
+    let keys = ScramKeys::from_password(hash, PASSWORD, b"sixteen octets..", 4096);
+    let text = keys.ok_or("no password for SCRAM")?.to_text();
+    let (_, values) = text.split_once('$').ok_or("keys without a mechanism")?;
+    let values = values.replace([':', '$'], ",");
+    Ok(format!(
+        "{ACCOUNT}:{{PLAIN}}{PASSWORD}::::::\n{SCRAM_ACCOUNT}:{{SCRAM-SHA-256}}{values}::::::\n"
+    ))
+}
