@@ -37,7 +37,7 @@
 )]
 #![allow(clippy::duplicate_mod, reason = "the file has nothing of its own")]
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, string::String};
 use core::fmt;
 
 mod channel;
@@ -76,7 +76,7 @@ pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError};
 /// Who has signed in, by which mechanism, and as whom they act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    authcid: Box<str>,
+    authcid: String,
     authzid: Option<Box<str>>,
     mechanism: Mechanism,
 }

@@ -19,6 +19,17 @@ impl Secret {
         Self(text.into())
     }
 
+    /// What stands from that octet on, in the same memory.
+    pub(crate) fn behind(mut self, start: usize) -> Self {
+        drop(self.0.drain(..start));
+        self
+    }
+
+    /// The text, which turns out to be no secret.
+    pub(crate) fn into_text(mut self) -> String {
+        core::mem::take(&mut self.0)
+    }
+
     /// Shows the text.
     pub fn expose(&self) -> &str {
         &self.0

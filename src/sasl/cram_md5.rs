@@ -1,6 +1,6 @@
 //! CRAM-MD5 (RFC 2195): a keyed digest of a fresh challenge.
 
-use alloc::{format, vec::Vec};
+use alloc::vec::Vec;
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
@@ -9,7 +9,7 @@ use super::{
     Answer, CramSecret, CramSecretFor, Failure, Identity, Mechanism, check_name,
     client::{self, Password},
     hex,
-    server::{Config, State},
+    server::{Config, Said, State},
 };
 use crate::secret::SecretBytes;
 
@@ -18,11 +18,13 @@ pub(super) struct Server;
 
 impl Server {
     pub(super) fn begin(config: &Config) -> Result<(Vec<u8>, Self), Failure> {
-        Ok((format!("<{}@{}>", config.nonce()?.as_str(), config.host()).into_bytes(), Self))
+        let nonce = config.nonce()?;
+        let challenge = ["<", nonce.as_str(), "@", config.host(), ">"].concat();
+        Ok((challenge.into_bytes(), Self))
     }
 
     /// `response = user SP digest`. A name may hold spaces: the last one counts.
-    pub(super) fn take(self, challenge: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(self, challenge: Said, response: SecretBytes) -> Result<State, Failure> {
         let text = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
         let (authcid, digest) = text
@@ -35,7 +37,7 @@ impl Server {
             authzid: None,
             mechanism: Mechanism::CramMd5,
         };
-        Ok(State::CramSecret(CramSecretFor::new(identity, challenge, digest)))
+        Ok(State::CramSecret(CramSecretFor::new(identity, challenge.into_owned(), digest)))
     }
 }
 

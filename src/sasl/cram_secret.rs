@@ -91,8 +91,11 @@ impl CramSecret {
 #[cfg(feature = "cram-md5")]
 fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeStateError> {
     let mut hasher = Md5::default().serialize();
-    let words_and_count = state.iter().copied().chain(1u64.to_le_bytes());
-    hasher.iter_mut().zip(words_and_count).for_each(|(to, from)| *to = from);
+    let (words, rest) = hasher.split_at_mut(state.len());
+    words.copy_from_slice(state);
+    if let Some(blocks) = rest.first_chunk_mut() {
+        *blocks = 1u64.to_le_bytes();
+    }
     let resumed = Md5::deserialize(&hasher);
     hasher.as_mut_slice().zeroize();
     Ok(resumed?.chain_update(message).finalize().into())

@@ -2,7 +2,10 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use super::{Channel, CheckExternal, Failure, check_name, client, server::State};
+use super::{
+    Channel, CheckExternal, Failure, check_name, client,
+    server::{Said, State},
+};
 use crate::secret::SecretBytes;
 
 #[derive(Debug)]
@@ -16,7 +19,7 @@ impl Server {
         Ok((Vec::new(), Self { identity: identity.into() }))
     }
 
-    pub(super) fn take(self, _: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let authzid = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
         let authzid = Some(authzid).filter(|name| !name.is_empty()).map(check_name).transpose()?;

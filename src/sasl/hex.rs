@@ -4,7 +4,9 @@ use alloc::string::String;
 
 pub(super) fn encode(octets: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-    octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]).collect()
+    let mut text = String::with_capacity(2 * octets.len());
+    text.extend(octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]));
+    text
 }
 
 /// `None` where the text is of another length, or has other digits.

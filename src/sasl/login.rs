@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{
     Failure, Mechanism, check_name,
     client::{self, Password},
-    server::{Config, Next, State},
+    server::{Config, Next, Said, State},
 };
 use crate::secret::{Secret, SecretBytes};
 
@@ -17,16 +17,19 @@ pub(super) enum Server {
 
 impl Server {
     /// Outlook and others take just this prompt, and [the other](Self::take), to the letter.
-    pub(super) fn begin(_: &Config) -> Result<(Vec<u8>, Self), Failure> {
-        Ok((b"Username:".to_vec(), Self::UserName))
+    pub(super) fn begin(_: &Config) -> Result<(&'static [u8], Self), Failure> {
+        Ok((b"Username:", Self::UserName))
     }
 
-    pub(super) fn take(self, _: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         match self {
             Self::UserName => {
                 check_name(text.expose())?;
-                Ok(State::challenge(*b"Password:", Next::Login(Self::Password { authcid: text })))
+                Ok(State::challenge(
+                    &b"Password:"[..],
+                    Next::Login(Self::Password { authcid: text }),
+                ))
             }
             Self::Password { authcid } => {
                 if text.expose().is_empty() {
@@ -35,7 +38,7 @@ impl Server {
                 if text.expose().contains('\0') {
                     return Err(Failure::Malformed("the password holds NUL"));
                 }
-                Ok(State::check_password(Mechanism::Login, authcid.expose(), None, text))
+                Ok(State::check_password(Mechanism::Login, authcid.into_text(), None, text))
             }
         }
     }

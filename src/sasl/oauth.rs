@@ -44,7 +44,7 @@ impl Server {
 
 /// The error is a challenge, and the exchange fails behind the response to it (RFC 7628 §3.2.3).
 pub(super) fn refuse(error: &TokenError, failure: Failure) -> State {
-    State::challenge(error.to_json(), Next::Oauth(Server::Refused(failure)))
+    State::challenge(error.to_json().into_bytes(), Next::Oauth(Server::Refused(failure)))
 }
 
 /// `client-resp = gs2-header kvsep *kvpair kvsep`, `kvpair = key "=" value kvsep`. `None` where the

@@ -3,7 +3,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Answer, CramSecret, Failure, client, server::State};
+use super::{
+    Answer, CramSecret, Failure, client,
+    server::{Said, State},
+};
 use crate::secret::SecretBytes;
 
 #[derive(Debug)]
@@ -14,7 +17,7 @@ impl Server {
         Err(Failure::Unsupported)
     }
 
-    pub(super) fn take(self, _: Vec<u8>, _: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(self, _: Said, _: SecretBytes) -> Result<State, Failure> {
         match self {}
     }
 }

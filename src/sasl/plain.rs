@@ -1,13 +1,13 @@
 //! PLAIN (RFC 4616): `[authzid] NUL authcid NUL password`, sent at once.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{
     Failure, Mechanism, check_name,
     client::{self, Password},
-    server::{Config, State},
+    server::{Config, Said, State},
 };
-use crate::secret::{Secret, SecretBytes};
+use crate::secret::SecretBytes;
 
 #[derive(Debug)]
 pub(super) struct Server;
@@ -17,7 +17,7 @@ impl Server {
         Ok((Vec::new(), Self))
     }
 
-    pub(super) fn take(self, _: Vec<u8>, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         let (authzid, rest) = field(message.expose()).ok_or(NULS)?;
         let (authcid, password) = field(rest).ok_or(NULS)?;
@@ -28,8 +28,10 @@ impl Server {
             return Err(Failure::Malformed("the password is empty"));
         }
         let authzid = Some(authzid).filter(|name| !name.is_empty()).map(check_name).transpose()?;
-        let authcid = check_name(authcid)?;
-        Ok(State::check_password(Mechanism::Plain, authcid, authzid, Secret::new(password)))
+        let authcid = String::from(check_name(authcid)?);
+        let authzid = authzid.map(Box::from);
+        let start = message.expose().len() - password.len();
+        Ok(State::check_password(Mechanism::Plain, authcid, authzid, message.behind(start)))
     }
 }
 

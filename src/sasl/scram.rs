@@ -104,7 +104,7 @@ impl Terms {
             nonce: nonce.into(),
         };
         let identity = Identity {
-            authcid: authcid.into(),
+            authcid,
             authzid: header.authzid.map(String::into_boxed_str),
             mechanism: self.mechanism,
         };
@@ -172,7 +172,7 @@ pub(super) fn server_first(
     let first = First { nonce: nonce.into(), ..first };
     let challenge = server_first.clone();
     let proof = Proof { identity, keys, exists, first, server_first };
-    Ok(State::challenge(challenge, Next::Scram(Server::Final(Box::new(proof)))))
+    Ok(State::challenge(challenge.into_bytes(), Next::Scram(Server::Final(Box::new(proof)))))
 }
 
 impl Proof {

@@ -1,6 +1,6 @@
 //! The server's side of an exchange.
 
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem};
 
 use super::{
@@ -14,6 +14,9 @@ use crate::secret::{Secret, SecretBytes};
 mod config;
 
 pub use config::Config;
+
+/// What a server says: most of it is the same each time.
+pub(super) type Said = Cow<'static, [u8]>;
 
 /// What the exchange needs now.
 #[derive(Debug)]
@@ -34,17 +37,17 @@ pub enum Step<'a> {
 /// A challenge for the client. **It stands until it is settled** by [`respond`](Self::respond)
 /// or one of the other three.
 pub struct Challenge {
-    data: Vec<u8>,
+    data: Said,
     last: bool,
     response: Option<Result<SecretBytes, Failure>>,
 }
 
 impl Challenge {
-    fn new(data: impl Into<Vec<u8>>) -> Self {
+    fn new(data: impl Into<Said>) -> Self {
         Self { data: data.into(), last: false, response: None }
     }
 
-    fn last(data: impl Into<Vec<u8>>) -> Self {
+    fn last(data: impl Into<Said>) -> Self {
         Self { last: true, ..Self::new(data) }
     }
 
@@ -315,7 +318,7 @@ impl State {
     /// be.
     pub(super) fn proven(mut identity: Identity, then: Then) -> Self {
         match identity.authzid.take() {
-            Some(authzid) if authzid != identity.authcid => {
+            Some(authzid) if *authzid != *identity.authcid => {
                 Self::Authorize(Authorize::new(identity, authzid), then)
             }
             _ => then.follow(identity),
@@ -334,35 +337,35 @@ impl State {
         Self::Done(Err(failure))
     }
 
-    pub(super) fn challenge(data: impl Into<Vec<u8>>, next: Next) -> Self {
+    pub(super) fn challenge(data: impl Into<Said>, next: Next) -> Self {
         Self::Await(Challenge::new(data), next)
     }
 
     /// Asks for the password's check.
     pub(super) fn check_password(
         mechanism: Mechanism,
-        authcid: &str,
-        authzid: Option<&str>,
+        authcid: String,
+        authzid: Option<Box<str>>,
         password: Secret,
     ) -> Self {
-        let identity =
-            Identity { authcid: authcid.into(), authzid: authzid.map(Into::into), mechanism };
+        let identity = Identity { authcid, authzid, mechanism };
         Self::CheckPassword(CheckPassword::new(identity, password))
     }
 }
 
 /// The mechanism's first challenge, and who takes the response to it.
-fn begun<S>((challenge, server): (Vec<u8>, S), next: impl Fn(S) -> Next) -> (Vec<u8>, Next) {
-    (challenge, next(server))
+fn begun<S>((challenge, server): (impl Into<Said>, S), next: impl Fn(S) -> Next) -> (Said, Next) {
+    (challenge.into(), next(server))
 }
 
 impl Then {
     fn follow(self, identity: Identity) -> State {
         match self {
             Self::Done | Self::Token => State::Done(Ok(identity)),
-            Self::ServerFinal(proof) => {
-                State::Await(Challenge::last(proof.expose()), Next::Confirm(identity))
-            }
+            Self::ServerFinal(proof) => State::Await(
+                Challenge::last(proof.expose().as_bytes().to_vec()),
+                Next::Confirm(identity),
+            ),
         }
     }
 
@@ -379,7 +382,7 @@ impl Next {
     fn take(
         self,
         config: &Config,
-        challenge: Vec<u8>,
+        challenge: Said,
         response: SecretBytes,
     ) -> Result<State, Failure> {
         match self {
