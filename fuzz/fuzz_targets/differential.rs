@@ -96,6 +96,10 @@ const KNOWN: &[Known] = &[
         applies: |case, difference| difference == OnlyTheirs && case.rule("sasl-mech"),
     },
     Known {
+        reason: "smtp-proto takes an initial response that is not ASCII, which no base64 is",
+        applies: |case, difference| difference == OnlyTheirs && case.rule("initial-response"),
+    },
+    Known {
         reason: "smtp-proto knows the 17th letter of a mechanism in upper case alone",
         applies: |case, difference| {
             let lower = |auth: &command::Auth<'_>| {

@@ -30,7 +30,6 @@ static DIGIT: Set = Set::of(b"0-9");
 static HEXDIG: Set = Set::of(b"0-9A-Fa-f");
 static DQUOTE: Set = Set::of(b"\"");
 static SPACE: Set = Set::of(b" ");
-static PRINTABLE: Set = Set::of(b"!-~");
 static VISIBLE: Set = Set::of(b"!-~\x80-\xff");
 static MECH_CHAR: Set = Set::of(b"A-Za-z0-9_-");
 static ATEXT: Set = Set::of(b"A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-");
@@ -166,7 +165,8 @@ pub(super) const INITIAL_RESPONSE: &str = "initial-response";
 ///
 /// RFC 4954 §8 has base64 or `=`. That is judged where the response is decoded, with its own reply.
 pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
-    map(context(INITIAL_RESPONSE, some(&PRINTABLE)), Utf8).parse(i)
+    let ascii = verify(some(&VISIBLE), |text: &[u8]| text.is_ascii());
+    map(context(INITIAL_RESPONSE, ascii), Utf8).parse(i)
 }
 
 /// `mail = "FROM:" *SP reverse-path [SP parameters]` (RFC 5321 §4.1.1.2)
