@@ -59,7 +59,7 @@ impl Lines {
             // The last octet may be the CR of a CRLF to come.
             let held = rest.len();
             self.scanned = held.saturating_sub(1);
-            if held > limit + 1 {
+            if self.overlong || held > limit + 1 {
                 self.overlong = true;
                 self.taken += self.scanned;
                 self.scanned = 0;
@@ -228,5 +228,7 @@ mod tests {
             assert_eq!(lines.next(100), None);
             assert!(lines.buffer.capacity() < 300);
         }
+        // Of a line that is too long nothing is kept, but what may be the CR of its end.
+        assert_eq!(lines.rest(), b"x");
     }
 }
