@@ -1,8 +1,8 @@
 //! The grammar of the commands: one function for each ABNF rule, the rule above it.
 //!
 //! The rules go by octets. Those whose sets go beyond ASCII begin by looking whether what follows is
-//! UTF-8; what they take is [`Utf8`], which is a `&str` where somebody asks for one. Where a standard wants one
-//! space, one or more are taken: there are clients that send two.
+//! UTF-8; what they take is [`Utf8`], which is a `&str` where somebody asks for one. Where a standard
+//! wants one space, one or more are taken: there are clients that send two.
 
 mod leaf;
 
