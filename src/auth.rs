@@ -4,10 +4,7 @@
 //! For a server or a client that has its own parser and loop and lacks only this. Between the
 //! lines stands [`sasl`](crate::sasl), which knows the mechanisms.
 
-use alloc::{vec, vec::Vec};
-
-use base64::{Engine, engine::general_purpose::STANDARD};
-use zeroize::Zeroize;
+use alloc::vec::Vec;
 
 use crate::sasl::{Channel, server::Config};
 
@@ -28,30 +25,5 @@ pub fn advertise(config: &Config, channel: &Channel, out: &mut Vec<u8>) {
     for mechanism in offered {
         out.push(b' ');
         out.extend_from_slice(mechanism.name().as_bytes());
-    }
-}
-
-/// Appends the base64 form of `data` (RFC 4648 §4), without a second copy of what may be secret.
-fn encode(data: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + data.len().div_ceil(3) * 4, b'=');
-    let (_, room) = out.split_at_mut(start);
-    let written = STANDARD.encode_slice(data, room);
-    debug_assert_eq!(written, Ok(room.len()));
-}
-
-/// Decodes base64 strictly: the alphabet, canonical padding, no white space, no stray bits. What was
-/// decoded up to a fault is zeroed.
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut octets = vec![0; text.len().div_ceil(4) * 3];
-    match STANDARD.decode_slice(text, &mut octets) {
-        Ok(length) => {
-            octets.truncate(length);
-            Some(octets)
-        }
-        Err(_) => {
-            octets.zeroize();
-            None
-        }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn verb(line: &[u8]) -> &[u8] {
 
 /// Reads what stands behind `AUTH` and a space.
 pub(crate) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
-    grammar::whole(grammar::auth_args, trim_end(args))
+    grammar::auth_args(trim_end(args))
 }
 
 fn trim_end(mut line: &[u8]) -> &[u8] {
@@ -300,6 +300,10 @@ impl<'a> Auth<'a> {
     #[must_use]
     pub const fn mechanism(&self) -> &'a str {
         self.mechanism.as_str()
+    }
+
+    pub(crate) fn octets(&self) -> (&'a [u8], Option<&'a [u8]>) {
+        (self.mechanism.0, self.initial_response.map(|text| text.0))
     }
 
     /// The initial response as it was sent: `=` is an empty one, `None` is none at all. That it is

@@ -97,6 +97,7 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+mod base64;
 mod line;
 mod message;
 mod secret;

@@ -17,6 +17,9 @@ pub(crate) const MAX_REPLY_LINES: usize = 128;
 /// fills the client's memory with a reply that does not end.
 pub(crate) const MAX_REPLY_OCTETS: usize = MAX_REPLY_LINES * MAX_WRITTEN_LINE;
 
+/// What stands around the text of a line: `250-2.123.123 ` and CRLF, at most.
+const MAX_HEAD: usize = 16;
+
 /// The longest line written, CRLF included (RFC 5321 §4.5.3.1.5).
 pub(crate) const MAX_WRITTEN_LINE: usize = 512;
 
@@ -212,39 +215,46 @@ impl Reply {
     /// A line longer than 512 octets is broken, what is not ASCII becomes `?`, and lines behind the
     /// 128th are dropped.
     pub fn write(&self, out: &mut Vec<u8>) {
-        // There is no control character in it.
+        let room = MAX_WRITTEN_LINE - "250-\r\n".len() - self.enhanced.map_or(0, EnhancedCode::len);
+        if self.text.len() <= room && is_one_line(&self.text) {
+            return self.write_line(&self.text, true, out);
+        }
         let text = match self.text.is_ascii() {
             true => Cow::Borrowed(&*self.text),
             false => Cow::Owned(writable(&self.text)),
         };
-        let room = MAX_WRITTEN_LINE - "250-\r\n".len() - self.enhanced.map_or(0, EnhancedCode::len);
-        let mut rest = text.as_bytes();
+        let mut rest = &*text;
         for n in 1.. {
-            let end = rest.iter().position(|octet| *octet == b'\n').unwrap_or(rest.len());
-            let (line, behind) = rest.split_at(end.min(room));
+            let (line, behind) = rest.split_at(rest.find('\n').unwrap_or(rest.len()).min(room));
             let last = behind.is_empty() || n == MAX_REPLY_LINES;
-            put(self.code, out);
-            if !last {
-                out.push(b'-');
-            } else if self.enhanced.is_some() || !line.is_empty() {
-                out.push(b' ');
-            }
-            if let Some(EnhancedCode { class, subject, detail }) = self.enhanced {
-                out.extend_from_slice(&[b'0' + class, b'.']);
-                put(subject, out);
-                out.push(b'.');
-                put(detail, out);
-                if !line.is_empty() {
-                    out.push(b' ');
-                }
-            }
-            out.extend_from_slice(line);
-            out.extend_from_slice(b"\r\n");
+            self.write_line(line, last, out);
             if last {
                 return;
             }
-            rest = behind.strip_prefix(b"\n").unwrap_or(behind);
+            rest = behind.strip_prefix('\n').unwrap_or(behind);
         }
+    }
+
+    fn write_line(&self, line: &str, last: bool, out: &mut Vec<u8>) {
+        out.reserve(MAX_HEAD + line.len());
+        put(self.code, out);
+        if !last {
+            out.push(b'-');
+        } else if self.enhanced.is_some() || !line.is_empty() {
+            out.push(b' ');
+        }
+        if let Some(EnhancedCode { class, subject, detail }) = self.enhanced {
+            put(class.into(), out);
+            out.push(b'.');
+            put(subject, out);
+            out.push(b'.');
+            put(detail, out);
+            if !line.is_empty() {
+                out.push(b' ');
+            }
+        }
+        out.extend_from_slice(line.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -272,6 +282,11 @@ impl fmt::Display for Reply {
 
 fn is_writable(text: &str) -> bool {
     text.bytes().all(|octet| matches!(octet, b' '..=b'~' | b'\n'))
+}
+
+/// Looks at every octet, as that goes many at a time.
+fn is_one_line(text: &str) -> bool {
+    text.bytes().fold(true, |good, octet| good & matches!(octet, b' '..=b'~'))
 }
 
 fn writable(text: &str) -> String {

@@ -37,7 +37,7 @@
 )]
 #![allow(clippy::duplicate_mod, reason = "the file has nothing of its own")]
 
-use alloc::{boxed::Box, string::String};
+use alloc::{borrow::Cow, boxed::Box, string::String};
 use core::fmt;
 
 mod channel;
@@ -178,7 +178,10 @@ pub enum Failure {
 /// A fresh value that nobody can guess, for a challenge: printable text without comma, space,
 /// `<`, `>` or `@`, of 1 to 128 octets.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Nonce(Box<str>);
+pub struct Nonce {
+    octets: [u8; 128],
+    length: usize,
+}
 
 impl Nonce {
     /// Takes text that the caller made, for tests or from a random source of its own; 128 bits of
@@ -189,7 +192,16 @@ impl Nonce {
     pub fn new(text: &str) -> Result<Self, NonceError> {
         let good = |octet: u8| octet.is_ascii_graphic() && !b",<>@".contains(&octet);
         let fits = (1..=128).contains(&text.len());
-        if fits && text.bytes().all(good) { Ok(Self(text.into())) } else { Err(NonceError) }
+        if fits && text.bytes().all(good) { Ok(Self::of(text.bytes())) } else { Err(NonceError) }
+    }
+
+    fn of(octets: impl Iterator<Item = u8>) -> Self {
+        let mut nonce = Self { octets: [0; 128], length: 0 };
+        for (to, octet) in nonce.octets.iter_mut().zip(octets) {
+            *to = octet;
+            nonce.length += 1;
+        }
+        nonce
     }
 
     /// Sixteen octets of the operating system's random source, in hexadecimal.
@@ -200,12 +212,13 @@ impl Nonce {
     pub fn random() -> Result<Self, NonceError> {
         let mut octets = [0; 16];
         getrandom::fill(&mut octets).map_err(|_| NonceError)?;
-        Ok(Self(hex::encode(&octets).into()))
+        Ok(Self::of(hex::digits(&octets)))
     }
 
     /// The text, for a challenge of the host's own mechanism or a salt.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let text = self.octets.get(..self.length).unwrap_or_default();
+        core::str::from_utf8(text).unwrap_or_default()
     }
 }
 
@@ -259,14 +272,13 @@ pub enum ConfigError {
 /// SASLprep (RFC 4013) of a name or a password, for SCRAM. `None` for what it does not allow, or
 /// maps to nothing.
 #[cfg(feature = "saslprep")]
-fn prepare(text: &str) -> Option<alloc::string::String> {
-    let prepared = stringprep::saslprep(text).ok()?;
-    (!prepared.is_empty()).then(|| prepared.into_owned())
+fn prepare(text: &str) -> Option<Cow<'_, str>> {
+    stringprep::saslprep(text).ok().filter(|prepared| !prepared.is_empty())
 }
 
 /// Without SASLprep only what it leaves as it is.
 #[cfg(not(feature = "saslprep"))]
-fn prepare(text: &str) -> Option<alloc::string::String> {
+fn prepare(text: &str) -> Option<Cow<'_, str>> {
     let unchanged = !text.is_empty() && text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
     unchanged.then(|| text.into())
 }

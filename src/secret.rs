@@ -1,7 +1,7 @@
 //! [`Secret`]: text that must not be seen.
 
 use alloc::string::String;
-use core::fmt;
+use core::{fmt, mem, ops::Range};
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -11,34 +11,49 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// `Debug` shows `Secret(***)` in every build, the memory is zeroed on drop, and `==` takes the
 /// same time wherever two secrets of one length differ.
 #[derive(Clone, ZeroizeOnDrop)]
-pub struct Secret(String);
+pub struct Secret {
+    memory: String,
+    /// The text stands behind this; in front of it, in the same memory, is what came with it.
+    start: usize,
+}
 
 impl Secret {
     /// Takes the text over. A `String` is moved, not copied, so that no second copy is left behind.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { memory: text.into(), start: 0 }
     }
 
     /// What stands from that octet on, in the same memory.
     pub(crate) fn behind(mut self, start: usize) -> Self {
-        drop(self.0.drain(..start));
+        self.start = start;
         self
     }
 
-    /// The text, which turns out to be no secret.
-    pub(crate) fn into_text(mut self) -> String {
-        core::mem::take(&mut self.0)
+    /// That part of the memory.
+    pub(crate) fn part(&self, range: Range<usize>) -> &str {
+        self.memory.get(range).unwrap_or_default()
+    }
+
+    /// That part alone, which is no secret, in the same memory.
+    pub(crate) fn into_part(mut self, range: Range<usize>) -> String {
+        let mut text = mem::take(&mut self.memory);
+        if let Some(behind) = text.get_mut(range.end..) {
+            behind.zeroize();
+        }
+        text.truncate(range.end);
+        drop(text.drain(..range.start));
+        text
     }
 
     /// Shows the text.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.part(self.start..self.memory.len())
     }
 }
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(text)
+        Self::new(text)
     }
 }
 
@@ -50,7 +65,7 @@ impl From<&str> for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
     }
 }
 
@@ -77,8 +92,8 @@ impl SecretBytes {
 
     /// The text, in the same memory; `None`, and zeroed, where it is not UTF-8.
     pub(crate) fn into_text(mut self) -> Option<Secret> {
-        match String::from_utf8(core::mem::take(&mut self.0)) {
-            Ok(text) => Some(Secret(text)),
+        match String::from_utf8(mem::take(&mut self.0)) {
+            Ok(text) => Some(Secret::new(text)),
             Err(error) => {
                 error.into_bytes().zeroize();
                 None

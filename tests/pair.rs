@@ -1083,5 +1083,5 @@ fn sizes_and_threads() {
     shared::<sasl::server::Exchange>();
     shared::<sasl::client::Exchange>();
     let size = size_of::<server::Session>();
-    assert!(size <= 384, "{size}");
+    assert!(size <= 256, "{size}");
 }

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{decode, encode};
 use crate::{
+    base64::{decode, encode},
     reply::{Reply, ReplyRef},
     sasl::{
         Channel, Mechanism,

@@ -2,8 +2,9 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use super::{MAX_LINE, decode, encode};
+use super::MAX_LINE;
 use crate::{
+    base64::{decode, encode},
     command::{self, Auth},
     reply::Reply,
     sasl::{
@@ -126,14 +127,15 @@ impl Exchange {
         channel: &Channel,
         auth: Auth<'_>,
     ) -> Result<sasl::Exchange, Failure> {
-        let mechanism = config.named(auth.mechanism()).ok_or(Failure::Unsupported)?;
+        let (name, initial_response) = auth.octets();
+        let mechanism = config.named(name).ok_or(Failure::Unsupported)?;
         config.admit(mechanism, channel)?;
-        let response = match auth.initial_response() {
+        let response = match initial_response {
             None => None,
-            Some("=") => Some(Vec::new()),
-            Some(text) => Some(decode(text.as_bytes()).ok_or(Failure::InitialResponseEncoding)?),
+            Some(b"=") => Some(Vec::new()),
+            Some(text) => Some(decode(text).ok_or(Failure::InitialResponseEncoding)?),
         };
-        Ok(sasl::Exchange::new(config, channel, mechanism, response))
+        Ok(sasl::Exchange::admitted(config, channel, mechanism, response))
     }
 
     /// What the exchange needs now. Appends `334` or the final reply when it is first shown.

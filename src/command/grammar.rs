@@ -30,6 +30,7 @@ static DIGIT: Set = Set::of(b"0-9");
 static HEXDIG: Set = Set::of(b"0-9A-Fa-f");
 static DQUOTE: Set = Set::of(b"\"");
 static SPACE: Set = Set::of(b" ");
+static PRINTABLE: Set = Set::of(b"!-~");
 static VISIBLE: Set = Set::of(b"!-~\x80-\xff");
 static MECH_CHAR: Set = Set::of(b"A-Za-z0-9_-");
 static ATEXT: Set = Set::of(b"A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-");
@@ -149,8 +150,8 @@ pub(super) fn auth(i: &[u8]) -> Res<'_, Auth<'_>> {
 }
 
 /// `auth-args = *SP auth`
-pub(super) fn auth_args(i: &[u8]) -> Res<'_, Auth<'_>> {
-    preceded(many(&SPACE), auth).parse(i)
+pub(super) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
+    finish(args.len(), preceded(many(&SPACE), auth).parse(args))
 }
 
 /// `sasl-mech = 1*20mech-char` (RFC 4422 §3.1, here in either case)
@@ -165,8 +166,10 @@ pub(super) const INITIAL_RESPONSE: &str = "initial-response";
 ///
 /// RFC 4954 §8 has base64 or `=`. That is judged where the response is decoded, with its own reply.
 pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
-    let ascii = verify(some(&VISIBLE), |text: &[u8]| text.is_ascii());
-    map(context(INITIAL_RESPONSE, ascii), Utf8).parse(i)
+    match context(INITIAL_RESPONSE, some(&PRINTABLE)).parse(i)? {
+        (rest @ [0x80..=0xff, ..], _) => Err(Fault::new(INITIAL_RESPONSE, rest)),
+        (rest, response) => Ok((rest, Utf8(response))),
+    }
 }
 
 /// `mail = "FROM:" *SP reverse-path [SP parameters]` (RFC 5321 §4.1.1.2)

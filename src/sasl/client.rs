@@ -143,7 +143,7 @@ pub struct Exchange {
 #[derive(Debug)]
 pub(super) enum State {
     Respond(Response, Client),
-    Derive(Box<Derive>, Box<scram::Client>),
+    Derive(Box<Derive>, scram::AuthMessage),
     Challenge(Box<Challenge>),
     Done(Result<(), Failure>),
 }
@@ -266,10 +266,10 @@ impl State {
                 Answer::Undecodable => Err(client.undecodable()),
                 Answer::Refused => Err(Failure::Refused),
             },
-            Self::Derive(derive, client) => match &derive.answer {
-                Some(salted) => client.derived(salted),
-                None => Ok(Self::Derive(derive, client)),
-            },
+            Self::Derive(derive, message) => Ok(match &derive.answer {
+                Some(salted) => message.client_final(salted),
+                None => Self::Derive(derive, message),
+            }),
             Self::Challenge(mut challenge) => match challenge.answer.take() {
                 None => Ok(Self::Challenge(challenge)),
                 Some(CustomResponse::NoInitialResponse) => {

@@ -76,7 +76,7 @@ impl Client {
         let mut response = Vec::with_capacity(authcid.len() + 33);
         response.extend_from_slice(authcid.as_bytes());
         response.push(b' ');
-        response.extend_from_slice(hex::encode(&digest).as_bytes());
+        response.extend(hex::digits(&digest));
         Ok((response, Self::Sent))
     }
 

@@ -65,7 +65,8 @@ impl CramSecret {
 
     /// The text form, to keep in a store as safely as the password itself.
     pub fn to_text(&self) -> String {
-        [DOVECOT, &hex::encode(&self.outer), &hex::encode(&self.inner)].concat()
+        let digits = hex::digits(&self.outer).chain(hex::digits(&self.inner));
+        DOVECOT.chars().chain(digits.map(char::from)).collect()
     }
 
     /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and

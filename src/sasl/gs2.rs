@@ -1,6 +1,6 @@
 //! The header that SCRAM and OAUTHBEARER begin with (RFC 5801 §4).
 
-use alloc::{format, string::String};
+use alloc::{borrow::Cow, format, string::String};
 
 use super::{Failure, check_name};
 
@@ -42,7 +42,7 @@ impl<'a> Header<'a> {
         };
         let authzid = match authzid {
             "" => None,
-            _ => Some(saslname(authzid.strip_prefix("a=").ok_or(MALFORMED)?)?),
+            _ => Some(saslname(authzid.strip_prefix("a=").ok_or(MALFORMED)?)?.into_owned()),
         };
         let (text, rest) = text.split_at(text.len() - rest.len());
         Ok(Self { flag, authzid, text, rest })
@@ -60,7 +60,7 @@ pub(super) fn write(flag: Flag<'_>, authzid: Option<&str>) -> String {
 }
 
 /// `saslname = 1*(value-safe-char / "=2C" / "=3D")`
-pub(super) fn saslname(text: &str) -> Result<String, Failure> {
+pub(super) fn saslname(text: &str) -> Result<Cow<'_, str>, Failure> {
     let name = unescape(text).ok_or(Failure::Malformed("a name is empty or escaped wrongly"))?;
     check_name(&name)?;
     Ok(name)
@@ -71,15 +71,16 @@ pub(super) fn escape(name: &str) -> String {
 }
 
 /// `None` where a `=` escapes nothing.
-fn unescape(text: &str) -> Option<String> {
+fn unescape(text: &str) -> Option<Cow<'_, str>> {
     let mut parts = text.split('=');
-    let mut name = String::from(parts.next()?);
+    let mut name = Cow::from(parts.next()?);
     for part in parts {
         let (c, rest) = match (part.strip_prefix("2C"), part.strip_prefix("3D")) {
             (Some(rest), _) => (',', rest),
             (_, Some(rest)) => ('=', rest),
             _ => return None,
         };
+        let name = name.to_mut();
         name.push(c);
         name.push_str(rest);
     }

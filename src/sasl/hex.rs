@@ -1,12 +1,8 @@
 //! Hexadecimal, in lower case.
 
-use alloc::string::String;
-
-pub(super) fn encode(octets: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-    let mut text = String::with_capacity(2 * octets.len());
-    text.extend(octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]));
-    text
+pub(super) fn digits(octets: &[u8]) -> impl Iterator<Item = u8> {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+    octets.iter().flat_map(move |octet| [digit(octet >> 4), digit(octet & 15)])
 }
 
 /// `None` where the text is of another length, or has other digits.

@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use super::{
-    Failure, Mechanism, check_name,
+    CheckPassword, Failure, Mechanism, check_name,
     client::{self, Password},
+    query::Authcid,
     server::{Config, Next, Said, State},
 };
 use crate::secret::{Secret, SecretBytes};
@@ -38,7 +39,8 @@ impl Server {
                 if text.expose().contains('\0') {
                     return Err(Failure::Malformed("the password holds NUL"));
                 }
-                Ok(State::check_password(Mechanism::Login, authcid.into_text(), None, text))
+                let name = Authcid::Own(authcid);
+                Ok(State::CheckPassword(CheckPassword::new(Mechanism::Login, name, None, text)))
             }
         }
     }

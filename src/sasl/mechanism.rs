@@ -46,25 +46,50 @@ pub struct CustomName {
     needs_tls: bool,
 }
 
-impl Mechanism {
-    /// Those that the crate has, compiled in or not: for each kind of credentials the strongest
-    /// first.
-    pub(super) const KNOWN: [Self; 13] = [
-        Self::ScramSha512Plus,
-        Self::ScramSha256Plus,
-        Self::ScramSha1Plus,
-        Self::ScramSha512,
-        Self::ScramSha256,
-        Self::ScramSha1,
-        Self::CramMd5,
-        Self::Plain,
-        Self::Login,
-        Self::OauthBearer,
-        Self::Xoauth2,
-        Self::External,
-        Self::Anonymous,
-    ];
+macro_rules! known {
+    ($($mechanism:ident $name:literal)*) => {
+        impl Mechanism {
+            /// Those that the crate has, compiled in or not: for each kind of credentials the strongest
+            /// first.
+            pub(super) const KNOWN: &[Self] = &[$(Self::$mechanism),*];
 
+            /// The registered name, in upper case.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$mechanism => $name,)*
+                    Self::Custom(own) => own.name,
+                }
+            }
+
+            fn of_upper(name: &[u8]) -> Option<Self> {
+                $(
+                    if name == $name.as_bytes() {
+                        return Some(Self::$mechanism);
+                    }
+                )*
+                None
+            }
+        }
+    };
+}
+
+known! {
+    ScramSha512Plus "SCRAM-SHA-512-PLUS"
+    ScramSha256Plus "SCRAM-SHA-256-PLUS"
+    ScramSha1Plus "SCRAM-SHA-1-PLUS"
+    ScramSha512 "SCRAM-SHA-512"
+    ScramSha256 "SCRAM-SHA-256"
+    ScramSha1 "SCRAM-SHA-1"
+    CramMd5 "CRAM-MD5"
+    Plain "PLAIN"
+    Login "LOGIN"
+    OauthBearer "OAUTHBEARER"
+    Xoauth2 "XOAUTH2"
+    External "EXTERNAL"
+    Anonymous "ANONYMOUS"
+}
+
+impl Mechanism {
     /// All that are compiled in: for passwords, the strongest first; for tokens; EXTERNAL;
     /// ANONYMOUS.
     pub const COMPILED: &'static [Self] = &[
@@ -112,7 +137,7 @@ impl Mechanism {
             good &= matches!(octet, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
             rest = behind;
         }
-        let mut known: &[Self] = &Self::KNOWN;
+        let mut known = Self::KNOWN;
         while let [mechanism, behind @ ..] = known {
             good &= !same(mechanism.name().as_bytes(), octets);
             known = behind;
@@ -136,29 +161,17 @@ impl Mechanism {
         }
     }
 
-    /// The registered name, in upper case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ScramSha512Plus => "SCRAM-SHA-512-PLUS",
-            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
-            Self::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha1 => "SCRAM-SHA-1",
-            Self::CramMd5 => "CRAM-MD5",
-            Self::Plain => "PLAIN",
-            Self::Login => "LOGIN",
-            Self::OauthBearer => "OAUTHBEARER",
-            Self::Xoauth2 => "XOAUTH2",
-            Self::External => "EXTERNAL",
-            Self::Anonymous => "ANONYMOUS",
-            Self::Custom(own) => own.name,
-        }
-    }
-
     /// The mechanism of that name, in any case, if the crate has it, compiled in or not.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::KNOWN.into_iter().find(|known| known.name().eq_ignore_ascii_case(name))
+        Self::known(name.as_bytes())
+    }
+
+    pub(super) fn known(name: &[u8]) -> Option<Self> {
+        let mut upper = [0; 20];
+        let upper = upper.get_mut(..name.len())?;
+        upper.copy_from_slice(name);
+        upper.make_ascii_uppercase();
+        Self::of_upper(upper)
     }
 
     /// Whether it can be used: it is compiled in, or the host's own.

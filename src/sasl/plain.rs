@@ -1,10 +1,11 @@
 //! PLAIN (RFC 4616): `[authzid] NUL authcid NUL password`, sent at once.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{
-    Failure, Mechanism, check_name,
+    CheckPassword, Failure, Mechanism, check_name,
     client::{self, Password},
+    query::Authcid,
     server::{Config, Said, State},
 };
 use crate::secret::SecretBytes;
@@ -19,7 +20,8 @@ impl Server {
 
     pub(super) fn take(self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
-        let (authzid, rest) = field(message.expose()).ok_or(NULS)?;
+        let text = message.expose();
+        let (authzid, rest) = field(text).ok_or(NULS)?;
         let (authcid, password) = field(rest).ok_or(NULS)?;
         if field(password).is_some() {
             return Err(NULS);
@@ -27,11 +29,15 @@ impl Server {
         if password.is_empty() {
             return Err(Failure::Malformed("the password is empty"));
         }
-        let authzid = Some(authzid).filter(|name| !name.is_empty()).map(check_name).transpose()?;
-        let authcid = String::from(check_name(authcid)?);
-        let authzid = authzid.map(Box::from);
-        let start = message.expose().len() - password.len();
-        Ok(State::check_password(Mechanism::Plain, authcid, authzid, message.behind(start)))
+        let start = authzid.len() + 1;
+        let authzid = match authzid {
+            "" => None,
+            _ => Some(check_name(authzid)?.into()),
+        };
+        let name = Authcid::InFront(start..start + check_name(authcid)?.len());
+        let start = text.len() - password.len();
+        let ask = CheckPassword::new(Mechanism::Plain, name, authzid, message.behind(start));
+        Ok(State::CheckPassword(ask))
     }
 }
 

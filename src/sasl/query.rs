@@ -11,6 +11,7 @@ mod peer;
 mod token;
 
 pub use custom::{Custom, CustomAnswer, ServerMechanism};
+pub(super) use password::Authcid;
 pub use password::{CheckPassword, CramSecretFor, PasswordAnswer, ScramKeysFor};
 pub use peer::{CheckAnonymous, CheckExternal};
 pub use token::{CheckToken, TokenAnswer, TokenError};

@@ -1,6 +1,7 @@
 //! SCRAM (RFC 5802, RFC 7677): both prove that they know the password, and neither shows it.
 
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, vec::Vec};
+use core::{fmt, ops::Range};
 
 use super::{
     Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, ScramHash, ScramKeys,
@@ -8,16 +9,18 @@ use super::{
     client::{self, Choice, Config as ClientConfig, Derive, Password},
     gs2::{self, Flag, Header},
     prepare,
-    scram_keys::{Digest, SaltedPassword, decode, encode},
-    server::{Config, Next, State, Then},
+    scram_keys::{Digest, SaltedPassword},
+    server::{Config, Next, Said, State, Then},
 };
-use crate::secret::SecretBytes;
+use crate::{
+    base64::{decode, encode},
+    secret::SecretBytes,
+};
 
 #[derive(Debug)]
 pub(super) enum Server {
-    First(Box<Terms>),
-    /// Some 300 octets: boxed so that the other mechanisms do not carry them.
-    Final(Box<Proof>),
+    First(Terms),
+    Final(Proof),
 }
 
 /// What the client's first message has to fit.
@@ -37,78 +40,132 @@ pub(super) struct Proof {
     identity: Identity,
     keys: ScramKeys,
     exists: bool,
-    first: First,
-    server_first: String,
+    /// Without its text, which is in the challenge's memory.
+    message: AuthMessage,
 }
 
-/// The client's first message, and what it was made of.
+/// The client's first message, while the host is asked.
 #[derive(Debug)]
 pub(super) struct First {
     hash: ScramHash,
-    /// `cbind-input = gs2-header [cbind-data]`
-    binding: SecretBytes,
-    bare: Box<str>,
-    nonce: Box<str>,
+    message: AuthMessage,
 }
+
+/// `AuthMessage = client-first-message-bare "," server-first-message ","
+/// client-final-message-without-proof` (RFC 5802 §3), as far as the exchange has come, and in front
+/// of it the `channel-binding` that the last part has to begin with.
+pub(super) struct AuthMessage {
+    text: Vec<u8>,
+    /// Where it begins.
+    start: usize,
+    /// Where the nonce stands: the client's, then that of both.
+    nonce: Range<usize>,
+}
+
+/// What will be said beside the client's first message, with nonces and a salt of the usual
+/// lengths, so that the text need not grow.
+const ROOM: usize = 192;
+
+impl AuthMessage {
+    /// Of `client-first-message = gs2-header client-first-message-bare`; `nonce` is within the
+    /// latter.
+    fn new(header: &str, bound_to: &[u8], bare: &str, nonce: Range<usize>) -> Self {
+        let mut text = Vec::with_capacity(ROOM + 2 * (header.len() + bare.len()));
+        text.extend_from_slice(b"c=");
+        match bound_to {
+            [] => encode(header.as_bytes(), &mut text),
+            // `cbind-input = gs2-header [cbind-data]`
+            data => encode(&[header.as_bytes(), data].concat(), &mut text),
+        }
+        let start = text.len();
+        text.extend_from_slice(bare.as_bytes());
+        Self { text, start, nonce: start + nonce.start..start + nonce.end }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.text.get(self.start..).unwrap_or_default()
+    }
+
+    fn channel_binding(&self) -> &[u8] {
+        self.text.get(..self.start).unwrap_or_default()
+    }
+
+    fn nonce(&self) -> &[u8] {
+        self.text.get(self.nonce.clone()).unwrap_or_default()
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        self.text.extend_from_slice(part);
+    }
+}
+
+impl fmt::Debug for AuthMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthMessage(***)")
+    }
+}
+
+const NOT_UTF8: Failure = Failure::Malformed("it is not UTF-8");
 
 impl Server {
     pub(super) fn begin(
         config: &Config,
         channel: &Channel,
         mechanism: Mechanism,
-    ) -> Result<(Vec<u8>, Self), Failure> {
+    ) -> Result<(&'static [u8], Self), Failure> {
         let bound = mechanism.binds_channel();
         let terms = Terms {
             mechanism,
             hash: ScramHash::of(mechanism).ok_or(Failure::Unsupported)?,
             bindings: if bound { channel.bindings().to_vec() } else { Vec::new() },
-            binding_on_offer: config.offered(channel).any(Mechanism::binds_channel),
+            binding_on_offer: config.offers_binding(channel),
         };
-        Ok((Vec::new(), Self::First(Box::new(terms))))
+        Ok((&[], Self::First(terms)))
     }
 
-    pub(super) fn take(self, response: SecretBytes) -> Result<State, Failure> {
-        let text = core::str::from_utf8(response.as_slice())
-            .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
+    pub(super) fn take(self, said: Said, response: SecretBytes) -> Result<State, Failure> {
         match self {
-            Self::First(terms) => terms.client_first(text),
-            Self::Final(proof) => proof.client_final(text),
+            Self::First(terms) => terms.client_first(response),
+            Self::Final(proof) => proof.client_final(said, response),
         }
     }
 }
 
 impl Terms {
     /// `client-first-message = gs2-header [mext ","] username "," nonce ["," extensions]`
-    fn client_first(&self, text: &str) -> Result<State, Failure> {
+    fn client_first(&self, response: SecretBytes) -> Result<State, Failure> {
         const ORDER: Failure = Failure::Malformed("the attributes of SCRAM are not in their order");
-        let header = Header::read(text)?;
+        let message = response.into_text().ok_or(NOT_UTF8)?;
+        let header = Header::read(message.expose())?;
         let bound_to = self.binding(header.flag)?;
         let mut attributes = header.rest.split(',');
         let username = attributes.next().unwrap_or_default();
         if username.starts_with("m=") {
             return Err(Failure::Malformed("it demands an extension that nobody has"));
         }
-        let authcid = gs2::saslname(username.strip_prefix("n=").ok_or(ORDER)?)?;
-        let authcid =
-            prepare(&authcid).ok_or(Failure::Malformed("the user name is not allowed"))?;
-        check_name(&authcid)?;
+        let username = username.strip_prefix("n=").ok_or(ORDER)?;
         let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(ORDER)?;
         if !is_nonce(nonce) {
             return Err(Failure::Malformed("the nonce is empty, too long, or not printable"));
         }
         extensions(attributes)?;
-        let first = First {
-            hash: self.hash,
-            binding: SecretBytes::new([header.text.as_bytes(), bound_to].concat()),
-            bare: header.rest.into(),
-            nonce: nonce.into(),
+        let in_bare = "n=,r=".len() + username.len();
+        let nonce = in_bare..in_bare + nonce.len();
+        let auth_message = AuthMessage::new(header.text, bound_to, header.rest, nonce);
+        let authzid = header.authzid.map(Box::from);
+        let authcid = gs2::saslname(username)?;
+        let authcid =
+            prepare(&authcid).ok_or(Failure::Malformed("the user name is not allowed"))?;
+        check_name(&authcid)?;
+        let prepared = (authcid != username).then(|| authcid.into_owned());
+        let authcid = {
+            let start = header.text.len() + "n=".len();
+            let end = start + username.len();
+            prepared.unwrap_or_else(|| message.into_part(start..end))
         };
-        let identity = Identity {
-            authcid,
-            authzid: header.authzid.map(String::into_boxed_str),
-            mechanism: self.mechanism,
-        };
-        Ok(State::ScramKeys(Box::new(ScramKeysFor::new(identity, self.hash)), Box::new(first)))
+        let identity = Identity { authcid, authzid, mechanism: self.mechanism };
+        let first = First { hash: self.hash, message: auth_message };
+        Ok(State::ScramKeys(ScramKeysFor::new(identity, self.hash), first))
     }
 
     /// What the client binds to (RFC 5802 §6).
@@ -160,77 +217,104 @@ pub(super) fn server_first(
     first: First,
     found: Answer<ScramKeys>,
 ) -> Result<State, Failure> {
-    let nonce = format!("{}{}", first.nonce, config.nonce()?.as_str());
-    // Made and dropped for everybody, so that it takes no longer for one than for another.
-    let of_nobody = config.keys_of_nobody(first.hash, &identity.authcid);
+    let First { hash, mut message } = first;
+    let (own_nonce, nobody) = (config.nonce()?, config.nobody(hash).ok_or(Failure::TempFail)?);
+    // Made for everybody, so that it takes no longer for one than for another.
+    let salt_of_nobody = nobody.salt(&identity.authcid);
     let (keys, exists) = match found {
-        Answer::Accept(keys) if keys.hash() == first.hash => (keys, true),
+        Answer::Accept(keys) if keys.hash() == hash => (keys, true),
         Answer::TempFail => return Err(Failure::TempFail),
-        Answer::Accept(_) | Answer::Reject => (of_nobody.clone(), false),
+        Answer::Accept(_) | Answer::Reject => (nobody.keys().clone(), false),
     };
-    let server_first = format!("r={nonce},s={},i={}", encode(keys.salt()), keys.iterations());
-    let first = First { nonce: nonce.into(), ..first };
-    let challenge = server_first.clone();
-    let proof = Proof { identity, keys, exists, first, server_first };
-    Ok(State::challenge(challenge.into_bytes(), Next::Scram(Server::Final(Box::new(proof)))))
+    let (salt, iterations) = match exists {
+        true => (keys.salt(), keys.iterations()),
+        false => (&salt_of_nobody[..], config.iterations()),
+    };
+    message.push(b",r=");
+    let start = message.text.len() - "r=".len();
+    message.text.extend_from_within(message.nonce.clone());
+    message.push(own_nonce.as_str().as_bytes());
+    message.nonce = start + "r=".len()..message.text.len();
+    message.push(b",s=");
+    encode(salt, &mut message.text);
+    message.push(b",i=");
+    decimal(iterations, &mut message.text);
+    let text = core::mem::take(&mut message.text);
+    let next = Server::Final(Proof { identity, keys, exists, message });
+    Ok(State::challenge_behind(start, text, Next::Scram(next)))
+}
+
+fn decimal(number: u32, out: &mut Vec<u8>) {
+    if number > 9 {
+        decimal(number / 10, out);
+    }
+    out.extend(char::from_digit(number % 10, 10).map(|digit| digit as u8));
 }
 
 impl Proof {
     /// `client-final-message = channel-binding "," nonce ["," extensions] "," proof`
-    fn client_final(self, text: &str) -> Result<State, Failure> {
+    fn client_final(self, said: Said, response: SecretBytes) -> Result<State, Failure> {
         const MALFORMED: Failure = Failure::Malformed("the final message of SCRAM is malformed");
-        let (without_proof, proof) = text.rsplit_once(",p=").ok_or(MALFORMED)?;
-        let proof = decode(proof).ok_or(MALFORMED)?;
+        let mut auth_message = AuthMessage { text: said.into_owned(), ..self.message };
+        let message = core::str::from_utf8(response.as_slice()).map_err(|_| NOT_UTF8)?;
+        let (without_proof, proof) = message.rsplit_once(',').ok_or(MALFORMED)?;
+        let proof = proof.strip_prefix("p=").and_then(Digest::from_base64).ok_or(MALFORMED)?;
         let mut attributes = without_proof.split(',');
-        let binding = attributes.next().and_then(|binding| binding.strip_prefix("c="));
-        let binding = binding.and_then(decode).ok_or(MALFORMED)?;
-        if binding != self.first.binding.as_slice() {
+        let binding = attributes.next().unwrap_or_default();
+        if binding.as_bytes() != auth_message.channel_binding() {
+            let binding = binding.strip_prefix("c=").ok_or(MALFORMED)?;
+            decode(binding.as_bytes()).ok_or(MALFORMED)?;
             return Err(Failure::ChannelBinding);
         }
         let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r="));
-        if nonce != Some(&self.first.nonce) {
+        if nonce.map(str::as_bytes) != Some(auth_message.nonce()) {
             return Err(Failure::Malformed("the nonce is not that of the exchange"));
         }
         extensions(attributes)?;
-        let auth_message = format!("{},{},{without_proof}", self.first.bare, self.server_first);
-        let (proven, signature) = self.keys.verify(&auth_message, &proof);
-        if proven & self.exists {
-            let server_final = format!("v={}", encode(signature.as_slice())).into();
-            Ok(State::proven(self.identity, Then::ServerFinal(server_final)))
-        } else {
-            Err(Failure::Rejected)
+        auth_message.push(b",");
+        auth_message.push(without_proof.as_bytes());
+        if !(self.keys.verify(auth_message.as_slice(), &proof) & self.exists) {
+            return Err(Failure::Rejected);
         }
+        let signature = self.keys.server_signature(auth_message.as_slice());
+        let mut server_final = auth_message.text;
+        server_final.clear();
+        server_final.extend_from_slice(b"v=");
+        encode(signature.as_slice(), &mut server_final);
+        Ok(State::proven(self.identity, Then::server_final(server_final)))
     }
 }
 
 #[derive(Debug)]
 pub(super) enum Client {
-    First {
-        hash: ScramHash,
-        password: Password,
-        binding: SecretBytes,
-        bare: String,
-        nonce: String,
-        iterations: (u32, u32),
-    },
-    /// The salted password is awaited.
-    Derive {
-        binding: SecretBytes,
-        bare: String,
-        server_first: String,
-        nonce: String,
-    },
-    Final {
-        expected: Signature,
-    },
+    First { hash: ScramHash, password: Password, message: AuthMessage, iterations: (u32, u32) },
+    Final { expected: Signature },
     Verified,
+}
+
+impl AuthMessage {
+    /// The client's final message, once the password is salted.
+    pub(super) fn client_final(mut self, salted: &SaltedPassword) -> client::State {
+        self.push(b",");
+        let start = self.text.len();
+        self.text.extend_from_within(..self.start);
+        self.push(b",r=");
+        self.text.extend_from_within(self.nonce.clone());
+        let proof = salted.prove(self.as_slice());
+        let expected = Signature(salted.server_signature(self.as_slice()));
+        let mut text = self.text;
+        drop(text.drain(..start));
+        text.extend_from_slice(b",p=");
+        encode(proof.as_slice(), &mut text);
+        client::State::respond(text, client::Client::Scram(Box::new(Client::Final { expected })))
+    }
 }
 
 /// What the server has to say to be believed.
 pub(super) struct Signature(Digest);
 
-impl core::fmt::Debug for Signature {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Signature(***)")
     }
 }
@@ -245,9 +329,8 @@ impl Client {
     ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
         let mechanism = choice.mechanism();
         let hash = ScramHash::of(mechanism).ok_or(client::Failure::Unsupported)?;
-        let nonce: String = config.nonce()?.as_str().into();
+        let nonce = config.nonce()?;
         let authcid = prepare(&password.authcid).ok_or(client::Failure::Unprepared)?;
-        let bare = format!("n={},r={nonce}", gs2::escape(&authcid));
         let (flag, data) = match channel.bindings().first() {
             Some(own) if mechanism.binds_channel() => (Flag::Bound(own.name()), own.data()),
             None if mechanism.binds_channel() => return Err(client::Failure::Unsupported),
@@ -255,10 +338,12 @@ impl Client {
             _ => (Flag::No, &[][..]),
         };
         let header = gs2::write(flag, authzid);
-        let first = format!("{header}{bare}").into_bytes();
-        let binding = SecretBytes::new([header.as_bytes(), data].concat());
+        let first = format!("{header}n={},r={}", gs2::escape(&authcid), nonce.as_str());
+        let bare = first.get(header.len()..).unwrap_or_default();
+        let nonce = bare.len() - nonce.as_str().len()..bare.len();
+        let message = AuthMessage::new(&header, data, bare, nonce);
         let iterations = config.iteration_bounds();
-        Ok((Some(first), Self::First { hash, password, binding, bare, nonce, iterations }))
+        Ok((Some(first.into_bytes()), Self::First { hash, password, message, iterations }))
     }
 
     pub(super) fn take(self, challenge: &[u8]) -> Result<client::State, client::Failure> {
@@ -268,10 +353,11 @@ impl Client {
             Err(_) => return Err(client::Failure::UnexpectedChallenge),
         };
         match self {
-            Self::First { hash, password, binding, bare, nonce, iterations } => {
+            Self::First { hash, password, mut message, iterations } => {
                 let (combined, salt, count) =
                     read_server_first(text).ok_or(client::Failure::UnexpectedChallenge)?;
-                if combined.len() <= nonce.len() || !combined.starts_with(&nonce) {
+                let own = message.nonce();
+                if combined.len() <= own.len() || !combined.as_bytes().starts_with(own) {
                     return Err(client::Failure::ServerNotAuthentic);
                 }
                 if !(iterations.0..=iterations.1).contains(&count) {
@@ -279,12 +365,14 @@ impl Client {
                 }
                 let prepared =
                     prepare(password.password.expose()).ok_or(client::Failure::Unprepared)?;
-                let derive = Derive::new(hash, prepared, salt, count);
-                let (server_first, nonce) = (text.into(), combined.into());
-                let next = Self::Derive { binding, bare, server_first, nonce };
+                message.push(b",");
+                let nonce = message.text.len() + "r=".len();
+                message.nonce = nonce..nonce + combined.len();
+                message.push(challenge);
+                let derive = Derive::new(hash, prepared.into_owned(), salt, count);
                 match &password.salted {
-                    Some(salted) if derive.fits(salted) => next.derived(salted),
-                    _ => Ok(client::State::Derive(Box::new(derive), Box::new(next))),
+                    Some(salted) if derive.fits(salted) => Ok(message.client_final(salted)),
+                    _ => Ok(client::State::Derive(Box::new(derive), message)),
                 }
             }
             Self::Final { expected } => {
@@ -292,8 +380,8 @@ impl Client {
                 if let Some(error) = signature.strip_prefix("e=") {
                     return Err(client::Failure::ServerError(in_words(error)));
                 }
-                let signature = signature.strip_prefix("v=").and_then(decode).unwrap_or_default();
-                if !expected.0.equals(&signature) {
+                let signature = signature.strip_prefix("v=").and_then(Digest::from_base64);
+                if !signature.is_some_and(|signature| expected.0.equals(&signature)) {
                     return Err(client::Failure::ServerNotAuthentic);
                 }
                 Ok(client::State::respond(
@@ -301,20 +389,8 @@ impl Client {
                     client::Client::Scram(Box::new(Self::Verified)),
                 ))
             }
-            Self::Derive { .. } | Self::Verified => Err(client::Failure::UnexpectedChallenge),
+            Self::Verified => Err(client::Failure::UnexpectedChallenge),
         }
-    }
-
-    /// The final message, once the password is salted.
-    pub(super) fn derived(self, salted: &SaltedPassword) -> Result<client::State, client::Failure> {
-        let Self::Derive { binding, bare, server_first, nonce } = self else {
-            return Err(client::Failure::UnexpectedChallenge);
-        };
-        let without_proof = format!("c={},r={nonce}", encode(binding.as_slice()));
-        let (proof, expected) = salted.prove(&format!("{bare},{server_first},{without_proof}"));
-        let message = format!("{without_proof},p={}", encode(proof.as_slice()));
-        let next = Self::Final { expected: Signature(expected) };
-        Ok(client::State::respond(message.into_bytes(), client::Client::Scram(Box::new(next))))
     }
 
     /// Whether the server is to prove itself next: whatever else it says, it has not.
@@ -355,7 +431,8 @@ fn in_words(error: &str) -> &'static str {
 fn read_server_first(text: &str) -> Option<(&str, Vec<u8>, u32)> {
     let mut attributes = text.split(',');
     let nonce = attributes.next()?.strip_prefix("r=").filter(|nonce| is_nonce(nonce))?;
-    let salt = decode(attributes.next()?.strip_prefix("s=")?).filter(|salt| !salt.is_empty())?;
+    let salt = decode(attributes.next()?.strip_prefix("s=")?.as_bytes())
+        .filter(|salt| !salt.is_empty())?;
     let count = attributes.next()?.strip_prefix("i=")?;
     extensions(attributes).ok()?;
     Some((nonce, salt, iteration_count(count)?))

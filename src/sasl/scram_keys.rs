@@ -1,11 +1,12 @@
 //! The hashes of SCRAM, and what a store keeps for it (RFC 5802 §3, RFC 5803).
 
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt, str::FromStr};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use ::base64::{Engine, engine::general_purpose::STANDARD};
+use siphasher::sip128::SipHasher24;
 use subtle::ConstantTimeEq;
-use zeroize::ZeroizeOnDrop;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::{Mechanism, prepare};
 use crate::secret::Secret;
@@ -26,6 +27,15 @@ pub enum ScramHash {
 }
 
 impl ScramHash {
+    const COMPILED: &'static [Self] = &[
+        #[cfg(feature = "scram-sha-1")]
+        Self::Sha1,
+        #[cfg(feature = "scram-sha-256")]
+        Self::Sha256,
+        #[cfg(feature = "scram-sha-512")]
+        Self::Sha512,
+    ];
+
     /// The hash that the mechanism uses, if it is one of SCRAM's and compiled in.
     pub const fn of(mechanism: Mechanism) -> Option<Self> {
         match mechanism {
@@ -48,18 +58,6 @@ impl ScramHash {
             Self::Sha256 => Mechanism::ScramSha256,
             #[cfg(feature = "scram-sha-512")]
             Self::Sha512 => Mechanism::ScramSha512,
-        }
-    }
-
-    pub(super) fn hmac(self, key: &[u8], message: &[u8]) -> Digest {
-        let _ = (key, message);
-        match self {
-            #[cfg(feature = "scram-sha-1")]
-            Self::Sha1 => on::hmac::<sha1::Sha1>(key, message),
-            #[cfg(feature = "scram-sha-256")]
-            Self::Sha256 => on::hmac::<sha2::Sha256>(key, message),
-            #[cfg(feature = "scram-sha-512")]
-            Self::Sha512 => on::hmac::<sha2::Sha512>(key, message),
         }
     }
 
@@ -89,17 +87,56 @@ impl ScramHash {
     }
 }
 
+/// HMAC under a key of SCRAM, whose two blocks of padded key are hashed already (RFC 2104 §4).
+#[derive(Clone)]
+enum Mac {
+    #[cfg(feature = "scram-sha-1")]
+    Sha1(hmac::Hmac<sha1::Sha1>),
+    #[cfg(feature = "scram-sha-256")]
+    Sha256(hmac::Hmac<sha2::Sha256>),
+    #[cfg(feature = "scram-sha-512")]
+    Sha512(hmac::Hmac<sha2::Sha512>),
+}
+
+impl Mac {
+    fn new(hash: ScramHash, key: &Digest) -> Self {
+        let _ = key;
+        match hash {
+            #[cfg(feature = "scram-sha-1")]
+            ScramHash::Sha1 => Self::Sha1(on::keyed(key.as_slice())),
+            #[cfg(feature = "scram-sha-256")]
+            ScramHash::Sha256 => Self::Sha256(on::keyed(key.as_slice())),
+            #[cfg(feature = "scram-sha-512")]
+            ScramHash::Sha512 => Self::Sha512(on::keyed(key.as_slice())),
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Digest {
+        let _ = message;
+        match *self {
+            #[cfg(feature = "scram-sha-1")]
+            Self::Sha1(ref mac) => on::sign(mac, message),
+            #[cfg(feature = "scram-sha-256")]
+            Self::Sha256(ref mac) => on::sign(mac, message),
+            #[cfg(feature = "scram-sha-512")]
+            Self::Sha512(ref mac) => on::sign(mac, message),
+        }
+    }
+}
+
 #[cfg(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
 mod on {
     use hmac::{EagerHash, Hmac, KeyInit, Mac};
 
     use super::Digest;
 
-    pub(super) fn hmac<D: EagerHash>(key: &[u8], message: &[u8]) -> Digest {
-        // HMAC takes a key of any length (RFC 2104 §3), so this is never without one.
-        Hmac::<D>::new_from_slice(key).map_or(Digest::NONE, |mac| {
-            Digest::new(&mac.chain_update(message).finalize().into_bytes())
-        })
+    pub(super) fn keyed<D: EagerHash>(key: &[u8]) -> Hmac<D> {
+        // HMAC takes a key of any length (RFC 2104 §3), so this never comes to the second.
+        Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
+    }
+
+    pub(super) fn sign<D: EagerHash>(mac: &Hmac<D>, message: &[u8]) -> Digest {
+        Digest::new(&mac.clone().chain_update(message).finalize().into_bytes())
     }
 
     pub(super) fn hash<D: hmac::digest::Digest>(message: &[u8]) -> Digest {
@@ -128,12 +165,20 @@ pub(super) struct Digest {
 }
 
 impl Digest {
-    const NONE: Self = Self { octets: [0; 64], length: 0 };
-
+    /// No hash has more than 64 octets.
     fn new(from: &[u8]) -> Self {
-        let mut digest = Self { length: from.len().min(64), ..Self::NONE };
-        digest.octets.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        let mut digest = Self { octets: [0; 64], length: from.len().min(64) };
+        if let Some(octets) = digest.octets.get_mut(..from.len()) {
+            octets.copy_from_slice(from);
+        }
         digest
+    }
+
+    /// `None` for what is not base64 (RFC 4648 §4), or too long for any hash.
+    pub(super) fn from_base64(text: &str) -> Option<Self> {
+        let mut room = Zeroizing::new([0; 66]);
+        let length = STANDARD.decode_slice(text, &mut *room).ok()?;
+        room.get(..length).filter(|octets| octets.len() <= 64).map(Self::new)
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
@@ -144,14 +189,14 @@ impl Digest {
         self.octets.get_mut(..self.length).unwrap_or_default()
     }
 
-    pub(super) fn xor(mut self, other: &[u8]) -> Self {
-        self.octets.iter_mut().zip(other).for_each(|(to, from)| *to ^= *from);
+    fn xor(mut self, other: &Self) -> Self {
+        self.octets.iter_mut().zip(&other.octets).for_each(|(to, from)| *to ^= *from);
         self
     }
 
     /// In constant time.
-    pub(super) fn equals(&self, other: &[u8]) -> bool {
-        self.length > 0 && bool::from(self.as_slice().ct_eq(other))
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        self.as_slice().ct_eq(other.as_slice()).into()
     }
 }
 
@@ -173,12 +218,18 @@ impl Digest {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct ScramKeys {
+pub struct ScramKeys(Arc<Keys>);
+
+/// Shared, so that a store that holds them ready gives them out without a copy.
+struct Keys {
     hash: ScramHash,
     iterations: u32,
     salt: Box<[u8]>,
     stored_key: Digest,
     server_key: Digest,
+    /// HMAC under each of the two.
+    client_signature: Mac,
+    server_signature: Mac,
 }
 
 impl ScramKeys {
@@ -210,76 +261,129 @@ impl ScramKeys {
         }
         let password = Secret::new(prepare(password)?);
         let salted = hash.hi(password.expose().as_bytes(), salt, iterations);
-        Some(Self::from_salted(hash, &salted, salt, iterations))
+        Some(Self::from_salted(hash, &salted, salt, iterations).0)
     }
 
-    fn from_salted(hash: ScramHash, salted: &Digest, salt: &[u8], iterations: u32) -> Self {
-        let client_key = hash.hmac(salted.as_slice(), b"Client Key");
-        Self {
+    /// The keys, and the ClientKey behind them (RFC 5802 §3).
+    fn from_salted(
+        hash: ScramHash,
+        salted: &Digest,
+        salt: &[u8],
+        iterations: u32,
+    ) -> (Self, Digest) {
+        let salted = Mac::new(hash, salted);
+        let client_key = salted.sign(b"Client Key");
+        let (stored_key, server_key) =
+            (hash.hash(client_key.as_slice()), salted.sign(b"Server Key"));
+        (Self::new(hash, iterations, salt, stored_key, server_key), client_key)
+    }
+
+    fn new(
+        hash: ScramHash,
+        iterations: u32,
+        salt: &[u8],
+        stored_key: Digest,
+        server_key: Digest,
+    ) -> Self {
+        Self(Arc::new(Keys {
             hash,
             iterations,
             salt: salt.into(),
-            stored_key: hash.hash(client_key.as_slice()),
-            server_key: hash.hmac(salted.as_slice(), b"Server Key"),
-        }
-    }
-
-    /// Keys that no password has, for an account that does not exist. Its salt stays the same for the
-    /// name, and nobody can tell it from a real one.
-    pub(super) fn of_nobody(hash: ScramHash, key: &[u8], name: &str, iterations: u32) -> Self {
-        let salt = hash.hmac(key, format!("{}:{name}", hash.mechanism()).as_bytes());
-        let nothing = hash.hash(salt.as_slice());
-        Self {
-            hash,
-            iterations,
-            salt: salt.as_slice().iter().take(SALT).copied().collect(),
-            stored_key: nothing.clone(),
-            server_key: nothing,
-        }
+            client_signature: Mac::new(hash, &stored_key),
+            server_signature: Mac::new(hash, &server_key),
+            stored_key,
+            server_key,
+        }))
     }
 
     /// The text form, to keep in a store as safely as a password's hash.
     pub fn to_text(&self) -> String {
+        let keys = &*self.0;
         let [salt, stored, server] =
-            [&self.salt, self.stored_key.as_slice(), self.server_key.as_slice()].map(encode);
-        format!("{}${}:{salt}${stored}:{server}", self.hash.mechanism(), self.iterations)
+            [&keys.salt, keys.stored_key.as_slice(), keys.server_key.as_slice()]
+                .map(|octets| STANDARD.encode(octets));
+        format!("{}${}:{salt}${stored}:{server}", keys.hash.mechanism(), keys.iterations)
     }
 
     /// Whether that is the password: PBKDF2 again, compared in constant time. So a store with
     /// these keys alone serves PLAIN and LOGIN too.
     pub fn check_password(&self, password: &str) -> bool {
-        let own = Self::from_password(self.hash, password, &self.salt, self.iterations);
-        own.is_some_and(|own| own.stored_key.equals(self.stored_key.as_slice()))
+        let own = Self::from_password(self.hash(), password, self.salt(), self.iterations());
+        own.is_some_and(|own| own.0.stored_key.equals(&self.0.stored_key))
     }
 
     /// The hash that they are for.
     pub fn hash(&self) -> ScramHash {
-        self.hash
+        self.0.hash
     }
 
     /// The number of iterations.
     pub fn iterations(&self) -> u32 {
-        self.iterations
+        self.0.iterations
     }
 
     pub(super) fn salt(&self) -> &[u8] {
-        &self.salt
+        &self.0.salt
     }
 
-    /// The server's signature, if the proof is right (RFC 5802 §3).
-    pub(super) fn verify(&self, auth_message: &str, proof: &[u8]) -> (bool, Digest) {
-        let auth_message = auth_message.as_bytes();
-        let signature = self.hash.hmac(self.stored_key.as_slice(), auth_message);
-        let fits = proof.len() == signature.length;
+    /// Whether the client's proof is right (RFC 5802 §3).
+    pub(super) fn verify(&self, auth_message: &[u8], proof: &Digest) -> bool {
+        let signature = self.0.client_signature.sign(auth_message);
+        let fits = proof.length == signature.length;
         let client_key = signature.xor(proof);
-        let proven = self.hash.hash(client_key.as_slice()).equals(self.stored_key.as_slice());
-        (fits & proven, self.hash.hmac(self.server_key.as_slice(), auth_message))
+        let stored_key = self.0.hash.hash(client_key.as_slice());
+        fits & stored_key.equals(&self.0.stored_key)
+    }
+
+    /// What a client believes a server by.
+    pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
+        self.0.server_signature.sign(auth_message)
+    }
+}
+
+/// What SCRAM shows for accounts that do not exist: a salt for each name, and keys that no password
+/// has. Nobody can tell them from real ones.
+pub(super) struct Nobody {
+    /// Of SipHash, a keyed function of 128 bits whose values cannot be foreseen without the key, and
+    /// cheap: a salt is made in every exchange, whether there is an account or not.
+    salt_key: Zeroizing<[u8; 16]>,
+    keys: ScramKeys,
+}
+
+impl Nobody {
+    pub(super) fn new(hash: ScramHash, key: &Secret) -> Self {
+        let seed = hash.hash(key.expose().as_bytes());
+        let mut salt_key = Zeroizing::new([0; 16]);
+        salt_key.iter_mut().zip(seed.as_slice()).for_each(|(to, from)| *to = *from);
+        let nothing = hash.hash(seed.as_slice());
+        Self { salt_key, keys: ScramKeys::new(hash, 1, &[], nothing.clone(), nothing) }
+    }
+
+    /// One for each hash.
+    pub(super) fn of_each(key: &Secret) -> Vec<Self> {
+        ScramHash::COMPILED.iter().map(|&hash| Self::new(hash, key)).collect()
+    }
+
+    pub(super) fn keys(&self) -> &ScramKeys {
+        &self.keys
+    }
+
+    /// It stays the same for the name.
+    pub(super) fn salt(&self, name: &str) -> [u8; SALT] {
+        SipHasher24::new_with_key(&self.salt_key).hash(name.as_bytes()).as_bytes()
+    }
+
+    /// As [`keys`](Self::keys), with the salt of that name.
+    pub(super) fn keys_of(&self, name: &str, iterations: u32) -> ScramKeys {
+        let Keys { hash, ref stored_key, ref server_key, .. } = *self.keys.0;
+        let (stored_key, server_key) = (stored_key.clone(), server_key.clone());
+        ScramKeys::new(hash, iterations, &self.salt(name), stored_key, server_key)
     }
 }
 
 impl fmt::Debug for ScramKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScramKeys").field("hash", &self.hash).finish_non_exhaustive()
+        f.debug_struct("ScramKeys").field("hash", &self.hash()).finish_non_exhaustive()
     }
 }
 
@@ -319,17 +423,10 @@ impl ScramKeys {
         let mechanism = Mechanism::from_name(name).filter(|scram| !scram.binds_channel())?;
         let hash = ScramHash::of(mechanism)?;
         let length = hash.hash(b"").length;
-        let key =
-            |text| decode(text).filter(|key| key.len() == length).map(|key| Digest::new(&key));
+        let key = |text| Digest::from_base64(text).filter(|key| key.length == length);
         let iterations = positive(iterations)?;
-        let salt = decode(salt).filter(|salt| !salt.is_empty())?;
-        Some(Self {
-            hash,
-            iterations,
-            salt: salt.into(),
-            stored_key: key(stored)?,
-            server_key: key(server)?,
-        })
+        let salt = STANDARD.decode(salt).ok().filter(|salt| !salt.is_empty())?;
+        Some(Self::new(hash, iterations, &salt, key(stored)?, key(server)?))
     }
 }
 
@@ -337,29 +434,40 @@ impl ScramKeys {
 /// [`Credentials::salted`](super::client::Credentials::salted), it spares a client the work.
 #[derive(Clone)]
 pub struct SaltedPassword {
-    pub(super) hash: ScramHash,
-    pub(super) salt: Box<[u8]>,
-    pub(super) iterations: u32,
     /// As it was prepared: salts are stable, so that they do not tell one password from another.
-    pub(super) password: Secret,
-    salted: Digest,
+    password: Secret,
+    client_key: Digest,
+    keys: ScramKeys,
 }
 
 impl SaltedPassword {
     pub(super) fn derive(hash: ScramHash, password: Secret, salt: &[u8], iterations: u32) -> Self {
         let salted = hash.hi(password.expose().as_bytes(), salt, iterations);
-        Self { hash, salt: salt.into(), iterations, password, salted }
+        let (keys, client_key) = ScramKeys::from_salted(hash, &salted, salt, iterations);
+        Self { password, client_key, keys }
     }
 
-    /// The client's proof, and the signature to expect of the server (RFC 5802 §3).
-    pub(super) fn prove(&self, auth_message: &str) -> (Digest, Digest) {
-        let (hash, salted) = (self.hash, self.salted.as_slice());
-        let client_key = hash.hmac(salted, b"Client Key");
-        let stored_key = hash.hash(client_key.as_slice());
-        let signature = hash.hmac(stored_key.as_slice(), auth_message.as_bytes());
-        let server_key = hash.hmac(salted, b"Server Key");
-        let expected = hash.hmac(server_key.as_slice(), auth_message.as_bytes());
-        (client_key.xor(signature.as_slice()), expected)
+    /// Whether that is what it was made of.
+    pub(super) fn is_of(
+        &self,
+        hash: ScramHash,
+        password: &Secret,
+        salt: &[u8],
+        iterations: u32,
+    ) -> bool {
+        let keys = &*self.keys.0;
+        self.password == *password
+            && (keys.hash, &*keys.salt, keys.iterations) == (hash, salt, iterations)
+    }
+
+    /// The client's proof (RFC 5802 §3).
+    pub(super) fn prove(&self, auth_message: &[u8]) -> Digest {
+        self.keys.0.client_signature.sign(auth_message).xor(&self.client_key)
+    }
+
+    /// What the server is believed by.
+    pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
+        self.keys.server_signature(auth_message)
     }
 }
 
@@ -373,12 +481,4 @@ impl fmt::Debug for SaltedPassword {
 pub(super) fn positive(text: &str) -> Option<u32> {
     let digits = !text.starts_with('0') && text.bytes().all(|octet| octet.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
-}
-
-pub(super) fn encode(octets: &[u8]) -> String {
-    STANDARD.encode(octets)
-}
-
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(text).ok()
 }

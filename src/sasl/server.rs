@@ -9,7 +9,7 @@ use super::{
     ScramKeysFor, TokenAnswer, anonymous, check_name, cram_md5, external, login, oauth, plain,
     scram,
 };
-use crate::secret::{Secret, SecretBytes};
+use crate::secret::SecretBytes;
 
 mod config;
 
@@ -37,18 +37,16 @@ pub enum Step<'a> {
 /// A challenge for the client. **It stands until it is settled** by [`respond`](Self::respond)
 /// or one of the other three.
 pub struct Challenge {
-    data: Said,
+    memory: Said,
+    /// What is to be said stands behind this.
+    start: usize,
     last: bool,
     response: Option<Result<SecretBytes, Failure>>,
 }
 
 impl Challenge {
     fn new(data: impl Into<Said>) -> Self {
-        Self { data: data.into(), last: false, response: None }
-    }
-
-    fn last(data: impl Into<Said>) -> Self {
-        Self { last: true, ..Self::new(data) }
+        Self { memory: data.into(), start: 0, last: false, response: None }
     }
 
     /// Whether the client is proven, and this is all that is left to say to it. Protocols that carry
@@ -60,7 +58,7 @@ impl Challenge {
 
     /// What to send; it may be empty.
     pub fn data(&self) -> &[u8] {
-        &self.data
+        self.memory.get(self.start..).unwrap_or_default()
     }
 
     /// Settles it with the client's response. A `Vec` is moved, and zeroed when it is used.
@@ -111,9 +109,22 @@ impl Exchange {
         mechanism: Mechanism,
         initial_response: Option<Vec<u8>>,
     ) -> Self {
-        let state = config
-            .admit(mechanism, channel)
-            .and_then(|()| State::begin(config, channel, mechanism, initial_response));
+        match config.admit(mechanism, channel) {
+            Ok(()) => Self::admitted(config, channel, mechanism, initial_response),
+            Err(failure) => {
+                Self { config: Arc::clone(config), mechanism, state: State::failed(failure) }
+            }
+        }
+    }
+
+    /// The same for a mechanism that the configuration was seen to allow.
+    pub(crate) fn admitted(
+        config: &Arc<Config>,
+        channel: &Channel,
+        mechanism: Mechanism,
+        initial_response: Option<Vec<u8>>,
+    ) -> Self {
+        let state = State::begin(config, channel, mechanism, initial_response);
         Self { config: Arc::clone(config), mechanism, state: state.unwrap_or_else(State::failed) }
     }
 
@@ -153,7 +164,7 @@ pub(super) enum State {
     Await(Challenge, Next),
     CheckPassword(CheckPassword),
     CramSecret(CramSecretFor),
-    ScramKeys(Box<ScramKeysFor>, Box<scram::First>),
+    ScramKeys(ScramKeysFor, scram::First),
     CheckToken(Box<CheckToken>),
     CheckExternal(CheckExternal),
     CheckAnonymous(CheckAnonymous),
@@ -167,7 +178,7 @@ pub(super) enum State {
 pub(super) enum Then {
     Done,
     /// The server's own proof, which the client answers by an empty response (RFC 4954 §4).
-    ServerFinal(Secret),
+    ServerFinal(Challenge),
     /// Nothing more, but who may not act as wanted is told so like the owner of a bad token.
     Token,
 }
@@ -218,31 +229,26 @@ impl State {
                 return Ok(Self::Custom(Box::new(Custom::new(mechanism, initial_response))));
             }
         };
-        let mut challenge = Challenge::new(challenge);
-        if let Some(response) = initial_response {
-            challenge.respond(response);
+        match initial_response {
+            None => Ok(Self::challenge(challenge, next)),
+            Some(response) => next.take(config, challenge, SecretBytes::new(response)),
         }
-        Ok(Self::Await(challenge, next))
     }
 
     /// Moves on if what was owed is settled.
     fn advance(self, config: &Config) -> Self {
         match self {
-            Self::Await(Challenge { data, response: Some(response), .. }, next) => response
-                .and_then(|response| {
-                    config.check_length(response.as_slice())?;
-                    next.take(config, data, response)
-                })
+            Self::Await(Challenge { memory, response: Some(response), .. }, next) => response
+                .and_then(|response| next.take(config, memory, response))
                 .unwrap_or_else(Self::failed),
-            Self::CheckPassword(CheckPassword { identity, answer: Some(answer), .. }) => {
-                match answer {
-                    PasswordAnswer::Accept => Self::proven(identity, Then::Done),
-                    PasswordAnswer::Reject => Self::failed(Failure::Rejected),
-                    PasswordAnswer::TempFail => Self::failed(Failure::TempFail),
-                    PasswordAnswer::TooWeak => Self::failed(Failure::TooWeak),
-                    PasswordAnswer::TransitionNeeded => Self::failed(Failure::TransitionNeeded),
-                }
-            }
+            Self::CheckPassword(ask) => match ask.answer {
+                None => Self::CheckPassword(ask),
+                Some(PasswordAnswer::Accept) => Self::proven(ask.into_identity(), Then::Done),
+                Some(PasswordAnswer::Reject) => Self::failed(Failure::Rejected),
+                Some(PasswordAnswer::TempFail) => Self::failed(Failure::TempFail),
+                Some(PasswordAnswer::TooWeak) => Self::failed(Failure::TooWeak),
+                Some(PasswordAnswer::TransitionNeeded) => Self::failed(Failure::TransitionNeeded),
+            },
             Self::CramSecret(CramSecretFor {
                 identity,
                 challenge,
@@ -256,13 +262,9 @@ impl State {
                     false => Self::failed(Failure::Rejected),
                 },
             },
-            Self::ScramKeys(ask, first) => match *ask {
-                ScramKeysFor { identity, answer: Some(answer), .. } => {
-                    scram::server_first(config, identity, *first, answer)
-                        .unwrap_or_else(Self::failed)
-                }
-                ask => Self::ScramKeys(Box::new(ask), first),
-            },
+            Self::ScramKeys(ScramKeysFor { identity, answer: Some(answer), .. }, first) => {
+                scram::server_first(config, identity, first, answer).unwrap_or_else(Self::failed)
+            }
             Self::CheckToken(ask) => match *ask {
                 CheckToken { mechanism, authzid, answer: Some(answer), .. } => match answer {
                     TokenAnswer::Accept(account) => {
@@ -341,15 +343,9 @@ impl State {
         Self::Await(Challenge::new(data), next)
     }
 
-    /// Asks for the password's check.
-    pub(super) fn check_password(
-        mechanism: Mechanism,
-        authcid: String,
-        authzid: Option<Box<str>>,
-        password: Secret,
-    ) -> Self {
-        let identity = Identity { authcid, authzid, mechanism };
-        Self::CheckPassword(CheckPassword::new(identity, password))
+    /// The challenge is what stands behind `start`; what takes the response gets all of it.
+    pub(super) fn challenge_behind(start: usize, memory: Vec<u8>, next: Next) -> Self {
+        Self::Await(Challenge { start, ..Challenge::new(memory) }, next)
     }
 }
 
@@ -359,13 +355,14 @@ fn begun<S>((challenge, server): (impl Into<Said>, S), next: impl Fn(S) -> Next)
 }
 
 impl Then {
+    pub(super) fn server_final(proof: Vec<u8>) -> Self {
+        Self::ServerFinal(Challenge { last: true, ..Challenge::new(proof) })
+    }
+
     fn follow(self, identity: Identity) -> State {
         match self {
             Self::Done | Self::Token => State::Done(Ok(identity)),
-            Self::ServerFinal(proof) => State::Await(
-                Challenge::last(proof.expose().as_bytes().to_vec()),
-                Next::Confirm(identity),
-            ),
+            Self::ServerFinal(proof) => State::Await(proof, Next::Confirm(identity)),
         }
     }
 
@@ -385,11 +382,12 @@ impl Next {
         challenge: Said,
         response: SecretBytes,
     ) -> Result<State, Failure> {
+        config.check_length(response.as_slice())?;
         match self {
             Self::Plain(server) => server.take(challenge, response),
             Self::Login(server) => server.take(challenge, response),
             Self::CramMd5(server) => server.take(challenge, response),
-            Self::Scram(server) => server.take(response),
+            Self::Scram(server) => server.take(challenge, response),
             Self::Oauth(server) => server.take(config, response),
             Self::External(server) => server.take(challenge, response),
             Self::Anonymous(server) => server.take(challenge, response),

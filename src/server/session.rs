@@ -54,7 +54,8 @@ enum State {
     /// A line is awaited.
     Idle,
     Hello,
-    Auth(auth::server::Exchange),
+    /// Boxed, as it is larger than all else, and most of a session goes by without one.
+    Auth(Box<auth::server::Exchange>),
     Authenticated,
     AuthFailed(Failure),
     Command(Ask),
@@ -258,7 +259,7 @@ impl Session {
 
     fn exchange(
         &mut self,
-        mut exchange: auth::server::Exchange,
+        mut exchange: Box<auth::server::Exchange>,
         out: &mut Vec<u8>,
     ) -> (State, bool) {
         let mark = out.len();
@@ -307,7 +308,7 @@ impl Session {
         let lines = mem::take(&mut self.lines);
         let shown = lines.shown();
         match line {
-            Ok(()) => self.trace.command(shown, |name| self.config.sasl.named(name)),
+            Ok(()) => self.trace.command(shown, |name| self.config.sasl.named(name.as_bytes())),
             Err(_) => self.trace.response(b"?"),
         }
         let parsed = command::parse(shown);
@@ -362,9 +363,11 @@ impl Session {
                 self.abandon(After::Idle)
             }
             Command::StartTls => self.starttls(out),
-            Command::Auth(auth) => {
-                State::Auth(auth::server::Exchange::begin(&self.config.sasl, &self.channel, auth))
-            }
+            Command::Auth(auth) => State::Auth(Box::new(auth::server::Exchange::begin(
+                &self.config.sasl,
+                &self.channel,
+                auth,
+            ))),
             Command::Bdat { size, last } => {
                 let framing = Framing::Chunk { left: size, last };
                 match self.ready_for_data(trusted) {

@@ -50,9 +50,8 @@ impl Server {
         out.clear();
         let mut lines = lines.iter().map(|line| without_crlf(black_box(line)));
         let line = lines.next().unwrap();
-        assert!(matches!(command::parse(line), Ok(Command::Auth(_))));
-        let args = &line["AUTH ".len()..];
-        let mut exchange = auth::server::Exchange::new(&self.config, &self.channel, args);
+        let Ok(Command::Auth(auth)) = command::parse(line) else { panic!("not AUTH") };
+        let mut exchange = auth::server::Exchange::begin(&self.config, &self.channel, auth);
         loop {
             match exchange.step(&mut out) {
                 auth::server::Step::NeedLine(slot) => slot.line(lines.next().unwrap()),

@@ -50,10 +50,8 @@ impl Derive {
     }
 
     pub(in crate::sasl) fn fits(&self, salted: &SaltedPassword) -> bool {
-        salted.password == self.job.password
-            && salted.hash == self.job.hash
-            && *salted.salt == *self.job.salt
-            && salted.iterations == self.job.iterations
+        let DeriveJob { hash, password, salt, iterations } = &self.job;
+        salted.is_of(*hash, password, salt, *iterations)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is asked of a store that knows users by passwords.
 
-use alloc::vec::Vec;
-use core::fmt;
+use alloc::{boxed::Box, vec::Vec};
+use core::{fmt, ops::Range};
 
 use super::{Answer, next_serial};
 use crate::{
@@ -47,33 +47,62 @@ impl From<bool> for PasswordAnswer {
 ///
 /// The name holds no control characters, name and password are not empty, both are UTF-8 as
 /// typed: preparing them (RFC 4013), if wanted, is the store's.
-#[derive(Debug)]
 pub struct CheckPassword {
-    pub(in crate::sasl) identity: Identity,
-    pub(in crate::sasl) password: Secret,
+    mechanism: Mechanism,
+    authcid: Authcid,
+    authzid: Option<Box<str>>,
+    password: Secret,
     pub(in crate::sasl) answer: Option<PasswordAnswer>,
     pub(super) serial: u64,
 }
 
+/// The name, where it came from.
+pub(in crate::sasl) enum Authcid {
+    /// A message of its own.
+    Own(Secret),
+    /// The password's, where it stands in front of that.
+    InFront(Range<usize>),
+}
+
 impl CheckPassword {
-    pub(in crate::sasl) fn new(identity: Identity, password: Secret) -> Self {
-        Self { identity, password, answer: None, serial: next_serial() }
+    pub(in crate::sasl) fn new(
+        mechanism: Mechanism,
+        authcid: Authcid,
+        authzid: Option<Box<str>>,
+        password: Secret,
+    ) -> Self {
+        let serial = next_serial();
+        Self { mechanism, authcid, authzid, password, answer: None, serial }
+    }
+
+    pub(in crate::sasl) fn into_identity(self) -> Identity {
+        let authcid = match self.authcid {
+            Authcid::Own(name) => {
+                let length = name.expose().len();
+                name.into_part(0..length)
+            }
+            Authcid::InFront(range) => self.password.into_part(range),
+        };
+        Identity { authcid, authzid: self.authzid, mechanism: self.mechanism }
     }
 
     /// The account's name, as sent.
     pub fn authcid(&self) -> &str {
-        &self.identity.authcid
+        match &self.authcid {
+            Authcid::Own(name) => name.expose(),
+            Authcid::InFront(range) => self.password.part(range.clone()),
+        }
     }
 
     /// The account that the client wants to act as, if it named one. An answer here does not let it:
     /// [`Authorize`](super::Authorize) asks for that afterwards.
     pub fn authzid(&self) -> Option<&str> {
-        self.identity.authzid()
+        self.authzid.as_deref()
     }
 
     /// The mechanism that the client uses.
     pub fn mechanism(&self) -> Mechanism {
-        self.identity.mechanism
+        self.mechanism
     }
 
     /// The password, as sent.
@@ -84,6 +113,18 @@ impl CheckPassword {
     /// Settles the question; a second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<PasswordAnswer>) {
         self.answer = Some(answer.into());
+    }
+}
+
+impl fmt::Debug for CheckPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckPassword")
+            .field("mechanism", &self.mechanism)
+            .field("authcid", &self.authcid())
+            .field("authzid", &self.authzid)
+            .field("answer", &self.answer)
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@ use core::fmt;
 use crate::{
     sasl::{
         BindingPolicy, Channel, ConfigError, Failure, Mechanism, Nonce, NonceError, ScramHash,
-        ScramKeys, TokenError,
+        ScramKeys, TokenError, scram_keys::Nobody,
     },
     secret::Secret,
 };
@@ -19,7 +19,8 @@ pub struct Config {
     mechanisms: Vec<Mechanism>,
     nonce: Option<NonceSource>,
     cleartext: bool,
-    salt_key: Option<Secret>,
+    /// Empty where there is no key for its salts.
+    nobody: Vec<Nobody>,
     iterations: u32,
     binding: BindingPolicy,
     max_response: usize,
@@ -58,9 +59,11 @@ impl Config {
             nonce: None,
             cleartext: false,
             #[cfg(feature = "getrandom")]
-            salt_key: Nonce::random().ok().map(|key| Secret::new(key.as_str())),
+            nobody: Nonce::random()
+                .map(|key| Nobody::of_each(&Secret::new(key.as_str())))
+                .unwrap_or_default(),
             #[cfg(not(feature = "getrandom"))]
-            salt_key: None,
+            nobody: Vec::new(),
             iterations: 4096,
             binding: BindingPolicy::Preferred,
             max_response: usize::MAX,
@@ -111,7 +114,11 @@ impl Config {
     /// The salt is the name's as it was sent. A store that takes `Tim` for `tim` shows one salt for
     /// both if there is such an account, and two if not: it should know exact names only.
     pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
-        self.salt_key = Some(key.into()).filter(|key| !key.expose().is_empty());
+        let key = key.into();
+        self.nobody = match key.expose() {
+            "" => Vec::new(),
+            _ => Nobody::of_each(&key),
+        };
         self
     }
 
@@ -164,6 +171,12 @@ impl Config {
         listed.filter(|own| self.can(*own, channel) && self.may(*own, channel))
     }
 
+    /// Whether any of them binds to the connection.
+    pub(in crate::sasl) fn offers_binding(&self, channel: &Channel) -> bool {
+        let bound = |own: &Mechanism| own.binds_channel() && self.can(*own, channel);
+        !channel.bindings().is_empty() && self.mechanisms.iter().any(bound)
+    }
+
     /// Whether there is what the mechanism needs, and the policy for channel binding allows it.
     fn can(&self, mechanism: Mechanism, channel: &Channel) -> bool {
         let bound = mechanism.binds_channel();
@@ -173,7 +186,7 @@ impl Config {
             _ if ScramHash::of(mechanism).is_some() => {
                 let bindable = !channel.bindings().is_empty();
                 self.nonce.is_some()
-                    && self.salt_key.is_some()
+                    && !self.nobody.is_empty()
                     && (!bound || bindable && self.binding != BindingPolicy::None)
             }
             _ => true,
@@ -198,9 +211,10 @@ impl Config {
         }
     }
 
-    /// The mechanism of that name, in any case, if it is listed.
-    pub(crate) fn named(&self, name: &str) -> Option<Mechanism> {
-        self.mechanisms.iter().copied().find(|own| own.name().eq_ignore_ascii_case(name))
+    /// The mechanism of that name, in any case, whether it is listed or not.
+    pub(crate) fn named(&self, name: &[u8]) -> Option<Mechanism> {
+        let own = |own: &Mechanism| own.name().as_bytes().eq_ignore_ascii_case(name);
+        Mechanism::known(name).or_else(|| self.mechanisms.iter().copied().find(own))
     }
 
     pub(in crate::sasl) fn check_length(&self, response: &[u8]) -> Result<(), Failure> {
@@ -215,8 +229,20 @@ impl Config {
     /// checks the passwords of PLAIN and LOGIN by [`ScramKeys::check_password`] checks them against
     /// these where there is no account, so that it takes as long.
     pub fn keys_of_nobody(&self, hash: ScramHash, name: &str) -> ScramKeys {
-        let key = self.salt_key.as_ref().map_or(&b""[..], |key| key.expose().as_bytes());
-        ScramKeys::of_nobody(hash, key, name, self.iterations)
+        match self.nobody(hash) {
+            Some(nobody) => nobody.keys_of(name, self.iterations),
+            None => Nobody::new(hash, &Secret::new("")).keys_of(name, self.iterations),
+        }
+    }
+
+    /// What SCRAM shows for accounts that do not exist; `None` where it is not on offer.
+    pub(in crate::sasl) fn nobody(&self, hash: ScramHash) -> Option<&Nobody> {
+        self.nobody.iter().find(|nobody| nobody.keys().hash() == hash)
+    }
+
+    /// How many iterations it shows for them.
+    pub(in crate::sasl) fn iterations(&self) -> u32 {
+        self.iterations
     }
 
     pub(in crate::sasl) fn nonce(&self) -> Result<Nonce, Failure> {

@@ -1,0 +1,31 @@
+//! Base64 (RFC 4648 §4), strictly.
+
+use alloc::{vec, vec::Vec};
+
+use ::base64::{Engine, engine::general_purpose::STANDARD};
+use zeroize::Zeroize;
+
+/// Appends the base64 form of `data` without a second copy of what may be secret.
+pub(crate) fn encode(data: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + data.len().div_ceil(3) * 4, b'=');
+    let (_, room) = out.split_at_mut(start);
+    let written = STANDARD.encode_slice(data, room);
+    debug_assert_eq!(written, Ok(room.len()));
+}
+
+/// Decodes base64 strictly: the alphabet, canonical padding, no white space, no stray bits. What was
+/// decoded up to a fault is zeroed.
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut octets = vec![0; text.len().div_ceil(4) * 3];
+    match STANDARD.decode_slice(text, &mut octets) {
+        Ok(length) => {
+            octets.truncate(length);
+            Some(octets)
+        }
+        Err(_) => {
+            octets.zeroize();
+            None
+        }
+    }
+}
