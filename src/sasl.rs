@@ -38,7 +38,7 @@
 #![allow(clippy::duplicate_mod, reason = "the file has nothing of its own")]
 
 use alloc::{borrow::Cow, boxed::Box, string::String};
-use core::fmt;
+use core::{fmt, mem};
 
 mod channel;
 pub mod client;
@@ -82,6 +82,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The same, of which the names are left empty here.
+    fn take(&mut self) -> Self {
+        let authcid = mem::take(&mut self.authcid);
+        Self { authcid, authzid: self.authzid.take(), mechanism: self.mechanism }
+    }
+
     /// The account whose credentials were proven.
     pub fn authcid(&self) -> &str {
         &self.authcid
@@ -212,7 +218,7 @@ impl Nonce {
     pub fn random() -> Result<Self, NonceError> {
         let mut octets = [0; 16];
         getrandom::fill(&mut octets).map_err(|_| NonceError)?;
-        Ok(Self::of(hex::digits(&octets)))
+        Ok(Self::of(hex::encode(&octets).flatten()))
     }
 
     /// The text, for a challenge of the host's own mechanism or a salt.

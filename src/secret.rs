@@ -10,7 +10,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 ///
 /// `Debug` shows `Secret(***)` in every build, the memory is zeroed on drop, and `==` takes the
 /// same time wherever two secrets of one length differ.
-#[derive(Clone, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct Secret {
     memory: String,
     /// The text stands behind this; in front of it, in the same memory, is what came with it.
@@ -21,6 +21,11 @@ impl Secret {
     /// Takes the text over. A `String` is moved, not copied, so that no second copy is left behind.
     pub fn new(text: impl Into<String>) -> Self {
         Self { memory: text.into(), start: 0 }
+    }
+
+    /// The same; nothing is left here.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { memory: mem::take(&mut self.memory), start: self.start }
     }
 
     /// What stands from that octet on, in the same memory.
@@ -34,8 +39,8 @@ impl Secret {
         self.memory.get(range).unwrap_or_default()
     }
 
-    /// That part alone, which is no secret, in the same memory.
-    pub(crate) fn into_part(mut self, range: Range<usize>) -> String {
+    /// That part alone, which is no secret, in the same memory; nothing is left here.
+    pub(crate) fn take_part(&mut self, range: Range<usize>) -> String {
         let mut text = mem::take(&mut self.memory);
         if let Some(behind) = text.get_mut(range.end..) {
             behind.zeroize();
@@ -50,6 +55,18 @@ impl Secret {
         self.part(self.start..self.memory.len())
     }
 }
+
+/// Not so the memory that was given on: to zero none takes as long as a whole sign-in, as a `memset`
+/// of nothing at an address that is none traps.
+impl Drop for Secret {
+    fn drop(&mut self) {
+        if self.memory.capacity() > 0 {
+            self.memory.zeroize();
+        }
+    }
+}
+
+impl ZeroizeOnDrop for Secret {}
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
@@ -78,7 +95,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Octets of an exchange, any of which may be secret.
-#[derive(Clone, Default, ZeroizeOnDrop)]
+#[derive(Clone, Default)]
 pub(crate) struct SecretBytes(alloc::vec::Vec<u8>);
 
 impl SecretBytes {
@@ -98,6 +115,14 @@ impl SecretBytes {
                 error.into_bytes().zeroize();
                 None
             }
+        }
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        if self.0.capacity() > 0 {
+            self.0.zeroize();
         }
     }
 }

@@ -16,7 +16,7 @@ impl Server {
         Ok((Vec::new(), Self))
     }
 
-    pub(super) fn take(self, _: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let trace = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
         if !is_trace(trace) {

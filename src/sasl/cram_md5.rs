@@ -1,6 +1,6 @@
 //! CRAM-MD5 (RFC 2195): a keyed digest of a fresh challenge.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
@@ -24,20 +24,19 @@ impl Server {
     }
 
     /// `response = user SP digest`. A name may hold spaces: the last one counts.
-    pub(super) fn take(self, challenge: Said, response: SecretBytes) -> Result<State, Failure> {
-        let text = core::str::from_utf8(response.as_slice())
-            .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
-        let (authcid, digest) = text
-            .rsplit_once(' ')
-            .ok_or(Failure::Malformed("CRAM-MD5 takes a name and a digest"))?;
-        let digest = hex::decode(digest.as_bytes())
-            .ok_or(Failure::Malformed("the digest is not 32 lower-case hexadecimal digits"))?;
-        let identity = Identity {
-            authcid: check_name(authcid)?.into(),
-            authzid: None,
-            mechanism: Mechanism::CramMd5,
+    pub(super) fn take(&self, challenge: Said, response: SecretBytes) -> Result<State, Failure> {
+        let mut text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
+        let (name, digest) = match text.expose().as_bytes().split_last_chunk::<32>() {
+            Some(([name @ .., b' '], digest)) => (name, digest),
+            _ => return Err(Failure::Malformed("CRAM-MD5 takes a name and a digest of 32 digits")),
         };
-        Ok(State::CramSecret(CramSecretFor::new(identity, challenge.into_owned(), digest)))
+        let digest = hex::decode(digest)
+            .ok_or(Failure::Malformed("the digest is not lower-case hexadecimal digits"))?;
+        let length = name.len();
+        check_name(text.part(0..length))?;
+        let authcid = text.take_part(0..length);
+        let identity = Identity { authcid, authzid: None, mechanism: Mechanism::CramMd5 };
+        Ok(State::CramSecret(CramSecretFor::new(identity, challenge, digest)))
     }
 }
 
@@ -53,22 +52,23 @@ pub(super) fn verify(found: Answer<CramSecret>, challenge: &[u8], digest: &[u8; 
 
 #[derive(Debug)]
 pub(super) enum Client {
-    Challenge(Password),
+    Challenge(Arc<Password>),
     Sent,
 }
 
 impl Client {
     pub(super) fn begin(
-        password: Password,
+        password: Arc<Password>,
         _: Option<&str>,
     ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
         Ok((None, Self::Challenge(password)))
     }
 
     pub(super) fn take(self, challenge: &[u8]) -> Result<(Vec<u8>, Self), client::Failure> {
-        let Self::Challenge(Password { authcid, password, .. }) = self else {
+        let Self::Challenge(own) = self else {
             return Err(client::Failure::UnexpectedChallenge);
         };
+        let Password { authcid, password, .. } = &*own;
         let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
             .map_err(|_| client::Failure::Unsupported)?;
         digest.update(challenge);
@@ -76,7 +76,7 @@ impl Client {
         let mut response = Vec::with_capacity(authcid.len() + 33);
         response.extend_from_slice(authcid.as_bytes());
         response.push(b' ');
-        response.extend(hex::digits(&digest));
+        hex::encode(&digest).for_each(|digits| response.extend_from_slice(&digits));
         Ok((response, Self::Sent))
     }
 

@@ -8,7 +8,7 @@ use super::hex;
 #[cfg(feature = "cram-md5")]
 use md5::{
     Digest, Md5,
-    digest::common::hazmat::{DeserializeStateError, SerializableState},
+    digest::common::hazmat::{DeserializeStateError, SerializableState, SerializedState},
 };
 #[cfg(feature = "cram-md5")]
 use subtle::ConstantTimeEq;
@@ -65,7 +65,7 @@ impl CramSecret {
 
     /// The text form, to keep in a store as safely as the password itself.
     pub fn to_text(&self) -> String {
-        let digits = hex::digits(&self.outer).chain(hex::digits(&self.inner));
+        let digits = hex::encode(&self.outer).chain(hex::encode(&self.inner)).flatten();
         DOVECOT.chars().chain(digits.map(char::from)).collect()
     }
 
@@ -91,7 +91,7 @@ impl CramSecret {
 /// words, the count of blocks, then the rest of a block, which is empty here.
 #[cfg(feature = "cram-md5")]
 fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeStateError> {
-    let mut hasher = Md5::default().serialize();
+    let mut hasher = SerializedState::<Md5>::default();
     let (words, rest) = hasher.split_at_mut(state.len());
     words.copy_from_slice(state);
     if let Some(blocks) = rest.first_chunk_mut() {

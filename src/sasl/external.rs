@@ -19,7 +19,7 @@ impl Server {
         Ok((Vec::new(), Self { identity: identity.into() }))
     }
 
-    pub(super) fn take(self, _: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let authzid = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
         let authzid = Some(authzid).filter(|name| !name.is_empty()).map(check_name).transpose()?;

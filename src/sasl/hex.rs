@@ -1,8 +1,9 @@
 //! Hexadecimal, in lower case.
 
-pub(super) fn digits(octets: &[u8]) -> impl Iterator<Item = u8> {
+/// Two digits for each octet.
+pub(super) fn encode(octets: &[u8]) -> impl Iterator<Item = [u8; 2]> {
     let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-    octets.iter().flat_map(move |octet| [digit(octet >> 4), digit(octet & 15)])
+    octets.iter().map(move |octet| [digit(octet >> 4), digit(octet & 15)])
 }
 
 /// `None` where the text is of another length, or has other digits.

@@ -1,6 +1,6 @@
 //! LOGIN (draft-murchison-sasl-login): the name, then the password, each asked for.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     CheckPassword, Failure, Mechanism, check_name,
@@ -22,7 +22,7 @@ impl Server {
         Ok((b"Username:", Self::UserName))
     }
 
-    pub(super) fn take(self, _: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&mut self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         match self {
             Self::UserName => {
@@ -39,7 +39,7 @@ impl Server {
                 if text.expose().contains('\0') {
                     return Err(Failure::Malformed("the password holds NUL"));
                 }
-                let name = Authcid::Own(authcid);
+                let name = Authcid::Own(authcid.take());
                 Ok(State::CheckPassword(CheckPassword::new(Mechanism::Login, name, None, text)))
             }
         }
@@ -49,15 +49,15 @@ impl Server {
 /// The client goes by position: prompts are localized, empty, or end in a NUL.
 #[derive(Debug)]
 pub(super) enum Client {
-    UserName(Password),
-    Password(Secret),
+    UserName(Arc<Password>),
+    Password(Arc<Password>),
     Sent,
 }
 
 impl Client {
     /// The name could go along with the command, but not every server takes it there.
     pub(super) fn begin(
-        password: Password,
+        password: Arc<Password>,
         _: Option<&str>,
     ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
         Ok((None, Self::UserName(password)))
@@ -66,9 +66,10 @@ impl Client {
     pub(super) fn take(self, _: &[u8]) -> Result<(Vec<u8>, Self), client::Failure> {
         match self {
             Self::UserName(password) => {
-                Ok(((*password.authcid).into(), Self::Password(password.password)))
+                let name = password.authcid.as_bytes().to_vec();
+                Ok((name, Self::Password(password)))
             }
-            Self::Password(password) => Ok((password.expose().into(), Self::Sent)),
+            Self::Password(password) => Ok((password.password.expose().into(), Self::Sent)),
             Self::Sent => Err(client::Failure::UnexpectedChallenge),
         }
     }

@@ -25,8 +25,8 @@ impl Server {
         (Vec::new(), Self::Message(mechanism))
     }
 
-    pub(super) fn take(self, config: &Config, response: SecretBytes) -> Result<State, Failure> {
-        let mechanism = match self {
+    pub(super) fn take(&self, config: &Config, response: SecretBytes) -> Result<State, Failure> {
+        let mechanism = match *self {
             Self::Message(mechanism) => mechanism,
             Self::Refused(failure) => return Err(failure),
         };

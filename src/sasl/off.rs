@@ -17,8 +17,8 @@ impl Server {
         Err(Failure::Unsupported)
     }
 
-    pub(super) fn take(self, _: Said, _: SecretBytes) -> Result<State, Failure> {
-        match self {}
+    pub(super) fn take(&self, _: Said, _: SecretBytes) -> Result<State, Failure> {
+        match *self {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! PLAIN (RFC 4616): `[authzid] NUL authcid NUL password`, sent at once.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     CheckPassword, Failure, Mechanism, check_name,
@@ -18,7 +18,7 @@ impl Server {
         Ok((Vec::new(), Self))
     }
 
-    pub(super) fn take(self, _: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         let text = message.expose();
         let (authzid, rest) = field(text).ok_or(NULS)?;
@@ -54,7 +54,7 @@ pub(super) struct Client;
 
 impl Client {
     pub(super) fn begin(
-        password: Password,
+        password: Arc<Password>,
         authzid: Option<&str>,
     ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
         let (authcid, password) = (&*password.authcid, password.password.expose());

@@ -1,7 +1,10 @@
 //! What an exchange asks its host, and how the host answers.
 
 use alloc::{boxed::Box, string::String};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::{
+    mem,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{CramSecret, Failure, Identity, Mechanism, ScramKeys};
 
@@ -163,6 +166,11 @@ pub struct Authorize {
 impl Authorize {
     pub(super) fn new(identity: Identity, authzid: Box<str>) -> Self {
         Self { identity, authzid, answer: None, serial: next_serial() }
+    }
+
+    /// Who acts as the other.
+    pub(super) fn take_identity(&mut self) -> Identity {
+        Identity { authzid: Some(mem::take(&mut self.authzid)), ..self.identity.take() }
     }
 
     /// The account that was proven.

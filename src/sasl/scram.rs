@@ -1,7 +1,7 @@
 //! SCRAM (RFC 5802, RFC 7677): both prove that they know the password, and neither shows it.
 
-use alloc::{boxed::Box, format, vec::Vec};
-use core::{fmt, ops::Range};
+use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
+use core::{fmt, mem, ops::Range};
 
 use super::{
     Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, ScramHash, ScramKeys,
@@ -82,6 +82,11 @@ impl AuthMessage {
         Self { text, start, nonce: start + nonce.start..start + nonce.end }
     }
 
+    /// The same, of which the text is left empty here.
+    fn take(&mut self) -> Self {
+        Self { text: mem::take(&mut self.text), start: self.start, nonce: self.nonce.clone() }
+    }
+
     fn as_slice(&self) -> &[u8] {
         self.text.get(self.start..).unwrap_or_default()
     }
@@ -123,7 +128,7 @@ impl Server {
         Ok((&[], Self::First(terms)))
     }
 
-    pub(super) fn take(self, said: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&mut self, said: Said, response: SecretBytes) -> Result<State, Failure> {
         match self {
             Self::First(terms) => terms.client_first(response),
             Self::Final(proof) => proof.client_final(said, response),
@@ -135,7 +140,7 @@ impl Terms {
     /// `client-first-message = gs2-header [mext ","] username "," nonce ["," extensions]`
     fn client_first(&self, response: SecretBytes) -> Result<State, Failure> {
         const ORDER: Failure = Failure::Malformed("the attributes of SCRAM are not in their order");
-        let message = response.into_text().ok_or(NOT_UTF8)?;
+        let mut message = response.into_text().ok_or(NOT_UTF8)?;
         let header = Header::read(message.expose())?;
         let bound_to = self.binding(header.flag)?;
         let mut attributes = header.rest.split(',');
@@ -161,7 +166,7 @@ impl Terms {
         let authcid = {
             let start = header.text.len() + "n=".len();
             let end = start + username.len();
-            prepared.unwrap_or_else(|| message.into_part(start..end))
+            prepared.unwrap_or_else(|| message.take_part(start..end))
         };
         let identity = Identity { authcid, authzid, mechanism: self.mechanism };
         let first = First { hash: self.hash, message: auth_message };
@@ -214,10 +219,10 @@ fn extensions<'a>(attributes: impl Iterator<Item = &'a str>) -> Result<(), Failu
 pub(super) fn server_first(
     config: &Config,
     identity: Identity,
-    first: First,
+    first: &mut First,
     found: Answer<ScramKeys>,
 ) -> Result<State, Failure> {
-    let First { hash, mut message } = first;
+    let (hash, mut message) = (first.hash, first.message.take());
     let (own_nonce, nobody) = (config.nonce()?, config.nobody(hash).ok_or(Failure::TempFail)?);
     // Made for everybody, so that it takes no longer for one than for another.
     let salt_of_nobody = nobody.salt(&identity.authcid);
@@ -239,7 +244,7 @@ pub(super) fn server_first(
     encode(salt, &mut message.text);
     message.push(b",i=");
     decimal(iterations, &mut message.text);
-    let text = core::mem::take(&mut message.text);
+    let text = mem::take(&mut message.text);
     let next = Server::Final(Proof { identity, keys, exists, message });
     Ok(State::challenge_behind(start, text, Next::Scram(next)))
 }
@@ -253,9 +258,9 @@ fn decimal(number: u32, out: &mut Vec<u8>) {
 
 impl Proof {
     /// `client-final-message = channel-binding "," nonce ["," extensions] "," proof`
-    fn client_final(self, said: Said, response: SecretBytes) -> Result<State, Failure> {
+    fn client_final(&mut self, said: Said, response: SecretBytes) -> Result<State, Failure> {
         const MALFORMED: Failure = Failure::Malformed("the final message of SCRAM is malformed");
-        let mut auth_message = AuthMessage { text: said.into_owned(), ..self.message };
+        let mut auth_message = AuthMessage { text: said.into_owned(), ..self.message.take() };
         let message = core::str::from_utf8(response.as_slice()).map_err(|_| NOT_UTF8)?;
         let (without_proof, proof) = message.rsplit_once(',').ok_or(MALFORMED)?;
         let proof = proof.strip_prefix("p=").and_then(Digest::from_base64).ok_or(MALFORMED)?;
@@ -281,13 +286,13 @@ impl Proof {
         server_final.clear();
         server_final.extend_from_slice(b"v=");
         encode(signature.as_slice(), &mut server_final);
-        Ok(State::proven(self.identity, Then::server_final(server_final)))
+        Ok(State::proven(self.identity.take(), Then::server_final(server_final)))
     }
 }
 
 #[derive(Debug)]
 pub(super) enum Client {
-    First { hash: ScramHash, password: Password, message: AuthMessage, iterations: (u32, u32) },
+    First { hash: ScramHash, password: Arc<Password>, message: AuthMessage, iterations: (u32, u32) },
     Final { expected: Signature },
     Verified,
 }
@@ -324,7 +329,7 @@ impl Client {
         config: &ClientConfig,
         channel: &Channel,
         choice: Choice,
-        password: Password,
+        password: Arc<Password>,
         authzid: Option<&str>,
     ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
         let mechanism = choice.mechanism();

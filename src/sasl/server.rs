@@ -130,8 +130,9 @@ impl Exchange {
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
-        let state = mem::replace(&mut self.state, State::failed(Failure::TempFail));
-        self.state = state.advance(&self.config);
+        if let Some(next) = self.state.next(&self.config) {
+            self.state = next;
+        }
         match &mut self.state {
             State::Await(challenge, _) => Step::Challenge(challenge),
             State::CheckPassword(ask) => Step::Query(Query::CheckPassword(ask)),
@@ -231,94 +232,87 @@ impl State {
         };
         match initial_response {
             None => Ok(Self::challenge(challenge, next)),
-            Some(response) => next.take(config, challenge, SecretBytes::new(response)),
+            Some(response) => {
+                let mut next = next;
+                next.take(config, challenge, SecretBytes::new(response))
+            }
         }
     }
 
-    /// Moves on if what was owed is settled.
-    fn advance(self, config: &Config) -> Self {
-        match self {
-            Self::Await(Challenge { memory, response: Some(response), .. }, next) => response
-                .and_then(|response| next.take(config, memory, response))
-                .unwrap_or_else(Self::failed),
-            Self::CheckPassword(ask) => match ask.answer {
-                None => Self::CheckPassword(ask),
-                Some(PasswordAnswer::Accept) => Self::proven(ask.into_identity(), Then::Done),
-                Some(PasswordAnswer::Reject) => Self::failed(Failure::Rejected),
-                Some(PasswordAnswer::TempFail) => Self::failed(Failure::TempFail),
-                Some(PasswordAnswer::TooWeak) => Self::failed(Failure::TooWeak),
-                Some(PasswordAnswer::TransitionNeeded) => Self::failed(Failure::TransitionNeeded),
+    /// What follows, once what was owed is settled. What goes on is taken out of the slot, so that no
+    /// state is moved as a whole: that would cost more than most mechanisms.
+    fn next(&mut self, config: &Config) -> Option<Self> {
+        Some(match self {
+            Self::Await(challenge, next) => {
+                let response = challenge.response.take()?;
+                let said = mem::take(&mut challenge.memory);
+                response
+                    .and_then(|response| next.take(config, said, response))
+                    .unwrap_or_else(Self::failed)
+            }
+            Self::CheckPassword(ask) => match ask.answer.take()? {
+                PasswordAnswer::Accept => Self::proven(ask.take_identity(), Then::Done),
+                PasswordAnswer::Reject => Self::failed(Failure::Rejected),
+                PasswordAnswer::TempFail => Self::failed(Failure::TempFail),
+                PasswordAnswer::TooWeak => Self::failed(Failure::TooWeak),
+                PasswordAnswer::TransitionNeeded => Self::failed(Failure::TransitionNeeded),
             },
-            Self::CramSecret(CramSecretFor {
-                identity,
-                challenge,
-                digest,
-                answer: Some(answer),
-                ..
-            }) => match answer {
+            Self::CramSecret(ask) => match ask.answer.take()? {
                 Answer::TempFail => Self::failed(Failure::TempFail),
-                found => match cram_md5::verify(found, &challenge, &digest) {
-                    true => Self::proven(identity, Then::Done),
+                found => match cram_md5::verify(found, &ask.challenge, &ask.digest) {
+                    true => Self::proven(ask.identity.take(), Then::Done),
                     false => Self::failed(Failure::Rejected),
                 },
             },
-            Self::ScramKeys(ScramKeysFor { identity, answer: Some(answer), .. }, first) => {
-                scram::server_first(config, identity, first, answer).unwrap_or_else(Self::failed)
+            Self::ScramKeys(ask, first) => {
+                let answer = ask.answer.take()?;
+                scram::server_first(config, ask.identity.take(), first, answer)
+                    .unwrap_or_else(Self::failed)
             }
-            Self::CheckToken(ask) => match *ask {
-                CheckToken { mechanism, authzid, answer: Some(answer), .. } => match answer {
-                    TokenAnswer::Accept(account) => {
-                        Self::named(&account, authzid, mechanism, Then::Token)
-                    }
-                    TokenAnswer::Reject => {
-                        oauth::refuse(config.own_token_error(), Failure::Rejected)
-                    }
-                    TokenAnswer::RejectWith(error) => oauth::refuse(&error, Failure::Rejected),
-                    TokenAnswer::TempFail => Self::failed(Failure::TempFail),
-                },
-                ask => Self::CheckToken(Box::new(ask)),
-            },
-            Self::CheckExternal(CheckExternal { authzid, answer: Some(answer), .. }) => {
-                match answer {
-                    Answer::Accept(account) => {
-                        Self::named(&account, authzid, Mechanism::External, Then::Done)
-                    }
-                    Answer::Reject => Self::failed(Failure::Rejected),
-                    Answer::TempFail => Self::failed(Failure::TempFail),
+            Self::CheckToken(ask) => match ask.answer.take()? {
+                TokenAnswer::Accept(account) => {
+                    Self::named(account, ask.authzid.take(), ask.mechanism, Then::Token)
                 }
-            }
-            Self::CheckAnonymous(CheckAnonymous { answer: Some(answer), .. }) => match answer {
-                Answer::Accept(()) => {
-                    Self::named("anonymous", None, Mechanism::Anonymous, Then::Done)
+                TokenAnswer::Reject => oauth::refuse(config.own_token_error(), Failure::Rejected),
+                TokenAnswer::RejectWith(error) => oauth::refuse(&error, Failure::Rejected),
+                TokenAnswer::TempFail => Self::failed(Failure::TempFail),
+            },
+            Self::CheckExternal(ask) => match ask.answer.take()? {
+                Answer::Accept(account) => {
+                    Self::named(account, ask.authzid.take(), Mechanism::External, Then::Done)
                 }
                 Answer::Reject => Self::failed(Failure::Rejected),
                 Answer::TempFail => Self::failed(Failure::TempFail),
             },
-            Self::Custom(mut ask) => match ask.answer.take() {
-                None => Self::Custom(ask),
-                Some(CustomAnswer::Challenge(data)) => Self::challenge(data, Next::Custom(ask)),
-                Some(CustomAnswer::Accept { authcid, authzid }) => {
-                    let authzid = authzid.map(String::into_boxed_str);
-                    Self::named(&authcid, authzid, ask.mechanism(), Then::Done)
+            Self::CheckAnonymous(ask) => match ask.answer.take()? {
+                Answer::Accept(()) => {
+                    Self::named("anonymous".into(), None, Mechanism::Anonymous, Then::Done)
                 }
-                Some(CustomAnswer::Fail(failure)) => Self::failed(failure),
+                Answer::Reject => Self::failed(Failure::Rejected),
+                Answer::TempFail => Self::failed(Failure::TempFail),
             },
-            Self::Authorize(Authorize { identity, authzid, answer: Some(answer), .. }, then) => {
-                match answer {
-                    Answer::Accept(()) => {
-                        then.follow(Identity { authzid: Some(authzid), ..identity })
-                    }
-                    Answer::Reject => then.refuse(config),
-                    Answer::TempFail => Self::failed(Failure::TempFail),
+            Self::Custom(ask) => match ask.answer.take()? {
+                CustomAnswer::Challenge(data) => {
+                    Self::challenge(data, Next::Custom(Box::new(ask.take())))
                 }
-            }
-            waiting => waiting,
-        }
+                CustomAnswer::Accept { authcid, authzid } => {
+                    let authzid = authzid.map(String::into_boxed_str);
+                    Self::named(authcid, authzid, ask.mechanism(), Then::Done)
+                }
+                CustomAnswer::Fail(failure) => Self::failed(failure),
+            },
+            Self::Authorize(ask, then) => match ask.answer.take()? {
+                Answer::Accept(()) => then.follow(ask.take_identity()),
+                Answer::Reject => then.refuse(config),
+                Answer::TempFail => Self::failed(Failure::TempFail),
+            },
+            Self::Done(_) => return None,
+        })
     }
 
     /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
     /// be.
-    pub(super) fn proven(mut identity: Identity, then: Then) -> Self {
+    pub(super) fn proven(mut identity: Identity, mut then: Then) -> Self {
         match identity.authzid.take() {
             Some(authzid) if *authzid != *identity.authcid => {
                 Self::Authorize(Authorize::new(identity, authzid), then)
@@ -328,9 +322,9 @@ impl State {
     }
 
     /// The same for an account that the host named.
-    fn named(account: &str, authzid: Option<Box<str>>, mechanism: Mechanism, then: Then) -> Self {
-        match check_name(account).and_then(|_| authzid.as_deref().map(check_name).transpose()) {
-            Ok(_) => Self::proven(Identity { authcid: account.into(), authzid, mechanism }, then),
+    fn named(authcid: String, authzid: Option<Box<str>>, mechanism: Mechanism, then: Then) -> Self {
+        match check_name(&authcid).and_then(|_| authzid.as_deref().map(check_name).transpose()) {
+            Ok(_) => Self::proven(Identity { authcid, authzid, mechanism }, then),
             Err(failure) => Self::failed(failure),
         }
     }
@@ -359,15 +353,15 @@ impl Then {
         Self::ServerFinal(Challenge { last: true, ..Challenge::new(proof) })
     }
 
-    fn follow(self, identity: Identity) -> State {
-        match self {
+    fn follow(&mut self, identity: Identity) -> State {
+        match mem::replace(self, Self::Done) {
             Self::Done | Self::Token => State::Done(Ok(identity)),
             Self::ServerFinal(proof) => State::Await(proof, Next::Confirm(identity)),
         }
     }
 
     /// Who is proven may not act as wanted.
-    fn refuse(self, config: &Config) -> State {
+    fn refuse(&self, config: &Config) -> State {
         match self {
             Self::Done | Self::ServerFinal(_) => State::failed(Failure::NotAuthorized),
             Self::Token => oauth::refuse(config.own_token_error(), Failure::NotAuthorized),
@@ -377,7 +371,7 @@ impl Then {
 
 impl Next {
     fn take(
-        self,
+        &mut self,
         config: &Config,
         challenge: Said,
         response: SecretBytes,
@@ -391,9 +385,12 @@ impl Next {
             Self::Oauth(server) => server.take(config, response),
             Self::External(server) => server.take(challenge, response),
             Self::Anonymous(server) => server.take(challenge, response),
-            Self::Custom(ask) => ask.next(response).map(State::Custom),
+            Self::Custom(ask) => {
+                ask.next(response)?;
+                Ok(State::Custom(Box::new(ask.take())))
+            }
             Self::Confirm(identity) if response.as_slice().is_empty() => {
-                Ok(State::Done(Ok(identity)))
+                Ok(State::Done(Ok(identity.take())))
             }
             Self::Confirm(_) => Err(Failure::Malformed("the last response is not empty")),
         }

@@ -1,6 +1,6 @@
 //! What a client signs in with.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, sync::Arc};
 
 use crate::{
     sasl::{ConfigError, Mechanism, SaltedPassword, anonymous, check_name, gs2, oauth, prepare},
@@ -26,7 +26,7 @@ fn check_token(user: &str, token: &Secret) -> Result<(), ConfigError> {
     if fits && oauth::is_token(token.expose()) { Ok(()) } else { Err(ConfigError::Token) }
 }
 
-/// What a client signs in with.
+/// What a client signs in with. A clone is cheap, and makes no second copy of what is secret.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub(super) kind: Kind,
@@ -36,8 +36,8 @@ pub struct Credentials {
 /// Each mechanism takes just one of them.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Password(Password),
-    Token(Token),
+    Password(Arc<Password>),
+    Token(Arc<Token>),
     External,
     Anonymous(Box<str>),
     Custom(Mechanism),
@@ -73,7 +73,8 @@ impl Credentials {
             return Err(ConfigError::Password);
         }
         let authcid = authcid.into();
-        Ok(Self::new(Kind::Password(Password { authcid, password, salted: None })))
+        let password = Password { authcid, password, salted: None };
+        Ok(Self::new(Kind::Password(Arc::new(password))))
     }
 
     /// A user name, and an access token of OAuth 2.0 for OAUTHBEARER and XOAUTH2. How to get one, and a
@@ -86,7 +87,8 @@ impl Credentials {
         let token = token.into();
         check_user(user)?;
         check_token(user, &token)?;
-        Ok(Self::new(Kind::Token(Token { user: user.into(), token, server: None })))
+        let token = Token { user: user.into(), token, server: None };
+        Ok(Self::new(Kind::Token(Arc::new(token))))
     }
 
     /// The certificate that the client has shown in the TLS handshake, for EXTERNAL.
@@ -145,7 +147,7 @@ impl Credentials {
             return Err(ConfigError::ServerName);
         }
         if let Kind::Token(token) = &mut self.kind {
-            token.server = Some((host.into(), port));
+            Arc::make_mut(token).server = Some((host.into(), port));
         }
         Ok(self)
     }
@@ -154,7 +156,7 @@ impl Credentials {
     /// still has the same salt and iterations. Of no effect for others.
     pub fn salted(mut self, salted: SaltedPassword) -> Self {
         if let Kind::Password(password) = &mut self.kind {
-            password.salted = Some(salted);
+            Arc::make_mut(password).salted = Some(salted);
         }
         self
     }
@@ -196,7 +198,8 @@ impl Credentials {
     /// Whether name and password are such as SCRAM can have (RFC 4013).
     pub(super) fn can_be_prepared(&self) -> bool {
         match &self.kind {
-            Kind::Password(Password { authcid, password, .. }) => {
+            Kind::Password(own) => {
+                let Password { authcid, password, .. } = &**own;
                 // The copy is zeroed too.
                 let prepared = prepare(password.expose()).map(Secret::new);
                 prepared.is_some() && prepare(authcid).is_some()

@@ -37,20 +37,21 @@ impl Custom {
         }
     }
 
+    /// The same with all that it holds, in the place of the one before.
+    pub(in crate::sasl) fn take(&mut self) -> Self {
+        Self { response: self.response.take(), state: self.state.take(), answer: None, ..*self }
+    }
+
     /// The next question of the exchange, with the client's next response.
-    pub(in crate::sasl) fn next(
-        self: Box<Self>,
-        response: SecretBytes,
-    ) -> Result<Box<Self>, Failure> {
+    pub(in crate::sasl) fn next(&mut self, response: SecretBytes) -> Result<(), Failure> {
         if self.responses >= MAX_RESPONSES {
             return Err(Failure::Malformed("the exchange does not come to an end"));
         }
-        let mut next = self;
-        next.response = Some(response);
-        next.responses += 1;
-        next.answer = None;
-        next.serial = next_serial();
-        Ok(next)
+        self.response = Some(response);
+        self.responses += 1;
+        self.answer = None;
+        self.serial = next_serial();
+        Ok(())
     }
 
     /// The mechanism.

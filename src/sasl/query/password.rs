@@ -1,11 +1,11 @@
 //! What is asked of a store that knows users by passwords.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 use core::{fmt, ops::Range};
 
 use super::{Answer, next_serial};
 use crate::{
-    sasl::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys},
+    sasl::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys, server::Said},
     secret::Secret,
 };
 
@@ -75,15 +75,12 @@ impl CheckPassword {
         Self { mechanism, authcid, authzid, password, answer: None, serial }
     }
 
-    pub(in crate::sasl) fn into_identity(self) -> Identity {
-        let authcid = match self.authcid {
-            Authcid::Own(name) => {
-                let length = name.expose().len();
-                name.into_part(0..length)
-            }
-            Authcid::InFront(range) => self.password.into_part(range),
+    pub(in crate::sasl) fn take_identity(&mut self) -> Identity {
+        let authcid = match &mut self.authcid {
+            Authcid::Own(name) => name.take_part(0..name.expose().len()),
+            Authcid::InFront(range) => self.password.take_part(range.clone()),
         };
-        Identity { authcid, authzid: self.authzid, mechanism: self.mechanism }
+        Identity { authcid, authzid: self.authzid.take(), mechanism: self.mechanism }
     }
 
     /// The account's name, as sent.
@@ -135,14 +132,14 @@ impl fmt::Debug for CheckPassword {
 /// a wrong password.
 pub struct CramSecretFor {
     pub(in crate::sasl) identity: Identity,
-    pub(in crate::sasl) challenge: Vec<u8>,
+    pub(in crate::sasl) challenge: Said,
     pub(in crate::sasl) digest: [u8; 16],
     pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
     pub(super) serial: u64,
 }
 
 impl CramSecretFor {
-    pub(in crate::sasl) fn new(identity: Identity, challenge: Vec<u8>, digest: [u8; 16]) -> Self {
+    pub(in crate::sasl) fn new(identity: Identity, challenge: Said, digest: [u8; 16]) -> Self {
         Self { identity, challenge, digest, answer: None, serial: next_serial() }
     }
 
