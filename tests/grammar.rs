@@ -144,7 +144,7 @@ fn auth() {
         (b"AUTH PLAIN a b", "end of line", 12),
         (b"AUTH PLAIN \x01", "initial-response", 11),
         ("AUTH PLAIN \u{fc}".as_bytes(), "initial-response", 11),
-        ("AUTH PLAIN AA\u{fc}A".as_bytes(), "initial-response", 11),
+        ("AUTH PLAIN AA\u{fc}A".as_bytes(), "initial-response", 13),
         (b"AUTH PLAIN a\x7f", "end of line", 12),
     ]);
     let initial = |line| match parse(line) {

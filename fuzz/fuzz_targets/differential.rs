@@ -178,13 +178,16 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
-        reason: "smtp-proto has SIZE and BDAT in 64 bits, less one, and wraps around above",
+        reason: "smtp-proto has SIZE and BDAT in 64 bits, less one, and begins anew above, even \
+                 behind a space",
         applies: |case, difference| {
             let large = |digits: &str| digits.parse::<u64>().is_ok_and(|size| size == u64::MAX);
             let chunk = matches!(case.ours, Ok(Command::Bdat { size: u64::MAX, .. }));
             difference == OnlyOurs && (chunk || case.size().is_some_and(large))
                 || difference == Field("SIZE")
-                    && case.size().is_some_and(|digits| digits.parse::<u64>().is_err())
+                    && case
+                        .size()
+                        .is_some_and(|digits| large(digits) || digits.parse::<u64>().is_err())
         },
     },
     Known {
