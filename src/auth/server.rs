@@ -8,7 +8,7 @@ use crate::{
     command::{self, Auth},
     reply::Reply,
     sasl::{
-        Channel, Failure, Identity, Query,
+        Channel, Failure, Identity, Mechanism, Query,
         server::{self as sasl, Challenge, Config},
     },
 };
@@ -116,17 +116,20 @@ impl Exchange {
     /// The same with the arguments of a command that [`command::parse`] has read.
     pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
         let state = match Self::judge(config, channel, auth) {
-            Ok(exchange) => State::Running(exchange),
+            Ok((mechanism, response)) => {
+                State::Running(sasl::Exchange::admitted(config, channel, mechanism, response))
+            }
             Err(failure) => State::Refused(failure),
         };
         Self { state, written: false }
     }
 
+    /// The mechanism, and the initial response decoded.
     fn judge(
-        config: &Arc<Config>,
+        config: &Config,
         channel: &Channel,
         auth: Auth<'_>,
-    ) -> Result<sasl::Exchange, Failure> {
+    ) -> Result<(Mechanism, Option<Vec<u8>>), Failure> {
         let (name, initial_response) = auth.octets();
         let mechanism = config.named(name).ok_or(Failure::Unsupported)?;
         config.admit(mechanism, channel)?;
@@ -135,7 +138,7 @@ impl Exchange {
             Some(b"=") => Some(Vec::new()),
             Some(text) => Some(decode(text).ok_or(Failure::InitialResponseEncoding)?),
         };
-        Ok(sasl::Exchange::admitted(config, channel, mechanism, response))
+        Ok((mechanism, response))
     }
 
     /// What the exchange needs now. Appends `334` or the final reply when it is first shown.

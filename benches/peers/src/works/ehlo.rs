@@ -35,7 +35,16 @@ fn ours() -> Run {
     assert!(ehlo.keywords().any(|keyword| keyword == Keyword::Size(Some(35_882_577))));
     Box::new(|| {
         let ehlo = Ehlo::new(ReplyRef::parse(black_box(EHLO.as_bytes())).unwrap());
-        assert_eq!((ehlo.keywords().count(), ehlo.mechanisms().count()), (9, 3));
+        let (mut mechanisms, mut size, mut utf8) = (0, None, false);
+        for keyword in ehlo.keywords() {
+            match keyword {
+                Keyword::Auth(names) => mechanisms += names.iter().count(),
+                Keyword::Size(octets) => size = octets,
+                Keyword::SmtpUtf8 => utf8 = true,
+                _ => {}
+            }
+        }
+        assert_eq!((mechanisms, size, utf8), (3, Some(35_882_577), true));
     })
 }
 
