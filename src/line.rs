@@ -4,6 +4,8 @@
 use alloc::vec::Vec;
 use core::{fmt, ops::Range};
 
+use zeroize::Zeroize;
+
 /// Why a line cannot be shown. It is dropped up to its CRLF, the next one is in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Error {
@@ -12,6 +14,9 @@ pub(crate) enum Error {
     /// It holds a bare CR, a bare LF or a NUL.
     BadOctet,
 }
+
+/// The least memory that is taken for octets: most lines fit.
+const LEAST: usize = 64;
 
 /// Octets received: those on show, then those not yet looked at.
 #[derive(Default)]
@@ -31,24 +36,51 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Takes octets in. What is on show stays on show.
+    #[inline]
     pub(crate) fn receive(&mut self, octets: &[u8]) {
         let cut = if self.shown.is_empty() { self.taken } else { self.shown.start };
+        if cut > 0 || self.buffer.capacity() - self.buffer.len() < octets.len() {
+            self.make_room(cut, octets.len());
+        }
+        match octets {
+            [octet] => self.buffer.push(*octet),
+            octets => self.buffer.extend_from_slice(octets),
+        }
+    }
+
+    /// For that many octets more, without the first ones. Apart, so that octets that come one by one
+    /// do not pay for it.
+    #[inline(never)]
+    fn make_room(&mut self, cut: usize, more: usize) {
         if cut > 0 {
             self.buffer.copy_within(cut.., 0);
             self.wipe_behind(self.buffer.len() - cut);
             self.taken -= cut;
             self.shown = self.shown.start.saturating_sub(cut)..self.shown.end.saturating_sub(cut);
         }
-        if self.buffer.capacity() - self.buffer.len() < octets.len() {
+        if self.buffer.capacity() - self.buffer.len() < more {
             // Growing in place may leave a copy of a password behind.
-            let mut grown = Vec::with_capacity(
-                (self.buffer.len() + octets.len()).max(self.buffer.capacity() * 2),
-            );
+            let room = (self.buffer.len() + more).max(self.buffer.capacity() * 2).max(LEAST);
+            let mut grown = Vec::with_capacity(room);
             grown.extend_from_slice(&self.buffer);
             self.wipe_behind(0);
             self.buffer = grown;
         }
-        self.buffer.extend_from_slice(octets);
+    }
+
+    /// Whether at most one octet has come since the line was last asked for, and does not end it.
+    /// What comes octet by octet is told so at little cost; `false` tells nothing.
+    #[inline]
+    pub(crate) fn still_awaits(&mut self, limit: usize) -> bool {
+        match self.buffer.get(self.taken + self.scanned..) {
+            _ if self.overlong || self.scanned >= limit => false,
+            Some([] | [_]) => true,
+            Some([first, second]) if (first, second) != (&b'\r', &b'\n') => {
+                self.scanned += 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Shows the next line, without its CRLF, once it is whole.
@@ -71,7 +103,7 @@ impl Lines {
         if core::mem::take(&mut self.overlong) || length > limit {
             return Some(Err(Error::TooLong));
         }
-        if self.shown().iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
+        if memchr::memchr3(b'\r', b'\n', 0, self.shown()).is_some() {
             return Some(Err(Error::BadOctet));
         }
         Some(Ok(()))
@@ -143,10 +175,10 @@ impl Lines {
     }
 
     fn wipe_behind(&mut self, length: usize) {
-        if let Some(octets) = self.buffer.get_mut(length..) {
-            zeroize::Zeroize::zeroize(octets);
+        if let Some(octets @ [_, ..]) = self.buffer.get_mut(length..) {
+            octets.zeroize();
+            self.buffer.truncate(length);
         }
-        self.buffer.truncate(length);
     }
 }
 
@@ -169,7 +201,8 @@ impl Drop for Lines {
 
 fn find_crlf(octets: &[u8], from: usize) -> Option<usize> {
     let behind = octets.get(from..)?;
-    behind.windows(2).position(|pair| pair == b"\r\n").map(|at| from + at)
+    let is_end = |lf: &usize| matches!(behind.get(..*lf), Some([.., b'\r']));
+    memchr::memchr_iter(b'\n', behind).find(is_end).map(|lf| from + lf - 1)
 }
 
 #[cfg(test)]

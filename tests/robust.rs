@@ -396,14 +396,17 @@ fn within_a_second(mut condition: impl FnMut() -> bool) -> bool {
     })
 }
 
-/// The messages in a folder of the Maildir, without the lines that the server adds.
+/// The messages in a folder of the Maildir, without the lines that the server adds. What goes while
+/// this looks is not there.
 fn messages(maildir: &Path, folder: &str) -> Vec<String> {
-    let files = fs::read_dir(maildir.join(folder)).unwrap();
-    let message = |file: io::Result<fs::DirEntry>| {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap();
-        text.find("Subject: ").map_or_else(String::new, |start| text[start..].to_owned())
+    let message = |file: io::Result<fs::DirEntry>| match fs::read_to_string(file.unwrap().path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        text => {
+            let text = text.unwrap();
+            Some(text.find("Subject: ").map_or_else(String::new, |start| text[start..].to_owned()))
+        }
     };
-    files.map(message).collect()
+    fs::read_dir(maildir.join(folder)).unwrap().filter_map(message).collect()
 }
 
 /// A small file system, while it lives.

@@ -56,6 +56,8 @@ enum State {
     Hello,
     /// Boxed, as it is larger than all else, and most of a session goes by without one.
     Auth(Box<auth::server::Exchange>),
+    /// A line of it is awaited.
+    Response(Box<auth::server::Exchange>),
     Authenticated,
     AuthFailed(Failure),
     Command(Ask),
@@ -174,10 +176,20 @@ impl Session {
 
     /// What is to be done now. Appends what is to be sent.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Event<'_> {
+        let line_awaited = matches!(self.state, State::Idle | State::Response(_));
+        if line_awaited && self.lines.still_awaits(auth::MAX_LINE) {
+            return Event::NeedInput;
+        }
+        self.go_on(out)
+    }
+
+    /// Apart from [`next`](Self::next), so that octets that come one by one do not pay for it.
+    #[inline(never)]
+    fn go_on(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         self.advance(out);
         let Self { state, lines, identity, greeted, attempts, .. } = self;
         match state {
-            State::Start | State::Idle | State::Body(..) => Event::NeedInput,
+            State::Start | State::Idle | State::Response(_) | State::Body(..) => Event::NeedInput,
             State::Hello => Event::Hello(Hello {
                 name: match command::parse(lines.shown()) {
                     Ok(Command::Ehlo(name) | Command::Helo(name)) => name.as_str(),
@@ -238,7 +250,9 @@ impl Session {
                     return (State::Idle, true);
                 }
             },
-            State::Auth(exchange) => return self.exchange(exchange, out),
+            State::Auth(exchange) | State::Response(exchange) => {
+                return self.exchange(exchange, out);
+            }
             State::Command(Ask { reply: Some(reply), .. }) => self.replied(reply, out),
             State::Permission(Permission { answer: Some(answer) }, framing) => {
                 self.permitted(answer, framing, out)
@@ -275,7 +289,7 @@ impl Session {
                 match self.lines.next(auth::MAX_LINE) {
                     None => {
                         self.lines.give_back();
-                        return (State::Auth(exchange), true);
+                        return (State::Response(exchange), true);
                     }
                     Some(Ok(())) => {
                         self.trace.response(self.lines.shown());

@@ -4,6 +4,7 @@
 //! cargo run --release              # all works; or name some
 //! cargo run --release -- readme    # all, into README.md and peers.svg
 //! cargo run --release -- check     # this crate alone, against ceilings, without times
+//! cargo run --release -- growth    # how its cost grows with a line's length and pieces
 //! ```
 //!
 //! Instructions are counted by valgrind (callgrind), in cargo's default release profile; the lines
@@ -11,6 +12,7 @@
 //! the hashes go the way without them there, while times are with them.
 
 mod check;
+mod growth;
 mod inputs;
 mod mailin;
 mod measure;
@@ -44,7 +46,8 @@ fn main() -> ExitCode {
 fn command(arguments: &[&str]) -> Result<bool, String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
     match arguments {
-        ["check"] => check::check(&program),
+        ["check"] => Ok(check::check(&program)? & growth::check(&program)?),
+        ["growth"] => growth::check(&program),
         ["readme"] => readme(&measure_all(&program, &[])?).map(|()| true),
         // What valgrind runs.
         ["run", work, who, side, times] => {
