@@ -200,6 +200,35 @@ fn dialogues(templates: &[&str]) -> Vec<Vec<String>> {
 const SERVER: isize = 320 << 10;
 
 #[test]
+fn an_idle_session_holds_nothing() {
+    let config = std::sync::Arc::new(server_config());
+    let mut out = Vec::with_capacity(4096);
+    for channel in [Channel::cleartext(), Channel::tls()] {
+        let before = HELD.get();
+        let mut session = server::Session::new(std::sync::Arc::clone(&config));
+        session.tls_started(channel);
+        for said in ["", "EHLO c\r\n", "NOOP\r\n", "NOO", "P\r\n"] {
+            session.receive(said.as_bytes());
+            assert!(serve(&mut session, &mut out));
+            assert_eq!(HELD.get() > before, said == "NOO", "{said}");
+        }
+    }
+    // A client that has signed in, as whom, and what binds to the connection.
+    let mut session = server::Session::new(std::sync::Arc::clone(&config));
+    let before = HELD.get();
+    session.tls_started(channel());
+    session.receive(b"EHLO c\r\n");
+    assert!(serve(&mut session, &mut out));
+    let known = HELD.get() - before;
+    session.receive(b"AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n");
+    assert!(serve(&mut session, &mut out));
+    let identity = session.identity().unwrap();
+    let of_identity = (size_of_val(identity) + identity.authcid().len()) as isize;
+    assert!((1..200).contains(&known), "{known}");
+    assert_eq!(HELD.get() - before, known + of_identity);
+}
+
+#[test]
 fn a_servers_exchange_is_bounded() {
     for mechanism in mechanisms() {
         for said in responses(mechanism) {
