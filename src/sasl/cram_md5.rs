@@ -26,9 +26,9 @@ impl Server {
     /// `response = user SP digest`. A name may hold spaces: the last one counts.
     pub(super) fn take(&self, challenge: Said, response: SecretBytes) -> Result<State, Failure> {
         let mut text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
-        let (name, digest) = match text.expose().as_bytes().split_last_chunk::<32>() {
-            Some(([name @ .., b' '], digest)) => (name, digest),
-            _ => return Err(Failure::Malformed("CRAM-MD5 takes a name and a digest of 32 digits")),
+        let parts = text.expose().as_bytes().split_last_chunk::<32>();
+        let Some(([name @ .., b' '], digest)) = parts else {
+            return Err(Failure::Malformed("CRAM-MD5 takes a name and a digest of 32 digits"));
         };
         let digest = hex::decode(digest)
             .ok_or(Failure::Malformed("the digest is not lower-case hexadecimal digits"))?;

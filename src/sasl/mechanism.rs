@@ -167,11 +167,14 @@ impl Mechanism {
     }
 
     pub(super) fn known(name: &[u8]) -> Option<Self> {
-        let mut upper = [0; 20];
-        let upper = upper.get_mut(..name.len())?;
-        upper.copy_from_slice(name);
-        upper.make_ascii_uppercase();
-        Self::of_upper(upper)
+        // Most say it as it is registered.
+        Self::of_upper(name).or_else(|| {
+            let mut upper = [0; 20];
+            let upper = upper.get_mut(..name.len())?;
+            upper.copy_from_slice(name);
+            upper.make_ascii_uppercase();
+            Self::of_upper(upper)
+        })
     }
 
     /// Whether it can be used: it is compiled in, or the host's own.

@@ -40,8 +40,8 @@ pub(super) struct Proof {
     identity: Identity,
     keys: ScramKeys,
     exists: bool,
-    /// Without its text, which is in the challenge's memory.
-    message: AuthMessage,
+    /// In the `AuthMessage`, whose text is the challenge's memory.
+    places: Places,
 }
 
 /// The client's first message, while the host is asked.
@@ -56,9 +56,15 @@ pub(super) struct First {
 /// of it the `channel-binding` that the last part has to begin with.
 pub(super) struct AuthMessage {
     text: Vec<u8>,
-    /// Where it begins.
+    places: Places,
+}
+
+/// Where in the text things stand.
+#[derive(Clone, Debug)]
+struct Places {
+    /// The `AuthMessage`.
     start: usize,
-    /// Where the nonce stands: the client's, then that of both.
+    /// The client's nonce, then that of both.
     nonce: Range<usize>,
 }
 
@@ -79,24 +85,25 @@ impl AuthMessage {
         }
         let start = text.len();
         text.extend_from_slice(bare.as_bytes());
-        Self { text, start, nonce: start + nonce.start..start + nonce.end }
+        let nonce = start + nonce.start..start + nonce.end;
+        Self { text, places: Places { start, nonce } }
     }
 
     /// The same, of which the text is left empty here.
     fn take(&mut self) -> Self {
-        Self { text: mem::take(&mut self.text), start: self.start, nonce: self.nonce.clone() }
+        Self { text: mem::take(&mut self.text), places: self.places.clone() }
     }
 
     fn as_slice(&self) -> &[u8] {
-        self.text.get(self.start..).unwrap_or_default()
+        self.text.get(self.places.start..).unwrap_or_default()
     }
 
     fn channel_binding(&self) -> &[u8] {
-        self.text.get(..self.start).unwrap_or_default()
+        self.text.get(..self.places.start).unwrap_or_default()
     }
 
     fn nonce(&self) -> &[u8] {
-        self.text.get(self.nonce.clone()).unwrap_or_default()
+        self.text.get(self.places.nonce.clone()).unwrap_or_default()
     }
 
     fn push(&mut self, part: &[u8]) {
@@ -237,15 +244,15 @@ pub(super) fn server_first(
     };
     message.push(b",r=");
     let start = message.text.len() - "r=".len();
-    message.text.extend_from_within(message.nonce.clone());
+    message.text.extend_from_within(message.places.nonce.clone());
     message.push(own_nonce.as_str().as_bytes());
-    message.nonce = start + "r=".len()..message.text.len();
+    message.places.nonce = start + "r=".len()..message.text.len();
     message.push(b",s=");
     encode(salt, &mut message.text);
     message.push(b",i=");
     decimal(iterations, &mut message.text);
-    let text = mem::take(&mut message.text);
-    let next = Server::Final(Proof { identity, keys, exists, message });
+    let AuthMessage { text, places } = message;
+    let next = Server::Final(Proof { identity, keys, exists, places });
     Ok(State::challenge_behind(start, text, Next::Scram(next)))
 }
 
@@ -260,7 +267,7 @@ impl Proof {
     /// `client-final-message = channel-binding "," nonce ["," extensions] "," proof`
     fn client_final(&mut self, said: Said, response: SecretBytes) -> Result<State, Failure> {
         const MALFORMED: Failure = Failure::Malformed("the final message of SCRAM is malformed");
-        let mut auth_message = AuthMessage { text: said.into_owned(), ..self.message.take() };
+        let mut auth_message = AuthMessage { text: said.into_owned(), places: self.places.clone() };
         let message = core::str::from_utf8(response.as_slice()).map_err(|_| NOT_UTF8)?;
         let (without_proof, proof) = message.rsplit_once(',').ok_or(MALFORMED)?;
         let proof = proof.strip_prefix("p=").and_then(Digest::from_base64).ok_or(MALFORMED)?;
@@ -302,9 +309,9 @@ impl AuthMessage {
     pub(super) fn client_final(mut self, salted: &SaltedPassword) -> client::State {
         self.push(b",");
         let start = self.text.len();
-        self.text.extend_from_within(..self.start);
+        self.text.extend_from_within(..self.places.start);
         self.push(b",r=");
-        self.text.extend_from_within(self.nonce.clone());
+        self.text.extend_from_within(self.places.nonce.clone());
         let proof = salted.prove(self.as_slice());
         let expected = Signature(salted.server_signature(self.as_slice()));
         let mut text = self.text;
@@ -372,7 +379,7 @@ impl Client {
                     prepare(password.password.expose()).ok_or(client::Failure::Unprepared)?;
                 message.push(b",");
                 let nonce = message.text.len() + "r=".len();
-                message.nonce = nonce..nonce + combined.len();
+                message.places.nonce = nonce..nonce + combined.len();
                 message.push(challenge);
                 let derive = Derive::new(hash, prepared.into_owned(), salt, count);
                 match &password.salted {

@@ -118,6 +118,7 @@ impl Exchange {
     }
 
     /// The same for a mechanism that the configuration was seen to allow.
+    #[inline(always)]
     pub(crate) fn admitted(
         config: &Arc<Config>,
         channel: &Channel,
