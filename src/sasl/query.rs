@@ -14,6 +14,7 @@ mod peer;
 mod token;
 
 pub use custom::{Custom, CustomAnswer, ServerMechanism};
+#[cfg(any(feature = "plain", feature = "login"))]
 pub(super) use password::Authcid;
 pub use password::{CheckPassword, CramSecretFor, PasswordAnswer, ScramKeysFor};
 pub use peer::{CheckAnonymous, CheckExternal};

@@ -4,7 +4,6 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt, str::FromStr};
 
 use ::base64::{Engine, engine::general_purpose::STANDARD};
-use siphasher::sip128::SipHasher24;
 use subtle::ConstantTimeEq;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
@@ -127,6 +126,7 @@ impl Mac {
 #[cfg(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
 mod on {
     use hmac::{EagerHash, Hmac, KeyInit, Mac};
+    use siphasher::sip128::SipHasher24;
 
     use super::Digest;
 
@@ -137,6 +137,10 @@ mod on {
 
     pub(super) fn sign<D: EagerHash>(mac: &Hmac<D>, message: &[u8]) -> Digest {
         Digest::new(&mac.clone().chain_update(message).finalize().into_bytes())
+    }
+
+    pub(super) fn salt(key: &[u8; 16], name: &str) -> [u8; 16] {
+        SipHasher24::new_with_key(key).hash(name.as_bytes()).as_bytes()
     }
 
     pub(super) fn hash<D: hmac::digest::Digest>(message: &[u8]) -> Digest {
@@ -370,7 +374,15 @@ impl Nobody {
 
     /// It stays the same for the name.
     pub(super) fn salt(&self, name: &str) -> [u8; SALT] {
-        SipHasher24::new_with_key(&self.salt_key).hash(name.as_bytes()).as_bytes()
+        let _ = name;
+        match self.keys.0.hash {
+            #[cfg(any(
+                feature = "scram-sha-1",
+                feature = "scram-sha-256",
+                feature = "scram-sha-512"
+            ))]
+            _ => on::salt(&self.salt_key, name),
+        }
     }
 
     /// As [`keys`](Self::keys), with the salt of that name.
