@@ -196,18 +196,14 @@ impl Nonce {
     /// # Errors
     /// [`NonceError`] where the text is too short, too long, or holds another octet.
     pub fn new(text: &str) -> Result<Self, NonceError> {
-        let good = |octet: u8| octet.is_ascii_graphic() && !b",<>@".contains(&octet);
-        let fits = (1..=128).contains(&text.len());
-        if fits && text.bytes().all(good) { Ok(Self::of(text.bytes())) } else { Err(NonceError) }
-    }
-
-    fn of(octets: impl Iterator<Item = u8>) -> Self {
-        let mut nonce = Self { octets: [0; 128], length: 0 };
-        for (to, octet) in nonce.octets.iter_mut().zip(octets) {
-            *to = octet;
-            nonce.length += 1;
-        }
-        nonce
+        let good =
+            |octet| matches!(octet, b'!'..=b'~') && !matches!(octet, b',' | b'<' | b'>' | b'@');
+        let mut octets = [0; 128];
+        let room = octets.get_mut(..text.len()).ok_or(NonceError)?;
+        room.copy_from_slice(text.as_bytes());
+        // Looks at every octet, as that goes many at a time.
+        let all = text.bytes().fold(!text.is_empty(), |all, octet| all & good(octet));
+        if all { Ok(Self { octets, length: text.len() }) } else { Err(NonceError) }
     }
 
     /// Sixteen octets of the operating system's random source, in hexadecimal.
@@ -218,7 +214,13 @@ impl Nonce {
     pub fn random() -> Result<Self, NonceError> {
         let mut octets = [0; 16];
         getrandom::fill(&mut octets).map_err(|_| NonceError)?;
-        Ok(Self::of(hex::encode(&octets).flatten()))
+        let mut nonce = Self { octets: [0; 128], length: 2 * octets.len() };
+        nonce
+            .octets
+            .iter_mut()
+            .zip(hex::encode(&octets).flatten())
+            .for_each(|(to, digit)| *to = digit);
+        Ok(nonce)
     }
 
     /// The text, for a challenge of the host's own mechanism or a salt.

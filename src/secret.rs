@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::{fmt, mem, ops::Range};
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A password or a token.
@@ -82,7 +82,7 @@ impl From<&str> for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
+        equal(self.expose().as_bytes(), other.expose().as_bytes()).into()
     }
 }
 
@@ -92,6 +92,15 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(***)")
     }
+}
+
+/// Whether they are the same, in constant time for their length: word by word, as to keep the
+/// compiler from an early end costs as much for an octet as for a word.
+pub(crate) fn equal(one: &[u8], other: &[u8]) -> Choice {
+    let (ones, others) = (one.chunks_exact(8), other.chunks_exact(8));
+    let word = |octets: &[u8]| u64::from_le_bytes(octets.try_into().unwrap_or_default());
+    let ends = one.len().ct_eq(&other.len()) & ones.remainder().ct_eq(others.remainder());
+    ones.zip(others).fold(ends, |equal, (one, other)| equal & word(one).ct_eq(&word(other)))
 }
 
 /// Octets of an exchange, any of which may be secret.
@@ -140,6 +149,21 @@ mod tests {
     #[test]
     fn hides_itself() {
         assert_eq!(alloc::format!("{:?}", Secret::new("hunter2")), "Secret(***)");
+    }
+
+    #[test]
+    fn every_octet_counts() {
+        let octets = [7; 40];
+        for length in 0..octets.len() {
+            let one = &octets[..length];
+            assert!(bool::from(equal(one, one)), "{length}");
+            assert!(!bool::from(equal(one, &octets[..=length])), "{length}");
+            for at in 0..length {
+                let mut other = octets;
+                other[at] ^= 0x80;
+                assert!(!bool::from(equal(one, &other[..length])), "{at} of {length}");
+            }
+        }
     }
 
     #[test]

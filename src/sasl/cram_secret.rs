@@ -4,14 +4,14 @@ use alloc::string::String;
 use core::{fmt, str::FromStr};
 
 use super::hex;
+#[cfg(feature = "cram-md5")]
+use crate::secret::equal;
 
 #[cfg(feature = "cram-md5")]
 use md5::{
     Digest, Md5,
     digest::common::hazmat::{DeserializeStateError, SerializableState, SerializedState},
 };
-#[cfg(feature = "cram-md5")]
-use subtle::ConstantTimeEq;
 use zeroize::ZeroizeOnDrop;
 #[cfg(feature = "cram-md5")]
 use zeroize::{Zeroize, Zeroizing};
@@ -74,7 +74,7 @@ impl CramSecret {
     #[cfg(feature = "cram-md5")]
     pub fn check_password(&self, password: &str) -> bool {
         let own = Self::from_password(password);
-        (own.outer.ct_eq(&self.outer) & own.inner.ct_eq(&self.inner)).into()
+        (equal(&own.outer, &self.outer) & equal(&own.inner, &self.inner)).into()
     }
 
     /// Whether that is HMAC-MD5 of the message under the password, in constant time.
@@ -83,7 +83,7 @@ impl CramSecret {
         let Ok(inner) = resume(&self.inner, message) else {
             return false;
         };
-        resume(&self.outer, &inner).is_ok_and(|own| own.ct_eq(digest).into())
+        resume(&self.outer, &inner).is_ok_and(|own| equal(&own, digest).into())
     }
 }
 

@@ -29,11 +29,8 @@ const MALFORMED: Failure = Failure::Malformed("the header before the message is 
 
 impl<'a> Header<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, Failure> {
-        let mut fields = text.splitn(3, ',');
-        let (Some(flag), Some(authzid), Some(rest)) = (fields.next(), fields.next(), fields.next())
-        else {
-            return Err(MALFORMED);
-        };
+        let (flag, rest) = field(text).ok_or(MALFORMED)?;
+        let (authzid, rest) = field(rest).ok_or(MALFORMED)?;
         let flag = match (flag, flag.strip_prefix("p=")) {
             ("n", _) => Flag::No,
             ("y", _) => Flag::NotSeen,
@@ -47,6 +44,12 @@ impl<'a> Header<'a> {
         let (text, rest) = text.split_at(text.len() - rest.len());
         Ok(Self { flag, authzid, text, rest })
     }
+}
+
+/// What stands in front of the first comma, and behind it.
+pub(super) fn field(text: &str) -> Option<(&str, &str)> {
+    let comma = memchr::memchr(b',', text.as_bytes())?;
+    Some((text.get(..comma)?, text.get(comma + 1..)?))
 }
 
 pub(super) fn write(flag: Flag<'_>, authzid: Option<&str>) -> String {

@@ -7,7 +7,7 @@ use super::{
     Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, ScramHash, ScramKeys,
     ScramKeysFor, check_name,
     client::{self, Choice, Config as ClientConfig, Derive, Password},
-    gs2::{self, Flag, Header},
+    gs2::{self, Flag, Header, field},
     prepare,
     scram_keys::{Digest, SaltedPassword},
     server::{Config, Next, Said, State, Then},
@@ -150,17 +150,17 @@ impl Terms {
         let mut message = response.into_text().ok_or(NOT_UTF8)?;
         let header = Header::read(message.expose())?;
         let bound_to = self.binding(header.flag)?;
-        let mut attributes = header.rest.split(',');
-        let username = attributes.next().unwrap_or_default();
+        let (username, rest) = field(header.rest).ok_or(ORDER)?;
         if username.starts_with("m=") {
             return Err(Failure::Malformed("it demands an extension that nobody has"));
         }
         let username = username.strip_prefix("n=").ok_or(ORDER)?;
-        let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(ORDER)?;
+        let (nonce, rest) = field(rest).map_or((rest, None), |(nonce, rest)| (nonce, Some(rest)));
+        let nonce = nonce.strip_prefix("r=").ok_or(ORDER)?;
         if !is_nonce(nonce) {
             return Err(Failure::Malformed("the nonce is empty, too long, or not printable"));
         }
-        extensions(attributes)?;
+        extensions(rest)?;
         let in_bare = "n=,r=".len() + username.len();
         let nonce = in_bare..in_bare + nonce.len();
         let auth_message = AuthMessage::new(header.text, bound_to, header.rest, nonce);
@@ -201,13 +201,14 @@ impl Terms {
 
 /// `printable = %x21-2B / %x2D-7E`
 fn is_nonce(text: &str) -> bool {
-    (1..=1024).contains(&text.len())
-        && text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b',')
+    // Looks at every octet, as that goes many at a time.
+    let good = |octet| matches!(octet, b'!'..=b'~') && octet != b',';
+    (1..=1024).contains(&text.len()) && text.bytes().fold(true, |all, octet| all & good(octet))
 }
 
 /// `attr-val = ALPHA "=" value`: what is not known is left alone (RFC 5802 §5.1).
-fn extensions<'a>(attributes: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
-    for attribute in attributes {
+fn extensions(attributes: Option<&str>) -> Result<(), Failure> {
+    for attribute in attributes.into_iter().flat_map(|all| all.split(',')) {
         match attribute.as_bytes() {
             [b'a' | b'm' | b'n' | b'r' | b'c' | b'p' | b's' | b'i' | b'v' | b'e', b'=', ..] => {
                 return Err(Failure::Malformed("an attribute of SCRAM comes twice or misplaced"));
@@ -271,18 +272,18 @@ impl Proof {
         let message = core::str::from_utf8(response.as_slice()).map_err(|_| NOT_UTF8)?;
         let (without_proof, proof) = message.rsplit_once(',').ok_or(MALFORMED)?;
         let proof = proof.strip_prefix("p=").and_then(Digest::from_base64).ok_or(MALFORMED)?;
-        let mut attributes = without_proof.split(',');
-        let binding = attributes.next().unwrap_or_default();
+        let (binding, rest) = field(without_proof).ok_or(MALFORMED)?;
         if binding.as_bytes() != auth_message.channel_binding() {
             let binding = binding.strip_prefix("c=").ok_or(MALFORMED)?;
             decode(binding.as_bytes()).ok_or(MALFORMED)?;
             return Err(Failure::ChannelBinding);
         }
-        let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r="));
-        if nonce.map(str::as_bytes) != Some(auth_message.nonce()) {
+        let (nonce, rest) = field(rest).map_or((rest, None), |(nonce, rest)| (nonce, Some(rest)));
+        let nonce = nonce.strip_prefix("r=").map(str::as_bytes);
+        if nonce != Some(auth_message.nonce()) {
             return Err(Failure::Malformed("the nonce is not that of the exchange"));
         }
-        extensions(attributes)?;
+        extensions(rest)?;
         auth_message.push(b",");
         auth_message.push(without_proof.as_bytes());
         if !(self.keys.verify(auth_message.as_slice(), &proof) & self.exists) {
@@ -441,12 +442,13 @@ fn in_words(error: &str) -> &'static str {
 
 /// `server-first-message = [mext ","] nonce "," salt "," iteration-count ["," extensions]`
 fn read_server_first(text: &str) -> Option<(&str, Vec<u8>, u32)> {
-    let mut attributes = text.split(',');
-    let nonce = attributes.next()?.strip_prefix("r=").filter(|nonce| is_nonce(nonce))?;
-    let salt = decode(attributes.next()?.strip_prefix("s=")?.as_bytes())
-        .filter(|salt| !salt.is_empty())?;
-    let count = attributes.next()?.strip_prefix("i=")?;
-    extensions(attributes).ok()?;
+    let (nonce, rest) = field(text)?;
+    let nonce = nonce.strip_prefix("r=").filter(|nonce| is_nonce(nonce))?;
+    let (salt, rest) = field(rest)?;
+    let salt = decode(salt.strip_prefix("s=")?.as_bytes()).filter(|salt| !salt.is_empty())?;
+    let (count, rest) = field(rest).map_or((rest, None), |(count, rest)| (count, Some(rest)));
+    let count = count.strip_prefix("i=")?;
+    extensions(rest).ok()?;
     Some((nonce, salt, iteration_count(count)?))
 }
 

@@ -4,11 +4,10 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt, str::FromStr};
 
 use ::base64::{Engine, engine::general_purpose::STANDARD};
-use subtle::ConstantTimeEq;
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{Mechanism, prepare};
-use crate::secret::Secret;
+use crate::secret::{Secret, equal};
 
 /// The hash of a SCRAM mechanism. Only those whose feature is on are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -162,10 +161,16 @@ mod on {
 const SALT: usize = 16;
 
 /// A hash's result: 20, 32 or 64 octets.
-#[derive(Clone, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub(super) struct Digest {
     octets: [u8; 64],
     length: usize,
+}
+
+impl Drop for Digest {
+    fn drop(&mut self) {
+        self.octets.as_mut_slice().zeroize();
+    }
 }
 
 impl Digest {
@@ -200,7 +205,7 @@ impl Digest {
 
     /// In constant time.
     pub(super) fn equals(&self, other: &Self) -> bool {
-        self.as_slice().ct_eq(other.as_slice()).into()
+        equal(self.as_slice(), other.as_slice()).into()
     }
 }
 
