@@ -44,6 +44,7 @@ impl Set {
     }
 
     /// The number of members at the start.
+    #[inline]
     pub(super) fn run(&self, octets: &[u8]) -> usize {
         octets.iter().position(|octet| !self.has(*octet)).unwrap_or(octets.len())
     }
