@@ -1,6 +1,6 @@
 //! SASL (RFC 4422): one exchange, either side, as raw challenge and response octets.
 //!
-//! This layer knows nothing of SMTP, lines or base64. IMAP, POP3, XMPP and LDAP can use it as it
+//! This layer knows nothing of SMTP, of lines and of their base64. IMAP, POP3, XMPP and LDAP can use it as it
 //! stands; over SMTP, [`auth`](crate::auth) adds what RFC 4954 asks.
 //!
 //! The mechanisms are lock-step: at any moment one party owes one thing. `step` says what is owed

@@ -41,13 +41,11 @@ impl Secret {
 
     /// That part alone, which is no secret, in the same memory; nothing is left here.
     pub(crate) fn take_part(&mut self, range: Range<usize>) -> String {
-        let mut text = mem::take(&mut self.memory);
-        if let Some(behind) = text.get_mut(range.end..) {
-            behind.zeroize();
-        }
-        text.truncate(range.end);
-        drop(text.drain(..range.start));
-        text
+        let mut octets = mem::take(&mut self.memory).into_bytes();
+        octets.truncate(range.end);
+        octets.spare_capacity_mut().zeroize();
+        drop(octets.drain(..range.start));
+        String::from_utf8(octets).unwrap_or_default()
     }
 
     /// Shows the text.
@@ -56,8 +54,7 @@ impl Secret {
     }
 }
 
-/// Not so the memory that was given on: to zero none takes as long as a whole sign-in, as a `memset`
-/// of nothing at an address that is none traps.
+/// Where the memory was taken out there is none to zero, and to ask for that is not cheap.
 impl Drop for Secret {
     fn drop(&mut self) {
         if self.memory.capacity() > 0 {

@@ -63,8 +63,8 @@ impl Trace {
     }
 
     /// A client's command. What is not a known one is masked whole: behind a `501` for its AUTH,
-    /// a client's next line is often the password. `own` knows the host's own mechanisms.
-    pub(crate) fn command(&mut self, line: &[u8], own: impl Fn(&str) -> Option<Mechanism>) {
+    /// a client's next line is often the password. `named` knows the mechanisms, the host's own too.
+    pub(crate) fn command(&mut self, line: &[u8], named: impl Fn(&str) -> Option<Mechanism>) {
         if self.hook.is_none() {
             return;
         }
@@ -73,7 +73,7 @@ impl Trace {
                 let response = if auth.initial_response().is_some() { " ***" } else { "" };
                 // What is no mechanism may be a password whose mechanism was left out.
                 let name = auth.mechanism();
-                let known = Mechanism::from_name(name).or_else(|| own(name));
+                let known = named(name);
                 self.mask_challenges = known.is_some_and(has_proof);
                 let name = known.map_or("***", Mechanism::name);
                 self.line(Side::Client, format!("AUTH {name}{response}").as_bytes());

@@ -213,6 +213,16 @@ fn an_idle_session_holds_nothing() {
             assert_eq!(HELD.get() > before, said == "NOO", "{said}");
         }
     }
+    // Of a response nothing is held but what the mechanism keeps of it.
+    let mut session = server::Session::new(std::sync::Arc::clone(&config));
+    let before = HELD.get();
+    session.tls_started(Channel::tls());
+    for said in ["EHLO c\r\n", "AUTH LOGIN\r\n", "dGlt\r\n"] {
+        session.receive(said.as_bytes());
+        assert!(serve(&mut session, &mut out));
+    }
+    let kept = size_of::<smtp_auth::auth::server::Exchange>() + "tim".len();
+    assert_eq!(HELD.get() - before, kept as isize);
     // A client that has signed in, as whom, and what binds to the connection.
     let mut session = server::Session::new(std::sync::Arc::clone(&config));
     let before = HELD.get();
@@ -326,10 +336,15 @@ fn a_clients_exchange_is_bounded() {
 
 /// How much is held at most while the octets are fed over and over, in pieces of several sizes, up to
 /// that many.
-fn most_fed(octets: &[u8], total: usize, mut feed: impl FnMut(&[u8]) -> bool) -> isize {
+fn most_fed(
+    octets: &[u8],
+    sizes: &[usize],
+    total: usize,
+    mut feed: impl FnMut(&[u8]) -> bool,
+) -> isize {
     most(|| {
         let mut fed = 0;
-        for size in [4096, 1, 1000, 4095].into_iter().cycle() {
+        for &size in sizes.iter().cycle() {
             let piece = &octets[..size.min(octets.len())];
             fed += piece.len();
             if !feed(piece) || fed > total {
@@ -339,8 +354,17 @@ fn most_fed(octets: &[u8], total: usize, mut feed: impl FnMut(&[u8]) -> bool) ->
     })
 }
 
+/// How much comes at a time: much and little, and octet by octet, which sessions treat apart.
+const PIECES: [&[usize]; 2] = [&[4096, 1, 1000, 4095], &[1]];
+
 #[test]
 fn a_servers_session_is_bounded() {
+    for pieces in PIECES {
+        a_servers_session_is_bounded_in(pieces);
+    }
+}
+
+fn a_servers_session_is_bounded_in(pieces: &[usize]) {
     const MIB: usize = 1 << 20;
     let mail = "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n";
     let data = format!("{mail}DATA\r\n");
@@ -368,7 +392,8 @@ fn a_servers_session_is_bounded() {
         serve(&mut session, &mut out);
         session.receive(format!("EHLO x\r\n{begun}").as_bytes());
         serve(&mut session, &mut out);
-        let most = most_fed(octets, MIB, |piece| {
+        let total = if pieces == [1] { MIB / 8 } else { MIB };
+        let most = most_fed(octets, pieces, total, |piece| {
             out.clear();
             session.receive(piece);
             serve(&mut session, &mut out)
@@ -398,7 +423,7 @@ fn a_clients_session_is_bounded() {
             session.receive(begun.as_bytes());
         }
         let mut over = false;
-        let most = most_fed(octets, 1 << 20, |piece| {
+        let most = most_fed(octets, PIECES[0], 1 << 20, |piece| {
             session.receive(piece);
             over = session.next(&mut out).is_err();
             !over

@@ -13,7 +13,13 @@
     feature = "scram-sha-512"
 ))]
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::sasl::{
@@ -227,6 +233,89 @@ fn who_does_not_exist_looks_like_who_does() {
     let other = server::Config::new("smtp.example.com").unwrap().salt_key("another key");
     let other = Arc::new(other.nonces(|| Nonce::new("server")));
     assert_ne!(server_first(&other, "nobody", false).0, nobody, "and the server's");
+}
+
+/// The salt in what a server says first, or in a stored form.
+fn salt(text: &str) -> &str {
+    let behind = text.split_once("s=").or(text.split_once("4096:")).unwrap().1;
+    behind.split([',', '$']).next().unwrap()
+}
+
+#[test]
+fn keys_of_nobody_are_those_that_are_shown() {
+    let config = server::Config::new("smtp.example.com").unwrap().salt_key("a key of the server");
+    let config = Arc::new(config);
+    let stored = |hash| config.keys_of_nobody(hash, "nobody").to_text();
+    let (sha256, sha1) = (stored(ScramHash::Sha256), stored(ScramHash::Sha1));
+    assert_eq!(salt(&sha256), salt(&server_first(&config, "nobody", false).0));
+    assert_ne!(salt(&sha256), salt(&sha1), "another for each hash, as real ones have");
+    assert!(!config.keys_of_nobody(ScramHash::Sha1, "nobody").check_password(""));
+}
+
+/// What becomes of a right proof once it was altered.
+fn altered(alter: impl Fn(&mut Vec<u8>)) -> Result<(), Failure> {
+    let config = Arc::new(server::Config::new("smtp.example.com").unwrap());
+    let credentials = Credentials::password("user", "pencil").unwrap();
+    let choice = Choice::without_list(Mechanism::ScramSha256);
+    let mut client =
+        client::Exchange::new(&client::Config::default(), &Channel::tls(), choice, credentials);
+    let first = response(&mut client).data().map(<[u8]>::to_vec);
+    let mut exchange =
+        server::Exchange::new(&config, &Channel::tls(), Mechanism::ScramSha256, first);
+    loop {
+        match exchange.step() {
+            server::Step::Query(Query::ScramKeys(ask)) => ask.answer(keys(ask.hash(), "pencil")),
+            server::Step::Query(other) => other.reject(),
+            server::Step::Challenge(challenge) if challenge.is_final() => challenge.respond(""),
+            server::Step::Challenge(challenge) => {
+                response(&mut client).challenge(challenge.data());
+                let said = response(&mut client).data().unwrap().to_vec();
+                let said = String::from_utf8(said).unwrap();
+                let (without_proof, proof) = said.rsplit_once(",p=").unwrap();
+                let mut proof = STANDARD.decode(proof).unwrap();
+                alter(&mut proof);
+                challenge.respond(format!("{without_proof},p={}", STANDARD.encode(proof)));
+            }
+            server::Step::Done(outcome) => return outcome.map(|_| ()),
+        }
+    }
+}
+
+#[test]
+fn a_proof_has_the_length_of_the_hash() {
+    assert_eq!(altered(|_| {}), Ok(()));
+    assert_eq!(altered(|proof| proof[31] ^= 1), Err(Failure::Rejected));
+    assert_eq!(altered(|proof| proof.push(0)), Err(Failure::Rejected));
+    assert_eq!(altered(|proof| proof.resize(64, 0)), Err(Failure::Rejected));
+    assert_eq!(altered(|proof| proof.truncate(31)), Err(Failure::Rejected));
+    assert_eq!(altered(Vec::clear), Err(Failure::Rejected));
+    assert!(matches!(altered(|proof| proof.resize(65, 0)), Err(Failure::Malformed(_))));
+}
+
+/// The source is the host's, and what it does must not leave a question without a name.
+#[test]
+fn a_source_of_nonces_that_panics_changes_nothing() {
+    let calls = AtomicU32::new(0);
+    let source = move || match calls.fetch_add(1, Ordering::Relaxed) {
+        0 => panic!("no nonce"),
+        _ => Nonce::new("server"),
+    };
+    let config = Arc::new(server::Config::new("smtp.example.com").unwrap().nonces(source));
+    let first = Some(b"n,,n=user,r=abc".to_vec());
+    let mut exchange =
+        server::Exchange::new(&config, &Channel::tls(), Mechanism::ScramSha256, first);
+    match exchange.step() {
+        server::Step::Query(Query::ScramKeys(ask)) => ask.answer(keys(ask.hash(), "pencil")),
+        other => panic!("{other:?}"),
+    }
+    let step = AssertUnwindSafe(|| matches!(exchange.step(), server::Step::Challenge(_)));
+    assert!(catch_unwind(step).is_err());
+    match exchange.step() {
+        server::Step::Challenge(challenge) => {
+            assert_eq!(challenge.data(), format!("r=abcserver,s={SALT},i=4096").as_bytes());
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 use core::{fmt, mem, ops::Range};
 
 use super::{
-    Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, ScramHash, ScramKeys,
+    Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, Nonce, ScramHash, ScramKeys,
     ScramKeysFor, check_name,
     client::{self, Choice, Config as ClientConfig, Derive, Password},
     gs2::{self, Flag, Header, field},
@@ -68,15 +68,16 @@ struct Places {
     nonce: Range<usize>,
 }
 
-/// What will be said beside the client's first message, with nonces and a salt of the usual
-/// lengths, so that the text need not grow.
+/// What will be said beside the client's first message and what it binds to, with nonces and a salt
+/// of the usual lengths, so that the text need not grow.
 const ROOM: usize = 192;
 
 impl AuthMessage {
     /// Of `client-first-message = gs2-header client-first-message-bare`; `nonce` is within the
     /// latter.
     fn new(header: &str, bound_to: &[u8], bare: &str, nonce: Range<usize>) -> Self {
-        let mut text = Vec::with_capacity(ROOM + 2 * (header.len() + bare.len()));
+        let mut text =
+            Vec::with_capacity(ROOM + 2 * (header.len() + bare.len()) + 3 * bound_to.len());
         text.extend_from_slice(b"c=");
         match bound_to {
             [] => encode(header.as_bytes(), &mut text),
@@ -226,12 +227,13 @@ fn extensions(attributes: Option<&str>) -> Result<(), Failure> {
 /// account that does not exist all is the same, up to the proof.
 pub(super) fn server_first(
     config: &Config,
+    nonce: Result<Nonce, Failure>,
     identity: Identity,
     first: &mut First,
     found: Answer<ScramKeys>,
 ) -> Result<State, Failure> {
     let (hash, mut message) = (first.hash, first.message.take());
-    let (own_nonce, nobody) = (config.nonce()?, config.nobody(hash).ok_or(Failure::TempFail)?);
+    let (own_nonce, nobody) = (nonce?, config.nobody(hash).ok_or(Failure::TempFail)?);
     // Made for everybody, so that it takes no longer for one than for another.
     let salt_of_nobody = nobody.salt(&identity.authcid);
     let (keys, exists) = match found {
@@ -273,9 +275,10 @@ impl Proof {
         let (without_proof, proof) = message.rsplit_once(',').ok_or(MALFORMED)?;
         let proof = proof.strip_prefix("p=").and_then(Digest::from_base64).ok_or(MALFORMED)?;
         let (binding, rest) = field(without_proof).ok_or(MALFORMED)?;
+        if !binding.starts_with("c=") {
+            return Err(MALFORMED);
+        }
         if binding.as_bytes() != auth_message.channel_binding() {
-            let binding = binding.strip_prefix("c=").ok_or(MALFORMED)?;
-            decode(binding.as_bytes()).ok_or(MALFORMED)?;
             return Err(Failure::ChannelBinding);
         }
         let (nonce, rest) = field(rest).map_or((rest, None), |(nonce, rest)| (nonce, Some(rest)));

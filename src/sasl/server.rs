@@ -241,7 +241,8 @@ impl State {
     }
 
     /// What follows, once what was owed is settled. What goes on is taken out of the slot, so that no
-    /// state is moved as a whole: that would cost more than most mechanisms.
+    /// state is moved as a whole: that would cost more than most mechanisms. From then on nothing of the
+    /// host's runs, whose panic could leave the slot half empty.
     fn next(&mut self, config: &Config) -> Option<Self> {
         Some(match self {
             Self::Await(challenge, next) => {
@@ -266,8 +267,10 @@ impl State {
                 },
             },
             Self::ScramKeys(ask, first) => {
+                ask.answer.as_ref()?;
+                let nonce = config.nonce();
                 let answer = ask.answer.take()?;
-                scram::server_first(config, ask.identity.take(), first, answer)
+                scram::server_first(config, nonce, ask.identity.take(), first, answer)
                     .unwrap_or_else(Self::failed)
             }
             Self::CheckToken(ask) => match ask.answer.take()? {

@@ -26,7 +26,8 @@ fn check_token(user: &str, token: &Secret) -> Result<(), ConfigError> {
     if fits && oauth::is_token(token.expose()) { Ok(()) } else { Err(ConfigError::Token) }
 }
 
-/// What a client signs in with. A clone is cheap, and makes no second copy of what is secret.
+/// What a client signs in with. A clone is cheap, and no second copy of what is secret until one of
+/// them is changed.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub(super) kind: Kind,

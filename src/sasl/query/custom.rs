@@ -37,7 +37,7 @@ impl Custom {
         }
     }
 
-    /// The same with all that it holds, in the place of the one before.
+    /// The same, of which nothing is left here.
     pub(in crate::sasl) fn take(&mut self) -> Self {
         Self { response: self.response.take(), state: self.state.take(), answer: None, ..*self }
     }

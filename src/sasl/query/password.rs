@@ -170,6 +170,9 @@ impl fmt::Debug for CramSecretFor {
 /// The host looks up, the exchange verifies. An account that does not exist, or has no keys of that
 /// hash, is answered [`Answer::Reject`]; the client sees the same round trips as with a wrong
 /// password, and a salt that stays the same for the name.
+///
+/// To read keys from their text takes longer than the exchange does. A store that reads them for each
+/// question tells so who exists: let it hold them ready, or read some text for who does not.
 #[derive(Debug)]
 pub struct ScramKeysFor {
     pub(in crate::sasl) identity: Identity,

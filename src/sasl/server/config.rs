@@ -174,7 +174,7 @@ impl Config {
     /// Whether any of them binds to the connection.
     pub(in crate::sasl) fn offers_binding(&self, channel: &Channel) -> bool {
         let bound = |own: &Mechanism| own.binds_channel() && self.can(*own, channel);
-        !channel.bindings().is_empty() && self.mechanisms.iter().any(bound)
+        self.mechanisms.iter().any(bound)
     }
 
     /// Whether there is what the mechanism needs, and the policy for channel binding allows it.
@@ -211,7 +211,8 @@ impl Config {
         }
     }
 
-    /// The mechanism of that name, in any case, whether it is listed or not.
+    /// The mechanism of that name, in any case: one that the crate has, or one of the host's own that
+    /// is listed.
     pub(crate) fn named(&self, name: &[u8]) -> Option<Mechanism> {
         let own = |own: &Mechanism| own.name().as_bytes().eq_ignore_ascii_case(name);
         Mechanism::known(name).or_else(|| self.mechanisms.iter().copied().find(own))
