@@ -13,13 +13,11 @@
     feature = "scram-sha-512"
 ))]
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+use core::{
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicU32, Ordering},
 };
+use std::{panic::catch_unwind, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::sasl::{
