@@ -172,6 +172,14 @@ impl Client {
         self.try_reply().unwrap()
     }
 
+    /// Whether the server closes, in whatever way: with octets unread the system resets.
+    pub fn is_cut_off(&mut self) -> bool {
+        match self.try_reply() {
+            Ok(reply) => reply.is_empty(),
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+
     pub fn say(&mut self, command: &str) -> String {
         self.write(format!("{command}\r\n")).unwrap();
         self.reply()
