@@ -1,0 +1,136 @@
+//! The example server, as the clients find it.
+
+use core::time::Duration;
+use std::{fs, path::PathBuf, process::Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
+
+use crate::{
+    Options, Result,
+    home::Home,
+    message::take_all,
+    process::{Processes, wait_at_most},
+    sign_in::{FROM, MECHANISMS, PASSWORD, TOKEN, Transport, USER, wire_name},
+};
+
+/// How long it may take to listen.
+const START: Duration = Duration::from_secs(10);
+
+/// How long until it has logged what its client has heard already.
+const TELL: Duration = Duration::from_secs(2);
+
+pub(crate) struct ExampleServer {
+    /// Of STARTTLS and cleartext, and of implicit TLS.
+    ports: [u16; 2],
+    maildir: PathBuf,
+    /// Its log, with the dialogues in it.
+    trace: PathBuf,
+    _processes: Processes,
+}
+
+impl ExampleServer {
+    /// Offers these mechanisms; all, where there are none.
+    pub(crate) async fn start(
+        options: &Options,
+        home: &Home,
+        name: &str,
+        mechanisms: &[&str],
+    ) -> Result<Self> {
+        let folder = home.folder(&format!("example-{name}"))?;
+        let (maildir, trace) = (folder.join("mail"), folder.join("trace"));
+        let log = fs::File::create(&trace).map_err(|error| error.to_string())?;
+        let mechanisms = if mechanisms.is_empty() { &MECHANISMS[..] } else { mechanisms };
+        let mechanisms: Vec<_> = mechanisms.iter().copied().map(wire_name).collect();
+        let mut command = Command::new(&options.server);
+        command
+            .args(["--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--trace"])
+            .args(["--allow-cleartext", "--guess-limit", "off"])
+            .args(["--user", &format!("{USER}:{PASSWORD}")])
+            .args(["--token", &format!("{USER}:{TOKEN}")])
+            .args(["--mechanisms", &mechanisms.join(","), "--client-ca"])
+            .arg(&home.ca)
+            .arg("--cert")
+            .arg(&home.server.cert)
+            .arg("--key")
+            .arg(&home.server.key)
+            .arg("--maildir")
+            .arg(&maildir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(log));
+        let mut processes = Processes::start([command])?;
+        let ports = timeout(START, ports(&mut processes)).await;
+        let ports = ports.ok().flatten().ok_or("the example server does not start")?;
+        Ok(Self { ports, maildir, trace, _processes: processes })
+    }
+
+    pub(crate) fn port(&self, transport: Transport) -> u16 {
+        let [plain, tls] = self.ports;
+        if transport == Transport::Implicit { tls } else { plain }
+    }
+
+    /// What it has stored since it was last asked.
+    pub(crate) fn take_messages(&self) -> Vec<Vec<u8>> {
+        take_all(&self.maildir)
+    }
+
+    /// How long its log is.
+    pub(crate) fn mark(&self) -> usize {
+        self.log().len()
+    }
+
+    /// Whether its log comes to say one of these, from a mark on.
+    pub(crate) async fn says(&self, mark: usize, words: &[&str]) -> bool {
+        wait_at_most(TELL, || {
+            let said = self.said(mark);
+            words.iter().any(|words| said.contains(words))
+        })
+        .await
+    }
+
+    /// How often its log says so.
+    pub(crate) fn count(&self, mark: usize, words: &str) -> usize {
+        self.said(mark).matches(words).count()
+    }
+
+    fn said(&self, mark: usize) -> String {
+        let log = self.log();
+        String::from_utf8_lossy(log.get(mark..).unwrap_or_default()).into_owned()
+    }
+
+    fn log(&self) -> Vec<u8> {
+        fs::read(&self.trace).unwrap_or_default()
+    }
+}
+
+/// As it prints them.
+async fn ports(processes: &mut Processes) -> Option<[u16; 2]> {
+    let mut lines = BufReader::new(processes.first()?.stdout.take()?).lines();
+    let mut found = Vec::new();
+    while found.len() < 2 {
+        let line = lines.next_line().await.ok()??;
+        if let Some(address) = line.strip_prefix("listening on ") {
+            let port: String =
+                address.rsplit_once(':')?.1.chars().take_while(char::is_ascii_digit).collect();
+            found.push(port.parse().ok()?);
+        }
+    }
+    found.try_into().ok()
+}
+
+/// Takes off what the server puts in front of a message that came signed in: its two lines.
+pub(crate) fn without_trace(stored: &[u8], transport: Transport) -> Result<&[u8]> {
+    let path = format!("Return-Path: <{FROM}>\r\n");
+    let rest = stored.strip_prefix(path.as_bytes()).ok_or("stored without its Return-Path")?;
+    let end = rest.windows(2).position(|octets| octets == b"\r\n").ok_or("no line ends")? + 2;
+    let (received, message) = rest.split_at_checked(end).ok_or("no line ends")?;
+    let received = String::from_utf8_lossy(received);
+    let with = if transport.is_tls() { " with ESMTPSA " } else { " with ESMTPA " };
+    if !received.starts_with("Received: from ") || !received.contains(with) {
+        return Err(format!("no Received line{with}in front: {}", received.trim_end()));
+    }
+    Ok(message)
+}

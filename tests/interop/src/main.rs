@@ -1,0 +1,117 @@
+//! The example programs against software that others wrote: mail clients sign in to the example
+//! server, the example client signs in to mail servers. Prints a matrix, mechanism by peer.
+//!
+//! All on loopback; every process has a bounded time, and none outlives the run.
+
+mod clients;
+mod dovecot;
+mod example_server;
+mod exim;
+mod home;
+mod matrix;
+mod message;
+mod opensmtpd;
+mod postfix;
+mod process;
+mod servers;
+mod sign_in;
+mod to_example;
+mod to_servers;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use home::Home;
+use matrix::Matrix;
+
+type Result<T> = core::result::Result<T, String>;
+
+/// Where the programs are that take part, and what to do of it all.
+#[derive(Parser)]
+pub(crate) struct Options {
+    /// The example server's program.
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+    /// The example client's program.
+    #[arg(long, value_name = "FILE")]
+    client: PathBuf,
+    /// The folder with the peers of PyPI (`venv`) and npm (`node_modules`), and the packages of Debian
+    /// that cannot be installed beside Postfix (`debian`).
+    #[arg(long, value_name = "DIR")]
+    peers: PathBuf,
+    /// Only the peers with this in their names; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Write the matrix into this file, between its lines `<!-- interop -->` and `<!-- /interop -->`.
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
+    readme: Option<PathBuf>,
+    /// Leave the run's folder, with configurations and logs, and print where it is.
+    #[arg(long)]
+    keep: bool,
+    /// Print each check as it is done.
+    #[arg(long)]
+    verbose: bool,
+}
+
+impl Options {
+    /// Exim's program, where its package is unpacked.
+    fn exim(&self) -> PathBuf {
+        self.peers.join("debian/usr/sbin/exim4")
+    }
+
+    /// OpenSMTPD's, the same.
+    fn opensmtpd(&self) -> PathBuf {
+        self.peers.join("debian/usr/sbin/smtpd")
+    }
+
+    fn wants(&self, peer: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| peer.contains(part.as_str()))
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    match stoppable(&options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ends at a signal too: then what runs is dropped, and the processes with it.
+async fn stoppable(options: &Options) -> Result<bool> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        ended = run(options) => ended,
+        _ = terminate.recv() => Err("terminated".into()),
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+    }
+}
+
+/// Whether nothing has failed.
+async fn run(options: &Options) -> Result<bool> {
+    process::adopt()?;
+    let home = Home::new(options.keep)?;
+    let mut clients = Matrix::new("Mail clients sign in to the example server:", options.verbose);
+    for client in clients::all(options).iter().filter(|client| options.wants(client.name)) {
+        to_example::check(client, options, &home, &mut clients).await;
+    }
+    let mut servers = Matrix::new("The example client signs in to mail servers:", options.verbose);
+    for server in servers::all().iter().filter(|server| options.wants(server.name)) {
+        to_servers::check(server, options, &home, &mut servers).await;
+    }
+    let tables = matrix::tables(&clients, &servers);
+    println!("{tables}");
+    if let Some(readme) = &options.readme {
+        matrix::write_between_marks(readme, &tables)?;
+    }
+    let sum = clients.sum() + servers.sum();
+    println!("{sum}");
+    Ok(sum.is_good())
+}
