@@ -48,8 +48,18 @@ impl<'a> Header<'a> {
 
 /// What stands in front of the first comma, and behind it.
 pub(super) fn field(text: &str) -> Option<(&str, &str)> {
-    let comma = memchr::memchr(b',', text.as_bytes())?;
-    Some((text.get(..comma)?, text.get(comma + 1..)?))
+    match last_or_field(text) {
+        (field, Some(rest)) => Some((field, rest)),
+        (_, None) => None,
+    }
+}
+
+/// The same where no comma has to follow.
+pub(super) fn last_or_field(text: &str) -> (&str, Option<&str>) {
+    match memchr::memchr(b',', text.as_bytes()) {
+        Some(comma) => (text.get(..comma).unwrap_or_default(), text.get(comma + 1..)),
+        None => (text, None),
+    }
 }
 
 pub(super) fn write(flag: Flag<'_>, authzid: Option<&str>) -> String {

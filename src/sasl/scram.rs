@@ -7,7 +7,7 @@ use super::{
     Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, Nonce, ScramHash, ScramKeys,
     ScramKeysFor, check_name,
     client::{self, Choice, Config as ClientConfig, Derive, Password},
-    gs2::{self, Flag, Header, field},
+    gs2::{self, Flag, Header, field, last_or_field},
     prepare,
     scram_keys::{Digest, SaltedPassword},
     server::{Config, Next, Said, State, Then},
@@ -156,7 +156,7 @@ impl Terms {
             return Err(Failure::Malformed("it demands an extension that nobody has"));
         }
         let username = username.strip_prefix("n=").ok_or(ORDER)?;
-        let (nonce, rest) = field(rest).map_or((rest, None), |(nonce, rest)| (nonce, Some(rest)));
+        let (nonce, rest) = last_or_field(rest);
         let nonce = nonce.strip_prefix("r=").ok_or(ORDER)?;
         if !is_nonce(nonce) {
             return Err(Failure::Malformed("the nonce is empty, too long, or not printable"));
@@ -281,7 +281,7 @@ impl Proof {
         if binding.as_bytes() != auth_message.channel_binding() {
             return Err(Failure::ChannelBinding);
         }
-        let (nonce, rest) = field(rest).map_or((rest, None), |(nonce, rest)| (nonce, Some(rest)));
+        let (nonce, rest) = last_or_field(rest);
         let nonce = nonce.strip_prefix("r=").map(str::as_bytes);
         if nonce != Some(auth_message.nonce()) {
             return Err(Failure::Malformed("the nonce is not that of the exchange"));
@@ -449,7 +449,7 @@ fn read_server_first(text: &str) -> Option<(&str, Vec<u8>, u32)> {
     let nonce = nonce.strip_prefix("r=").filter(|nonce| is_nonce(nonce))?;
     let (salt, rest) = field(rest)?;
     let salt = decode(salt.strip_prefix("s=")?.as_bytes()).filter(|salt| !salt.is_empty())?;
-    let (count, rest) = field(rest).map_or((rest, None), |(count, rest)| (count, Some(rest)));
+    let (count, rest) = last_or_field(rest);
     let count = count.strip_prefix("i=")?;
     extensions(rest).ok()?;
     Some((nonce, salt, iteration_count(count)?))

@@ -117,7 +117,8 @@ impl Exchange {
         }
     }
 
-    /// The same for a mechanism that the configuration was seen to allow.
+    /// The same for a mechanism that the configuration was seen to allow. Inlined, so that an exchange
+    /// is copied less on its way to where it stays.
     #[inline(always)]
     pub(crate) fn admitted(
         config: &Arc<Config>,
