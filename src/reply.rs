@@ -237,21 +237,18 @@ impl Reply {
 
     fn write_line(&self, line: &str, last: bool, out: &mut Vec<u8>) {
         out.reserve(MAX_HEAD + line.len());
-        put(self.code, out);
-        if !last {
-            out.push(b'-');
-        } else if self.enhanced.is_some() || !line.is_empty() {
-            out.push(b' ');
-        }
+        let [hundreds, tens, ones] = [100, 10, 1].map(|unit| digit(self.code / unit));
+        out.extend_from_slice(&[hundreds, tens, ones, if last { b' ' } else { b'-' }]);
         if let Some(EnhancedCode { class, subject, detail }) = self.enhanced {
-            put(class.into(), out);
-            out.push(b'.');
+            out.extend_from_slice(&[b'0' + class, b'.']);
             put(subject, out);
             out.push(b'.');
             put(detail, out);
-            if !line.is_empty() {
-                out.push(b' ');
-            }
+            out.push(b' ');
+        }
+        // Nothing ends in a space.
+        if line.is_empty() && out.ends_with(b" ") {
+            out.pop();
         }
         out.extend_from_slice(line.as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -299,9 +296,12 @@ fn strip_enhanced(line: &str) -> Option<(EnhancedCode, &str)> {
     Some((enhanced, line.get(line.len() - rest.len()..)?))
 }
 
+fn digit(number: u16) -> u8 {
+    b'0' + (number % 10) as u8
+}
+
 /// Appends a number of up to three digits.
 fn put(number: u16, out: &mut Vec<u8>) {
-    let digit = |n: u16| b'0' + (n % 10) as u8;
     if number >= 100 {
         out.push(digit(number / 100));
     }

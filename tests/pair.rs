@@ -230,7 +230,6 @@ fn bare_sasl() {
             let waits = matches!(mechanism, Mechanism::Login | Mechanism::CramMd5);
             assert_eq!(initial.is_none(), waits);
             let mut server = sasl::server::Exchange::new(&config, &channel(), mechanism, initial);
-            assert_eq!(server.mechanism(), mechanism);
             let outcome = loop {
                 match server.step() {
                     sasl::server::Step::Challenge(challenge) => {

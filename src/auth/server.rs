@@ -91,16 +91,9 @@ impl NeedLine<'_> {
 /// ```
 #[derive(Debug)]
 pub struct Exchange {
-    state: State,
+    sasl: sasl::Exchange,
     /// Whether what the step shows stands in the output already.
     written: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    Running(sasl::Exchange),
-    /// The command itself did not pass.
-    Refused(Failure),
 }
 
 impl Exchange {
@@ -109,19 +102,21 @@ impl Exchange {
     pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
         match command::auth_args(args) {
             Ok(auth) => Self::begin(config, channel, auth),
-            Err(error) => Self { state: State::Refused(failure_of(error)), written: false },
+            Err(error) => {
+                Self { sasl: sasl::Exchange::refused(config, failure_of(error)), written: false }
+            }
         }
     }
 
     /// The same with the arguments of a command that [`command::parse`] has read.
     pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
-        let state = match Self::judge(config, channel, auth) {
+        let sasl = match Self::judge(config, channel, auth) {
             Ok((mechanism, response)) => {
-                State::Running(sasl::Exchange::admitted(config, channel, mechanism, response))
+                sasl::Exchange::admitted(config, channel, mechanism, response)
             }
-            Err(failure) => State::Refused(failure),
+            Err(failure) => sasl::Exchange::refused(config, failure),
         };
-        Self { state, written: false }
+        Self { sasl, written: false }
     }
 
     /// The mechanism, and the initial response decoded.
@@ -143,22 +138,19 @@ impl Exchange {
 
     /// What the exchange needs now. Appends `334` or the final reply when it is first shown.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
-        let outcome = match &mut self.state {
-            State::Refused(failure) => Err(*failure),
-            State::Running(exchange) => match exchange.step() {
-                sasl::Step::Query(query) => return Step::Query(query),
-                sasl::Step::Challenge(challenge) => {
-                    if !self.written {
-                        self.written = true;
-                        // The space stands even before an empty challenge (RFC 4954 §4).
-                        out.extend_from_slice(b"334 ");
-                        encode(challenge.data(), out);
-                        out.extend_from_slice(b"\r\n");
-                    }
-                    return Step::NeedLine(NeedLine { challenge, written: &mut self.written });
+        let outcome = match self.sasl.step() {
+            sasl::Step::Query(query) => return Step::Query(query),
+            sasl::Step::Challenge(challenge) => {
+                if !self.written {
+                    self.written = true;
+                    // The space stands even before an empty challenge (RFC 4954 §4).
+                    out.extend_from_slice(b"334 ");
+                    encode(challenge.data(), out);
+                    out.extend_from_slice(b"\r\n");
                 }
-                sasl::Step::Done(outcome) => outcome,
-            },
+                return Step::NeedLine(NeedLine { challenge, written: &mut self.written });
+            }
+            sasl::Step::Done(outcome) => outcome,
         };
         if !self.written {
             self.written = true;

@@ -21,32 +21,23 @@ impl Server {
     pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         let text = message.expose();
-        let (authzid, rest) = field(text).ok_or(NULS)?;
-        let (authcid, password) = field(rest).ok_or(NULS)?;
-        if field(password).is_some() {
-            return Err(NULS);
-        }
-        if password.is_empty() {
+        let mut nuls = memchr::memchr_iter(0, text.as_bytes());
+        let (Some(first), Some(second), None) = (nuls.next(), nuls.next(), nuls.next()) else {
+            return Err(Failure::Malformed("PLAIN takes exactly two NULs"));
+        };
+        if second + 1 == text.len() {
             return Err(Failure::Malformed("the password is empty"));
         }
-        let start = authzid.len() + 1;
-        let authzid = match authzid {
+        let authcid = first + 1..second;
+        check_name(message.part(authcid.clone()))?;
+        let authzid = match message.part(0..first) {
             "" => None,
-            _ => Some(check_name(authzid)?.into()),
+            authzid => Some(check_name(authzid)?.into()),
         };
-        let name = Authcid::InFront(start..start + check_name(authcid)?.len());
-        let start = text.len() - password.len();
-        let ask = CheckPassword::new(Mechanism::Plain, name, authzid, message.behind(start));
+        let name = Authcid::InFront(authcid);
+        let ask = CheckPassword::new(Mechanism::Plain, name, authzid, message.behind(second + 1));
         Ok(State::CheckPassword(ask))
     }
-}
-
-const NULS: Failure = Failure::Malformed("PLAIN takes exactly two NULs");
-
-/// What stands in front of the first NUL, and behind it.
-fn field(text: &str) -> Option<(&str, &str)> {
-    let end = text.bytes().position(|octet| octet == 0)?;
-    Some((text.get(..end)?, text.get(end + 1..)?))
 }
 
 #[derive(Debug)]

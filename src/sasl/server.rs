@@ -96,7 +96,6 @@ impl fmt::Debug for Challenge {
 #[derive(Debug)]
 pub struct Exchange {
     config: Arc<Config>,
-    mechanism: Mechanism,
     state: State,
 }
 
@@ -111,9 +110,7 @@ impl Exchange {
     ) -> Self {
         match config.admit(mechanism, channel) {
             Ok(()) => Self::admitted(config, channel, mechanism, initial_response),
-            Err(failure) => {
-                Self { config: Arc::clone(config), mechanism, state: State::failed(failure) }
-            }
+            Err(failure) => Self::refused(config, failure),
         }
     }
 
@@ -126,15 +123,20 @@ impl Exchange {
         mechanism: Mechanism,
         initial_response: Option<Vec<u8>>,
     ) -> Self {
-        let state = State::begin(config, channel, mechanism, initial_response);
-        Self { config: Arc::clone(config), mechanism, state: state.unwrap_or_else(State::failed) }
+        Self {
+            config: Arc::clone(config),
+            state: State::begin(config, channel, mechanism, initial_response),
+        }
+    }
+
+    /// One that is over before it began.
+    pub(crate) fn refused(config: &Arc<Config>, failure: Failure) -> Self {
+        Self { config: Arc::clone(config), state: State::failed(failure) }
     }
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
-        if let Some(next) = self.state.next(&self.config) {
-            self.state = next;
-        }
+        self.state.go_on(&self.config);
         match &mut self.state {
             State::Await(challenge, _) => Step::Challenge(challenge),
             State::CheckPassword(ask) => Step::Query(Query::CheckPassword(ask)),
@@ -147,16 +149,6 @@ impl Exchange {
             State::Authorize(ask, _) => Step::Query(Query::Authorize(ask)),
             State::Done(outcome) => Step::Done(outcome.as_ref().map_err(|failure| *failure)),
         }
-    }
-
-    /// The mechanism.
-    pub fn mechanism(&self) -> Mechanism {
-        self.mechanism
-    }
-
-    /// The configuration that the exchange was made with.
-    pub fn config(&self) -> &Arc<Config> {
-        &self.config
     }
 }
 
@@ -206,6 +198,15 @@ impl State {
         channel: &Channel,
         mechanism: Mechanism,
         initial_response: Option<Vec<u8>>,
+    ) -> Self {
+        Self::try_begin(config, channel, mechanism, initial_response).unwrap_or_else(Self::failed)
+    }
+
+    fn try_begin(
+        config: &Config,
+        channel: &Channel,
+        mechanism: Mechanism,
+        initial_response: Option<Vec<u8>>,
     ) -> Result<Self, Failure> {
         let (challenge, next) = match mechanism {
             Mechanism::Plain => begun(plain::Server::begin(config)?, Next::Plain),
@@ -232,20 +233,16 @@ impl State {
                 return Ok(Self::Custom(Box::new(Custom::new(mechanism, initial_response))));
             }
         };
-        match initial_response {
-            None => Ok(Self::challenge(challenge, next)),
-            Some(response) => {
-                let mut next = next;
-                next.take(config, challenge, SecretBytes::new(response))
-            }
-        }
+        // It is the response to a challenge that was not sent.
+        let response = initial_response.map(|response| Ok(SecretBytes::new(response)));
+        Ok(Self::Await(Challenge { response, ..Challenge::new(challenge) }, next))
     }
 
     /// What follows, once what was owed is settled. What goes on is taken out of the slot, so that no
     /// state is moved as a whole: that would cost more than most mechanisms. From then on nothing of the
     /// host's runs, whose panic could leave the slot half empty.
-    fn next(&mut self, config: &Config) -> Option<Self> {
-        Some(match self {
+    fn go_on(&mut self, config: &Config) -> Option<()> {
+        *self = match self {
             Self::Await(challenge, next) => {
                 let response = challenge.response.take()?;
                 let said = mem::take(&mut challenge.memory);
@@ -312,7 +309,8 @@ impl State {
                 Answer::TempFail => Self::failed(Failure::TempFail),
             },
             Self::Done(_) => return None,
-        })
+        };
+        Some(())
     }
 
     /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
