@@ -90,6 +90,8 @@ pub struct Config {
 /// Whether a client whose exchange came to nothing tries the next mechanism with the same
 /// credentials, without asking its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
 pub enum TryNext {
     /// No: [`Event::AuthFailed`] is shown.
@@ -103,6 +105,8 @@ pub enum TryNext {
 
 /// Whether a client asks for TLS by STARTTLS (RFC 3207). Inside TLS it never does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
 pub enum Tls {
     /// Always, and nothing else is said where the server refuses.

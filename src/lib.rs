@@ -101,6 +101,8 @@ mod base64;
 mod line;
 mod message;
 mod secret;
+#[cfg(feature = "serde")]
+mod serde;
 mod trace;
 
 pub mod auth;

@@ -61,6 +61,8 @@ pub struct Config {
 
 /// Whether STARTTLS (RFC 3207) can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
 pub enum StartTls {
     /// It is offered.

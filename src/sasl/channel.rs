@@ -166,6 +166,8 @@ impl fmt::Debug for ChannelBinding {
 /// Whether sign-ins are bound to the TLS connection, so that nobody who stands between can pass
 /// them on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "there is no fourth")]
 pub enum BindingPolicy {
     /// Never.

@@ -1,0 +1,233 @@
+//! Configurations out of a file, and the text forms of what a store keeps (feature `serde`).
+//!
+//! The fields of a configuration have the names of the methods that set them, and what is left out
+//! has its default. A source of nonces and mechanisms of the host's own are code, and stay with the
+//! methods.
+
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
+
+use ::serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use crate::{
+    client,
+    ehlo::Keyword,
+    sasl::{self, BindingPolicy, ConfigError, CramSecret, Mechanism, ScramKeys, TokenError},
+    secret::Secret,
+    server,
+};
+
+/// By its registered name. One of the host's own is written, and not read.
+impl Serialize for Mechanism {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Mechanism {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| D::Error::custom("not a mechanism of this crate"))
+    }
+}
+
+/// Read only: a secret is not to be written with the rest of a configuration.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The error of the other side would show what it found.
+        let text = String::deserialize(deserializer);
+        text.map(Self::new).map_err(|_| D::Error::custom("a secret must be text"))
+    }
+}
+
+/// In its text form.
+impl Serialize for ScramKeys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_text())
+    }
+}
+
+impl<'de> Deserialize<'de> for ScramKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Secret::deserialize(deserializer)?.expose().parse().map_err(D::Error::custom)
+    }
+}
+
+/// In its text form.
+impl Serialize for CramSecret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Secret::new(self.to_text()).expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for CramSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Secret::deserialize(deserializer)?.expose().parse().map_err(D::Error::custom)
+    }
+}
+
+/// Reads a configuration by way of a form of it, whose fields are all that it may have.
+macro_rules! read_by {
+    ($form:ty, $config:ty) => {
+        impl<'de> Deserialize<'de> for $config {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <$form>::deserialize(deserializer)?.config().map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+/// The configuration with those fields of the form that are there.
+macro_rules! with {
+    ($config:expr, $form:ident: $($field:ident)*) => {{
+        let mut config = $config;
+        $(
+            if let Some(value) = $form.$field {
+                config = config.$field(value);
+            }
+        )*
+        config
+    }};
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaslServer {
+    host: Box<str>,
+    mechanisms: Option<Vec<Mechanism>>,
+    also: Option<Vec<Mechanism>>,
+    salt_key: Option<Secret>,
+    scram_iterations: Option<u32>,
+    allow_cleartext: Option<bool>,
+    channel_binding: Option<BindingPolicy>,
+    max_response: Option<usize>,
+    token_error: Option<TokenError>,
+}
+
+impl SaslServer {
+    fn config(self) -> Result<sasl::server::Config, ConfigError> {
+        let mut config = sasl::server::Config::new(&self.host)?;
+        if let Some(mechanisms) = &self.mechanisms {
+            config = config.mechanisms(mechanisms)?;
+        }
+        if let Some(mechanisms) = &self.also {
+            config = config.also(mechanisms)?;
+        }
+        Ok(with!(config, self: salt_key scram_iterations allow_cleartext channel_binding
+            max_response token_error))
+    }
+}
+
+read_by!(SaslServer, sasl::server::Config);
+
+/// Of a token that is no good (`invalid_token`).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InvalidToken {
+    scope: Option<Box<str>>,
+    openid_configuration: Option<Box<str>>,
+}
+
+impl InvalidToken {
+    fn config(self) -> Result<TokenError, ConfigError> {
+        let (scope, url) = (self.scope.as_deref(), self.openid_configuration.as_deref());
+        let error = TokenError::INVALID_TOKEN;
+        let error = scope.map_or(error.clone(), |scope| error.scope(scope));
+        Ok(url.map_or(error.clone(), |url| error.openid_configuration(url)))
+    }
+}
+
+read_by!(InvalidToken, TokenError);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Server {
+    sasl: sasl::server::Config,
+    keywords: Option<Vec<OwnKeyword>>,
+    max_message: Option<u64>,
+    max_attempts: Option<u32>,
+    max_commands: Option<u32>,
+    max_recipients: Option<u32>,
+    starttls: Option<server::StartTls>,
+    allow_unauthenticated: Option<bool>,
+    legacy_auth_line: Option<bool>,
+}
+
+impl Server {
+    fn config(self) -> Result<server::Config, ConfigError> {
+        let mut config = server::Config::new(self.sasl);
+        if let Some(keywords) = self.keywords {
+            config = config.keywords(keywords.into_iter().map(|OwnKeyword(keyword)| keyword));
+        }
+        Ok(with!(config, self: max_message max_attempts max_commands max_recipients starttls
+            allow_unauthenticated legacy_auth_line))
+    }
+}
+
+read_by!(Server, server::Config);
+
+/// One that the crate has, without parameters.
+struct OwnKeyword(Keyword<'static>);
+
+impl<'de> Deserialize<'de> for OwnKeyword {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        match Keyword::parse(name.as_bytes()) {
+            Ok(Keyword::Pipelining) => Ok(Self(Keyword::Pipelining)),
+            Ok(Keyword::EightBitMime) => Ok(Self(Keyword::EightBitMime)),
+            Ok(Keyword::SmtpUtf8) => Ok(Self(Keyword::SmtpUtf8)),
+            Ok(Keyword::EnhancedStatusCodes) => Ok(Self(Keyword::EnhancedStatusCodes)),
+            Ok(Keyword::Chunking) => Ok(Self(Keyword::Chunking)),
+            Ok(Keyword::Dsn) => Ok(Self(Keyword::Dsn)),
+            _ => Err(D::Error::custom(
+                "not one of PIPELINING, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING, DSN",
+            )),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaslClient {
+    mechanisms: Option<Vec<Mechanism>>,
+    allow_cleartext: Option<bool>,
+    scram_iterations: Option<(u32, u32)>,
+    channel_binding: Option<BindingPolicy>,
+}
+
+impl SaslClient {
+    fn config(self) -> Result<sasl::client::Config, ConfigError> {
+        let mut config = sasl::client::Config::default();
+        if let Some(mechanisms) = &self.mechanisms {
+            config = config.mechanisms(mechanisms)?;
+        }
+        if let Some((from, to)) = self.scram_iterations {
+            config = config.scram_iterations(from, to);
+        }
+        Ok(with!(config, self: allow_cleartext channel_binding))
+    }
+}
+
+read_by!(SaslClient, sasl::client::Config);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Client {
+    hostname: Box<str>,
+    sasl: Option<sasl::client::Config>,
+    tls: Option<client::Tls>,
+    initial_response: Option<bool>,
+    try_next: Option<client::TryNext>,
+    max_tries: Option<u32>,
+    x_exps: Option<bool>,
+    lenient_challenges: Option<bool>,
+}
+
+impl Client {
+    fn config(self) -> Result<client::Config, ConfigError> {
+        let config = client::Config::new(&self.hostname)?;
+        Ok(with!(config, self: sasl tls initial_response try_next max_tries x_exps
+            lenient_challenges))
+    }
+}
+
+read_by!(Client, client::Config);
