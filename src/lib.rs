@@ -57,6 +57,10 @@
 //! `std`. All are on by default, and without `std` the crate needs `alloc` alone. A feature only
 //! compiles something in: what is offered or used is what a `Config` lists.
 //!
+//! `serde`, which is off by default, reads every `Config` from a file, the fields named as the methods
+//! that set them, and reads and writes what a store keeps ([`ScramKeys`](sasl::ScramKeys),
+//! [`CramSecret`](sasl::CramSecret)) as its text.
+//!
 //! # Limits
 //!
 //! A server takes lines of up to 12,288 octets for AUTH and in its exchange, up to 2,048 for other
@@ -75,6 +79,7 @@
 //! [`Authenticator`]: sasl::Authenticator
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 // Each mechanism that is compiled out leaves some shared parts without a user.
 #![cfg_attr(

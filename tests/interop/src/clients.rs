@@ -10,9 +10,11 @@ use tokio::process::Command;
 
 use crate::{
     Options, Result,
+    home::Home,
     matrix::Fault,
     message::Form,
     sign_in::{FROM, SignIn, TO, Transport, UNNAMED, USER, wire_name},
+    thunderbird,
 };
 
 pub(crate) struct Client {
@@ -25,13 +27,23 @@ pub(crate) struct Client {
     pub(crate) remark: fn(&str, bool) -> Option<&'static str>,
     /// What it does wrong there, and fails for.
     pub(crate) fault: fn(&str) -> Option<Fault>,
+    pub(crate) beside: Option<fn(&Home) -> Result<Beside>>,
     pub(crate) command: Box<dyn Fn(&SignIn<'_>) -> Result<Command>>,
     /// The mechanisms that it takes only where nothing else is offered.
     pub(crate) alone: &'static [&'static str],
+    /// What it says where it is refused; empty where any failure will do.
+    pub(crate) refused: &'static str,
     pub(crate) form: Form,
     pub(crate) sends_mail: bool,
     /// Why it sends no second message on a connection, or none at all; empty where it does.
     pub(crate) no_second: &'static str,
+}
+
+/// A program that all commands of a client need to run beside them.
+pub(crate) struct Beside {
+    pub(crate) command: Command,
+    /// The file that it writes when it has started.
+    pub(crate) ready: PathBuf,
 }
 
 impl Client {
@@ -63,10 +75,19 @@ const NO_RESPONSE: Fault = Fault {
 
 const SENDS_ONE: &str = "sends one message and ends";
 
-pub(crate) fn all(options: &Options) -> [Client; 7] {
+pub(crate) fn all(options: &Options) -> [Client; 8] {
     let python = options.peers.join("venv/bin/python");
     let modules = options.peers.join("node_modules");
-    [swaks(), curl(), msmtp(), smtplib(&python), aiosmtplib(&python), nodemailer(modules), gsasl()]
+    [
+        swaks(),
+        curl(),
+        msmtp(),
+        smtplib(&python),
+        aiosmtplib(&python),
+        nodemailer(modules),
+        thunderbird(&python),
+        gsasl(),
+    ]
 }
 
 /// With nothing to read.
@@ -102,6 +123,7 @@ fn swaks() -> Client {
         },
         remark: nothing,
         fault: no_fault,
+        beside: None,
         command: Box::new(|sign_in| {
             let mut swaks = program("swaks");
             swaks
@@ -121,6 +143,7 @@ fn swaks() -> Client {
             Ok(swaks)
         }),
         alone: &[],
+        refused: "",
         form: Form::NoLastEnd,
         sends_mail: true,
         no_second: SENDS_ONE,
@@ -144,6 +167,7 @@ fn curl() -> Client {
             )
         },
         fault: |mechanism| (mechanism == UNNAMED).then_some(EQUALS_SIGN),
+        beside: None,
         command: Box::new(|sign_in| {
             let mut curl = program("curl");
             for (number, file) in sign_in.files.iter().enumerate() {
@@ -156,6 +180,7 @@ fn curl() -> Client {
         }),
         // With a token it adds to the mechanism that it is told those that it prefers.
         alone: &["XOAUTH2"],
+        refused: "",
         form: Form::Crlf,
         sends_mail: true,
         no_second: "",
@@ -197,6 +222,7 @@ fn msmtp() -> Client {
         },
         remark: nothing,
         fault: |mechanism| (mechanism == UNNAMED).then_some(NO_RESPONSE),
+        beside: None,
         command: Box::new(|sign_in| {
             let mut msmtp = Command::new("msmtp");
             let message = File::open(file(sign_in)?).map_err(|error| error.to_string())?;
@@ -226,6 +252,7 @@ fn msmtp() -> Client {
             Ok(msmtp)
         }),
         alone: &[],
+        refused: "",
         form: Form::Lf,
         sends_mail: true,
         no_second: SENDS_ONE,
@@ -243,8 +270,10 @@ fn smtplib(python: &Path) -> Client {
         },
         remark: nothing,
         fault: no_fault,
+        beside: None,
         command: Box::new(move |sign_in| Ok(script(&path, "smtplib_client.py", sign_in))),
         alone: &[],
+        refused: "",
         form: Form::Crlf,
         sends_mail: true,
         no_second: "",
@@ -263,8 +292,10 @@ fn aiosmtplib(python: &Path) -> Client {
         },
         remark: nothing,
         fault: no_fault,
+        beside: None,
         command: Box::new(move |sign_in| Ok(script(&path, "aiosmtplib_client.py", sign_in))),
         alone: &[],
+        refused: "",
         form: Form::Crlf,
         sends_mail: true,
         no_second: "",
@@ -283,12 +314,43 @@ fn nodemailer(modules: PathBuf) -> Client {
         },
         remark: nothing,
         fault: no_fault,
+        beside: None,
         command: Box::new(move |sign_in| {
             let mut node = script(Path::new("node"), "nodemailer_client.cjs", sign_in);
             node.env("NODE_PATH", &modules);
             Ok(node)
         }),
         alone: &[],
+        refused: "",
+        form: Form::Crlf,
+        sends_mail: true,
+        no_second: "",
+    }
+}
+
+fn thunderbird(python: &Path) -> Client {
+    let path = python.to_owned();
+    Client {
+        name: "Thunderbird",
+        version: words(&[thunderbird::PROGRAM, "--version"]),
+        lacks: |mechanism, _| match mechanism {
+            "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
+            _ => Some("has PLAIN, LOGIN, CRAM-MD5, XOAUTH2, GSSAPI and NTLM"),
+        },
+        remark: |mechanism, right| match (mechanism, right) {
+            ("PLAIN", false) => Some("where PLAIN is refused, it sends the same password by LOGIN"),
+            ("XOAUTH2", true) => Some("is given its token here, as it asks those on the Web only"),
+            _ => None,
+        },
+        fault: no_fault,
+        beside: Some(thunderbird::beside),
+        command: Box::new(move |sign_in| {
+            let mut thunderbird = script(&path, "thunderbird_client.py", sign_in);
+            thunderbird.env("PORT_FILE", thunderbird::port_file(sign_in.home));
+            Ok(thunderbird)
+        }),
+        alone: &["LOGIN"],
+        refused: "Unable to authenticate",
         form: Form::Crlf,
         sends_mail: true,
         no_second: "",
@@ -325,6 +387,7 @@ fn gsasl() -> Client {
             (_, true) => Some("its command line signs in, and sends no mail"),
         },
         fault: no_fault,
+        beside: None,
         command: Box::new(|sign_in| {
             let mut gsasl = program("gsasl");
             gsasl
@@ -356,6 +419,7 @@ fn gsasl() -> Client {
             Ok(gsasl)
         }),
         alone: &[],
+        refused: "",
         form: Form::Crlf,
         sends_mail: false,
         no_second: "its command line signs in, and sends no mail",

@@ -15,6 +15,7 @@ mod postfix;
 mod process;
 mod servers;
 mod sign_in;
+mod thunderbird;
 mod to_example;
 mod to_servers;
 

@@ -1,15 +1,16 @@
 //! A client signs in to the example server, by all that it has.
 
 use core::mem;
+use std::fs;
 
 use crate::{
     Options, Result,
-    clients::Client,
+    clients::{Beside, Client},
     example_server::{ExampleServer, without_trace},
     home::Home,
     matrix::{Half, Matrix, Outcome, Subject},
     message::{Message, compare},
-    process::{done, last_line, run},
+    process::{Processes, done, last_line, run, said, wait_for},
     sign_in::{MECHANISMS, SignIn, Transport, wire_name},
 };
 
@@ -20,7 +21,7 @@ pub(crate) async fn check(client: &Client, options: &Options, home: &Home, matri
     let started = match done(&mut client.version_command()).await {
         Ok(said) => {
             matrix.peer(client.name, client.version(&said));
-            ExampleServer::start(options, home, client.name, &[]).await
+            start(client, options, home).await
         }
         Err(why) => {
             matrix.peer(client.name, "is missing".into());
@@ -29,12 +30,32 @@ pub(crate) async fn check(client: &Client, options: &Options, home: &Home, matri
     };
     let row = |row, half| Subject { peer: client.name, row, half, transport: Transport::StartTls };
     match started {
-        Ok(server) => {
+        Ok((server, _beside)) => {
             let mut run = Run { client, options, home, server };
             run.mechanisms(matrix).await;
             run.others(matrix).await;
         }
         Err(why) => matrix.add(row(COMMON, Half::RightSecret), Outcome::Failed(why)),
+    }
+}
+
+/// With what the client needs beside it.
+async fn start(
+    client: &Client,
+    options: &Options,
+    home: &Home,
+) -> Result<(ExampleServer, Processes)> {
+    let server = ExampleServer::start(options, home, client.name, &[]).await?;
+    let Some(beside) = client.beside else {
+        return Ok((server, Processes::start([])?));
+    };
+    let Beside { command, ready } = beside(home)?;
+    let mut processes = Processes::start([command])?;
+    let is_ready = || fs::metadata(&ready).is_ok_and(|file| file.len() > 0);
+    wait_for(|| is_ready() || processes.ended()).await;
+    match is_ready() {
+        true => Ok((server, processes)),
+        false => Err("it does not start".into()),
     }
 }
 
@@ -155,6 +176,9 @@ impl Run<'_> {
         if output.status.success() {
             return Err("says that all went well".into());
         }
+        if !said(&output).contains(self.client.refused) {
+            return Err(format!("does not say that it is refused: {}", last_line(&output)));
+        }
         compare(&self.server.take_messages(), &[], |stored| Ok(stored))
     }
 
@@ -195,9 +219,10 @@ impl Run<'_> {
         let transport = Transport::StartTls;
         let subject = |row| self.subject(row, Half::Whole, transport);
         let client = self.client;
-        let tried = match client.sends_mail {
-            true => passed(self.two_at_once(transport).await),
-            false => Outcome::NotOffered(client.no_second),
+        let tried = match (client.sends_mail, client.beside) {
+            (true, None) => passed(self.two_at_once(transport).await),
+            (true, Some(_)) => Outcome::NotOffered("takes its orders one after the other"),
+            (false, _) => Outcome::NotOffered(client.no_second),
         };
         matrix.add(subject("two senders at once"), tried);
         let tried = match client.no_second {
