@@ -15,7 +15,7 @@ pub mod server;
 pub const MAX_LINE: usize = 12_288;
 
 /// Appends what EHLO says of AUTH over that connection, `AUTH CRAM-MD5 PLAIN`, without code and
-/// CRLF; nothing where no mechanism is on offer.
+/// CRLF; nothing where no mechanism is on offer, and then the reply has no such line.
 pub fn advertise(config: &Config, channel: &Channel, out: &mut Vec<u8>) {
     let mut offered = config.offered(channel).peekable();
     if offered.peek().is_none() {

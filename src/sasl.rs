@@ -68,8 +68,8 @@ pub use cram_secret::{CramSecret, CramSecretError};
 pub use mechanism::{CustomName, Mechanism};
 pub use query::{
     Answer, Authenticator, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
-    CramSecretFor, Custom, CustomAnswer, PasswordAnswer, Query, ScramKeysFor, ServerMechanism,
-    TokenAnswer, TokenError,
+    CramSecretFor, Custom, CustomAnswer, PasswordAnswer, Query, QueryJob, ScramKeysFor,
+    ServerMechanism, TokenAnswer, TokenError,
 };
 pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError};
 
@@ -181,6 +181,31 @@ pub enum Failure {
     TooWeak,
 }
 
+impl Failure {
+    /// Whether it counts as an attempt at guessing: credentials were looked at, or an exchange was
+    /// begun and broken off. A server bounds these on a connection (RFC 4954 §4, §9).
+    pub const fn is_attempt(self) -> bool {
+        match self {
+            Self::Cancelled
+            | Self::Encoding
+            | Self::TooLong
+            | Self::Malformed(_)
+            | Self::Rejected
+            | Self::NotAuthorized
+            | Self::Downgrade
+            | Self::ChannelBinding => true,
+            Self::Syntax
+            | Self::Unsupported
+            | Self::NeedsTls
+            | Self::UnexpectedInitialResponse
+            | Self::InitialResponseEncoding
+            | Self::TempFail
+            | Self::TransitionNeeded
+            | Self::TooWeak => false,
+        }
+    }
+}
+
 /// A fresh value that nobody can guess, for a challenge: printable text without comma, space,
 /// `<`, `>` or `@`, of 1 to 128 octets.
 #[derive(Clone, PartialEq, Eq)]
@@ -277,16 +302,29 @@ pub enum ConfigError {
     ChannelBinding,
 }
 
-/// SASLprep (RFC 4013) of a name or a password, for SCRAM. `None` for what it does not allow, or
-/// maps to nothing.
+/// SASLprep (RFC 4013) of a name or a password: what SCRAM does to both. A store that is to take the
+/// same by PLAIN and LOGIN, which come as typed, prepares those itself (RFC 4616 §2), and what it keeps
+/// before that.
+///
+/// `None` for what it does not allow, or maps to nothing. Without the feature `saslprep` it allows
+/// printable ASCII alone.
+///
+#[cfg_attr(feature = "saslprep", doc = "```")]
+#[cfg_attr(not(feature = "saslprep"), doc = "```ignore")]
+/// use smtp_auth::sasl::prepare;
+///
+/// assert_eq!(prepare("caf\u{e9}"), prepare("cafe\u{301}")); // one é or another
+/// assert_eq!(prepare("\u{7}"), None);
+/// ```
 #[cfg(feature = "saslprep")]
-fn prepare(text: &str) -> Option<Cow<'_, str>> {
+pub fn prepare(text: &str) -> Option<Cow<'_, str>> {
     stringprep::saslprep(text).ok().filter(|prepared| !prepared.is_empty())
 }
 
-/// Without SASLprep only what it leaves as it is.
+/// SASLprep (RFC 4013) as far as it leaves text as it is: printable ASCII. `None` for all else, which
+/// takes the feature `saslprep`.
 #[cfg(not(feature = "saslprep"))]
-fn prepare(text: &str) -> Option<Cow<'_, str>> {
+pub fn prepare(text: &str) -> Option<Cow<'_, str>> {
     let unchanged = !text.is_empty() && text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
     unchanged.then(|| text.into())
 }

@@ -13,7 +13,8 @@
 //! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *facts*: shown once |
 //!
 //! Send at `NeedInput`, `StartTls` and `Close` alone: a pause at `AuthFailed` then delays the
-//! `535`. Do not read while something else is owed: that is what holds a fast client back.
+//! `535`. Do not read while something else is owed: that is what holds a fast client back. So a client
+//! that leaves during a long look-up is not noticed by reading: bound the look-up's time.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
@@ -221,7 +222,7 @@ pub const MAX_PAUSE: Duration = Duration::from_secs(16);
 impl AuthFailed {
     fn new(why: Failure, attempts: u32) -> Self {
         let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
-        let pause = match crate::auth::server::is_attempt(why) {
+        let pause = match why.is_attempt() {
             true => Duration::from_secs(doubled).min(MAX_PAUSE),
             false => Duration::ZERO,
         };

@@ -595,7 +595,7 @@ fn each_failure_has_its_reply() {
         }
         let said = reply_to(failure).to_string();
         assert!(said.starts_with(reply), "{said}");
-        assert_eq!(auth::server::is_attempt(failure), attempt, "{said}");
+        assert_eq!(failure.is_attempt(), attempt, "{said}");
     }
 }
 

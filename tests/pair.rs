@@ -1069,18 +1069,3 @@ fn octets_behind_the_reply_to_starttls_end_it_before_tls_begins() {
     session.tls_started(Channel::tls());
     assert!(matches!(session.next(&mut out), Err(client::Error::InjectedBeforeTls)));
 }
-
-#[test]
-fn sizes_and_threads() {
-    fn shared<T: Send + Sync + 'static>() {}
-    shared::<server::Session>();
-    shared::<client::Session>();
-    shared::<server::Config>();
-    shared::<client::Config>();
-    shared::<auth::server::Exchange>();
-    shared::<auth::client::Exchange>();
-    shared::<sasl::server::Exchange>();
-    shared::<sasl::client::Exchange>();
-    let size = size_of::<server::Session>();
-    assert!(size <= 256, "{size}");
-}

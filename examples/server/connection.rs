@@ -7,7 +7,6 @@ use std::{
 };
 
 use smtp_auth::{
-    auth::server::is_attempt,
     command::Command,
     reply::Reply,
     sasl::{CheckToken, Query},
@@ -203,7 +202,7 @@ impl Connection {
                     self.log(format_args!("not signed in: {failed}"));
                     let claimed = self.claimed.take();
                     if let Some(guesses) = &self.host.guesses {
-                        if is_attempt(failed.why) {
+                        if failed.why.is_attempt() {
                             guesses.failed(self.network, claimed, Instant::now().into_std());
                         }
                         // Nothing has been sent yet, so this delays the reply.

@@ -61,7 +61,7 @@ pub struct NeedReply<'a> {
 }
 
 impl NeedReply<'_> {
-    /// The reply, whole.
+    /// The reply, whole: all its lines as they came, by [`ReplyRef::parse`].
     pub fn reply(self, reply: ReplyRef<'_>) {
         self.exchange.take(reply);
     }

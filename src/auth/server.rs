@@ -136,6 +136,11 @@ impl Exchange {
         Ok((mechanism, response))
     }
 
+    /// The question on show, if one is; nothing moves on.
+    pub fn query(&mut self) -> Option<Query<'_>> {
+        self.sasl.query()
+    }
+
     /// What the exchange needs now. Appends `334` or the final reply when it is first shown.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         let outcome = match self.sasl.step() {
@@ -208,28 +213,5 @@ pub fn reply_to(failure: Failure) -> Reply {
         Failure::TooWeak => {
             reply(534, (5, 7, 9), "This mechanism is too weak for the account, use another")
         }
-    }
-}
-
-/// Whether a failure counts as an attempt at guessing: credentials were looked at, or an exchange
-/// was begun and broken off. A server bounds these in a session (RFC 4954 §4, §9).
-pub const fn is_attempt(failure: Failure) -> bool {
-    match failure {
-        Failure::Cancelled
-        | Failure::Encoding
-        | Failure::TooLong
-        | Failure::Malformed(_)
-        | Failure::Rejected
-        | Failure::NotAuthorized
-        | Failure::Downgrade
-        | Failure::ChannelBinding => true,
-        Failure::Syntax
-        | Failure::Unsupported
-        | Failure::NeedsTls
-        | Failure::UnexpectedInitialResponse
-        | Failure::InitialResponseEncoding
-        | Failure::TempFail
-        | Failure::TransitionNeeded
-        | Failure::TooWeak => false,
     }
 }

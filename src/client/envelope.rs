@@ -70,6 +70,16 @@ impl Envelope {
         })
     }
 
+    /// The sender; `None` for the null sender of bounces.
+    pub fn from(&self) -> Option<&str> {
+        (!self.from.is_empty()).then_some(&self.from)
+    }
+
+    /// The recipients, in order: [`Event::Refused`](super::Event::Refused) counts them from 0.
+    pub fn recipients(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
+        self.to.iter().map(String::as_str)
+    }
+
     /// The message's size in octets, so that a server can refuse it early (RFC 1870).
     pub fn size(mut self, octets: u64) -> Self {
         self.size = Some(octets);

@@ -75,8 +75,9 @@ pub enum Step<'a> {
     Derive(&'a mut Derive),
     /// Say what the host's own mechanism says to this.
     Challenge(&'a mut Challenge),
-    /// The exchange is over; this stays. After an error that is not [`Failure::Refused`] the
-    /// server still waits: cancel.
+    /// The exchange is over; this stays. Where it ends in an error while the server waits for a
+    /// response, cancel: not behind [`success`](Response::success) or [`refused`](Response::refused),
+    /// which are the server's last word.
     Done(Result<(), Failure>),
 }
 
@@ -102,7 +103,9 @@ impl Response {
     }
 
     /// What to send. At first it is the initial response: `None` where the mechanism has none,
-    /// which differs from an empty one.
+    /// which differs from an empty one. Where the protocol cannot take it along with the command, keep
+    /// it, and send it for the server's first challenge, which is empty and of which the exchange is not
+    /// told.
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }

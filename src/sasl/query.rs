@@ -9,11 +9,13 @@ use core::{
 use super::{CramSecret, Failure, Identity, Mechanism, ScramKeys};
 
 mod custom;
+mod job;
 mod password;
 mod peer;
 mod token;
 
 pub use custom::{Custom, CustomAnswer, ServerMechanism};
+pub use job::QueryJob;
 #[cfg(any(feature = "plain", feature = "login"))]
 pub(super) use password::Authcid;
 pub use password::{CheckPassword, CramSecretFor, PasswordAnswer, ScramKeysFor};
@@ -103,10 +105,22 @@ impl Query<'_> {
         }
     }
 
-    /// A number that no other question of this process has.
-    ///
-    /// A host that looks up elsewhere keeps it, and drops a result whose number is not that of
-    /// the question now on show: it belongs to an exchange that is over.
+    /// Answers that the store cannot say now: `454 4.7.0`.
+    pub fn temp_fail(self) {
+        match self {
+            Self::CheckPassword(ask) => ask.answer(Answer::TempFail),
+            Self::CramSecret(ask) => ask.answer(Answer::TempFail),
+            Self::ScramKeys(ask) => ask.answer(Answer::TempFail),
+            Self::CheckToken(ask) => ask.answer(TokenAnswer::TempFail),
+            Self::CheckExternal(ask) => ask.answer(Answer::TempFail),
+            Self::CheckAnonymous(ask) => ask.answer(Answer::TempFail),
+            Self::Custom(ask) => ask.answer(CustomAnswer::Fail(Failure::TempFail)),
+            Self::Authorize(ask) => ask.answer(Answer::TempFail),
+        }
+    }
+
+    /// A number that no other question of this process has. By it a host that looks up elsewhere
+    /// knows a question that is on show again, and need not ask the store twice.
     pub fn serial(&self) -> u64 {
         match self {
             Self::CheckPassword(ask) => ask.serial,
@@ -156,7 +170,7 @@ impl<T> From<Option<T>> for Answer<T> {
 /// *May this account act as that one?* Asked after the account was proven, and only where the
 /// client named another (RFC 4422 §3.4.1). A rejection looks to the client like a wrong
 /// password; a [`TempFail`](Answer::TempFail) does not, and so tells that the password was right.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authorize {
     pub(super) identity: Identity,
     pub(super) authzid: Box<str>,

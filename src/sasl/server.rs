@@ -137,6 +137,18 @@ impl Exchange {
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
         self.state.go_on(&self.config);
+        self.show()
+    }
+
+    /// The question on show, if one is; nothing moves on.
+    pub fn query(&mut self) -> Option<Query<'_>> {
+        match self.show() {
+            Step::Query(query) => Some(query),
+            Step::Challenge(_) | Step::Done(_) => None,
+        }
+    }
+
+    fn show(&mut self) -> Step<'_> {
         match &mut self.state {
             State::Await(challenge, _) => Step::Challenge(challenge),
             State::CheckPassword(ask) => Step::Query(Query::CheckPassword(ask)),

@@ -11,7 +11,7 @@ use crate::{
     line::{Error, Lines},
     message::Dots,
     reply::Reply,
-    sasl::{Channel, Failure, Identity},
+    sasl::{Channel, Failure, Identity, Query},
     trace::{Side, Trace},
 };
 
@@ -183,6 +183,15 @@ impl Session {
         self.go_on(out)
     }
 
+    /// The question on show, if one is; nothing moves on. For an answer that comes later, when what
+    /// [`next`](Self::next) shows may be something else: see [`QueryJob`](crate::sasl::QueryJob).
+    pub fn query(&mut self) -> Option<Query<'_>> {
+        match &mut self.state {
+            State::Auth(exchange) => exchange.query(),
+            _ => None,
+        }
+    }
+
     /// Apart from [`next`](Self::next), so that octets that come one by one do not pay for it.
     #[inline(never)]
     fn go_on(&mut self, out: &mut Vec<u8>) -> Event<'_> {
@@ -310,7 +319,7 @@ impl Session {
                 (State::Authenticated, true)
             }
             auth::server::Step::Done(Err(failure)) => {
-                self.attempts += u32::from(auth::server::is_attempt(failure));
+                self.attempts += u32::from(failure.is_attempt());
                 (State::AuthFailed(failure), true)
             }
         }
@@ -322,7 +331,7 @@ impl Session {
         let lines = mem::take(&mut self.lines);
         let shown = lines.shown();
         match line {
-            Ok(()) => self.trace.command(shown, |name| self.config.sasl.named(name.as_bytes())),
+            Ok(()) => self.trace.command(shown, |name| self.config.sasl.named(name)),
             Err(_) => self.trace.response(b"?"),
         }
         let parsed = command::parse(shown);

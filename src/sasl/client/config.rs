@@ -98,8 +98,9 @@ impl Config {
         self.nonce.as_ref().and_then(|source| (source.0)().ok()).ok_or(Failure::NoNonce)
     }
 
-    /// The mechanism of that name, in any case: one that the crate has, or the host's own.
-    pub(crate) fn named(&self, name: &str) -> Option<Mechanism> {
+    /// The mechanism of that name, in any case: one that the crate has, or one of the host's own that is
+    /// listed.
+    pub fn named(&self, name: &str) -> Option<Mechanism> {
         let own = |own: &Mechanism| own.name().eq_ignore_ascii_case(name);
         Mechanism::from_name(name).or_else(|| self.mechanisms.iter().copied().find(own))
     }

@@ -114,7 +114,7 @@ pub enum CustomAnswer {
         authzid: Option<String>,
     },
     /// It fails: for this reason, which settles the reply, and whether it counts as an attempt
-    /// ([`is_attempt`](crate::auth::server::is_attempt)): wrong credentials are
+    /// ([`is_attempt`](Failure::is_attempt)): wrong credentials are
     /// [`Failure::Rejected`].
     Fail(Failure),
 }

@@ -46,7 +46,8 @@ impl From<bool> for PasswordAnswer {
 /// *Is this the account's password?* Of PLAIN (RFC 4616) and LOGIN.
 ///
 /// The name holds no control characters, name and password are not empty, both are UTF-8 as
-/// typed: preparing them (RFC 4013), if wanted, is the store's.
+/// typed: [preparing](crate::sasl::prepare) them (RFC 4013), if wanted, is the store's.
+#[derive(Clone)]
 pub struct CheckPassword {
     mechanism: Mechanism,
     authcid: Authcid,
@@ -57,6 +58,7 @@ pub struct CheckPassword {
 }
 
 /// The name, where it came from.
+#[derive(Clone)]
 pub(in crate::sasl) enum Authcid {
     /// A message of its own.
     Own(Secret),
@@ -130,6 +132,7 @@ impl fmt::Debug for CheckPassword {
 /// The host looks up, the exchange verifies. An account that does not exist is answered
 /// [`Answer::Reject`], and costs the client as many round trips, and the server as much work, as
 /// a wrong password.
+#[derive(Clone)]
 pub struct CramSecretFor {
     pub(in crate::sasl) identity: Identity,
     pub(in crate::sasl) challenge: Said,
@@ -173,7 +176,7 @@ impl fmt::Debug for CramSecretFor {
 ///
 /// To read keys from their text takes longer than the exchange does. A store that reads them for each
 /// question tells so who exists: let it hold them ready, or read some text for who does not.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ScramKeysFor {
     pub(in crate::sasl) identity: Identity,
     hash: ScramHash,

@@ -7,7 +7,7 @@ use super::{Answer, next_serial};
 /// *Which account has whom the client's certificate names?* Of EXTERNAL (RFC 4422 appendix A).
 ///
 /// The identity is what the host gave with the channel, once it had verified the certificate.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckExternal {
     pub(in crate::sasl) identity: Box<str>,
     pub(in crate::sasl) authzid: Option<Box<str>>,
@@ -39,7 +39,7 @@ impl CheckExternal {
 }
 
 /// *May a guest come in?* Of ANONYMOUS (RFC 4505).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckAnonymous {
     pub(in crate::sasl) trace: Option<Box<str>>,
     pub(in crate::sasl) answer: Option<Answer>,

@@ -10,7 +10,7 @@ use crate::{sasl::Mechanism, secret::Secret};
 /// The token has the form of RFC 6750 §2.1 and is not empty; whether it is genuine, meant for this
 /// server, good for mail and not expired is for the host to find out: by asking its issuer (RFC 7662),
 /// or by the issuer's signature, for a token that carries one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckToken {
     pub(in crate::sasl) mechanism: Mechanism,
     pub(in crate::sasl) authzid: Option<Box<str>>,

@@ -112,7 +112,8 @@ impl Config {
     /// By default it is random, made here. With an empty one SCRAM is not offered.
     ///
     /// The salt is the name's as it was sent. A store that takes `Tim` for `tim` shows one salt for
-    /// both if there is such an account, and two if not: it should know exact names only.
+    /// both if there is such an account, and two if not: it should know exact names only. An account
+    /// that gets its keys, or others for another password, shows another salt from then on.
     pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
         let key = key.into();
         self.nobody = match key.expose() {
@@ -211,9 +212,11 @@ impl Config {
         }
     }
 
-    /// The mechanism of that name, in any case: one that the crate has, or one of the host's own that
-    /// is listed.
-    pub(crate) fn named(&self, name: &[u8]) -> Option<Mechanism> {
+    /// The mechanism of that name, in any case: one that the crate has, on offer or not, or one of the
+    /// host's own that is listed. An exchange with one that is not on offer ends in
+    /// [`Failure::Unsupported`] or [`Failure::NeedsTls`].
+    pub fn named(&self, name: impl AsRef<[u8]>) -> Option<Mechanism> {
+        let name = name.as_ref();
         let own = |own: &Mechanism| own.name().as_bytes().eq_ignore_ascii_case(name);
         Mechanism::known(name).or_else(|| self.mechanisms.iter().copied().find(own))
     }

@@ -47,6 +47,7 @@ exim_path = {exim}
 spool_directory = {folder}/spool
 log_file_path = {folder}/exim-log/%slog
 pid_file_path = {folder}/spool/exim.pid
+smtp_accept_max = 0
 local_interfaces = 127.0.0.1.{plain} : 127.0.0.1.{tls}
 tls_on_connect_ports = {tls}
 tls_advertise_hosts = *

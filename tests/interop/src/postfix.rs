@@ -106,6 +106,7 @@ virtual_uid_maps = static:{NOBODY}
 virtual_gid_maps = static:{NOBODY}
 smtpd_peername_lookup = no
 smtpd_error_sleep_time = 0s
+service_throttle_time = 1s
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 smtpd_recipient_restrictions = permit_sasl_authenticated, reject
 smtpd_sasl_auth_enable = yes

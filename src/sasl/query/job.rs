@@ -1,0 +1,123 @@
+//! A question taken along.
+
+use super::{
+    Answer, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecretFor,
+    PasswordAnswer, Query, ScramKeysFor, TokenAnswer,
+};
+
+/// A copy of a question, for a host that answers elsewhere and later: on another thread, in a task.
+///
+/// [`Query::job`] makes it, [`query`](Self::query) is the question there, answered as it would be at
+/// once, and [`Query::settle`] brings the answer back.
+///
+#[cfg_attr(feature = "plain", doc = "```")]
+#[cfg_attr(not(feature = "plain"), doc = "```ignore")]
+/// # use smtp_auth::{sasl::{self, Authenticator}, server::{Config, Event, Session}};
+/// # use std::thread;
+/// # struct Users;
+/// # impl Authenticator for Users {}
+/// # let config = Config::new(sasl::server::Config::new("mail.example.org")?.allow_cleartext(true));
+/// # let (mut session, mut out) = (Session::new(config), Vec::new());
+/// # session.receive(b"EHLO client.example.org\r\nAUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");
+/// # let _ = session.next(&mut out);
+/// // The query stays on show, and is taken along once: its serial tells.
+/// if let Event::Query(query) = session.next(&mut out) {
+///     match query.job() {
+///         None => query.reject(), // of a mechanism of the host's own: to be answered here
+///         Some(mut job) => {
+///             let worker = thread::spawn(move || {
+///                 job.query().answer_with(&Users);
+///                 job
+///             });
+///             // When the answer comes, whatever has become of the session meanwhile:
+///             let job = worker.join().map_err(|_| "the worker is gone")?;
+///             let in_time = session.query().is_some_and(|query| query.settle(job));
+///             # assert!(in_time);
+///         }
+///     }
+/// }
+/// # assert!(matches!(session.next(&mut out), Event::AuthFailed(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct QueryJob(Copy);
+
+#[derive(Debug)]
+enum Copy {
+    CheckPassword(CheckPassword),
+    CramSecret(CramSecretFor),
+    ScramKeys(ScramKeysFor),
+    CheckToken(CheckToken),
+    CheckExternal(CheckExternal),
+    CheckAnonymous(CheckAnonymous),
+    Authorize(Authorize),
+}
+
+impl QueryJob {
+    /// The question.
+    pub fn query(&mut self) -> Query<'_> {
+        match &mut self.0 {
+            Copy::CheckPassword(ask) => Query::CheckPassword(ask),
+            Copy::CramSecret(ask) => Query::CramSecret(ask),
+            Copy::ScramKeys(ask) => Query::ScramKeys(ask),
+            Copy::CheckToken(ask) => Query::CheckToken(ask),
+            Copy::CheckExternal(ask) => Query::CheckExternal(ask),
+            Copy::CheckAnonymous(ask) => Query::CheckAnonymous(ask),
+            Copy::Authorize(ask) => Query::Authorize(ask),
+        }
+    }
+}
+
+impl Query<'_> {
+    /// A copy to take along. `None` for a [`Custom`](super::Custom) one, whose state cannot be copied.
+    pub fn job(&self) -> Option<QueryJob> {
+        Some(QueryJob(match self {
+            Self::CheckPassword(ask) => Copy::CheckPassword((**ask).clone()),
+            Self::CramSecret(ask) => Copy::CramSecret((**ask).clone()),
+            Self::ScramKeys(ask) => Copy::ScramKeys((**ask).clone()),
+            Self::CheckToken(ask) => Copy::CheckToken((**ask).clone()),
+            Self::CheckExternal(ask) => Copy::CheckExternal((**ask).clone()),
+            Self::CheckAnonymous(ask) => Copy::CheckAnonymous((**ask).clone()),
+            Self::Authorize(ask) => Copy::Authorize((**ask).clone()),
+            Self::Custom(_) => return None,
+        }))
+    }
+
+    /// Settles the question with the answer that its copy got; where that got none, the store
+    /// [cannot say now](Answer::TempFail).
+    ///
+    /// `false` where it is a copy of another question, which was asked by an exchange that is over:
+    /// nothing has changed then.
+    pub fn settle(self, mut job: QueryJob) -> bool {
+        if job.query().serial() != self.serial() {
+            return false;
+        }
+        match (self, job.0) {
+            (Self::CheckPassword(ask), Copy::CheckPassword(own)) => {
+                ask.answer(own.answer.unwrap_or(PasswordAnswer::TempFail));
+            }
+            (Self::CramSecret(ask), Copy::CramSecret(own)) => {
+                ask.answer(own.answer.unwrap_or(Answer::TempFail));
+            }
+            (Self::ScramKeys(ask), Copy::ScramKeys(own)) => {
+                ask.answer(own.answer.unwrap_or(Answer::TempFail));
+            }
+            (Self::CheckToken(ask), Copy::CheckToken(own)) => {
+                ask.answer(own.answer.unwrap_or(TokenAnswer::TempFail));
+            }
+            (Self::CheckExternal(ask), Copy::CheckExternal(own)) => {
+                ask.answer(own.answer.unwrap_or(Answer::TempFail));
+            }
+            (Self::CheckAnonymous(ask), Copy::CheckAnonymous(own)) => {
+                ask.answer(own.answer.unwrap_or(Answer::TempFail));
+            }
+            (Self::Authorize(ask), Copy::Authorize(own)) => {
+                ask.answer(own.answer.unwrap_or(Answer::TempFail));
+            }
+            // No two questions have one serial.
+            _ => return false,
+        }
+        true
+    }
+}

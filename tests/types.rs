@@ -1,0 +1,127 @@
+//! Every public type can be sent to another thread and shared, and none has grown unnoticed.
+#![cfg(all(feature = "std", target_pointer_width = "64"))]
+#![allow(clippy::std_instead_of_alloc, reason = "a test has the standard library")]
+
+use smtp_auth::{Secret, Side, auth, client, command, ehlo, reply, sasl, server};
+
+/// The types with their most octets, as a table of name, size, and that most.
+macro_rules! table {
+    ($($ty:ty: $most:literal)*) => {
+        [$((stringify!($ty), shared::<$ty>(), $most)),*]
+    };
+}
+
+fn shared<T: Send + Sync>() -> usize {
+    size_of::<T>()
+}
+
+#[test]
+fn sizes_and_threads() {
+    let table = table! {
+        Secret: 32
+        Side: 1
+        auth::client::Exchange: 184
+        auth::client::Failure: 64
+        auth::client::NeedReply<'_>: 8
+        auth::client::Step<'_>: 16
+        auth::server::Exchange: 192
+        auth::server::NeedLine<'_>: 16
+        auth::server::Step<'_>: 24
+        client::AuthError: 64
+        client::AuthFailed: 104
+        client::Body: 16
+        client::Config: 88
+        client::Envelope: 96
+        client::EnvelopeError: 16
+        client::Error: 64
+        client::Event<'_>: 24
+        client::Extensions: 48
+        client::Fate: 48
+        client::Ready: 16
+        client::Session: 424
+        client::Step: 1
+        client::Tls: 1
+        client::TryNext: 1
+        command::Auth<'_>: 32
+        command::Command<'_>: 48
+        command::Error: 24
+        command::Mail<'_>: 40
+        command::MailAuth<'_>: 24
+        command::Mailbox<'_>: 24
+        command::Parameter<'_>: 32
+        command::Parameters<'_>: 16
+        command::ParametersIter<'_>: 16
+        command::Rcpt<'_>: 40
+        ehlo::Ehlo<'_>: 24
+        ehlo::Keyword<'_>: 40
+        ehlo::MechanismNames<'_>: 16
+        reply::EnhancedCode: 6
+        reply::Error: 24
+        reply::InvalidReply: 1
+        reply::Reply: 40
+        reply::ReplyRef<'_>: 24
+        sasl::Answer: 1
+        sasl::Authorize: 96
+        sasl::BindingPolicy: 1
+        sasl::Channel: 16
+        sasl::ChannelBinding: 24
+        sasl::CheckAnonymous: 32
+        sasl::CheckExternal: 64
+        sasl::CheckPassword: 120
+        sasl::CheckToken: 160
+        sasl::ConfigError: 24
+        sasl::CramSecret: 32
+        sasl::CramSecretError: 0
+        sasl::CramSecretFor: 152
+        sasl::Custom: 128
+        sasl::CustomAnswer: 48
+        sasl::CustomName: 24
+        sasl::Failure: 24
+        sasl::Identity: 64
+        sasl::Mechanism: 24
+        sasl::Nonce: 136
+        sasl::NonceError: 0
+        sasl::PasswordAnswer: 1
+        sasl::Query<'_>: 16
+        sasl::QueryJob: 176
+        sasl::SaltedPassword: 112
+        sasl::ScramHash: 1
+        sasl::ScramKeys: 8
+        sasl::ScramKeysError: 0
+        sasl::ScramKeysFor: 96
+        sasl::TokenAnswer: 56
+        sasl::TokenError: 48
+        sasl::client::Challenge: 104
+        sasl::client::Choice: 32
+        sasl::client::Config: 56
+        sasl::client::Credentials: 40
+        sasl::client::CustomResponse: 32
+        sasl::client::Derive: 176
+        sasl::client::DeriveJob: 64
+        sasl::client::Exchange: 112
+        sasl::client::Failure: 24
+        sasl::client::NoMechanism: 1
+        sasl::client::Response: 48
+        sasl::client::Step<'_>: 24
+        sasl::server::Challenge: 72
+        sasl::server::Config: 144
+        sasl::server::Exchange: 184
+        sasl::server::Step<'_>: 24
+        server::Ask: 48
+        server::AuthFailed: 48
+        server::Config: 56
+        server::Event<'_>: 56
+        server::Hello<'_>: 24
+        server::Permission: 40
+        server::Session: 216
+        server::StartTls: 1
+    };
+    let mut wrong = String::new();
+    for (name, size, most) in table {
+        println!("{name}: {size}");
+        if size > most {
+            wrong += &format!("{name} has {size} octets, over {most}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
