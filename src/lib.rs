@@ -13,6 +13,13 @@
 //! | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | a server or client with its own parser and loop |
 //! | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | IMAP, POP3, XMPP, LDAP |
 //!
+//! There are two of each `Config`: that of [`sasl::server`] and [`sasl::client`] says who may sign in
+//! and how, for any protocol; that of [`server`] and [`client`] holds one, and says the rest of the
+//! dialogue.
+//!
+//! The [guide](guide/index.html) goes from the first line of a sign-in to what a store keeps, tokens,
+//! guessers, tests, and the way here from other crates.
+//!
 //! # The loop
 //!
 //! One method says what is owed now: `next` of a session, `step` of an exchange. What is owed
@@ -114,6 +121,7 @@ pub mod auth;
 pub mod client;
 pub mod command;
 pub mod ehlo;
+pub mod guide;
 pub mod reply;
 pub mod sasl;
 pub mod server;

@@ -359,6 +359,18 @@ fn replies_ahead_of_their_command_are_not_taken() {
     client.hear("220 s\r\n");
     client.hear("250-s\r\n250 AUTH PLAIN\r\n235 ok\r\n");
     assert!(matches!(client.error(), Error::Unsolicited(_)));
+
+    // MAIL is answered twice, and RCPT was not said yet.
+    let mut client = Client::new(&[Mechanism::Plain]);
+    client.hear("220 s\r\n");
+    client.hear("250-s\r\n250 AUTH PLAIN\r\n");
+    client.hear("235 ok\r\n");
+    client.ready().send(Envelope::new(Some("a@b.c"), ["d@e.f"]).unwrap());
+    client.hear("");
+    client.sent();
+    client.hear("250 ok\r\n250 ok\r\n");
+    assert_eq!(client.error(), Error::Unsolicited(Step::Rcpt));
+    assert_eq!(client.sent(), "", "nothing is said to such a server");
     assert!(!client.sent().contains("AUTH"));
 
     let mut client = Client::new(&[Mechanism::Plain]);

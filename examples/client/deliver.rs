@@ -114,7 +114,6 @@ impl Delivery<'_> {
     {
         let ended = self.run(stream).await;
         let Err(Failure::Connection(why)) = ended else { return ended };
-        let step = self.session.step();
         let mut buffer = [0; 4096];
         for _ in 0..LAST_READS {
             match time::timeout(LAST_WORDS, stream.read(&mut buffer)).await {
@@ -122,17 +121,15 @@ impl Delivery<'_> {
                 _ => break,
             }
         }
-        match self.session.eof() {
-            Err(
-                error @ (Error::Refused(..)
-                | Error::NotAuthenticated(_)
-                | Error::ServerNotAuthentic),
-            ) => Err(error.into()),
-            _ if why.contains(&step.to_string()) || why.contains(trust::NOT_TAKEN) => {
-                Err(Failure::Connection(why))
-            }
-            _ => Err(Failure::Connection(format!("{why}, at {step}; try again later"))),
+        let step = match self.session.eof() {
+            Ok(()) => self.session.step(),
+            Err(Error::Disconnected(step)) => step,
+            Err(error) => return Err(error.into()),
+        };
+        if why.contains(&step.to_string()) || why.contains(trust::NOT_TAKEN) {
+            return Err(Failure::Connection(why));
         }
+        Err(Failure::Connection(format!("{why}, at {step}; try again later")))
     }
 
     async fn run<S>(&mut self, stream: &mut S) -> Result<Stop, Failure>
@@ -172,7 +169,7 @@ impl Delivery<'_> {
                 Event::Refused(recipient, reply) => {
                     self.refused += 1;
                     let to = self.to.get(recipient).map_or("", String::as_str);
-                    tell(format_args!("the server refused the recipient {to}: {reply}"));
+                    tell(format_args!("client: the server refused the recipient {to}: {reply}"));
                 }
                 Event::Message(body) => {
                     for part in self.message.chunks(PART) {

@@ -151,6 +151,9 @@ fn is_authority(error: &Error) -> bool {
 /// Why a handshake failed, in words. In TLS 1.3 the server judges the client's certificate when the
 /// client is through already, and reads of it later.
 pub(crate) fn explain(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return io::Error::other("the server closed the connection");
+    }
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return error;
     };
@@ -161,7 +164,14 @@ pub(crate) fn explain(error: io::Error) -> io::Error {
         Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => "the server's certificate is not valid yet",
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => UNTRUSTED,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the server's certificate is for another name",
+        // The signature is bad where the issuer's name is known and its key is another: so it looks
+        // where a server has made itself a new certificate.
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => UNTRUSTED,
         other if is_authority(other) => UNTRUSTED,
         Error::InvalidMessage(_) => "what the server sent is not TLS",
         Error::AlertReceived(

@@ -306,8 +306,10 @@ impl Session {
                 }
             }
             State::Envelope(mut sending) => {
+                let mark = out.len();
                 sending.ask(&self.extensions, out);
                 match sending.verdict() {
+                    None if out.len() > mark => State::Envelope(sending),
                     None => return self.reply(State::Envelope(sending), out),
                     Some(Ok(())) => {
                         say(out, &["DATA"]);

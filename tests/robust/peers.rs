@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// Ends when it goes out of scope.
 pub struct Server {
     process: Child,
-    port: u16,
-    tls_port: u16,
+    pub port: u16,
+    pub tls_port: u16,
 }
 
 impl Drop for Server {
@@ -102,12 +102,12 @@ impl Server {
     }
 }
 
-/// The server's program, built if need be.
+/// The server's program, built if need be. The client's lies beside it.
 pub fn example() -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "server"]);
+        build.args(["build", "--quiet", "--example", "server", "--example", "client"]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         // What cargo tells a test of its package: ring would be built anew for it, and again by the
         // next build without it.

@@ -79,7 +79,8 @@ impl Credentials {
     }
 
     /// A user name, and an access token of OAuth 2.0 for OAUTHBEARER and XOAUTH2. How to get one, and a
-    /// new one where it has expired, is between the caller and its issuer.
+    /// new one where it has expired, is between the caller and its issuer. Both mechanisms send the name
+    /// as that of the account to act as, so that it may be a mailbox which the token's owner shares.
     ///
     /// # Errors
     /// [`ConfigError::UserName`] as above; [`ConfigError::Token`] for what has not the form of a

@@ -23,7 +23,8 @@ pub enum PasswordAnswer {
     /// The password is right, but this mechanism is too weak for the account: `534 5.7.9`.
     TooWeak,
     /// The password is right, but the account has to be moved to this mechanism first, by a sign-in
-    /// with another: `432 4.7.12`.
+    /// with another: `432 4.7.12` (RFC 4954 §6). Only behind a password can it be said; to SCRAM it would
+    /// tell, before any proof, who exists.
     TransitionNeeded,
 }
 

@@ -109,7 +109,8 @@ impl Config {
 
     /// The key of the salts that SCRAM shows for accounts that do not exist. It has to stay the same
     /// over restarts, and over the servers of a cluster, or their salts tell them from real ones.
-    /// By default it is random, made here. With an empty one SCRAM is not offered.
+    /// By default it is random, made anew with each `Config`: give those of one server the same, as for
+    /// two ports. With an empty one SCRAM is not offered.
     ///
     /// The salt is the name's as it was sent. A store that takes `Tim` for `tim` shows one salt for
     /// both if there is such an account, and two if not: it should know exact names only. An account
@@ -124,7 +125,8 @@ impl Config {
     }
 
     /// How many iterations SCRAM shows for accounts that do not exist: as many as the store's keys
-    /// have. By default 4,096 (RFC 7677 §4).
+    /// have, or the number tells which exist; so the number for new keys goes up only with that of the
+    /// others. By default 4,096 (RFC 7677 §4).
     pub fn scram_iterations(mut self, iterations: u32) -> Self {
         self.iterations = iterations.max(1);
         self
