@@ -49,6 +49,13 @@
 //! # Ok::<(), smtp_auth::sasl::ConfigError>(())
 //! ```
 //!
+//! # States
+//!
+//! What the two sessions do, drawn from the code by a test. Refused commands, which leave all as it was,
+//! are left out.
+//!
+#![doc = include_str!("states.svg")]
+//!
 //! # Mechanisms
 //!
 #![doc = include_str!("mechanisms.md")]

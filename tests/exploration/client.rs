@@ -20,7 +20,7 @@ const TOKEN: &str = "a.token.that.is.searched.for";
 
 /// What the server says, or has happen.
 #[derive(Clone, Copy, Debug)]
-enum Input {
+pub(crate) enum Input {
     Says(&'static str),
     /// What an honest server would say to what the client has said.
     Honest,
@@ -30,7 +30,7 @@ enum Input {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Host {
+pub(crate) enum Host {
     /// It goes on: runs the work, sends a message, writes it.
     On,
     /// It goes on without being signed in, or quits.
@@ -44,6 +44,7 @@ const REPLIES: &[&str] = &[
     "250 ok",
     "250-x\r\n250 STARTTLS",
     "250-x\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN",
+    "250-x\r\n250-STARTTLS\r\n250 AUTH SCRAM-SHA-256 PLAIN",
     "250-x\r\n250 AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 CRAM-MD5 PLAIN LOGIN OAUTHBEARER XOAUTH2",
     "250-x\r\n250 AUTH SCRAM-SHA-256 PLAIN",
     "250-x\r\n250 AUTH LOGIN XOAUTH2",
@@ -87,7 +88,7 @@ const REST: [Input; 7] = [
     Input::Host(Host::Retry),
 ];
 
-fn input(number: u8) -> Input {
+pub(crate) fn input(number: u8) -> Input {
     match REPLIES.get(usize::from(number)) {
         Some(reply) => Input::Says(reply),
         None => REST[usize::from(number) - REPLIES.len()],
@@ -103,14 +104,14 @@ enum Waits {
 }
 
 pub(crate) struct World<const TOKENS: bool> {
-    session: Session,
+    pub(crate) session: Session,
     waits: Waits,
     tls: bool,
     /// The AUTH command under way, as an honest server takes it.
     honest: Option<auth::server::Exchange>,
     mechanism: Option<Mechanism>,
     /// What that server says.
-    reply: String,
+    pub(crate) reply: String,
     /// Whether the client has seen an honest server's proof in this exchange.
     verified: bool,
     /// Whether a success may be believed: it has just come, in an exchange.

@@ -21,7 +21,7 @@ const MAX_ATTEMPTS: u32 = 3;
 
 /// What can happen to a session.
 #[derive(Clone, Copy, Debug)]
-enum Input {
+pub(crate) enum Input {
     /// The client says this, with CRLF.
     Line(&'static str),
     /// The client answers the challenge before, rightly or not.
@@ -35,7 +35,7 @@ enum Input {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Host {
+pub(crate) enum Host {
     Accept,
     /// It accepts, and means somebody else than the client said.
     AcceptAnother,
@@ -66,6 +66,7 @@ const LINES: &[&str] = &[
     "a bare LF \n",
     "BDAT 5\r\nabc",
     "BDAT 5 LAST\r\nabc",
+    "BDAT many",
     "AUTH",
     "AUTH NONE",
     "AUTH PLAIN",
@@ -109,10 +110,10 @@ enum Waits {
 
 /// A session, and what is known of it without looking into it.
 pub(crate) struct World<const CLEARTEXT: bool> {
-    session: Session,
+    pub(crate) session: Session,
     waits: Waits,
     /// The code of the last reply.
-    last: u16,
+    pub(crate) last: u16,
     /// The last line, by number, and what the host last gave to check a proof by: `Debug` shows
     /// neither.
     said: u8,
@@ -476,7 +477,7 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
     }
 }
 
-fn input(number: u8) -> Input {
+pub(crate) fn input(number: u8) -> Input {
     const REST: [Input; 9] = [
         Input::Proof(true),
         Input::Proof(false),
