@@ -37,7 +37,7 @@ use smtp_auth::{
     sasl::{
         self, Answer, Authenticator, Authorize, Channel, ChannelBinding, CheckAnonymous,
         CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Mechanism,
-        PasswordAnswer, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
+        PasswordAnswer, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
         TokenError,
         client::{Choice, Credentials},
     },
@@ -275,6 +275,19 @@ fn sessions(mechanism: Mechanism, credentials: Credentials, shown: &Shown) -> Di
     Dialogue { from_client: text(from_client), from_server: text(from_server), signed_in }
 }
 
+/// Answers a copy, as a host does that looks up elsewhere.
+fn settle(query: Query<'_>, shown: &Shown) {
+    match query.job() {
+        None => query.answer_with(&Users),
+        Some(mut job) => {
+            shown.debug(&job);
+            job.query().answer_with(&Users);
+            shown.debug(&job);
+            assert!(query.settle(job));
+        }
+    }
+}
+
 /// Whether the connection stays open.
 fn server_turn(server: &mut server::Session, out: &mut Vec<u8>, shown: &Shown) -> bool {
     loop {
@@ -283,7 +296,7 @@ fn server_turn(server: &mut server::Session, out: &mut Vec<u8>, shown: &Shown) -
         match event {
             server::Event::NeedInput => return true,
             server::Event::Close => return false,
-            server::Event::Query(query) => query.answer_with(&Users),
+            server::Event::Query(query) => settle(query, shown),
             server::Event::AuthFailed(failed) => {
                 shown.both(&failed);
                 shown.both(&failed.why);
@@ -382,7 +395,7 @@ fn of_exchanges() {
                         challenge.respond(response(&mut client, &shown).unwrap());
                         shown.debug(challenge);
                     }
-                    sasl::server::Step::Query(query) => query.answer_with(&Users),
+                    sasl::server::Step::Query(query) => settle(query, &shown),
                     sasl::server::Step::Done(outcome) => break outcome.cloned(),
                 }
                 shown.debug(&(&server, &client));
