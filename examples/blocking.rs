@@ -1,10 +1,8 @@
 //! A server and a client on the standard library alone: sockets that block, a thread for each
 //! connection.
 //!
-//! `cargo run --example blocking` starts the server on a free port, has the client sign in to it by
-//! SCRAM and by CRAM-MD5, with the right password and with a wrong one, and hand over a message.
-//! `cargo run --example blocking -- --listen 127.0.0.1:2525` only serves: user "tim", password
-//! "tanstaaftanstaaf".
+//! `cargo run --example blocking` starts the server on a free port, and has the client sign in to it by
+//! SCRAM, with the right password and with a wrong one, and hand over a message.
 //!
 //! There is no TLS here, so the server offers what never sends the password, and anyone on the way can
 //! read the mail. TLS begins where `Event::StartTls` is shown, on both sides: send what was
@@ -16,15 +14,13 @@
 )]
 
 use std::{
-    env,
     error::Error,
     io::{self, ErrorKind, Read, Write},
     mem,
     net::{SocketAddr, TcpListener, TcpStream},
-    process::ExitCode,
     sync::{
         Arc,
-        mpsc::{self, Receiver, SyncSender},
+        mpsc::{self, SyncSender},
     },
     thread,
     time::{Duration, Instant},
@@ -32,16 +28,14 @@ use std::{
 
 use smtp_auth::{
     client::{self, AuthError, Envelope, Fate, Tls},
-    command::{Command, Parameters},
+    command::Command,
     reply::Reply,
     sasl::{
-        self, Answer, Authenticator, CramSecret, CramSecretFor, Mechanism, ScramHash, ScramKeys,
-        ScramKeysFor, client::Credentials,
+        self, Answer, Authenticator, Mechanism, ScramHash, ScramKeys, ScramKeysFor,
+        client::Credentials,
     },
     server::{Config, Event, Session, StartTls},
 };
-
-const MECHANISMS: [Mechanism; 2] = [Mechanism::ScramSha256, Mechanism::CramMd5];
 
 /// Threads at a time, and so connections.
 const MAX_CONNECTIONS: usize = 100;
@@ -62,66 +56,43 @@ const MESSAGE: &[u8] =
     b"From: tim@example.org\r\nTo: ann@example.org\r\nSubject: From a thread\r\n\r\n\
     Hello.\r\n.\r\nThis stands behind a dot that ends nothing.\r\n";
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            println!("wrong: {why}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run() -> Result<(), Box<dyn Error>> {
-    let mut arguments = env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => demo(),
-        (Some("--listen"), Some(address)) => {
-            let (_, messages) = start(&address)?;
-            for message in messages {
-                println!("a message of {} octets", message.len());
-            }
-            Ok(())
-        }
-        _ => Err("the one option is --listen ADDRESS:PORT".into()),
-    }
-}
-
-fn demo() -> Result<(), Box<dyn Error>> {
-    let (address, messages) = start("127.0.0.1:0")?;
-    for mechanism in MECHANISMS {
-        println!("\nThe right password, by {mechanism}");
-        match send(address, mechanism, "tanstaaftanstaaf")? {
-            Fate::Accepted(_) if messages.recv_timeout(CLIENT_TIME)? == MESSAGE => {}
-            other => return Err(format!("the message has not come over: {other}").into()),
-        }
-        println!("\nA wrong password, by {mechanism}");
-        match send(address, mechanism, "a guess") {
-            Err(error) if is_refusal(&*error) => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Err("a wrong password was taken".into()),
-        }
-    }
-    println!("\nAll went as it should.");
-    Ok(())
-}
-
-fn is_refusal(error: &(dyn Error + 'static)) -> bool {
-    matches!(error.downcast_ref(), Some(client::Error::NotAuthenticated(AuthError::Refused(_))))
-}
-
-/// Begins to serve. Returns where, and what receives the messages.
-fn start(address: &str) -> Result<(SocketAddr, Receiver<Vec<u8>>), Box<dyn Error>> {
-    let offered = sasl::server::Config::new("mail.example.org")?.mechanisms(&MECHANISMS)?;
+fn main() -> Result<(), Box<dyn Error>> {
+    let offered =
+        sasl::server::Config::new("mail.example.org")?.mechanisms(&[Mechanism::ScramSha256])?;
     let config = Config::new(offered).starttls(StartTls::Off).max_message(MAX_MESSAGE);
-    let (config, users) = (Arc::new(config), Arc::new(Tim::new("tanstaaftanstaaf")?));
-    let listener = TcpListener::bind(address)?;
+    let keys = ScramKeys::generate(ScramHash::Sha256, "tanstaaftanstaaf", 4096);
+    let tim = Arc::new(Tim(keys.ok_or("there are no random numbers")?));
+    let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    println!("listening on {address}");
     // Where messages come faster than they are taken away, their senders wait.
     let (queue, messages) = mpsc::sync_channel(10);
-    thread::spawn(move || accept(&listener, &config, &users, &queue));
-    Ok((address, messages))
+    thread::spawn(move || accept(&listener, &Arc::new(config), &tim, &queue));
+
+    println!("The right password");
+    let mut fate = None;
+    send(address, "tanstaaftanstaaf", &mut fate)?;
+    match fate {
+        Some(Fate::Accepted(_)) if messages.recv_timeout(CLIENT_TIME)? == MESSAGE => {}
+        other => return Err(format!("the message has not come over: {other:?}").into()),
+    }
+    println!("A wrong password");
+    let Err(error) = send(address, "a guess", &mut None) else {
+        return Err("a wrong password was taken".into());
+    };
+    match error.downcast_ref() {
+        Some(client::Error::NotAuthenticated(AuthError::Refused(_))) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// The one account, by what it takes to check a proof, which is not its password.
+struct Tim(ScramKeys);
+
+/// Answers at once. What is not written here is refused: nobody acts as another.
+impl Authenticator for Tim {
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        (ask.authcid() == "tim").then(|| self.0.clone()).into()
+    }
 }
 
 fn accept(
@@ -166,10 +137,7 @@ fn serve(
     users: &dyn Authenticator,
     queue: &SyncSender<Vec<u8>>,
 ) -> io::Result<()> {
-    socket.set_read_timeout(Some(IDLE_TIME))?;
-    socket.set_write_timeout(Some(IDLE_TIME))?;
-    // Replies are short and waited for.
-    socket.set_nodelay(true)?;
+    set_timeouts(socket, IDLE_TIME)?;
     let (mut session, began) = (Session::new(config), Instant::now());
     let (mut out, mut buffer, mut message) = (Vec::new(), [0; 4096], Vec::new());
     loop {
@@ -183,20 +151,23 @@ fn serve(
                         session.close(&Reply::IDLE, &mut out);
                     }
                     Ok(n) => session.receive(buffer.get(..n).unwrap_or_default()),
-                    Err(error) if is_timeout(&error) => session.close(&Reply::IDLE, &mut out),
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if is_timeout(&error) => session.close(&Reply::IDLE, &mut out),
                     Err(error) => return Err(error),
                 }
             }
             Event::Query(query) => query.answer_with(users),
-            Event::Authenticated(who) => println!("{} signed in", who.authcid()),
+            Event::Authenticated(who) => println!("  {} signed in", who.authcid()),
             Event::AuthFailed(failed) => {
-                println!("not signed in: {failed}");
+                println!("  not signed in: {failed}");
                 // Nothing has been sent yet, so this delays the reply, and one who guesses.
                 thread::sleep(failed.pause);
             }
-            Event::Hello(_) => {}
-            Event::Command(command, ask) => ask.reply(reply(command)),
+            // A real server asks here whether this user may send as that one, and whether it knows the
+            // parameters.
+            Event::Command(Command::Mail(_), ask) => ask.reply(Reply::SENDER_OK),
+            Event::Command(Command::Rcpt(_), ask) => ask.reply(Reply::RECIPIENT_OK),
+            Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
             Event::Message(permission) => permission.accept(),
             Event::Data(piece) => message.extend_from_slice(piece),
             Event::EndOfData(ask) => ask.reply(match queue.send(mem::take(&mut message)) {
@@ -204,10 +175,18 @@ fn serve(
                 Err(_) => Reply::LOCAL_ERROR,
             }),
             Event::Reset => message.clear(),
+            Event::Hello(_) => {}
             // STARTTLS is off: only `Close` is shown.
             Event::StartTls | Event::Close => return socket.write_all(&out),
         }
     }
+}
+
+fn set_timeouts(socket: &TcpStream, time: Duration) -> io::Result<()> {
+    socket.set_read_timeout(Some(time))?;
+    socket.set_write_timeout(Some(time))?;
+    // What is said is short and waited for.
+    socket.set_nodelay(true)
 }
 
 /// What a socket's timeout is called depends on the system.
@@ -215,79 +194,20 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Takes every sender and recipient. A real server asks here whether this user may send as that one.
-fn reply(command: Command<'_>) -> Reply {
-    // What EHLO offers, so that a client may ask for it.
-    let offered = ["SIZE", "BODY", "AUTH"];
-    let known = |parameters: Parameters<'_>, names: &[&str]| {
-        let named = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-        parameters.iter().all(|parameter| named(parameter.name()))
-    };
-    match command {
-        Command::Mail(mail) if known(mail.parameters(), &offered) => Reply::SENDER_OK,
-        Command::Rcpt(rcpt) if known(rcpt.parameters(), &[]) => Reply::RECIPIENT_OK,
-        Command::Mail(_) | Command::Rcpt(_) => Reply::PARAMETER_NOT_RECOGNIZED,
-        Command::Vrfy(_) => Reply::CANNOT_VERIFY,
-        Command::Unknown(_) => Reply::UNRECOGNIZED,
-        _ => Reply::NOT_IMPLEMENTED,
-    }
-}
-
-/// The one account, by what it takes to check either mechanism. Neither is its password.
-struct Tim {
-    scram: ScramKeys,
-    cram: CramSecret,
-}
-
-impl Tim {
-    fn new(password: &str) -> Result<Self, Box<dyn Error>> {
-        let scram = ScramKeys::generate(ScramHash::Sha256, password, 4096);
-        let scram = scram.ok_or("no random numbers, or no password for SCRAM")?;
-        Ok(Self { scram, cram: CramSecret::from_password(password) })
-    }
-}
-
-/// Answers at once. What is not written here is refused: nobody acts as another.
-impl Authenticator for Tim {
-    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        (ask.authcid() == "tim").then(|| self.scram.clone()).into()
-    }
-
-    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
-        (ask.authcid() == "tim").then(|| self.cram.clone()).into()
-    }
-}
-
-/// Signs in and hands over the message. Returns what the server made of it.
-fn send(address: SocketAddr, mechanism: Mechanism, password: &str) -> Result<Fate, Box<dyn Error>> {
-    let sasl = sasl::client::Config::default().mechanisms(&[mechanism])?;
-    let config = client::Config::new("laptop.example.org")?.sasl(sasl).tls(Tls::Never);
-    let mut session = client::Session::new(config, Credentials::password("tim", password)?);
-    session.trace(|side, line| println!("  {side}: {line}"));
-    let envelope =
-        Envelope::new(Some("tim@example.org"), ["ann@example.org"])?.size(MESSAGE.len() as u64);
-
-    let mut fate = None;
-    let ended = converse(address, &mut session, envelope, &mut fate);
-    // A message that was taken must not be sent again because QUIT failed.
-    match (fate, ended) {
-        (Some(fate), _) => Ok(fate),
-        (None, Err(error)) => Err(error),
-        (None, Ok(())) => Err("the session ended too early".into()),
-    }
-}
-
-fn converse(
+/// Signs in and hands over the message. What the server made of it is known even where QUIT fails: what
+/// was taken must not be sent again.
+fn send(
     address: SocketAddr,
-    session: &mut client::Session,
-    envelope: Envelope,
+    password: &str,
     outcome: &mut Option<Fate>,
 ) -> Result<(), Box<dyn Error>> {
+    let config = client::Config::new("laptop.example.org")?.tls(Tls::Never);
+    let mut session = client::Session::new(config, Credentials::password("tim", password)?);
+    session.trace(|side, line| println!("  {side}: {line}"));
+    let mut envelope = Some(Envelope::new(Some("tim@example.org"), ["ann@example.org"])?);
     let mut socket = TcpStream::connect_timeout(&address, CLIENT_TIME)?;
-    socket.set_read_timeout(Some(CLIENT_TIME))?;
-    socket.set_write_timeout(Some(CLIENT_TIME))?;
-    socket.set_nodelay(true)?;
-    let (mut envelope, mut out, mut buffer) = (Some(envelope), Vec::new(), [0; 4096]);
+    set_timeouts(&socket, CLIENT_TIME)?;
+    let (mut out, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         match session.next(&mut out)? {
             client::Event::NeedInput => {
@@ -303,7 +223,7 @@ fn converse(
             client::Event::Challenge(ask) => ask.fail(), // only a mechanism of our own would ask
             client::Event::AuthFailed(failed) => return Err(failed.error().into()),
             client::Event::Ready(ready) => match envelope.take() {
-                Some(envelope) => ready.send(envelope),
+                Some(envelope) => ready.send(envelope.size(MESSAGE.len() as u64)),
                 None => ready.quit(),
             },
             client::Event::Refused(_, reply) => println!("the recipient was refused: {reply}"),

@@ -188,7 +188,7 @@ fn the_answer_of_another_question_changes_nothing() {
     for (mechanism, _) in MECHANISMS {
         let (outcome, _) = outcome(mechanism, |server| {
             // Of another exchange, or the one before in this.
-            let late = std::cell::RefCell::new(Vec::new());
+            let late = core::cell::RefCell::new(Vec::new());
             for (other, _) in MECHANISMS {
                 let _ = self::outcome(other, |server| {
                     let mut job = job(server);

@@ -1,12 +1,9 @@
-//! The accounts: what is kept of each password, in memory and in a text file.
+//! The accounts: what is kept of each password, in memory and as text.
 
 use std::{
     collections::HashMap,
     error::Error,
-    fmt, fs,
-    io::{self, Write},
-    path::Path,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use argon2::{
@@ -16,19 +13,19 @@ use argon2::{
 use smtp_auth::{
     Secret,
     sasl::{
-        Answer, Authenticator, ConfigError, CramSecret, CramSecretFor, Mechanism, Nonce, ScramHash,
-        ScramKeys, ScramKeysFor, server::Config,
+        Answer, Authenticator, CheckPassword, ConfigError, CramSecret, CramSecretFor, Mechanism,
+        Nonce, PasswordAnswer, ScramHash, ScramKeys, ScramKeysFor, prepare, server::Config,
     },
 };
-use tempfile::NamedTempFile;
 
 /// The least that clients take (RFC 7677 §4); more make each guess dearer, and each sign-in.
 const ITERATIONS: u32 = 4096;
 
 /// Shared by the loop that serves and the thread that computes argon2. No lock is held while
-/// anything is computed.
+/// anything is computed. It has no `Debug`, as that of the hashes shows them.
 pub(crate) struct Store {
-    accounts: RwLock<HashMap<String, Account>>,
+    /// Names are prepared.
+    accounts: Mutex<HashMap<String, Account>>,
     /// The password of an account that does not exist is checked against this, to take as long.
     nobody: PasswordHash,
     /// The key of the salts that SCRAM shows for such accounts. It is kept with them, because real
@@ -36,56 +33,44 @@ pub(crate) struct Store {
     salt_key: Secret,
 }
 
-/// What is kept of a password: for PLAIN, where whoever steals it has to guess at argon2's price;
-/// and for the mechanisms that do not send the password, where a guess is much cheaper. Who
-/// needs no CRAM-MD5 leaves it out: its states are enough to sign in by it.
+/// What is kept of a password. For PLAIN: who steals it has to guess at argon2's price. For SCRAM: a
+/// guess is much cheaper. For CRAM-MD5: it is as good as the password for that mechanism, and a guess
+/// costs next to nothing; leave it out where no client needs it.
 #[derive(Clone)]
 struct Account {
     argon2: PasswordHash,
-    cram: Option<CramSecret>,
-    scram: Option<ScramKeys>,
+    /// Not there as long as the password has not been seen since the account had argon2 alone.
+    others: Option<(ScramKeys, CramSecret)>,
+}
+
+/// What is made of a password beside its argon2 hash.
+fn others(password: &str) -> Option<(ScramKeys, CramSecret)> {
+    let scram = ScramKeys::generate(ScramHash::Sha256, password, ITERATIONS)?;
+    Some((scram, CramSecret::from_password(password)))
 }
 
 impl Account {
-    fn new(password: &str) -> Result<Self, Box<dyn Error>> {
-        let argon2 = Argon2::default().hash_password(password.as_bytes())?;
-        let mut account = Self { argon2, cram: None, scram: None };
-        account.complete(password);
-        Ok(account)
-    }
-
-    /// Adds what is missing. A password that SCRAM cannot have is no reason to refuse it.
-    fn complete(&mut self, password: &str) {
-        self.cram.get_or_insert_with(|| CramSecret::from_password(password));
-        if self.scram.is_none() {
-            self.scram = ScramKeys::generate(ScramHash::Sha256, password, ITERATIONS);
-        }
-    }
-
     fn to_line(&self, name: &str) -> String {
-        let (cram, scram) = (&self.cram, &self.scram);
-        let fields =
-            [cram.as_ref().map(CramSecret::to_text), scram.as_ref().map(ScramKeys::to_text)];
-        let fields = fields.into_iter().flatten().map(|field| format!("\t{field}"));
-        format!("{name}\t{}{}\n", self.argon2, fields.collect::<String>())
+        let others = self.others.as_ref();
+        let texts =
+            others.map(|(scram, cram)| format!("\t{}\t{}", scram.to_text(), cram.to_text()));
+        format!("{name}\t{}{}\n", self.argon2, texts.unwrap_or_default())
     }
 
-    /// Each field says by its beginning what it is.
     fn from_line(line: &str) -> Result<(&str, Self), &'static str> {
-        let (name, fields) = line.split_once('\t').ok_or("it has no password")?;
-        let (mut argon2, mut cram, mut scram) = (None, None, None);
-        for field in fields.split('\t') {
-            if field.starts_with("$argon2") {
-                argon2 = Some(field.parse().map_err(|_| "its argon2 hash cannot be read")?);
-            } else if field.starts_with("{CRAM-MD5}") {
-                cram = Some(field.parse().map_err(|_| "its CRAM-MD5 states cannot be read")?);
-            } else if field.starts_with("SCRAM-SHA-256$") {
-                scram = Some(field.parse().map_err(|_| "its SCRAM keys cannot be read")?);
-            } else {
-                return Err("it has a field that is of no known kind");
+        let mut fields = line.split('\t');
+        let name = fields.next().filter(|name| !name.is_empty()).ok_or("it has no name")?;
+        let argon2 = fields.next().and_then(|hash| hash.parse().ok());
+        let argon2 = argon2.ok_or("its argon2 hash cannot be read")?;
+        let others = match fields.next() {
+            None => None,
+            Some(scram) => {
+                let scram = scram.parse().map_err(|_| "its SCRAM keys cannot be read")?;
+                let cram = fields.next().and_then(|cram| cram.parse().ok());
+                Some((scram, cram.ok_or("its CRAM-MD5 states cannot be read")?))
             }
-        }
-        Ok((name, Self { argon2: argon2.ok_or("it has no argon2 hash")?, cram, scram }))
+        };
+        Ok((name, Self { argon2, others }))
     }
 }
 
@@ -97,165 +82,119 @@ impl Store {
 
     fn with_salt_key(salt_key: &str) -> Result<Self, Box<dyn Error>> {
         let nobody = Argon2::default().hash_password(Nonce::random()?.as_str().as_bytes())?;
-        Ok(Self { accounts: RwLock::default(), nobody, salt_key: salt_key.into() })
+        Ok(Self { accounts: Mutex::default(), nobody, salt_key: salt_key.into() })
     }
 
     /// What a server with these accounts offers: what they have the secrets for. SCRAM shows for
     /// accounts that do not exist what real ones have.
     pub(crate) fn config(&self, host: &str) -> Result<Config, ConfigError> {
         use Mechanism::{CramMd5, Plain, ScramSha256, ScramSha256Plus};
-        let config =
-            Config::new(host)?.mechanisms(&[ScramSha256Plus, ScramSha256, CramMd5, Plain])?;
+        let mechanisms = [ScramSha256Plus, ScramSha256, CramMd5, Plain];
+        let config = Config::new(host)?.mechanisms(&mechanisms)?;
         Ok(config.salt_key(self.salt_key.clone()).scram_iterations(ITERATIONS))
     }
 
     /// Makes the account, or replaces all that is kept of its password at once. This takes as long
     /// as argon2 and PBKDF2 do.
+    ///
+    /// SCRAM prepares name and password (RFC 4013), PLAIN and CRAM-MD5 leave it to the store; CRAM-MD5's
+    /// client digests the password as it was typed, so that there it has to be typed as it is prepared.
+    /// What is prepared holds no tab and no line end, either.
     pub(crate) fn set_password(&self, name: &str, password: &str) -> Result<(), Box<dyn Error>> {
-        // SCRAM prepares names (RFC 4013), PLAIN leaves that to the store: these are alike in both.
-        if name.is_empty() || !name.bytes().all(|octet| octet.is_ascii_graphic()) {
-            return Err("a name must have printable ASCII characters only".into());
-        }
-        let account = Account::new(password)?;
-        self.write().insert(name.to_owned(), account);
+        let name = prepare(name).ok_or("a name cannot have these characters")?;
+        let password = prepare(password).ok_or("a password cannot have these characters")?;
+        let argon2 = Argon2::default().hash_password(password.as_bytes())?;
+        let account = Account { argon2, others: others(&password) };
+        self.accounts().insert(name.into(), account);
         Ok(())
     }
 
     /// Whether that is the account's password, by argon2: tens of milliseconds, for accounts that do
-    /// not exist too. (Old hashes of another cost take another time, which tells them apart.) An account
-    /// that has no more than an old argon2 hash gets the rest here, where its password is known for
-    /// once.
-    pub(crate) fn check_password(&self, name: &str, password: &str) -> bool {
-        let found = self.read().get(name).cloned();
+    /// not exist too. (Old hashes of another cost take another time, which tells them apart; those of
+    /// passwords that were not prepared, and that it changes, match no more.) An account that has no more
+    /// than an old argon2 hash gets the others here, where its password is known for once.
+    fn is_password(&self, name: &str, password: &str) -> bool {
+        // What cannot be prepared is nobody's, and that is no secret.
+        let (Some(name), Some(password)) = (prepare(name), prepare(password)) else { return false };
+        let found = self.accounts().get(&*name).cloned();
         let hash = found.as_ref().map_or(&self.nobody, |account| &account.argon2);
         let right = Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
         match found {
             Some(mut account) if right => {
-                account.complete(password);
-                self.keep(name, account)
+                account.others = account.others.or_else(|| others(&password));
+                self.keep(&name, account)
             }
             _ => false,
         }
     }
 
     /// Keeps what was made of a password that was right a moment ago, unless it has been changed
-    /// since: the old one is wrong now, and its keys must not come back.
+    /// since: the old one is wrong now, and what was made of it must not come back.
     fn keep(&self, name: &str, account: Account) -> bool {
-        let mut accounts = self.write();
+        let mut accounts = self.accounts();
         let current = accounts.get_mut(name).filter(|current| current.argon2 == account.argon2);
         current.map(|current| *current = account).is_some()
     }
 
-    /// Writes the file anew, whole or not at all, readable for its owner alone. A change that is to
-    /// outlive the server is saved before it is reported as done; an upgrade that is lost is made again
-    /// at the next sign-in.
-    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
-        let mut lines: Vec<_> =
-            self.read().iter().map(|(name, account)| account.to_line(name)).collect();
-        lines.sort();
-        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("")))?;
-        writeln!(file, "{}", self.salt_key.expose())?;
-        lines.iter().try_for_each(|line| file.write_all(line.as_bytes()))?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    }
-
-    pub(crate) fn load(path: &Path) -> Result<Self, Box<dyn Error>> {
-        Self::from_text(Secret::new(fs::read_to_string(path)?).expose())
-            .map_err(|why| format!("{}: {why}", path.display()).into())
+    /// What a file is to have, which is written whole or not at all, readable for its owner alone. A
+    /// change that is to outlive the server is written before it is reported as done; an upgrade that is
+    /// lost is made again at the next sign-in.
+    pub(crate) fn to_text(&self) -> Secret {
+        let mut text = format!("{}\n", self.salt_key.expose());
+        text.extend(self.accounts().iter().map(|(name, account)| account.to_line(name)));
+        text.into()
     }
 
     /// The first line is the key of the salts, each other an account.
-    fn from_text(text: &str) -> Result<Self, Box<dyn Error>> {
-        let mut lines = text.lines();
-        let salt_key = lines.next().filter(|key| !key.is_empty()).ok_or("it has no salt key")?;
+    pub(crate) fn from_text(text: &Secret) -> Result<Self, Box<dyn Error>> {
+        let mut lines = text.expose().lines();
+        let salt_key = lines.next().filter(|key| !key.is_empty()).ok_or("there is no salt key")?;
         let store = Self::with_salt_key(salt_key)?;
         for (number, line) in (2..).zip(lines) {
             // The lines are secret, so that only the number is said.
             let (name, account) =
                 Account::from_line(line).map_err(|why| format!("line {number}: {why}"))?;
-            if store.write().insert(name.to_owned(), account).is_some() {
-                return Err(format!("line {number}: the account was there before").into());
-            }
+            store.accounts().insert(name.to_owned(), account);
         }
         Ok(store)
     }
 
     /// An account is replaced whole, so that a panic leaves none half changed.
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Account>> {
-        self.accounts.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<String, Account>> {
-        self.accounts.write().unwrap_or_else(PoisonError::into_inner)
+    fn accounts(&self) -> MutexGuard<'_, HashMap<String, Account>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is looked up, without computing anything. Where there is nothing, the exchange does as much
-/// work as with a wrong password, and shows for SCRAM what `Config::keys_of_nobody` has.
-///
-/// `check_password` is left as it is, which is to refuse: it is the worker's.
 impl Authenticator for Store {
-    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
-        self.read().get(ask.authcid()).and_then(|account| account.cram.clone()).into()
+    /// To be called on the worker's thread.
+    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+        self.is_password(ask.authcid(), ask.password().expose()).into()
     }
 
+    /// Looked up, without computing anything. Where there is nothing, the exchange does as much work as
+    /// with a wrong password, and shows what `Config::keys_of_nobody` has.
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        self.read().get(ask.authcid()).and_then(|account| account.scram.clone()).into()
+        let keys = |account: &Account| Some(account.others.as_ref()?.0.clone());
+        self.accounts().get(ask.authcid()).and_then(keys).into()
+    }
+
+    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        let states = |account: &Account| Some(account.others.as_ref()?.1.clone());
+        let name = prepare(ask.authcid()).unwrap_or_default();
+        self.accounts().get(&*name).and_then(states).into()
     }
 }
 
-/// What there is, not what it says: the hashes' own `Debug` shows them.
-impl fmt::Debug for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account")
-            .field("cram", &self.cram.is_some())
-            .field("scram", &self.scram.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("accounts", &*self.read()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
+/// The password is changed while the old one's sign-in is still computed.
+#[test]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    /// The password is changed while the old one's sign-in is still computed.
-    #[test]
-    fn keys_of_an_old_password_do_not_come_back() {
-        let store = Store::new().unwrap();
-        store.set_password("tim", "old").unwrap();
-        let computed = store.read().get("tim").unwrap().clone();
-        assert!(store.keep("tim", computed.clone()));
-        store.set_password("tim", "new").unwrap();
-        assert!(!store.keep("tim", computed));
-        let scram = store.read().get("tim").unwrap().scram.clone().unwrap();
-        assert!(scram.check_password("new"));
-    }
-
-    #[test]
-    fn a_line_that_cannot_be_read_is_told_by_its_number() {
-        let hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
-        assert!(Store::from_text(&format!("key\ntim\t{hash}\n")).is_ok());
-        for (text, why) in [
-            (String::new(), "it has no salt key"),
-            ("key\ntim".into(), "line 2: it has no password"),
-            ("key\ntim\t{CRAM-MD5}00".into(), "line 2: its CRAM-MD5 states cannot be read"),
-            ("key\ntim\t$argon2id$=".into(), "line 2: its argon2 hash cannot be read"),
-            (
-                format!("key\nann\t{hash}\ntim\tsecret"),
-                "line 3: it has a field that is of no known kind",
-            ),
-            (format!("key\ntim\t{hash}\ntim\t{hash}"), "line 3: the account was there before"),
-        ] {
-            assert_eq!(Store::from_text(&text).unwrap_err().to_string(), why);
-        }
-    }
+fn keys_of_an_old_password_do_not_come_back() {
+    let store = Store::new().unwrap();
+    store.set_password("tim", "old").unwrap();
+    let computed = store.accounts().get("tim").unwrap().clone();
+    assert!(store.keep("tim", computed.clone()));
+    store.set_password("tim", "new").unwrap();
+    assert!(!store.keep("tim", computed));
+    let (scram, cram) = store.accounts().get("tim").unwrap().others.clone().unwrap();
+    assert!(scram.check_password("new") && cram.check_password("new"));
 }

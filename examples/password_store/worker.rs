@@ -4,12 +4,12 @@ use std::{
     io,
     sync::{
         Arc,
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, channel, sync_channel},
     },
     thread,
 };
 
-use smtp_auth::{Secret, sasl::CheckPassword};
+use smtp_auth::sasl::QueryJob;
 
 use crate::store::Store;
 
@@ -19,34 +19,27 @@ pub(crate) const QUEUE: usize = 32;
 /// One thread, which ends with this. More of them on one queue would use more processors; each takes
 /// argon2's 19 MiB while it computes.
 pub(crate) struct Worker {
-    jobs: SyncSender<Job>,
-}
-
-struct Job {
-    name: String,
-    password: Secret,
-    done: Box<dyn FnOnce(bool) + Send>,
+    jobs: SyncSender<(usize, QueryJob)>,
+    /// With the number of the connection that asked. A loop around sockets is woken for each.
+    pub(crate) done: Receiver<(usize, QueryJob)>,
 }
 
 impl Worker {
     pub(crate) fn start(store: Arc<Store>) -> io::Result<Self> {
-        let (jobs, queue) = sync_channel::<Job>(QUEUE);
+        let (jobs, queue) = sync_channel::<(usize, QueryJob)>(QUEUE);
+        let (answers, done) = channel();
         thread::Builder::new().name("argon2".into()).spawn(move || {
-            for Job { name, password, done } in queue {
-                done(store.check_password(&name, password.expose()));
+            for (number, mut job) in queue {
+                job.query().answer_with(&*store);
+                // Where the loop is gone, the queue has come to its end.
+                let _ = answers.send((number, job));
             }
         })?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, done })
     }
 
-    /// Has the password checked. `done` is called on the worker's thread, and wakes the loop. Returns
-    /// whether there is room: if not, nothing is done, as more waiting would help nobody.
-    pub(crate) fn check(
-        &self,
-        ask: &CheckPassword,
-        done: impl FnOnce(bool) + Send + 'static,
-    ) -> bool {
-        let (name, password) = (ask.authcid().to_owned(), ask.password().clone());
-        self.jobs.try_send(Job { name, password, done: Box::new(done) }).is_ok()
+    /// Whether there is room: if not, nothing is done, as more waiting would help nobody.
+    pub(crate) fn take(&self, number: usize, job: QueryJob) -> bool {
+        self.jobs.try_send((number, job)).is_ok()
     }
 }

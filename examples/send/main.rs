@@ -1,5 +1,5 @@
 //! Sends mail as a program does that has some to send: a `Mailer`, made once of a server and
-//! credentials, which takes a message or keeps a connection for several.
+//! credentials, which keeps a connection for any number of messages.
 //!
 //! `cargo run --example send` starts a small server on the loopback interface, sends it messages with
 //! attachments, and looks whether they arrived to the letter. `mailer.rs` is to copy from.
@@ -12,98 +12,71 @@
 mod mailer;
 mod server;
 
-use std::{process::ExitCode, sync::mpsc::Receiver, time::Duration};
+use std::{sync::mpsc::Receiver, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use mail_builder::MessageBuilder;
-use smtp_auth::{
-    client::Envelope,
-    sasl::{Mechanism, client::Credentials},
-};
+use smtp_auth::{client::Envelope, sasl::client::Credentials};
+use tokio_rustls::rustls::RootCertStore;
 
 use crate::mailer::{Mailer, Result};
 
-/// With lines that look like the end of the message.
-const NOTES: &str = "the first line\r\n.\r\n..\r\nthe last line\r\n";
-
-fn main() -> ExitCode {
-    match demo() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            println!("wrong: {why}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn demo() -> Result<()> {
+fn main() -> Result<()> {
     let (port, certificate, arriving) = server::start("tanstaaf")?;
-    let mailer = Mailer::new("localhost", port).trust_only(certificate)?;
-    let tim = mailer.credentials(Credentials::password("tim", "tanstaaf")?);
+    let mut own = RootCertStore::empty();
+    own.add(certificate)?;
+    let mailer = |roots, password| -> Result<Mailer> {
+        let credentials = Credentials::password("tim", password)?;
+        Ok(Mailer { host: "localhost", port, roots, credentials })
+    };
     let envelope = Envelope::new(Some("tim@example.org"), ["ann@example.org", "bob@example.org"])?;
-    let [one, two, three] = [message("One")?, message("Two")?, message("Three")?];
+    let (one, two) = (message("One")?, message("Two")?);
 
-    println!("A message: {}", tim.send(&envelope, &one)?);
+    let mut connection = mailer(own.clone(), "tanstaaf")?.connect()?;
+    println!("A message: {}", connection.send(&envelope, &one)?);
     arrived(&arriving, &one)?;
-
-    let mut connection = tim.connect()?;
-    let signed_in = connection.signed_in();
-    if signed_in != Some(Mechanism::ScramSha256Plus) {
-        return Err(format!("that is not the strongest mechanism: {signed_in:?}").into());
-    }
-    println!("Signed in by SCRAM-SHA-256-PLUS, the first: {}", connection.send(&envelope, &two)?);
-    arrived(&arriving, &two)?;
     let elsewhere = Envelope::new(Some("tim@example.org"), ["ann@example.org", "ann@example.com"])?;
-    refused("One for elsewhere too", "550", connection.send(&elsewhere, &two))?;
-    println!("The next: {}", connection.send(&envelope, &three)?);
-    arrived(&arriving, &three)?;
+    refused("One for elsewhere too", "ann@example.com: 550", connection.send(&elsewhere, &two))?;
+    println!("The next: {}", connection.send(&envelope, &two)?);
+    arrived(&arriving, &two)?;
+    let bare = connection.send(&envelope, b"Subject: Three\n\nHi\n");
+    refused("Line ends that are not CRLF", "CRLF", bare)?;
     connection.quit();
 
-    refused("Line ends that are not CRLF", "CRLF", tim.send(&envelope, b"Subject: Four\n\nHi\n"))?;
-    let thief = tim.credentials(Credentials::password("tim", "guess")?);
-    refused("A wrong password", "535", thief.send(&envelope, &one))?;
-    let other = Mailer::new("localhost", port);
-    refused("A certificate that is not trusted", "certificate", other.send(&envelope, &one))?;
+    refused("A wrong password", "535", mailer(own, "guess")?.connect())?;
+    // Those that browsers trust, as a program for servers of the internet has them.
+    let public = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    let other = mailer(public, "tanstaaf")?.connect();
+    refused("A certificate that is not trusted", "certificate", other)?;
     match arriving.try_recv() {
         Ok(_) => Err("something arrived that was refused".into()),
         Err(_) => Ok(()),
     }
 }
 
+/// With lines that look like the end of the message.
 fn message(subject: &str) -> Result<Vec<u8>> {
     let message = MessageBuilder::new()
         .from(("Tim", "tim@example.org"))
         .to(vec!["ann@example.org", "bob@example.org"])
         .subject(subject)
         .text_body("Two files are attached.\r\n.\r\n")
-        .attachment("text/plain", "notes.txt", NOTES)
-        .attachment("image/png", "Übersicht.png", octets())
+        .attachment("text/plain", "notes.txt", "the first line\r\n.\r\n..\r\nthe last line\r\n")
+        .attachment("image/png", "Übersicht.png", (0..=255).collect::<Vec<u8>>())
         .write_to_vec()?;
     Ok(message)
 }
 
-/// Every one that there is.
-fn octets() -> Vec<u8> {
-    (0..=255).collect()
-}
-
 /// Looks whether the next message that arrives is that one, and whole.
 fn arrived(arriving: &Receiver<Vec<u8>>, sent: &[u8]) -> Result<()> {
-    let arrived = arriving.recv_timeout(Duration::from_secs(10))?;
-    if arrived != sent {
+    if arriving.recv_timeout(Duration::from_secs(10))? != sent {
         return Err("another message arrived than was sent".into());
     }
-    let text = String::from_utf8(arrived)?;
-    let unbroken: String = text.lines().collect();
-    if !text.contains(NOTES) || !unbroken.contains(&STANDARD.encode(octets())) {
-        return Err("the attachments are not in it".into());
-    }
-    println!("  {} octets arrived, and both attachments", text.len());
+    println!("  {} octets arrived", sent.len());
     Ok(())
 }
 
 /// Looks whether it was refused, for the right reason, and says it as the user would see it.
-fn refused(what: &str, reason: &str, outcome: Result<String>) -> Result<()> {
+fn refused<T>(what: &str, reason: &str, outcome: Result<T>) -> Result<()> {
     match outcome {
         Ok(_) => Err(format!("it was not refused: {what}").into()),
         Err(why) if why.to_string().contains(reason) => {

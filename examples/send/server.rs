@@ -1,7 +1,7 @@
 //! The server to send to: it knows Tim, and keeps what he sends to `example.org`.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     mem,
     net::{TcpListener, TcpStream},
     sync::{
@@ -15,36 +15,24 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use smtp_auth::{
     command::Command,
     reply::Reply,
-    sasl::{
-        self, Answer, Authenticator, CheckPassword, Mechanism, PasswordAnswer, ScramHash,
-        ScramKeys, ScramKeysFor,
-    },
+    sasl::{self, Answer, Authenticator, Mechanism, ScramHash, ScramKeys, ScramKeysFor},
     server::{Config, Event, Session},
 };
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring};
 
-use crate::mailer::{self, Result, flush, handshake, limited};
-
-/// The one account.
-struct Tim(ScramKeys);
-
-impl Authenticator for Tim {
-    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        (ask.authcid() == "tim").then(|| self.0.clone()).into()
-    }
-
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
-        // Both are looked at, whatever the other says.
-        let right = self.0.check_password(ask.password().expose());
-        ((ask.authcid() == "tim") & right).into()
-    }
-}
+use crate::mailer::{self, Result, flush, limited};
 
 struct Host {
-    tim: Tim,
+    tim: ScramKeys,
     config: Arc<Config>,
     tls: Arc<ServerConfig>,
     arrived: Sender<Vec<u8>>,
+}
+
+impl Authenticator for Host {
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        (ask.authcid() == "tim").then(|| self.tim.clone()).into()
+    }
 }
 
 /// Starts it, for as long as the program runs. Returns its port, its certificate, and what arrives.
@@ -56,24 +44,20 @@ pub(crate) fn start(password: &str) -> Result<(u16, CertificateDer<'static>, Rec
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate.clone()], key.into())?;
-    let sasl = sasl::server::Config::new("localhost")?.mechanisms(&[
-        Mechanism::ScramSha256Plus,
-        Mechanism::ScramSha256,
-        Mechanism::Plain,
-    ])?;
+    // Bound to TLS or not at all, so that a sign-in shows that the mailer has bound it.
+    let sasl = sasl::server::Config::new("localhost")?.mechanisms(&[Mechanism::ScramSha256Plus])?;
     let keys = ScramKeys::generate(ScramHash::Sha256, password, 4096);
-    let tim = Tim(keys.ok_or("SCRAM cannot have this password")?);
+    let tim = keys.ok_or("SCRAM cannot have this password")?;
     let (arrived, arriving) = channel();
     let (config, tls) = (Arc::new(Config::new(sasl)), Arc::new(tls));
-    let host = Arc::new(Host { tim, config, tls, arrived });
+    let host = Host { tim, config, tls, arrived };
 
     let listener = TcpListener::bind("localhost:0")?;
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
+        // One at a time, as they come here. One that breaks off is no concern of the next.
         for socket in listener.incoming().flatten() {
-            let host = Arc::clone(&host);
-            // A client that breaks off is no concern of others.
-            thread::spawn(move || drop(serve(&host, socket)));
+            drop(serve(&host, socket));
         }
     });
     Ok((port, certificate, arriving))
@@ -86,7 +70,9 @@ fn serve(host: &Host, socket: TcpStream) -> Result<()> {
         return Ok(());
     }
     let mut tls = ServerConnection::new(Arc::clone(&host.tls))?;
-    handshake(&mut tls, &mut socket)?;
+    while tls.is_handshaking() {
+        tls.complete_io(&mut socket)?;
+    }
     session.tls_started(mailer::channel(&tls));
     let mut stream = StreamOwned::new(tls, socket);
     dialogue(host, &mut session, &mut stream)?;
@@ -95,7 +81,11 @@ fn serve(host: &Host, socket: TcpStream) -> Result<()> {
 }
 
 /// Returns whether TLS is to begin. If not, it is over.
-fn dialogue(host: &Host, session: &mut Session, stream: &mut (impl Read + Write)) -> Result<bool> {
+fn dialogue(
+    host: &Host,
+    session: &mut Session,
+    stream: &mut (impl Read + Write),
+) -> io::Result<bool> {
     let (mut out, mut buffer, mut message) = (Vec::new(), [0; 4096], Vec::new());
     loop {
         match session.next(&mut out) {
@@ -106,7 +96,7 @@ fn dialogue(host: &Host, session: &mut Session, stream: &mut (impl Read + Write)
                     n => session.receive(buffer.get(..n).unwrap_or_default()),
                 }
             }
-            Event::Query(query) => query.answer_with(&host.tim),
+            Event::Query(query) => query.answer_with(host),
             Event::AuthFailed(failed) => thread::sleep(failed.pause),
             Event::Command(Command::Mail(_), ask) => ask.reply(Reply::SENDER_OK),
             Event::Command(Command::Rcpt(rcpt), ask) => ask.reply(match rcpt.to().domain() {
@@ -122,14 +112,8 @@ fn dialogue(host: &Host, session: &mut Session, stream: &mut (impl Read + Write)
             }),
             Event::Reset => message.clear(),
             Event::Hello(_) | Event::Authenticated(_) => {}
-            Event::StartTls => {
-                flush(stream, &mut out)?;
-                return Ok(true);
-            }
-            Event::Close => {
-                flush(stream, &mut out)?;
-                return Ok(false);
-            }
+            Event::StartTls => return flush(stream, &mut out).map(|()| true),
+            Event::Close => return flush(stream, &mut out).map(|()| false),
         }
     }
 }
