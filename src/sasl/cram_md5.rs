@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 
 use super::{
-    Answer, CramSecret, CramSecretFor, Failure, Identity, Mechanism, check_name,
+    Answer, CramSecret, CramSecretFor, Failure, check_name,
     client::{self, Password},
     hex,
     server::{Config, Said, State},
@@ -35,8 +35,7 @@ impl Server {
         let length = name.len();
         check_name(text.part(0..length))?;
         let authcid = text.take_part(0..length);
-        let identity = Identity { authcid, authzid: None, mechanism: Mechanism::CramMd5 };
-        Ok(State::CramSecret(CramSecretFor::new(identity, challenge, digest)))
+        Ok(State::CramSecret(CramSecretFor::new(authcid, challenge, digest)))
     }
 }
 

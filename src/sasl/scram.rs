@@ -1,6 +1,6 @@
 //! SCRAM (RFC 5802, RFC 7677): both prove that they know the password, and neither shows it.
 
-use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem, ops::Range};
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     client::{self, Choice, Config as ClientConfig, Derive, Password},
     gs2::{self, Flag, Header, field, last_or_field},
     prepare,
-    scram_keys::{Digest, SaltedPassword},
+    scram_keys::{Digest, Kind, SaltedPassword},
     server::{Config, Next, Said, State, Then},
 };
 use crate::{
@@ -26,8 +26,7 @@ pub(super) enum Server {
 /// What the client's first message has to fit.
 #[derive(Debug)]
 pub(super) struct Terms {
-    mechanism: Mechanism,
-    hash: ScramHash,
+    kind: Kind,
     /// What the client may bind to.
     bindings: Vec<ChannelBinding>,
     /// Whether a client that has channel binding must have seen that the server has it too.
@@ -37,18 +36,13 @@ pub(super) struct Terms {
 /// What the client's proof is judged by.
 #[derive(Debug)]
 pub(super) struct Proof {
-    identity: Identity,
+    authcid: String,
+    authzid: Option<Box<str>>,
     keys: ScramKeys,
     exists: bool,
+    bound: bool,
     /// In the `AuthMessage`, whose text is the challenge's memory.
     places: Places,
-}
-
-/// The client's first message, while the host is asked.
-#[derive(Debug)]
-pub(super) struct First {
-    hash: ScramHash,
-    message: AuthMessage,
 }
 
 /// `AuthMessage = client-first-message-bare "," server-first-message ","
@@ -63,9 +57,25 @@ pub(super) struct AuthMessage {
 #[derive(Clone, Debug)]
 struct Places {
     /// The `AuthMessage`.
-    start: usize,
+    start: u32,
     /// The client's nonce, then that of both.
-    nonce: Range<usize>,
+    nonce: Range<u32>,
+}
+
+impl Places {
+    /// No message is as long as that these would not do.
+    fn new(start: usize, nonce: Range<usize>) -> Self {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: place(start), nonce: place(nonce.start)..place(nonce.end) }
+    }
+
+    fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    fn nonce(&self) -> Range<usize> {
+        self.nonce.start as usize..self.nonce.end as usize
+    }
 }
 
 /// What will be said beside the client's first message and what it binds to, with nonces and a salt
@@ -87,7 +97,7 @@ impl AuthMessage {
         let start = text.len();
         text.extend_from_slice(bare.as_bytes());
         let nonce = start + nonce.start..start + nonce.end;
-        Self { text, places: Places { start, nonce } }
+        Self { text, places: Places::new(start, nonce) }
     }
 
     /// The same, of which the text is left empty here.
@@ -96,15 +106,15 @@ impl AuthMessage {
     }
 
     fn as_slice(&self) -> &[u8] {
-        self.text.get(self.places.start..).unwrap_or_default()
+        self.text.get(self.places.start()..).unwrap_or_default()
     }
 
     fn channel_binding(&self) -> &[u8] {
-        self.text.get(..self.places.start).unwrap_or_default()
+        self.text.get(..self.places.start()).unwrap_or_default()
     }
 
     fn nonce(&self) -> &[u8] {
-        self.text.get(self.places.nonce.clone()).unwrap_or_default()
+        self.text.get(self.places.nonce()).unwrap_or_default()
     }
 
     fn push(&mut self, part: &[u8]) {
@@ -128,8 +138,7 @@ impl Server {
     ) -> Result<(&'static [u8], Self), Failure> {
         let bound = mechanism.binds_channel();
         let terms = Terms {
-            mechanism,
-            hash: ScramHash::of(mechanism).ok_or(Failure::Unsupported)?,
+            kind: Kind::of(mechanism).ok_or(Failure::Unsupported)?,
             bindings: if bound { channel.bindings().to_vec() } else { Vec::new() },
             binding_on_offer: config.offers_binding(channel),
         };
@@ -176,14 +185,12 @@ impl Terms {
             let end = start + username.len();
             prepared.unwrap_or_else(|| message.take_part(start..end))
         };
-        let identity = Identity { authcid, authzid, mechanism: self.mechanism };
-        let first = First { hash: self.hash, message: auth_message };
-        Ok(State::ScramKeys(ScramKeysFor::new(identity, self.hash), first))
+        Ok(State::ScramKeys(ScramKeysFor::new(authcid, authzid, self.kind), auth_message))
     }
 
     /// What the client binds to (RFC 5802 §6).
     fn binding(&self, flag: Flag<'_>) -> Result<&[u8], Failure> {
-        match (self.mechanism.binds_channel(), flag) {
+        match (self.kind.bound, flag) {
             (true, Flag::Bound(name)) => {
                 let binding = self.bindings.iter().find(|own| own.name() == name);
                 binding.map(ChannelBinding::data).ok_or(Failure::ChannelBinding)
@@ -228,14 +235,14 @@ fn extensions(attributes: Option<&str>) -> Result<(), Failure> {
 pub(super) fn server_first(
     config: &Config,
     nonce: Result<Nonce, Failure>,
-    identity: Identity,
-    first: &mut First,
+    ask: &mut ScramKeysFor,
+    message: &mut AuthMessage,
     found: Answer<ScramKeys>,
 ) -> Result<State, Failure> {
-    let (hash, mut message) = (first.hash, first.message.take());
+    let (Kind { hash, bound }, mut message) = (ask.kind, message.take());
     let (own_nonce, nobody) = (nonce?, config.nobody(hash).ok_or(Failure::TempFail)?);
     // Made for everybody, so that it takes no longer for one than for another.
-    let salt_of_nobody = nobody.salt(&identity.authcid);
+    let salt_of_nobody = nobody.salt(&ask.authcid);
     let (keys, exists) = match found {
         Answer::Accept(keys) if keys.hash() == hash => (keys, true),
         Answer::TempFail => return Err(Failure::TempFail),
@@ -247,15 +254,17 @@ pub(super) fn server_first(
     };
     message.push(b",r=");
     let start = message.text.len() - "r=".len();
-    message.text.extend_from_within(message.places.nonce.clone());
+    message.text.extend_from_within(message.places.nonce());
     message.push(own_nonce.as_str().as_bytes());
-    message.places.nonce = start + "r=".len()..message.text.len();
+    let nonce = start + "r=".len()..message.text.len();
+    message.places = Places::new(message.places.start(), nonce);
     message.push(b",s=");
     encode(salt, &mut message.text);
     message.push(b",i=");
     decimal(iterations, &mut message.text);
     let AuthMessage { text, places } = message;
-    let next = Server::Final(Proof { identity, keys, exists, places });
+    let (authcid, authzid) = (mem::take(&mut ask.authcid), ask.authzid.take());
+    let next = Server::Final(Proof { authcid, authzid, keys, exists, bound, places });
     Ok(State::challenge_behind(start, text, Next::Scram(next)))
 }
 
@@ -297,7 +306,10 @@ impl Proof {
         server_final.clear();
         server_final.extend_from_slice(b"v=");
         encode(signature.as_slice(), &mut server_final);
-        Ok(State::proven(self.identity.take(), Then::server_final(server_final)))
+        let mechanism = Kind { hash: self.keys.hash(), bound: self.bound }.mechanism();
+        let (authcid, authzid) = (mem::take(&mut self.authcid), self.authzid.take());
+        let identity = Identity { authcid, authzid, mechanism };
+        Ok(State::proven(identity, Then::ServerFinal(server_final)))
     }
 }
 
@@ -313,9 +325,9 @@ impl AuthMessage {
     pub(super) fn client_final(mut self, salted: &SaltedPassword) -> client::State {
         self.push(b",");
         let start = self.text.len();
-        self.text.extend_from_within(..self.places.start);
+        self.text.extend_from_within(..self.places.start());
         self.push(b",r=");
-        self.text.extend_from_within(self.places.nonce.clone());
+        self.text.extend_from_within(self.places.nonce());
         let proof = salted.prove(self.as_slice());
         let expected = Signature(salted.server_signature(self.as_slice()));
         let mut text = self.text;
@@ -383,7 +395,7 @@ impl Client {
                     prepare(password.password.expose()).ok_or(client::Failure::Unprepared)?;
                 message.push(b",");
                 let nonce = message.text.len() + "r=".len();
-                message.places.nonce = nonce..nonce + combined.len();
+                message.places = Places::new(message.places.start(), nonce..nonce + combined.len());
                 message.push(challenge);
                 let derive = Derive::new(hash, prepared.into_owned(), salt, count);
                 match &password.salted {

@@ -24,6 +24,29 @@ pub enum ScramHash {
     Sha512,
 }
 
+/// A mechanism of SCRAM, in less room than a [`Mechanism`] takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    pub(super) hash: ScramHash,
+    /// Whether it is the -PLUS one.
+    pub(super) bound: bool,
+}
+
+impl Kind {
+    pub(super) fn of(mechanism: Mechanism) -> Option<Self> {
+        Some(Self { hash: ScramHash::of(mechanism)?, bound: mechanism.binds_channel() })
+    }
+
+    pub(super) const fn mechanism(self) -> Mechanism {
+        match (self.hash.mechanism(), self.bound) {
+            (Mechanism::ScramSha1, true) => Mechanism::ScramSha1Plus,
+            (Mechanism::ScramSha256, true) => Mechanism::ScramSha256Plus,
+            (Mechanism::ScramSha512, true) => Mechanism::ScramSha512Plus,
+            (unbound, _) => unbound,
+        }
+    }
+}
+
 impl ScramHash {
     const COMPILED: &'static [Self] = &[
         #[cfg(feature = "scram-sha-1")]

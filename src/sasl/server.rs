@@ -39,14 +39,36 @@ pub enum Step<'a> {
 pub struct Challenge {
     memory: Said,
     /// What is to be said stands behind this.
-    start: usize,
+    start: u32,
     last: bool,
-    response: Option<Result<SecretBytes, Failure>>,
+    response: Slot,
+}
+
+/// The client's response, once there is one, or why there is none.
+#[derive(Debug)]
+enum Slot {
+    Open,
+    Response(SecretBytes),
+    Cancelled,
+    TooLong,
+    Undecodable,
+}
+
+impl Slot {
+    fn take(&mut self) -> Option<Result<SecretBytes, Failure>> {
+        match mem::replace(self, Self::Open) {
+            Self::Open => None,
+            Self::Response(response) => Some(Ok(response)),
+            Self::Cancelled => Some(Err(Failure::Cancelled)),
+            Self::TooLong => Some(Err(Failure::TooLong)),
+            Self::Undecodable => Some(Err(Failure::Encoding)),
+        }
+    }
 }
 
 impl Challenge {
     fn new(data: impl Into<Said>) -> Self {
-        Self { memory: data.into(), start: 0, last: false, response: None }
+        Self { memory: data.into(), start: 0, last: false, response: Slot::Open }
     }
 
     /// Whether the client is proven, and this is all that is left to say to it. Protocols that carry
@@ -58,27 +80,27 @@ impl Challenge {
 
     /// What to send; it may be empty.
     pub fn data(&self) -> &[u8] {
-        self.memory.get(self.start..).unwrap_or_default()
+        self.memory.get(self.start as usize..).unwrap_or_default()
     }
 
     /// Settles it with the client's response. A `Vec` is moved, and zeroed when it is used.
     pub fn respond(&mut self, response: impl Into<Vec<u8>>) {
-        self.response = Some(Ok(SecretBytes::new(response.into())));
+        self.response = Slot::Response(SecretBytes::new(response.into()));
     }
 
     /// The client wants no more of this exchange.
     pub fn cancel(&mut self) {
-        self.response = Some(Err(Failure::Cancelled));
+        self.response = Slot::Cancelled;
     }
 
     /// The client's response is too long for the protocol.
     pub fn too_long(&mut self) {
-        self.response = Some(Err(Failure::TooLong));
+        self.response = Slot::TooLong;
     }
 
     /// The client's response cannot be decoded from base64, or what the protocol has in its place.
     pub fn undecodable(&mut self) {
-        self.response = Some(Err(Failure::Encoding));
+        self.response = Slot::Undecodable;
     }
 }
 
@@ -164,14 +186,14 @@ impl Exchange {
     }
 }
 
-/// Where an exchange stands. What each state waits for is in its slot. Some are boxed for their size,
-/// which the other mechanisms do not need.
+/// Where an exchange stands. What each state waits for is in its slot. It has 128 octets, up to which
+/// the compiler moves it without a call, so some are boxed, and numbers are small.
 #[derive(Debug)]
 pub(super) enum State {
     Await(Challenge, Next),
     CheckPassword(CheckPassword),
     CramSecret(CramSecretFor),
-    ScramKeys(ScramKeysFor, scram::First),
+    ScramKeys(ScramKeysFor, scram::AuthMessage),
     CheckToken(Box<CheckToken>),
     CheckExternal(CheckExternal),
     CheckAnonymous(CheckAnonymous),
@@ -185,7 +207,7 @@ pub(super) enum State {
 pub(super) enum Then {
     Done,
     /// The server's own proof, which the client answers by an empty response (RFC 4954 §4).
-    ServerFinal(Challenge),
+    ServerFinal(Vec<u8>),
     /// Nothing more, but who may not act as wanted is told so like the owner of a bad token.
     Token,
 }
@@ -246,7 +268,8 @@ impl State {
             }
         };
         // It is the response to a challenge that was not sent.
-        let response = initial_response.map(|response| Ok(SecretBytes::new(response)));
+        let response = initial_response
+            .map_or(Slot::Open, |response| Slot::Response(SecretBytes::new(response)));
         Ok(Self::Await(Challenge { response, ..Challenge::new(challenge) }, next))
     }
 
@@ -272,7 +295,11 @@ impl State {
             Self::CramSecret(ask) => match ask.answer.take()? {
                 Answer::TempFail => Self::failed(Failure::TempFail),
                 found => match cram_md5::verify(found, &ask.challenge, &ask.digest) {
-                    true => Self::proven(ask.identity.take(), Then::Done),
+                    true => {
+                        let (authcid, mechanism) =
+                            (mem::take(&mut ask.authcid), Mechanism::CramMd5);
+                        Self::proven(Identity { authcid, authzid: None, mechanism }, Then::Done)
+                    }
                     false => Self::failed(Failure::Rejected),
                 },
             },
@@ -280,8 +307,7 @@ impl State {
                 ask.answer.as_ref()?;
                 let nonce = config.nonce();
                 let answer = ask.answer.take()?;
-                scram::server_first(config, nonce, ask.identity.take(), first, answer)
-                    .unwrap_or_else(Self::failed)
+                scram::server_first(config, nonce, ask, first, answer).unwrap_or_else(Self::failed)
             }
             Self::CheckToken(ask) => match ask.answer.take()? {
                 TokenAnswer::Accept(account) => {
@@ -354,6 +380,7 @@ impl State {
 
     /// The challenge is what stands behind `start`; what takes the response gets all of it.
     pub(super) fn challenge_behind(start: usize, memory: Vec<u8>, next: Next) -> Self {
+        let start = u32::try_from(start).unwrap_or(u32::MAX);
         Self::Await(Challenge { start, ..Challenge::new(memory) }, next)
     }
 }
@@ -364,14 +391,13 @@ fn begun<S>((challenge, server): (impl Into<Said>, S), next: impl Fn(S) -> Next)
 }
 
 impl Then {
-    pub(super) fn server_final(proof: Vec<u8>) -> Self {
-        Self::ServerFinal(Challenge { last: true, ..Challenge::new(proof) })
-    }
-
     fn follow(&mut self, identity: Identity) -> State {
         match mem::replace(self, Self::Done) {
             Self::Done | Self::Token => State::Done(Ok(identity)),
-            Self::ServerFinal(proof) => State::Await(proof, Next::Confirm(identity)),
+            Self::ServerFinal(proof) => {
+                let challenge = Challenge { last: true, ..Challenge::new(proof) };
+                State::Await(challenge, Next::Confirm(identity))
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! A question taken along.
 
 use super::{
-    Answer, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecretFor,
-    PasswordAnswer, Query, ScramKeysFor, TokenAnswer,
+    Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecretFor, Query,
+    ScramKeysFor,
 };
 
 /// A copy of a question, for a host that answers elsewhere and later: on another thread, in a task.
@@ -41,10 +41,10 @@ use super::{
 /// ```
 #[derive(Debug)]
 #[must_use]
-pub struct QueryJob(Copy);
+pub struct QueryJob(Question);
 
 #[derive(Debug)]
-enum Copy {
+enum Question {
     CheckPassword(CheckPassword),
     CramSecret(CramSecretFor),
     ScramKeys(ScramKeysFor),
@@ -58,13 +58,13 @@ impl QueryJob {
     /// The question.
     pub fn query(&mut self) -> Query<'_> {
         match &mut self.0 {
-            Copy::CheckPassword(ask) => Query::CheckPassword(ask),
-            Copy::CramSecret(ask) => Query::CramSecret(ask),
-            Copy::ScramKeys(ask) => Query::ScramKeys(ask),
-            Copy::CheckToken(ask) => Query::CheckToken(ask),
-            Copy::CheckExternal(ask) => Query::CheckExternal(ask),
-            Copy::CheckAnonymous(ask) => Query::CheckAnonymous(ask),
-            Copy::Authorize(ask) => Query::Authorize(ask),
+            Question::CheckPassword(ask) => Query::CheckPassword(ask),
+            Question::CramSecret(ask) => Query::CramSecret(ask),
+            Question::ScramKeys(ask) => Query::ScramKeys(ask),
+            Question::CheckToken(ask) => Query::CheckToken(ask),
+            Question::CheckExternal(ask) => Query::CheckExternal(ask),
+            Question::CheckAnonymous(ask) => Query::CheckAnonymous(ask),
+            Question::Authorize(ask) => Query::Authorize(ask),
         }
     }
 }
@@ -72,49 +72,37 @@ impl QueryJob {
 impl Query<'_> {
     /// A copy to take along. `None` for a [`Custom`](super::Custom) one, whose state cannot be copied.
     pub fn job(&self) -> Option<QueryJob> {
-        Some(QueryJob(match self {
-            Self::CheckPassword(ask) => Copy::CheckPassword((**ask).clone()),
-            Self::CramSecret(ask) => Copy::CramSecret((**ask).clone()),
-            Self::ScramKeys(ask) => Copy::ScramKeys((**ask).clone()),
-            Self::CheckToken(ask) => Copy::CheckToken((**ask).clone()),
-            Self::CheckExternal(ask) => Copy::CheckExternal((**ask).clone()),
-            Self::CheckAnonymous(ask) => Copy::CheckAnonymous((**ask).clone()),
-            Self::Authorize(ask) => Copy::Authorize((**ask).clone()),
+        let mut job = QueryJob(match self {
+            Self::CheckPassword(ask) => Question::CheckPassword((**ask).clone()),
+            Self::CramSecret(ask) => Question::CramSecret((**ask).clone()),
+            Self::ScramKeys(ask) => Question::ScramKeys((**ask).clone()),
+            Self::CheckToken(ask) => Question::CheckToken((**ask).clone()),
+            Self::CheckExternal(ask) => Question::CheckExternal((**ask).clone()),
+            Self::CheckAnonymous(ask) => Question::CheckAnonymous((**ask).clone()),
+            Self::Authorize(ask) => Question::Authorize((**ask).clone()),
             Self::Custom(_) => return None,
-        }))
+        });
+        job.query().temp_fail();
+        Some(job)
     }
 
     /// Settles the question with the answer that its copy got; where that got none, the store
-    /// [cannot say now](Answer::TempFail).
+    /// [cannot say now](super::Answer::TempFail).
     ///
-    /// `false` where it is a copy of another question, which was asked by an exchange that is over:
-    /// nothing has changed then.
+    /// `false` where it is a copy of another question, which was asked by an exchange that is over, or
+    /// one before: nothing has changed then.
     pub fn settle(self, mut job: QueryJob) -> bool {
         if job.query().serial() != self.serial() {
             return false;
         }
         match (self, job.0) {
-            (Self::CheckPassword(ask), Copy::CheckPassword(own)) => {
-                ask.answer(own.answer.unwrap_or(PasswordAnswer::TempFail));
-            }
-            (Self::CramSecret(ask), Copy::CramSecret(own)) => {
-                ask.answer(own.answer.unwrap_or(Answer::TempFail));
-            }
-            (Self::ScramKeys(ask), Copy::ScramKeys(own)) => {
-                ask.answer(own.answer.unwrap_or(Answer::TempFail));
-            }
-            (Self::CheckToken(ask), Copy::CheckToken(own)) => {
-                ask.answer(own.answer.unwrap_or(TokenAnswer::TempFail));
-            }
-            (Self::CheckExternal(ask), Copy::CheckExternal(own)) => {
-                ask.answer(own.answer.unwrap_or(Answer::TempFail));
-            }
-            (Self::CheckAnonymous(ask), Copy::CheckAnonymous(own)) => {
-                ask.answer(own.answer.unwrap_or(Answer::TempFail));
-            }
-            (Self::Authorize(ask), Copy::Authorize(own)) => {
-                ask.answer(own.answer.unwrap_or(Answer::TempFail));
-            }
+            (Self::CheckPassword(ask), Question::CheckPassword(own)) => ask.answer = own.answer,
+            (Self::CramSecret(ask), Question::CramSecret(own)) => ask.answer = own.answer,
+            (Self::ScramKeys(ask), Question::ScramKeys(own)) => ask.answer = own.answer,
+            (Self::CheckToken(ask), Question::CheckToken(own)) => ask.answer = own.answer,
+            (Self::CheckExternal(ask), Question::CheckExternal(own)) => ask.answer = own.answer,
+            (Self::CheckAnonymous(ask), Question::CheckAnonymous(own)) => ask.answer = own.answer,
+            (Self::Authorize(ask), Question::Authorize(own)) => ask.answer = own.answer,
             // No two questions have one serial.
             _ => return false,
         }

@@ -1,11 +1,11 @@
 //! What is asked of a store that knows users by passwords.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, string::String};
 use core::{fmt, ops::Range};
 
 use super::{Answer, next_serial};
 use crate::{
-    sasl::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys, server::Said},
+    sasl::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys, scram_keys::Kind, server::Said},
     secret::Secret,
 };
 
@@ -135,7 +135,7 @@ impl fmt::Debug for CheckPassword {
 /// a wrong password.
 #[derive(Clone)]
 pub struct CramSecretFor {
-    pub(in crate::sasl) identity: Identity,
+    pub(in crate::sasl) authcid: String,
     pub(in crate::sasl) challenge: Said,
     pub(in crate::sasl) digest: [u8; 16],
     pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
@@ -143,13 +143,13 @@ pub struct CramSecretFor {
 }
 
 impl CramSecretFor {
-    pub(in crate::sasl) fn new(identity: Identity, challenge: Said, digest: [u8; 16]) -> Self {
-        Self { identity, challenge, digest, answer: None, serial: next_serial() }
+    pub(in crate::sasl) fn new(authcid: String, challenge: Said, digest: [u8; 16]) -> Self {
+        Self { authcid, challenge, digest, answer: None, serial: next_serial() }
     }
 
     /// The account's name, as sent.
     pub fn authcid(&self) -> &str {
-        &self.identity.authcid
+        &self.authcid
     }
 
     /// Settles the question; a second answer replaces the first.
@@ -162,7 +162,7 @@ impl CramSecretFor {
 impl fmt::Debug for CramSecretFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CramSecretFor")
-            .field("identity", &self.identity)
+            .field("authcid", &self.authcid)
             .field("answer", &self.answer)
             .field("serial", &self.serial)
             .finish_non_exhaustive()
@@ -179,30 +179,31 @@ impl fmt::Debug for CramSecretFor {
 /// question tells so who exists: let it hold them ready, or read some text for who does not.
 #[derive(Clone, Debug)]
 pub struct ScramKeysFor {
-    pub(in crate::sasl) identity: Identity,
-    hash: ScramHash,
+    pub(in crate::sasl) authcid: String,
+    pub(in crate::sasl) authzid: Option<Box<str>>,
+    pub(in crate::sasl) kind: Kind,
     pub(in crate::sasl) answer: Option<Answer<ScramKeys>>,
     pub(super) serial: u64,
 }
 
 impl ScramKeysFor {
-    pub(in crate::sasl) fn new(identity: Identity, hash: ScramHash) -> Self {
-        Self { identity, hash, answer: None, serial: next_serial() }
+    pub(in crate::sasl) fn new(authcid: String, authzid: Option<Box<str>>, kind: Kind) -> Self {
+        Self { authcid, authzid, kind, answer: None, serial: next_serial() }
     }
 
     /// The account's name, prepared (RFC 4013).
     pub fn authcid(&self) -> &str {
-        &self.identity.authcid
+        &self.authcid
     }
 
     /// The hash that the keys have to be for.
     pub fn hash(&self) -> ScramHash {
-        self.hash
+        self.kind.hash
     }
 
     /// The mechanism that the client uses.
     pub fn mechanism(&self) -> Mechanism {
-        self.identity.mechanism
+        self.kind.mechanism()
     }
 
     /// Settles the question; a second answer replaces the first. Keys of another hash are as none.
