@@ -1,8 +1,8 @@
 //! One AUTH exchange, as RFC 4954 puts it on the lines of SMTP: base64, `=`, `*`, `334`, `235`,
 //! `535`.
 //!
-//! For a server or a client that has its own parser and loop and lacks only this. Between the
-//! lines stands [`sasl`](crate::sasl), which knows the mechanisms.
+//! For a server or a client that has its own parser and loop and lacks only this; what stays with a
+//! server [is listed](server::Exchange). Between the lines stands [`sasl`](crate::sasl), which knows the mechanisms.
 
 use alloc::vec::Vec;
 

@@ -11,14 +11,14 @@
 //!
 //! ```
 //! use std::{error, io::{Read, Write}};
-//! use smtp_auth::{client::{Envelope, Event, Session}, sasl::Channel};
+//! use smtp_auth::{client::{Envelope, Event, Fate, Session}, sasl::Channel};
 //!
-//! /// Sends one message over a connection that is inside TLS from the start (port 465).
+//! /// What became of the message; or `None`, and then the socket is to be put inside TLS now, and this
+//! /// is to be called again behind `session.tls_started(Channel::tls())`. On port 465 TLS comes first.
 //! fn send(
-//!     socket: &mut (impl Read + Write), session: &mut Session, envelope: Envelope, message: &[u8],
-//! ) -> Result<(), Box<dyn error::Error>> {
-//!     let (mut out, mut buffer, mut mail) = (Vec::new(), [0; 4096], Some(envelope));
-//!     session.tls_started(Channel::tls());
+//!     socket: &mut (impl Read + Write), session: &mut Session, mail: &mut Option<Envelope>, message: &[u8],
+//! ) -> Result<Option<Fate>, Box<dyn error::Error>> {
+//!     let (mut out, mut buffer, mut sent) = (Vec::new(), [0; 4096], None);
 //!     loop {
 //!         match session.next(&mut out)? {
 //!             Event::NeedInput => {
@@ -29,7 +29,10 @@
 //!                     n => session.receive(&buffer[..n]),
 //!                 }
 //!             }
-//!             Event::StartTls => unreachable!("inside TLS it is not asked for"),
+//!             Event::StartTls => {
+//!                 socket.write_all(&out)?;
+//!                 return Ok(None);
+//!             }
 //!             Event::Derive(ask) => ask.run(), // some milliseconds of work; `job` takes it elsewhere
 //!             Event::Challenge(ask) => ask.fail(), // only a mechanism of our own would ask
 //!             Event::AuthFailed(failed) => return Err(failed.error().into()),
@@ -42,8 +45,11 @@
 //!                 body.write(message, &mut out)?;
 //!                 body.end(&mut out)?;
 //!             }
-//!             Event::Sent(fate) => println!("{fate}"),
-//!             Event::Close => return Ok(()),
+//!             Event::Sent(fate) => sent = Some(fate.clone()), // only `Fate::Accepted` is a success
+//!             Event::Close => {
+//!                 socket.write_all(&out)?;
+//!                 return sent.map(Some).ok_or("the server has closed".into());
+//!             }
 //!         }
 //!     }
 //! }

@@ -15,6 +15,8 @@
 //! other crates.
 //! The chapters are there in the documentation alone: a build of the crate has none of these modules.
 
+// Its condition is no user's concern, and would be the first thing on each page.
+#![cfg_attr(docsrs, doc(auto_cfg = false))]
 // The chapters speak of all mechanisms.
 #![cfg(all(
     doc,

@@ -71,9 +71,56 @@
 //! `std`. All are on by default, and without `std` the crate needs `alloc` alone. A feature only
 //! compiles something in: what is offered or used is what a `Config` lists.
 //!
-//! `serde`, which is off by default, reads every `Config` from a file, the fields named as the methods
-//! that set them, and reads and writes what a store keeps ([`ScramKeys`](sasl::ScramKeys),
-//! [`CramSecret`](sasl::CramSecret)) as its text.
+//! `serde`, which is off by default, reads every `Config` from a file, and reads and writes what a store
+//! keeps ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as its text. A `Config`'s
+//! fields are named as the methods that set them, and what is left out has its default:
+//!
+#![cfg_attr(all(feature = "serde", feature = "plain", feature = "scram-sha-256"), doc = "```")]
+#![cfg_attr(
+    not(all(feature = "serde", feature = "plain", feature = "scram-sha-256")),
+    doc = "```ignore"
+)]
+//! # let read = |text: &str| serde_json::from_str::<smtp_auth::server::Config>(text).map(drop);
+//! read(r#"{
+//!     "sasl": {
+//!         "host": "mail.example.org",
+//!         "mechanisms": ["SCRAM-SHA-256", "PLAIN"],
+//!         "allow_cleartext": false,
+//!         "salt_key": "the same over restarts",
+//!         "scram_iterations": 4096,
+//!         "channel_binding": "preferred",
+//!         "max_response": 2000,
+//!         "token_error": { "scope": "mail", "openid_configuration": "https://id.example.org/" }
+//!     },
+//!     "keywords": ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"],
+//!     "max_message": 52428800,
+//!     "max_attempts": 5,
+//!     "max_commands": 50,
+//!     "max_recipients": 1000,
+//!     "starttls": "offered",
+//!     "allow_unauthenticated": false,
+//!     "legacy_auth_line": false
+//! }"#)?;
+//! # let read = |text: &str| serde_json::from_str::<smtp_auth::client::Config>(text).map(drop);
+//! read(r#"{
+//!     "hostname": "laptop.example.org",
+//!     "sasl": {
+//!         "mechanisms": ["SCRAM-SHA-256", "PLAIN"],
+//!         "allow_cleartext": false,
+//!         "scram_iterations": [4096, 600000],
+//!         "channel_binding": "preferred"
+//!     },
+//!     "tls": "required",
+//!     "initial_response": true,
+//!     "try_next": "if_unusable",
+//!     "max_tries": 3,
+//!     "x_exps": false,
+//!     "lenient_challenges": false
+//! }"#)?;
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
+//! A format's parser may quote the file in its own errors, and with it a `salt_key`: do not log them.
 //!
 //! # Limits
 //!

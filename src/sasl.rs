@@ -302,9 +302,11 @@ pub enum ConfigError {
     ChannelBinding,
 }
 
-/// SASLprep (RFC 4013) of a name or a password: what SCRAM does to both. A store that is to take the
-/// same by PLAIN and LOGIN, which come as typed, prepares those itself (RFC 4616 §2), and what it keeps
-/// before that.
+/// SASLprep (RFC 4013) of a name or a password, as SCRAM has it of both.
+///
+/// PLAIN and LOGIN bring them as they were typed. A store that is to take the same ones there prepares
+/// them by this before it looks up, compares or hashes (RFC 4616 §2). What is returned is not zeroed:
+/// hand a password on in a [`Secret`](crate::Secret).
 ///
 /// `None` for what it does not allow, or maps to nothing. Without the feature `saslprep` it allows
 /// printable ASCII alone.
@@ -316,17 +318,19 @@ pub enum ConfigError {
 /// assert_eq!(prepare("caf\u{e9}"), prepare("cafe\u{301}")); // one é or another
 /// assert_eq!(prepare("\u{7}"), None);
 /// ```
-#[cfg(feature = "saslprep")]
 pub fn prepare(text: &str) -> Option<Cow<'_, str>> {
-    stringprep::saslprep(text).ok().filter(|prepared| !prepared.is_empty())
+    saslprep(text).filter(|prepared| !prepared.is_empty())
 }
 
-/// SASLprep (RFC 4013) as far as it leaves text as it is: printable ASCII. `None` for all else, which
-/// takes the feature `saslprep`.
+#[cfg(feature = "saslprep")]
+fn saslprep(text: &str) -> Option<Cow<'_, str>> {
+    stringprep::saslprep(text).ok()
+}
+
+/// Only what it leaves as it is.
 #[cfg(not(feature = "saslprep"))]
-pub fn prepare(text: &str) -> Option<Cow<'_, str>> {
-    let unchanged = !text.is_empty() && text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
-    unchanged.then(|| text.into())
+fn saslprep(text: &str) -> Option<Cow<'_, str>> {
+    text.bytes().all(|octet| matches!(octet, b' '..=b'~')).then(|| text.into())
 }
 
 /// Whether the profile "trace" of stringprep (RFC 4505 §3) allows the character.

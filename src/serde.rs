@@ -4,7 +4,7 @@
 //! has its default. A source of nonces and mechanisms of the host's own are code, and stay with the
 //! methods.
 
-use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use ::serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -25,8 +25,8 @@ impl Serialize for Mechanism {
 
 impl<'de> Deserialize<'de> for Mechanism {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = Cow::<str>::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| D::Error::custom("not a mechanism of this crate"))
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| D::Error::custom("a mechanism that is not known"))
     }
 }
 
@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Secret {
 /// In its text form.
 impl Serialize for ScramKeys {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_text())
+        serializer.serialize_str(Secret::new(self.to_text()).expose())
     }
 }
 
@@ -67,7 +67,8 @@ impl<'de> Deserialize<'de> for CramSecret {
 
 /// Reads a configuration by way of a form of it, whose fields are all that it may have.
 macro_rules! read_by {
-    ($form:ty, $config:ty) => {
+    ($(#[$doc:meta])* $form:ty, $config:ty) => {
+        $(#[$doc])*
         impl<'de> Deserialize<'de> for $config {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 <$form>::deserialize(deserializer)?.config().map_err(D::Error::custom)
@@ -117,7 +118,10 @@ impl SaslServer {
     }
 }
 
-read_by!(SaslServer, sasl::server::Config);
+read_by! {
+    /// The name is `host`. Mechanisms are given by their registered names; what is not a field is refused.
+    SaslServer, sasl::server::Config
+}
 
 /// Of a token that is no good (`invalid_token`).
 #[derive(Deserialize)]
@@ -129,14 +133,21 @@ struct InvalidToken {
 
 impl InvalidToken {
     fn config(self) -> Result<TokenError, ConfigError> {
-        let (scope, url) = (self.scope.as_deref(), self.openid_configuration.as_deref());
-        let error = TokenError::INVALID_TOKEN;
-        let error = scope.map_or(error.clone(), |scope| error.scope(scope));
-        Ok(url.map_or(error.clone(), |url| error.openid_configuration(url)))
+        let mut error = TokenError::INVALID_TOKEN;
+        if let Some(scope) = &self.scope {
+            error = error.scope(scope);
+        }
+        if let Some(url) = &self.openid_configuration {
+            error = error.openid_configuration(url);
+        }
+        Ok(error)
     }
 }
 
-read_by!(InvalidToken, TokenError);
+read_by! {
+    /// [`INVALID_TOKEN`](TokenError::INVALID_TOKEN) with `scope` and `openid_configuration`.
+    InvalidToken, TokenError
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,14 +174,18 @@ impl Server {
     }
 }
 
-read_by!(Server, server::Config);
+read_by! {
+    /// With `sasl` in it, of which `host` alone is needed. As `keywords` it takes PIPELINING, 8BITMIME,
+    /// SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING and DSN; `starttls` is `offered`, `unavailable` or `off`.
+    Server, server::Config
+}
 
 /// One that the crate has, without parameters.
 struct OwnKeyword(Keyword<'static>);
 
 impl<'de> Deserialize<'de> for OwnKeyword {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = Cow::<str>::deserialize(deserializer)?;
+        let name = String::deserialize(deserializer)?;
         match Keyword::parse(name.as_bytes()) {
             Ok(Keyword::Pipelining) => Ok(Self(Keyword::Pipelining)),
             Ok(Keyword::EightBitMime) => Ok(Self(Keyword::EightBitMime)),
@@ -207,7 +222,10 @@ impl SaslClient {
     }
 }
 
-read_by!(SaslClient, sasl::client::Config);
+read_by! {
+    /// `scram_iterations` is a pair, the least and the most.
+    SaslClient, sasl::client::Config
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -230,4 +248,8 @@ impl Client {
     }
 }
 
-read_by!(Client, client::Config);
+read_by! {
+    /// With `sasl` in it. The name is `hostname`; `tls` is `required`, `if_offered` or `never`, `try_next`
+    /// is `never`, `if_unusable` or `always`.
+    Client, client::Config
+}

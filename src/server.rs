@@ -15,6 +15,101 @@
 //! Send at `NeedInput`, `StartTls` and `Close` alone: a pause at `AuthFailed` then delays the
 //! `535`. Do not read while something else is owed: that is what holds a fast client back. So a client
 //! that leaves during a long look-up is not noticed by reading: bound the look-up's time.
+//!
+//! A server that keeps what it takes in memory:
+//!
+#![cfg_attr(feature = "plain", doc = "```")]
+#![cfg_attr(not(feature = "plain"), doc = "```ignore")]
+//! use std::{io::{self, Read, Write}, sync::Arc, thread};
+//! use smtp_auth::{
+//!     command::Command, reply::Reply, sasl::{Authenticator, Channel}, server::{Config, Event, Session},
+//! };
+//!
+//! #[derive(Default)]
+//! struct Message { from: String, to: Vec<String>, octets: Vec<u8> }
+//!
+//! /// What to reply to a command; what it says of the message is noted.
+//! fn command(command: Command<'_>, message: &mut Message) -> Reply {
+//!     let known = |name: &str| ["SIZE", "BODY", "AUTH"].iter().any(|own| own.eq_ignore_ascii_case(name));
+//!     match command {
+//!         Command::Mail(mail) if mail.parameters().iter().all(|parameter| known(parameter.name())) => {
+//!             let from = mail.from().map(|from| from.as_str().to_owned()).unwrap_or_default();
+//!             *message = Message { from, ..Message::default() };
+//!             Reply::SENDER_OK
+//!         }
+//!         Command::Rcpt(rcpt) if rcpt.parameters().iter().next().is_none() => {
+//!             if !rcpt.to().is_ascii() {
+//!                 return Reply::MAILBOX_UNAVAILABLE; // SMTPUTF8 is not offered; nor is it our domain
+//!             }
+//!             message.to.push(rcpt.to().as_str().to_owned());
+//!             Reply::RECIPIENT_OK
+//!         }
+//!         Command::Mail(_) | Command::Rcpt(_) => Reply::PARAMETER_NOT_RECOGNIZED,
+//!         Command::Vrfy(_) => Reply::CANNOT_VERIFY,
+//!         Command::Unknown(_) => Reply::UNRECOGNIZED,
+//!         _ => Reply::NOT_IMPLEMENTED,
+//!     }
+//! }
+//!
+//! /// One connection, inside TLS. Where TLS is to begin by STARTTLS, put the socket inside TLS there and
+//! /// call `session.tls_started`.
+//! fn serve(
+//!     socket: &mut (impl Read + Write), config: Arc<Config>, users: &dyn Authenticator,
+//!     stored: &mut Vec<Message>,
+//! ) -> io::Result<()> {
+//!     let mut session = Session::new(config); // one configuration for all connections
+//!     let (mut out, mut buffer, mut message) = (Vec::new(), [0; 4096], Message::default());
+//!     session.tls_started(Channel::tls());
+//!     loop {
+//!         match session.next(&mut out) {
+//!             Event::NeedInput => {
+//!                 socket.write_all(&out)?;
+//!                 out.clear();
+//!                 match socket.read(&mut buffer)? {
+//!                     0 => return Ok(()),
+//!                     n => session.receive(&buffer[..n]),
+//!                 }
+//!             }
+//!             Event::Query(query) => query.answer_with(users),
+//!             Event::AuthFailed(failed) => thread::sleep(failed.pause), // nothing is sent before `NeedInput`
+//!             Event::Command(said, ask) => ask.reply(command(said, &mut message)),
+//!             Event::Message(permission) => permission.accept(),
+//!             Event::Data(piece) => message.octets.extend_from_slice(piece),
+//!             Event::EndOfData(ask) => {
+//!                 stored.push(std::mem::take(&mut message));
+//!                 ask.reply(Reply::OK);
+//!             }
+//!             Event::Reset => message = Message::default(),
+//!             Event::Hello(_) | Event::Authenticated(_) => {}
+//!             Event::StartTls | Event::Close => return socket.write_all(&out),
+//!         }
+//!     }
+//! }
+//! # use smtp_auth::sasl::{CheckPassword, PasswordAnswer};
+//! # struct Tim;
+//! # impl Authenticator for Tim {
+//! #     fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+//! #         (ask.password().expose() == "tanstaaftanstaaf").into()
+//! #     }
+//! # }
+//! # struct Socket(&'static [u8], Vec<u8>);
+//! # impl Read for Socket {
+//! #     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> { self.0.read(to) }
+//! # }
+//! # impl Write for Socket {
+//! #     fn write(&mut self, said: &[u8]) -> io::Result<usize> { self.1.write(said) }
+//! #     fn flush(&mut self) -> io::Result<()> { Ok(()) }
+//! # }
+//! # let said = b"EHLO c\r\nAUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\nMAIL FROM:<tim@example.org> FOO=bar\r\n\
+//! #     MAIL FROM:<tim@example.org> SIZE=9\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nHello\r\n.\r\nQUIT\r\n";
+//! # let (mut socket, mut stored) = (Socket(said, Vec::new()), Vec::new());
+//! # serve(&mut socket, Arc::new(Config::try_from("mail.example.org")?), &Tim, &mut stored)?;
+//! # let replies = String::from_utf8(socket.1)?;
+//! # let codes: Vec<_> = replies.lines().filter(|line| line.get(3..4) == Some(" ")).map(|line| &line[..3]).collect();
+//! # assert_eq!(codes, ["220", "250", "235", "555", "250", "250", "354", "250", "221"], "{replies}");
+//! # assert_eq!((&*stored[0].from, &*stored[0].to[0], &*stored[0].octets), ("tim@example.org", "ann@example.org", &b"Hello\r\n"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use alloc::{sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
@@ -185,7 +280,12 @@ pub enum Event<'a> {
     /// The client's EHLO or HELO: its name, as it gave it.
     Hello(Hello<'a>),
     /// Owed: a reply to MAIL, RCPT, VRFY, EXPN, HELP or an unknown verb. No other command gets
-    /// here. MAIL and RCPT come in order, and only from clients that may send.
+    /// here. MAIL and RCPT come in order, and only from clients that may send; SIZE and AUTH are checked.
+    ///
+    /// What else an extension brings is the host's to judge, as it says by
+    /// [`keywords`](Config::keywords) which it has: of a parameter that it does not know
+    /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), BODY and SMTPUTF8 among them, and
+    /// of an address that [is not ASCII](crate::command::Mailbox::is_ascii) without SMTPUTF8.
     Command(Command<'a>, &'a mut Ask),
     /// Owed: may the message come?
     Message(&'a mut Permission),
@@ -194,6 +294,7 @@ pub enum Event<'a> {
     /// Owed: the whole message has been shown, and is good. The reply says what becomes of it.
     EndOfData(&'a mut Ask),
     /// The transaction has ended without a message, by RSET, EHLO, STARTTLS or a refusal: forget it.
+    /// At the session's end there is only [`Close`](Self::Close).
     Reset,
     /// Owed: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
     StartTls,
@@ -219,13 +320,17 @@ pub struct AuthFailed {
 /// §4.5.3.2, but their users do not.
 pub const MAX_PAUSE: Duration = Duration::from_secs(16);
 
+/// How long to wait before the reply to the so manieth failed attempt at guessing is sent: a second,
+/// then twice as long each time, up to [`MAX_PAUSE`]. [`AuthFailed::pause`] has it; this is for a server
+/// with a loop of its own.
+pub fn pause(attempts: u32) -> Duration {
+    let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
+    Duration::from_secs(doubled).min(MAX_PAUSE)
+}
+
 impl AuthFailed {
     fn new(why: Failure, attempts: u32) -> Self {
-        let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
-        let pause = match why.is_attempt() {
-            true => Duration::from_secs(doubled).min(MAX_PAUSE),
-            false => Duration::ZERO,
-        };
+        let pause = if why.is_attempt() { pause(attempts) } else { Duration::ZERO };
         Self { why, attempts, pause }
     }
 }

@@ -69,6 +69,16 @@ impl NeedLine<'_> {
 
 /// One AUTH command and what follows it, up to its final reply.
 ///
+/// All else about AUTH is the host's here, as it has the session:
+///
+/// - `503` before EHLO, behind a success, and within a mail transaction (RFC 4954 §4); `530` to MAIL
+///   before a success;
+/// - the count of failures that [are attempts](Failure::is_attempt), a [`pause`](crate::server::pause)
+///   before the reply to each, and `421` in place of replies once there are too many;
+/// - to forget who has signed in when TLS begins (RFC 3207 §4.2);
+/// - logs without the lines themselves;
+/// - at the end of the stream, to drop the exchange.
+///
 /// ```
 /// # use std::sync::Arc;
 /// # use smtp_auth::{auth::server::{Exchange, Step}, sasl::{Channel, server::Config}};

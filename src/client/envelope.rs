@@ -71,7 +71,7 @@ impl Envelope {
     }
 
     /// The sender; `None` for the null sender of bounces.
-    pub fn from(&self) -> Option<&str> {
+    pub fn sender(&self) -> Option<&str> {
         (!self.from.is_empty()).then_some(&self.from)
     }
 

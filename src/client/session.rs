@@ -309,6 +309,7 @@ impl Session {
                 let mark = out.len();
                 sending.ask(&self.extensions, out);
                 match sending.verdict() {
+                    // What has just been said has no reply yet: the loop looks for silence first.
                     None if out.len() > mark => State::Envelope(sending),
                     None => return self.reply(State::Envelope(sending), out),
                     Some(Ok(())) => {

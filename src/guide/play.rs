@@ -6,36 +6,53 @@ use smtp_auth::{
 
 /// Plays a dialogue. `C:` is a line that the client says, `S:` one that the server has to say, octet
 /// for octet. `TLS` is a handshake, `...` stands for whatever the server says, `--` is a comment.
+/// A dialogue that begins by `TLS` has implicit TLS; elsewhere the server has to have begun it.
+#[track_caller]
 pub fn play(config: Config, users: &dyn Authenticator, dialogue: &str) {
     let (mut session, mut out) = (Session::new(config), Vec::new());
-    for line in dialogue.lines().map(str::trim_start) {
+    let mut begun = false;
+    // As an editor counts, if the dialogue's first line is that of the call.
+    for (number, line) in (1..).zip(dialogue.lines().map(str::trim_start)) {
         let (who, words) = line.split_at(line.len().min(3));
         match who {
             "C: " | "C:" => session.receive(format!("{words}\r\n").as_bytes()),
             "S: " => {
                 drive(&mut session, users, &mut out);
-                let said = String::from_utf8_lossy(&out).into_owned();
-                let end = said.find("\r\n").unwrap_or_else(|| panic!("nothing is said: {line}"));
-                assert_eq!(said[..end], *words);
-                out.drain(..end + 2);
+                let said = first_line(&mut out);
+                assert!(said == words, "line {number}\n    said: {said}\nexpected: {words}");
             }
-            "TLS" => drop(session.tls_started(Channel::tls())),
+            "TLS" => {
+                let waits = !begun || drive(&mut session, users, &mut out);
+                assert!(waits && out.is_empty(), "line {number}: TLS without STARTTLS and its 220");
+                session.tls_started(Channel::tls());
+            }
             "..." => {
                 drive(&mut session, users, &mut out);
                 out.clear();
             }
-            _ => assert!(line.is_empty() || line.starts_with("--"), "what is that: {line}"),
+            _ if line.is_empty() || line.starts_with("--") => continue,
+            _ => panic!("line {number}: what is that: {line}"),
         }
+        begun = true;
     }
     drive(&mut session, users, &mut out);
-    assert_eq!(String::from_utf8_lossy(&out), "", "more is said");
+    assert!(out.is_empty(), "at the end\n    said: {}", String::from_utf8_lossy(&out));
 }
 
-/// Does what the session asks for until it waits for the client.
-fn drive(session: &mut Session, users: &dyn Authenticator, out: &mut Vec<u8>) {
+/// Takes out what is said next, without its CRLF.
+fn first_line(out: &mut Vec<u8>) -> String {
+    match out.windows(2).position(|octets| octets == b"\r\n") {
+        Some(end) => String::from_utf8_lossy(&out.drain(..end + 2).as_slice()[..end]).into_owned(),
+        None => "(nothing)".into(),
+    }
+}
+
+/// Does what the session asks for until it waits for the client: for TLS, if `true`.
+fn drive(session: &mut Session, users: &dyn Authenticator, out: &mut Vec<u8>) -> bool {
     loop {
         match session.next(out) {
-            Event::NeedInput | Event::StartTls | Event::Close => return,
+            Event::NeedInput | Event::Close => return false,
+            Event::StartTls => return true,
             Event::Query(query) => query.answer_with(users),
             Event::Command(_, ask) => ask.reply(Reply::OK),
             Event::Message(permission) => permission.accept(),

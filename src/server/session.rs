@@ -93,7 +93,11 @@ impl From<After> for State {
 }
 
 impl Session {
-    /// A session in cleartext. Under implicit TLS call [`tls_started`](Self::tls_started) before
+    /// A session in cleartext. All sessions of a server share one configuration, in an [`Arc`]: with one
+    /// each, SCRAM would show other salts on each connection for accounts that do not exist, and so tell
+    /// them from real ones.
+    ///
+    /// Under implicit TLS call [`tls_started`](Self::tls_started) before
     /// the first [`next`](Self::next).
     pub fn new(config: impl Into<Arc<Config>>) -> Self {
         Self {

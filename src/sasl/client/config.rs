@@ -77,9 +77,9 @@ impl Config {
     }
 
     /// How many iterations a server may ask of SCRAM: fewer make the password cheap to guess, more
-    /// keep the client busy. By default 4,096 (RFC 7677 §4) to 600,000.
+    /// keep the client busy. By default 4,096 (RFC 7677 §4) to 600,000. `to` is `from` at least.
     pub fn scram_iterations(mut self, from: u32, to: u32) -> Self {
-        self.iterations = (from, to);
+        self.iterations = (from, to.max(from));
         self
     }
 
