@@ -15,7 +15,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use smtp_auth::{
     Secret, client,
-    sasl::{self, BindingPolicy, Channel, CramSecret, Mechanism, ScramHash, ScramKeys},
+    ehlo::Keyword,
+    sasl::{
+        self, BindingPolicy, Channel, ChannelBinding, CramSecret, Mechanism, ScramHash, ScramKeys,
+    },
     server,
 };
 use std::sync::Arc;
@@ -56,13 +59,25 @@ fn a_server_is_configured() {
         },
         "keywords": ["PIPELINING", "smtputf8", "DSN"],
         "max_message": 1_000_000,
-        "max_attempts": 5,
+        "max_attempts": 4,
         "max_commands": 7,
         "max_recipients": 200,
         "starttls": "off",
-        "allow_unauthenticated": false,
+        "allow_unauthenticated": true,
         "legacy_auth_line": true,
     }));
+    let keywords = [Keyword::Pipelining, Keyword::SmtpUtf8, Keyword::Dsn];
+    let own = server::Config::new(Arc::clone(config.sasl()))
+        .keywords(keywords)
+        .max_message(1_000_000)
+        .max_attempts(4)
+        .max_commands(7)
+        .max_recipients(200)
+        .starttls(server::StartTls::Off)
+        .allow_unauthenticated(true)
+        .legacy_auth_line(true);
+    assert_eq!(format!("{config:?}"), format!("{own:?}"));
+
     let salts = config.sasl().keys_of_nobody(ScramHash::Sha256, "tim");
     assert_eq!(salts.iterations(), 10_000);
     let own = sasl::server::Config::new("other").unwrap().salt_key("the same over restarts");
@@ -76,6 +91,23 @@ fn a_server_is_configured() {
          250-DSN\r\n250-SIZE 1000000\r\n250-AUTH SCRAM-SHA-256 PLAIN OAUTHBEARER\r\n\
          250 AUTH=SCRAM-SHA-256 PLAIN OAUTHBEARER\r\n500 5.5.6 The response is too long\r\n"
     );
+}
+
+/// What is on offer over a connection with binding data tells the policy.
+#[test]
+fn a_server_binds_to_the_connection() {
+    let channel = Channel::tls().with_binding(ChannelBinding::tls_exporter([7; 32]));
+    let [plus, bare] = [Mechanism::ScramSha256Plus, Mechanism::ScramSha256];
+    for (policy, expected) in
+        [("none", &[bare][..]), ("preferred", &[plus, bare]), ("required", &[plus])]
+    {
+        let config: sasl::server::Config = read(json!({
+            "host": "mail.example.org",
+            "mechanisms": ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"],
+            "channel_binding": policy,
+        }));
+        assert_eq!(config.offered(&channel).collect::<Vec<_>>(), expected, "{policy}");
+    }
 }
 
 #[test]
@@ -152,7 +184,7 @@ fn a_client_is_configured() {
 fn what_is_wrong_is_said_and_no_secret_shown() {
     for (wrong, said) in [
         (json!({ "host": "a b" }), "the host name is empty, or holds spaces"),
-        (json!({ "host": "a", "mechanisms": ["PLAINTEXT"] }), "not a mechanism of this crate"),
+        (json!({ "host": "a", "mechanisms": ["PLAINTEXT"] }), "a mechanism that is not known"),
         (json!({ "host": "a", "allow_clear_text": true }), "unknown field `allow_clear_text`"),
         (json!({ "host": "a", "channel_binding": "always" }), "unknown variant `always`"),
         (json!({}), "missing field `host`"),

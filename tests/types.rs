@@ -24,7 +24,7 @@ fn sizes_and_threads() {
         auth::client::Failure: 64
         auth::client::NeedReply<'_>: 8
         auth::client::Step<'_>: 16
-        auth::server::Exchange: 192
+        auth::server::Exchange: 144
         auth::server::NeedLine<'_>: 16
         auth::server::Step<'_>: 24
         client::AuthError: 64
@@ -75,7 +75,7 @@ fn sizes_and_threads() {
         sasl::ConfigError: 24
         sasl::CramSecret: 32
         sasl::CramSecretError: 0
-        sasl::CramSecretFor: 152
+        sasl::CramSecretFor: 112
         sasl::Custom: 128
         sasl::CustomAnswer: 48
         sasl::CustomName: 24
@@ -86,12 +86,12 @@ fn sizes_and_threads() {
         sasl::NonceError: 0
         sasl::PasswordAnswer: 1
         sasl::Query<'_>: 16
-        sasl::QueryJob: 176
+        sasl::QueryJob: 160
         sasl::SaltedPassword: 112
         sasl::ScramHash: 1
         sasl::ScramKeys: 8
         sasl::ScramKeysError: 0
-        sasl::ScramKeysFor: 96
+        sasl::ScramKeysFor: 72
         sasl::TokenAnswer: 56
         sasl::TokenError: 48
         sasl::client::Challenge: 104
@@ -106,9 +106,9 @@ fn sizes_and_threads() {
         sasl::client::NoMechanism: 1
         sasl::client::Response: 48
         sasl::client::Step<'_>: 24
-        sasl::server::Challenge: 72
+        sasl::server::Challenge: 56
         sasl::server::Config: 144
-        sasl::server::Exchange: 184
+        sasl::server::Exchange: 136
         sasl::server::Step<'_>: 24
         server::Ask: 48
         server::AuthFailed: 48

@@ -157,7 +157,8 @@ const SESSIONS: [&[Line]; 2] = [&WITH_TLS, &WITHOUT_TLS];
 
 fn deviations() -> Vec<Deviation> {
     let mut all = vec![
-        Deviation::Slow,
+        Deviation::Slow(Where::Half),
+        Deviation::Slow(Where::Cr),
         Deviation::OctetByOctet,
         Deviation::Twice,
         Deviation::Endless,
@@ -174,7 +175,7 @@ fn expected(line: Line, deviation: Deviation) -> Stored {
     match deviation {
         // By then it is stored.
         _ if line == Line::Quit => Stored::Yes,
-        Deviation::Slow | Deviation::OctetByOctet => Stored::Yes,
+        Deviation::Slow(_) | Deviation::OctetByOctet => Stored::Yes,
         Deviation::Cut(Where::Behind, _) if line == Line::Dot => Stored::Maybe,
         Deviation::Cut(..) | Deviation::Silence(_) | Deviation::Flood => Stored::No,
         // The second is the response that is asked for, and no good one.

@@ -209,7 +209,7 @@ impl Run {
 
 /// All that a server does wrong in this line.
 fn deviations(place: &Place) -> Vec<Deviation> {
-    let mut all = vec![Deviation::Slow, Deviation::OctetByOctet];
+    let mut all = vec![Deviation::Slow, Deviation::SlowLf, Deviation::OctetByOctet];
     all.extend([Where::Before, Where::Within].map(Deviation::Silence));
     let places = [Where::Before, Where::Within, Where::Behind];
     // Behind one line is before the next.
@@ -236,7 +236,7 @@ fn expected(place: &Place, deviation: Deviation) -> i32 {
     let settled = step == Step::Quit;
     match deviation {
         _ if settled => SENT,
-        Deviation::None | Deviation::Slow | Deviation::OctetByOctet => SENT,
+        Deviation::None | Deviation::Slow | Deviation::SlowLf | Deviation::OctetByOctet => SENT,
         Deviation::Cut(Where::Behind, _) if step == Step::Message => SENT,
         Deviation::Cut(..) | Deviation::Silence(_) => CONNECTION,
         Deviation::Twice | Deviation::Ahead | Deviation::Again if step == Step::Message => SENT,

@@ -139,8 +139,8 @@ pub enum Deviation {
     Cut(Where, Cut),
     /// No octet more, until the server closes.
     Silence(Where),
-    /// The line's halves with a pause between.
-    Slow,
+    /// A pause within the line.
+    Slow(Where),
     OctetByOctet,
     Twice,
     /// This within the line.
@@ -341,10 +341,11 @@ impl<S: Stream> Dialogue<'_, S> {
                     self.reply().await?;
                 }
             }
-            Deviation::Slow => {
-                self.wire.write(start).await?;
+            Deviation::Slow(place) => {
+                let first = up_to(&octets, place);
+                self.wire.write(first).await?;
                 time::sleep(PAUSE).await;
-                self.wire.write(rest).await?;
+                self.wire.write(&octets[first.len()..]).await?;
                 Ok(usize::from(line.code().is_some()))
             }
             Deviation::OctetByOctet => {

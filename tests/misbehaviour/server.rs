@@ -64,6 +64,8 @@ pub enum Deviation {
     Silence(Where),
     /// Late, but in time.
     Slow,
+    /// The line's LF so late behind its CR.
+    SlowLf,
     OctetByOctet,
     /// The reply once more, at once.
     Twice,
@@ -310,17 +312,18 @@ impl<'a, S: Stream> Dialogue<'a, S> {
         let octets = [std::mem::take(&mut self.seen.again), octets].concat();
         match end {
             Then::OctetByOctet => self.wire.write_octet_by_octet(&octets).await?,
-            Then::Late => time::sleep(LATE).await,
-            _ => {}
-        }
-        if end != Then::OctetByOctet {
-            self.wire.write(&octets).await?;
+            Then::Late(from) => {
+                self.wire.write(&octets[..from]).await?;
+                time::sleep(LATE).await;
+                self.wire.write(&octets[from..]).await?;
+            }
+            _ => self.wire.write(&octets).await?,
         }
         if step == Step::Message {
             self.seen.verdict = octets;
         }
         match end {
-            Then::GoOn | Then::Late | Then::OctetByOctet => return Ok(good),
+            Then::GoOn | Then::Late(_) | Then::OctetByOctet => return Ok(good),
             Then::Again => {
                 self.seen.again = joined(lines);
                 return Ok(good);
@@ -347,7 +350,8 @@ impl<'a, S: Stream> Dialogue<'a, S> {
             Deviation::None => (whole, Then::GoOn, true),
             Deviation::Cut(place, how) => (up_to(place), Then::Cut(how), true),
             Deviation::Silence(place) => (up_to(place), Then::Silence, true),
-            Deviation::Slow => (whole, Then::Late, true),
+            Deviation::Slow => (whole, Then::Late(0), true),
+            Deviation::SlowLf => (whole, Then::Late(before.len() + line.len() + 1), true),
             Deviation::OctetByOctet => (whole, Then::OctetByOctet, true),
             Deviation::Twice => (whole.repeat(2), Then::GoOn, true),
             Deviation::Ahead => ([whole, joined(&[reply_behind(step)])].concat(), Then::GoOn, true),
@@ -376,7 +380,8 @@ impl<'a, S: Stream> Dialogue<'a, S> {
 enum Then {
     GoOn,
     Again,
-    Late,
+    /// It, but from this octet on it is late.
+    Late(usize),
     OctetByOctet,
     Cut(Cut),
     Silence,

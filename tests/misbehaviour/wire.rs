@@ -29,6 +29,10 @@ use tokio_rustls::{
 /// an answer, and enough for a machine that has much else to do.
 pub const BOUND: Duration = Duration::from_secs(30);
 
+/// Long enough for a program that waits for an octet to read it; nothing that a script sees tells
+/// when it has.
+const APART: Duration = Duration::from_millis(1);
+
 /// So many scripts run at a time.
 const AT_ONCE: usize = 16;
 
@@ -124,11 +128,11 @@ impl<S: Stream> Wire<S> {
         Ok(self.stream.flush().await?)
     }
 
+    /// With a pause behind each, so that the other side sees it by itself.
     pub async fn write_octet_by_octet(&mut self, octets: &[u8]) -> Result<(), Over> {
         for octet in octets {
             self.write(&[*octet]).await?;
-            // The other side is to see each by itself.
-            tokio::task::yield_now().await;
+            time::sleep(APART).await;
         }
         Ok(())
     }

@@ -10,12 +10,12 @@ use crate::{
 /// Work, row, instructions, allocations. Some room is left above what is measured, as a compiler
 /// makes of the same source a little more or less.
 const CEILINGS: &[(&str, &str, u64, u64)] = &[
-    ("commands", "smtp-auth", 3_330, 0),
-    ("commands-8", "smtp-auth", 3_070, 0),
+    ("commands", "smtp-auth", 3_280, 0),
+    ("commands-8", "smtp-auth", 3_030, 0),
     ("ehlo", "smtp-auth", 3_170, 0),
-    ("plain-server", "smtp-auth", 3_200, 1),
-    ("login-server", "smtp-auth", 4_670, 2),
-    ("cram-server", "smtp-auth", 6_670, 2),
+    ("plain-server", "smtp-auth", 3_080, 1),
+    ("login-server", "smtp-auth", 4_520, 2),
+    ("cram-server", "smtp-auth", 6_560, 2),
     ("scram-server", "smtp-auth", 39_800, 3),
     ("scram-client", "smtp-auth", 29_900_000, 20),
     ("scram-kept", "smtp-auth", 40_000, 15),
