@@ -2,7 +2,8 @@
 //! `535`.
 //!
 //! For a server or a client that has its own parser and loop and lacks only this; what stays with a
-//! server [is listed](server::Exchange). Between the lines stands [`sasl`](crate::sasl), which knows the mechanisms.
+//! server [is listed](server::Exchange). Between the lines stands [`sasl`](crate::sasl), which knows
+//! the mechanisms.
 
 use alloc::vec::Vec;
 

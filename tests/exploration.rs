@@ -38,21 +38,10 @@ use std::{
 mod client;
 #[path = "exploration/server.rs"]
 mod server;
+#[path = "exploration/world.rs"]
+mod world;
 
-/// A session, and what is known of it without looking into it.
-trait World {
-    /// What can happen, by number.
-    const INPUTS: u8;
-
-    fn new() -> Self;
-
-    /// Has that happen, and looks at what must hold. `false` where it cannot happen here, and nothing
-    /// has changed.
-    fn apply(&mut self, input: u8) -> bool;
-
-    /// All that can influence what follows.
-    fn fingerprint(&self, shown: &mut String);
-}
+use world::World;
 
 /// Visits each state once; the numbers of states and of transitions.
 fn explore<W: World>(name: &str) {

@@ -34,14 +34,11 @@ mod exploration {
     pub(crate) mod client;
     pub(crate) mod server;
 
-    /// As in `exploration.rs`.
-    pub(crate) trait World {
-        const INPUTS: u8;
-        fn new() -> Self;
-        fn apply(&mut self, input: u8) -> bool;
-        fn fingerprint(&self, shown: &mut String);
-    }
+    pub(crate) use crate::world::World;
 }
+
+#[path = "exploration/world.rs"]
+mod world;
 
 mod states {
     pub(crate) mod client;

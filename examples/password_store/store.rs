@@ -187,7 +187,7 @@ impl Authenticator for Store {
 
 /// The password is changed while the old one's sign-in is still computed.
 #[test]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 fn keys_of_an_old_password_do_not_come_back() {
     let store = Store::new().unwrap();
     store.set_password("tim", "old").unwrap();

@@ -273,9 +273,11 @@ impl State {
         Ok(Self::Await(Challenge { response, ..Challenge::new(challenge) }, next))
     }
 
-    /// What follows, once what was owed is settled. What goes on is taken out of the slot, so that no
-    /// state is moved as a whole: that would cost more than most mechanisms. From then on nothing of the
-    /// host's runs, whose panic could leave the slot half empty.
+    /// What follows, once what was owed is settled; `None` where it is not, and nothing has changed.
+    ///
+    /// What goes on is taken out of the slot, so that no state is moved as a whole: that would cost more
+    /// than most mechanisms. From then on nothing of the host's runs, whose panic could leave the slot
+    /// half empty.
     fn go_on(&mut self, config: &Config) -> Option<()> {
         *self = match self {
             Self::Await(challenge, next) => {
