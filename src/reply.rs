@@ -28,6 +28,7 @@ mod standard;
 
 pub use received::{Error, ReplyRef};
 pub(crate) use received::{Fault, Parsed, fail, line_is_last, parse_all};
+pub(crate) use standard::standard;
 
 /// An enhanced status code, `5.7.8` (RFC 2034, RFC 3463).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,11 +99,14 @@ pub enum InvalidReply {
 /// The text has no control characters but `\n`, which separates lines, so no text can end the reply
 /// early or forge another one. [`to_string`](alloc::string::ToString) gives it in one line,
 /// `535 5.7.8 text`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Reply {
     code: u16,
     enhanced: Option<EnhancedCode>,
-    text: Cow<'static, str>,
+    memory: Cow<'static, str>,
+    /// The text stands behind this. Where there is something in front of it, that are the codes, and
+    /// all of it is one line as it is written.
+    start: u8,
 }
 
 impl Reply {
@@ -140,7 +144,7 @@ impl Reply {
                     .ok_or(InvalidReply::EnhancedCode)?,
             ),
         };
-        Ok(Self { code, enhanced, text: Cow::Borrowed("") }.with_text(text))
+        Ok(Self { code, enhanced, memory: Cow::Borrowed(""), start: 0 }.with_text(text))
     }
 
     /// With the enhanced code `x.0.0` where there is none: a server that offers them puts one on
@@ -155,20 +159,20 @@ impl Reply {
     #[must_use]
     pub fn with_text(self, text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
-        let text = if is_writable(&text) { text } else { Cow::Owned(writable(&text)) };
-        Self { text, ..self }.lift()
+        let memory = if is_writable(&text) { text } else { Cow::Owned(writable(&text)) };
+        Self { memory, start: 0, ..self }.lift()
     }
 
     /// Takes the enhanced code out of the text, if it is only there: out of the first line, and of
     /// the others that repeat it.
     fn lift(self) -> Self {
-        let first = self.text.split('\n').next().unwrap_or_default();
+        let first = self.text().split('\n').next().unwrap_or_default();
         let found = strip_enhanced(first).filter(|(enhanced, _)| enhanced.belongs_to(self.code));
         let (None, Some((enhanced, _))) = (self.enhanced, found) else {
             return self;
         };
-        let mut text = String::with_capacity(self.text.len());
-        for (n, line) in self.text.split('\n').enumerate() {
+        let mut text = String::with_capacity(self.text().len());
+        for (n, line) in self.text().split('\n').enumerate() {
             if n > 0 {
                 text.push('\n');
             }
@@ -177,7 +181,7 @@ impl Reply {
                 _ => line,
             });
         }
-        Self { enhanced: Some(enhanced), text: Cow::Owned(text), ..self }
+        Self { enhanced: Some(enhanced), memory: Cow::Owned(text), start: 0, ..self }
     }
 
     /// The three digits: 200 to 599.
@@ -192,7 +196,7 @@ impl Reply {
 
     /// The text without codes, its lines separated by `\n`.
     pub fn text(&self) -> &str {
-        &self.text
+        self.memory.get(usize::from(self.start)..).unwrap_or_default()
     }
 
     /// `2xx` or `3xx`: done, or go on.
@@ -215,13 +219,14 @@ impl Reply {
     /// A line longer than 512 octets is broken, what is not ASCII becomes `?`, and lines behind the
     /// 128th are dropped.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let room = MAX_WRITTEN_LINE - "250-\r\n".len() - self.enhanced.map_or(0, EnhancedCode::len);
-        if self.text.len() <= room && is_one_line(&self.text) {
-            return self.write_line(&self.text, true, out);
+        if self.start > 0 {
+            out.extend_from_slice(self.memory.as_bytes());
+            return out.extend_from_slice(b"\r\n");
         }
-        let text = match self.text.is_ascii() {
-            true => Cow::Borrowed(&*self.text),
-            false => Cow::Owned(writable(&self.text)),
+        let room = MAX_WRITTEN_LINE - "250-\r\n".len() - self.enhanced.map_or(0, EnhancedCode::len);
+        let text = match is_writable(self.text()) {
+            true => Cow::Borrowed(self.text()),
+            false => Cow::Owned(writable(self.text())),
         };
         let mut rest = &*text;
         for n in 1.. {
@@ -255,17 +260,14 @@ impl Reply {
     }
 }
 
-impl Reply {
-    /// For constants: codes and text must be such as [`Reply::new`] leaves unchanged.
-    pub(crate) const fn standard(
-        code: u16,
-        (class, subject, detail): (u8, u16, u16),
-        text: &'static str,
-    ) -> Self {
-        let enhanced = EnhancedCode::new(class, subject, detail);
-        Self { code, enhanced, text: Cow::Borrowed(text) }
+impl PartialEq for Reply {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |reply: &Self| (reply.code, reply.enhanced);
+        parts(self) == parts(other) && self.text() == other.text()
     }
 }
+
+impl Eq for Reply {}
 
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -273,17 +275,12 @@ impl fmt::Display for Reply {
         if let Some(enhanced) = self.enhanced {
             write!(f, " {enhanced}")?;
         }
-        self.text.split('\n').filter(|line| !line.is_empty()).try_for_each(|l| write!(f, " {l}"))
+        self.text().split('\n').filter(|line| !line.is_empty()).try_for_each(|l| write!(f, " {l}"))
     }
 }
 
 fn is_writable(text: &str) -> bool {
     text.bytes().all(|octet| matches!(octet, b' '..=b'~' | b'\n'))
-}
-
-/// Looks at every octet, as that goes many at a time.
-fn is_one_line(text: &str) -> bool {
-    text.bytes().fold(true, |good, octet| good & matches!(octet, b' '..=b'~'))
 }
 
 fn writable(text: &str) -> String {

@@ -6,7 +6,7 @@ use super::MAX_LINE;
 use crate::{
     base64::{decode, encode},
     command::{self, Auth},
-    reply::Reply,
+    reply::{Reply, standard},
     sasl::{
         Channel, Failure, Identity, Mechanism, Query,
         server::{self as sasl, Challenge, Config},
@@ -192,36 +192,37 @@ fn failure_of(error: command::Error) -> Failure {
 
 /// The reply to each failure (RFC 4954 §4, §6, RFC 5248).
 pub fn reply_to(failure: Failure) -> Reply {
-    let reply = Reply::standard;
     match failure {
-        Failure::Syntax => reply(501, (5, 5, 4), "Syntax: AUTH mechanism [initial-response]"),
-        Failure::Unsupported => reply(504, (5, 5, 4), "This mechanism is not offered here"),
-        Failure::NeedsTls => reply(538, (5, 7, 11), "Encryption is required: use STARTTLS first"),
+        Failure::Syntax => standard!(501 (5, 5, 4) "Syntax: AUTH mechanism [initial-response]"),
+        Failure::Unsupported => standard!(504 (5, 5, 4) "This mechanism is not offered here"),
+        Failure::NeedsTls => standard!(538 (5, 7, 11) "Encryption is required: use STARTTLS first"),
         Failure::UnexpectedInitialResponse => {
-            reply(501, (5, 7, 0), "This mechanism takes no initial response")
+            standard!(501 (5, 7, 0) "This mechanism takes no initial response")
         }
         Failure::InitialResponseEncoding => {
-            reply(501, (5, 5, 2), "The initial response is not valid base64")
+            standard!(501 (5, 5, 2) "The initial response is not valid base64")
         }
-        Failure::Cancelled => reply(501, (5, 7, 0), "Authentication cancelled"),
-        Failure::Encoding => reply(501, (5, 5, 2), "The response is not valid base64"),
-        Failure::TooLong => reply(500, (5, 5, 6), "The response is too long"),
+        Failure::Cancelled => standard!(501 (5, 7, 0) "Authentication cancelled"),
+        Failure::Encoding => standard!(501 (5, 5, 2) "The response is not valid base64"),
+        Failure::TooLong => standard!(500 (5, 5, 6) "The response is too long"),
         Failure::Malformed(what) => {
-            reply(535, (5, 7, 8), "").with_text(alloc::format!("Malformed credentials: {what}"))
+            standard!(535 (5, 7, 8) "").with_text(alloc::format!("Malformed credentials: {what}"))
         }
         // One text for both, or it would tell that the password was right.
         Failure::Rejected | Failure::NotAuthorized => {
-            reply(535, (5, 7, 8), "The user name, password, token or certificate is wrong")
+            standard!(535 (5, 7, 8) "The user name, password, token or certificate is wrong")
         }
         Failure::Downgrade | Failure::ChannelBinding => {
-            reply(535, (5, 7, 8), "The channel binding is not that of this connection")
+            standard!(535 (5, 7, 8) "The channel binding is not that of this connection")
         }
-        Failure::TempFail => reply(454, (4, 7, 0), "Cannot check credentials now, try again later"),
+        Failure::TempFail => {
+            standard!(454 (4, 7, 0) "Cannot check credentials now, try again later")
+        }
         Failure::TransitionNeeded => {
-            reply(432, (4, 7, 12), "A transition is needed: sign in with another mechanism first")
+            standard!(432 (4, 7, 12) "A transition is needed: sign in with another mechanism first")
         }
         Failure::TooWeak => {
-            reply(534, (5, 7, 9), "This mechanism is too weak for the account, use another")
+            standard!(534 (5, 7, 9) "This mechanism is too weak for the account, use another")
         }
     }
 }

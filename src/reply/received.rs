@@ -85,7 +85,7 @@ impl<'a> ReplyRef<'a> {
                 }
             }
         }
-        Reply { code: self.code, enhanced: None, text: Cow::Owned(text) }.lift()
+        Reply { code: self.code, enhanced: None, memory: Cow::Owned(text), start: 0 }.lift()
     }
 }
 

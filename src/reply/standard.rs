@@ -2,7 +2,35 @@
 
 use alloc::borrow::Cow;
 
-use super::Reply;
+use super::{EnhancedCode, Reply};
+
+/// A reply of one line, which is ready to be written: `standard!(535 (5, 7, 8) "Wrong")`. Codes and
+/// text must be such as [`Reply::new`] leaves unchanged.
+macro_rules! standard {
+    ($code:literal ($class:literal, $subject:literal, $detail:literal) $text:literal) => {
+        $crate::reply::Reply::line(
+            $code,
+            $crate::reply::EnhancedCode::new($class, $subject, $detail),
+            concat!($code, " ", $class, ".", $subject, ".", $detail, " ", $text),
+            $text,
+        )
+    };
+}
+
+pub(crate) use standard;
+
+impl Reply {
+    /// The text is the end of the line.
+    pub(crate) const fn line(
+        code: u16,
+        enhanced: Option<EnhancedCode>,
+        line: &'static str,
+        text: &str,
+    ) -> Self {
+        let start = (line.len() - text.len()) as u8;
+        Self { code, enhanced, memory: Cow::Borrowed(line), start }
+    }
+}
 
 macro_rules! standard_replies {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal $enhanced:tt $text:literal;)*) => {
@@ -10,16 +38,17 @@ macro_rules! standard_replies {
         impl Reply {
             $($(#[doc = $doc])*
             #[doc = concat!("\n\n`", stringify!($code), "`, enhanced `", stringify!($enhanced), "`")]
-            pub const $name: Self = Self::standard($code, $enhanced, $text);)*
+            pub const $name: Self = standard!($code $enhanced $text);)*
 
             /// To DATA.
             ///
             /// `354`; a `3xx` has no enhanced code (RFC 2034 §4).
-            pub const START_MAIL_INPUT: Self = Self {
-                code: 354,
-                enhanced: None,
-                text: Cow::Borrowed("Send the message, end with a dot"),
-            };
+            pub const START_MAIL_INPUT: Self = Self::line(
+                354,
+                None,
+                "354 Send the message, end with a dot",
+                "Send the message, end with a dot",
+            );
         }
 
         #[cfg(test)]
@@ -93,10 +122,10 @@ mod tests {
         for reply in STANDARD {
             let enhanced = reply.enhanced.unwrap();
             let codes = (enhanced.class, enhanced.subject, enhanced.detail);
-            let text = reply.text.clone();
+            let text = reply.text();
             assert_eq!(Reply::new(reply.code, Some(codes), text).as_ref(), Ok(reply));
         }
-        let start = Reply::START_MAIL_INPUT;
-        assert_eq!(Reply::new(354, None, start.text.clone()), Ok(start));
+        let start = Reply::new(354, None, "Send the message, end with a dot");
+        assert_eq!(start, Ok(Reply::START_MAIL_INPUT));
     }
 }

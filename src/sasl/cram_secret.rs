@@ -10,7 +10,12 @@ use crate::secret::equal;
 #[cfg(feature = "cram-md5")]
 use md5::{
     Digest, Md5,
-    digest::common::hazmat::{DeserializeStateError, SerializableState, SerializedState},
+    block_api::Md5Core,
+    digest::{
+        array::Array,
+        block_api::{Buffer, FixedOutputCore, UpdateCore},
+        common::hazmat::{DeserializeStateError, SerializableState, SerializedState},
+    },
 };
 use zeroize::ZeroizeOnDrop;
 #[cfg(feature = "cram-md5")]
@@ -88,18 +93,20 @@ impl CramSecret {
 }
 
 /// MD5 of a message whose first block led to that state. The state's serialized form is its four
-/// words, the count of blocks, then the rest of a block, which is empty here.
+/// words and the count of blocks.
 #[cfg(feature = "cram-md5")]
 fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeStateError> {
-    let mut hasher = SerializedState::<Md5>::default();
-    let (words, rest) = hasher.split_at_mut(state.len());
+    let mut serialized = SerializedState::<Md5Core>::default();
+    let (words, blocks) = serialized.split_at_mut(state.len());
     words.copy_from_slice(state);
-    if let Some(blocks) = rest.first_chunk_mut() {
-        *blocks = 1u64.to_le_bytes();
-    }
-    let resumed = Md5::deserialize(&hasher);
-    hasher.as_mut_slice().zeroize();
-    Ok(resumed?.chain_update(message).finalize().into())
+    blocks.copy_from_slice(&1u64.to_le_bytes());
+    let resumed = Md5Core::deserialize(&serialized);
+    serialized.as_mut_slice().zeroize();
+    let (mut md5, mut rest, mut digest) =
+        (resumed?, Buffer::<Md5Core>::default(), Array::default());
+    rest.digest_blocks(message, |blocks| md5.update_blocks(blocks));
+    md5.finalize_fixed_core(&mut rest, &mut digest);
+    Ok(digest.into())
 }
 
 const DOVECOT: &str = "{CRAM-MD5}";

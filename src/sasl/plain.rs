@@ -21,7 +21,7 @@ impl Server {
     pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         let text = message.expose();
-        let mut nuls = memchr::memchr_iter(0, text.as_bytes());
+        let mut nuls = text.bytes().enumerate().filter(|(_, octet)| *octet == 0).map(|(at, _)| at);
         let (Some(first), Some(second), None) = (nuls.next(), nuls.next(), nuls.next()) else {
             return Err(Failure::Malformed("PLAIN takes exactly two NULs"));
         };
