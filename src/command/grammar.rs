@@ -64,25 +64,17 @@ pub(super) fn whole<'a, T>(
 
 /// `command = verb [arguments]` (RFC 5321 §4.1.1)
 pub(super) fn command(line: &[u8]) -> Result<Command<'_>, Error> {
-    finish(line.len(), verb(line).and_then(|(i, verb)| arguments(verb, i)))
-}
-
-pub(super) const VERB: &str = "verb";
-
-/// `verb = 1*ALPHA`, with a space or nothing behind it (RFC 5321 §2.4)
-fn verb(i: &[u8]) -> Res<'_, &[u8]> {
-    match context(VERB, some(&ALPHA)).parse(i)? {
-        (rest @ ([] | [b' ', ..]), verb) => Ok((rest, verb)),
-        (rest, _) => Err(Fault::new(VERB, rest)),
-    }
-}
-
-/// The arguments that go with the verb, which is folded to upper case and matched as one word.
-fn arguments<'a>(verb: &'a [u8], i: &'a [u8]) -> Res<'a, Command<'a>> {
-    let Ok(four) = <[u8; 4]>::try_from(verb) else {
-        return long_verb(verb, i);
+    let command = match line.split_first_chunk() {
+        Some((verb, i @ ([] | [b' ', ..]))) => arguments(verb, i, line),
+        _ => long_verb(line),
     };
-    match &upper(four) {
+    finish(line.len(), command)
+}
+
+/// What goes with the verb, which is folded to upper case and matched as one word: `i`, or all of the
+/// line where it is none of these.
+fn arguments<'a>(verb: &[u8; 4], i: &'a [u8], line: &'a [u8]) -> Res<'a, Command<'a>> {
+    match &upper(*verb) {
         b"EHLO" => map(preceded(sp, ehlo_name), Command::Ehlo).parse(i),
         b"HELO" => map(preceded(sp, ehlo_name), Command::Helo).parse(i),
         b"AUTH" => map(preceded(sp, auth), Command::Auth).parse(i),
@@ -96,19 +88,22 @@ fn arguments<'a>(verb: &'a [u8], i: &'a [u8]) -> Res<'a, Command<'a>> {
         b"EXPN" => map(preceded(sp, text), Command::Expn).parse(i),
         b"HELP" => map(opt(preceded(sp, cut(text))), Command::Help).parse(i),
         b"QUIT" => Ok((i, Command::Quit)),
-        _ => unknown(verb, i),
+        _ => unknown(line),
     }
 }
 
+/// Two octets alone become a letter so: its lower and its upper case.
 fn upper<const N: usize>(letters: [u8; N]) -> [u8; N] {
     letters.map(|letter| letter & 0xDF)
 }
 
 /// `STARTTLS` (RFC 3207 §4) is the one verb that has not four letters.
-fn long_verb<'a>(verb: &'a [u8], i: &'a [u8]) -> Res<'a, Command<'a>> {
-    match <[u8; 8]>::try_from(verb).map(upper) {
-        Ok(verb) if &verb == b"STARTTLS" => Ok((i, Command::StartTls)),
-        _ => unknown(verb, i),
+fn long_verb(line: &[u8]) -> Res<'_, Command<'_>> {
+    match line.split_first_chunk() {
+        Some((verb, i @ ([] | [b' ', ..]))) if &upper(*verb) == b"STARTTLS" => {
+            Ok((i, Command::StartTls))
+        }
+        _ => unknown(line),
     }
 }
 
@@ -116,8 +111,19 @@ fn long_verb<'a>(verb: &'a [u8], i: &'a [u8]) -> Res<'a, Command<'a>> {
 ///
 /// It is rare, and so kept apart: what stands beside it in one function pays for its registers.
 #[inline(never)]
-fn unknown<'a>(verb: &'a [u8], i: &'a [u8]) -> Res<'a, Command<'a>> {
-    map(opt(preceded(sp, cut(text))), |_| Command::Unknown(Verb(Utf8(verb)))).parse(i)
+fn unknown(line: &[u8]) -> Res<'_, Command<'_>> {
+    map(pair(verb, opt(preceded(sp, cut(text)))), |(verb, _)| Command::Unknown(Verb(Utf8(verb))))
+        .parse(line)
+}
+
+pub(super) const VERB: &str = "verb";
+
+/// `verb = 1*ALPHA`, with a space or nothing behind it (RFC 5321 §2.4)
+fn verb(i: &[u8]) -> Res<'_, &[u8]> {
+    match context(VERB, some(&ALPHA)).parse(i)? {
+        (rest @ ([] | [b' ', ..]), verb) => Ok((rest, verb)),
+        (rest, _) => Err(Fault::new(VERB, rest)),
+    }
 }
 
 /// `SP`, one or more
@@ -181,7 +187,9 @@ pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
 
 /// `mail = "FROM:" *SP reverse-path [SP parameters]` (RFC 5321 §4.1.1.2)
 ///
-/// The space behind the colon is forbidden, and many send it.
+/// The space behind the colon is forbidden, and many send it. The rule is long, and so apart, as
+/// [`unknown`].
+#[inline(never)]
 fn mail(i: &[u8]) -> Res<'_, Mail<'_>> {
     map(
         preceded((utf8, word("FROM:"), many(&SPACE)), pair(reverse_path, trailing_parameters)),
