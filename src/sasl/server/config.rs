@@ -205,7 +205,9 @@ impl Config {
 
     /// Whether the mechanism can be used over that connection.
     pub(crate) fn admit(&self, mechanism: Mechanism, channel: &Channel) -> Result<(), Failure> {
-        if !self.mechanisms.contains(&mechanism) || !self.can(mechanism, channel) {
+        // Most take PLAIN or LOGIN, which stand behind the stronger ones.
+        let listed = self.mechanisms.iter().rev().any(|own| *own == mechanism);
+        if !listed || !self.can(mechanism, channel) {
             Err(Failure::Unsupported)
         } else if !self.may(mechanism, channel) {
             Err(Failure::NeedsTls)
