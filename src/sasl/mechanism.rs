@@ -61,10 +61,12 @@ macro_rules! known {
                 }
             }
 
-            fn of_upper(name: &[u8]) -> Option<Self> {
+            /// By reference, as most of a known one's memory is never written: to read it all back waits
+            /// for what was.
+            fn of_upper(name: &[u8]) -> Option<&'static Self> {
                 $(
                     if name == $name.as_bytes() {
-                        return Some(Self::$mechanism);
+                        return Some(&Self::$mechanism);
                     }
                 )*
                 None
@@ -163,10 +165,10 @@ impl Mechanism {
 
     /// The mechanism of that name, in any case, if the crate has it, compiled in or not.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::known(name.as_bytes())
+        Self::known(name.as_bytes()).copied()
     }
 
-    pub(super) fn known(name: &[u8]) -> Option<Self> {
+    pub(super) fn known(name: &[u8]) -> Option<&'static Self> {
         // Most say it as it is registered.
         Self::of_upper(name).or_else(|| {
             let mut upper = [0; 20];

@@ -18,6 +18,7 @@ impl Server {
         Ok((Vec::new(), Self))
     }
 
+    #[inline(always)]
     pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         let text = message.expose();

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, string::String};
 use core::{
-    mem,
+    fmt, mem,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -123,21 +123,48 @@ impl Query<'_> {
     /// knows a question that is on show again, and need not ask the store twice.
     pub fn serial(&self) -> u64 {
         match self {
-            Self::CheckPassword(ask) => ask.serial,
-            Self::CramSecret(ask) => ask.serial,
-            Self::ScramKeys(ask) => ask.serial,
-            Self::CheckToken(ask) => ask.serial,
-            Self::CheckExternal(ask) => ask.serial,
-            Self::CheckAnonymous(ask) => ask.serial,
-            Self::Custom(ask) => ask.serial,
-            Self::Authorize(ask) => ask.serial,
+            Self::CheckPassword(ask) => ask.serial.get(),
+            Self::CramSecret(ask) => ask.serial.get(),
+            Self::ScramKeys(ask) => ask.serial.get(),
+            Self::CheckToken(ask) => ask.serial.get(),
+            Self::CheckExternal(ask) => ask.serial.get(),
+            Self::CheckAnonymous(ask) => ask.serial.get(),
+            Self::Custom(ask) => ask.serial.get(),
+            Self::Authorize(ask) => ask.serial.get(),
         }
     }
 }
 
-fn next_serial() -> u64 {
-    static SERIAL: AtomicU64 = AtomicU64::new(1);
-    SERIAL.fetch_add(1, Ordering::Relaxed)
+/// A question's number. It has one once it is asked for that, or copied: most hosts never ask, and one
+/// count for all of a process is dear where many threads go on it.
+#[derive(Default)]
+struct Serial(AtomicU64);
+
+impl Serial {
+    fn get(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let given = self.0.load(Ordering::Relaxed);
+        if given != 0 {
+            return given;
+        }
+        let own = NEXT.fetch_add(1, Ordering::Relaxed);
+        match self.0.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => own,
+            Err(given) => given,
+        }
+    }
+}
+
+impl Clone for Serial {
+    fn clone(&self) -> Self {
+        Self(self.get().into())
+    }
+}
+
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
 }
 
 /// The answer to a question. `true`, `false` and an `Option` become one by themselves.
@@ -175,12 +202,12 @@ pub struct Authorize {
     pub(super) identity: Identity,
     pub(super) authzid: Box<str>,
     pub(super) answer: Option<Answer>,
-    serial: u64,
+    serial: Serial,
 }
 
 impl Authorize {
     pub(super) fn new(identity: Identity, authzid: Box<str>) -> Self {
-        Self { identity, authzid, answer: None, serial: next_serial() }
+        Self { identity, authzid, answer: None, serial: Serial::default() }
     }
 
     /// Who acts as the other.

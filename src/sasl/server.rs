@@ -136,8 +136,7 @@ impl Exchange {
         }
     }
 
-    /// The same for a mechanism that the configuration was seen to allow. Inlined, so that an exchange
-    /// is copied less on its way to where it stays.
+    /// The same for a mechanism that the configuration was seen to allow.
     #[inline(always)]
     pub(crate) fn admitted(
         config: &Arc<Config>,
@@ -157,6 +156,7 @@ impl Exchange {
     }
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
+    #[inline]
     pub fn step(&mut self) -> Step<'_> {
         self.state.go_on(&self.config);
         self.show()
@@ -170,6 +170,7 @@ impl Exchange {
         }
     }
 
+    #[inline(always)]
     fn show(&mut self) -> Step<'_> {
         match &mut self.state {
             State::Await(challenge, _) => Step::Challenge(challenge),
@@ -188,6 +189,9 @@ impl Exchange {
 
 /// Where an exchange stands. What each state waits for is in its slot. It has 128 octets, up to which
 /// the compiler moves it without a call, so some are boxed, and numbers are small.
+///
+/// What makes one is `inline(always)`, and so writes it where it stays: who moves what was written
+/// just now, in larger pieces than it was written in, waits for that longer than most mechanisms take.
 #[derive(Debug)]
 pub(super) enum State {
     Await(Challenge, Next),
@@ -227,6 +231,7 @@ pub(super) enum Next {
 }
 
 impl State {
+    #[inline(always)]
     fn begin(
         config: &Config,
         channel: &Channel,
@@ -236,6 +241,7 @@ impl State {
         Self::try_begin(config, channel, mechanism, initial_response).unwrap_or_else(Self::failed)
     }
 
+    #[inline(always)]
     fn try_begin(
         config: &Config,
         channel: &Channel,
@@ -278,6 +284,7 @@ impl State {
     /// What goes on is taken out of the slot, so that no state is moved as a whole: that would cost more
     /// than most mechanisms. From then on nothing of the host's runs, whose panic could leave the slot
     /// half empty.
+    #[inline(never)]
     fn go_on(&mut self, config: &Config) -> Option<()> {
         *self = match self {
             Self::Await(challenge, next) => {
@@ -355,6 +362,7 @@ impl State {
 
     /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
     /// be.
+    #[inline(always)]
     pub(super) fn proven(mut identity: Identity, mut then: Then) -> Self {
         match identity.authzid.take() {
             Some(authzid) if *authzid != *identity.authcid => {
@@ -393,6 +401,7 @@ fn begun<S>((challenge, server): (impl Into<Said>, S), next: impl Fn(S) -> Next)
 }
 
 impl Then {
+    #[inline(always)]
     fn follow(&mut self, identity: Identity) -> State {
         match mem::replace(self, Self::Done) {
             Self::Done | Self::Token => State::Done(Ok(identity)),

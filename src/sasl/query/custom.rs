@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{any::Any, fmt};
 
-use super::next_serial;
+use super::Serial;
 use crate::{
     sasl::{Failure, Mechanism},
     secret::SecretBytes,
@@ -22,7 +22,7 @@ pub struct Custom {
     responses: u8,
     state: Option<Box<dyn Any + Send + Sync>>,
     pub(in crate::sasl) answer: Option<CustomAnswer>,
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 impl Custom {
@@ -33,24 +33,29 @@ impl Custom {
             responses: 0,
             state: None,
             answer: None,
-            serial: next_serial(),
+            serial: Serial::default(),
         }
     }
 
-    /// The same, of which nothing is left here.
+    /// The same for the next question; nothing is left here.
     pub(in crate::sasl) fn take(&mut self) -> Self {
-        Self { response: self.response.take(), state: self.state.take(), answer: None, ..*self }
+        Self {
+            mechanism: self.mechanism,
+            response: self.response.take(),
+            responses: self.responses,
+            state: self.state.take(),
+            answer: None,
+            serial: Serial::default(),
+        }
     }
 
-    /// The next question of the exchange, with the client's next response.
+    /// What the next question of the exchange is about: the client's next response.
     pub(in crate::sasl) fn next(&mut self, response: SecretBytes) -> Result<(), Failure> {
         if self.responses >= MAX_RESPONSES {
             return Err(Failure::Malformed("the exchange does not come to an end"));
         }
         self.response = Some(response);
         self.responses += 1;
-        self.answer = None;
-        self.serial = next_serial();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String};
 use core::{fmt, ops::Range};
 
-use super::{Answer, next_serial};
+use super::{Answer, Serial};
 use crate::{
     sasl::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys, scram_keys::Kind, server::Said},
     secret::Secret,
@@ -55,7 +55,7 @@ pub struct CheckPassword {
     authzid: Option<Box<str>>,
     password: Secret,
     pub(in crate::sasl) answer: Option<PasswordAnswer>,
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 /// The name, where it came from.
@@ -74,10 +74,10 @@ impl CheckPassword {
         authzid: Option<Box<str>>,
         password: Secret,
     ) -> Self {
-        let serial = next_serial();
-        Self { mechanism, authcid, authzid, password, answer: None, serial }
+        Self { mechanism, authcid, authzid, password, answer: None, serial: Serial::default() }
     }
 
+    #[inline(always)]
     pub(in crate::sasl) fn take_identity(&mut self) -> Identity {
         let authcid = match &mut self.authcid {
             Authcid::Own(name) => name.take_all(),
@@ -139,12 +139,12 @@ pub struct CramSecretFor {
     pub(in crate::sasl) challenge: Said,
     pub(in crate::sasl) digest: [u8; 16],
     pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 impl CramSecretFor {
     pub(in crate::sasl) fn new(authcid: String, challenge: Said, digest: [u8; 16]) -> Self {
-        Self { authcid, challenge, digest, answer: None, serial: next_serial() }
+        Self { authcid, challenge, digest, answer: None, serial: Serial::default() }
     }
 
     /// The account's name, as sent.
@@ -183,12 +183,12 @@ pub struct ScramKeysFor {
     pub(in crate::sasl) authzid: Option<Box<str>>,
     pub(in crate::sasl) kind: Kind,
     pub(in crate::sasl) answer: Option<Answer<ScramKeys>>,
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 impl ScramKeysFor {
     pub(in crate::sasl) fn new(authcid: String, authzid: Option<Box<str>>, kind: Kind) -> Self {
-        Self { authcid, authzid, kind, answer: None, serial: next_serial() }
+        Self { authcid, authzid, kind, answer: None, serial: Serial::default() }
     }
 
     /// The account's name, prepared (RFC 4013).

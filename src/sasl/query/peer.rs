@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, string::String};
 
-use super::{Answer, next_serial};
+use super::{Answer, Serial};
 
 /// *Which account has whom the client's certificate names?* Of EXTERNAL (RFC 4422 appendix A).
 ///
@@ -12,13 +12,13 @@ pub struct CheckExternal {
     pub(in crate::sasl) identity: Box<str>,
     pub(in crate::sasl) authzid: Option<Box<str>>,
     pub(in crate::sasl) answer: Option<Answer<String>>,
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 impl CheckExternal {
     pub(in crate::sasl) fn new(identity: &str, authzid: Option<&str>) -> Self {
         let authzid = authzid.map(Into::into);
-        Self { identity: identity.into(), authzid, answer: None, serial: next_serial() }
+        Self { identity: identity.into(), authzid, answer: None, serial: Serial::default() }
     }
 
     /// Whom the certificate names.
@@ -43,12 +43,12 @@ impl CheckExternal {
 pub struct CheckAnonymous {
     pub(in crate::sasl) trace: Option<Box<str>>,
     pub(in crate::sasl) answer: Option<Answer>,
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 impl CheckAnonymous {
     pub(in crate::sasl) fn new(trace: Option<&str>) -> Self {
-        Self { trace: trace.map(Into::into), answer: None, serial: next_serial() }
+        Self { trace: trace.map(Into::into), answer: None, serial: Serial::default() }
     }
 
     /// What the client says of itself, for a log: a mail address, or up to 255 characters without

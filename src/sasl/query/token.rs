@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, format, string::String};
 
-use super::{Answer, next_serial};
+use super::{Answer, Serial};
 use crate::{sasl::Mechanism, secret::Secret};
 
 /// *Whose token is this?* Of OAUTHBEARER (RFC 7628) and XOAUTH2.
@@ -18,12 +18,12 @@ pub struct CheckToken {
     pub(in crate::sasl) host: Option<Box<str>>,
     pub(in crate::sasl) port: Option<u16>,
     pub(in crate::sasl) answer: Option<TokenAnswer>,
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 impl CheckToken {
     pub(in crate::sasl) fn new(mechanism: Mechanism, authzid: Option<&str>, token: Secret) -> Self {
-        let (authzid, serial) = (authzid.map(Into::into), next_serial());
+        let (authzid, serial) = (authzid.map(Into::into), Serial::default());
         Self { mechanism, authzid, token, host: None, port: None, answer: None, serial }
     }
 

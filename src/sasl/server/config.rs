@@ -221,8 +221,8 @@ impl Config {
     /// [`Failure::Unsupported`] or [`Failure::NeedsTls`].
     pub fn named(&self, name: impl AsRef<[u8]>) -> Option<Mechanism> {
         let name = name.as_ref();
-        let own = |own: &Mechanism| own.name().as_bytes().eq_ignore_ascii_case(name);
-        Mechanism::known(name).or_else(|| self.mechanisms.iter().copied().find(own))
+        let own = |own: &&Mechanism| own.name().as_bytes().eq_ignore_ascii_case(name);
+        Mechanism::known(name).or_else(|| self.mechanisms.iter().find(own)).copied()
     }
 
     pub(in crate::sasl) fn check_length(&self, response: &[u8]) -> Result<(), Failure> {
