@@ -42,8 +42,9 @@ static DCONTENT: Set = Set::of(b"!-Z^-~");
 static VALUE: Set = Set::of(b"!-<>-~\x80-\xff");
 pub(super) static XCHAR: Set = Set::of(b"!-*,-<>-~");
 
-/// What was read, if that is all there is.
-fn finish<T>(length: usize, result: Result<(&[u8], T), nom::Err<Fault>>) -> Result<T, Error> {
+/// What was read, if that is all there is. Inlined, so that a command is written where it stays.
+#[inline(always)]
+fn finish<T>(octets: &[u8], result: Result<(&[u8], T), nom::Err<Fault>>) -> Result<T, Error> {
     let Fault { rule, left } = match result {
         Ok(([], value)) => return Ok(value),
         Ok((rest, _)) => Fault { rule: "end of line", left: rest.len() },
@@ -51,7 +52,7 @@ fn finish<T>(length: usize, result: Result<(&[u8], T), nom::Err<Fault>>) -> Resu
         // No rule of complete lines asks for more.
         Err(nom::Err::Incomplete(_)) => Fault { rule: "line", left: 0 },
     };
-    Err(Error { rule, offset: length - left })
+    Err(Error { rule, offset: octets.len() - left })
 }
 
 /// Reads octets that are one rule from end to end.
@@ -59,35 +60,30 @@ pub(super) fn whole<'a, T>(
     rule: impl Parser<&'a [u8], Output = T, Error = Fault>,
     octets: &'a [u8],
 ) -> Result<T, Error> {
-    finish(octets.len(), preceded(utf8, rule).parse(octets))
+    finish(octets, preceded(utf8, rule).parse(octets))
 }
 
 /// `command = verb [arguments]` (RFC 5321 §4.1.1)
+///
+/// The verb is folded to upper case and matched as one word.
 pub(super) fn command(line: &[u8]) -> Result<Command<'_>, Error> {
-    let command = match line.split_first_chunk() {
-        Some((verb, i @ ([] | [b' ', ..]))) => arguments(verb, i, line),
-        _ => long_verb(line),
+    let Some((verb, i @ ([] | [b' ', ..]))) = line.split_first_chunk() else {
+        return long_verb(line);
     };
-    finish(line.len(), command)
-}
-
-/// What goes with the verb, which is folded to upper case and matched as one word: `i`, or all of the
-/// line where it is none of these.
-fn arguments<'a>(verb: &[u8; 4], i: &'a [u8], line: &'a [u8]) -> Res<'a, Command<'a>> {
     match &upper(*verb) {
-        b"EHLO" => map(preceded(sp, ehlo_name), Command::Ehlo).parse(i),
-        b"HELO" => map(preceded(sp, ehlo_name), Command::Helo).parse(i),
-        b"AUTH" => map(preceded(sp, auth), Command::Auth).parse(i),
-        b"MAIL" => map(preceded(sp, mail), Command::Mail).parse(i),
-        b"RCPT" => map(preceded(sp, rcpt), Command::Rcpt).parse(i),
-        b"DATA" => Ok((i, Command::Data)),
-        b"BDAT" => preceded(sp, bdat).parse(i),
-        b"RSET" => Ok((i, Command::Rset)),
-        b"NOOP" => map(opt(preceded(sp, cut(text))), Command::Noop).parse(i),
-        b"VRFY" => map(preceded(sp, text), Command::Vrfy).parse(i),
-        b"EXPN" => map(preceded(sp, text), Command::Expn).parse(i),
-        b"HELP" => map(opt(preceded(sp, cut(text))), Command::Help).parse(i),
-        b"QUIT" => Ok((i, Command::Quit)),
+        b"EHLO" => finish(line, preceded(sp, ehlo_name).parse(i)).map(Command::Ehlo),
+        b"HELO" => finish(line, preceded(sp, ehlo_name).parse(i)).map(Command::Helo),
+        b"AUTH" => finish(line, preceded(sp, auth).parse(i)).map(Command::Auth),
+        b"MAIL" => finish(line, preceded(sp, mail).parse(i)).map(Command::Mail),
+        b"RCPT" => finish(line, preceded(sp, rcpt).parse(i)).map(Command::Rcpt),
+        b"DATA" => finish(line, Ok((i, Command::Data))),
+        b"BDAT" => finish(line, preceded(sp, bdat).parse(i)),
+        b"RSET" => finish(line, Ok((i, Command::Rset))),
+        b"NOOP" => finish(line, opt(preceded(sp, cut(text))).parse(i)).map(Command::Noop),
+        b"VRFY" => finish(line, preceded(sp, text).parse(i)).map(Command::Vrfy),
+        b"EXPN" => finish(line, preceded(sp, text).parse(i)).map(Command::Expn),
+        b"HELP" => finish(line, opt(preceded(sp, cut(text))).parse(i)).map(Command::Help),
+        b"QUIT" => finish(line, Ok((i, Command::Quit))),
         _ => unknown(line),
     }
 }
@@ -98,10 +94,10 @@ fn upper<const N: usize>(letters: [u8; N]) -> [u8; N] {
 }
 
 /// `STARTTLS` (RFC 3207 §4) is the one verb that has not four letters.
-fn long_verb(line: &[u8]) -> Res<'_, Command<'_>> {
+fn long_verb(line: &[u8]) -> Result<Command<'_>, Error> {
     match line.split_first_chunk() {
         Some((verb, i @ ([] | [b' ', ..]))) if &upper(*verb) == b"STARTTLS" => {
-            Ok((i, Command::StartTls))
+            finish(line, Ok((i, Command::StartTls)))
         }
         _ => unknown(line),
     }
@@ -111,9 +107,9 @@ fn long_verb(line: &[u8]) -> Res<'_, Command<'_>> {
 ///
 /// It is rare, and so kept apart: what stands beside it in one function pays for its registers.
 #[inline(never)]
-fn unknown(line: &[u8]) -> Res<'_, Command<'_>> {
-    map(pair(verb, opt(preceded(sp, cut(text)))), |(verb, _)| Command::Unknown(Verb(Utf8(verb))))
-        .parse(line)
+fn unknown(line: &[u8]) -> Result<Command<'_>, Error> {
+    let verb = terminated(verb, opt(preceded(sp, cut(text)))).parse(line);
+    finish(line, verb).map(|verb| Command::Unknown(Verb(Utf8(verb))))
 }
 
 pub(super) const VERB: &str = "verb";
@@ -160,7 +156,7 @@ pub(super) fn auth(i: &[u8]) -> Res<'_, Auth<'_>> {
 
 /// `auth-args = *SP auth`
 pub(super) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
-    finish(args.len(), preceded(many(&SPACE), auth).parse(args))
+    finish(args, preceded(many(&SPACE), auth).parse(args))
 }
 
 /// `sasl-mech = 1*20mech-char` (RFC 4422 §3.1, here in either case)
