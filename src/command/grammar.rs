@@ -183,9 +183,7 @@ pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
 
 /// `mail = "FROM:" *SP reverse-path [SP parameters]` (RFC 5321 §4.1.1.2)
 ///
-/// The space behind the colon is forbidden, and many send it. The rule is long, and so apart, as
-/// [`unknown`].
-#[inline(never)]
+/// The space behind the colon is forbidden, and many send it.
 fn mail(i: &[u8]) -> Res<'_, Mail<'_>> {
     map(
         preceded((utf8, word("FROM:"), many(&SPACE)), pair(reverse_path, trailing_parameters)),
@@ -204,9 +202,6 @@ fn rcpt(i: &[u8]) -> Res<'_, Rcpt<'_>> {
 }
 
 /// `bdat = chunk-size [SP "LAST"]` (RFC 3030 §2)
-///
-/// Apart, as [`unknown`].
-#[inline(never)]
 fn bdat(i: &[u8]) -> Res<'_, Command<'_>> {
     map(pair(chunk_size, opt(preceded(sp, cut(word("LAST"))))), |(size, last)| Command::Bdat {
         size,
