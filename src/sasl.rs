@@ -354,10 +354,9 @@ fn is_trace_character(c: char) -> bool {
 
 /// Those beyond ASCII (U+0080 to U+009F) too.
 fn holds_control(name: &str) -> bool {
-    match name.is_ascii() {
-        true => name.bytes().any(|octet| octet.is_ascii_control()),
-        false => name.contains(char::is_control),
-    }
+    // Most names are nothing else.
+    let is_printable_ascii = name.bytes().all(|octet| matches!(octet, b' '..=b'~'));
+    !is_printable_ascii && name.contains(char::is_control)
 }
 
 /// A name as it may go to a back end, a log and a `Received:` line.
