@@ -35,6 +35,7 @@ impl Secret {
     }
 
     /// That part of the memory.
+    #[inline]
     pub(crate) fn part(&self, range: Range<usize>) -> &str {
         self.memory.get(range).unwrap_or_default()
     }
@@ -54,6 +55,7 @@ impl Secret {
     }
 
     /// Shows the text.
+    #[inline]
     pub fn expose(&self) -> &str {
         self.part(self.start..self.memory.len())
     }

@@ -21,22 +21,24 @@ impl Server {
     #[inline(always)]
     pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
-        let text = message.expose();
-        let mut nuls = text.bytes().enumerate().filter(|(_, octet)| *octet == 0).map(|(at, _)| at);
-        let (Some(first), Some(second), None) = (nuls.next(), nuls.next(), nuls.next()) else {
+        // Each begins behind the NUL that the one before it ended at.
+        let mut octets = message.expose().as_bytes().iter();
+        let mut field = || octets.position(|octet| *octet == 0);
+        let (Some(authzid), Some(authcid), None) = (field(), field(), field()) else {
             return Err(Failure::Malformed("PLAIN takes exactly two NULs"));
         };
-        if second + 1 == text.len() {
+        let authcid = authzid + 1..authzid + 1 + authcid;
+        let password = authcid.end + 1;
+        if password == message.expose().len() {
             return Err(Failure::Malformed("the password is empty"));
         }
-        let authcid = first + 1..second;
         check_name(message.part(authcid.clone()))?;
-        let authzid = match message.part(0..first) {
+        let authzid = match message.part(0..authzid) {
             "" => None,
             authzid => Some(check_name(authzid)?.into()),
         };
         let name = Authcid::InFront(authcid);
-        let ask = CheckPassword::new(Mechanism::Plain, name, authzid, message.behind(second + 1));
+        let ask = CheckPassword::new(Mechanism::Plain, name, authzid, message.behind(password));
         Ok(State::CheckPassword(ask))
     }
 }

@@ -87,6 +87,7 @@ impl CheckPassword {
     }
 
     /// The account's name, as sent.
+    #[inline]
     pub fn authcid(&self) -> &str {
         match &self.authcid {
             Authcid::Own(name) => name.expose(),
