@@ -25,8 +25,10 @@
 mod grammar;
 mod mail;
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::vec::Vec;
 use core::fmt;
+
+use crate::decimal::decimal;
 
 pub use mail::{Mail, MailAuth, Mailbox, Parameter, Parameters, ParametersIter, Rcpt};
 
@@ -179,7 +181,8 @@ impl Command<'_> {
             }
             Self::Data => put(out, &[b"DATA"]),
             Self::Bdat { size, last } => {
-                put(out, &[b"BDAT ", size.to_string().as_bytes()]);
+                put(out, &[b"BDAT "]);
+                decimal(*size, out);
                 put_argument(out, last.then_some(b"LAST"));
             }
             Self::Rset => put(out, &[b"RSET"]),

@@ -11,13 +11,16 @@ use nom::{
     combinator::{all_consuming, opt},
 };
 
-use crate::reply::{self, Error, Fault, MAX_WRITTEN_LINE, Parsed, ReplyRef};
+use crate::{
+    decimal::decimal,
+    reply::{self, Error, Fault, MAX_WRITTEN_LINE, Parsed, ReplyRef},
+};
 
 /// The longest domain name (RFC 5321 §4.5.3.1.2).
 const MAX_DOMAIN: usize = 255;
 
 /// The longest keyword with its parameters that [`write()`] can put on a line.
-const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
+pub(crate) const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
 
 /// The longest mechanism name (RFC 4422 §3.1).
 const MAX_MECHANISM: usize = 20;
@@ -173,11 +176,14 @@ impl<'a> Keyword<'a> {
                 };
                 for name in mechanisms.iter() {
                     out.push(mem::replace(&mut separator, b' '));
-                    out.extend(name.bytes().map(|octet| octet.to_ascii_uppercase()));
+                    let start = out.len();
+                    out.extend_from_slice(name.as_bytes());
+                    out.iter_mut().skip(start).for_each(|octet| octet.make_ascii_uppercase());
                 }
             }
             Self::Size(Some(octets)) => {
-                out.extend_from_slice(alloc::format!(" {octets}").as_bytes());
+                out.push(b' ');
+                decimal(*octets, out);
             }
             Self::Other { parameters, .. } if !parameters.is_empty() => {
                 out.push(b' ');

@@ -164,6 +164,7 @@ extern crate alloc;
 extern crate std;
 
 mod base64;
+mod decimal;
 mod line;
 mod message;
 mod secret;

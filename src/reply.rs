@@ -6,6 +6,8 @@
 use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::fmt;
 
+use crate::decimal::decimal;
+
 /// The longest line read, CRLF included: `334 ` and a challenge, which may be as long as the
 /// longest response, 12,288 octets (RFC 4954 §4). RFC 5321 §4.5.3.1.5 asks for 512.
 pub(crate) const MAX_REPLY_LINE: usize = 4 + 12_288 + 2;
@@ -242,13 +244,13 @@ impl Reply {
 
     fn write_line(&self, line: &str, last: bool, out: &mut Vec<u8>) {
         out.reserve(MAX_HEAD + line.len());
-        let [hundreds, tens, ones] = [100, 10, 1].map(|unit| digit(self.code / unit));
-        out.extend_from_slice(&[hundreds, tens, ones, if last { b' ' } else { b'-' }]);
+        decimal(self.code.into(), out);
+        out.push(if last { b' ' } else { b'-' });
         if let Some(EnhancedCode { class, subject, detail }) = self.enhanced {
             out.extend_from_slice(&[b'0' + class, b'.']);
-            put(subject, out);
+            decimal(subject.into(), out);
             out.push(b'.');
-            put(detail, out);
+            decimal(detail.into(), out);
             out.push(b' ');
         }
         // Nothing ends in a space.
@@ -291,21 +293,6 @@ fn writable(text: &str) -> String {
 fn strip_enhanced(line: &str) -> Option<(EnhancedCode, &str)> {
     let (rest, enhanced) = received::status_code(line.as_bytes()).ok()?;
     Some((enhanced, line.get(line.len() - rest.len()..)?))
-}
-
-fn digit(number: u16) -> u8 {
-    b'0' + (number % 10) as u8
-}
-
-/// Appends a number of up to three digits.
-fn put(number: u16, out: &mut Vec<u8>) {
-    if number >= 100 {
-        out.push(digit(number / 100));
-    }
-    if number >= 10 {
-        out.push(digit(number / 10));
-    }
-    out.push(digit(number));
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     base64::{decode, encode},
+    decimal::decimal,
     secret::SecretBytes,
 };
 
@@ -261,18 +262,11 @@ pub(super) fn server_first(
     message.push(b",s=");
     encode(salt, &mut message.text);
     message.push(b",i=");
-    decimal(iterations, &mut message.text);
+    decimal(iterations.into(), &mut message.text);
     let AuthMessage { text, places } = message;
     let (authcid, authzid) = (mem::take(&mut ask.authcid), ask.authzid.take());
     let next = Server::Final(Proof { authcid, authzid, keys, exists, bound, places });
     Ok(State::challenge_behind(start, text, Next::Scram(next)))
-}
-
-fn decimal(number: u32, out: &mut Vec<u8>) {
-    if number > 9 {
-        decimal(number / 10, out);
-    }
-    out.extend(char::from_digit(number % 10, 10).map(|digit| digit as u8));
 }
 
 impl Proof {

@@ -454,12 +454,13 @@ impl Session {
     }
 
     fn ehlo(&self, out: &mut Vec<u8>) {
-        let mut keywords = self.config.keywords.clone();
+        let mut keywords = Vec::with_capacity(self.config.keywords.len() + 4);
+        keywords.extend_from_slice(&self.config.keywords);
         keywords.push(Keyword::Size(Some(self.config.max_message)));
         if self.config.starttls == StartTls::Offered && !self.channel.is_tls() {
             keywords.push(Keyword::StartTls);
         }
-        let mut line = Vec::new();
+        let mut line = Vec::with_capacity(ehlo::MAX_KEYWORD);
         auth::advertise(&self.config.sasl, &self.channel, &mut line);
         if let Ok(keyword @ Keyword::Auth(names)) = Keyword::parse(&line) {
             keywords.push(keyword);

@@ -1,0 +1,11 @@
+//! Decimal numbers, as they are written.
+
+use alloc::vec::Vec;
+
+/// Appends the digits, without leading zeros.
+pub(crate) fn decimal(number: u64, out: &mut Vec<u8>) {
+    if number > 9 {
+        decimal(number / 10, out);
+    }
+    out.push(b'0' + (number % 10) as u8);
+}
