@@ -178,7 +178,7 @@ impl<'a> Keyword<'a> {
                     out.push(mem::replace(&mut separator, b' '));
                     let start = out.len();
                     out.extend_from_slice(name.as_bytes());
-                    out.iter_mut().skip(start).for_each(|octet| octet.make_ascii_uppercase());
+                    out.get_mut(start..).unwrap_or_default().make_ascii_uppercase();
                 }
             }
             Self::Size(Some(octets)) => {

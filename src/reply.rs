@@ -101,13 +101,13 @@ pub enum InvalidReply {
 /// The text has no control characters but `\n`, which separates lines, so no text can end the reply
 /// early or forge another one. [`to_string`](alloc::string::ToString) gives it in one line,
 /// `535 5.7.8 text`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reply {
     code: u16,
     enhanced: Option<EnhancedCode>,
     memory: Cow<'static, str>,
-    /// The text stands behind this. Where there is something in front of it, that are the codes, and
-    /// all of it is one line as it is written.
+    /// The text stands behind this. If anything stands in front of it, those are the codes, and all of
+    /// it is one line as it is written.
     start: u8,
 }
 
@@ -226,9 +226,9 @@ impl Reply {
             return out.extend_from_slice(b"\r\n");
         }
         let room = MAX_WRITTEN_LINE - "250-\r\n".len() - self.enhanced.map_or(0, EnhancedCode::len);
-        let text = match is_writable(self.text()) {
-            true => Cow::Borrowed(self.text()),
-            false => Cow::Owned(writable(self.text())),
+        let text = match is_writable(&self.memory) {
+            true => Cow::Borrowed(&*self.memory),
+            false => Cow::Owned(writable(&self.memory)),
         };
         let mut rest = &*text;
         for n in 1.. {
@@ -264,12 +264,21 @@ impl Reply {
 
 impl PartialEq for Reply {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |reply: &Self| (reply.code, reply.enhanced);
-        parts(self) == parts(other) && self.text() == other.text()
+        (self.code, self.enhanced, self.text()) == (other.code, other.enhanced, other.text())
     }
 }
 
 impl Eq for Reply {}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("code", &self.code)
+            .field("enhanced", &self.enhanced)
+            .field("text", &self.text())
+            .finish()
+    }
+}
 
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -354,7 +354,7 @@ fn is_trace_character(c: char) -> bool {
 
 /// Those beyond ASCII (U+0080 to U+009F) too.
 fn holds_control(name: &str) -> bool {
-    // Most names are nothing else.
+    // So most names are, and need not be taken apart into characters.
     let is_printable_ascii = name.bytes().all(|octet| matches!(octet, b' '..=b'~'));
     !is_printable_ascii && name.contains(char::is_control)
 }

@@ -205,9 +205,8 @@ pub fn reply_to(failure: Failure) -> Reply {
         Failure::Cancelled => standard!(501 (5, 7, 0) "Authentication cancelled"),
         Failure::Encoding => standard!(501 (5, 5, 2) "The response is not valid base64"),
         Failure::TooLong => standard!(500 (5, 5, 6) "The response is too long"),
-        Failure::Malformed(what) => {
-            standard!(535 (5, 7, 8) "").with_text(alloc::format!("Malformed credentials: {what}"))
-        }
+        Failure::Malformed(what) => standard!(535 (5, 7, 8) "Malformed credentials")
+            .with_text(alloc::format!("Malformed credentials: {what}")),
         // One text for both, or it would tell that the password was right.
         Failure::Rejected | Failure::NotAuthorized => {
             standard!(535 (5, 7, 8) "The user name, password, token or certificate is wrong")

@@ -88,12 +88,13 @@ pub(super) fn command(line: &[u8]) -> Result<Command<'_>, Error> {
     }
 }
 
-/// Two octets alone become a letter so: its lower and its upper case.
+/// Two octets alone become a letter so, its lower and its upper case, and nobody need see before that
+/// all are letters.
 fn upper<const N: usize>(letters: [u8; N]) -> [u8; N] {
     letters.map(|letter| letter & 0xDF)
 }
 
-/// `STARTTLS` (RFC 3207 §4) is the one verb that has not four letters.
+/// A line whose verb has not four letters. Of the known ones that is `STARTTLS` (RFC 3207 §4) alone.
 fn long_verb(line: &[u8]) -> Result<Command<'_>, Error> {
     match line.split_first_chunk() {
         Some((verb, i @ ([] | [b' ', ..]))) if &upper(*verb) == b"STARTTLS" => {

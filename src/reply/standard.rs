@@ -2,18 +2,23 @@
 
 use alloc::borrow::Cow;
 
-use super::{EnhancedCode, Reply};
+use super::{EnhancedCode, MAX_WRITTEN_LINE, Reply};
 
-/// A reply of one line, which is ready to be written: `standard!(535 (5, 7, 8) "Wrong")`. Codes and
-/// text must be such as [`Reply::new`] leaves unchanged.
+/// A reply of one line, which is ready to be written: `standard!(535 (5, 7, 8) "Wrong")`. What
+/// cannot be written so does not compile.
 macro_rules! standard {
     ($code:literal ($class:literal, $subject:literal, $detail:literal) $text:literal) => {
-        $crate::reply::Reply::line(
-            $code,
-            $crate::reply::EnhancedCode::new($class, $subject, $detail),
-            concat!($code, " ", $class, ".", $subject, ".", $detail, " ", $text),
-            $text,
-        )
+        const {
+            $crate::reply::Reply::line(
+                $code,
+                $crate::reply::EnhancedCode::new($class, $subject, $detail),
+                concat!($code, " ", $class, ".", $subject, ".", $detail, " ", $text),
+                $text,
+            )
+        }
+    };
+    ($code:literal $text:literal) => {
+        const { $crate::reply::Reply::line($code, None, concat!($code, " ", $text), $text) }
     };
 }
 
@@ -27,6 +32,17 @@ impl Reply {
         line: &'static str,
         text: &str,
     ) -> Self {
+        assert!(match enhanced {
+            Some(enhanced) => enhanced.belongs_to(code),
+            // A `3xx` has none (RFC 2034 §4).
+            None => code / 100 == 3,
+        });
+        assert!(!text.is_empty() && line.len() + "\r\n".len() <= MAX_WRITTEN_LINE);
+        let mut rest = line.as_bytes();
+        while let [octet, behind @ ..] = rest {
+            assert!(matches!(octet, b' '..=b'~'));
+            rest = behind;
+        }
         let start = (line.len() - text.len()) as u8;
         Self { code, enhanced, memory: Cow::Borrowed(line), start }
     }
@@ -43,12 +59,7 @@ macro_rules! standard_replies {
             /// To DATA.
             ///
             /// `354`; a `3xx` has no enhanced code (RFC 2034 §4).
-            pub const START_MAIL_INPUT: Self = Self::line(
-                354,
-                None,
-                "354 Send the message, end with a dot",
-                "Send the message, end with a dot",
-            );
+            pub const START_MAIL_INPUT: Self = standard!(354 "Send the message, end with a dot");
         }
 
         #[cfg(test)]
@@ -115,17 +126,25 @@ standard_replies! {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use alloc::{string::String, vec::Vec};
+
     use super::*;
 
     #[test]
-    fn standard_replies_are_such_as_new_makes() {
-        for reply in STANDARD {
-            let enhanced = reply.enhanced.unwrap();
-            let codes = (enhanced.class, enhanced.subject, enhanced.detail);
-            let text = reply.text();
-            assert_eq!(Reply::new(reply.code, Some(codes), text).as_ref(), Ok(reply));
+    fn what_is_ready_to_be_written_is_what_new_would_write() {
+        let written = |reply: &Reply| {
+            let mut out = Vec::new();
+            reply.write(&mut out);
+            out
+        };
+        for reply in STANDARD.iter().chain([&Reply::START_MAIL_INPUT]) {
+            let codes =
+                |enhanced: EnhancedCode| (enhanced.class, enhanced.subject, enhanced.detail);
+            let text = String::from(reply.text());
+            let made = Reply::new(reply.code, reply.enhanced.map(codes), text).unwrap();
+            assert_eq!(made, *reply);
+            assert_eq!(written(&made), written(reply));
         }
-        let start = Reply::new(354, None, "Send the message, end with a dot");
-        assert_eq!(start, Ok(Reply::START_MAIL_INPUT));
     }
 }

@@ -99,7 +99,9 @@ fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeState
     let mut serialized = SerializedState::<Md5Core>::default();
     let (words, blocks) = serialized.split_at_mut(state.len());
     words.copy_from_slice(state);
-    blocks.copy_from_slice(&1u64.to_le_bytes());
+    if let Some(count) = blocks.first_chunk_mut() {
+        *count = 1u64.to_le_bytes();
+    }
     let resumed = Md5Core::deserialize(&serialized);
     serialized.as_mut_slice().zeroize();
     let (mut md5, mut rest, mut digest) =

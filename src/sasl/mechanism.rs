@@ -61,8 +61,8 @@ macro_rules! known {
                 }
             }
 
-            /// By reference, as most of a known one's memory is never written: to read it all back waits
-            /// for what was.
+            /// By reference to a constant: of a value that is made here only the tag would be written, and
+            /// a copy of all of it would wait for that.
             fn of_upper(name: &[u8]) -> Option<&'static Self> {
                 $(
                     if name == $name.as_bytes() {

@@ -135,8 +135,8 @@ impl Query<'_> {
     }
 }
 
-/// A question's number. It has one once it is asked for that, or copied: most hosts never ask, and one
-/// count for all of a process is dear where many threads go on it.
+/// A question's number. It has none until that is asked for, or copied, or shown: most hosts never ask,
+/// and one count for all of a process is dear where many threads go on it.
 #[derive(Default)]
 struct Serial(AtomicU64);
 

@@ -190,8 +190,8 @@ impl Exchange {
 /// Where an exchange stands. What each state waits for is in its slot. It has 128 octets, up to which
 /// the compiler moves it without a call, so some are boxed, and numbers are small.
 ///
-/// What makes one is `inline(always)`, and so writes it where it stays: who moves what was written
-/// just now, in larger pieces than it was written in, waits for that longer than most mechanisms take.
+/// What makes one for PLAIN and LOGIN is `inline(always)`, so that it is written where it stays. A copy
+/// of what was written just now, in larger pieces than it was written in, would wait for that.
 #[derive(Debug)]
 pub(super) enum State {
     Await(Challenge, Next),
