@@ -40,6 +40,11 @@ impl Secret {
         self.memory.get(range).unwrap_or_default()
     }
 
+    /// All of the memory, as it came, which is no secret after all; nothing is left here.
+    pub(crate) fn take_all(&mut self) -> String {
+        mem::take(&mut self.memory)
+    }
+
     /// That part alone, which is no secret, in the same memory; nothing is left here.
     pub(crate) fn take_part(&mut self, range: Range<usize>) -> String {
         let mut octets = mem::take(&mut self.memory).into_bytes();

@@ -22,7 +22,6 @@ impl Server {
         Ok((b"Username:", Self::UserName))
     }
 
-    #[inline(always)]
     pub(super) fn take(&mut self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         match self {

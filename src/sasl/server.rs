@@ -190,8 +190,8 @@ impl Exchange {
 /// Where an exchange stands. What each state waits for is in its slot. It has 128 octets, up to which
 /// the compiler moves it without a call, so some are boxed, and numbers are small.
 ///
-/// What makes one for PLAIN and LOGIN is `inline(always)`, so that it is written where it stays. A copy
-/// of what was written just now, in larger pieces than it was written in, would wait for that.
+/// What makes the first and the last one is `inline(always)`, so that they are written where they stay.
+/// A copy of what was written just now, in larger pieces than it was written in, would wait for that.
 #[derive(Debug)]
 pub(super) enum State {
     Await(Challenge, Next),

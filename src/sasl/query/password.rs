@@ -80,7 +80,7 @@ impl CheckPassword {
     #[inline(always)]
     pub(in crate::sasl) fn take_identity(&mut self) -> Identity {
         let authcid = match &mut self.authcid {
-            Authcid::Own(name) => name.take_part(0..name.expose().len()),
+            Authcid::Own(name) => name.take_all(),
             Authcid::InFront(range) => self.password.take_part(range.clone()),
         };
         Identity { authcid, authzid: self.authzid.take(), mechanism: self.mechanism }
