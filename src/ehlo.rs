@@ -97,16 +97,28 @@ impl<'a> Keyword<'a> {
     /// # Errors
     /// The line is empty, begins with a space or `=`, or has octets other than printable ASCII.
     pub fn parse(line: &'a [u8]) -> Result<Self, Error> {
-        // Most lines are nothing else.
-        match Self::bare(line) {
+        match Self::usual(line) {
             Some(keyword) => Ok(keyword),
-            None => Self::with_parameters(line),
+            None => Self::any(line),
         }
     }
 
-    /// Apart from [`parse`](Self::parse), so that a bare keyword does not pay for its registers.
+    /// As most servers write them: in upper case, with one space.
+    #[inline(always)]
+    fn usual(line: &'a [u8]) -> Option<Self> {
+        match line {
+            [b'S', b'I', b'Z', b'E', b' ', octets @ ..] => size(octets).map(Self::Size),
+            [b'A', b'U', b'T', b'H', b' ', names @ ..] => {
+                let (_, names) = printable(names).ok()?;
+                Some(Self::Auth(MechanismNames(names)))
+            }
+            name => Self::bare(name),
+        }
+    }
+
+    /// Apart from [`parse`](Self::parse), so that the usual ones do not pay for its registers.
     #[inline(never)]
-    fn with_parameters(line: &'a [u8]) -> Result<Self, Error> {
+    fn any(line: &'a [u8]) -> Result<Self, Error> {
         let (name, parameters) = reply::parse_all(line, ehlo_line)?;
         Ok(Self::new(name, parameters))
     }
@@ -128,7 +140,7 @@ impl<'a> Keyword<'a> {
     fn known(name: &[u8], parameters: &'a str) -> Option<Self> {
         match (name, parameters) {
             (b"AUTH", names) => Some(Self::Auth(MechanismNames(names))),
-            (b"SIZE", octets) => size(octets).map(Self::Size),
+            (b"SIZE", octets) => size(octets.as_bytes()).map(Self::Size),
             (name, "") => Self::bare(name),
             _ => None,
         }
@@ -333,9 +345,9 @@ fn printable(line: &[u8]) -> Parsed<'_, &str> {
 }
 
 /// `size-param ::= [1*DIGIT]` (RFC 1870 §4); `None` if it is something else.
-fn size(parameters: &str) -> Option<Option<u64>> {
+fn size(parameters: &[u8]) -> Option<Option<u64>> {
     let mut size = all_consuming(opt(u64::<_, Fault>));
-    size.parse(parameters.as_bytes()).ok().map(|(_, octets)| octets)
+    size.parse(parameters).ok().map(|(_, octets)| octets)
 }
 
 /// `sasl-mech = 1*20mech-char`, `mech-char = UPPER-ALPHA / DIGIT / HYPHEN / UNDERSCORE` (RFC 4422
