@@ -330,7 +330,7 @@ fn saslprep(text: &str) -> Option<Cow<'_, str>> {
 /// Only what it leaves as it is.
 #[cfg(not(feature = "saslprep"))]
 fn saslprep(text: &str) -> Option<Cow<'_, str>> {
-    text.bytes().all(|octet| matches!(octet, b' '..=b'~')).then(|| text.into())
+    is_printable_ascii(text).then(|| text.into())
 }
 
 /// Whether the profile "trace" of stringprep (RFC 4505 §3) allows the character.
@@ -354,9 +354,12 @@ fn is_trace_character(c: char) -> bool {
 
 /// Those beyond ASCII (U+0080 to U+009F) too.
 fn holds_control(name: &str) -> bool {
-    // So most names are, and need not be taken apart into characters.
-    let is_printable_ascii = name.bytes().all(|octet| matches!(octet, b' '..=b'~'));
-    !is_printable_ascii && name.contains(char::is_control)
+    // Most names are printable ASCII, and need not be taken apart into characters.
+    !is_printable_ascii(name) && name.contains(char::is_control)
+}
+
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().all(|octet| matches!(octet, b' '..=b'~'))
 }
 
 /// A name as it may go to a back end, a log and a `Received:` line.

@@ -320,9 +320,9 @@ pub struct AuthFailed {
 /// §4.5.3.2, but their users do not.
 pub const MAX_PAUSE: Duration = Duration::from_secs(16);
 
-/// How long to wait before the reply to the so manieth failed attempt at guessing is sent: a second,
-/// then twice as long each time, up to [`MAX_PAUSE`]. [`AuthFailed::pause`] has it; this is for a server
-/// with a loop of its own.
+/// How long to wait before the reply to a failed attempt is sent, if that is attempt number `attempts`:
+/// a second for the first, then twice as long each time, up to [`MAX_PAUSE`]. [`AuthFailed::pause`] has
+/// it; this is for a server with a loop of its own.
 pub fn pause(attempts: u32) -> Duration {
     let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
     Duration::from_secs(doubled).min(MAX_PAUSE)

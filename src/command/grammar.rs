@@ -88,8 +88,7 @@ pub(super) fn command(line: &[u8]) -> Result<Command<'_>, Error> {
     }
 }
 
-/// Two octets alone become a letter so, its lower and its upper case, and nobody need see before that
-/// all are letters.
+/// Of all octets only a letter's two cases become that letter, so what then is a verb has been letters.
 fn upper<const N: usize>(letters: [u8; N]) -> [u8; N] {
     letters.map(|letter| letter & 0xDF)
 }

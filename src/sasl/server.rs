@@ -305,8 +305,8 @@ impl State {
                 Answer::TempFail => Self::failed(Failure::TempFail),
                 found => match cram_md5::verify(found, &ask.challenge, &ask.digest) {
                     true => {
-                        let (authcid, mechanism) =
-                            (mem::take(&mut ask.authcid), Mechanism::CramMd5);
+                        let authcid = mem::take(&mut ask.authcid);
+                        let mechanism = Mechanism::CramMd5;
                         Self::proven(Identity { authcid, authzid: None, mechanism }, Then::Done)
                     }
                     false => Self::failed(Failure::Rejected),

@@ -454,6 +454,7 @@ impl Session {
     }
 
     fn ehlo(&self, out: &mut Vec<u8>) {
+        // SIZE, STARTTLS, AUTH in both forms.
         let mut keywords = Vec::with_capacity(self.config.keywords.len() + 4);
         keywords.extend_from_slice(&self.config.keywords);
         keywords.push(Keyword::Size(Some(self.config.max_message)));
