@@ -12,7 +12,7 @@ use crate::{
 const CEILINGS: &[(&str, &str, u64, u64)] = &[
     ("commands", "smtp-auth", 2_890, 0),
     ("commands-8", "smtp-auth", 2_680, 0),
-    ("ehlo", "smtp-auth", 2_840, 0),
+    ("ehlo", "smtp-auth", 2_920, 0),
     ("plain-server", "smtp-auth", 2_540, 1),
     ("login-server", "smtp-auth", 3_840, 2),
     ("cram-server", "smtp-auth", 5_730, 2),
