@@ -1,9 +1,9 @@
 //! Base64 (RFC 4648 §4), strictly.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
+use crate::secret::wipe;
 use ::base64::{Engine, engine::general_purpose::STANDARD};
-use zeroize::Zeroize;
 
 /// Appends the base64 form of `data` without a second copy of what may be secret.
 pub(crate) fn encode(data: &[u8], out: &mut Vec<u8>) {
@@ -16,15 +16,13 @@ pub(crate) fn encode(data: &[u8], out: &mut Vec<u8>) {
 
 /// Decodes base64 strictly: the alphabet, canonical padding, no white space, no stray bits. What was
 /// decoded up to a fault is zeroed.
+#[inline(always)]
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut octets = vec![0; text.len().div_ceil(4) * 3];
-    match STANDARD.decode_slice(text, &mut octets) {
-        Ok(length) => {
-            octets.truncate(length);
-            Some(octets)
-        }
+    let mut octets = Vec::with_capacity(text.len().div_ceil(4) * 3);
+    match STANDARD.decode_vec(text, &mut octets) {
+        Ok(()) => Some(octets),
         Err(_) => {
-            octets.zeroize();
+            wipe(octets);
             None
         }
     }

@@ -1,6 +1,6 @@
 //! [`Secret`]: text that must not be seen.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use core::{fmt, mem, ops::Range};
 
 use subtle::{Choice, ConstantTimeEq};
@@ -65,7 +65,7 @@ impl Secret {
 impl Drop for Secret {
     fn drop(&mut self) {
         if self.memory.capacity() > 0 {
-            self.memory.zeroize();
+            wipe(mem::take(&mut self.memory).into_bytes());
         }
     }
 }
@@ -98,6 +98,13 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Zeroes all of the memory, and gives it back.
+#[inline]
+pub(crate) fn wipe(mut octets: Vec<u8>) {
+    octets.clear();
+    octets.spare_capacity_mut().zeroize();
+}
+
 /// Whether they are the same, in constant time for their length: word by word, as to keep the
 /// compiler from an early end costs as much for an octet as for a word.
 pub(crate) fn equal(one: &[u8], other: &[u8]) -> Choice {
@@ -109,10 +116,10 @@ pub(crate) fn equal(one: &[u8], other: &[u8]) -> Choice {
 
 /// Octets of an exchange, any of which may be secret.
 #[derive(Clone, Default)]
-pub(crate) struct SecretBytes(alloc::vec::Vec<u8>);
+pub(crate) struct SecretBytes(Vec<u8>);
 
 impl SecretBytes {
-    pub(crate) fn new(bytes: alloc::vec::Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
@@ -121,11 +128,12 @@ impl SecretBytes {
     }
 
     /// The text, in the same memory; `None`, and zeroed, where it is not UTF-8.
+    #[inline(always)]
     pub(crate) fn into_text(mut self) -> Option<Secret> {
         match String::from_utf8(mem::take(&mut self.0)) {
             Ok(text) => Some(Secret::new(text)),
             Err(error) => {
-                error.into_bytes().zeroize();
+                wipe(error.into_bytes());
                 None
             }
         }
@@ -135,7 +143,7 @@ impl SecretBytes {
 impl Drop for SecretBytes {
     fn drop(&mut self) {
         if self.0.capacity() > 0 {
-            self.0.zeroize();
+            wipe(mem::take(&mut self.0));
         }
     }
 }

@@ -112,19 +112,28 @@ impl Exchange {
     pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
         match command::auth_args(args) {
             Ok(auth) => Self::begin(config, channel, auth),
-            Err(error) => {
-                Self { sasl: sasl::Exchange::refused(config, failure_of(error)), written: false }
-            }
+            Err(error) => Self { sasl: sasl::Exchange::refused(failure_of(error)), written: false },
         }
     }
 
     /// The same with the arguments of a command that [`command::parse`] has read.
+    #[inline]
     pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
-        let sasl = match Self::judge(config, channel, auth) {
+        let (mechanism, initial_response) = auth.octets();
+        Self::begin_named(config, channel, mechanism, initial_response)
+    }
+
+    fn begin_named(
+        config: &Arc<Config>,
+        channel: &Channel,
+        mechanism: &[u8],
+        initial_response: Option<&[u8]>,
+    ) -> Self {
+        let sasl = match Self::judge(config, channel, mechanism, initial_response) {
             Ok((mechanism, response)) => {
                 sasl::Exchange::admitted(config, channel, mechanism, response)
             }
-            Err(failure) => sasl::Exchange::refused(config, failure),
+            Err(failure) => sasl::Exchange::refused(failure),
         };
         Self { sasl, written: false }
     }
@@ -133,10 +142,10 @@ impl Exchange {
     fn judge(
         config: &Config,
         channel: &Channel,
-        auth: Auth<'_>,
+        mechanism: &[u8],
+        initial_response: Option<&[u8]>,
     ) -> Result<(Mechanism, Option<Vec<u8>>), Failure> {
-        let (name, initial_response) = auth.octets();
-        let mechanism = config.named(name).ok_or(Failure::Unsupported)?;
+        let mechanism = config.named(mechanism).ok_or(Failure::Unsupported)?;
         config.admit(mechanism, channel)?;
         let response = match initial_response {
             None => None,

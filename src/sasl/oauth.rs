@@ -1,6 +1,6 @@
 //! OAUTHBEARER (RFC 7628) and XOAUTH2: a token of OAuth 2.0 (RFC 6750), sent at once.
 
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 
 use super::{
     CheckToken, Failure, Mechanism, TokenError, check_name,
@@ -15,27 +15,31 @@ const SEPARATOR: char = '\x01';
 
 #[derive(Debug)]
 pub(super) enum Server {
-    Message(Mechanism),
+    Message(Mechanism, Arc<Config>),
     /// The error was sent. Whatever the client answers, the exchange has failed.
     Refused(Failure),
 }
 
 impl Server {
-    pub(super) fn begin(mechanism: Mechanism) -> (Vec<u8>, Self) {
-        (Vec::new(), Self::Message(mechanism))
+    pub(super) fn begin(
+        config: &Arc<Config>,
+        mechanism: Mechanism,
+    ) -> Result<(Vec<u8>, Self), Failure> {
+        Ok((Vec::new(), Self::Message(mechanism, Arc::clone(config))))
     }
 
-    pub(super) fn take(&self, config: &Config, response: SecretBytes) -> Result<State, Failure> {
-        let mechanism = match *self {
-            Self::Message(mechanism) => mechanism,
-            Self::Refused(failure) => return Err(failure),
+    pub(super) fn take(&self, response: SecretBytes) -> Result<State, Failure> {
+        let (mechanism, config) = match self {
+            Self::Message(mechanism, config) => (*mechanism, config),
+            Self::Refused(failure) => return Err(*failure),
         };
         let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"));
-        if mechanism == Mechanism::Xoauth2 {
-            return xoauth2(text?.expose());
-        }
-        Ok(match text.and_then(|text| oauth_bearer(text.expose())) {
-            Ok(Some(ask)) => State::CheckToken(Box::new(ask)),
+        let ask = match mechanism {
+            Mechanism::Xoauth2 => Ok(Some(xoauth2(text?.expose())?)),
+            _ => text.and_then(|text| oauth_bearer(text.expose())),
+        };
+        Ok(match ask {
+            Ok(Some(ask)) => State::CheckToken(Box::new(ask), Arc::clone(config)),
             Ok(None) => refuse(config.own_token_error(), Failure::Rejected),
             Err(malformed) => refuse(&TokenError::INVALID_REQUEST, malformed),
         })
@@ -89,7 +93,7 @@ fn oauth_bearer(text: &str) -> Result<Option<CheckToken>, Failure> {
 }
 
 /// `"user=" name kvsep "auth=Bearer " token kvsep kvsep`. There is no escape in it.
-fn xoauth2(text: &str) -> Result<State, Failure> {
+fn xoauth2(text: &str) -> Result<CheckToken, Failure> {
     const MALFORMED: Failure = Failure::Malformed("it is not a user and a token");
     let mut fields = text.split(SEPARATOR);
     let (Some(user), Some(auth), Some(""), Some(""), None) =
@@ -99,8 +103,7 @@ fn xoauth2(text: &str) -> Result<State, Failure> {
     };
     let user = check_name(user.strip_prefix("user=").ok_or(MALFORMED)?)?;
     let token = bearer(auth.strip_prefix("auth=").ok_or(MALFORMED)?)?;
-    let ask = CheckToken::new(Mechanism::Xoauth2, Some(user), token);
-    Ok(State::CheckToken(Box::new(ask)))
+    Ok(CheckToken::new(Mechanism::Xoauth2, Some(user), token))
 }
 
 /// `key = 1*ALPHA`

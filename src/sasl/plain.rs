@@ -18,6 +18,7 @@ impl Server {
         Ok((Vec::new(), Self))
     }
 
+    #[inline(always)]
     pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         // Each begins behind the NUL that the one before it ended at.

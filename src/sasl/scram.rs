@@ -27,11 +27,19 @@ pub(super) enum Server {
 /// What the client's first message has to fit.
 #[derive(Debug)]
 pub(super) struct Terms {
+    config: Arc<Config>,
     kind: Kind,
     /// What the client may bind to.
     bindings: Vec<ChannelBinding>,
     /// Whether a client that has channel binding must have seen that the server has it too.
     binding_on_offer: bool,
+}
+
+/// What has come of the exchange while the host looks for the account's keys.
+#[derive(Debug)]
+pub(super) struct Began {
+    config: Arc<Config>,
+    message: AuthMessage,
 }
 
 /// What the client's proof is judged by.
@@ -133,12 +141,13 @@ const NOT_UTF8: Failure = Failure::Malformed("it is not UTF-8");
 
 impl Server {
     pub(super) fn begin(
-        config: &Config,
+        config: &Arc<Config>,
         channel: &Channel,
         mechanism: Mechanism,
     ) -> Result<(&'static [u8], Self), Failure> {
         let bound = mechanism.binds_channel();
         let terms = Terms {
+            config: Arc::clone(config),
             kind: Kind::of(mechanism).ok_or(Failure::Unsupported)?,
             bindings: if bound { channel.bindings().to_vec() } else { Vec::new() },
             binding_on_offer: config.offers_binding(channel),
@@ -186,7 +195,8 @@ impl Terms {
             let end = start + username.len();
             prepared.unwrap_or_else(|| message.take_part(start..end))
         };
-        Ok(State::ScramKeys(ScramKeysFor::new(authcid, authzid, self.kind), auth_message))
+        let began = Began { config: Arc::clone(&self.config), message: auth_message };
+        Ok(State::ScramKeys(ScramKeysFor::new(authcid, authzid, self.kind), began))
     }
 
     /// What the client binds to (RFC 5802 §6).
@@ -231,42 +241,48 @@ fn extensions(attributes: Option<&str>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `server-first-message = nonce "," salt "," iteration-count`, once the host has answered. For an
-/// account that does not exist all is the same, up to the proof.
-pub(super) fn server_first(
-    config: &Config,
-    nonce: Result<Nonce, Failure>,
-    ask: &mut ScramKeysFor,
-    message: &mut AuthMessage,
-    found: Answer<ScramKeys>,
-) -> Result<State, Failure> {
-    let (Kind { hash, bound }, mut message) = (ask.kind, message.take());
-    let (own_nonce, nobody) = (nonce?, config.nobody(hash).ok_or(Failure::TempFail)?);
-    // Made for everybody, so that it takes no longer for one than for another.
-    let salt_of_nobody = nobody.salt(&ask.authcid);
-    let (keys, exists) = match found {
-        Answer::Accept(keys) if keys.hash() == hash => (keys, true),
-        Answer::TempFail => return Err(Failure::TempFail),
-        Answer::Accept(_) | Answer::Reject => (nobody.keys().clone(), false),
-    };
-    let (salt, iterations) = match exists {
-        true => (keys.salt(), keys.iterations()),
-        false => (&salt_of_nobody[..], config.iterations()),
-    };
-    message.push(b",r=");
-    let start = message.text.len() - "r=".len();
-    message.text.extend_from_within(message.places.nonce());
-    message.push(own_nonce.as_str().as_bytes());
-    let nonce = start + "r=".len()..message.text.len();
-    message.places = Places::new(message.places.start(), nonce);
-    message.push(b",s=");
-    encode(salt, &mut message.text);
-    message.push(b",i=");
-    decimal(iterations.into(), &mut message.text);
-    let AuthMessage { text, places } = message;
-    let (authcid, authzid) = (mem::take(&mut ask.authcid), ask.authzid.take());
-    let next = Server::Final(Proof { authcid, authzid, keys, exists, bound, places });
-    Ok(State::challenge_behind(start, text, Next::Scram(next)))
+impl Began {
+    /// A fresh one, by the host's source.
+    pub(super) fn nonce(&self) -> Result<Nonce, Failure> {
+        self.config.nonce()
+    }
+
+    /// `server-first-message = nonce "," salt "," iteration-count`, once the host has answered. For
+    /// an account that does not exist all is the same, up to the proof.
+    pub(super) fn server_first(
+        &mut self,
+        nonce: Result<Nonce, Failure>,
+        ask: &mut ScramKeysFor,
+        found: Answer<ScramKeys>,
+    ) -> Result<State, Failure> {
+        let (Kind { hash, bound }, mut message) = (ask.kind, self.message.take());
+        let (own_nonce, nobody) = (nonce?, self.config.nobody(hash).ok_or(Failure::TempFail)?);
+        // Made for everybody, so that it takes no longer for one than for another.
+        let salt_of_nobody = nobody.salt(&ask.authcid);
+        let (keys, exists) = match found {
+            Answer::Accept(keys) if keys.hash() == hash => (keys, true),
+            Answer::TempFail => return Err(Failure::TempFail),
+            Answer::Accept(_) | Answer::Reject => (nobody.keys().clone(), false),
+        };
+        let (salt, iterations) = match exists {
+            true => (keys.salt(), keys.iterations()),
+            false => (&salt_of_nobody[..], self.config.iterations()),
+        };
+        message.push(b",r=");
+        let start = message.text.len() - "r=".len();
+        message.text.extend_from_within(message.places.nonce());
+        message.push(own_nonce.as_str().as_bytes());
+        let nonce = start + "r=".len()..message.text.len();
+        message.places = Places::new(message.places.start(), nonce);
+        message.push(b",s=");
+        encode(salt, &mut message.text);
+        message.push(b",i=");
+        decimal(iterations.into(), &mut message.text);
+        let AuthMessage { text, places } = message;
+        let (authcid, authzid) = (mem::take(&mut ask.authcid), ask.authzid.take());
+        let next = Server::Final(Proof { authcid, authzid, keys, exists, bound, places });
+        Ok(State::challenge_behind(start, text, Next::Scram(next)))
+    }
 }
 
 impl Proof {

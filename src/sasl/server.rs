@@ -55,15 +55,19 @@ enum Slot {
 }
 
 impl Slot {
-    fn take(&mut self) -> Option<Result<SecretBytes, Failure>> {
+    fn take(&mut self, max_response: usize) -> Option<Result<SecretBytes, Failure>> {
         match mem::replace(self, Self::Open) {
             Self::Open => None,
-            Self::Response(response) => Some(Ok(response)),
+            Self::Response(response) => Some(bounded(response, max_response)),
             Self::Cancelled => Some(Err(Failure::Cancelled)),
             Self::TooLong => Some(Err(Failure::TooLong)),
             Self::Undecodable => Some(Err(Failure::Encoding)),
         }
     }
+}
+
+fn bounded(response: SecretBytes, max_response: usize) -> Result<SecretBytes, Failure> {
+    if response.as_slice().len() > max_response { Err(Failure::TooLong) } else { Ok(response) }
 }
 
 impl Challenge {
@@ -117,7 +121,8 @@ impl fmt::Debug for Challenge {
 /// One exchange with a client: made for it, ended with it, never used again.
 #[derive(Debug)]
 pub struct Exchange {
-    config: Arc<Config>,
+    /// The longest response to take, in octets.
+    max_response: usize,
     state: State,
 }
 
@@ -132,7 +137,7 @@ impl Exchange {
     ) -> Self {
         match config.admit(mechanism, channel) {
             Ok(()) => Self::admitted(config, channel, mechanism, initial_response),
-            Err(failure) => Self::refused(config, failure),
+            Err(failure) => Self::refused(failure),
         }
     }
 
@@ -145,20 +150,20 @@ impl Exchange {
         initial_response: Option<Vec<u8>>,
     ) -> Self {
         Self {
-            config: Arc::clone(config),
+            max_response: config.longest_response(),
             state: State::begin(config, channel, mechanism, initial_response),
         }
     }
 
     /// One that is over before it began.
-    pub(crate) fn refused(config: &Arc<Config>, failure: Failure) -> Self {
-        Self { config: Arc::clone(config), state: State::failed(failure) }
+    pub(crate) fn refused(failure: Failure) -> Self {
+        Self { max_response: 0, state: State::failed(failure) }
     }
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
     #[inline]
     pub fn step(&mut self) -> Step<'_> {
-        self.state.go_on(&self.config);
+        self.state.go_on(self.max_response);
         self.show()
     }
 
@@ -177,7 +182,7 @@ impl Exchange {
             State::CheckPassword(ask) => Step::Query(Query::CheckPassword(ask)),
             State::CramSecret(ask) => Step::Query(Query::CramSecret(ask)),
             State::ScramKeys(ask, _) => Step::Query(Query::ScramKeys(ask)),
-            State::CheckToken(ask) => Step::Query(Query::CheckToken(ask)),
+            State::CheckToken(ask, _) => Step::Query(Query::CheckToken(ask)),
             State::CheckExternal(ask) => Step::Query(Query::CheckExternal(ask)),
             State::CheckAnonymous(ask) => Step::Query(Query::CheckAnonymous(ask)),
             State::Custom(ask) => Step::Query(Query::Custom(ask)),
@@ -197,8 +202,8 @@ pub(super) enum State {
     Await(Challenge, Next),
     CheckPassword(CheckPassword),
     CramSecret(CramSecretFor),
-    ScramKeys(ScramKeysFor, scram::AuthMessage),
-    CheckToken(Box<CheckToken>),
+    ScramKeys(ScramKeysFor, scram::Began),
+    CheckToken(Box<CheckToken>, Arc<Config>),
     CheckExternal(CheckExternal),
     CheckAnonymous(CheckAnonymous),
     Custom(Box<Custom>),
@@ -213,7 +218,7 @@ pub(super) enum Then {
     /// The server's own proof, which the client answers by an empty response (RFC 4954 §4).
     ServerFinal(Vec<u8>),
     /// Nothing more, but who may not act as wanted is told so like the owner of a bad token.
-    Token,
+    Token(Arc<Config>),
 }
 
 /// Who takes the response.
@@ -233,50 +238,61 @@ pub(super) enum Next {
 impl State {
     #[inline(always)]
     fn begin(
-        config: &Config,
+        config: &Arc<Config>,
         channel: &Channel,
         mechanism: Mechanism,
         initial_response: Option<Vec<u8>>,
     ) -> Self {
-        Self::try_begin(config, channel, mechanism, initial_response).unwrap_or_else(Self::failed)
-    }
-
-    #[inline(always)]
-    fn try_begin(
-        config: &Config,
-        channel: &Channel,
-        mechanism: Mechanism,
-        initial_response: Option<Vec<u8>>,
-    ) -> Result<Self, Failure> {
-        let (challenge, next) = match mechanism {
-            Mechanism::Plain => begun(plain::Server::begin(config)?, Next::Plain),
-            Mechanism::Login => begun(login::Server::begin(config)?, Next::Login),
-            Mechanism::CramMd5 if initial_response.is_some() => {
-                return Err(Failure::UnexpectedInitialResponse);
+        let bounded = |octets| bounded(SecretBytes::new(octets), config.longest_response());
+        let response = match initial_response.map(bounded).transpose() {
+            Ok(response) => response,
+            Err(failure) => return Self::failed(failure),
+        };
+        match mechanism {
+            Mechanism::Plain => Self::begun(plain::Server::begin(config), Next::Plain, response),
+            Mechanism::Login => Self::begun(login::Server::begin(config), Next::Login, response),
+            Mechanism::CramMd5 if response.is_some() => {
+                Self::failed(Failure::UnexpectedInitialResponse)
             }
-            Mechanism::CramMd5 => begun(cram_md5::Server::begin(config)?, Next::CramMd5),
+            Mechanism::CramMd5 => {
+                Self::begun(cram_md5::Server::begin(config), Next::CramMd5, response)
+            }
             Mechanism::ScramSha512Plus
             | Mechanism::ScramSha256Plus
             | Mechanism::ScramSha1Plus
             | Mechanism::ScramSha512
             | Mechanism::ScramSha256
             | Mechanism::ScramSha1 => {
-                begun(scram::Server::begin(config, channel, mechanism)?, Next::Scram)
+                Self::begun(scram::Server::begin(config, channel, mechanism), Next::Scram, response)
             }
             Mechanism::OauthBearer | Mechanism::Xoauth2 => {
-                begun(oauth::Server::begin(mechanism), Next::Oauth)
+                Self::begun(oauth::Server::begin(config, mechanism), Next::Oauth, response)
             }
-            Mechanism::External => begun(external::Server::begin(channel)?, Next::External),
-            Mechanism::Anonymous => begun(anonymous::Server::begin(config)?, Next::Anonymous),
-            Mechanism::Custom(_) => {
-                config.check_length(initial_response.as_deref().unwrap_or_default())?;
-                return Ok(Self::Custom(Box::new(Custom::new(mechanism, initial_response))));
+            Mechanism::External => {
+                Self::begun(external::Server::begin(channel), Next::External, response)
             }
-        };
-        // It is the response to a challenge that was not sent.
-        let response = initial_response
-            .map_or(Slot::Open, |response| Slot::Response(SecretBytes::new(response)));
-        Ok(Self::Await(Challenge { response, ..Challenge::new(challenge) }, next))
+            Mechanism::Anonymous => {
+                Self::begun(anonymous::Server::begin(config), Next::Anonymous, response)
+            }
+            Mechanism::Custom(_) => Self::Custom(Box::new(Custom::new(mechanism, response))),
+        }
+    }
+
+    /// With the mechanism's first challenge, and who takes the response to it. An initial response is
+    /// that to a challenge that was not sent.
+    #[inline(always)]
+    fn begun<S>(
+        begun: Result<(impl Into<Said>, S), Failure>,
+        next: impl Fn(S) -> Next,
+        initial_response: Option<SecretBytes>,
+    ) -> Self {
+        match (begun, initial_response) {
+            (Ok((challenge, server)), None) => Self::challenge(challenge, next(server)),
+            (Ok((challenge, server)), Some(response)) => {
+                next(server).take(challenge.into(), response)
+            }
+            (Err(failure), _) => Self::failed(failure),
+        }
     }
 
     /// What follows, once what was owed is settled; `None` where it is not, and nothing has changed.
@@ -285,14 +301,15 @@ impl State {
     /// than most mechanisms. From then on nothing of the host's runs, whose panic could leave the slot
     /// half empty.
     #[inline(never)]
-    fn go_on(&mut self, config: &Config) -> Option<()> {
+    fn go_on(&mut self, max_response: usize) -> Option<()> {
         *self = match self {
             Self::Await(challenge, next) => {
-                let response = challenge.response.take()?;
+                let response = challenge.response.take(max_response)?;
                 let said = mem::take(&mut challenge.memory);
-                response
-                    .and_then(|response| next.take(config, said, response))
-                    .unwrap_or_else(Self::failed)
+                match response {
+                    Ok(response) => next.take(said, response),
+                    Err(failure) => Self::failed(failure),
+                }
             }
             Self::CheckPassword(ask) => match ask.answer.take()? {
                 PasswordAnswer::Accept => Self::proven(ask.take_identity(), Then::Done),
@@ -312,15 +329,16 @@ impl State {
                     false => Self::failed(Failure::Rejected),
                 },
             },
-            Self::ScramKeys(ask, first) => {
+            Self::ScramKeys(ask, began) => {
                 ask.answer.as_ref()?;
-                let nonce = config.nonce();
+                let nonce = began.nonce();
                 let answer = ask.answer.take()?;
-                scram::server_first(config, nonce, ask, first, answer).unwrap_or_else(Self::failed)
+                began.server_first(nonce, ask, answer).unwrap_or_else(Self::failed)
             }
-            Self::CheckToken(ask) => match ask.answer.take()? {
+            Self::CheckToken(ask, config) => match ask.answer.take()? {
                 TokenAnswer::Accept(account) => {
-                    Self::named(account, ask.authzid.take(), ask.mechanism, Then::Token)
+                    let then = Then::Token(Arc::clone(config));
+                    Self::named(account, ask.authzid.take(), ask.mechanism, then)
                 }
                 TokenAnswer::Reject => oauth::refuse(config.own_token_error(), Failure::Rejected),
                 TokenAnswer::RejectWith(error) => oauth::refuse(&error, Failure::Rejected),
@@ -351,8 +369,8 @@ impl State {
                 CustomAnswer::Fail(failure) => Self::failed(failure),
             },
             Self::Authorize(ask, then) => match ask.answer.take()? {
-                Answer::Accept(()) => then.follow(ask.take_identity()),
-                Answer::Reject => then.refuse(config),
+                Answer::Accept(()) => mem::replace(then, Then::Done).follow(ask.take_identity()),
+                Answer::Reject => then.refuse(),
                 Answer::TempFail => Self::failed(Failure::TempFail),
             },
             Self::Done(_) => return None,
@@ -363,7 +381,7 @@ impl State {
     /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
     /// be.
     #[inline(always)]
-    pub(super) fn proven(mut identity: Identity, mut then: Then) -> Self {
+    pub(super) fn proven(mut identity: Identity, then: Then) -> Self {
         match identity.authzid.take() {
             Some(authzid) if *authzid != *identity.authcid => {
                 Self::Authorize(Authorize::new(identity, authzid), then)
@@ -395,16 +413,11 @@ impl State {
     }
 }
 
-/// The mechanism's first challenge, and who takes the response to it.
-fn begun<S>((challenge, server): (impl Into<Said>, S), next: impl Fn(S) -> Next) -> (Said, Next) {
-    (challenge.into(), next(server))
-}
-
 impl Then {
     #[inline(always)]
-    fn follow(&mut self, identity: Identity) -> State {
-        match mem::replace(self, Self::Done) {
-            Self::Done | Self::Token => State::Done(Ok(identity)),
+    fn follow(self, identity: Identity) -> State {
+        match self {
+            Self::Done | Self::Token(_) => State::Done(Ok(identity)),
             Self::ServerFinal(proof) => {
                 let challenge = Challenge { last: true, ..Challenge::new(proof) };
                 State::Await(challenge, Next::Confirm(identity))
@@ -413,38 +426,40 @@ impl Then {
     }
 
     /// Who is proven may not act as wanted.
-    fn refuse(&self, config: &Config) -> State {
+    fn refuse(&self) -> State {
         match self {
             Self::Done | Self::ServerFinal(_) => State::failed(Failure::NotAuthorized),
-            Self::Token => oauth::refuse(config.own_token_error(), Failure::NotAuthorized),
+            Self::Token(config) => oauth::refuse(config.own_token_error(), Failure::NotAuthorized),
         }
     }
 }
 
 impl Next {
-    fn take(
-        &mut self,
-        config: &Config,
-        challenge: Said,
-        response: SecretBytes,
-    ) -> Result<State, Failure> {
-        config.check_length(response.as_slice())?;
+    #[inline(always)]
+    fn take(&mut self, challenge: Said, response: SecretBytes) -> State {
         match self {
-            Self::Plain(server) => server.take(challenge, response),
-            Self::Login(server) => server.take(challenge, response),
-            Self::CramMd5(server) => server.take(challenge, response),
-            Self::Scram(server) => server.take(challenge, response),
-            Self::Oauth(server) => server.take(config, response),
-            Self::External(server) => server.take(challenge, response),
-            Self::Anonymous(server) => server.take(challenge, response),
-            Self::Custom(ask) => {
-                ask.next(response)?;
-                Ok(State::Custom(Box::new(ask.take())))
-            }
+            Self::Plain(server) => server.take(challenge, response).into(),
+            Self::Login(server) => server.take(challenge, response).into(),
+            Self::CramMd5(server) => server.take(challenge, response).into(),
+            Self::Scram(server) => server.take(challenge, response).into(),
+            Self::Oauth(server) => server.take(response).into(),
+            Self::External(server) => server.take(challenge, response).into(),
+            Self::Anonymous(server) => server.take(challenge, response).into(),
+            Self::Custom(ask) => match ask.next(response) {
+                Ok(()) => State::Custom(Box::new(ask.take())),
+                Err(failure) => State::failed(failure),
+            },
             Self::Confirm(identity) if response.as_slice().is_empty() => {
-                Ok(State::Done(Ok(identity.take())))
+                State::Done(Ok(identity.take()))
             }
-            Self::Confirm(_) => Err(Failure::Malformed("the last response is not empty")),
+            Self::Confirm(_) => State::failed(Failure::Malformed("the last response is not empty")),
         }
+    }
+}
+
+impl From<Result<Self, Failure>> for State {
+    #[inline(always)]
+    fn from(result: Result<Self, Failure>) -> Self {
+        result.unwrap_or_else(Self::failed)
     }
 }

@@ -26,10 +26,10 @@ pub struct Custom {
 }
 
 impl Custom {
-    pub(in crate::sasl) fn new(mechanism: Mechanism, initial_response: Option<Vec<u8>>) -> Self {
+    pub(in crate::sasl) fn new(mechanism: Mechanism, response: Option<SecretBytes>) -> Self {
         Self {
             mechanism,
-            response: initial_response.map(SecretBytes::new),
+            response,
             responses: 0,
             state: None,
             answer: None,

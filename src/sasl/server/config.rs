@@ -225,8 +225,8 @@ impl Config {
         Mechanism::known(name).or_else(|| self.mechanisms.iter().find(own)).copied()
     }
 
-    pub(in crate::sasl) fn check_length(&self, response: &[u8]) -> Result<(), Failure> {
-        if response.len() > self.max_response { Err(Failure::TooLong) } else { Ok(()) }
+    pub(in crate::sasl) fn longest_response(&self) -> usize {
+        self.max_response
     }
 
     pub(in crate::sasl) fn own_token_error(&self) -> &TokenError {
