@@ -3,7 +3,7 @@
 //! A client reads it as [`Ehlo`], a server writes it by [`write()`].
 
 use alloc::vec::Vec;
-use core::{mem, str};
+use core::{iter, mem, str};
 
 use nom::{
     Parser,
@@ -14,6 +14,7 @@ use nom::{
 use crate::{
     decimal::decimal,
     reply::{self, Error, Fault, MAX_WRITTEN_LINE, Parsed, ReplyRef},
+    set::{MAX_MECHANISM, MECH_CHAR},
 };
 
 /// The longest domain name (RFC 5321 §4.5.3.1.2).
@@ -21,9 +22,6 @@ const MAX_DOMAIN: usize = 255;
 
 /// The longest keyword with its parameters that [`write()`] can put on a line.
 pub(crate) const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
-
-/// The longest mechanism name (RFC 4422 §3.1).
-const MAX_MECHANISM: usize = 20;
 
 /// A service extension as EHLO announces it: `ehlo-keyword *( SP ehlo-param )`.
 ///
@@ -61,6 +59,44 @@ pub enum Keyword<'a> {
         /// All behind it, but for spaces at either end.
         parameters: &'a str,
     },
+}
+
+macro_rules! bare {
+    ($($keyword:ident $name:literal)*) => {
+        impl<'a> Keyword<'a> {
+            /// The keyword alone: `"AUTH"`.
+            pub fn name(&self) -> &'a str {
+                match self {
+                    $(Self::$keyword => $name,)*
+                    Self::Auth(_) | Self::LegacyAuth(_) => "AUTH",
+                    Self::Size(_) => "SIZE",
+                    Self::Other { name, .. } => name,
+                }
+            }
+
+            /// One that has no parameters, by its name in upper case. Each is compared as a whole; of a
+            /// `match` the compiler would make a comparison for each octet.
+            #[inline(always)]
+            fn bare(name: &[u8]) -> Option<Self> {
+                $(
+                    if name == $name.as_bytes() {
+                        return Some(Self::$keyword);
+                    }
+                )*
+                None
+            }
+        }
+    };
+}
+
+bare! {
+    StartTls "STARTTLS"
+    Pipelining "PIPELINING"
+    EightBitMime "8BITMIME"
+    SmtpUtf8 "SMTPUTF8"
+    EnhancedStatusCodes "ENHANCEDSTATUSCODES"
+    Chunking "CHUNKING"
+    Dsn "DSN"
 }
 
 impl<'a> Keyword<'a> {
@@ -106,13 +142,14 @@ impl<'a> Keyword<'a> {
     /// As most servers write them: in upper case, with one space.
     #[inline(always)]
     fn usual(line: &'a [u8]) -> Option<Self> {
-        match line {
-            [b'S', b'I', b'Z', b'E', b' ', octets @ ..] => size(octets).map(Self::Size),
-            [b'A', b'U', b'T', b'H', b' ', names @ ..] => {
-                let (_, names) = printable(names).ok()?;
-                Some(Self::Auth(MechanismNames(names)))
-            }
-            name => Self::bare(name),
+        if let Some(keyword) = Self::bare(line) {
+            Some(keyword)
+        } else if let Some(names) = line.strip_prefix(b"AUTH ") {
+            names_of_auth(names).map(Self::Auth)
+        } else if let Some(octets) = line.strip_prefix(b"SIZE ") {
+            size(octets).map(Self::Size)
+        } else {
+            None
         }
     }
 
@@ -143,37 +180,6 @@ impl<'a> Keyword<'a> {
             (b"SIZE", octets) => size(octets.as_bytes()).map(Self::Size),
             (name, "") => Self::bare(name),
             _ => None,
-        }
-    }
-
-    /// The keywords that have no parameters, in upper case.
-    #[inline(always)]
-    fn bare(line: &[u8]) -> Option<Self> {
-        match line {
-            b"STARTTLS" => Some(Self::StartTls),
-            b"PIPELINING" => Some(Self::Pipelining),
-            b"8BITMIME" => Some(Self::EightBitMime),
-            b"SMTPUTF8" => Some(Self::SmtpUtf8),
-            b"ENHANCEDSTATUSCODES" => Some(Self::EnhancedStatusCodes),
-            b"CHUNKING" => Some(Self::Chunking),
-            b"DSN" => Some(Self::Dsn),
-            _ => None,
-        }
-    }
-
-    /// The keyword alone: `"AUTH"`.
-    pub fn name(&self) -> &'a str {
-        match self {
-            Self::StartTls => "STARTTLS",
-            Self::Auth(_) | Self::LegacyAuth(_) => "AUTH",
-            Self::Pipelining => "PIPELINING",
-            Self::Size(_) => "SIZE",
-            Self::EightBitMime => "8BITMIME",
-            Self::SmtpUtf8 => "SMTPUTF8",
-            Self::EnhancedStatusCodes => "ENHANCEDSTATUSCODES",
-            Self::Chunking => "CHUNKING",
-            Self::Dsn => "DSN",
-            Self::Other { name, .. } => name,
         }
     }
 
@@ -233,7 +239,22 @@ impl<'a> MechanismNames<'a> {
 
     /// The names as they came, in their order. Words that are not mechanism names are skipped.
     pub fn iter(self) -> impl Iterator<Item = &'a str> + Clone {
-        self.0.split_ascii_whitespace().filter(|word| is_mechanism(word.as_bytes()))
+        let mut rest = self.0;
+        iter::from_fn(move || {
+            while !rest.is_empty() {
+                let length = MECH_CHAR.run(rest.as_bytes());
+                let (name, behind) = rest.split_at_checked(length)?;
+                let is_word = matches!(behind.as_bytes(), [] | [b' ', ..]);
+                rest = match is_word {
+                    true => behind.get(1..).unwrap_or_default(),
+                    false => behind.split_once(' ').unwrap_or_default().1,
+                };
+                if is_word && (1..=MAX_MECHANISM).contains(&length) {
+                    return Some(name);
+                }
+            }
+            None
+        })
     }
 }
 
@@ -344,18 +365,21 @@ fn printable(line: &[u8]) -> Parsed<'_, &str> {
     }
 }
 
+#[inline(never)]
+fn names_of_auth(names: &[u8]) -> Option<MechanismNames<'_>> {
+    printable(names).ok().map(|(_, names)| MechanismNames(names))
+}
+
 /// `size-param ::= [1*DIGIT]` (RFC 1870 §4); `None` if it is something else.
+#[inline(never)]
 fn size(parameters: &[u8]) -> Option<Option<u64>> {
     let mut size = all_consuming(opt(u64::<_, Fault>));
     size.parse(parameters).ok().map(|(_, octets)| octets)
 }
 
-/// `sasl-mech = 1*20mech-char`, `mech-char = UPPER-ALPHA / DIGIT / HYPHEN / UNDERSCORE` (RFC 4422
-/// §3.1); here in either case.
-#[inline]
+/// `sasl-mech = 1*20mech-char` (RFC 4422 §3.1)
 fn is_mechanism(word: &[u8]) -> bool {
-    let mech_char = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
-    (1..=MAX_MECHANISM).contains(&word.len()) && word.iter().all(mech_char)
+    (1..=MAX_MECHANISM).contains(&word.len()) && MECH_CHAR.run(word) == word.len()
 }
 
 #[cfg(test)]

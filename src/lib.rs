@@ -170,6 +170,7 @@ mod message;
 mod secret;
 #[cfg(feature = "serde")]
 mod serde;
+mod set;
 mod trace;
 
 pub mod auth;

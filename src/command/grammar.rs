@@ -18,10 +18,11 @@ use nom::{
     sequence::{delimited, pair, preceded, separated_pair, terminated},
 };
 
-use self::leaf::{Fault, Res, Set, many, octet, one, some, utf8, word};
+use self::leaf::{Fault, Res, many, octet, one, some, utf8, word};
 use super::{
     Auth, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text, Utf8, Verb,
 };
+use crate::set::{MAX_MECHANISM, MECH_CHAR, Set};
 
 // An octet of 0x80 and above stands for a character outside ASCII (RFC 6531 §3.3). No set has C0
 // controls or DEL, and `utf8` refuses C1: what the host writes to its log is one line.
@@ -32,7 +33,6 @@ static DQUOTE: Set = Set::of(b"\"");
 static SPACE: Set = Set::of(b" ");
 static PRINTABLE: Set = Set::of(b"!-~");
 static VISIBLE: Set = Set::of(b"!-~\x80-\xff");
-static MECH_CHAR: Set = Set::of(b"A-Za-z0-9_-");
 static ATEXT: Set = Set::of(b"A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-");
 static QTEXT: Set = Set::of(b" !#-[]-~\x80-\xff");
 static QUOTABLE: Set = Set::of(b" -~");
@@ -161,7 +161,7 @@ pub(super) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
 
 /// `sasl-mech = 1*20mech-char` (RFC 4422 §3.1, here in either case)
 pub(super) fn sasl_mech(i: &[u8]) -> Res<'_, Utf8<'_>> {
-    let name = verify(some(&MECH_CHAR), |name: &[u8]| name.len() <= 20);
+    let name = verify(some(&MECH_CHAR), |name: &[u8]| name.len() <= MAX_MECHANISM);
     map(context("sasl-mech", name), Utf8).parse(i)
 }
 

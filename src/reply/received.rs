@@ -182,24 +182,29 @@ fn reply(octets: &[u8]) -> Parsed<'_, u16> {
     let more = octets.first_chunk().map(|&[a, b, c]| [a, b, c, b'-']);
     let mut rest = octets;
     for _ in 0..MAX_REPLY_LINES {
-        let (text, (repeated, last)) = match rest.split_first_chunk() {
-            // So begin all lines but the last.
-            Some((start, text)) if Some(*start) == more => (text, (code, false)),
-            _ => (reply_code, separator).parse(rest)?,
+        rest = match rest.split_first_chunk() {
+            Some((start, text)) if Some(*start) == more => line_behind(text, rest)?.0,
+            _ => return last_line(code, rest),
         };
-        let (behind, _) = (textstring, crlf).parse(text)?;
-        if rest.len() - behind.len() > MAX_REPLY_LINE {
-            return fail("line length", rest);
-        }
-        if repeated != code {
-            return fail("repeated Reply-code", rest);
-        }
-        if last {
-            return Ok((behind, code));
-        }
-        rest = behind;
     }
     fail("number of lines", rest)
+}
+
+/// `Reply-code [ SP textstring ] CRLF`, or what breaks the row of those lines.
+fn last_line(code: u16, line: &[u8]) -> Parsed<'_, u16> {
+    let (text, (own, _)) = (reply_code, separator).parse(line)?;
+    let (behind, ()) = line_behind(text, line)?;
+    if own == code { Ok((behind, code)) } else { fail("repeated Reply-code", line) }
+}
+
+/// `[ textstring ] CRLF`, which with what stands before it is no longer than a line may be.
+#[inline(always)]
+fn line_behind<'a>(text: &'a [u8], line: &'a [u8]) -> Parsed<'a, ()> {
+    let (behind, _) = (textstring, crlf).parse(text)?;
+    match line.len() - behind.len() {
+        ..=MAX_REPLY_LINE => Ok((behind, ())),
+        _ => fail("line length", line),
+    }
 }
 
 /// `Reply-code = %x32-35 %x30-35 %x30-39`; here with any second digit.

@@ -8,18 +8,16 @@ pub(super) fn encode(octets: &[u8]) -> impl Iterator<Item = [u8; 2]> {
 
 /// `None` where the text is of another length, or has other digits.
 pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |octet: &u8| match octet {
-        b'0'..=b'9' => Some(octet - b'0'),
-        b'a'..=b'f' => Some(octet - b'a' + 10),
-        _ => None,
-    };
-    let mut octets = [0; N];
-    if text.len() != 2 * N {
+    // Looks at every digit, as that goes many at a time.
+    let good = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() != 2 * N || !text.iter().fold(true, |all, digit| all & good(digit)) {
         return None;
     }
+    let value = |digit: u8| if digit < b'a' { digit - b'0' } else { digit - b'a' + 10 };
+    let mut octets = [0; N];
     for (octet, pair) in octets.iter_mut().zip(text.chunks_exact(2)) {
         let [high, low] = pair else { return None };
-        *octet = digit(high)? << 4 | digit(low)?;
+        *octet = value(*high) << 4 | value(*low);
     }
     Some(octets)
 }

@@ -1,54 +1,13 @@
-//! What the rules are made of: sets of octets, runs of them, words, and the error.
+//! What the rules are made of: runs of a set of octets, words, and the error.
 
 use nom::{
     IResult,
     error::{ContextError, ErrorKind, ParseError},
 };
 
+use crate::set::Set;
+
 pub(in crate::command) type Res<'a, T> = IResult<&'a [u8], T, Fault>;
-
-/// A set of octets, written as in a bracket expression: `a-z` is a range, a last `-` is itself.
-///
-/// A table costs one load for each octet of a line, where comparisons cost several.
-pub(in crate::command) struct Set([bool; 256]);
-
-impl Set {
-    pub(super) const fn of(members: &[u8]) -> Self {
-        let mut table = [false; 256];
-        let mut rest: &mut [bool] = &mut table;
-        let mut octet = 0;
-        while let [slot, tail @ ..] = rest {
-            *slot = Self::lists(members, octet);
-            octet += 1;
-            rest = tail;
-        }
-        Self(table)
-    }
-
-    const fn lists(mut members: &[u8], octet: u16) -> bool {
-        while let [first, tail @ ..] = members {
-            let (last, tail) = match tail {
-                [b'-', last, tail @ ..] => (last, tail),
-                _ => (first, tail),
-            };
-            if *first as u16 <= octet && octet <= *last as u16 {
-                return true;
-            }
-            members = tail;
-        }
-        false
-    }
-
-    pub(in crate::command) fn has(&self, octet: u8) -> bool {
-        matches!(self.0.get(usize::from(octet)), Some(true))
-    }
-
-    /// The number of members at the start.
-    #[inline]
-    pub(super) fn run(&self, octets: &[u8]) -> usize {
-        octets.iter().position(|octet| !self.has(*octet)).unwrap_or(octets.len())
-    }
-}
 
 /// The rule that failed, and how much of the line was left there.
 ///
