@@ -417,7 +417,9 @@ impl Then {
     #[inline(always)]
     fn follow(self, identity: Identity) -> State {
         match self {
-            Self::Done | Self::Token(_) => State::Done(Ok(identity)),
+            Self::Done => State::Done(Ok(identity)),
+            // By itself, so that of the one above there is nothing to drop.
+            Self::Token(_config) => State::Done(Ok(identity)),
             Self::ServerFinal(proof) => {
                 let challenge = Challenge { last: true, ..Challenge::new(proof) };
                 State::Await(challenge, Next::Confirm(identity))
