@@ -239,12 +239,9 @@ impl Nonce {
     pub fn random() -> Result<Self, NonceError> {
         let mut octets = [0; 16];
         getrandom::fill(&mut octets).map_err(|_| NonceError)?;
-        let mut nonce = Self { octets: [0; 128], length: 2 * octets.len() };
-        nonce
-            .octets
-            .iter_mut()
-            .zip(hex::encode(&octets).flatten())
-            .for_each(|(to, digit)| *to = digit);
+        let digits: [u8; 32] = hex::encode(&octets);
+        let mut nonce = Self { octets: [0; 128], length: digits.len() };
+        nonce.octets.iter_mut().zip(digits).for_each(|(to, digit)| *to = digit);
         Ok(nonce)
     }
 

@@ -71,11 +71,11 @@ impl Client {
         let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
             .map_err(|_| client::Failure::Unsupported)?;
         digest.update(challenge);
-        let digest = digest.finalize().into_bytes();
+        let digest: [u8; 32] = hex::encode(&digest.finalize().into_bytes().into());
         let mut response = Vec::with_capacity(authcid.len() + 33);
         response.extend_from_slice(authcid.as_bytes());
         response.push(b' ');
-        hex::encode(&digest).for_each(|digits| response.extend_from_slice(&digits));
+        response.extend_from_slice(&digest);
         Ok((response, Self::Sent))
     }
 

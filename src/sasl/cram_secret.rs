@@ -70,8 +70,8 @@ impl CramSecret {
 
     /// The text form, to keep in a store as safely as the password itself.
     pub fn to_text(&self) -> String {
-        let digits = hex::encode(&self.outer).chain(hex::encode(&self.inner)).flatten();
-        DOVECOT.chars().chain(digits.map(char::from)).collect()
+        let digits: [[u8; 32]; 2] = [hex::encode(&self.outer), hex::encode(&self.inner)];
+        DOVECOT.bytes().chain(digits.into_iter().flatten()).map(char::from).collect()
     }
 
     /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and

@@ -1,9 +1,14 @@
 //! Hexadecimal, in lower case.
 
-/// Two digits for each octet.
-pub(super) fn encode(octets: &[u8]) -> impl Iterator<Item = [u8; 2]> {
+/// Two digits for each octet; `N` is twice `M`.
+pub(super) fn encode<const M: usize, const N: usize>(octets: &[u8; M]) -> [u8; N] {
+    const { assert!(N == 2 * M) }
     let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-    octets.iter().map(move |octet| [digit(octet >> 4), digit(octet & 15)])
+    let mut digits = [0; N];
+    for (pair, octet) in digits.chunks_exact_mut(2).zip(octets) {
+        pair.copy_from_slice(&[digit(octet >> 4), digit(octet & 15)]);
+    }
+    digits
 }
 
 /// `None` where the text is of another length, or has other digits.
