@@ -260,3 +260,17 @@ fn to_look_for_the_question_moves_nothing_on() {
     assert!(session.query().is_none());
     assert!(matches!(session.next(&mut out), Event::Close));
 }
+
+#[test]
+fn what_an_initial_response_asks_is_on_show_before_any_step() {
+    let config = Arc::new(Config::new("mail.example.org").unwrap());
+    let begin = |response: Option<&[u8]>| {
+        let response = response.map(<[u8]>::to_vec);
+        Exchange::new(&config, &Channel::tls(), Mechanism::Plain, response)
+    };
+    let mut server = begin(Some(b"\0tim\0pencil"));
+    let serial = server.query().unwrap().serial();
+    let Step::Query(query) = server.step() else { panic!("no question") };
+    assert_eq!(query.serial(), serial);
+    assert!(begin(None).query().is_none());
+}

@@ -158,10 +158,12 @@ fn a_response_is_as_long_as_the_configuration_lets_it() {
         // Two NULs and a name of one octet beside the password.
         let response = format!("\0a\0{}", "p".repeat(length - 3));
         let response = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, response);
-        let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
-        let config = server::Config::new(sasl.max_response(20));
-        let log = serve_on(config, format!("AUTH PLAIN {response}\r\n").as_bytes());
-        assert_eq!(log[0], reply);
+        for (between, place) in [(" ", 0), ("\r\n", 1)] {
+            let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
+            let config = server::Config::new(sasl.max_response(20));
+            let log = serve_on(config, format!("AUTH PLAIN{between}{response}\r\n").as_bytes());
+            assert_eq!(log[place], reply);
+        }
     }
 }
 
