@@ -167,7 +167,8 @@ impl Exchange {
         self.show()
     }
 
-    /// The question on show, if one is; nothing moves on.
+    /// The question on show, if one is, as behind an initial response before any step; nothing moves
+    /// on.
     pub fn query(&mut self) -> Option<Query<'_>> {
         match self.show() {
             Step::Query(query) => Some(query),
@@ -195,8 +196,9 @@ impl Exchange {
 /// Where an exchange stands. What each state waits for is in its slot. It has 128 octets, up to which
 /// the compiler moves it without a call, so some are boxed, and numbers are small.
 ///
-/// What makes the first and the last one is `inline(always)`, so that they are written where they stay.
-/// A copy of what was written just now, in larger pieces than it was written in, would wait for that.
+/// What makes the first and the last one is `inline(always)`, so that they are written where they stay,
+/// and so is PLAIN, whose first state is its question. A copy of what was written just now, in larger
+/// pieces than it was written in, would wait for that.
 #[derive(Debug)]
 pub(super) enum State {
     Await(Challenge, Next),
