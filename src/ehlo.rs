@@ -61,7 +61,7 @@ pub enum Keyword<'a> {
     },
 }
 
-macro_rules! bare {
+macro_rules! keywords {
     ($($keyword:ident $name:literal)*) => {
         impl<'a> Keyword<'a> {
             /// The keyword alone: `"AUTH"`.
@@ -89,7 +89,7 @@ macro_rules! bare {
     };
 }
 
-bare! {
+keywords! {
     StartTls "STARTTLS"
     Pipelining "PIPELINING"
     EightBitMime "8BITMIME"
@@ -365,6 +365,7 @@ fn printable(line: &[u8]) -> Parsed<'_, &str> {
     }
 }
 
+/// Apart, as [`size`], so that the keywords without parameters do not pay for its registers.
 #[inline(never)]
 fn names_of_auth(names: &[u8]) -> Option<MechanismNames<'_>> {
     printable(names).ok().map(|(_, names)| MechanismNames(names))

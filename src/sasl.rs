@@ -239,9 +239,9 @@ impl Nonce {
     pub fn random() -> Result<Self, NonceError> {
         let mut octets = [0; 16];
         getrandom::fill(&mut octets).map_err(|_| NonceError)?;
-        let digits: [u8; 32] = hex::encode(&octets);
-        let mut nonce = Self { octets: [0; 128], length: digits.len() };
-        nonce.octets.iter_mut().zip(digits).for_each(|(to, digit)| *to = digit);
+        let digits = hex::encode(&octets);
+        let mut nonce = Self { octets: [0; 128], length: digits.as_flattened().len() };
+        nonce.octets.iter_mut().zip(digits.as_flattened()).for_each(|(to, digit)| *to = *digit);
         Ok(nonce)
     }
 

@@ -1,4 +1,4 @@
-//! Sets of octets, of which the grammars are made.
+//! Sets of octets, of which the grammars are made, and the rule for mechanisms' names that two have.
 
 /// `mech-char = UPPER-ALPHA / DIGIT / HYPHEN / UNDERSCORE` (RFC 4422 §3.1), here in either case.
 pub(crate) static MECH_CHAR: Set = Set::of(b"A-Za-z0-9_-");

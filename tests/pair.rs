@@ -1069,3 +1069,38 @@ fn octets_behind_the_reply_to_starttls_end_it_before_tls_begins() {
     session.tls_started(Channel::tls());
     assert!(matches!(session.next(&mut out), Err(client::Error::InjectedBeforeTls)));
 }
+
+/// A host's own values go with its configuration, and what they do must not leave a sign-in without
+/// names.
+#[cfg(feature = "xoauth2")]
+#[test]
+fn a_configuration_that_panics_when_dropped_changes_nothing() {
+    struct Loud;
+
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+
+    let loud = Loud;
+    let nonces = move || {
+        let _ = &loud;
+        Err(sasl::NonceError)
+    };
+    let config = Arc::new(sasl_config().nonces(nonces));
+    let first = b"user=Ursel\x01auth=Bearer a\x01\x01".to_vec();
+    let mut server =
+        sasl::server::Exchange::new(&config, &channel(), Mechanism::Xoauth2, Some(first));
+    drop(config);
+    let Some(Query::CheckToken(ask)) = server.query() else { panic!("no question") };
+    ask.answer(TokenAnswer::Accept("Kurt".into()));
+    let sasl::server::Step::Query(Query::Authorize(ask)) = server.step() else {
+        panic!("no question");
+    };
+    ask.answer(true);
+    let step = std::panic::AssertUnwindSafe(|| drop(server.step()));
+    assert!(std::panic::catch_unwind(step).is_err());
+    let sasl::server::Step::Done(Ok(who)) = server.step() else { panic!("not signed in") };
+    assert_eq!((who.authcid(), who.authzid()), ("Kurt", Some("Ursel")));
+}

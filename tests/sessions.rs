@@ -158,11 +158,16 @@ fn a_response_is_as_long_as_the_configuration_lets_it() {
         // Two NULs and a name of one octet beside the password.
         let response = format!("\0a\0{}", "p".repeat(length - 3));
         let response = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, response);
-        for (between, place) in [(" ", 0), ("\r\n", 1)] {
+        for (line, place, reply) in [
+            ("PLAIN ", 0, reply),
+            ("PLAIN\r\n", 1, reply),
+            // None is taken, however long.
+            ("CRAM-MD5 ", 0, "501 5.7.0"),
+        ] {
             let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
             let config = server::Config::new(sasl.max_response(20));
-            let log = serve_on(config, format!("AUTH PLAIN{between}{response}\r\n").as_bytes());
-            assert_eq!(log[place], reply);
+            let log = serve_on(config, format!("AUTH {line}{response}\r\n").as_bytes());
+            assert_eq!(log[place], reply, "{line}");
         }
     }
 }

@@ -222,6 +222,25 @@ fn exchanges() {
     }
 }
 
+#[test]
+fn exchanges_that_are_refused_at_once() {
+    look_for(&[PASSWORD]);
+    let none = sasl::server::Config::new("mail.example.org").unwrap().mechanisms(&[]).unwrap();
+    let short = sasl::server::Config::new("mail.example.org").unwrap().max_response(8);
+    for config in [none, short].map(Arc::new) {
+        for &mechanism in Mechanism::COMPILED {
+            for channel in [channel(), Channel::cleartext()] {
+                FOUND.set(0);
+                looking(|| {
+                    let first = format!("\0tim\0{PASSWORD}").into_bytes();
+                    sasl::server::Exchange::new(&config, &channel, mechanism, Some(first));
+                });
+                assert_eq!(FOUND.get(), 0, "{mechanism}");
+            }
+        }
+    }
+}
+
 /// The lines of AUTH. What is appended to the caller's buffer is the caller's.
 fn lines(mechanism: Mechanism, steps: usize) -> bool {
     let mut client = auth::client::Exchange::new(

@@ -11,6 +11,7 @@ use crate::{
         Channel, Failure, Identity, Mechanism, Query,
         server::{self as sasl, Challenge, Config},
     },
+    secret::SecretBytes,
 };
 
 /// What the exchange needs now.
@@ -144,7 +145,7 @@ impl Exchange {
         channel: &Channel,
         mechanism: &[u8],
         initial_response: Option<&[u8]>,
-    ) -> Result<(Mechanism, Option<Vec<u8>>), Failure> {
+    ) -> Result<(Mechanism, Option<SecretBytes>), Failure> {
         let mechanism = config.named(mechanism).ok_or(Failure::Unsupported)?;
         config.admit(mechanism, channel)?;
         let response = match initial_response {
@@ -152,10 +153,11 @@ impl Exchange {
             Some(b"=") => Some(Vec::new()),
             Some(text) => Some(decode(text).ok_or(Failure::InitialResponseEncoding)?),
         };
-        Ok((mechanism, response))
+        Ok((mechanism, response.map(SecretBytes::new)))
     }
 
-    /// The question on show, if one is; nothing moves on.
+    /// The question on show, if one is; nothing moves on. Behind an initial response one may be on
+    /// show before any step.
     pub fn query(&mut self) -> Option<Query<'_>> {
         self.sasl.query()
     }

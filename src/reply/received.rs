@@ -62,10 +62,11 @@ impl<'a> ReplyRef<'a> {
     pub fn lines(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         let mut rest = self.block;
         iter::from_fn(move || {
-            let end = text_len(rest);
-            let (line, behind) = rest.split_at_checked(end + "\r\n".len())?;
-            rest = behind;
-            Some(line.get("250-".len()..end).unwrap_or_default())
+            // Where the text is empty, a code may have nothing behind it.
+            let text = rest.get("250".len()..)?;
+            let end = from_its_end(text);
+            rest = end.get("\r\n".len()..)?;
+            text.get("-".len()..text.len() - end.len()).or(Some(&[]))
         })
     }
 
@@ -190,7 +191,7 @@ fn reply(octets: &[u8]) -> Parsed<'_, u16> {
     fail("number of lines", rest)
 }
 
-/// `Reply-code [ SP textstring ] CRLF`, or what breaks the row of those lines.
+/// `Reply-code [ SP textstring ] CRLF`, or the fault for which no more lines are read.
 fn last_line(code: u16, line: &[u8]) -> Parsed<'_, u16> {
     let (text, (own, _)) = (reply_code, separator).parse(line)?;
     let (behind, ()) = line_behind(text, line)?;
@@ -230,14 +231,13 @@ fn separator(octets: &[u8]) -> Parsed<'_, bool> {
 
 /// `textstring = 1*(%d09 / %d32-126)`; here of any octets that cannot confuse framing, or none:
 /// servers send UTF-8, and a space before an empty text.
-fn textstring(octets: &[u8]) -> Parsed<'_, &[u8]> {
-    let (text, rest) = octets.split_at(text_len(octets));
-    Ok((rest, text))
+fn textstring(octets: &[u8]) -> Parsed<'_, ()> {
+    Ok((from_its_end(octets), ()))
 }
 
-/// How many octets stand before the first CR, LF or NUL.
+/// All from the first CR, LF or NUL on.
 #[inline]
-fn text_len(octets: &[u8]) -> usize {
+fn from_its_end(octets: &[u8]) -> &[u8] {
     const ABOVE_CR: u64 = u64::from_le_bytes([b'\r' + 1; 8]);
     const TOP_BITS: u64 = u64::from_le_bytes([0x80; 8]);
     let mut rest = octets;
@@ -253,7 +253,7 @@ fn text_len(octets: &[u8]) -> usize {
             rest = rest.get(marks.trailing_zeros() as usize / 8..).unwrap_or_default();
         }
         match rest {
-            [] | [b'\r' | b'\n' | 0, ..] => return octets.len() - rest.len(),
+            [] | [b'\r' | b'\n' | 0, ..] => return rest,
             [_, behind @ ..] => rest = behind,
         }
     }
@@ -316,8 +316,8 @@ mod tests {
                 for end in [b'\r', b'\n', 0] {
                     let mut octets = [text; 40];
                     octets[n] = end;
-                    assert_eq!(text_len(&octets), n, "{text} {end}");
-                    assert_eq!(text_len(&octets[..n]), n, "{text}");
+                    assert_eq!(40 - from_its_end(&octets).len(), n, "{text} {end}");
+                    assert_eq!(from_its_end(&octets[..n]).len(), 0, "{text}");
                 }
             }
         }

@@ -71,11 +71,11 @@ impl Client {
         let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
             .map_err(|_| client::Failure::Unsupported)?;
         digest.update(challenge);
-        let digest: [u8; 32] = hex::encode(&digest.finalize().into_bytes().into());
+        let digest = hex::encode::<16>(&digest.finalize().into_bytes().into());
         let mut response = Vec::with_capacity(authcid.len() + 33);
         response.extend_from_slice(authcid.as_bytes());
         response.push(b' ');
-        response.extend_from_slice(&digest);
+        response.extend_from_slice(digest.as_flattened());
         Ok((response, Self::Sent))
     }
 

@@ -17,9 +17,9 @@ use md5::{
         common::hazmat::{DeserializeStateError, SerializableState, SerializedState},
     },
 };
-use zeroize::ZeroizeOnDrop;
 #[cfg(feature = "cram-md5")]
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// What it takes to check a CRAM-MD5 response: the two MD5 states that stand behind HMAC's keyed
 /// blocks (RFC 2104 §2).
@@ -70,8 +70,9 @@ impl CramSecret {
 
     /// The text form, to keep in a store as safely as the password itself.
     pub fn to_text(&self) -> String {
-        let digits: [[u8; 32]; 2] = [hex::encode(&self.outer), hex::encode(&self.inner)];
-        DOVECOT.bytes().chain(digits.into_iter().flatten()).map(char::from).collect()
+        let digits = Zeroizing::new([hex::encode(&self.outer), hex::encode(&self.inner)]);
+        let digits = digits.as_flattened().as_flattened();
+        DOVECOT.bytes().chain(digits.iter().copied()).map(char::from).collect()
     }
 
     /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and

@@ -1,14 +1,9 @@
 //! Hexadecimal, in lower case.
 
-/// Two digits for each octet; `N` is twice `M`.
-pub(super) fn encode<const M: usize, const N: usize>(octets: &[u8; M]) -> [u8; N] {
-    const { assert!(N == 2 * M) }
+/// Two digits for each octet.
+pub(super) fn encode<const N: usize>(octets: &[u8; N]) -> [[u8; 2]; N] {
     let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-    let mut digits = [0; N];
-    for (pair, octet) in digits.chunks_exact_mut(2).zip(octets) {
-        pair.copy_from_slice(&[digit(octet >> 4), digit(octet & 15)]);
-    }
-    digits
+    octets.map(|octet| [digit(octet >> 4), digit(octet & 15)])
 }
 
 /// `None` where the text is of another length, or has other digits.

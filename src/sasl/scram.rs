@@ -37,7 +37,7 @@ pub(super) struct Terms {
 
 /// What has come of the exchange while the host looks for the account's keys.
 #[derive(Debug)]
-pub(super) struct Began {
+pub(super) struct AwaitsKeys {
     config: Arc<Config>,
     message: AuthMessage,
 }
@@ -195,8 +195,8 @@ impl Terms {
             let end = start + username.len();
             prepared.unwrap_or_else(|| message.take_part(start..end))
         };
-        let began = Began { config: Arc::clone(&self.config), message: auth_message };
-        Ok(State::ScramKeys(ScramKeysFor::new(authcid, authzid, self.kind), began))
+        let awaits = AwaitsKeys { config: Arc::clone(&self.config), message: auth_message };
+        Ok(State::ScramKeys(ScramKeysFor::new(authcid, authzid, self.kind), awaits))
     }
 
     /// What the client binds to (RFC 5802 §6).
@@ -241,7 +241,7 @@ fn extensions(attributes: Option<&str>) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Began {
+impl AwaitsKeys {
     /// A fresh one, by the host's source.
     pub(super) fn nonce(&self) -> Result<Nonce, Failure> {
         self.config.nonce()

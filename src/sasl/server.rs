@@ -135,6 +135,7 @@ impl Exchange {
         mechanism: Mechanism,
         initial_response: Option<Vec<u8>>,
     ) -> Self {
+        let initial_response = initial_response.map(SecretBytes::new);
         match config.admit(mechanism, channel) {
             Ok(()) => Self::admitted(config, channel, mechanism, initial_response),
             Err(failure) => Self::refused(failure),
@@ -147,7 +148,7 @@ impl Exchange {
         config: &Arc<Config>,
         channel: &Channel,
         mechanism: Mechanism,
-        initial_response: Option<Vec<u8>>,
+        initial_response: Option<SecretBytes>,
     ) -> Self {
         Self {
             max_response: config.longest_response(),
@@ -167,8 +168,8 @@ impl Exchange {
         self.show()
     }
 
-    /// The question on show, if one is, as behind an initial response before any step; nothing moves
-    /// on.
+    /// The question on show, if one is; nothing moves on. Behind an initial response one may be on
+    /// show before any step.
     pub fn query(&mut self) -> Option<Query<'_>> {
         match self.show() {
             Step::Query(query) => Some(query),
@@ -204,7 +205,7 @@ pub(super) enum State {
     Await(Challenge, Next),
     CheckPassword(CheckPassword),
     CramSecret(CramSecretFor),
-    ScramKeys(ScramKeysFor, scram::Began),
+    ScramKeys(ScramKeysFor, scram::AwaitsKeys),
     CheckToken(Box<CheckToken>, Arc<Config>),
     CheckExternal(CheckExternal),
     CheckAnonymous(CheckAnonymous),
@@ -243,21 +244,21 @@ impl State {
         config: &Arc<Config>,
         channel: &Channel,
         mechanism: Mechanism,
-        initial_response: Option<Vec<u8>>,
+        initial_response: Option<SecretBytes>,
     ) -> Self {
-        let bounded = |octets| bounded(SecretBytes::new(octets), config.longest_response());
-        let response = match initial_response.map(bounded).transpose() {
+        if mechanism == Mechanism::CramMd5 && initial_response.is_some() {
+            return Self::failed(Failure::UnexpectedInitialResponse);
+        }
+        let within = |response| bounded(response, config.longest_response());
+        let response = match initial_response.map(within).transpose() {
             Ok(response) => response,
             Err(failure) => return Self::failed(failure),
         };
         match mechanism {
-            Mechanism::Plain => Self::begun(plain::Server::begin(config), Next::Plain, response),
-            Mechanism::Login => Self::begun(login::Server::begin(config), Next::Login, response),
-            Mechanism::CramMd5 if response.is_some() => {
-                Self::failed(Failure::UnexpectedInitialResponse)
-            }
+            Mechanism::Plain => Self::first(plain::Server::begin(config), Next::Plain, response),
+            Mechanism::Login => Self::first(login::Server::begin(config), Next::Login, response),
             Mechanism::CramMd5 => {
-                Self::begun(cram_md5::Server::begin(config), Next::CramMd5, response)
+                Self::first(cram_md5::Server::begin(config), Next::CramMd5, response)
             }
             Mechanism::ScramSha512Plus
             | Mechanism::ScramSha256Plus
@@ -265,25 +266,25 @@ impl State {
             | Mechanism::ScramSha512
             | Mechanism::ScramSha256
             | Mechanism::ScramSha1 => {
-                Self::begun(scram::Server::begin(config, channel, mechanism), Next::Scram, response)
+                Self::first(scram::Server::begin(config, channel, mechanism), Next::Scram, response)
             }
             Mechanism::OauthBearer | Mechanism::Xoauth2 => {
-                Self::begun(oauth::Server::begin(config, mechanism), Next::Oauth, response)
+                Self::first(oauth::Server::begin(config, mechanism), Next::Oauth, response)
             }
             Mechanism::External => {
-                Self::begun(external::Server::begin(channel), Next::External, response)
+                Self::first(external::Server::begin(channel), Next::External, response)
             }
             Mechanism::Anonymous => {
-                Self::begun(anonymous::Server::begin(config), Next::Anonymous, response)
+                Self::first(anonymous::Server::begin(config), Next::Anonymous, response)
             }
             Mechanism::Custom(_) => Self::Custom(Box::new(Custom::new(mechanism, response))),
         }
     }
 
-    /// With the mechanism's first challenge, and who takes the response to it. An initial response is
-    /// that to a challenge that was not sent.
+    /// The first state, with the mechanism's first challenge and who takes the response to it. An initial
+    /// response is that to a challenge that was not sent.
     #[inline(always)]
-    fn begun<S>(
+    fn first<S>(
         begun: Result<(impl Into<Said>, S), Failure>,
         next: impl Fn(S) -> Next,
         initial_response: Option<SecretBytes>,
@@ -301,7 +302,8 @@ impl State {
     ///
     /// What goes on is taken out of the slot, so that no state is moved as a whole: that would cost more
     /// than most mechanisms. From then on nothing of the host's runs, whose panic could leave the slot
-    /// half empty.
+    /// half empty: a configuration that this exchange is the last to hold is dropped by the assignment,
+    /// which puts the new state in place even where that panics.
     #[inline(never)]
     fn go_on(&mut self, max_response: usize) -> Option<()> {
         *self = match self {
@@ -331,11 +333,11 @@ impl State {
                     false => Self::failed(Failure::Rejected),
                 },
             },
-            Self::ScramKeys(ask, began) => {
+            Self::ScramKeys(ask, awaits) => {
                 ask.answer.as_ref()?;
-                let nonce = began.nonce();
+                let nonce = awaits.nonce();
                 let answer = ask.answer.take()?;
-                began.server_first(nonce, ask, answer).unwrap_or_else(Self::failed)
+                awaits.server_first(nonce, ask, answer).unwrap_or_else(Self::failed)
             }
             Self::CheckToken(ask, config) => match ask.answer.take()? {
                 TokenAnswer::Accept(account) => {
@@ -371,7 +373,7 @@ impl State {
                 CustomAnswer::Fail(failure) => Self::failed(failure),
             },
             Self::Authorize(ask, then) => match ask.answer.take()? {
-                Answer::Accept(()) => mem::replace(then, Then::Done).follow(ask.take_identity()),
+                Answer::Accept(()) => then.follow(ask.take_identity()),
                 Answer::Reject => then.refuse(),
                 Answer::TempFail => Self::failed(Failure::TempFail),
             },
@@ -383,7 +385,7 @@ impl State {
     /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
     /// be.
     #[inline(always)]
-    pub(super) fn proven(mut identity: Identity, then: Then) -> Self {
+    pub(super) fn proven(mut identity: Identity, mut then: Then) -> Self {
         match identity.authzid.take() {
             Some(authzid) if *authzid != *identity.authcid => {
                 Self::Authorize(Authorize::new(identity, authzid), then)
@@ -417,13 +419,11 @@ impl State {
 
 impl Then {
     #[inline(always)]
-    fn follow(self, identity: Identity) -> State {
+    fn follow(&mut self, identity: Identity) -> State {
         match self {
-            Self::Done => State::Done(Ok(identity)),
-            // By itself, so that of the one above there is nothing to drop.
-            Self::Token(_config) => State::Done(Ok(identity)),
+            Self::Done | Self::Token(_) => State::Done(Ok(identity)),
             Self::ServerFinal(proof) => {
-                let challenge = Challenge { last: true, ..Challenge::new(proof) };
+                let challenge = Challenge { last: true, ..Challenge::new(mem::take(proof)) };
                 State::Await(challenge, Next::Confirm(identity))
             }
         }
