@@ -246,7 +246,7 @@ impl State {
         mechanism: Mechanism,
         initial_response: Option<SecretBytes>,
     ) -> Self {
-        if mechanism == Mechanism::CramMd5 && initial_response.is_some() {
+        if let (Mechanism::CramMd5, Some(_)) = (mechanism, &initial_response) {
             return Self::failed(Failure::UnexpectedInitialResponse);
         }
         let within = |response| bounded(response, config.longest_response());

@@ -12,9 +12,9 @@ use crate::{
 const CEILINGS: &[(&str, &str, u64, u64)] = &[
     ("commands", "smtp-auth", 2_890, 0),
     ("commands-8", "smtp-auth", 2_680, 0),
-    ("ehlo", "smtp-auth", 2_480, 0),
-    ("plain-server", "smtp-auth", 2_350, 1),
-    ("login-server", "smtp-auth", 3_580, 2),
+    ("ehlo", "smtp-auth", 2_310, 0),
+    ("plain-server", "smtp-auth", 2_370, 1),
+    ("login-server", "smtp-auth", 3_600, 2),
     ("cram-server", "smtp-auth", 5_520, 2),
     ("scram-server", "smtp-auth", 39_200, 3),
     ("scram-client", "smtp-auth", 29_900_000, 20),
