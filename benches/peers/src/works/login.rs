@@ -1,7 +1,15 @@
 //! LOGIN on a server.
 
+use std::hint::black_box;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use smtp_auth::command::{self, Command};
+
 use super::{Row, Run, Work};
-use crate::{inputs::AUTH_LOGIN, mailin, ours, rsasl};
+use crate::{
+    inputs::{AUTH_LOGIN, PASSWORD, SUCCESS, USER, without_crlf},
+    mailin, ours, rsasl,
+};
 
 pub const WORK: Work = Work {
     name: "login-server",
@@ -12,8 +20,34 @@ pub const WORK: Work = Work {
         Row::peer("smtp-proto + rsasl", || rsasl::auth("LOGIN", &AUTH_LOGIN))
             .note("base64 by hand"),
         Row::peer("mailin", || mailin::auth(&AUTH_LOGIN)).aside(mailin::rset),
+        Row::yardstick("grammar and base64", bare)
+            .note("of smtp-auth, without an exchange: no policy, no question, nothing zeroed"),
     ],
 };
+
+/// What the line's grammar, base64, UTF-8 and the comparison take by themselves.
+fn bare() -> Run {
+    let mut out = Vec::with_capacity(1024);
+    Box::new(move || {
+        out.clear();
+        let [line, answers @ ..] = black_box(AUTH_LOGIN).map(without_crlf);
+        let Ok(Command::Auth(auth)) = command::parse(line) else { panic!("not AUTH") };
+        assert_eq!(auth.mechanism(), "LOGIN");
+        for ((prompt, answer), right) in PROMPTS.iter().zip(answers).zip([USER, PASSWORD]) {
+            out.extend_from_slice(b"334 ");
+            let start = out.len();
+            out.resize(start + prompt.len().div_ceil(3) * 4, 0);
+            STANDARD.encode_slice(prompt, &mut out[start..]).unwrap();
+            out.extend_from_slice(b"\r\n");
+            let answer = STANDARD.decode(answer).unwrap();
+            assert_eq!(String::from_utf8(answer).unwrap(), right);
+        }
+        out.extend_from_slice(SUCCESS);
+        black_box(&out);
+    })
+}
+
+const PROMPTS: [&str; 2] = ["Username:", "Password:"];
 
 fn ours() -> Run {
     let mut server = ours::Server::new();

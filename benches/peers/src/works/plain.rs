@@ -8,11 +8,12 @@ use sasl::{
     secret::Plain as Secret,
     server::{Mechanism, Response, Validator, ValidatorError, mechanisms::Plain},
 };
+use smtp_auth::command::{self, Command};
 use smtp_proto::{AUTH_PLAIN as PLAIN, Request};
 
 use super::{Row, Run, Work};
 use crate::{
-    inputs::{AUTH_PLAIN, PASSWORD, SUCCESS, USER},
+    inputs::{AUTH_PLAIN, PASSWORD, SUCCESS, USER, without_crlf},
     mailin, ours, rsasl,
 };
 
@@ -26,12 +27,34 @@ pub const WORK: Work = Work {
         Row::peer("smtp-proto + rsasl", || rsasl::auth("PLAIN", &[AUTH_PLAIN]))
             .note("base64 by hand"),
         Row::peer("mailin", || mailin::auth(&[AUTH_PLAIN])).aside(mailin::rset),
+        Row::yardstick("grammar and base64", bare)
+            .note("of smtp-auth, without an exchange: no policy, no question, nothing zeroed"),
     ],
 };
 
 fn ours() -> Run {
     let mut server = ours::Server::new();
     Box::new(move || server.auth(&[AUTH_PLAIN]))
+}
+
+/// What the line's grammar, base64, UTF-8 and the comparison take by themselves.
+fn bare() -> Run {
+    let mut out = Vec::with_capacity(1024);
+    Box::new(move || {
+        out.clear();
+        let line = without_crlf(black_box(AUTH_PLAIN));
+        let Ok(Command::Auth(auth)) = command::parse(line) else { panic!("not AUTH") };
+        assert_eq!(auth.mechanism(), "PLAIN");
+        let message = STANDARD.decode(auth.initial_response().unwrap()).unwrap();
+        let message = String::from_utf8(message).unwrap();
+        let mut fields = message.split('\0');
+        assert_eq!(fields.next(), Some(""));
+        assert_eq!(fields.next(), Some(USER));
+        assert_eq!(fields.next(), Some(PASSWORD));
+        assert_eq!(fields.next(), None);
+        out.extend_from_slice(SUCCESS);
+        black_box(&out);
+    })
 }
 
 struct OneUser;
