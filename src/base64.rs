@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::secret::wipe;
 use ::base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::secret::wipe;
 
 /// Appends the base64 form of `data` without a second copy of what may be secret.
 pub(crate) fn encode(data: &[u8], out: &mut Vec<u8>) {
@@ -16,12 +17,22 @@ pub(crate) fn encode(data: &[u8], out: &mut Vec<u8>) {
 
 /// Decodes base64 strictly: the alphabet, canonical padding, no white space, no stray bits. What was
 /// decoded up to a fault is zeroed.
-/// Inlined, so that what was decoded is not moved through memory.
+///
+/// Inlined, so that the result is not moved through memory.
 #[inline(always)]
+#[expect(
+    clippy::slow_vector_initialization,
+    reason = "glibc takes longer for little memory that it has to zero than for other"
+)]
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut octets = Vec::with_capacity(text.len().div_ceil(4) * 3);
-    match STANDARD.decode_vec(text, &mut octets) {
-        Ok(()) => Some(octets),
+    let room = text.len().div_ceil(4) * 3;
+    let mut octets = Vec::with_capacity(room);
+    octets.resize(room, 0);
+    match STANDARD.decode_slice(text, &mut octets) {
+        Ok(length) => {
+            octets.truncate(length);
+            Some(octets)
+        }
         Err(_) => {
             wipe(octets);
             None
