@@ -13,7 +13,7 @@ use smtp_proto::{AUTH_PLAIN as PLAIN, Request};
 
 use super::{Row, Run, Work};
 use crate::{
-    inputs::{AUTH_PLAIN, PASSWORD, SUCCESS, USER, without_crlf},
+    inputs::{AUTH_PLAIN, PASSWORD, SUCCESS, USER, text, without_crlf},
     mailin, ours, rsasl,
 };
 
@@ -45,13 +45,14 @@ fn bare() -> Run {
         let line = without_crlf(black_box(AUTH_PLAIN));
         let Ok(Command::Auth(auth)) = command::parse(line) else { panic!("not AUTH") };
         assert_eq!(auth.mechanism(), "PLAIN");
-        let message = STANDARD.decode(auth.initial_response().unwrap()).unwrap();
-        let message = String::from_utf8(message).unwrap();
-        let mut fields = message.split('\0');
-        assert_eq!(fields.next(), Some(""));
-        assert_eq!(fields.next(), Some(USER));
-        assert_eq!(fields.next(), Some(PASSWORD));
-        assert_eq!(fields.next(), None);
+        let mut message = Vec::with_capacity(64);
+        STANDARD.decode_vec(auth.initial_response().unwrap(), &mut message).unwrap();
+        let message = text(&message).as_bytes();
+        let mut octets = message.iter();
+        let mut field = || octets.position(|octet| *octet == 0);
+        let (Some(authzid), Some(authcid), None) = (field(), field(), field()) else { panic!() };
+        let (user, password) = message[authzid + 1..].split_at(authcid);
+        assert!(user == USER.as_bytes() && password[1..] == *PASSWORD.as_bytes());
         out.extend_from_slice(SUCCESS);
         black_box(&out);
     })
