@@ -305,7 +305,6 @@ impl<'a> Auth<'a> {
         self.mechanism.as_str()
     }
 
-    #[inline]
     pub(crate) fn octets(&self) -> (&'a [u8], Option<&'a [u8]>) {
         (self.mechanism.0, self.initial_response.map(|text| text.0))
     }

@@ -118,19 +118,8 @@ impl Exchange {
     }
 
     /// The same with the arguments of a command that [`command::parse`] has read.
-    #[inline]
     pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
-        let (mechanism, initial_response) = auth.octets();
-        Self::begin_named(config, channel, mechanism, initial_response)
-    }
-
-    fn begin_named(
-        config: &Arc<Config>,
-        channel: &Channel,
-        mechanism: &[u8],
-        initial_response: Option<&[u8]>,
-    ) -> Self {
-        let sasl = match Self::judge(config, channel, mechanism, initial_response) {
+        let sasl = match Self::judge(config, channel, auth) {
             Ok((mechanism, response)) => {
                 sasl::Exchange::admitted(config, channel, mechanism, response)
             }
@@ -143,10 +132,10 @@ impl Exchange {
     fn judge(
         config: &Config,
         channel: &Channel,
-        mechanism: &[u8],
-        initial_response: Option<&[u8]>,
+        auth: Auth<'_>,
     ) -> Result<(Mechanism, Option<SecretBytes>), Failure> {
-        let mechanism = config.named(mechanism).ok_or(Failure::Unsupported)?;
+        let (name, initial_response) = auth.octets();
+        let mechanism = config.named(name).ok_or(Failure::Unsupported)?;
         config.admit(mechanism, channel)?;
         let response = match initial_response {
             None => None,

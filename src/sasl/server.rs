@@ -66,6 +66,7 @@ impl Slot {
     }
 }
 
+/// The response, if it is no longer than the configuration allows.
 fn bounded(response: SecretBytes, max_response: usize) -> Result<SecretBytes, Failure> {
     if response.as_slice().len() > max_response { Err(Failure::TooLong) } else { Ok(response) }
 }
@@ -337,7 +338,7 @@ impl State {
                 ask.answer.as_ref()?;
                 let nonce = awaits.nonce();
                 let answer = ask.answer.take()?;
-                awaits.server_first(nonce, ask, answer).unwrap_or_else(Self::failed)
+                awaits.server_first(nonce, ask, answer).into()
             }
             Self::CheckToken(ask, config) => match ask.answer.take()? {
                 TokenAnswer::Accept(account) => {

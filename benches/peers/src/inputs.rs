@@ -47,6 +47,15 @@ pub fn without_crlf(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r\n").expect("each line has its CRLF")
 }
 
+/// Appends the line of a challenge.
+pub fn write_challenge(challenge: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"334 ");
+    let start = out.len();
+    out.resize(start + challenge.len().div_ceil(3) * 4, 0);
+    STANDARD.encode_slice(challenge, &mut out[start..]).expect("there is room");
+    out.extend_from_slice(b"\r\n");
+}
+
 pub fn text(octets: &[u8]) -> &str {
     std::str::from_utf8(octets).expect("ASCII")
 }

@@ -10,7 +10,7 @@ use smtp_proto::{AUTH_CRAM_MD5, Request};
 
 use super::{Row, Run, Work};
 use crate::{
-    inputs::{AUTH_CRAM, CRAM_NONCE, PASSWORD, SUCCESS, USER, text, without_crlf},
+    inputs::{AUTH_CRAM, CRAM_NONCE, PASSWORD, SUCCESS, USER, text, without_crlf, write_challenge},
     ours,
 };
 
@@ -66,11 +66,7 @@ fn bare() -> Run {
         let Ok(Command::Auth(auth)) = command::parse(line) else { panic!("not AUTH") };
         assert_eq!(auth.mechanism(), "CRAM-MD5");
         let challenge = ["<", CRAM_NONCE, "@mail.example.org>"].concat();
-        out.extend_from_slice(b"334 ");
-        let start = out.len();
-        out.resize(start + challenge.len().div_ceil(3) * 4, 0);
-        STANDARD.encode_slice(&challenge, &mut out[start..]).unwrap();
-        out.extend_from_slice(b"\r\n");
+        write_challenge(&challenge, &mut out);
         let mut message = Vec::with_capacity(64);
         STANDARD.decode_vec(answer, &mut message).unwrap();
         let (name, digest) = text(&message).as_bytes().split_last_chunk::<32>().unwrap();

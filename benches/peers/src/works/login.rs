@@ -7,7 +7,7 @@ use smtp_auth::command::{self, Command};
 
 use super::{Row, Run, Work};
 use crate::{
-    inputs::{AUTH_LOGIN, PASSWORD, SUCCESS, USER, without_crlf},
+    inputs::{AUTH_LOGIN, PASSWORD, SUCCESS, USER, text, without_crlf, write_challenge},
     mailin, ours, rsasl,
 };
 
@@ -34,13 +34,10 @@ fn bare() -> Run {
         let Ok(Command::Auth(auth)) = command::parse(line) else { panic!("not AUTH") };
         assert_eq!(auth.mechanism(), "LOGIN");
         for ((prompt, answer), right) in PROMPTS.iter().zip(answers).zip([USER, PASSWORD]) {
-            out.extend_from_slice(b"334 ");
-            let start = out.len();
-            out.resize(start + prompt.len().div_ceil(3) * 4, 0);
-            STANDARD.encode_slice(prompt, &mut out[start..]).unwrap();
-            out.extend_from_slice(b"\r\n");
-            let answer = STANDARD.decode(answer).unwrap();
-            assert_eq!(String::from_utf8(answer).unwrap(), right);
+            write_challenge(prompt, &mut out);
+            let mut response = Vec::with_capacity(64);
+            STANDARD.decode_vec(answer, &mut response).unwrap();
+            assert_eq!(text(&response), right);
         }
         out.extend_from_slice(SUCCESS);
         black_box(&out);
