@@ -79,9 +79,8 @@ pub use error::{AuthError, Error, Step};
 pub use extensions::Extensions;
 pub use session::Session;
 
-/// How a client wants its sessions. Shared by all of them, in an `Arc`.
+/// How a client wants its sessions; [`builder`](Self::builder) makes one. Shared by all of them, in an `Arc`.
 #[derive(Clone, Debug)]
-#[must_use]
 pub struct Config {
     hostname: Box<str>,
     sasl: sasl::Config,
@@ -124,48 +123,65 @@ pub enum Tls {
 }
 
 impl Config {
-    /// A client that calls itself `hostname` in EHLO, requires TLS, and uses any mechanism that
-    /// is compiled in.
-    ///
-    /// # Errors
-    /// [`ConfigError::HostName`] where the name is empty or has spaces or control characters.
-    pub fn new(hostname: &str) -> Result<Self, ConfigError> {
-        EhloName::new(hostname).map_err(|_| ConfigError::HostName)?;
-        Ok(Self {
-            hostname: hostname.into(),
-            sasl: sasl::Config::default(),
-            tls: Tls::Required,
-            initial_response: true,
-            lenient_challenges: false,
-            x_exps: false,
-            try_next: TryNext::IfUnusable,
-            max_tries: 3,
-        })
+    /// A configuration to be built, for a client that calls itself `hostname` in EHLO, requires TLS, and uses any
+    /// mechanism that is compiled in.
+    pub fn builder(hostname: &str) -> Builder {
+        Builder {
+            config: Self {
+                hostname: hostname.into(),
+                sasl: sasl::Config::default(),
+                tls: Tls::Required,
+                initial_response: true,
+                lenient_challenges: false,
+                x_exps: false,
+                try_next: TryNext::IfUnusable,
+                max_tries: 3,
+            },
+        }
     }
 
+    /// The client's name.
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// The part that concerns authentication.
+    pub fn sasl(&self) -> &sasl::Config {
+        &self.sasl
+    }
+}
+
+/// A [`Config`] to be built.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    config: Config,
+}
+
+impl Builder {
     /// Which mechanisms to use, and whether without TLS.
     pub fn sasl(mut self, sasl: sasl::Config) -> Self {
-        self.sasl = sasl;
+        self.config.sasl = sasl;
         self
     }
 
     /// Whether to ask for TLS.
     pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = tls;
+        self.config.tls = tls;
         self
     }
 
     /// Whether AUTH takes its initial response along, where the mechanism has one and it is short
     /// enough. On by default; off for servers that cannot take one.
     pub fn initial_response(mut self, send: bool) -> Self {
-        self.initial_response = send;
+        self.config.initial_response = send;
         self
     }
 
     /// Whether to try the next mechanism where one came to nothing. By default
     /// [`IfUnusable`](TryNext::IfUnusable).
     pub fn try_next(mut self, when: TryNext) -> Self {
-        self.try_next = when;
+        self.config.try_next = when;
         self
     }
 
@@ -173,22 +189,31 @@ impl Config {
     /// default, as some servers close the connection then. What the host asks for by
     /// [`AuthFailed::try_next`] is not bounded.
     pub fn max_tries(mut self, tries: u32) -> Self {
-        self.max_tries = tries;
+        self.config.max_tries = tries;
         self
     }
 
     /// Whether the mechanisms of `X-EXPS` are used where AUTH names none, as some Exchange servers
     /// have it. Off by default.
     pub fn x_exps(mut self, read: bool) -> Self {
-        self.x_exps = read;
+        self.config.x_exps = read;
         self
     }
 
     /// Whether a challenge that is not base64 is taken as an empty one, for mechanisms that do
     /// not read it. Off by default: the exchange is cancelled.
     pub fn lenient_challenges(mut self, lenient: bool) -> Self {
-        self.lenient_challenges = lenient;
+        self.config.lenient_challenges = lenient;
         self
+    }
+
+    /// The configuration, if nothing in it contradicts the rest.
+    ///
+    /// # Errors
+    /// [`ConfigError::HostName`] where the name is empty or has spaces or control characters.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        EhloName::new(&self.config.hostname).map_err(|_| ConfigError::HostName)?;
+        Ok(self.config)
     }
 }
 

@@ -28,9 +28,10 @@
 //! look-up elsewhere; nothing blocks and nothing is queued.
 //!
 //! ```
-//! use smtp_auth::{reply::Reply, server::{Config, Event, Session}};
+//! use smtp_auth::{reply::Reply, sasl::{self, Mechanism}, server::{Config, Event, Session}};
 //!
-//! let mut session = Session::new(Config::try_from("mail.example.org")?);
+//! let sasl = sasl::server::Config::builder("mail.example.org").mechanisms([Mechanism::CramMd5]).build()?;
+//! let mut session = Session::new(Config::builder("mail.example.org").sasl(sasl).build()?);
 //! let mut out = Vec::new();
 //! session.receive(b"EHLO client.example.org\r\nAUTH CRAM-MD5\r\n*\r\nQUIT\r\n");
 //! loop {
@@ -82,10 +83,13 @@
 )]
 //! # let read = |text: &str| serde_json::from_str::<smtp_auth::server::Config>(text).map(drop);
 //! read(r#"{
+//!     "hostname": "mail.example.org",
 //!     "sasl": {
 //!         "host": "mail.example.org",
 //!         "mechanisms": ["SCRAM-SHA-256", "PLAIN"],
 //!         "allow_cleartext": false,
+//!         "without": ["SCRAM-SHA-256-PLUS"],
+//!         "fold_names": "prepare_lower_case",
 //!         "salt_key": "the same over restarts",
 //!         "scram_iterations": 4096,
 //!         "channel_binding": "preferred",

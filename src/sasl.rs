@@ -11,10 +11,11 @@
 //! use std::sync::Arc;
 //! use smtp_auth::sasl::{Channel, Mechanism, Query, server};
 //!
-//! let config = Arc::new(server::Config::new("imap.example.org")?);
+//! let config = server::Config::builder("imap.example.org").mechanisms([Mechanism::Plain]).build()?;
 //! // As `AUTHENTICATE PLAIN` with an initial response, already decoded from base64.
 //! let response = Some(b"\0tim\0tanstaaftanstaaf".to_vec());
-//! let mut exchange = server::Exchange::new(&config, &Channel::tls(), Mechanism::Plain, response);
+//! let mut exchange =
+//!     server::Exchange::new(&Arc::new(config), &Channel::tls(), Mechanism::Plain, response);
 //! let who = loop {
 //!     match exchange.step() {
 //!         server::Step::Challenge(challenge) => challenge.cancel(), // or send it, and `respond`
@@ -37,12 +38,13 @@
 )]
 #![allow(clippy::duplicate_mod, reason = "the file has nothing of its own")]
 
-use alloc::{borrow::Cow, boxed::Box, string::String};
+use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc};
 use core::{fmt, mem};
 
 mod channel;
 pub mod client;
 mod mechanism;
+mod names;
 mod query;
 pub mod server;
 
@@ -66,10 +68,11 @@ mod scram_keys;
 pub use channel::{BindingPolicy, Channel, ChannelBinding};
 pub use cram_secret::{CramSecret, CramSecretError};
 pub use mechanism::{CustomName, Mechanism};
+pub use names::{FoldName, as_sent, prepare_lower_case};
 pub use query::{
     Answer, Authenticator, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
-    CramSecretFor, Custom, CustomAnswer, PasswordAnswer, Query, QueryJob, ScramKeysFor,
-    ServerMechanism, TokenAnswer, TokenError,
+    CramSecretFor, Custom, CustomAnswer, Query, QueryJob, ScramKeysFor, ServerMechanism,
+    TokenAnswer, TokenError,
 };
 pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError};
 
@@ -179,6 +182,19 @@ pub enum Failure {
     /// The mechanism is too weak for this account.
     #[error("the mechanism is too weak for this account")]
     TooWeak,
+    /// The account [is locked](Answer::lock). The client is told what it is told of a wrong password.
+    #[error("the account is locked, whatever the password")]
+    Locked,
+    /// The account [has nothing](Answer::no_secret) that the mechanism could check a proof with. The client is
+    /// told what it is told of a wrong password.
+    #[error("the account has no keys for the mechanism: it needs its password set anew")]
+    NoSecret,
+    /// The server offers this mechanism, and the application
+    /// [does not implement](Query::not_implemented) what it asks. The mistake is the server's.
+    #[error(
+        "the server's configuration offers {0}, which its authenticator does not implement: leave it out"
+    )]
+    NotImplemented(&'static str),
 }
 
 impl Failure {
@@ -191,6 +207,8 @@ impl Failure {
             | Self::TooLong
             | Self::Malformed(_)
             | Self::Rejected
+            | Self::Locked
+            | Self::NoSecret
             | Self::NotAuthorized
             | Self::Downgrade
             | Self::ChannelBinding => true,
@@ -201,7 +219,8 @@ impl Failure {
             | Self::InitialResponseEncoding
             | Self::TempFail
             | Self::TransitionNeeded
-            | Self::TooWeak => false,
+            | Self::TooWeak
+            | Self::NotImplemented(_) => false,
         }
     }
 }
@@ -264,6 +283,26 @@ impl fmt::Debug for Nonce {
 #[expect(clippy::exhaustive_structs, reason = "a host's own source returns it")]
 pub struct NonceError;
 
+/// A source of nonces, which a clone of the configuration shares.
+#[derive(Clone)]
+struct NonceSource(Arc<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>);
+
+impl NonceSource {
+    fn new(source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(source))
+    }
+
+    fn fresh(&self) -> Option<Nonce> {
+        (self.0)().ok()
+    }
+}
+
+impl fmt::Debug for NonceSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NonceSource")
+    }
+}
+
 /// A configuration or a name that the caller has to put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -271,6 +310,24 @@ pub enum ConfigError {
     /// The host name is empty, too long, or holds characters that have no place in one.
     #[error("the host name is empty, or holds spaces, control characters, < or >")]
     HostName,
+    /// A server lists no mechanism.
+    #[error("no mechanism is listed: list those that the application's accounts can be checked by")]
+    NoMechanism,
+    /// Channel binding is required, and no mechanism with it is listed.
+    #[error("channel binding is required, and no SCRAM-…-PLUS mechanism is listed")]
+    NothingBinds,
+    /// SCRAM or CRAM-MD5 is listed, and there are no random numbers for their challenges.
+    #[error("{0} needs random numbers: turn on the feature getrandom, or give a source of nonces")]
+    NoNonces(Mechanism),
+    /// The key of SCRAM's decoy salts is too short, or there is none.
+    #[error("the salt key must have 16 octets or more, secret, and the same after each restart")]
+    SaltKey,
+    /// Clients are to authenticate, and there is nothing by which they could.
+    #[error("clients must authenticate here, and no SASL configuration is given")]
+    NoSasl,
+    /// A keyword of EHLO is listed that the session writes by itself.
+    #[error("the keywords STARTTLS, AUTH and SIZE are the session's own: they cannot be listed")]
+    Keyword,
     /// A mechanism is listed whose feature is off.
     #[error("the mechanism {0} is not compiled in: turn on its feature")]
     NotCompiled(Mechanism),

@@ -77,16 +77,16 @@ macro_rules! read_by {
     };
 }
 
-/// The configuration with those fields of the form that are there.
+/// The builder with those fields of the form that are there.
 macro_rules! with {
-    ($config:expr, $form:ident: $($field:ident)*) => {{
-        let mut config = $config;
+    ($builder:expr, $form:ident: $($field:ident)*) => {{
+        let mut builder = $builder;
         $(
             if let Some(value) = $form.$field {
-                config = config.$field(value);
+                builder = builder.$field(value);
             }
         )*
-        config
+        builder
     }};
 }
 
@@ -94,8 +94,9 @@ macro_rules! with {
 #[serde(deny_unknown_fields)]
 struct SaslServer {
     host: Box<str>,
-    mechanisms: Option<Vec<Mechanism>>,
-    also: Option<Vec<Mechanism>>,
+    mechanisms: Vec<Mechanism>,
+    without: Option<Vec<Mechanism>>,
+    fold_names: Option<Fold>,
     salt_key: Option<Secret>,
     scram_iterations: Option<u32>,
     allow_cleartext: Option<bool>,
@@ -106,20 +107,31 @@ struct SaslServer {
 
 impl SaslServer {
     fn config(self) -> Result<sasl::server::Config, ConfigError> {
-        let mut config = sasl::server::Config::new(&self.host)?;
-        if let Some(mechanisms) = &self.mechanisms {
-            config = config.mechanisms(mechanisms)?;
-        }
-        if let Some(mechanisms) = &self.also {
-            config = config.also(mechanisms)?;
-        }
-        Ok(with!(config, self: salt_key scram_iterations allow_cleartext channel_binding
-            max_response token_error))
+        let builder = sasl::server::Config::builder(&self.host).mechanisms(&self.mechanisms);
+        let builder = match self.fold_names {
+            None => builder,
+            Some(Fold::Prepare) => builder.fold_names(sasl::prepare),
+            Some(Fold::PrepareLowerCase) => builder.fold_names(sasl::prepare_lower_case),
+            Some(Fold::AsSent) => builder.fold_names(sasl::as_sent),
+        };
+        with!(builder, self: without salt_key scram_iterations allow_cleartext channel_binding max_response
+            token_error)
+        .build()
     }
 }
 
+/// The crate's functions that fold a name.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Fold {
+    Prepare,
+    PrepareLowerCase,
+    AsSent,
+}
+
 read_by! {
-    /// The name is `host`. Mechanisms are given by their registered names; what is not a field is refused.
+    /// `host` and `mechanisms` have to be there. Mechanisms are given by their registered names; `fold_names` is
+    /// `prepare`, `prepare_lower_case` or `as_sent`; what is not a field is refused.
     SaslServer, sasl::server::Config
 }
 
@@ -152,7 +164,8 @@ read_by! {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Server {
-    sasl: sasl::server::Config,
+    hostname: Box<str>,
+    sasl: Option<sasl::server::Config>,
     keywords: Option<Vec<OwnKeyword>>,
     max_message: Option<u64>,
     max_attempts: Option<u32>,
@@ -165,17 +178,18 @@ struct Server {
 
 impl Server {
     fn config(self) -> Result<server::Config, ConfigError> {
-        let mut config = server::Config::new(self.sasl);
+        let mut builder = server::Config::builder(&self.hostname);
         if let Some(keywords) = self.keywords {
-            config = config.keywords(keywords.into_iter().map(|OwnKeyword(keyword)| keyword));
+            builder = builder.keywords(keywords.into_iter().map(|OwnKeyword(keyword)| keyword));
         }
-        Ok(with!(config, self: max_message max_attempts max_commands max_recipients starttls
-            allow_unauthenticated legacy_auth_line))
+        with!(builder, self: sasl max_message max_attempts max_commands max_recipients starttls
+            allow_unauthenticated legacy_auth_line)
+        .build()
     }
 }
 
 read_by! {
-    /// With `sasl` in it, of which `host` alone is needed. As `keywords` it takes PIPELINING, 8BITMIME,
+    /// The name is `hostname`; how clients authenticate, `sasl` says. As `keywords` it takes PIPELINING, 8BITMIME,
     /// SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING and DSN; `starttls` is `offered`, `unavailable` or `off`.
     Server, server::Config
 }
@@ -204,6 +218,7 @@ impl<'de> Deserialize<'de> for OwnKeyword {
 #[serde(deny_unknown_fields)]
 struct SaslClient {
     mechanisms: Option<Vec<Mechanism>>,
+    without: Option<Vec<Mechanism>>,
     allow_cleartext: Option<bool>,
     scram_iterations: Option<(u32, u32)>,
     channel_binding: Option<BindingPolicy>,
@@ -211,14 +226,11 @@ struct SaslClient {
 
 impl SaslClient {
     fn config(self) -> Result<sasl::client::Config, ConfigError> {
-        let mut config = sasl::client::Config::default();
-        if let Some(mechanisms) = &self.mechanisms {
-            config = config.mechanisms(mechanisms)?;
-        }
+        let mut builder = sasl::client::Config::builder();
         if let Some((from, to)) = self.scram_iterations {
-            config = config.scram_iterations(from, to);
+            builder = builder.scram_iterations(from, to);
         }
-        Ok(with!(config, self: allow_cleartext channel_binding))
+        with!(builder, self: mechanisms without allow_cleartext channel_binding).build()
     }
 }
 
@@ -242,9 +254,9 @@ struct Client {
 
 impl Client {
     fn config(self) -> Result<client::Config, ConfigError> {
-        let config = client::Config::new(&self.hostname)?;
-        Ok(with!(config, self: sasl tls initial_response try_next max_tries x_exps
-            lenient_challenges))
+        let builder = client::Config::builder(&self.hostname);
+        with!(builder, self: sasl tls initial_response try_next max_tries x_exps lenient_challenges)
+            .build()
     }
 }
 

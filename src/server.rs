@@ -85,10 +85,13 @@
 //!         }
 //!     }
 //! }
-//! # use smtp_auth::sasl::{CheckPassword, PasswordAnswer};
+//! # use smtp_auth::sasl::{self, Answer, CheckPassword, Mechanism};
 //! # struct Tim;
 //! # impl Authenticator for Tim {
-//! #     fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+//! #     fn mechanisms(&self) -> &[Mechanism] {
+//! #         &[Mechanism::Plain]
+//! #     }
+//! #     fn check_password(&self, ask: &CheckPassword) -> Answer {
 //! #         (ask.password().expose() == "tanstaaftanstaaf").into()
 //! #     }
 //! # }
@@ -103,7 +106,9 @@
 //! # let said = b"EHLO c\r\nAUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\nMAIL FROM:<tim@example.org> FOO=bar\r\n\
 //! #     MAIL FROM:<tim@example.org> SIZE=9\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nHello\r\n.\r\nQUIT\r\n";
 //! # let (mut socket, mut stored) = (Socket(said, Vec::new()), Vec::new());
-//! # serve(&mut socket, Arc::new(Config::try_from("mail.example.org")?), &Tim, &mut stored)?;
+//! # let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Tim.mechanisms()).build()?;
+//! # let config = Config::builder("mail.example.org").sasl(sasl).build()?;
+//! # serve(&mut socket, Arc::new(config), &Tim, &mut stored)?;
 //! # let replies = String::from_utf8(socket.1)?;
 //! # let codes: Vec<_> = replies.lines().filter(|line| line.get(3..4) == Some(" ")).map(|line| &line[..3]).collect();
 //! # assert_eq!(codes, ["220", "250", "235", "555", "250", "250", "354", "250", "221"], "{replies}");
@@ -111,10 +116,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 
 use crate::{
+    auth,
     command::{Command, Mail, MailAuth},
     ehlo::Keyword,
     reply::Reply,
@@ -140,10 +146,11 @@ pub const MAX_COMMANDS: u32 = 50;
 /// §4.5.3.1.8).
 pub const MAX_RECIPIENTS: u32 = 1000;
 
-/// What a server offers, and its limits. Shared by all of its sessions, in an `Arc`.
-#[derive(Debug)]
-#[must_use]
+/// What a server offers, and its limits; [`builder`](Self::builder) makes one. Shared by all of its sessions, in an
+/// `Arc`.
+#[derive(Clone, Debug)]
 pub struct Config {
+    hostname: Box<str>,
     sasl: Arc<sasl::Config>,
     keywords: Vec<Keyword<'static>>,
     max_message: u64,
@@ -170,12 +177,14 @@ pub enum StartTls {
 }
 
 impl Config {
-    /// The name in the greeting and in EHLO is that of `sasl`. Offers STARTTLS, PIPELINING,
-    /// 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE. The limits are [`MAX_MESSAGE`],
-    /// [`MAX_ATTEMPTS`], [`MAX_COMMANDS`] and [`MAX_RECIPIENTS`].
-    pub fn new(sasl: impl Into<Arc<sasl::Config>>) -> Self {
-        Self {
-            sasl: sasl.into(),
+    /// A configuration to be built, for a server that has this name in its greeting and in EHLO. It offers
+    /// STARTTLS, PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE. The limits are [`MAX_MESSAGE`],
+    /// [`MAX_ATTEMPTS`], [`MAX_COMMANDS`] and [`MAX_RECIPIENTS`]. How clients authenticate,
+    /// [`sasl`](Builder::sasl) says.
+    pub fn builder(hostname: &str) -> Builder {
+        Builder {
+            hostname: hostname.into(),
+            sasl: None,
             keywords: alloc::vec![
                 Keyword::Pipelining,
                 Keyword::EightBitMime,
@@ -192,7 +201,41 @@ impl Config {
         }
     }
 
-    /// What EHLO lists beside STARTTLS, AUTH and SIZE, in place of what [`new`](Self::new) says.
+    /// The server's name.
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// The part that concerns authentication.
+    pub fn sasl(&self) -> &Arc<sasl::Config> {
+        &self.sasl
+    }
+}
+
+/// A [`Config`] to be built.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    hostname: Box<str>,
+    sasl: Option<Arc<sasl::Config>>,
+    keywords: Vec<Keyword<'static>>,
+    max_message: u64,
+    max_attempts: u32,
+    max_commands: u32,
+    max_recipients: u32,
+    starttls: StartTls,
+    unauthenticated: bool,
+    legacy_auth: bool,
+}
+
+impl Builder {
+    /// How clients authenticate. Without, none can.
+    pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
+        self.sasl = Some(sasl.into());
+        self
+    }
+
+    /// What EHLO lists beside STARTTLS, AUTH and SIZE, in place of what [`builder`](Config::builder) says.
     /// SMTPUTF8 and what else asks something of the host is for the host to list.
     pub fn keywords(mut self, keywords: impl IntoIterator<Item = Keyword<'static>>) -> Self {
         self.keywords = keywords.into_iter().collect();
@@ -246,18 +289,41 @@ impl Config {
         self
     }
 
-    /// The part that concerns authentication.
-    pub fn sasl(&self) -> &Arc<sasl::Config> {
-        &self.sasl
-    }
-}
-
-impl TryFrom<&str> for Config {
-    type Error = ConfigError;
-
-    /// The defaults for a server of that name.
-    fn try_from(host: &str) -> Result<Self, ConfigError> {
-        sasl::Config::new(host).map(Self::new)
+    /// The configuration, if nothing in it contradicts the rest.
+    ///
+    /// # Errors
+    /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
+    /// `>`; [`ConfigError::NoSasl`] where clients must authenticate and cannot; [`ConfigError::Keyword`] where the
+    /// [`keywords`](Self::keywords) have one that the session writes by itself.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let Self { hostname, sasl, keywords, unauthenticated, .. } = self;
+        let sasl = match sasl {
+            Some(sasl) => sasl,
+            None if unauthenticated => Arc::new(sasl::Config::without_mechanisms(&hostname)),
+            None => return Err(ConfigError::NoSasl),
+        };
+        sasl::Config::check_host(&hostname)?;
+        let own = |keyword: &Keyword<'_>| {
+            matches!(
+                keyword,
+                Keyword::StartTls | Keyword::Auth(_) | Keyword::LegacyAuth(_) | Keyword::Size(_)
+            )
+        };
+        if keywords.iter().any(own) {
+            return Err(ConfigError::Keyword);
+        }
+        Ok(Config {
+            hostname,
+            sasl,
+            keywords,
+            max_message: self.max_message,
+            max_attempts: self.max_attempts,
+            max_commands: self.max_commands,
+            max_recipients: self.max_recipients,
+            starttls: self.starttls,
+            unauthenticated,
+            legacy_auth: self.legacy_auth,
+        })
     }
 }
 
@@ -275,15 +341,16 @@ pub enum Event<'a> {
     Query(Query<'a>),
     /// The client has signed in.
     Authenticated(&'a Identity),
-    /// It has not.
-    AuthFailed(AuthFailed),
+    /// It has not. Where a token is refused, this is shown before the client is told so, and what it then responds
+    /// changes nothing.
+    AuthFailed(AuthFailed<'a>),
     /// The client's EHLO or HELO: its name, as it gave it.
     Hello(Hello<'a>),
     /// Owed: a reply to MAIL, RCPT, VRFY, EXPN, HELP or an unknown verb. No other command gets
     /// here. MAIL and RCPT come in order, and only from clients that may send; SIZE and AUTH are checked.
     ///
     /// What else an extension brings is the host's to judge, as it says by
-    /// [`keywords`](Config::keywords) which it has: of a parameter that it does not know
+    /// [`keywords`](Builder::keywords) which it has: of a parameter that it does not know
     /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), BODY and SMTPUTF8 among them, and
     /// of an address that [is not ASCII](crate::command::Mailbox::is_ascii) without SMTPUTF8.
     Command(Command<'a>, &'a mut Ask),
@@ -302,18 +369,19 @@ pub enum Event<'a> {
     Close,
 }
 
-/// A sign-in came to nothing. `Display` says why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The client has failed to authenticate. `Display` says why.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct AuthFailed {
+pub struct AuthFailed<'a> {
     /// Why.
     pub why: Failure,
     /// How many attempts at guessing the session has seen, this one included if it is one.
     pub attempts: u32,
     /// How long to wait before the reply is sent: a second, then twice as long for each attempt, up to
-    /// [`MAX_PAUSE`]; nothing where this is no attempt. The session has no clock: it is the host that
-    /// waits, which costs a guesser time and nobody else.
+    /// [`MAX_PAUSE`]; nothing where this is no attempt. The session has no clock: it is the application that
+    /// waits, which costs an attacker time and nobody else.
     pub pause: Duration,
+    exchange: &'a auth::server::Exchange,
 }
 
 /// The longest [pause](AuthFailed::pause): clients wait for longer, five minutes by RFC 5321
@@ -328,14 +396,29 @@ pub fn pause(attempts: u32) -> Duration {
     Duration::from_secs(doubled).min(MAX_PAUSE)
 }
 
-impl AuthFailed {
-    fn new(why: Failure, attempts: u32) -> Self {
+impl<'a> AuthFailed<'a> {
+    fn new(why: Failure, attempts: u32, exchange: &'a auth::server::Exchange) -> Self {
         let pause = if why.is_attempt() { pause(attempts) } else { Duration::ZERO };
-        Self { why, attempts, pause }
+        Self { why, attempts, pause, exchange }
+    }
+
+    /// Whom the client claims to be: the name, [folded](sasl::Builder::fold_names). A rate limit counts by it,
+    /// whether there is such an account or not. `None` where the exchange did not come as far as a name, or the
+    /// client was to be known by a token, a certificate, or a mechanism of the application's own.
+    ///
+    /// Think twice before you log it: some people type their password in its place.
+    pub fn authcid(&self) -> Option<&'a str> {
+        self.exchange.authcid()
+    }
+
+    /// The account of which that name is an alias, as the store's [answer](crate::sasl::Answer::of) said: a rate
+    /// limit counts there, too.
+    pub fn account(&self) -> Option<&'a str> {
+        self.exchange.account()
     }
 }
 
-impl fmt::Display for AuthFailed {
+impl fmt::Display for AuthFailed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.why.fmt(f)
     }

@@ -7,7 +7,7 @@ use crate::{
     reply::{Reply, ReplyRef},
     sasl::{
         Channel, Mechanism,
-        client::{self as sasl, Challenge, Choice, Credentials, Derive},
+        client::{self as sasl, Challenge, Credentials, Derive},
     },
 };
 
@@ -92,16 +92,16 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins an exchange by what [`choose`](sasl::Config::choose) found. What the configuration does
+    /// Begins an exchange by a mechanism, such as [`choose`](sasl::Config::choose) found. What the configuration does
     /// not allow ends at the first [`step`](Self::step), with nothing sent.
     pub fn new(
         config: &sasl::Config,
         channel: &Channel,
-        choice: Choice,
+        mechanism: Mechanism,
         credentials: Credentials,
     ) -> Self {
         Self {
-            sasl: sasl::Exchange::new(config, channel, choice, credentials),
+            sasl: sasl::Exchange::new(config, channel, mechanism, credentials),
             state: State::Command,
             withhold: false,
             lenient: false,

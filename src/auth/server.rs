@@ -83,7 +83,8 @@ impl NeedLine<'_> {
 /// ```
 /// # use std::sync::Arc;
 /// # use smtp_auth::{auth::server::{Exchange, Step}, sasl::{Channel, server::Config}};
-/// # let config = Arc::new(Config::new("mail.example.org")?);
+/// # let config = Config::builder("mail.example.org").mechanisms([smtp_auth::sasl::Mechanism::Login]);
+/// # let config = Arc::new(config.build()?);
 /// # let lines: [&[u8]; 2] = [b"dGlt", b"dGFuc3RhYWZ0YW5zdGFhZg=="];
 /// # let mut lines = lines.into_iter();
 /// # let mut read_line = || lines.next().unwrap();
@@ -105,6 +106,8 @@ pub struct Exchange {
     sasl: sasl::Exchange,
     /// Whether what the step shows stands in the output already.
     written: bool,
+    /// Whether [`report`](Self::report) has given the failure.
+    reported: bool,
 }
 
 impl Exchange {
@@ -113,7 +116,7 @@ impl Exchange {
     pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
         match command::auth_args(args) {
             Ok(auth) => Self::begin(config, channel, auth),
-            Err(error) => Self { sasl: sasl::Exchange::refused(failure_of(error)), written: false },
+            Err(error) => Self::of(sasl::Exchange::refused(config, failure_of(error))),
         }
     }
 
@@ -123,9 +126,14 @@ impl Exchange {
             Ok((mechanism, response)) => {
                 sasl::Exchange::admitted(config, channel, mechanism, response)
             }
-            Err(failure) => sasl::Exchange::refused(failure),
+            Err(failure) => sasl::Exchange::refused(config, failure),
         };
-        Self { sasl, written: false }
+        Self::of(sasl)
+    }
+
+    #[inline(always)]
+    fn of(sasl: sasl::Exchange) -> Self {
+        Self { sasl, written: false, reported: false }
     }
 
     /// The mechanism, and the initial response decoded.
@@ -143,6 +151,36 @@ impl Exchange {
             Some(text) => Some(decode(text).ok_or(Failure::InitialResponseEncoding)?),
         };
         Ok((mechanism, response.map(SecretBytes::new)))
+    }
+
+    /// Why the exchange has failed, as soon as that is decided: see
+    /// [`sasl`](sasl::Exchange::failure). Where a token is refused that is at a
+    /// [`NeedLine`](Step::NeedLine), before [`Done`](Step::Done): count the attempt and pause then, before `out` is
+    /// sent, and not once more at the end.
+    pub fn failure(&self) -> Option<Failure> {
+        self.sasl.failure()
+    }
+
+    /// Whom the client of a failed exchange claimed to be: the name, folded, as
+    /// [`sasl`](sasl::Exchange::authcid) has it.
+    pub fn authcid(&self) -> Option<&str> {
+        self.sasl.authcid()
+    }
+
+    /// The account of which that name is an alias, as [`sasl`](sasl::Exchange::account) has it.
+    pub fn account(&self) -> Option<&str> {
+        self.sasl.account()
+    }
+
+    /// The failure, once: when it is decided.
+    pub(crate) fn report(&mut self) -> Option<Failure> {
+        let failure = self.failure().filter(|_| !self.reported);
+        self.reported |= failure.is_some();
+        failure
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.sasl.is_over()
     }
 
     /// The question on show, if one is; nothing moves on. Behind an initial response one may be on
@@ -207,14 +245,14 @@ pub fn reply_to(failure: Failure) -> Reply {
         Failure::TooLong => standard!(500 (5, 5, 6) "The response is too long"),
         Failure::Malformed(what) => standard!(535 (5, 7, 8) "Malformed credentials")
             .with_text(alloc::format!("Malformed credentials: {what}")),
-        // One text for both, or it would tell that the password was right.
-        Failure::Rejected | Failure::NotAuthorized => {
+        // One text for all, or it would tell that the password was right, or that there is such an account.
+        Failure::Rejected | Failure::Locked | Failure::NoSecret | Failure::NotAuthorized => {
             standard!(535 (5, 7, 8) "The user name, password, token or certificate is wrong")
         }
         Failure::Downgrade | Failure::ChannelBinding => {
             standard!(535 (5, 7, 8) "The channel binding is not that of this connection")
         }
-        Failure::TempFail => {
+        Failure::TempFail | Failure::NotImplemented(_) => {
             standard!(454 (4, 7, 0) "Cannot check credentials now, try again later")
         }
         Failure::TransitionNeeded => {

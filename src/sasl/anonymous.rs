@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     CheckAnonymous, Failure, client, is_trace_character,
+    names::Rules,
     server::{Config, Said, State},
 };
 use crate::secret::SecretBytes;
@@ -16,7 +17,7 @@ impl Server {
         Ok((Vec::new(), Self))
     }
 
-    pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&self, _: &Rules, _: Said, response: SecretBytes) -> Result<State, Failure> {
         let trace = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
         if !is_trace(trace) {

@@ -13,7 +13,7 @@ mod derive;
 
 pub(super) use credentials::{Password, Token};
 
-pub use config::{Choice, Config, NoMechanism};
+pub use config::{Builder, Config, NoMechanism};
 pub use credentials::Credentials;
 pub use custom::{Challenge, ClientMechanism, CustomResponse};
 pub use derive::{Derive, DeriveJob};
@@ -167,18 +167,20 @@ pub(super) enum Client {
 }
 
 impl Exchange {
-    /// Begins an exchange by what [`Config::choose`] found. What the configuration does not allow ends
-    /// at the first [`step`](Self::step), with nothing sent.
+    /// Begins an exchange by a mechanism, such as [`Config::choose`] found. What the configuration does not
+    /// allow ends at the first [`step`](Self::step), with nothing sent.
+    ///
+    /// A client that [supports channel binding](Config::choose) and uses SCRAM without it tells the server
+    /// that it saw no -PLUS mechanism on offer, and a server that has one refuses that (RFC 5802 §6).
     pub fn new(
         config: &Config,
         channel: &Channel,
-        choice: Choice,
+        mechanism: Mechanism,
         credentials: Credentials,
     ) -> Self {
-        let mechanism = choice.mechanism();
         let state = config
             .admit(mechanism, &credentials, channel)
-            .and_then(|()| State::begin(config, channel, choice, credentials));
+            .and_then(|()| State::begin(config, channel, mechanism, credentials));
         let state = state.unwrap_or_else(|failure| State::Done(Err(failure)));
         Self { mechanism, state, token_error: None }
     }
@@ -215,12 +217,13 @@ impl State {
     fn begin(
         config: &Config,
         channel: &Channel,
-        choice: Choice,
+        mechanism: Mechanism,
         credentials: Credentials,
     ) -> Result<Self, Failure> {
+        let supports_binding = config.supports_binding(&credentials, channel);
         let Credentials { kind, authzid } = credentials;
         let authzid = authzid.as_deref();
-        let (initial, client) = match (choice.mechanism(), kind) {
+        let (initial, client) = match (mechanism, kind) {
             (Mechanism::Plain, Kind::Password(password)) => {
                 begun(plain::Client::begin(password, authzid)?, Client::Plain)
             }
@@ -239,9 +242,15 @@ impl State {
                 | Mechanism::ScramSha1,
                 Kind::Password(password),
             ) => {
-                begun(scram::Client::begin(config, channel, choice, password, authzid)?, |client| {
-                    Client::Scram(Box::new(client))
-                })
+                let first = scram::Client::begin(
+                    config,
+                    channel,
+                    mechanism,
+                    supports_binding,
+                    password,
+                    authzid,
+                )?;
+                begun(first, |client| Client::Scram(Box::new(client)))
             }
             (mechanism @ (Mechanism::OauthBearer | Mechanism::Xoauth2), Kind::Token(token)) => {
                 begun(oauth::Client::begin(mechanism, &token, authzid), Client::Oauth)

@@ -6,9 +6,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 
 use super::{
-    Answer, CramSecret, CramSecretFor, Failure, check_name,
+    CramSecret, CramSecretFor, Failure,
     client::{self, Password},
     hex,
+    names::Rules,
     server::{Config, Said, State},
 };
 use crate::secret::SecretBytes;
@@ -24,7 +25,12 @@ impl Server {
     }
 
     /// `response = user SP digest`. A name may hold spaces: the last one counts.
-    pub(super) fn take(&self, challenge: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(
+        &self,
+        rules: &Rules,
+        challenge: Said,
+        response: SecretBytes,
+    ) -> Result<State, Failure> {
         let mut text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         let parts = text.expose().as_bytes().split_last_chunk::<32>();
         let Some(([name @ .., b' '], digest)) = parts else {
@@ -33,19 +39,17 @@ impl Server {
         let digest = hex::decode(digest)
             .ok_or(Failure::Malformed("the digest is not lower-case hexadecimal digits"))?;
         let length = name.len();
-        check_name(text.part(0..length))?;
+        let folded = rules.fold(text.part(0..length))?;
         let authcid = text.take_part(0..length);
-        Ok(State::CramSecret(CramSecretFor::new(authcid, challenge, digest)))
+        Ok(State::CramSecret(CramSecretFor::new(authcid, folded, challenge, digest)))
     }
 }
 
 /// Whether the digest is right. For an account that does not exist the work is the same, against
 /// a secret that nobody has, and its result is not used.
-pub(super) fn verify(found: Answer<CramSecret>, challenge: &[u8], digest: &[u8; 16]) -> bool {
-    let (secret, exists) = match found {
-        Answer::Accept(secret) => (secret, true),
-        Answer::Reject | Answer::TempFail => (CramSecret::from_states([0; 16], [0; 16]), false),
-    };
+pub(super) fn verify(found: Option<CramSecret>, challenge: &[u8], digest: &[u8; 16]) -> bool {
+    let exists = found.is_some();
+    let secret = found.unwrap_or_else(|| CramSecret::from_states([0; 16], [0; 16]));
     secret.verifies(challenge, digest) & exists
 }
 

@@ -3,7 +3,8 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Channel, CheckExternal, Failure, check_name, client,
+    Channel, CheckExternal, Failure, client,
+    names::Rules,
     server::{Said, State},
 };
 use crate::secret::SecretBytes;
@@ -19,10 +20,15 @@ impl Server {
         Ok((Vec::new(), Self { identity: identity.into() }))
     }
 
-    pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(
+        &self,
+        rules: &Rules,
+        _: Said,
+        response: SecretBytes,
+    ) -> Result<State, Failure> {
         let authzid = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
-        let authzid = Some(authzid).filter(|name| !name.is_empty()).map(check_name).transpose()?;
+        let authzid = rules.authzid(authzid)?;
         Ok(State::CheckExternal(CheckExternal::new(&self.identity, authzid)))
     }
 }

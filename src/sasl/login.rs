@@ -1,10 +1,11 @@
 //! LOGIN (draft-murchison-sasl-login): the name, then the password, each asked for.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
-    CheckPassword, Failure, Mechanism, check_name,
+    CheckPassword, Failure,
     client::{self, Password},
+    names::Rules,
     query::Authcid,
     server::{Config, Next, Said, State},
 };
@@ -13,7 +14,7 @@ use crate::secret::{Secret, SecretBytes};
 #[derive(Debug)]
 pub(super) enum Server {
     UserName,
-    Password { authcid: Secret },
+    Password { authcid: Secret, folded: Option<Box<str>> },
 }
 
 impl Server {
@@ -22,17 +23,20 @@ impl Server {
         Ok((b"Username:", Self::UserName))
     }
 
-    pub(super) fn take(&mut self, _: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(
+        &mut self,
+        rules: &Rules,
+        _: Said,
+        response: SecretBytes,
+    ) -> Result<State, Failure> {
         let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         match self {
             Self::UserName => {
-                check_name(text.expose())?;
-                Ok(State::challenge(
-                    &b"Password:"[..],
-                    Next::Login(Self::Password { authcid: text }),
-                ))
+                let folded = rules.fold(text.expose())?;
+                let next = Next::Login(Self::Password { authcid: text, folded });
+                Ok(State::challenge(&b"Password:"[..], next))
             }
-            Self::Password { authcid } => {
+            Self::Password { authcid, folded } => {
                 if text.expose().is_empty() {
                     return Err(Failure::Malformed("the password is empty"));
                 }
@@ -40,7 +44,7 @@ impl Server {
                     return Err(Failure::Malformed("the password holds NUL"));
                 }
                 let name = Authcid::Own(authcid.take());
-                Ok(State::CheckPassword(CheckPassword::new(Mechanism::Login, name, None, text)))
+                Ok(State::CheckPassword(CheckPassword::new(name, folded.take(), None, text)))
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The mechanisms' names and properties.
 
-use core::fmt;
+use alloc::vec::Vec;
+use core::{borrow::Borrow, fmt};
 
-use super::ConfigError;
+use super::{BindingPolicy, ConfigError};
 
 /// A SASL mechanism (RFC 4422 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -250,6 +251,46 @@ impl Mechanism {
             | Self::External
             | Self::Anonymous => false,
         }
+    }
+}
+
+/// Lists of mechanisms, as the configurations of both sides have them.
+impl Mechanism {
+    /// The -PLUS form of a mechanism of SCRAM.
+    const fn plus(self) -> Option<Self> {
+        match self {
+            Self::ScramSha512 => Some(Self::ScramSha512Plus),
+            Self::ScramSha256 => Some(Self::ScramSha256Plus),
+            Self::ScramSha1 => Some(Self::ScramSha1Plus),
+            _ => None,
+        }
+    }
+
+    /// Each of them once; in front of SCRAM its -PLUS form, unless that has another place in the list.
+    pub(super) fn list(given: impl IntoIterator<Item = impl Borrow<Self>>) -> Vec<Self> {
+        let given: Vec<Self> = given.into_iter().map(|own| *own.borrow()).collect();
+        let mut all = Vec::with_capacity(given.len() + 3);
+        for &own in &given {
+            let plus = own.plus().filter(|plus| !given.contains(plus));
+            for own in plus.into_iter().chain([own]) {
+                if !all.contains(&own) {
+                    all.push(own);
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether a configuration of either side can have such a list.
+    pub(super) fn check(list: &[Self], binding: BindingPolicy) -> Result<(), ConfigError> {
+        if let Some(off) = list.iter().find(|own| !own.is_compiled()) {
+            return Err(ConfigError::NotCompiled(*off));
+        }
+        let binds = list.iter().any(|own| own.binds_channel());
+        if binding == BindingPolicy::Required && !binds {
+            return Err(ConfigError::NothingBinds);
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     CheckToken, Failure, Mechanism, TokenError, check_name,
     client::{self, Token},
     gs2::{self, Flag, Header},
+    names::Rules,
     server::{Config, Next, State},
 };
 use crate::secret::{Secret, SecretBytes};
@@ -28,21 +29,31 @@ impl Server {
         Ok((Vec::new(), Self::Message(mechanism, Arc::clone(config))))
     }
 
-    pub(super) fn take(&self, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&self, rules: &Rules, response: SecretBytes) -> Result<State, Failure> {
         let (mechanism, config) = match self {
             Self::Message(mechanism, config) => (*mechanism, config),
             Self::Refused(failure) => return Err(*failure),
         };
         let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"));
         let ask = match mechanism {
-            Mechanism::Xoauth2 => Ok(Some(xoauth2(text?.expose())?)),
-            _ => text.and_then(|text| oauth_bearer(text.expose())),
+            Mechanism::Xoauth2 => Ok(Some(xoauth2(rules, text?.expose())?)),
+            _ => text.and_then(|text| oauth_bearer(rules, text.expose())),
         };
         Ok(match ask {
             Ok(Some(ask)) => State::CheckToken(Box::new(ask), Arc::clone(config)),
             Ok(None) => refuse(config.own_token_error(), Failure::Rejected),
             Err(malformed) => refuse(&TokenError::INVALID_REQUEST, malformed),
         })
+    }
+}
+
+impl Server {
+    /// Why the token was refused, where the client is being told.
+    pub(super) fn refused(&self) -> Option<Failure> {
+        match self {
+            Self::Message(..) => None,
+            Self::Refused(failure) => Some(*failure),
+        }
     }
 }
 
@@ -53,7 +64,7 @@ pub(super) fn refuse(error: &TokenError, failure: Failure) -> State {
 
 /// `client-resp = gs2-header kvsep *kvpair kvsep`, `kvpair = key "=" value kvsep`. `None` where the
 /// client has no token, and only asks where to get one (§4.3).
-fn oauth_bearer(text: &str) -> Result<Option<CheckToken>, Failure> {
+fn oauth_bearer(rules: &Rules, text: &str) -> Result<Option<CheckToken>, Failure> {
     const MALFORMED: Failure = Failure::Malformed("the pairs of keys and values are malformed");
     let header = Header::read(text)?;
     if let Flag::Bound(_) = header.flag {
@@ -86,14 +97,15 @@ fn oauth_bearer(text: &str) -> Result<Option<CheckToken>, Failure> {
         let digits = !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit());
         port.parse().ok().filter(|_| digits).ok_or(Failure::Malformed("the port is not a number"))
     });
-    let mut ask = CheckToken::new(Mechanism::OauthBearer, header.authzid.as_deref(), token);
+    let authzid = rules.authzid(header.authzid.as_deref().unwrap_or_default())?;
+    let mut ask = CheckToken::new(Mechanism::OauthBearer, authzid, token);
     ask.host = host.map(Into::into);
     ask.port = port.transpose()?;
     Ok(Some(ask))
 }
 
 /// `"user=" name kvsep "auth=Bearer " token kvsep kvsep`. There is no escape in it.
-fn xoauth2(text: &str) -> Result<CheckToken, Failure> {
+fn xoauth2(rules: &Rules, text: &str) -> Result<CheckToken, Failure> {
     const MALFORMED: Failure = Failure::Malformed("it is not a user and a token");
     let mut fields = text.split(SEPARATOR);
     let (Some(user), Some(auth), Some(""), Some(""), None) =
@@ -103,7 +115,7 @@ fn xoauth2(text: &str) -> Result<CheckToken, Failure> {
     };
     let user = check_name(user.strip_prefix("user=").ok_or(MALFORMED)?)?;
     let token = bearer(auth.strip_prefix("auth=").ok_or(MALFORMED)?)?;
-    Ok(CheckToken::new(Mechanism::Xoauth2, Some(user), token))
+    Ok(CheckToken::new(Mechanism::Xoauth2, rules.authzid(user)?, token))
 }
 
 /// `key = 1*ALPHA`

@@ -4,7 +4,8 @@
 use alloc::vec::Vec;
 
 use super::{
-    Answer, CramSecret, Failure, client,
+    CramSecret, Failure, client,
+    names::Rules,
     server::{Said, State},
 };
 use crate::secret::SecretBytes;
@@ -17,12 +18,12 @@ impl Server {
         Err(Failure::Unsupported)
     }
 
-    pub(super) fn take(&self, _: Said, _: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&self, _: &Rules, _: Said, _: SecretBytes) -> Result<State, Failure> {
         match *self {}
     }
 }
 
-pub(super) fn verify(_: Answer<CramSecret>, _: &[u8], _: &[u8; 16]) -> bool {
+pub(super) fn verify(_: Option<CramSecret>, _: &[u8], _: &[u8; 16]) -> bool {
     false
 }
 

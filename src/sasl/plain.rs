@@ -3,8 +3,9 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    CheckPassword, Failure, Mechanism, check_name,
+    CheckPassword, Failure,
     client::{self, Password},
+    names::Rules,
     query::Authcid,
     server::{Config, Said, State},
 };
@@ -19,7 +20,12 @@ impl Server {
     }
 
     #[inline(always)]
-    pub(super) fn take(&self, _: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(
+        &self,
+        rules: &Rules,
+        _: Said,
+        response: SecretBytes,
+    ) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         // Each begins behind the NUL that the one before it ended at.
         let mut octets = message.expose().as_bytes().iter();
@@ -32,13 +38,10 @@ impl Server {
         if password == message.expose().len() {
             return Err(Failure::Malformed("the password is empty"));
         }
-        check_name(message.part(authcid.clone()))?;
-        let authzid = match message.part(0..authzid) {
-            "" => None,
-            authzid => Some(check_name(authzid)?.into()),
-        };
+        let folded = rules.fold(message.part(authcid.clone()))?;
+        let authzid = rules.authzid(message.part(0..authzid))?;
         let name = Authcid::InFront(authcid);
-        let ask = CheckPassword::new(Mechanism::Plain, name, authzid, message.behind(password));
+        let ask = CheckPassword::new(name, folded, authzid, message.behind(password));
         Ok(State::CheckPassword(ask))
     }
 }

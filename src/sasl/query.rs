@@ -8,22 +8,26 @@ use core::{
 
 use super::{CramSecret, Failure, Identity, Mechanism, ScramKeys};
 
+mod answer;
 mod custom;
 mod job;
 mod password;
 mod peer;
 mod token;
 
+pub use answer::Answer;
+pub(super) use answer::Verdict;
 pub use custom::{Custom, CustomAnswer, ServerMechanism};
 pub use job::QueryJob;
 #[cfg(any(feature = "plain", feature = "login"))]
 pub(super) use password::Authcid;
-pub use password::{CheckPassword, CramSecretFor, PasswordAnswer, ScramKeysFor};
+pub use password::{CheckPassword, CramSecretFor, ScramKeysFor};
 pub use peer::{CheckAnonymous, CheckExternal};
 pub use token::{CheckToken, TokenAnswer, TokenError};
 
-/// A question to the host. It stands until it is answered: **a host that ignores it asks again
-/// and again**; [`reject`](Self::reject) is the answer for every kind that it does not know.
+/// A question to the application. It stays pending until it is answered: **a caller that ignores it is asked
+/// again and again**; [`not_implemented`](Self::not_implemented) is the answer to every kind that it does
+/// not know.
 ///
 /// At most two are asked in an exchange, but for those of a [`Custom`] mechanism. The first is *who
 /// are you?*, and its answer makes the client its `authcid`, nothing more. The second,
@@ -94,28 +98,60 @@ impl Query<'_> {
     /// Answers no: `535 5.7.8`.
     pub fn reject(self) {
         match self {
-            Self::CheckPassword(ask) => ask.answer(Answer::Reject),
-            Self::CramSecret(ask) => ask.answer(Answer::Reject),
-            Self::ScramKeys(ask) => ask.answer(Answer::Reject),
-            Self::CheckToken(ask) => ask.answer(Answer::Reject),
-            Self::CheckExternal(ask) => ask.answer(Answer::Reject),
-            Self::CheckAnonymous(ask) => ask.answer(Answer::Reject),
+            Self::CheckPassword(ask) => ask.answer(Answer::reject()),
+            Self::CramSecret(ask) => ask.answer(Answer::reject()),
+            Self::ScramKeys(ask) => ask.answer(Answer::reject()),
+            Self::CheckToken(ask) => ask.answer(TokenAnswer::Reject),
+            Self::CheckExternal(ask) => ask.answer(Answer::reject()),
+            Self::CheckAnonymous(ask) => ask.answer(Answer::reject()),
             Self::Custom(ask) => ask.answer(CustomAnswer::Fail(Failure::Rejected)),
-            Self::Authorize(ask) => ask.answer(Answer::Reject),
+            Self::Authorize(ask) => ask.answer(Answer::reject()),
+        }
+    }
+
+    /// Answers that the application does not implement this kind of question, for any account: `454 4.7.0`,
+    /// no attempt, and [`Failure::NotImplemented`] for the log. It is a mistake in the configuration, which
+    /// offers a mechanism that the application cannot answer for.
+    pub fn not_implemented(self) {
+        match self {
+            Self::CheckPassword(ask) => ask.answer(Answer::not_implemented()),
+            Self::CramSecret(ask) => ask.answer(Answer::not_implemented()),
+            Self::ScramKeys(ask) => ask.answer(Answer::not_implemented()),
+            Self::CheckToken(ask) => ask.answer(TokenAnswer::NotImplemented),
+            Self::CheckExternal(ask) => ask.answer(Answer::not_implemented()),
+            Self::CheckAnonymous(ask) => ask.answer(Answer::not_implemented()),
+            Self::Custom(ask) => ask.fail_not_implemented(),
+            Self::Authorize(ask) => ask.answer(Answer::not_implemented()),
+        }
+    }
+
+    /// The account's name that the client gave and has yet to prove, folded: what a rate limit counts by,
+    /// before any store is asked. `None` where a question is not about such a name: a token, a certificate, a
+    /// guest, a mechanism of the application's own, or a client that is proven already.
+    pub fn authcid(&self) -> Option<&str> {
+        match self {
+            Self::CheckPassword(ask) => Some(ask.authcid()),
+            Self::CramSecret(ask) => Some(ask.authcid()),
+            Self::ScramKeys(ask) => Some(ask.authcid()),
+            Self::CheckToken(_)
+            | Self::CheckExternal(_)
+            | Self::CheckAnonymous(_)
+            | Self::Custom(_)
+            | Self::Authorize(_) => None,
         }
     }
 
     /// Answers that the store cannot say now: `454 4.7.0`.
     pub fn temp_fail(self) {
         match self {
-            Self::CheckPassword(ask) => ask.answer(Answer::TempFail),
-            Self::CramSecret(ask) => ask.answer(Answer::TempFail),
-            Self::ScramKeys(ask) => ask.answer(Answer::TempFail),
+            Self::CheckPassword(ask) => ask.answer(Answer::temp_fail()),
+            Self::CramSecret(ask) => ask.answer(Answer::temp_fail()),
+            Self::ScramKeys(ask) => ask.answer(Answer::temp_fail()),
             Self::CheckToken(ask) => ask.answer(TokenAnswer::TempFail),
-            Self::CheckExternal(ask) => ask.answer(Answer::TempFail),
-            Self::CheckAnonymous(ask) => ask.answer(Answer::TempFail),
+            Self::CheckExternal(ask) => ask.answer(Answer::temp_fail()),
+            Self::CheckAnonymous(ask) => ask.answer(Answer::temp_fail()),
             Self::Custom(ask) => ask.answer(CustomAnswer::Fail(Failure::TempFail)),
-            Self::Authorize(ask) => ask.answer(Answer::TempFail),
+            Self::Authorize(ask) => ask.answer(Answer::temp_fail()),
         }
     }
 
@@ -167,36 +203,9 @@ impl fmt::Debug for Serial {
     }
 }
 
-/// The answer to a question. `true`, `false` and an `Option` become one by themselves.
-///
-/// There is no `From<Result>`: an error of the store is the host's to log before it becomes
-/// [`TempFail`](Self::TempFail).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth answer")]
-pub enum Answer<T = ()> {
-    /// Yes.
-    Accept(T),
-    /// No: `535 5.7.8`. Also for an account that does not exist.
-    Reject,
-    /// The store cannot say now: `454 4.7.0`. Only where that holds for every account.
-    TempFail,
-}
-
-impl From<bool> for Answer {
-    fn from(yes: bool) -> Self {
-        if yes { Self::Accept(()) } else { Self::Reject }
-    }
-}
-
-impl<T> From<Option<T>> for Answer<T> {
-    fn from(found: Option<T>) -> Self {
-        found.map_or(Self::Reject, Self::Accept)
-    }
-}
-
 /// *May this account act as that one?* Asked after the account was proven, and only where the
 /// client named another (RFC 4422 §3.4.1). A rejection looks to the client like a wrong
-/// password; a [`TempFail`](Answer::TempFail) does not, and so tells that the password was right.
+/// password; a [`temp_fail`](Answer::temp_fail) does not, and so tells that the password was right.
 #[derive(Clone, Debug)]
 pub struct Authorize {
     pub(super) identity: Identity,
@@ -210,9 +219,10 @@ impl Authorize {
         Self { identity, authzid, answer: None, serial: Serial::default() }
     }
 
-    /// Who acts as the other.
-    pub(super) fn take_identity(&mut self) -> Identity {
-        Identity { authzid: Some(mem::take(&mut self.authzid)), ..self.identity.take() }
+    /// Who acts as the other: as the account that the answer names, where it names one.
+    pub(super) fn take_identity(&mut self, account: Option<Box<str>>) -> Identity {
+        let authzid = account.unwrap_or_else(|| mem::take(&mut self.authzid));
+        Identity { authzid: Some(authzid), ..self.identity.take() }
     }
 
     /// The account that was proven.
@@ -225,7 +235,7 @@ impl Authorize {
         self.identity.mechanism
     }
 
-    /// The account that the client wants to act as.
+    /// The account that the client wants to act as: the name that it gave, folded.
     pub fn authzid(&self) -> &str {
         &self.authzid
     }
@@ -238,54 +248,82 @@ impl Authorize {
 
 /// The simple case: a store that can answer every question at once.
 ///
-/// Each method refuses unless it is written. Implementations must take as long for an account
-/// that does not exist as for a wrong password: hash the password against a dummy.
+/// [`mechanisms`](Self::mechanisms) says what it can answer for, and a server's configuration offers that
+/// ([`Builder::mechanisms`](super::server::Builder::mechanisms)). Each other method that is not written answers
+/// [`not_implemented`](Answer::not_implemented), but for [`authorize`](Self::authorize), which refuses.
+/// Implementations must take as long for an account that does not exist as for a wrong password: hash the
+/// password against a dummy.
+///
+/// ```
+/// use smtp_auth::sasl::{Answer, Authenticator, CheckPassword, Mechanism, server::Config};
+///
+/// struct Users;
+///
+/// impl Authenticator for Users {
+///     fn mechanisms(&self) -> &[Mechanism] {
+///         &[Mechanism::Plain, Mechanism::Login]
+///     }
+///
+///     fn check_password(&self, ask: &CheckPassword) -> Answer {
+///         (ask.authcid() == "tim" && *ask.password() == "tanstaaftanstaaf".into()).into()
+///     }
+/// }
+///
+/// # #[cfg(all(feature = "plain", feature = "login"))]
+/// let config = Config::builder("mail.example.org").mechanisms(Users.mechanisms()).build()?;
+/// # Ok::<(), smtp_auth::sasl::ConfigError>(())
+/// ```
 pub trait Authenticator {
+    /// The mechanisms that this store can answer for: PLAIN and LOGIN where
+    /// [`check_password`](Self::check_password) is written; SCRAM with each hash that the accounts have keys of
+    /// where [`scram_keys`](Self::scram_keys) is; and so on. A mechanism that is offered to clients whose accounts
+    /// have nothing for it fails with the right password.
+    fn mechanisms(&self) -> &[Mechanism];
+
     /// Answers [`Query::CheckPassword`].
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         let _ = ask;
-        PasswordAnswer::Reject
+        Answer::not_implemented()
     }
 
     /// Answers [`Query::CramSecret`].
     fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
         let _ = ask;
-        Answer::Reject
+        Answer::not_implemented()
     }
 
     /// Answers [`Query::ScramKeys`].
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let _ = ask;
-        Answer::Reject
+        Answer::not_implemented()
     }
 
     /// Answers [`Query::CheckToken`].
     fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
         let _ = ask;
-        TokenAnswer::Reject
+        TokenAnswer::NotImplemented
     }
 
     /// Answers [`Query::CheckExternal`], with the account.
     fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
         let _ = ask;
-        Answer::Reject
+        Answer::not_implemented()
     }
 
     /// Answers [`Query::CheckAnonymous`].
     fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
         let _ = ask;
-        Answer::Reject
+        Answer::not_implemented()
     }
 
     /// Answers [`Query::Custom`], best by [`Custom::step_with`].
     fn custom(&self, ask: &mut Custom) -> CustomAnswer {
-        let _ = ask;
-        CustomAnswer::Fail(Failure::Rejected)
+        CustomAnswer::Fail(Failure::NotImplemented(ask.mechanism().name()))
     }
 
-    /// Answers [`Query::Authorize`].
+    /// Answers [`Query::Authorize`]: nobody acts as another unless this is written.
     fn authorize(&self, ask: &Authorize) -> Answer {
         let _ = ask;
-        Answer::Reject
+        Answer::reject()
     }
 }

@@ -1,14 +1,15 @@
 //! SCRAM (RFC 5802, RFC 7677): both prove that they know the password, and neither shows it.
 
-use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 use core::{fmt, mem, ops::Range};
 
 use super::{
-    Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, Nonce, ScramHash, ScramKeys,
-    ScramKeysFor, check_name,
-    client::{self, Choice, Config as ClientConfig, Derive, Password},
+    Answer, Channel, ChannelBinding, Failure, Mechanism, Nonce, ScramHash, ScramKeys, ScramKeysFor,
+    client::{self, Config as ClientConfig, Derive, Password},
     gs2::{self, Flag, Header, field, last_or_field},
+    names::{Authzid, Claim, Rules},
     prepare,
+    query::Verdict,
     scram_keys::{Digest, Kind, SaltedPassword},
     server::{Config, Next, Said, State, Then},
 };
@@ -45,10 +46,12 @@ pub(super) struct AwaitsKeys {
 /// What the client's proof is judged by.
 #[derive(Debug)]
 pub(super) struct Proof {
-    authcid: String,
-    authzid: Option<Box<str>>,
+    /// The name, folded.
+    authcid: Box<str>,
+    account: Option<Box<str>>,
+    authzid: Option<Box<Authzid>>,
     keys: ScramKeys,
-    exists: bool,
+    verdict: Verdict<()>,
     bound: bool,
     /// In the `AuthMessage`, whose text is the challenge's memory.
     places: Places,
@@ -155,19 +158,30 @@ impl Server {
         Ok((&[], Self::First(terms)))
     }
 
-    pub(super) fn take(&mut self, said: Said, response: SecretBytes) -> Result<State, Failure> {
+    pub(super) fn take(&mut self, rules: &Rules, said: Said, response: SecretBytes) -> State {
         match self {
-            Self::First(terms) => terms.client_first(response),
-            Self::Final(proof) => proof.client_final(said, response),
+            Self::First(terms) => terms.client_first(rules, response).into(),
+            Self::Final(proof) => match proof.client_final(said, response) {
+                Ok(server_final) => proof.proven(server_final),
+                Err(failure) => State::refused(failure, self.claim()),
+            },
+        }
+    }
+
+    /// Whom the client claims to be, once it has said so.
+    pub(super) fn claim(&mut self) -> Option<Claim> {
+        match self {
+            Self::First(_) => None,
+            Self::Final(proof) => Some(proof.claim()),
         }
     }
 }
 
 impl Terms {
     /// `client-first-message = gs2-header [mext ","] username "," nonce ["," extensions]`
-    fn client_first(&self, response: SecretBytes) -> Result<State, Failure> {
+    fn client_first(&self, rules: &Rules, response: SecretBytes) -> Result<State, Failure> {
         const ORDER: Failure = Failure::Malformed("the attributes of SCRAM are not in their order");
-        let mut message = response.into_text().ok_or(NOT_UTF8)?;
+        let message = response.into_text().ok_or(NOT_UTF8)?;
         let header = Header::read(message.expose())?;
         let bound_to = self.binding(header.flag)?;
         let (username, rest) = field(header.rest).ok_or(ORDER)?;
@@ -184,19 +198,12 @@ impl Terms {
         let in_bare = "n=,r=".len() + username.len();
         let nonce = in_bare..in_bare + nonce.len();
         let auth_message = AuthMessage::new(header.text, bound_to, header.rest, nonce);
-        let authzid = header.authzid.map(Box::from);
+        let authzid = rules.authzid(header.authzid.as_deref().unwrap_or_default())?;
         let authcid = gs2::saslname(username)?;
-        let authcid =
-            prepare(&authcid).ok_or(Failure::Malformed("the user name is not allowed"))?;
-        check_name(&authcid)?;
-        let prepared = (authcid != username).then(|| authcid.into_owned());
-        let authcid = {
-            let start = header.text.len() + "n=".len();
-            let end = start + username.len();
-            prepared.unwrap_or_else(|| message.take_part(start..end))
-        };
+        let folded = rules.fold(&authcid)?;
+        let authcid = authcid.into();
         let awaits = AwaitsKeys { config: Arc::clone(&self.config), message: auth_message };
-        Ok(State::ScramKeys(ScramKeysFor::new(authcid, authzid, self.kind), awaits))
+        Ok(State::ScramKeys(ScramKeysFor::new(authcid, folded, authzid, self.kind), awaits))
     }
 
     /// What the client binds to (RFC 5802 §6).
@@ -247,26 +254,33 @@ impl AwaitsKeys {
         self.config.nonce()
     }
 
-    /// `server-first-message = nonce "," salt "," iteration-count`, once the host has answered. For
-    /// an account that does not exist all is the same, up to the proof.
+    /// `server-first-message = nonce "," salt "," iteration-count`, once the application has answered. For
+    /// an account that does not exist, or is locked, all is the same, up to the proof.
     pub(super) fn server_first(
         &mut self,
         nonce: Result<Nonce, Failure>,
         ask: &mut ScramKeysFor,
-        found: Answer<ScramKeys>,
-    ) -> Result<State, Failure> {
+        answer: Answer<ScramKeys>,
+    ) -> State {
         let (Kind { hash, bound }, mut message) = (ask.kind, self.message.take());
-        let (own_nonce, nobody) = (nonce?, self.config.nobody(hash).ok_or(Failure::TempFail)?);
-        // Made for everybody, so that it takes no longer for one than for another.
-        let salt_of_nobody = nobody.salt(&ask.authcid);
-        let (keys, exists) = match found {
-            Answer::Accept(keys) if keys.hash() == hash => (keys, true),
-            Answer::TempFail => return Err(Failure::TempFail),
-            Answer::Accept(_) | Answer::Reject => (nobody.keys().clone(), false),
+        let decoys = self.config.decoys(hash).ok_or(Failure::TempFail);
+        let secret = answer.verdict.secret(ask.kind.mechanism());
+        let (own_nonce, decoys, found, verdict) = match (nonce, decoys, secret) {
+            (Ok(nonce), Ok(decoys), Ok((found, verdict))) => (nonce, decoys, found, verdict),
+            (Err(failure), ..) | (_, Err(failure), _) | (.., Err(failure)) => {
+                let (authcid, account) = (ask.take_authcid().into(), answer.account);
+                return State::refused(failure, Some(Claim { authcid, account }));
+            }
         };
-        let (salt, iterations) = match exists {
-            true => (keys.salt(), keys.iterations()),
-            false => (&salt_of_nobody[..], self.config.iterations()),
+        // Made for everybody, so that it takes no longer for one than for another.
+        let decoy_salt = decoys.salt(ask.authcid());
+        let (found, verdict) = match found.filter(|keys| keys.hash() == hash) {
+            None if verdict == Verdict::Accept(()) => (None, Verdict::NoSecret),
+            found => (found, verdict),
+        };
+        let (salt, iterations) = match &found {
+            Some(keys) => (keys.salt(), keys.iterations()),
+            None => (&decoy_salt[..], self.config.iterations()),
         };
         message.push(b",r=");
         let start = message.text.len() - "r=".len();
@@ -279,15 +293,18 @@ impl AwaitsKeys {
         message.push(b",i=");
         decimal(iterations.into(), &mut message.text);
         let AuthMessage { text, places } = message;
-        let (authcid, authzid) = (mem::take(&mut ask.authcid), ask.authzid.take());
-        let next = Server::Final(Proof { authcid, authzid, keys, exists, bound, places });
-        Ok(State::challenge_behind(start, text, Next::Scram(next)))
+        let (authcid, authzid, account) = (ask.take_authcid(), ask.authzid.take(), answer.account);
+        let keys = found.unwrap_or_else(|| decoys.keys().clone());
+        let proof = Proof { authcid, account, authzid, keys, verdict, bound, places };
+        State::challenge_behind(start, text, Next::Scram(Server::Final(proof)))
     }
 }
 
 impl Proof {
     /// `client-final-message = channel-binding "," nonce ["," extensions] "," proof`
-    fn client_final(&mut self, said: Said, response: SecretBytes) -> Result<State, Failure> {
+    ///
+    /// What the server has to prove in its turn, where the client's proof is right.
+    fn client_final(&mut self, said: Said, response: SecretBytes) -> Result<Vec<u8>, Failure> {
         const MALFORMED: Failure = Failure::Malformed("the final message of SCRAM is malformed");
         let mut auth_message = AuthMessage { text: said.into_owned(), places: self.places.clone() };
         let message = core::str::from_utf8(response.as_slice()).map_err(|_| NOT_UTF8)?;
@@ -308,18 +325,28 @@ impl Proof {
         extensions(rest)?;
         auth_message.push(b",");
         auth_message.push(without_proof.as_bytes());
-        if !(self.keys.verify(auth_message.as_slice(), &proof) & self.exists) {
-            return Err(Failure::Rejected);
-        }
+        let right = self.keys.verify(auth_message.as_slice(), &proof);
+        self.verdict.with_proof(right, self.mechanism())?;
         let signature = self.keys.server_signature(auth_message.as_slice());
         let mut server_final = auth_message.text;
         server_final.clear();
         server_final.extend_from_slice(b"v=");
         encode(signature.as_slice(), &mut server_final);
-        let mechanism = Kind { hash: self.keys.hash(), bound: self.bound }.mechanism();
-        let (authcid, authzid) = (mem::take(&mut self.authcid), self.authzid.take());
-        let identity = Identity { authcid, authzid, mechanism };
-        Ok(State::proven(identity, Then::ServerFinal(server_final)))
+        Ok(server_final)
+    }
+
+    fn proven(&mut self, server_final: Vec<u8>) -> State {
+        let (claim, authzid, mechanism) = (self.claim(), self.authzid.take(), self.mechanism());
+        State::proven(claim, authzid, mechanism, Then::ServerFinal(server_final))
+    }
+
+    fn mechanism(&self) -> Mechanism {
+        Kind { hash: self.keys.hash(), bound: self.bound }.mechanism()
+    }
+
+    fn claim(&mut self) -> Claim {
+        let authcid = mem::take(&mut self.authcid).into();
+        Claim { authcid, account: self.account.take() }
     }
 }
 
@@ -361,18 +388,18 @@ impl Client {
     pub(super) fn begin(
         config: &ClientConfig,
         channel: &Channel,
-        choice: Choice,
+        mechanism: Mechanism,
+        supports_binding: bool,
         password: Arc<Password>,
         authzid: Option<&str>,
     ) -> Result<(Option<Vec<u8>>, Self), client::Failure> {
-        let mechanism = choice.mechanism();
         let hash = ScramHash::of(mechanism).ok_or(client::Failure::Unsupported)?;
         let nonce = config.nonce()?;
         let authcid = prepare(&password.authcid).ok_or(client::Failure::Unprepared)?;
         let (flag, data) = match channel.bindings().first() {
             Some(own) if mechanism.binds_channel() => (Flag::Bound(own.name()), own.data()),
             None if mechanism.binds_channel() => return Err(client::Failure::Unsupported),
-            _ if choice.binding_not_seen() && config.can_bind(channel) => (Flag::NotSeen, &[][..]),
+            _ if supports_binding => (Flag::NotSeen, &[][..]),
             _ => (Flag::No, &[][..]),
         };
         let header = gs2::write(flag, authzid);

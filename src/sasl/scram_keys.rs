@@ -375,14 +375,15 @@ impl ScramKeys {
 
 /// What SCRAM shows for accounts that do not exist: a salt for each name, and keys that no password
 /// has. Nobody can tell them from real ones.
-pub(super) struct Nobody {
+#[derive(Clone)]
+pub(super) struct Decoys {
     /// Of SipHash, a keyed function of 128 bits whose values cannot be foreseen without the key, and
     /// cheap: a salt is made in every exchange, whether there is an account or not.
     salt_key: Zeroizing<[u8; 16]>,
     keys: ScramKeys,
 }
 
-impl Nobody {
+impl Decoys {
     pub(super) fn new(hash: ScramHash, key: &Secret) -> Self {
         let seed = hash.hash(key.expose().as_bytes());
         let mut salt_key = Zeroizing::new([0; 16]);

@@ -4,16 +4,19 @@ use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem};
 
 use super::{
-    Answer, Authorize, Channel, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
-    CramSecretFor, Custom, CustomAnswer, Failure, Identity, Mechanism, PasswordAnswer, Query,
-    ScramKeysFor, TokenAnswer, anonymous, check_name, cram_md5, external, login, oauth, plain,
+    Authorize, Channel, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecretFor,
+    Custom, CustomAnswer, Failure, Identity, Mechanism, Query, ScramKeysFor, TokenAnswer,
+    anonymous, check_name, cram_md5, external, login,
+    names::{Authzid, Claim, Rules},
+    oauth, plain,
+    query::Verdict,
     scram,
 };
 use crate::secret::SecretBytes;
 
 mod config;
 
-pub use config::Config;
+pub use config::{Builder, Config};
 
 /// What a server says: most of it is the same each time.
 pub(super) type Said = Cow<'static, [u8]>;
@@ -120,10 +123,8 @@ impl fmt::Debug for Challenge {
 }
 
 /// One exchange with a client: made for it, ended with it, never used again.
-#[derive(Debug)]
 pub struct Exchange {
-    /// The longest response to take, in octets.
-    max_response: usize,
+    rules: Rules,
     state: State,
 }
 
@@ -139,7 +140,7 @@ impl Exchange {
         let initial_response = initial_response.map(SecretBytes::new);
         match config.admit(mechanism, channel) {
             Ok(()) => Self::admitted(config, channel, mechanism, initial_response),
-            Err(failure) => Self::refused(failure),
+            Err(failure) => Self::refused(config, failure),
         }
     }
 
@@ -152,21 +153,56 @@ impl Exchange {
         initial_response: Option<SecretBytes>,
     ) -> Self {
         Self {
-            max_response: config.longest_response(),
+            rules: config.rules(),
             state: State::begin(config, channel, mechanism, initial_response),
         }
     }
 
     /// One that is over before it began.
-    pub(crate) fn refused(failure: Failure) -> Self {
-        Self { max_response: 0, state: State::failed(failure) }
+    pub(crate) fn refused(config: &Config, failure: Failure) -> Self {
+        Self { rules: config.rules(), state: State::failed(failure) }
     }
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
     #[inline]
     pub fn step(&mut self) -> Step<'_> {
-        self.state.go_on(self.max_response);
+        self.state.go_on(&self.rules);
         self.show()
+    }
+
+    /// Why the exchange has failed, as soon as that is decided. Where a token is refused that is before the
+    /// last [`Step`]: the client is told why in a challenge (RFC 7628 §3.2.3), and the exchange ends in failure
+    /// whatever it responds. So count the attempt, and pause, when this is first there: before the challenge is
+    /// sent, as the client may close the connection when it has that.
+    pub fn failure(&self) -> Option<Failure> {
+        match &self.state {
+            State::Done(Err(failed)) => Some(failed.why),
+            State::Await(_, Next::Oauth(server)) => server.refused(),
+            _ => None,
+        }
+    }
+
+    /// Whom the client of a failed exchange claimed to be: the name, folded. What a rate limit counts by.
+    /// `None` where it did not come as far as a name, or was to be known by something else.
+    pub fn authcid(&self) -> Option<&str> {
+        Some(&self.claim()?.authcid)
+    }
+
+    /// The account of which that name is an alias, as the store's [answer](super::Answer::of) said: what fails
+    /// is to be counted there, too.
+    pub fn account(&self) -> Option<&str> {
+        self.claim()?.account.as_deref()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+
+    fn claim(&self) -> Option<&Claim> {
+        match &self.state {
+            State::Done(Err(failed)) => failed.claim.as_deref(),
+            _ => None,
+        }
     }
 
     /// The question on show, if one is; nothing moves on. Behind an initial response one may be on
@@ -190,8 +226,14 @@ impl Exchange {
             State::CheckAnonymous(ask) => Step::Query(Query::CheckAnonymous(ask)),
             State::Custom(ask) => Step::Query(Query::Custom(ask)),
             State::Authorize(ask, _) => Step::Query(Query::Authorize(ask)),
-            State::Done(outcome) => Step::Done(outcome.as_ref().map_err(|failure| *failure)),
+            State::Done(outcome) => Step::Done(outcome.as_ref().map_err(|failed| failed.why)),
         }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
@@ -212,7 +254,14 @@ pub(super) enum State {
     CheckAnonymous(CheckAnonymous),
     Custom(Box<Custom>),
     Authorize(Authorize, Then),
-    Done(Result<Identity, Failure>),
+    Done(Result<Identity, Failed>),
+}
+
+/// Why there is no identity, and whom the client claimed to be.
+#[derive(Debug)]
+pub(super) struct Failed {
+    why: Failure,
+    claim: Option<Box<Claim>>,
 }
 
 /// What follows for who has been proven.
@@ -250,33 +299,41 @@ impl State {
         if let (Mechanism::CramMd5, Some(_)) = (mechanism, &initial_response) {
             return Self::failed(Failure::UnexpectedInitialResponse);
         }
-        let within = |response| bounded(response, config.longest_response());
+        let rules = config.rules();
+        let within = |response| bounded(response, rules.max_response);
         let response = match initial_response.map(within).transpose() {
             Ok(response) => response,
             Err(failure) => return Self::failed(failure),
         };
         match mechanism {
-            Mechanism::Plain => Self::first(plain::Server::begin(config), Next::Plain, response),
-            Mechanism::Login => Self::first(login::Server::begin(config), Next::Login, response),
+            Mechanism::Plain => {
+                Self::first(&rules, plain::Server::begin(config), Next::Plain, response)
+            }
+            Mechanism::Login => {
+                Self::first(&rules, login::Server::begin(config), Next::Login, response)
+            }
             Mechanism::CramMd5 => {
-                Self::first(cram_md5::Server::begin(config), Next::CramMd5, response)
+                Self::first(&rules, cram_md5::Server::begin(config), Next::CramMd5, response)
             }
             Mechanism::ScramSha512Plus
             | Mechanism::ScramSha256Plus
             | Mechanism::ScramSha1Plus
             | Mechanism::ScramSha512
             | Mechanism::ScramSha256
-            | Mechanism::ScramSha1 => {
-                Self::first(scram::Server::begin(config, channel, mechanism), Next::Scram, response)
-            }
+            | Mechanism::ScramSha1 => Self::first(
+                &rules,
+                scram::Server::begin(config, channel, mechanism),
+                Next::Scram,
+                response,
+            ),
             Mechanism::OauthBearer | Mechanism::Xoauth2 => {
-                Self::first(oauth::Server::begin(config, mechanism), Next::Oauth, response)
+                Self::first(&rules, oauth::Server::begin(config, mechanism), Next::Oauth, response)
             }
             Mechanism::External => {
-                Self::first(external::Server::begin(channel), Next::External, response)
+                Self::first(&rules, external::Server::begin(channel), Next::External, response)
             }
             Mechanism::Anonymous => {
-                Self::first(anonymous::Server::begin(config), Next::Anonymous, response)
+                Self::first(&rules, anonymous::Server::begin(config), Next::Anonymous, response)
             }
             Mechanism::Custom(_) => Self::Custom(Box::new(Custom::new(mechanism, response))),
         }
@@ -286,6 +343,7 @@ impl State {
     /// response is that to a challenge that was not sent.
     #[inline(always)]
     fn first<S>(
+        rules: &Rules,
         begun: Result<(impl Into<Said>, S), Failure>,
         next: impl Fn(S) -> Next,
         initial_response: Option<SecretBytes>,
@@ -293,7 +351,7 @@ impl State {
         match (begun, initial_response) {
             (Ok((challenge, server)), None) => Self::challenge(challenge, next(server)),
             (Ok((challenge, server)), Some(response)) => {
-                next(server).take(challenge.into(), response)
+                next(server).take(rules, challenge.into(), response)
             }
             (Err(failure), _) => Self::failed(failure),
         }
@@ -306,39 +364,42 @@ impl State {
     /// half empty: a configuration that this exchange is the last to hold is dropped by the assignment,
     /// which puts the new state in place even where that panics.
     #[inline(never)]
-    fn go_on(&mut self, max_response: usize) -> Option<()> {
+    fn go_on(&mut self, rules: &Rules) -> Option<()> {
         *self = match self {
             Self::Await(challenge, next) => {
-                let response = challenge.response.take(max_response)?;
+                let response = challenge.response.take(rules.max_response)?;
                 let said = mem::take(&mut challenge.memory);
                 match response {
-                    Ok(response) => next.take(said, response),
-                    Err(failure) => Self::failed(failure),
+                    Ok(response) => next.take(rules, said, response),
+                    Err(failure) => Self::refused(failure, next.claim()),
                 }
             }
-            Self::CheckPassword(ask) => match ask.answer.take()? {
-                PasswordAnswer::Accept => Self::proven(ask.take_identity(), Then::Done),
-                PasswordAnswer::Reject => Self::failed(Failure::Rejected),
-                PasswordAnswer::TempFail => Self::failed(Failure::TempFail),
-                PasswordAnswer::TooWeak => Self::failed(Failure::TooWeak),
-                PasswordAnswer::TransitionNeeded => Self::failed(Failure::TransitionNeeded),
-            },
-            Self::CramSecret(ask) => match ask.answer.take()? {
-                Answer::TempFail => Self::failed(Failure::TempFail),
-                found => match cram_md5::verify(found, &ask.challenge, &ask.digest) {
-                    true => {
-                        let authcid = mem::take(&mut ask.authcid);
-                        let mechanism = Mechanism::CramMd5;
-                        Self::proven(Identity { authcid, authzid: None, mechanism }, Then::Done)
-                    }
-                    false => Self::failed(Failure::Rejected),
-                },
-            },
+            Self::CheckPassword(ask) => {
+                let (answer, mechanism) = (ask.answer.take()?, ask.mechanism());
+                let (authcid, authzid) = ask.take_names();
+                let claim = Claim { authcid, account: answer.account };
+                match answer.verdict.outcome(mechanism) {
+                    Ok(()) => Self::proven(claim, authzid, mechanism, Then::Done),
+                    Err(failure) => Self::refused(failure, Some(claim)),
+                }
+            }
+            Self::CramSecret(ask) => {
+                let (answer, mechanism) = (ask.answer.take()?, Mechanism::CramMd5);
+                let claim = Claim { authcid: ask.take_authcid(), account: answer.account };
+                let verified = answer.verdict.secret(mechanism).and_then(|(secret, verdict)| {
+                    let right = cram_md5::verify(secret, &ask.challenge, &ask.digest);
+                    verdict.with_proof(right, mechanism)
+                });
+                match verified {
+                    Ok(()) => Self::proven(claim, None, mechanism, Then::Done),
+                    Err(failure) => Self::refused(failure, Some(claim)),
+                }
+            }
             Self::ScramKeys(ask, awaits) => {
                 ask.answer.as_ref()?;
                 let nonce = awaits.nonce();
                 let answer = ask.answer.take()?;
-                awaits.server_first(nonce, ask, answer).into()
+                awaits.server_first(nonce, ask, answer)
             }
             Self::CheckToken(ask, config) => match ask.answer.take()? {
                 TokenAnswer::Accept(account) => {
@@ -348,36 +409,55 @@ impl State {
                 TokenAnswer::Reject => oauth::refuse(config.own_token_error(), Failure::Rejected),
                 TokenAnswer::RejectWith(error) => oauth::refuse(&error, Failure::Rejected),
                 TokenAnswer::TempFail => Self::failed(Failure::TempFail),
-            },
-            Self::CheckExternal(ask) => match ask.answer.take()? {
-                Answer::Accept(account) => {
-                    Self::named(account, ask.authzid.take(), Mechanism::External, Then::Done)
+                TokenAnswer::NotImplemented => {
+                    Self::failed(Failure::NotImplemented(ask.mechanism.name()))
                 }
-                Answer::Reject => Self::failed(Failure::Rejected),
-                Answer::TempFail => Self::failed(Failure::TempFail),
             },
-            Self::CheckAnonymous(ask) => match ask.answer.take()? {
-                Answer::Accept(()) => {
-                    Self::named("anonymous".into(), None, Mechanism::Anonymous, Then::Done)
+            Self::CheckExternal(ask) => {
+                match ask.answer.take()?.verdict.outcome(Mechanism::External) {
+                    Ok(account) => {
+                        let authzid = ask.authzid.take();
+                        Self::named(account, authzid, Mechanism::External, Then::Done)
+                    }
+                    Err(failure) => Self::failed(failure),
                 }
-                Answer::Reject => Self::failed(Failure::Rejected),
-                Answer::TempFail => Self::failed(Failure::TempFail),
-            },
+            }
+            Self::CheckAnonymous(ask) => {
+                match ask.answer.take()?.verdict.outcome(Mechanism::Anonymous) {
+                    Ok(()) => {
+                        Self::named("anonymous".into(), None, Mechanism::Anonymous, Then::Done)
+                    }
+                    Err(failure) => Self::failed(failure),
+                }
+            }
             Self::Custom(ask) => match ask.answer.take()? {
                 CustomAnswer::Challenge(data) => {
                     Self::challenge(data, Next::Custom(Box::new(ask.take())))
                 }
                 CustomAnswer::Accept { authcid, authzid } => {
-                    let authzid = authzid.map(String::into_boxed_str);
-                    Self::named(authcid, authzid, ask.mechanism(), Then::Done)
+                    match rules.authzid(authzid.as_deref().unwrap_or_default()) {
+                        Ok(authzid) => Self::named(authcid, authzid, ask.mechanism(), Then::Done),
+                        Err(failure) => Self::failed(failure),
+                    }
                 }
                 CustomAnswer::Fail(failure) => Self::failed(failure),
             },
-            Self::Authorize(ask, then) => match ask.answer.take()? {
-                Answer::Accept(()) => then.follow(ask.take_identity()),
-                Answer::Reject => then.refuse(),
-                Answer::TempFail => Self::failed(Failure::TempFail),
-            },
+            Self::Authorize(ask, then) => {
+                let answer = ask.answer.take()?;
+                match answer.verdict {
+                    Verdict::Accept(()) => match answer.account.as_deref().map(check_name) {
+                        Some(Err(failure)) => Self::failed(failure),
+                        _ => then.follow(ask.take_identity(answer.account)),
+                    },
+                    Verdict::Reject | Verdict::Lock(()) | Verdict::NoSecret => {
+                        then.refuse(ask.take_identity(None).authcid)
+                    }
+                    other => match other.outcome(ask.mechanism()) {
+                        Ok(()) => return None,
+                        Err(failure) => Self::failed(failure),
+                    },
+                }
+            }
             Self::Done(_) => return None,
         };
         Some(())
@@ -386,25 +466,46 @@ impl State {
     /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
     /// be.
     #[inline(always)]
-    pub(super) fn proven(mut identity: Identity, mut then: Then) -> Self {
-        match identity.authzid.take() {
-            Some(authzid) if *authzid != *identity.authcid => {
-                Self::Authorize(Authorize::new(identity, authzid), then)
-            }
-            _ => then.follow(identity),
+    pub(super) fn proven(
+        claim: Claim,
+        authzid: Option<Box<Authzid>>,
+        mechanism: Mechanism,
+        mut then: Then,
+    ) -> Self {
+        let Claim { authcid, account } = claim;
+        if let Some(Err(failure)) = account.as_deref().map(check_name) {
+            return Self::failed(failure);
+        }
+        let own = account.as_deref().unwrap_or(&authcid);
+        let other = authzid.filter(|authzid| !authzid.is_own(&authcid, own));
+        let authcid = account.map_or(authcid, String::from);
+        let identity = Identity { authcid, authzid: None, mechanism };
+        match other {
+            Some(other) => Self::Authorize(Authorize::new(identity, other.into_folded()), then),
+            None => then.follow(identity),
         }
     }
 
-    /// The same for an account that the host named.
-    fn named(authcid: String, authzid: Option<Box<str>>, mechanism: Mechanism, then: Then) -> Self {
-        match check_name(&authcid).and_then(|_| authzid.as_deref().map(check_name).transpose()) {
-            Ok(_) => Self::proven(Identity { authcid, authzid, mechanism }, then),
+    /// The same for an account that the application named.
+    fn named(
+        authcid: String,
+        authzid: Option<Box<Authzid>>,
+        mechanism: Mechanism,
+        then: Then,
+    ) -> Self {
+        match check_name(&authcid) {
+            Ok(_) => Self::proven(Claim { authcid, account: None }, authzid, mechanism, then),
             Err(failure) => Self::failed(failure),
         }
     }
 
-    fn failed(failure: Failure) -> Self {
-        Self::Done(Err(failure))
+    fn failed(why: Failure) -> Self {
+        Self::Done(Err(Failed { why, claim: None }))
+    }
+
+    /// The same of a client that has said who it is.
+    pub(super) fn refused(why: Failure, claim: Option<Claim>) -> Self {
+        Self::Done(Err(Failed { why, claim: claim.map(Box::new) }))
     }
 
     pub(super) fn challenge(data: impl Into<Said>, next: Next) -> Self {
@@ -431,9 +532,12 @@ impl Then {
     }
 
     /// Who is proven may not act as wanted.
-    fn refuse(&self) -> State {
+    fn refuse(&self, authcid: String) -> State {
+        let claim = Claim { authcid, account: None };
         match self {
-            Self::Done | Self::ServerFinal(_) => State::failed(Failure::NotAuthorized),
+            Self::Done | Self::ServerFinal(_) => {
+                State::refused(Failure::NotAuthorized, Some(claim))
+            }
             Self::Token(config) => oauth::refuse(config.own_token_error(), Failure::NotAuthorized),
         }
     }
@@ -441,15 +545,15 @@ impl Then {
 
 impl Next {
     #[inline(always)]
-    fn take(&mut self, challenge: Said, response: SecretBytes) -> State {
+    fn take(&mut self, rules: &Rules, challenge: Said, response: SecretBytes) -> State {
         match self {
-            Self::Plain(server) => server.take(challenge, response).into(),
-            Self::Login(server) => server.take(challenge, response).into(),
-            Self::CramMd5(server) => server.take(challenge, response).into(),
-            Self::Scram(server) => server.take(challenge, response).into(),
-            Self::Oauth(server) => server.take(response).into(),
-            Self::External(server) => server.take(challenge, response).into(),
-            Self::Anonymous(server) => server.take(challenge, response).into(),
+            Self::Plain(server) => server.take(rules, challenge, response).into(),
+            Self::Login(server) => server.take(rules, challenge, response).into(),
+            Self::CramMd5(server) => server.take(rules, challenge, response).into(),
+            Self::Scram(server) => server.take(rules, challenge, response),
+            Self::Oauth(server) => server.take(rules, response).into(),
+            Self::External(server) => server.take(rules, challenge, response).into(),
+            Self::Anonymous(server) => server.take(rules, challenge, response).into(),
             Self::Custom(ask) => match ask.next(response) {
                 Ok(()) => State::Custom(Box::new(ask.take())),
                 Err(failure) => State::failed(failure),
@@ -457,7 +561,21 @@ impl Next {
             Self::Confirm(identity) if response.as_slice().is_empty() => {
                 State::Done(Ok(identity.take()))
             }
-            Self::Confirm(_) => State::failed(Failure::Malformed("the last response is not empty")),
+            Self::Confirm(_) => {
+                let failure = Failure::Malformed("the last response is not empty");
+                State::refused(failure, self.claim())
+            }
+        }
+    }
+
+    /// Whom the client claims to be, where the exchange has come that far.
+    fn claim(&mut self) -> Option<Claim> {
+        match self {
+            Self::Scram(server) => server.claim(),
+            Self::Confirm(identity) => {
+                Some(Claim { authcid: identity.take().authcid, account: None })
+            }
+            _ => None,
         }
     }
 }

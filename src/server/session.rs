@@ -59,7 +59,8 @@ enum State {
     /// A line of it is awaited.
     Response(Box<auth::server::Exchange>),
     Authenticated,
-    AuthFailed(Failure),
+    /// The exchange has failed; a client whose token was refused has yet to be told why.
+    AuthFailed(Box<auth::server::Exchange>),
     Command(Ask),
     Permission(Permission, Framing),
     /// A message's octets are awaited: for the host, or to be swallowed and then refused.
@@ -218,7 +219,11 @@ impl Session {
                 Some(identity) => Event::Authenticated(identity),
                 None => Event::Close,
             },
-            State::AuthFailed(failure) => Event::AuthFailed(AuthFailed::new(*failure, *attempts)),
+            State::AuthFailed(exchange) => match exchange.failure() {
+                Some(why) => Event::AuthFailed(AuthFailed::new(why, *attempts, exchange)),
+                // It was there before.
+                None => Event::NeedInput,
+            },
             State::Command(ask) => match command::parse(lines.shown()) {
                 Ok(command) => Event::Command(command, ask),
                 // It was read before. Were that not so, it could not be answered.
@@ -252,7 +257,7 @@ impl Session {
         let next = match state {
             State::Start => {
                 out.extend_from_slice(b"220 ");
-                out.extend_from_slice(self.config.sasl.host().as_bytes());
+                out.extend_from_slice(self.config.hostname.as_bytes());
                 out.extend_from_slice(b" ESMTP ready\r\n");
                 State::Idle
             }
@@ -277,6 +282,7 @@ impl Session {
                 answer(reply, out)
             }
             State::Reset(after) => State::from(after),
+            State::AuthFailed(exchange) if !exchange.is_over() => State::Auth(exchange),
             State::Hello | State::Authenticated | State::AuthFailed(_) => State::Idle,
             owed => return (owed, true),
         };
@@ -292,7 +298,11 @@ impl Session {
         let mark = out.len();
         match exchange.step(out) {
             // The challenge goes to the trace before what answers it.
-            auth::server::Step::NeedLine(_) if out.len() > mark => (State::Auth(exchange), false),
+            auth::server::Step::NeedLine(_) if out.len() > mark => match self.failed(&mut exchange)
+            {
+                true => (State::AuthFailed(exchange), true),
+                false => (State::Auth(exchange), false),
+            },
             auth::server::Step::Query(_) => {
                 // What the client sent may be a password, and has been taken.
                 self.lines.give_back();
@@ -322,11 +332,18 @@ impl Session {
                 self.identity = Some(Box::new(identity.clone()));
                 (State::Authenticated, true)
             }
-            auth::server::Step::Done(Err(failure)) => {
-                self.attempts += u32::from(failure.is_attempt());
-                (State::AuthFailed(failure), true)
-            }
+            auth::server::Step::Done(Err(_)) => match self.failed(&mut exchange) {
+                true => (State::AuthFailed(exchange), true),
+                false => (State::Idle, false),
+            },
         }
+    }
+
+    /// Whether the exchange has failed, and nobody has been told so; it is counted.
+    fn failed(&mut self, exchange: &mut auth::server::Exchange) -> bool {
+        let failure = exchange.report();
+        self.attempts += u32::from(failure.is_some_and(Failure::is_attempt));
+        failure.is_some()
     }
 
     /// A command's line has come.
@@ -376,7 +393,7 @@ impl Session {
             Command::Helo(_) => {
                 self.greeted = Greeted::Helo;
                 out.extend_from_slice(b"250 ");
-                out.extend_from_slice(self.config.sasl.host().as_bytes());
+                out.extend_from_slice(self.config.hostname.as_bytes());
                 out.extend_from_slice(b"\r\n");
                 self.abandon(After::Hello)
             }
@@ -469,7 +486,7 @@ impl Session {
                 keywords.push(Keyword::LegacyAuth(names));
             }
         }
-        ehlo::write(self.config.sasl.host(), &keywords, out);
+        ehlo::write(&self.config.hostname, &keywords, out);
     }
 
     fn starttls(&mut self, out: &mut Vec<u8>) -> State {

@@ -33,14 +33,11 @@ impl Session {
     pub(super) fn sign_in(&mut self) -> State {
         let Some(credentials) = &self.credentials else { return State::READY };
         let sasl = &self.config.sasl;
-        let offered = |mechanism| {
-            let names = self.extensions.mechanisms.as_deref().unwrap_or_default();
-            names.contains(&mechanism)
-        };
-        match sasl.choose_but(&self.tries.mechanisms, credentials, &self.channel, offered) {
-            Ok(choice) => {
+        let offered = self.extensions.mechanisms.as_deref().unwrap_or_default();
+        match sasl.choose_among(offered, &self.tries.mechanisms, credentials, &self.channel) {
+            Ok(mechanism) => {
                 let mut exchange =
-                    auth::Exchange::new(sasl, &self.channel, choice, credentials.clone());
+                    auth::Exchange::new(sasl, &self.channel, mechanism, credentials.clone());
                 if !self.config.initial_response {
                     exchange = exchange.without_initial_response();
                 }

@@ -1,12 +1,14 @@
 //! What a client may use, and how it chooses.
 
-use alloc::{sync::Arc, vec::Vec};
-use core::fmt;
+use alloc::vec::Vec;
+use core::borrow::Borrow;
 
 use super::{Credentials, Failure};
-use crate::sasl::{BindingPolicy, Channel, ConfigError, Mechanism, Nonce, NonceError, ScramHash};
+use crate::sasl::{
+    BindingPolicy, Channel, ConfigError, Mechanism, Nonce, NonceError, NonceSource, ScramHash,
+};
 
-/// What a client may use, and its policy.
+/// What a client may use, and its policy; [`builder`](Self::builder) makes one.
 #[derive(Clone, Debug)]
 pub struct Config {
     mechanisms: Vec<Mechanism>,
@@ -14,16 +16,6 @@ pub struct Config {
     nonce: Option<NonceSource>,
     iterations: (u32, u32),
     binding: BindingPolicy,
-}
-
-/// In an `Arc`, so that a configuration can be cloned.
-#[derive(Clone)]
-struct NonceSource(Arc<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>);
-
-impl fmt::Debug for NonceSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NonceSource")
-    }
 }
 
 impl Default for Config {
@@ -34,7 +26,7 @@ impl Default for Config {
             mechanisms: Mechanism::COMPILED.to_vec(),
             cleartext: false,
             #[cfg(feature = "getrandom")]
-            nonce: Some(NonceSource(Arc::new(Nonce::random))),
+            nonce: Some(NonceSource::new(Nonce::random)),
             #[cfg(not(feature = "getrandom"))]
             nonce: None,
             iterations: (4096, 600_000),
@@ -44,50 +36,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The mechanisms to use, the preferred first. One alone means that one or none. One of the host's
-    /// own is used only where it is listed here. Which of them fit depends on the credentials: a
-    /// password is never sent as a token, nor a token as a password, and ANONYMOUS is for
-    /// [`Credentials::anonymous`] alone.
-    ///
-    /// # Errors
-    /// [`ConfigError::NotCompiled`] where one's feature is off.
-    pub fn mechanisms(mut self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
-        if let Some(&off) = mechanisms.iter().find(|mechanism| !mechanism.is_compiled()) {
-            return Err(ConfigError::NotCompiled(off));
-        }
-        self.mechanisms = mechanisms.to_vec();
-        Ok(self)
-    }
-
-    /// Whether mechanisms that send the password or a token are used without TLS, where anyone on the way
-    /// can read it. Off by default.
-    pub fn allow_cleartext(mut self, allow: bool) -> Self {
-        self.cleartext = allow;
-        self
-    }
-
-    /// Another source of nonces, which SCRAM needs. Each must be fresh and unpredictable; a fixed one
-    /// is for tests.
-    pub fn nonces(
-        mut self,
-        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
-    ) -> Self {
-        self.nonce = Some(NonceSource(Arc::new(source)));
-        self
-    }
-
-    /// How many iterations a server may ask of SCRAM: fewer make the password cheap to guess, more
-    /// keep the client busy. By default 4,096 (RFC 7677 §4) to 600,000. `to` is `from` at least.
-    pub fn scram_iterations(mut self, from: u32, to: u32) -> Self {
-        self.iterations = (from, to.max(from));
-        self
-    }
-
-    /// Whether sign-ins are bound to the TLS connection (RFC 5802 §6), for which the [`Channel`] needs
-    /// binding data.
-    pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
-        self.binding = policy;
-        self
+    /// A configuration to be built; what it is not told is as [`default`](Self::default) has it.
+    pub fn builder() -> Builder {
+        Builder { config: Self::default(), without: Vec::new() }
     }
 
     pub(in crate::sasl) fn iteration_bounds(&self) -> (u32, u32) {
@@ -95,18 +46,24 @@ impl Config {
     }
 
     pub(in crate::sasl) fn nonce(&self) -> Result<Nonce, Failure> {
-        self.nonce.as_ref().and_then(|source| (source.0)().ok()).ok_or(Failure::NoNonce)
+        self.nonce.as_ref().and_then(NonceSource::fresh).ok_or(Failure::NoNonce)
     }
 
-    /// The mechanism of that name, in any case: one that the crate has, or one of the host's own that is
-    /// listed.
+    /// The mechanism of that name, in any case: one that the crate has, or one of the application's own that
+    /// is listed.
     pub fn named(&self, name: &str) -> Option<Mechanism> {
         let own = |own: &Mechanism| own.name().eq_ignore_ascii_case(name);
         Mechanism::from_name(name).or_else(|| self.mechanisms.iter().copied().find(own))
     }
 
-    /// The preferred mechanism of those that fit the credentials and the connection and for which
-    /// `offered` says yes.
+    /// The preferred mechanism of those that fit the credentials and the connection and that the server
+    /// offers: `offered` is the text of its AUTH line as it came, such as `AUTH SCRAM-SHA-256 PLAIN`, or the names
+    /// alone, separated by spaces. Hand in all of it: where the name of a -PLUS mechanism is left out, the server
+    /// takes that for an attack (RFC 5802 §6), and refuses the right password.
+    ///
+    /// A client *supports channel binding* where the channel has binding data, the policy is not
+    /// [`None`](BindingPolicy::None), and a -PLUS mechanism that fits the credentials is among its own. Then a
+    /// -PLUS that the server offers goes before all others, in whatever order they were listed.
     ///
     /// # Errors
     /// Why there is none.
@@ -114,37 +71,35 @@ impl Config {
         &self,
         credentials: &Credentials,
         channel: &Channel,
-        offered: impl Fn(Mechanism) -> bool,
-    ) -> Result<Choice, NoMechanism> {
-        self.choose_but(&[], credentials, channel, offered)
+        offered: &str,
+    ) -> Result<Mechanism, NoMechanism> {
+        let names = offered.split([' ', '=']);
+        let offered: Vec<_> = names.filter_map(|name| self.named(name)).collect();
+        self.choose_among(&offered, &[], credentials, channel)
     }
 
-    /// The same, but for those that were tried already.
-    pub(crate) fn choose_but(
+    /// The same of what is offered, but for those that were tried already.
+    pub(crate) fn choose_among(
         &self,
+        offered: &[Mechanism],
         tried: &[Mechanism],
         credentials: &Credentials,
         channel: &Channel,
-        offered: impl Fn(Mechanism) -> bool,
-    ) -> Result<Choice, NoMechanism> {
-        let in_common = |own: &Mechanism| offered(*own) && !tried.contains(own);
-        let mut left = self.mechanisms.iter().copied().filter(in_common);
+    ) -> Result<Mechanism, NoMechanism> {
+        let left = |own: &Mechanism| offered.contains(own) && !tried.contains(own);
+        let all = || self.mechanisms.iter().filter(|own| left(own));
+        let (bound, unbound) =
+            (|own: &&Mechanism| own.binds_channel(), |own: &&Mechanism| !own.binds_channel());
         let mut obstacle = (0, NoMechanism::InCommon);
-        let mechanism = left.find(|&own| match self.obstacle(own, credentials, channel) {
-            None => true,
-            Some(found) => {
+        for own in all().filter(bound).chain(all().filter(unbound)) {
+            match self.obstacle(*own, credentials, channel) {
+                None => return Ok(*own),
                 // What came the furthest tells the most.
-                if found.0 >= obstacle.0 {
-                    obstacle = found;
-                }
-                false
+                Some(found) if found.0 >= obstacle.0 => obstacle = found,
+                Some(_) => {}
             }
-        });
-        let mechanism = mechanism.ok_or(obstacle.1)?;
-        // One that came to nothing may be on the list only to be refused by who stands between.
-        let seen =
-            |known: &Mechanism| known.binds_channel() && offered(*known) && !tried.contains(known);
-        Ok(Choice { mechanism, binding_not_seen: !Mechanism::KNOWN.iter().any(seen) })
+        }
+        Err(obstacle.1)
     }
 
     /// Why the mechanism cannot be used with these credentials over that connection, and how far it
@@ -172,9 +127,16 @@ impl Config {
         tests.get(failed).map(|(why, _)| (failed, *why))
     }
 
-    /// Whether there is what binds a sign-in to the connection, and the policy lets it be used.
-    pub(in crate::sasl) fn can_bind(&self, channel: &Channel) -> bool {
+    /// Whether there is what binds to the connection, and the policy lets it be used.
+    fn can_bind(&self, channel: &Channel) -> bool {
         !channel.bindings().is_empty() && self.binding != BindingPolicy::None
+    }
+
+    /// Whether the client supports channel binding (RFC 5802 §6): where it then uses a mechanism without,
+    /// it says that it has seen no other, and a server that offered one knows that its list was changed.
+    pub(super) fn supports_binding(&self, credentials: &Credentials, channel: &Channel) -> bool {
+        let fits = |own: &Mechanism| own.binds_channel() && credentials.fit(*own);
+        self.can_bind(channel) && self.mechanisms.iter().any(fits)
     }
 
     /// Whether the mechanism can be used with these credentials over that connection.
@@ -196,30 +158,75 @@ impl Config {
     }
 }
 
-/// A mechanism to sign in by, and what the client has seen of the server's others.
-///
-/// [`Config::choose`] makes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
-    mechanism: Mechanism,
-    binding_not_seen: bool,
+/// A [`Config`] to be built.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    config: Config,
+    without: Vec<Mechanism>,
 }
 
-impl Choice {
-    /// A mechanism that the caller has from elsewhere than the server's list. What was struck out of
-    /// the list on the way is not found out then (RFC 5802 §6).
-    pub fn without_list(mechanism: Mechanism) -> Self {
-        Self { mechanism, binding_not_seen: false }
+impl Builder {
+    /// The mechanisms to use, the preferred first. SCRAM brings its -PLUS form, which is used where it can be
+    /// ([`choose`](Config::choose)); [`without`](Self::without) takes it out. One of the application's own is used
+    /// only where it is listed here. Which of them fit depends on the credentials: a password is never sent
+    /// as a token, nor a token as a password, and ANONYMOUS is for [`Credentials::anonymous`] alone.
+    pub fn mechanisms(
+        mut self,
+        mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>,
+    ) -> Self {
+        self.config.mechanisms = Mechanism::list(mechanisms);
+        self
     }
 
-    /// The mechanism.
-    pub fn mechanism(&self) -> Mechanism {
-        self.mechanism
+    /// Leaves these out, however the others were listed.
+    pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
+        self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
+        self
     }
 
-    /// Whether it is known that the server offers no channel binding.
-    pub(in crate::sasl) fn binding_not_seen(&self) -> bool {
-        self.binding_not_seen
+    /// Whether mechanisms that send the password or a token are used without TLS, where anyone on the way
+    /// can read it. Off by default.
+    pub fn allow_cleartext(mut self, allow: bool) -> Self {
+        self.config.cleartext = allow;
+        self
+    }
+
+    /// Another source of nonces, which SCRAM needs. Each must be fresh and unpredictable; a fixed one
+    /// is for tests.
+    pub fn nonces(
+        mut self,
+        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
+    ) -> Self {
+        self.config.nonce = Some(NonceSource::new(source));
+        self
+    }
+
+    /// How many iterations a server may ask of SCRAM: fewer make the password cheap to guess, more
+    /// keep the client busy. By default 4,096 (RFC 7677 §4) to 600,000. `to` is `from` at least.
+    pub fn scram_iterations(mut self, from: u32, to: u32) -> Self {
+        self.config.iterations = (from, to.max(from));
+        self
+    }
+
+    /// Whether authentication is bound to the TLS connection (RFC 5802 §6), for which the [`Channel`] needs
+    /// binding data. With [`None`](BindingPolicy::None) the -PLUS mechanisms are not used, with
+    /// [`Required`](BindingPolicy::Required) no other is.
+    pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
+        self.config.binding = policy;
+        self
+    }
+
+    /// The configuration, if nothing in it contradicts the rest.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotCompiled`] for a mechanism whose feature is off; [`ConfigError::NothingBinds`] where
+    /// channel binding is required and no -PLUS mechanism is left.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let Self { mut config, without } = self;
+        config.mechanisms.retain(|own| !without.contains(own));
+        Mechanism::check(&config.mechanisms, config.binding)?;
+        Ok(config)
     }
 }
 

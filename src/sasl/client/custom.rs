@@ -117,7 +117,7 @@ impl fmt::Debug for CustomResponse {
 /// ```
 /// use smtp_auth::sasl::{
 ///     Channel, Mechanism,
-///     client::{Choice, ClientMechanism, Config, Credentials, CustomResponse, Exchange, Step},
+///     client::{ClientMechanism, Config, Credentials, CustomResponse, Exchange, Step},
 /// };
 ///
 /// struct Ticket;
@@ -132,10 +132,9 @@ impl fmt::Debug for CustomResponse {
 /// }
 ///
 /// let mechanism = Mechanism::custom("X-TICKET")?;
-/// let config = Config::default().mechanisms(&[mechanism])?;
+/// let config = Config::builder().mechanisms([mechanism]).build()?;
 /// let credentials = Credentials::custom(mechanism);
-/// let choice = Choice::without_list(mechanism);
-/// let mut exchange = Exchange::new(&config, &Channel::tls(), choice, credentials);
+/// let mut exchange = Exchange::new(&config, &Channel::tls(), mechanism, credentials);
 /// if let Step::Challenge(ask) = exchange.step() {
 ///     let response = ask.step_with(|| Ticket);
 ///     ask.answer(response);

@@ -86,6 +86,10 @@ impl Custom {
         answer
     }
 
+    pub(super) fn fail_not_implemented(&mut self) {
+        self.answer(CustomAnswer::Fail(Failure::NotImplemented(self.mechanism.name())));
+    }
+
     /// Settles the question; a second answer replaces the first.
     pub fn answer(&mut self, answer: CustomAnswer) {
         self.answer = Some(answer);
@@ -115,7 +119,7 @@ pub enum CustomAnswer {
     Accept {
         /// The account.
         authcid: String,
-        /// The account to act as, if the client named one.
+        /// The account to act as, if the client named one, as it was sent.
         authzid: Option<String>,
     },
     /// It fails: for this reason, which settles the reply, and whether it counts as an attempt
@@ -132,7 +136,10 @@ pub enum CustomAnswer {
 ///     Channel, Custom, CustomAnswer, Authenticator, Failure, Mechanism, ServerMechanism, server,
 /// };
 ///
-/// const TICKET: Result<Mechanism, smtp_auth::sasl::ConfigError> = Mechanism::custom("X-TICKET");
+/// const TICKET: Mechanism = match Mechanism::custom("X-TICKET") {
+///     Ok(own) => own,
+///     Err(_) => panic!("not a mechanism's name"),
+/// };
 ///
 /// struct Ticket;
 ///
@@ -149,14 +156,18 @@ pub enum CustomAnswer {
 /// struct Tickets;
 ///
 /// impl Authenticator for Tickets {
+///     fn mechanisms(&self) -> &[Mechanism] {
+///         &[TICKET]
+///     }
+///
 ///     fn custom(&self, ask: &mut Custom) -> CustomAnswer {
 ///         ask.step_with(|| Ticket)
 ///     }
 /// }
 ///
-/// let config = Arc::new(server::Config::new("mail.example.org")?.mechanisms(&[TICKET?])?);
+/// let config = server::Config::builder("mail.example.org").mechanisms(Tickets.mechanisms()).build()?;
 /// let initial = Some(b"ticket 17".to_vec());
-/// let mut exchange = server::Exchange::new(&config, &Channel::tls(), TICKET?, initial);
+/// let mut exchange = server::Exchange::new(&Arc::new(config), &Channel::tls(), TICKET, initial);
 /// if let server::Step::Query(query) = exchange.step() {
 ///     query.answer_with(&Tickets);
 /// }

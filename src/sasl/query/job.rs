@@ -15,15 +15,19 @@ use super::{
 /// # use smtp_auth::{sasl::{self, Authenticator}, server::{Config, Event, Session}};
 /// # use std::thread;
 /// # struct Users;
-/// # impl Authenticator for Users {}
-/// # let config = Config::new(sasl::server::Config::new("mail.example.org")?.allow_cleartext(true));
+/// # impl Authenticator for Users {
+/// #     fn mechanisms(&self) -> &[sasl::Mechanism] { &[sasl::Mechanism::Plain] }
+/// # }
+/// # let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Users.mechanisms());
+/// # let sasl = sasl.allow_cleartext(true).build()?;
+/// # let config = Config::builder("mail.example.org").sasl(sasl).build()?;
 /// # let (mut session, mut out) = (Session::new(config), Vec::new());
 /// # session.receive(b"EHLO client.example.org\r\nAUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");
 /// # let _ = session.next(&mut out);
 /// // The query stays on show, and is taken along once: its serial tells.
 /// if let Event::Query(query) = session.next(&mut out) {
 ///     match query.job() {
-///         None => query.reject(), // of a mechanism of the host's own: to be answered here
+///         None => query.not_implemented(), // of a mechanism of the application's own: to be answered here
 ///         Some(mut job) => {
 ///             let worker = thread::spawn(move || {
 ///                 job.query().answer_with(&Users);
@@ -87,7 +91,7 @@ impl Query<'_> {
     }
 
     /// Settles the question with the answer that its copy got; where that got none, the store
-    /// [cannot say now](super::Answer::TempFail).
+    /// [cannot say now](super::Answer::temp_fail).
     ///
     /// `false` where it is a copy of another question, which was asked by an exchange that is over, or
     /// one before: nothing has changed then.

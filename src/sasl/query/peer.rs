@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, string::String};
 
 use super::{Answer, Serial};
+use crate::sasl::names::Authzid;
 
 /// *Which account has whom the client's certificate names?* Of EXTERNAL (RFC 4422 appendix A).
 ///
@@ -10,14 +11,13 @@ use super::{Answer, Serial};
 #[derive(Clone, Debug)]
 pub struct CheckExternal {
     pub(in crate::sasl) identity: Box<str>,
-    pub(in crate::sasl) authzid: Option<Box<str>>,
+    pub(in crate::sasl) authzid: Option<Box<Authzid>>,
     pub(in crate::sasl) answer: Option<Answer<String>>,
     pub(super) serial: Serial,
 }
 
 impl CheckExternal {
-    pub(in crate::sasl) fn new(identity: &str, authzid: Option<&str>) -> Self {
-        let authzid = authzid.map(Into::into);
+    pub(in crate::sasl) fn new(identity: &str, authzid: Option<Box<Authzid>>) -> Self {
         Self { identity: identity.into(), authzid, answer: None, serial: Serial::default() }
     }
 
@@ -26,10 +26,10 @@ impl CheckExternal {
         &self.identity
     }
 
-    /// The account that the client wants to act as, if it named one. Where it is not the certificate's
-    /// own, [`Authorize`](super::Authorize) asks for that afterwards.
+    /// The account that the client wants to act as, folded, if it named one. Where it is not the
+    /// certificate's own, [`Authorize`](super::Authorize) asks for that afterwards.
     pub fn authzid(&self) -> Option<&str> {
-        self.authzid.as_deref()
+        self.authzid.as_deref().map(Authzid::as_str)
     }
 
     /// Settles the question, with the account; a second answer replaces the first.

@@ -2,8 +2,11 @@
 
 use alloc::{boxed::Box, format, string::String};
 
-use super::{Answer, Serial};
-use crate::{sasl::Mechanism, secret::Secret};
+use super::Serial;
+use crate::{
+    sasl::{Mechanism, names::Authzid},
+    secret::Secret,
+};
 
 /// *Whose token is this?* Of OAUTHBEARER (RFC 7628) and XOAUTH2.
 ///
@@ -13,7 +16,7 @@ use crate::{sasl::Mechanism, secret::Secret};
 #[derive(Clone, Debug)]
 pub struct CheckToken {
     pub(in crate::sasl) mechanism: Mechanism,
-    pub(in crate::sasl) authzid: Option<Box<str>>,
+    pub(in crate::sasl) authzid: Option<Box<Authzid>>,
     pub(in crate::sasl) token: Secret,
     pub(in crate::sasl) host: Option<Box<str>>,
     pub(in crate::sasl) port: Option<u16>,
@@ -22,8 +25,12 @@ pub struct CheckToken {
 }
 
 impl CheckToken {
-    pub(in crate::sasl) fn new(mechanism: Mechanism, authzid: Option<&str>, token: Secret) -> Self {
-        let (authzid, serial) = (authzid.map(Into::into), Serial::default());
+    pub(in crate::sasl) fn new(
+        mechanism: Mechanism,
+        authzid: Option<Box<Authzid>>,
+        token: Secret,
+    ) -> Self {
+        let serial = Serial::default();
         Self { mechanism, authzid, token, host: None, port: None, answer: None, serial }
     }
 
@@ -32,10 +39,10 @@ impl CheckToken {
         &self.token
     }
 
-    /// The account that the client wants to act as, if it named one. Where it is not the token's own
-    /// account, [`Authorize`](super::Authorize) asks for that afterwards.
+    /// The account that the client wants to act as, folded, if it named one. Where it is not the token's
+    /// own account, [`Authorize`](super::Authorize) asks for that afterwards.
     pub fn authzid(&self) -> Option<&str> {
-        self.authzid.as_deref()
+        self.authzid.as_deref().map(Authzid::as_str)
     }
 
     /// The server that the client means to talk to, where it says so: only OAUTHBEARER can. A name
@@ -68,27 +75,20 @@ pub enum TokenAnswer {
     /// has for it, or every sign-in is one as another.
     Accept(String),
     /// The token is no good: the client is told what the configuration has for that
-    /// ([`token_error`](crate::sasl::server::Config::token_error)), then `535 5.7.8`.
+    /// ([`token_error`](crate::sasl::server::Builder::token_error)), then `535 5.7.8`.
     Reject,
     /// As `Reject`, and the client is told this.
     RejectWith(TokenError),
-    /// The host cannot say now: `454 4.7.0`.
+    /// The store cannot say now: `454 4.7.0`.
     TempFail,
-}
-
-impl From<Answer<String>> for TokenAnswer {
-    fn from(answer: Answer<String>) -> Self {
-        match answer {
-            Answer::Accept(account) => Self::Accept(account),
-            Answer::Reject => Self::Reject,
-            Answer::TempFail => Self::TempFail,
-        }
-    }
+    /// The application does not implement this question: see
+    /// [`Query::not_implemented`](super::Query::not_implemented).
+    NotImplemented,
 }
 
 impl From<Option<String>> for TokenAnswer {
     fn from(account: Option<String>) -> Self {
-        Answer::from(account).into()
+        account.map_or(Self::Reject, Self::Accept)
     }
 }
 

@@ -1,166 +1,66 @@
 //! What a server offers, and its policy.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::fmt;
+use core::{borrow::Borrow, fmt};
 
 use crate::{
     sasl::{
-        BindingPolicy, Channel, ConfigError, Failure, Mechanism, Nonce, NonceError, ScramHash,
-        ScramKeys, TokenError, scram_keys::Nobody,
+        BindingPolicy, Channel, ConfigError, Failure, FoldName, Mechanism, Nonce, NonceError,
+        NonceSource, ScramHash, ScramKeys, TokenError, names::Rules, prepare, scram_keys::Decoys,
     },
     secret::Secret,
 };
 
-type NonceSource = Box<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>;
-
-/// What a server offers, and its policy. Shared by all of its exchanges, in an `Arc`.
+/// What a server offers, and its policy; [`builder`](Self::builder) makes one. Shared by all of its exchanges, in an
+/// `Arc`.
+#[derive(Clone)]
 pub struct Config {
     host: Box<str>,
     mechanisms: Vec<Mechanism>,
     nonce: Option<NonceSource>,
     cleartext: bool,
-    /// Empty where there is no key for its salts.
-    nobody: Vec<Nobody>,
+    /// One for each hash; empty where SCRAM is not listed.
+    decoys: Vec<Decoys>,
     iterations: u32,
     binding: BindingPolicy,
-    max_response: usize,
+    rules: Rules,
     token_error: TokenError,
 }
 
 impl Config {
-    /// A server of that name which offers every compiled mechanism that takes a password, SCRAM
-    /// first, and EXTERNAL where the [`Channel`] has an identity. A store that cannot answer for one
-    /// of them is to leave it out by [`mechanisms`](Self::mechanisms): clients take the strongest
-    /// on offer, and may give up where it fails. OAUTHBEARER, XOAUTH2, ANONYMOUS and those of the
-    /// host's own are offered only where they are listed there.
-    ///
-    /// Those that send the password are offered only inside TLS, the -PLUS ones only where the
-    /// [`Channel`] has binding data. Nonces are the operating system's. (Without the feature
-    /// `getrandom` there are none of these: mechanisms that need one are offered once
-    /// [`nonces`](Self::nonces) says where to take them.)
-    ///
-    /// # Errors
-    /// [`ConfigError::HostName`] where the name is not printable ASCII without spaces, `<`, `>`.
-    pub fn new(host: &str) -> Result<Self, ConfigError> {
+    /// A configuration to be built, for a server of that name. [`mechanisms`](Builder::mechanisms) has to be
+    /// called, all else has a default.
+    pub fn builder(host: &str) -> Builder {
+        Builder {
+            config: Self {
+                host: host.into(),
+                mechanisms: Vec::new(),
+                #[cfg(feature = "getrandom")]
+                nonce: Some(NonceSource::new(Nonce::random)),
+                #[cfg(not(feature = "getrandom"))]
+                nonce: None,
+                cleartext: false,
+                decoys: Vec::new(),
+                iterations: 4096,
+                binding: BindingPolicy::Preferred,
+                rules: Rules { max_response: usize::MAX, fold: prepare },
+                token_error: TokenError::INVALID_TOKEN,
+            },
+            without: Vec::new(),
+            salt_key: None,
+        }
+    }
+
+    /// A server's name, as it may stand in a challenge and in a greeting.
+    pub(crate) fn check_host(host: &str) -> Result<(), ConfigError> {
         let good = |octet: u8| octet.is_ascii_graphic() && !b"<>".contains(&octet);
-        if host.is_empty() || host.len() > 255 || !host.bytes().all(good) {
-            return Err(ConfigError::HostName);
-        }
-        Ok(Self {
-            host: host.into(),
-            mechanisms: Mechanism::COMPILED
-                .iter()
-                .copied()
-                .filter(|own| own.takes_password() || *own == Mechanism::External)
-                .collect(),
-            #[cfg(feature = "getrandom")]
-            nonce: Some(Box::new(Nonce::random)),
-            #[cfg(not(feature = "getrandom"))]
-            nonce: None,
-            cleartext: false,
-            #[cfg(feature = "getrandom")]
-            nobody: Nonce::random()
-                .map(|key| Nobody::of_each(&Secret::new(key.as_str())))
-                .unwrap_or_default(),
-            #[cfg(not(feature = "getrandom"))]
-            nobody: Vec::new(),
-            iterations: 4096,
-            binding: BindingPolicy::Preferred,
-            max_response: usize::MAX,
-            token_error: TokenError::INVALID_TOKEN,
-        })
+        let good = (1..=255).contains(&host.len()) && host.bytes().all(good);
+        if good { Ok(()) } else { Err(ConfigError::HostName) }
     }
 
-    /// The mechanisms to offer, in this order.
-    ///
-    /// # Errors
-    /// [`ConfigError::NotCompiled`] where one's feature is off.
-    pub fn mechanisms(mut self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
-        self.mechanisms.clear();
-        for &mechanism in mechanisms {
-            if !mechanism.is_compiled() {
-                return Err(ConfigError::NotCompiled(mechanism));
-            }
-            if !self.mechanisms.contains(&mechanism) {
-                self.mechanisms.push(mechanism);
-            }
-        }
-        Ok(self)
-    }
-
-    /// These mechanisms too, behind those listed already: tokens, say, beside what
-    /// [`new`](Self::new) lists.
-    ///
-    /// # Errors
-    /// [`ConfigError::NotCompiled`] where one's feature is off.
-    pub fn also(self, mechanisms: &[Mechanism]) -> Result<Self, ConfigError> {
-        let all = [&*self.mechanisms, mechanisms].concat();
-        self.mechanisms(&all)
-    }
-
-    /// Another source of nonces. Each must be fresh and unpredictable; a fixed one is for tests.
-    pub fn nonces(
-        mut self,
-        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
-    ) -> Self {
-        self.nonce = Some(Box::new(source));
-        self
-    }
-
-    /// The key of the salts that SCRAM shows for accounts that do not exist. It has to stay the same
-    /// over restarts, and over the servers of a cluster, or their salts tell them from real ones.
-    /// By default it is random, made anew with each `Config`: give those of one server the same, as for
-    /// two ports. With an empty one SCRAM is not offered.
-    ///
-    /// The salt is the name's as it was sent. A store that takes `Tim` for `tim` shows one salt for
-    /// both if there is such an account, and two if not: it should know exact names only. An account
-    /// that gets its keys, or others for another password, shows another salt from then on.
-    pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
-        let key = key.into();
-        self.nobody = match key.expose() {
-            "" => Vec::new(),
-            _ => Nobody::of_each(&key),
-        };
-        self
-    }
-
-    /// How many iterations SCRAM shows for accounts that do not exist: as many as the store's keys
-    /// have, or the number tells which exist; so the number for new keys goes up only with that of the
-    /// others. By default 4,096 (RFC 7677 §4).
-    pub fn scram_iterations(mut self, iterations: u32) -> Self {
-        self.iterations = iterations.max(1);
-        self
-    }
-
-    /// Whether mechanisms that send the password are taken without TLS, where anyone on the way
-    /// can read it. Off by default.
-    pub fn allow_cleartext(mut self, allow: bool) -> Self {
-        self.cleartext = allow;
-        self
-    }
-
-    /// Whether sign-ins are bound to the TLS connection: with [`None`](BindingPolicy::None) the -PLUS
-    /// mechanisms are not offered, with [`Required`](BindingPolicy::Required) no other is. By
-    /// default they are offered beside the others, and who could have seen them and says so is
-    /// refused (RFC 5802 §6).
-    pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
-        self.binding = policy;
-        self
-    }
-
-    /// The longest response to take, in octets, decoded: what is longer ends the exchange by
-    /// [`Failure::TooLong`]. So names, passwords and tokens are bounded, where the protocol's line
-    /// (12,288 octets in SMTP) is too long for the store.
-    pub fn max_response(mut self, octets: usize) -> Self {
-        self.max_response = octets;
-        self
-    }
-
-    /// What a client is told whose token is no good, or that asks without one where to get it: by
-    /// default `invalid_token`, without more.
-    pub fn token_error(mut self, error: TokenError) -> Self {
-        self.token_error = error;
-        self
+    /// For a server at which nobody can authenticate.
+    pub(crate) fn without_mechanisms(host: &str) -> Self {
+        Self::builder(host).config
     }
 
     /// The server's name.
@@ -168,7 +68,9 @@ impl Config {
         &self.host
     }
 
-    /// The mechanisms on offer over that connection, in order.
+    /// The mechanisms on offer over that connection, in order: those that send a password or a token only inside
+    /// TLS, unless [cleartext is allowed](Builder::allow_cleartext); the -PLUS ones only where the [`Channel`]
+    /// has binding data; EXTERNAL only where it has an identity.
     pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
         let listed = self.mechanisms.iter().copied();
         listed.filter(|own| self.can(*own, channel) && self.may(*own, channel))
@@ -184,14 +86,8 @@ impl Config {
     fn can(&self, mechanism: Mechanism, channel: &Channel) -> bool {
         let bound = mechanism.binds_channel();
         let supplied = match mechanism {
-            Mechanism::CramMd5 => self.nonce.is_some(),
             Mechanism::External => channel.identity().is_some(),
-            _ if ScramHash::of(mechanism).is_some() => {
-                let bindable = !channel.bindings().is_empty();
-                self.nonce.is_some()
-                    && !self.nobody.is_empty()
-                    && (!bound || bindable && self.binding != BindingPolicy::None)
-            }
+            _ if bound => !channel.bindings().is_empty() && self.binding != BindingPolicy::None,
             _ => true,
         };
         supplied && (bound || self.binding != BindingPolicy::Required)
@@ -217,7 +113,7 @@ impl Config {
     }
 
     /// The mechanism of that name, in any case: one that the crate has, on offer or not, or one of the
-    /// host's own that is listed. An exchange with one that is not on offer ends in
+    /// application's own that is listed. An exchange with one that is not on offer ends in
     /// [`Failure::Unsupported`] or [`Failure::NeedsTls`].
     pub fn named(&self, name: impl AsRef<[u8]>) -> Option<Mechanism> {
         let name = name.as_ref();
@@ -225,36 +121,41 @@ impl Config {
         Mechanism::known(name).or_else(|| self.mechanisms.iter().find(own)).copied()
     }
 
-    pub(in crate::sasl) fn longest_response(&self) -> usize {
-        self.max_response
+    /// An account's name, [folded](Builder::fold_names): what the store is asked for, and what a rate limit
+    /// counts by. `None` for a name that no account can have.
+    pub fn fold(&self, name: &str) -> Option<Box<str>> {
+        self.rules.fold(name).ok().map(|folded| folded.unwrap_or_else(|| name.into()))
+    }
+
+    /// What SCRAM shows for an account that does not exist: keys that no password has, with the salt of its name,
+    /// which is to be [folded](Self::fold). A store that checks the passwords of PLAIN and LOGIN by
+    /// [`ScramKeys::check_password`] checks them against these where there is no account, so that it takes
+    /// as long.
+    ///
+    /// `None` where no mechanism of SCRAM is listed.
+    pub fn decoy_keys(&self, hash: ScramHash, name: &str) -> Option<ScramKeys> {
+        Some(self.decoys(hash)?.keys_of(name, self.iterations))
+    }
+
+    pub(in crate::sasl) fn rules(&self) -> Rules {
+        self.rules
     }
 
     pub(in crate::sasl) fn own_token_error(&self) -> &TokenError {
         &self.token_error
     }
 
-    /// What SCRAM shows for an account that does not exist: keys that no password has. A store that
-    /// checks the passwords of PLAIN and LOGIN by [`ScramKeys::check_password`] checks them against
-    /// these where there is no account, so that it takes as long.
-    pub fn keys_of_nobody(&self, hash: ScramHash, name: &str) -> ScramKeys {
-        match self.nobody(hash) {
-            Some(nobody) => nobody.keys_of(name, self.iterations),
-            None => Nobody::new(hash, &Secret::new("")).keys_of(name, self.iterations),
-        }
+    pub(in crate::sasl) fn decoys(&self, hash: ScramHash) -> Option<&Decoys> {
+        self.decoys.iter().find(|decoys| decoys.keys().hash() == hash)
     }
 
-    /// What SCRAM shows for accounts that do not exist; `None` where it is not on offer.
-    pub(in crate::sasl) fn nobody(&self, hash: ScramHash) -> Option<&Nobody> {
-        self.nobody.iter().find(|nobody| nobody.keys().hash() == hash)
-    }
-
-    /// How many iterations it shows for them.
+    /// How many iterations SCRAM shows for accounts that do not exist.
     pub(in crate::sasl) fn iterations(&self) -> u32 {
         self.iterations
     }
 
     pub(in crate::sasl) fn nonce(&self) -> Result<Nonce, Failure> {
-        self.nonce.as_ref().and_then(|source| source().ok()).ok_or(Failure::TempFail)
+        self.nonce.as_ref().and_then(NonceSource::fresh).ok_or(Failure::TempFail)
     }
 }
 
@@ -264,6 +165,173 @@ impl fmt::Debug for Config {
             .field("host", &self.host)
             .field("mechanisms", &self.mechanisms)
             .field("cleartext", &self.cleartext)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Config`] to be built.
+#[derive(Clone)]
+#[must_use]
+pub struct Builder {
+    config: Config,
+    without: Vec<Mechanism>,
+    salt_key: Option<Secret>,
+}
+
+impl Builder {
+    /// The mechanisms to offer, in this order: **those that the application can answer for**, and no
+    /// others, as clients take the strongest on offer and may give up where it fails. An
+    /// [`Authenticator`](crate::sasl::Authenticator) says which these are.
+    ///
+    /// | mechanism | what the accounts need |
+    /// | --- | --- |
+    /// | PLAIN, LOGIN | a password, or a hash of it |
+    /// | SCRAM-SHA-1, -SHA-256, -SHA-512 | [`ScramKeys`] of this hash |
+    /// | CRAM-MD5 | a [`CramSecret`](crate::sasl::CramSecret) |
+    /// | OAUTHBEARER, XOAUTH2 | a way to check tokens |
+    /// | EXTERNAL | the name in a client's certificate |
+    /// | ANONYMOUS | nothing: it lets guests in |
+    /// | one of the application's own | [what it does](crate::sasl::Custom) |
+    ///
+    /// SCRAM brings its -PLUS form, which needs the same keys, in front of it;
+    /// [`without`](Self::without) takes it out.
+    pub fn mechanisms(
+        mut self,
+        mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>,
+    ) -> Self {
+        self.config.mechanisms = Mechanism::list(mechanisms);
+        self
+    }
+
+    /// Leaves these out, however the others were listed.
+    pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
+        self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
+        self
+    }
+
+    /// How an account's name is folded, so that an account has one name: by default
+    /// [`prepare`] (SASLprep), else [`prepare_lower_case`](crate::sasl::prepare_lower_case),
+    /// [`as_sent`](crate::sasl::as_sent), or a function of the application's own. The store is asked for the result,
+    /// decoy salts are made of it, and rate limits count by it, whether there is such an account or not. The
+    /// [`Identity`](crate::sasl::Identity) has it, unless the store [names another](crate::sasl::Answer::of).
+    pub fn fold_names(mut self, fold: FoldName) -> Self {
+        self.config.rules.fold = fold;
+        self
+    }
+
+    /// Another source of nonces. Each must be fresh and unpredictable; a fixed one is for tests. By default they
+    /// are the operating system's, with the feature `getrandom`.
+    pub fn nonces(
+        mut self,
+        source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
+    ) -> Self {
+        self.config.nonce = Some(NonceSource::new(source));
+        self
+    }
+
+    /// The key of the salts that SCRAM shows for accounts that do not exist: 16 octets or more, secret and
+    /// unpredictable. It has to stay the same over restarts, and over the servers of a cluster, or their salts
+    /// tell such accounts from real ones. By default it is random, made anew by each
+    /// [`build`](Self::build), with the feature `getrandom`: share one `Config` in all of a server's
+    /// connections and ports.
+    ///
+    /// The salt is that of the [folded](Self::fold_names) name. An account that gets its keys, or others for
+    /// another password, shows another salt from then on.
+    pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
+        self.salt_key = Some(key.into());
+        self
+    }
+
+    /// How many iterations SCRAM shows for accounts that do not exist: as many as the store's keys
+    /// have, or the number tells which exist; so the number for new keys goes up only with that of the
+    /// others. By default 4,096 (RFC 7677 §4).
+    pub fn scram_iterations(mut self, iterations: u32) -> Self {
+        self.config.iterations = iterations.max(1);
+        self
+    }
+
+    /// Whether mechanisms that send the password are taken without TLS, where anyone on the way
+    /// can read it. Off by default.
+    pub fn allow_cleartext(mut self, allow: bool) -> Self {
+        self.config.cleartext = allow;
+        self
+    }
+
+    /// Whether authentication is bound to the TLS connection: with [`None`](BindingPolicy::None) the -PLUS
+    /// mechanisms are not offered, with [`Required`](BindingPolicy::Required) no other is. By
+    /// default they are offered beside the others, and a client that supports them and says that it saw none is
+    /// refused: somebody has changed the list on the way (RFC 5802 §6).
+    pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
+        self.config.binding = policy;
+        self
+    }
+
+    /// The longest response to take, in octets, decoded: what is longer ends the exchange by
+    /// [`Failure::TooLong`]. So names, passwords and tokens are bounded, where the protocol's line
+    /// (12,288 octets in SMTP) is too long for the store.
+    pub fn max_response(mut self, octets: usize) -> Self {
+        self.config.rules.max_response = octets;
+        self
+    }
+
+    /// What a client is told whose token is no good, or that asks without one where to get it: by
+    /// default `invalid_token`, without more.
+    pub fn token_error(mut self, error: TokenError) -> Self {
+        self.config.token_error = error;
+        self
+    }
+
+    /// The configuration, if it is complete and nothing in it contradicts the rest.
+    ///
+    /// # Errors
+    /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
+    /// `>`; [`ConfigError::NoMechanism`] where none is listed, or left; [`ConfigError::NotCompiled`] for one
+    /// whose feature is off; [`ConfigError::NothingBinds`] where channel binding is required and no -PLUS
+    /// mechanism is left; [`ConfigError::NoNonces`] and [`ConfigError::SaltKey`] where a mechanism needs random
+    /// numbers, or a key, that there are not; `SaltKey` also for a key of fewer than 16 octets.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let Self { mut config, without, salt_key } = self;
+        Config::check_host(&config.host)?;
+        config.mechanisms.retain(|own| !without.contains(own));
+        if config.mechanisms.is_empty() {
+            return Err(ConfigError::NoMechanism);
+        }
+        Mechanism::check(&config.mechanisms, config.binding)?;
+        let scram = |own: &Mechanism| ScramHash::of(*own).is_some();
+        let challenges = |own: &Mechanism| scram(own) || *own == Mechanism::CramMd5;
+        if let (Some(own), None) =
+            (config.mechanisms.iter().find(|own| challenges(own)), &config.nonce)
+        {
+            return Err(ConfigError::NoNonces(*own));
+        }
+        // A key that is given and no good is a mistake, whether it is needed or not.
+        let salt_key = match salt_key {
+            Some(key) if key.expose().len() < 16 => return Err(ConfigError::SaltKey),
+            Some(key) => Some(key),
+            None => random_key(),
+        };
+        if config.mechanisms.iter().any(scram) {
+            config.decoys = Decoys::of_each(&salt_key.ok_or(ConfigError::SaltKey)?);
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(feature = "getrandom")]
+fn random_key() -> Option<Secret> {
+    Nonce::random().ok().map(|key| Secret::new(key.as_str()))
+}
+
+#[cfg(not(feature = "getrandom"))]
+fn random_key() -> Option<Secret> {
+    None
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("without", &self.without)
             .finish_non_exhaustive()
     }
 }

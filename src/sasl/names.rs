@@ -1,0 +1,102 @@
+//! Names of accounts: how they are folded, so that an account has one, and who a client claims to be.
+
+use alloc::{borrow::Cow, boxed::Box, string::String};
+
+use super::{Failure, check_name, is_printable_ascii, prepare};
+
+/// Folds a name: every way to write an account's name gives one. `None` for a name that no account can
+/// have.
+///
+/// It has to be pure, and to leave alone what it has folded. [`prepare`] is the default;
+/// [`prepare_lower_case`] and [`as_sent`] are the others at hand.
+pub type FoldName = fn(&str) -> Option<Cow<'_, str>>;
+
+/// [`prepare`], in lower case: `Tim`, `TIM` and `ｔｉｍ` are `tim`.
+///
+/// Without the feature `saslprep` it allows printable ASCII alone.
+pub fn prepare_lower_case(name: &str) -> Option<Cow<'_, str>> {
+    if is_printable_ascii(name) {
+        let lower = !name.bytes().any(|octet| octet.is_ascii_uppercase());
+        return prepare(name)
+            .map(|name| if lower { name } else { name.to_ascii_lowercase().into() });
+    }
+    // What is in lower case may have to be composed anew.
+    let lower = prepare(name)?.to_lowercase();
+    prepare(&lower).map(|name| name.into_owned().into())
+}
+
+/// The name as it was sent, for a store in which each way to write a name is an account of its own.
+///
+/// Bans, quotas and logs that are to hold for one person then have to fold names themselves.
+pub fn as_sent(name: &str) -> Option<Cow<'_, str>> {
+    Some(name.into())
+}
+
+/// The longest name, folded: as long as a response can be (RFC 4954 §4), 12,288 octets of base64.
+const MAX_NAME: usize = 9216;
+
+/// What the configuration says of every response.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    /// The longest response to take, in octets.
+    pub(super) max_response: usize,
+    pub(super) fold: FoldName,
+}
+
+impl Rules {
+    /// The name folded; `None` where that changes nothing.
+    pub(super) fn fold(&self, name: &str) -> Result<Option<Box<str>>, Failure> {
+        check_name(name)?;
+        let folded = (self.fold)(name).ok_or(Failure::Malformed("the user name is not allowed"))?;
+        if folded == name {
+            return Ok(None);
+        }
+        // SASLprep makes some names longer, up to eighteen times.
+        if folded.len() > self.max_response.min(MAX_NAME) {
+            return Err(Failure::TooLong);
+        }
+        check_name(&folded).map(|folded| Some(folded.into()))
+    }
+
+    /// The account that a client wants to act as, if it names one.
+    pub(super) fn authzid(&self, name: &str) -> Result<Option<Box<Authzid>>, Failure> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let folded = self.fold(name)?;
+        Ok(Some(Box::new(Authzid { sent: name.into(), folded })))
+    }
+}
+
+/// The account that a client wants to act as, in a box, as most name none.
+#[derive(Clone, Debug)]
+pub(super) struct Authzid {
+    sent: Box<str>,
+    folded: Option<Box<str>>,
+}
+
+impl Authzid {
+    /// The name, folded.
+    pub(super) fn as_str(&self) -> &str {
+        self.folded.as_deref().unwrap_or(&self.sent)
+    }
+
+    pub(super) fn into_folded(self) -> Box<str> {
+        self.folded.unwrap_or(self.sent)
+    }
+
+    /// Whether it is the client itself, by the name that it gave, folded, or by its account's.
+    pub(super) fn is_own(&self, claimed: &str, account: &str) -> bool {
+        let own = self.as_str();
+        own == claimed || own == account || *self.sent == *account
+    }
+}
+
+/// Who a client claims to be, kept where it failed to prove that.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    /// The name, folded.
+    pub(super) authcid: String,
+    /// The account that has this name among others, if the store says so.
+    pub(super) account: Option<Box<str>>,
+}
