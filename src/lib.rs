@@ -29,8 +29,9 @@
 //!
 //! ```
 //! use smtp_auth::{reply::Reply, server::{Config, Event, Session}};
+//! use std::sync::Arc;
 //!
-//! let mut session = Session::new(Config::try_from("mail.example.org")?);
+//! let mut session = Session::new(Arc::new(Config::try_from("mail.example.org")?));
 //! let mut out = Vec::new();
 //! session.receive(b"EHLO client.example.org\r\nAUTH CRAM-MD5\r\n*\r\nQUIT\r\n");
 //! loop {
@@ -194,3 +195,17 @@ fn the_readme_has_the_table_of_mechanisms() {
 #[cfg(all(doctest, feature = "std", feature = "getrandom"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// A session takes a configuration that is shared: with one of its own it would show salts of its own.
+///
+/// ```compile_fail,E0308
+/// let config = smtp_auth::server::Config::try_from("mail.example.org").unwrap();
+/// let session = smtp_auth::server::Session::new(config);
+/// ```
+///
+/// ```compile_fail,E0308
+/// let config = smtp_auth::client::Config::new("client.example.org").unwrap();
+/// let session = smtp_auth::client::Session::without_credentials(config);
+/// ```
+#[cfg(doctest)]
+struct ConfigIsShared;

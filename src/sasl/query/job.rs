@@ -17,7 +17,7 @@ use super::{
 /// # struct Users;
 /// # impl Authenticator for Users {}
 /// # let config = Config::new(sasl::server::Config::new("mail.example.org")?.allow_cleartext(true));
-/// # let (mut session, mut out) = (Session::new(config), Vec::new());
+/// # let (mut session, mut out) = (Session::new(config.into()), Vec::new());
 /// # session.receive(b"EHLO client.example.org\r\nAUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");
 /// # let _ = session.next(&mut out);
 /// // The query stays on show, and is taken along once: its serial tells.
