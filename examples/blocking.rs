@@ -202,7 +202,8 @@ fn send(
     outcome: &mut Option<Fate>,
 ) -> Result<(), Box<dyn Error>> {
     let config = client::Config::new("laptop.example.org")?.tls(Tls::Never);
-    let mut session = client::Session::new(config, Credentials::password("tim", password)?);
+    let mut session =
+        client::Session::new(Arc::new(config), Credentials::password("tim", password)?);
     session.trace(|side, line| println!("  {side}: {line}"));
     let mut envelope = Some(Envelope::new(Some("tim@example.org"), ["ann@example.org"])?);
     let mut socket = TcpStream::connect_timeout(&address, CLIENT_TIME)?;

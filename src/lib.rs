@@ -28,10 +28,12 @@
 //! look-up elsewhere; nothing blocks and nothing is queued.
 //!
 //! ```
+//! use std::sync::Arc;
 //! use smtp_auth::{reply::Reply, sasl::{self, Mechanism}, server::{Config, Event, Session}};
 //!
 //! let sasl = sasl::server::Config::builder("mail.example.org").mechanisms([Mechanism::CramMd5]).build()?;
-//! let mut session = Session::new(Config::builder("mail.example.org").sasl(sasl).build()?);
+//! let config = Arc::new(Config::builder("mail.example.org").sasl(sasl).build()?);
+//! let mut session = Session::new(config);
 //! let mut out = Vec::new();
 //! session.receive(b"EHLO client.example.org\r\nAUTH CRAM-MD5\r\n*\r\nQUIT\r\n");
 //! loop {
@@ -198,3 +200,17 @@ fn the_readme_has_the_table_of_mechanisms() {
 #[cfg(all(doctest, feature = "std", feature = "getrandom"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// A session takes a configuration that is shared: with one of its own it would show salts of its own.
+///
+/// ```compile_fail,E0308
+/// let config = smtp_auth::server::Config::try_from("mail.example.org").unwrap();
+/// let session = smtp_auth::server::Session::new(config);
+/// ```
+///
+/// ```compile_fail,E0308
+/// let config = smtp_auth::client::Config::new("client.example.org").unwrap();
+/// let session = smtp_auth::client::Session::without_credentials(config);
+/// ```
+#[cfg(doctest)]
+struct ConfigIsShared;

@@ -124,7 +124,7 @@ fn serve(
             }
         }
     } else {
-        let mut session = server::Session::new(server::Config::new(config));
+        let mut session = server::Session::new(server::Config::new(config).into());
         session.tls_started(Channel::tls());
         session.receive(b"EHLO c\r\n");
         while !matches!(session.next(&mut Vec::new()), server::Event::NeedInput) {}
@@ -401,10 +401,10 @@ fn pair_auth(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) {
 }
 
 fn pair_session(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) {
-    let mut server = server::Session::new(server::Config::new(server_config()));
+    let mut server = server::Session::new(server::Config::new(server_config()).into());
     let config = client::Config::new("c").unwrap().sasl(client_config());
     let mut client =
-        client::Session::new(config.initial_response(!withhold), Credentials::custom(OWN));
+        client::Session::new(config.initial_response(!withhold).into(), Credentials::custom(OWN));
     server.tls_started(Channel::tls());
     client.tls_started(Channel::tls());
     let (mut up, mut down, mut outcome) = (Vec::new(), Vec::new(), None);
@@ -733,7 +733,7 @@ fn session(
     octets: &str,
     answer: &CustomAnswer,
 ) -> String {
-    let mut session = server::Session::new(server::Config::new(config).keywords([]));
+    let mut session = server::Session::new(server::Config::new(config).keywords([]).into());
     session.tls_started(channel);
     let mut out = Vec::new();
     session.receive(octets.as_bytes());
@@ -798,7 +798,8 @@ fn it_needs_tls_unless_that_is_allowed() {
 
 #[test]
 fn who_guesses_is_cut_off() {
-    let mut session = server::Session::new(server::Config::new(offering(&[OWN])).max_attempts(3));
+    let mut session =
+        server::Session::new(server::Config::new(offering(&[OWN])).max_attempts(3).into());
     session.tls_started(Channel::tls());
     let mut out = Vec::new();
     session.receive(b"EHLO c\r\n");
@@ -940,7 +941,7 @@ fn talk_session(
     replies: Replies<'_>,
 ) -> (Vec<String>, Result<(), ClientFailure>) {
     let config = client::Config::new("c").unwrap().sasl(client_config());
-    let mut session = client::Session::new(config, Credentials::custom(OWN));
+    let mut session = client::Session::new(config.into(), Credentials::custom(OWN));
     session.tls_started(Channel::tls());
     let greeting = ["220 x\r\n".to_owned(), "250-x\r\n250 AUTH X-OWN_2\r\n".to_owned()];
     let mut replies = greeting.into_iter().chain(replies);
@@ -1083,7 +1084,7 @@ fn a_long_initial_response_waits_to_be_asked_for() {
 #[test]
 fn a_challenge_is_shown_until_it_is_answered() {
     let config = client::Config::new("c").unwrap().sasl(client_config());
-    let mut session = client::Session::new(config, Credentials::custom(OWN));
+    let mut session = client::Session::new(config.into(), Credentials::custom(OWN));
     session.tls_started(Channel::tls());
     let mut out = Vec::new();
     for reply in ["220 x\r\n", "250-x\r\n250 AUTH X-OWN_2\r\n"] {
@@ -1162,7 +1163,7 @@ fn choice(
     offered: &str,
 ) -> Result<String, NoMechanism> {
     let config = client::Config::new("c").unwrap().sasl(sasl).tls(client::Tls::Never);
-    let mut session = client::Session::new(config, credentials);
+    let mut session = client::Session::new(config.into(), credentials);
     session.tls_started(channel);
     let mut out = Vec::new();
     for reply in ["220 x\r\n".to_owned(), format!("250-x\r\n250 {offered}\r\n")] {
@@ -1283,7 +1284,7 @@ fn what_is_secret_is_not_shown() {
     });
     let trace = Arc::new(Mutex::new(String::new()));
     let hook = Arc::clone(&trace);
-    let mut session = server::Session::new(server::Config::new(server_config()));
+    let mut session = server::Session::new(server::Config::new(server_config()).into());
     session.tls_started(Channel::tls());
     session.trace(move |_, line| hook.lock().unwrap().push_str(line));
     let response = base64(secret);

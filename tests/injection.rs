@@ -109,7 +109,7 @@ fn server(mechanism: Mechanism) -> server::Session {
     let sasl = sasl::server::Config::new("smtp.example.com").unwrap().scram_iterations(1);
     let config = server::Config::new(sasl.mechanisms(&[mechanism]).unwrap());
     let config = config.keywords([Keyword::SmtpUtf8, Keyword::EightBitMime]);
-    let mut session = server::Session::new(config.allow_unauthenticated(true));
+    let mut session = server::Session::new(config.allow_unauthenticated(true).into());
     session.tls_started(Channel::tls().with_identity("cert").unwrap());
     session
 }
@@ -164,7 +164,7 @@ fn converse(
 ) -> Vec<String> {
     let sasl = sasl::client::Config::default().scram_iterations(1, 1);
     let config = config.sasl(sasl.mechanisms(&[mechanism]).unwrap());
-    let mut client = client::Session::new(config, credentials);
+    let mut client = client::Session::new(config.into(), credentials);
     client.tls_started(Channel::tls());
     let mut server = server(mechanism);
     let (mut from_server, mut said, mut sent, mut responses) = (Vec::new(), vec![], false, 0);
@@ -350,7 +350,7 @@ proptest! {
         let name = sasl.host().to_owned();
         let config = server::Config::new(sasl).keywords(listed.clone());
         let config = config.starttls(server::StartTls::Off).legacy_auth_line(true);
-        let mut session = server::Session::new(config);
+        let mut session = server::Session::new(config.into());
         session.tls_started(Channel::tls());
         let mut out = Vec::new();
         serve(&mut session, "", b"", &mut out);
@@ -383,7 +383,7 @@ proptest! {
         let sasl = sasl::server::Config::new("smtp.example.com").unwrap();
         let sasl = sasl.nonces(move || Nonce::new(&own)).token_error(error);
         let config = server::Config::new(sasl.also(&[Mechanism::Xoauth2]).unwrap());
-        let mut session = server::Session::new(config);
+        let mut session = server::Session::new(config.into());
         session.tls_started(Channel::tls());
         let mut says = |line: &str| {
             let mut out = Vec::new();

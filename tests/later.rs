@@ -231,7 +231,7 @@ fn the_store_cannot_say_now() {
 #[test]
 fn to_look_for_the_question_moves_nothing_on() {
     let sasl = Config::new("mail.example.org").unwrap().mechanisms(&[Mechanism::Plain]).unwrap();
-    let mut session = server::Session::new(server::Config::new(sasl));
+    let mut session = server::Session::new(server::Config::new(sasl).into());
     session.tls_started(Channel::tls());
     let mut out = Vec::new();
     assert!(session.query().is_none());

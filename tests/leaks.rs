@@ -10,7 +10,7 @@ use smtp_auth::{
 use std::sync::{Arc, Mutex};
 
 fn session() -> Session {
-    let mut session = Session::new(Config::try_from("smtp.example.com").unwrap());
+    let mut session = Session::new(Arc::new(Config::try_from("smtp.example.com").unwrap()));
     session.tls_started(Channel::tls());
     session.receive(b"EHLO x\r\n");
     while !matches!(session.next(&mut Vec::new()), Event::NeedInput) {}
@@ -63,7 +63,7 @@ fn the_proof_of_a_server_is_neither_in_the_trace_nor_in_debug() {
     let scram = smtp_auth::sasl::client::Config::default();
     let scram = scram.mechanisms(&[smtp_auth::sasl::Mechanism::ScramSha256]).unwrap();
     let credentials = smtp_auth::sasl::client::Credentials::password("tim", "pencil").unwrap();
-    let mut client = smtp_auth::client::Session::new(config.sasl(scram), credentials);
+    let mut client = smtp_auth::client::Session::new(config.sasl(scram).into(), credentials);
     client.tls_started(Channel::tls());
     let hook = Arc::clone(&trace);
     client.trace(move |_, line| hook.lock().unwrap().push_str(line));

@@ -243,7 +243,7 @@ fn a_servers_exchange_is_bounded() {
     for mechanism in mechanisms() {
         for said in responses(mechanism) {
             for lines in dialogues(said) {
-                let mut session = server::Session::new(server_config());
+                let mut session = server::Session::new(server_config().into());
                 session.tls_started(channel());
                 let mut out = Vec::with_capacity(1 << 16);
                 serve(&mut session, &mut out);
@@ -314,7 +314,7 @@ fn a_clients_exchange_is_bounded() {
                 let sasl = sasl::client::Config::default().mechanisms(&mechanisms()).unwrap();
                 let sasl = sasl.nonces(|| Nonce::new("client")).scram_iterations(1, 1);
                 let config = client::Config::new("client.example.com").unwrap().sasl(sasl);
-                let mut session = client::Session::new(config, credentials(mechanism));
+                let mut session = client::Session::new(config.into(), credentials(mechanism));
                 session.tls_started(channel());
                 let mut out = Vec::with_capacity(1 << 16);
                 session.receive(b"220 x\r\n");
@@ -385,7 +385,7 @@ fn a_servers_session_is_bounded_in(pieces: &[usize]) {
         ("a chunk that has no place", "BDAT 9000000000\r\n", &[b'a'; 4096]),
     ] {
         let config = server_config().allow_unauthenticated(true).max_message(MIB as u64 / 2);
-        let mut session = server::Session::new(config);
+        let mut session = server::Session::new(config.into());
         session.tls_started(channel());
         // Room for what thousands of lines are answered.
         let mut out = Vec::with_capacity(1 << 18);
@@ -412,7 +412,7 @@ fn a_clients_session_is_bounded() {
         ("empty lines of one reply", "", &b"220-\r\n".repeat(700), 192 << 10),
     ] {
         let config = client::Config::new("client.example.com").unwrap();
-        let mut session = client::Session::new(config, credentials(Mechanism::Login));
+        let mut session = client::Session::new(config.into(), credentials(Mechanism::Login));
         session.tls_started(channel());
         let mut out = Vec::new();
         if !begun.is_empty() {

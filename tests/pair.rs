@@ -349,8 +349,10 @@ impl Pair {
         credentials: Credentials,
         server: server::Config,
     ) -> Self {
-        let mut pair =
-            Self::new(client::Session::new(client, credentials), server::Session::new(server));
+        let mut pair = Self::new(
+            client::Session::new(client.into(), credentials),
+            server::Session::new(server.into()),
+        );
         pair.client.tls_started(channel());
         assert_eq!(pair.server.tls_started(channel()), 0);
         pair
@@ -795,7 +797,10 @@ fn starttls_then_two_messages() {
     for step in [usize::MAX, 1, 3] {
         let config = server::Config::new(sasl_config()).starttls(StartTls::Offered);
         let client = client::Config::new("client.example.com").unwrap().sasl(sasl_client());
-        let mut pair = Pair::new(client::Session::new(client, tim()), server::Session::new(config));
+        let mut pair = Pair::new(
+            client::Session::new(client.into(), tim()),
+            server::Session::new(config.into()),
+        );
         pair.step = step;
         let submitter = MailAuth::new("e=mc2@example.com").unwrap();
         let two = envelope(&["refused@example.org", "b@example.org"]).unwrap();
@@ -828,7 +833,7 @@ fn starttls_then_two_messages() {
 
 /// A server's session inside TLS, behind EHLO.
 fn server_behind_ehlo(config: server::Config) -> server::Session {
-    let mut session = server::Session::new(config);
+    let mut session = server::Session::new(config.into());
     session.tls_started(Channel::tls());
     session.receive(b"EHLO client.example.com\r\n");
     let mut out = Vec::new();
@@ -1058,7 +1063,7 @@ fn the_host_can_close_at_any_time() {
 #[test]
 fn octets_behind_the_reply_to_starttls_end_it_before_tls_begins() {
     let config = client::Config::new("client.example.com").unwrap();
-    let mut session = client::Session::new(config, tim());
+    let mut session = client::Session::new(config.into(), tim());
     let mut out = Vec::new();
     for block in ["220 x\r\n", "250-x\r\n250 STARTTLS\r\n"] {
         session.receive(block.as_bytes());

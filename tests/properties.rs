@@ -244,7 +244,7 @@ proptest! {
         answers in vec(any::<u8>(), 1..8),
         tls in any::<bool>(),
     ) {
-        let mut session = server::Session::new(server_config());
+        let mut session = server::Session::new(server_config().into());
         if tls {
             session.tls_started(Channel::tls());
         }
@@ -276,7 +276,7 @@ proptest! {
         let cram = cram_response();
         let (mut octets, mut pipelined) = (Vec::new(), true);
         let start = |answers: &Vec<u8>| {
-            let mut session = server::Session::new(server_config());
+            let mut session = server::Session::new(server_config().into());
             if tls {
                 session.tls_started(Channel::tls());
             }
@@ -359,8 +359,8 @@ proptest! {
         credentials in any::<bool>(),
     ) {
         let mut session = match credentials {
-            true => client::Session::new(client_config(), tim()),
-            false => client::Session::without_credentials(client_config()),
+            true => client::Session::new(client_config().into(), tim()),
+            false => client::Session::without_credentials(client_config().into()),
         };
         if tls {
             session.tls_started(Channel::tls());
@@ -453,7 +453,7 @@ fn no_secret_is_shown_by_a_server() {
         format!("AUTH PLAIN {PASSWORD} {PASSWORD}"),
         format!("{PASSWORD}\n"),
     ];
-    let mut session = server::Session::new(server_config().max_attempts(99));
+    let mut session = server::Session::new(server_config().max_attempts(99).into());
     session.tls_started(Channel::tls());
     let trace = Arc::new(Mutex::new(Vec::new()));
     let hook = Arc::clone(&trace);

@@ -247,7 +247,7 @@ fn sessions(mechanism: Mechanism, credentials: Credentials, shown: &Shown) -> Di
     let config = client::Config::new("client.example.com").unwrap().sasl(client_config(mechanism));
     shown.debug(&(&server_config, &config, &credentials, channel()));
     let mut server = server::Session::new(server_config);
-    let mut client = client::Session::new(config, credentials);
+    let mut client = client::Session::new(config.into(), credentials);
     let hook = shown.clone();
     server.trace(move |side, line| hook.text(&format!("{side}: {line}")));
     let hook = shown.clone();

@@ -36,7 +36,7 @@ fn error_of<T: DeserializeOwned>(value: Value) -> String {
 
 /// What a session of that configuration says to these lines.
 fn replies(config: server::Config, lines: &[u8]) -> String {
-    let mut session = server::Session::new(config);
+    let mut session = server::Session::new(config.into());
     let mut out = Vec::new();
     session.receive(lines);
     while let server::Event::Hello(_) | server::Event::AuthFailed(_) = session.next(&mut out) {}

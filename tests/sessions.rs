@@ -28,7 +28,7 @@ fn config() -> server::Config {
 
 /// What the server says and shows to these octets, a line each; every question is answered yes.
 fn serve(config: server::Config, octets: &[u8]) -> Vec<String> {
-    let mut session = server::Session::new(config);
+    let mut session = server::Session::new(config.into());
     let (mut log, mut out) = (Vec::new(), Vec::new());
     session.receive(octets);
     loop {
@@ -131,7 +131,7 @@ fn a_message_has_so_many_recipients() {
 
 #[test]
 fn each_attempt_costs_more_than_the_one_before() {
-    let mut session = server::Session::new(config().max_attempts(20));
+    let mut session = server::Session::new(config().max_attempts(20).into());
     session.receive(b"EHLO c\r\n");
     session.receive(&b"AUTH PLAIN AGEAYg==\r\nAUTH NONE\r\nAUTH LOGIN\r\n*\r\n".repeat(4));
     let mut seen = Vec::new();
@@ -237,7 +237,7 @@ fn the_hosts_replies_keep_the_dialogue_in_step() {
 #[test]
 fn an_exchange_does_not_outlive_what_it_began_in() {
     for begun in ["AUTH LOGIN", "AUTH LOGIN YQ==", "AUTH CRAM-MD5", "AUTH PLAIN AGEAYg=="] {
-        let mut session = server::Session::new(config());
+        let mut session = server::Session::new(config().into());
         session.receive(format!("EHLO c\r\n{begun}\r\n").as_bytes());
         let mut out = Vec::new();
         // Until there is a challenge, or a question to the host.
@@ -299,7 +299,7 @@ impl Client {
         let sasl = sasl.mechanisms(mechanisms).unwrap();
         let config = client::Config::new("c").unwrap().tls(Tls::Never).sasl(sasl);
         let credentials = Credentials::password("NEEDLE-name", "NEEDLE-password").unwrap();
-        let mut session = client::Session::new(config, credentials);
+        let mut session = client::Session::new(config.into(), credentials);
         let trace = Arc::new(Mutex::new(String::new()));
         let log = Arc::clone(&trace);
         session.trace(move |side, line| {

@@ -308,8 +308,8 @@ fn exchanges_of_lines() {
 fn dialogue(mechanism: Mechanism, octets: usize) -> bool {
     let sasl = client_config().mechanisms(&[mechanism]).unwrap();
     let config = client::Config::new("client.example.org").unwrap().sasl(sasl);
-    let mut client = client::Session::new(config, credentials(mechanism));
-    let mut server = server::Session::new(server::Config::new(server_config()));
+    let mut client = client::Session::new(config.into(), credentials(mechanism));
+    let mut server = server::Session::new(server::Config::new(server_config()).into());
     client.tls_started(channel());
     let _ = server.tls_started(channel());
     let (mut to_client, mut to_server) = (Vec::with_capacity(1 << 14), Vec::with_capacity(1 << 14));

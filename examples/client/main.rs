@@ -23,6 +23,7 @@ use std::{
     io::{self, Write},
     net::{IpAddr, SocketAddr},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -65,7 +66,7 @@ fn run(args: Args) -> Result<String, Failure> {
         let (host, port) = (args.server.host.as_str(), args.server.port);
         let connecting = format!("could not connect to {host}:{port}");
         let socket = within(timeout, &connecting, TcpStream::connect((host, port))).await?;
-        let config = config(&args, socket.local_addr().ok())?;
+        let config = Arc::new(config(&args, socket.local_addr().ok())?);
         let mut session = match credentials {
             Some(credentials) => Session::new(config, credentials),
             // Mail without a sign-in exists only where it is asked for by this name.

@@ -82,13 +82,13 @@ fn sign_in(
 
     let offered = sasl::server::Config::new("mail.example.org")?.mechanisms(&[securid])?;
     // Of what EHLO can list, this is about AUTH.
-    let mut server = ServerSession::new(ServerConfig::new(offered).keywords([]));
+    let mut server = ServerSession::new(Arc::new(ServerConfig::new(offered).keywords([])));
     server.tls_started(Channel::tls());
     server.trace(|side, line| println!("  {side}: {line}"));
 
     let used = sasl::client::Config::default().mechanisms(&[securid])?;
     let config = Config::new("laptop.example.org")?.sasl(used);
-    let mut client = Session::new(config, Credentials::custom(securid));
+    let mut client = Session::new(Arc::new(config), Credentials::custom(securid));
     client.tls_started(Channel::tls());
     let make = || SecurId {
         user: token.clone(),

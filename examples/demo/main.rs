@@ -259,7 +259,8 @@ impl Client {
         );
         let envelope = Envelope::new(Some("tim@example.org"), to.iter().map(String::as_str))?
             .size(message.len() as u64);
-        let mut session = Session::new(Config::new("demo.example.org")?.sasl(sasl), credentials);
+        let mut session =
+            Session::new(Arc::new(Config::new("demo.example.org")?.sasl(sasl)), credentials);
         let screen = self.screen;
         let brief = self.brief.replace(true);
         session.trace(move |side, line| {

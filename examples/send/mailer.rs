@@ -43,7 +43,7 @@ impl Mailer {
         let address = socket.local_addr()?.ip();
         let ipv6 = if address.is_ipv6() { "IPv6:" } else { "" };
         let config = Config::new(&format!("[{ipv6}{address}]"))?;
-        let mut session = Session::new(config, self.credentials.clone());
+        let mut session = Session::new(Arc::new(config), self.credentials.clone());
         // The session requires TLS, so that nothing else stops it here.
         dialogue(&mut session, &mut socket, None, &[])?;
         let mut stream = self.begin_tls(socket)?;

@@ -126,7 +126,7 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     let ([choice, policy, kind], answers, pieces) = input;
     let config = config(choice, policy).expect("good names, and what is compiled in");
     let credentials = credentials(kind).expect("good credentials");
-    let mut session = Session::new(config, credentials);
+    let mut session = Session::new(config.into(), credentials);
     if choice & IN_TLS != 0 {
         session.tls_started(channel().expect("there is data"));
     }

@@ -241,7 +241,7 @@ impl Pair {
     fn new(mut setting: Setting) -> Self {
         let config = Arc::new(setting.client());
         let mut client = client::Session::new(config, setting.credentials(setting.right));
-        let mut server = server::Session::new(setting.server());
+        let mut server = server::Session::new(setting.server().into());
         if setting.implicit_tls {
             client.tls_started(setting.client_channel());
             server.tls_started(setting.server_channel());

@@ -231,7 +231,7 @@ fn with<T>(answer: Answer, found: T) -> Answer<T> {
 
 fuzz_target!(|input: (u8, Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     let (choice, answers, pieces) = input;
-    let mut session = Session::new(config(choice));
+    let mut session = Session::new(config(choice).into());
     if choice & 64 != 0 {
         session.tls_started(channel());
     }

@@ -131,7 +131,7 @@ fn question(query: &Query<'_>) -> String {
 /// What becomes of what a client says, each element of it at once or in pieces.
 fn serve(choice: u8, answers: &[u8], said: &[Vec<u8>], cuts: Option<&[u8]>) -> Record {
     let (lines, hook) = tracer();
-    let mut session = server::Session::new(server_config(choice));
+    let mut session = server::Session::new(server_config(choice).into());
     session.trace(hook);
     if choice & 64 != 0 {
         session.tls_started(channel());
@@ -251,7 +251,7 @@ fn client_session(choice: u8) -> client::Session {
         2 => client_sasl::Credentials::token("tim", "ya29.token"),
         _ => client_sasl::Credentials::anonymous("trace"),
     };
-    client::Session::new(config, credentials.expect("good credentials"))
+    client::Session::new(config.into(), credentials.expect("good credentials"))
 }
 
 /// What becomes of what a server says, each reply at once or in pieces.

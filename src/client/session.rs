@@ -64,18 +64,19 @@ enum State {
 }
 
 impl Session {
-    /// A session that signs in with these credentials before anything else.
+    /// A session that signs in with these credentials before anything else. One configuration serves
+    /// all sessions of a client.
     ///
     /// Under implicit TLS call [`tls_started`](Self::tls_started) before the first
     /// [`next`](Self::next).
-    pub fn new(config: impl Into<Arc<Config>>, credentials: Credentials) -> Self {
+    pub fn new(config: Arc<Config>, credentials: Credentials) -> Self {
         Self { credentials: Some(credentials), ..Self::without_credentials(config) }
     }
 
     /// A session that does not sign in.
-    pub fn without_credentials(config: impl Into<Arc<Config>>) -> Self {
+    pub fn without_credentials(config: Arc<Config>) -> Self {
         Self {
-            config: config.into(),
+            config,
             channel: Channel::cleartext(),
             credentials: None,
             lines: Lines::default(),

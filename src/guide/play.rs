@@ -9,7 +9,7 @@ use smtp_auth::{
 /// A dialogue that begins by `TLS` has implicit TLS; elsewhere the server has to have begun it.
 #[track_caller]
 pub fn play(config: Config, users: &dyn Authenticator, dialogue: &str) {
-    let (mut session, mut out) = (Session::new(config), Vec::new());
+    let (mut session, mut out) = (Session::new(config.into()), Vec::new());
     let mut begun = false;
     // As an editor counts, if the dialogue's first line is that of the call.
     for (number, line) in (1..).zip(dialogue.lines().map(str::trim_start)) {

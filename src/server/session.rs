@@ -94,15 +94,14 @@ impl From<After> for State {
 }
 
 impl Session {
-    /// A session in cleartext. All sessions of a server share one configuration, in an [`Arc`]: with one
-    /// each, SCRAM would show other salts on each connection for accounts that do not exist, and so tell
-    /// them from real ones.
+    /// A session in cleartext. All sessions of a server share one configuration: if each had its own,
+    /// SCRAM would show a different salt on each connection for an account that does not exist, and so
+    /// tell it from a real one.
     ///
-    /// Under implicit TLS call [`tls_started`](Self::tls_started) before
-    /// the first [`next`](Self::next).
-    pub fn new(config: impl Into<Arc<Config>>) -> Self {
+    /// Under implicit TLS call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
+    pub fn new(config: Arc<Config>) -> Self {
         Self {
-            config: config.into(),
+            config,
             channel: Channel::cleartext(),
             lines: Lines::default(),
             state: State::Start,

@@ -80,8 +80,8 @@ impl Host {
             config = config.max_tries(tries.parse().unwrap());
         }
         let mut session = match credentials(script) {
-            Some(credentials) => Session::new(config, credentials),
-            None => Session::without_credentials(config),
+            Some(credentials) => Session::new(config.into(), credentials),
+            None => Session::without_credentials(config.into()),
         };
         let channel = script.channel();
         if !script.is("tls", "none") {

@@ -251,7 +251,7 @@ impl Host {
         if let Some(octets) = script.header("max_message") {
             config = config.max_message(octets.parse().unwrap());
         }
-        let mut session = Session::new(config);
+        let mut session = Session::new(config.into());
         let channel = script.channel();
         if !script.is("tls", "none") {
             assert_eq!(session.tls_started(channel.clone()), 0);

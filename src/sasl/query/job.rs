@@ -21,7 +21,7 @@ use super::{
 /// # let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Users.mechanisms());
 /// # let sasl = sasl.allow_cleartext(true).build()?;
 /// # let config = Config::builder("mail.example.org").sasl(sasl).build()?;
-/// # let (mut session, mut out) = (Session::new(config), Vec::new());
+/// # let (mut session, mut out) = (Session::new(config.into()), Vec::new());
 /// # session.receive(b"EHLO client.example.org\r\nAUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");
 /// # let _ = session.next(&mut out);
 /// // The query stays on show, and is taken along once: its serial tells.

@@ -80,7 +80,7 @@ fn replies() -> Result<Vec<u8>, sasl::ConfigError> {
     let sasl = sasl::server::Config::new("mail.example.org")?
         .nonces(|| Nonce::new("fixed"))
         .salt_key("fixed, too");
-    let mut session = Session::new(Config::new(sasl));
+    let mut session = Session::new(Config::new(sasl).into());
     session.tls_started(Channel::tls());
     session.receive(b"EHLO a\r\nAUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\nQUIT\r\n");
     let mut out = Vec::new();
