@@ -17,7 +17,7 @@ use smtp_auth::{
     auth, command,
     ehlo::Ehlo,
     reply::ReplyRef,
-    sasl::{self, Channel, CramSecret, Nonce, Query},
+    sasl::{self, Channel, CramSecret, Mechanism, Nonce, Query},
     server,
 };
 
@@ -59,8 +59,12 @@ fn ehlo_reply_of_ten_lines(bencher: Bencher<'_, '_>) {
 }
 
 fn config() -> Arc<sasl::server::Config> {
-    let config = sasl::server::Config::new("mail.example.org").unwrap();
-    Arc::new(config.nonces(|| Nonce::new("0123456789abcdef")))
+    let config = sasl::server::Config::builder("mail.example.org")
+        .mechanisms(Mechanism::COMPILED)
+        .nonces(|| Nonce::new("0123456789abcdef"))
+        .build()
+        .unwrap();
+    Arc::new(config)
 }
 
 fn answer(query: Query<'_>, secret: &CramSecret) {
@@ -112,8 +116,12 @@ fn server_cram_md5(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn server_session_with_plain(bencher: Bencher<'_, '_>) {
-    let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
-    let config = Arc::new(server::Config::new(sasl));
+    let sasl = sasl::server::Config::builder("mail.example.org")
+        .mechanisms(Mechanism::COMPILED)
+        .allow_cleartext(true)
+        .build()
+        .unwrap();
+    let config = Arc::new(server::Config::builder("mail.example.org").sasl(sasl).build().unwrap());
     let secret = CramSecret::from_password("tanstaaftanstaaf");
     let mut out = Vec::with_capacity(1024);
     bencher.bench_local(|| {

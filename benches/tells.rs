@@ -28,8 +28,8 @@ use smtp_auth::{
     Secret,
     sasl::{
         Answer, Authenticator, Channel, CheckPassword, CramSecret, CramSecretFor, Failure,
-        Mechanism, Nonce, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor,
-        client::{self, Choice, Credentials},
+        Mechanism, Nonce, Query, ScramHash, ScramKeys, ScramKeysFor,
+        client::{self, Credentials},
         server::{Config, Exchange, Step},
     },
 };
@@ -126,17 +126,23 @@ fn cram_secret() -> impl FnMut(usize) -> u128 {
 }
 
 fn config() -> Arc<Config> {
-    let config = Config::new("smtp.example.com").unwrap().scram_iterations(ITERATIONS);
-    // A fixed nonce has the messages of all runs be the same.
-    Arc::new(config.salt_key("a key of the server").nonces(|| Nonce::new("0123456789abcdef")))
+    let config = Config::builder("smtp.example.com")
+        .mechanisms(Mechanism::COMPILED)
+        .scram_iterations(ITERATIONS)
+        .salt_key("a key of the server")
+        // A fixed nonce has the messages of all runs be the same.
+        .nonces(|| Nonce::new("0123456789abcdef"))
+        .build()
+        .unwrap();
+    Arc::new(config)
 }
 
 /// The client's responses for that name and password.
 fn responses(mechanism: Mechanism, name: &str, password: &str) -> Vec<Vec<u8>> {
     let mut client = client::Exchange::new(
-        &client::Config::default().nonces(|| Nonce::new("fedcba9876543210")),
+        &client::Config::builder().nonces(|| Nonce::new("fedcba9876543210")).build().unwrap(),
         &Channel::tls(),
-        Choice::without_list(mechanism),
+        mechanism,
         Credentials::password(name, password).unwrap(),
     );
     let initial = response(&mut client);
@@ -189,7 +195,7 @@ fn cram_digest() -> impl FnMut(usize) -> u128 {
         let Step::Challenge(challenge) = exchange.step() else { panic!() };
         challenge.respond(said[class].clone());
         let Step::Query(Query::CramSecret(ask)) = exchange.step() else { panic!() };
-        ask.answer(Answer::Accept(secret.clone()));
+        ask.answer(Answer::accept(secret.clone()));
         time(|| assert!(matches!(exchange.step(), Step::Done(Err(_)))))
     }
 }
@@ -228,10 +234,14 @@ impl Store {
 }
 
 impl Authenticator for Store {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         // Made for every name, as the account's own are looked up.
-        let nobody = self.config.keys_of_nobody(ScramHash::Sha256, ask.authcid());
-        let keys = if ask.authcid() == NAMES[0] { &self.keys } else { &nobody };
+        let decoy = self.config.decoy_keys(ScramHash::Sha256, ask.authcid()).unwrap();
+        let keys = if ask.authcid() == NAMES[0] { &self.keys } else { &decoy };
         keys.check_password(ask.password().expose()).into()
     }
 

@@ -57,11 +57,15 @@ const MESSAGE: &[u8] =
     Hello.\r\n.\r\nThis stands behind a dot that ends nothing.\r\n";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let offered =
-        sasl::server::Config::new("mail.example.org")?.mechanisms(&[Mechanism::ScramSha256])?;
-    let config = Config::new(offered).starttls(StartTls::Off).max_message(MAX_MESSAGE);
     let keys = ScramKeys::generate(ScramHash::Sha256, "tanstaaftanstaaf", 4096);
     let tim = Arc::new(Tim(keys.ok_or("there are no random numbers")?));
+    let offered =
+        sasl::server::Config::builder("mail.example.org").mechanisms(tim.mechanisms()).build()?;
+    let config = Config::builder("mail.example.org")
+        .sasl(offered)
+        .starttls(StartTls::Off)
+        .max_message(MAX_MESSAGE)
+        .build()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     // Where messages come faster than they are taken away, their senders wait.
@@ -88,8 +92,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The one account, by what it takes to check a proof, which is not its password.
 struct Tim(ScramKeys);
 
-/// Answers at once. What is not written here is refused: nobody acts as another.
+/// Answers at once.
 impl Authenticator for Tim {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::ScramSha256]
+    }
+
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         (ask.authcid() == "tim").then(|| self.0.clone()).into()
     }
@@ -201,7 +209,7 @@ fn send(
     password: &str,
     outcome: &mut Option<Fate>,
 ) -> Result<(), Box<dyn Error>> {
-    let config = client::Config::new("laptop.example.org")?.tls(Tls::Never);
+    let config = client::Config::builder("laptop.example.org").tls(Tls::Never).build()?;
     let mut session =
         client::Session::new(Arc::new(config), Credentials::password("tim", password)?);
     session.trace(|side, line| println!("  {side}: {line}"));

@@ -29,7 +29,7 @@ use smtp_auth::{
     ehlo::Ehlo,
     reply::ReplyRef,
     sasl::{
-        Authenticator, Channel, CheckPassword, Identity, Mechanism, PasswordAnswer,
+        Answer, Authenticator, Channel, CheckPassword, Identity, Mechanism,
         client::{Config as ClientConfig, Credentials},
         server::Config,
     },
@@ -193,7 +193,11 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
 struct OneUser;
 
 impl Authenticator for OneUser {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::Plain, Mechanism::Login]
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         ((ask.authcid() == "tim") & (*ask.password() == "tanstaaftanstaaf".into())).into()
     }
 }
@@ -201,8 +205,8 @@ impl Authenticator for OneUser {
 /// The client's end of a connection.
 struct Client {
     socket: BufReader<TcpStream>,
-    /// What the reply to EHLO lists.
-    offered: Vec<Mechanism>,
+    /// The mechanisms that the reply to EHLO lists.
+    offered: String,
 }
 
 impl Client {
@@ -210,11 +214,11 @@ impl Client {
         let socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(TIMEOUT))?;
         socket.set_write_timeout(Some(TIMEOUT))?;
-        let mut client = Self { socket: BufReader::new(socket), offered: Vec::new() };
+        let mut client = Self { socket: BufReader::new(socket), offered: String::new() };
         client.read_reply()?;
         let reply = client.ask("EHLO laptop.example.org")?;
         let listed = Ehlo::new(ReplyRef::parse(&reply)?).mechanisms();
-        client.offered = listed.filter_map(Mechanism::from_name).collect();
+        client.offered = listed.collect::<Vec<_>>().join(" ");
         Ok(client)
     }
 
@@ -223,11 +227,10 @@ impl Client {
         mechanism: Mechanism,
         password: &str,
     ) -> Result<Result<(), client::Failure>, Box<dyn Error>> {
-        let config = ClientConfig::default().mechanisms(&[mechanism])?;
+        let config = ClientConfig::builder().mechanisms([mechanism]).build()?;
         let credentials = Credentials::password("tim", password)?;
-        let offered = |own: Mechanism| self.offered.contains(&own);
-        let choice = config.choose(&credentials, &CHANNEL, offered)?;
-        let mut exchange = client::Exchange::new(&config, &CHANNEL, choice, credentials);
+        let mechanism = config.choose(&credentials, &CHANNEL, &self.offered)?;
+        let mut exchange = client::Exchange::new(&config, &CHANNEL, mechanism, credentials);
         let mut out = Vec::new();
         loop {
             match exchange.step(&mut out) {
@@ -271,8 +274,8 @@ impl Client {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mechanisms = [Mechanism::Plain, Mechanism::Login];
-    let config = Arc::new(Config::new("mail.example.org")?.mechanisms(&mechanisms)?);
+    let config = Config::builder("mail.example.org").mechanisms(OneUser.mechanisms()).build()?;
+    let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
@@ -282,7 +285,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
-    for mechanism in mechanisms {
+    for &mechanism in OneUser.mechanisms() {
         println!("{mechanism}, the right password");
         let mut client = Client::connect(address)?;
         client.expect("MAIL FROM:<tim@example.org>", 530)?;

@@ -25,9 +25,9 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::sasl::{
-    Answer, Authenticator, Channel, CheckPassword, Failure, Mechanism, PasswordAnswer, ScramHash,
-    ScramKeys, ScramKeysFor,
-    client::{self, Choice, Credentials},
+    Answer, Authenticator, Channel, CheckPassword, Failure, Mechanism, ScramHash, ScramKeys,
+    ScramKeysFor,
+    client::{self, Credentials},
     server::{Config, Exchange, Step},
 };
 
@@ -78,7 +78,11 @@ struct Server {
 }
 
 impl Authenticator for Server {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &MECHANISMS
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         // Both are looked at, or the time that it takes would tell who exists.
         let right = self.tim.check_password(ask.password().expose());
         ((ask.authcid() == "tim") & right).into()
@@ -237,11 +241,10 @@ fn sign_in(
     mechanism: Mechanism,
     password: &str,
 ) -> Result<Result<(), client::Failure>, Box<dyn Error>> {
-    let config = client::Config::default().mechanisms(&[mechanism])?;
+    let config = client::Config::builder().mechanisms([mechanism]).build()?;
     let credentials = Credentials::password("tim", password)?;
     // A client that reads the server's list has `config.choose` pick the strongest.
-    let choice = Choice::without_list(mechanism);
-    let mut exchange = client::Exchange::new(&config, &CHANNEL, choice, credentials);
+    let mut exchange = client::Exchange::new(&config, &CHANNEL, mechanism, credentials);
     // Both servers take an initial response. To an IMAP server without SASL-IR the command goes alone,
     // as it does where POP3's would be over 255 octets (RFC 5034 §4), and the response behind the
     // first challenge, which is empty.
@@ -277,7 +280,7 @@ fn sign_in(
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let config = Arc::new(Config::new("mail.example.org")?.mechanisms(&MECHANISMS)?);
+    let config = Arc::new(Config::builder("mail.example.org").mechanisms(MECHANISMS).build()?);
     let keys = ScramKeys::generate(ScramHash::Sha256, "tanstaaftanstaaf", 4096);
     let tim = keys.ok_or("the password cannot be prepared")?;
     let server = Arc::new(Server { config, tim });

@@ -23,8 +23,7 @@ use smtp_auth::{
         self, Answer, Authenticator, Authorize, BindingPolicy, Channel, ConfigError, Custom,
         CustomAnswer, Failure, Identity, Mechanism, Query, ServerMechanism,
         client::{
-            Choice, ClientMechanism, Credentials, CustomResponse, Failure as ClientFailure,
-            NoMechanism,
+            ClientMechanism, Credentials, CustomResponse, Failure as ClientFailure, NoMechanism,
         },
     },
     server,
@@ -38,12 +37,15 @@ const OWN: Mechanism = match Mechanism::custom("X-OWN_2") {
 // ---- what there is to set up ----
 
 fn server_config() -> Arc<sasl::server::Config> {
-    let config = sasl::server::Config::new("mail.example.org").unwrap();
-    Arc::new(config.mechanisms(&[OWN]).unwrap())
+    Arc::new(offering(&[OWN]).build().unwrap())
+}
+
+fn own_client() -> sasl::client::Builder {
+    sasl::client::Config::builder().mechanisms([OWN])
 }
 
 fn client_config() -> sasl::client::Config {
-    sasl::client::Config::default().mechanisms(&[OWN]).unwrap()
+    own_client().build().unwrap()
 }
 
 fn accept(authcid: &str, authzid: Option<&str>) -> CustomAnswer {
@@ -124,7 +126,9 @@ fn serve(
             }
         }
     } else {
-        let mut session = server::Session::new(server::Config::new(config).into());
+        let mut session = server::Session::new(
+            server::Config::builder("mail.example.org").sasl(config).build().unwrap().into(),
+        );
         session.tls_started(Channel::tls());
         session.receive(b"EHLO c\r\n");
         while !matches!(session.next(&mut Vec::new()), server::Event::NeedInput) {}
@@ -209,7 +213,11 @@ fn a_second_answer_replaces_the_first() {
 #[test]
 fn a_host_that_does_not_know_it_rejects() {
     struct Nobody;
-    impl Authenticator for Nobody {}
+    impl Authenticator for Nobody {
+        fn mechanisms(&self) -> &[Mechanism] {
+            Mechanism::COMPILED
+        }
+    }
     for door in DOORS {
         assert_eq!(serve(door, &[None], |query| query.reject()).1, Err(Failure::Rejected));
         assert_eq!(
@@ -276,6 +284,10 @@ struct Users {
 }
 
 impl Authenticator for Users {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
     fn custom(&self, ask: &mut Custom) -> CustomAnswer {
         ask.step_with(ThreeRounds::default)
     }
@@ -284,9 +296,9 @@ impl Authenticator for Users {
         assert_eq!((ask.authcid(), ask.mechanism()), ("tim", OWN));
         self.authorized.lock().unwrap().push(ask.authzid().to_owned());
         match ask.authzid() {
-            "Ursel" => Answer::Accept(()),
-            "later" => Answer::TempFail,
-            _ => Answer::Reject,
+            "Ursel" => Answer::accept(()),
+            "later" => Answer::temp_fail(),
+            _ => Answer::reject(),
         }
     }
 }
@@ -317,12 +329,8 @@ fn response(exchange: &mut sasl::client::Exchange, words: Words) -> &mut sasl::c
 
 fn pair_sasl(words: Words, users: &Users) -> (Outcome, bool) {
     let credentials = Credentials::custom(OWN);
-    let mut client = sasl::client::Exchange::new(
-        &client_config(),
-        &Channel::tls(),
-        Choice::without_list(OWN),
-        credentials,
-    );
+    let mut client =
+        sasl::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
     let initial = response(&mut client, words).data().map(<[u8]>::to_vec);
     let channel = Channel::tls();
     let mut server = sasl::server::Exchange::new(&server_config(), &channel, OWN, initial);
@@ -346,12 +354,8 @@ fn pair_sasl(words: Words, users: &Users) -> (Outcome, bool) {
 
 fn pair_auth(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) {
     let credentials = Credentials::custom(OWN);
-    let mut client = auth::client::Exchange::new(
-        &client_config(),
-        &Channel::tls(),
-        Choice::without_list(OWN),
-        credentials,
-    );
+    let mut client =
+        auth::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
     if withhold {
         client = client.without_initial_response();
     }
@@ -401,10 +405,11 @@ fn pair_auth(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) {
 }
 
 fn pair_session(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) {
-    let mut server = server::Session::new(server::Config::new(server_config()).into());
-    let config = client::Config::new("c").unwrap().sasl(client_config());
-    let mut client =
-        client::Session::new(config.initial_response(!withhold).into(), Credentials::custom(OWN));
+    let mut server = server::Session::new(
+        server::Config::builder("mail.example.org").sasl(server_config()).build().unwrap().into(),
+    );
+    let config = client::Config::builder("c").sasl(client_config()).initial_response(!withhold);
+    let mut client = client::Session::new(config.build().unwrap().into(), Credentials::custom(OWN));
     server.tls_started(Channel::tls());
     client.tls_started(Channel::tls());
     let (mut up, mut down, mut outcome) = (Vec::new(), Vec::new(), None);
@@ -601,9 +606,8 @@ fn each_failure_has_its_reply() {
 
 #[test]
 fn no_words_of_a_failure_break_the_reply() {
-    let config = offering(&[OWN]);
     let failure = CustomAnswer::Fail(Failure::Malformed("a\r\n235 2.7.0 b\u{7}"));
-    let said = session(config, Channel::tls(), "EHLO c\r\nAUTH X-OWN_2\r\n", &failure);
+    let said = session(offering(&[OWN]), Channel::tls(), "EHLO c\r\nAUTH X-OWN_2\r\n", &failure);
     let reply = "535-5.7.8 Malformed credentials: a?\r\n535 5.7.8 235 2.7.0 b?\r\n";
     assert!(said.ends_with(&format!("250 AUTH X-OWN_2\r\n{reply}")), "{said}");
 }
@@ -728,12 +732,19 @@ fn names() {
 
 /// What a server says to these octets, behind its greeting; its host answers with this.
 fn session(
-    config: sasl::server::Config,
+    sasl: sasl::server::Builder,
     channel: Channel,
     octets: &str,
     answer: &CustomAnswer,
 ) -> String {
-    let mut session = server::Session::new(server::Config::new(config).keywords([]).into());
+    let mut session = server::Session::new(
+        server::Config::builder("mail.example.org")
+            .sasl(sasl.build().unwrap())
+            .keywords([])
+            .build()
+            .unwrap()
+            .into(),
+    );
     session.tls_started(channel);
     let mut out = Vec::new();
     session.receive(octets.as_bytes());
@@ -749,14 +760,14 @@ fn session(
     out.strip_prefix("220 mail.example.org ESMTP ready\r\n").unwrap().to_owned()
 }
 
-fn offering(mechanisms: &[Mechanism]) -> sasl::server::Config {
-    sasl::server::Config::new("mail.example.org").unwrap().mechanisms(mechanisms).unwrap()
+fn offering(mechanisms: &[Mechanism]) -> sasl::server::Builder {
+    sasl::server::Config::builder("mail.example.org").mechanisms(mechanisms)
 }
 
 #[test]
 fn it_is_offered_only_where_it_is_listed() {
     let tim = accept("tim", None);
-    let default = || sasl::server::Config::new("mail.example.org").unwrap();
+    let default = || offering(Mechanism::COMPILED);
     let auth = "EHLO c\r\nAUTH X-OWN_2 eA==\r\n";
     let said = session(default(), Channel::tls(), auth, &tim);
     assert!(
@@ -769,12 +780,12 @@ fn it_is_offered_only_where_it_is_listed() {
     let said = session(offering(&[other, OWN]), Channel::tls(), "EHLO c\r\nauth x-own_2\r\n", &tim);
     assert!(said.contains("250 AUTH X-OTHER X-OWN_2\r\n235 2.7.0 "), "{said}");
     // It does not bind to the connection.
-    let bound = offering(&[OWN]).channel_binding(BindingPolicy::Required);
-    let said = session(bound, Channel::tls(), auth, &tim);
+    let bound = offering(&[OWN, Mechanism::ScramSha256]);
+    let said = session(bound.channel_binding(BindingPolicy::Required), Channel::tls(), auth, &tim);
     assert!(!said.contains("X-OWN_2") && said.contains("\r\n504 5.5.4 "), "{said}");
 
-    let begin = |config: sasl::server::Config, mechanism| {
-        let (config, channel) = (Arc::new(config), Channel::tls());
+    let begin = |config: sasl::server::Builder, mechanism| {
+        let (config, channel) = (Arc::new(config.build().unwrap()), Channel::tls());
         let mut exchange = sasl::server::Exchange::new(&config, &channel, mechanism, None);
         match exchange.step() {
             sasl::server::Step::Done(outcome) => outcome.cloned(),
@@ -798,8 +809,14 @@ fn it_needs_tls_unless_that_is_allowed() {
 
 #[test]
 fn who_guesses_is_cut_off() {
-    let mut session =
-        server::Session::new(server::Config::new(offering(&[OWN])).max_attempts(3).into());
+    let mut session = server::Session::new(
+        server::Config::builder("mail.example.org")
+            .sasl(server_config())
+            .max_attempts(3)
+            .build()
+            .unwrap()
+            .into(),
+    );
     session.tls_started(Channel::tls());
     let mut out = Vec::new();
     session.receive(b"EHLO c\r\n");
@@ -859,12 +876,8 @@ fn talk_sasl(
     replies: Replies<'_>,
 ) -> (Vec<String>, Result<(), ClientFailure>) {
     let credentials = Credentials::custom(OWN);
-    let mut exchange = sasl::client::Exchange::new(
-        &client_config(),
-        &Channel::tls(),
-        Choice::without_list(OWN),
-        credentials,
-    );
+    let mut exchange =
+        sasl::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
     let mut sent = Vec::new();
     loop {
         match exchange.step() {
@@ -909,12 +922,8 @@ fn talk_auth(
     replies: Replies<'_>,
 ) -> (Vec<String>, Result<(), ClientFailure>) {
     let credentials = Credentials::custom(OWN);
-    let mut exchange = auth::client::Exchange::new(
-        &client_config(),
-        &Channel::tls(),
-        Choice::without_list(OWN),
-        credentials,
-    );
+    let mut exchange =
+        auth::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
     let mut out = Vec::new();
     let end = loop {
         match exchange.step(&mut out) {
@@ -940,7 +949,7 @@ fn talk_session(
     host: &mut Host<'_>,
     replies: Replies<'_>,
 ) -> (Vec<String>, Result<(), ClientFailure>) {
-    let config = client::Config::new("c").unwrap().sasl(client_config());
+    let config = client::Config::builder("c").sasl(client_config()).build().unwrap();
     let mut session = client::Session::new(config.into(), Credentials::custom(OWN));
     session.tls_started(Channel::tls());
     let greeting = ["220 x\r\n".to_owned(), "250-x\r\n250 AUTH X-OWN_2\r\n".to_owned()];
@@ -1083,7 +1092,7 @@ fn a_long_initial_response_waits_to_be_asked_for() {
 
 #[test]
 fn a_challenge_is_shown_until_it_is_answered() {
-    let config = client::Config::new("c").unwrap().sasl(client_config());
+    let config = client::Config::builder("c").sasl(client_config()).build().unwrap();
     let mut session = client::Session::new(config.into(), Credentials::custom(OWN));
     session.tls_started(Channel::tls());
     let mut out = Vec::new();
@@ -1117,12 +1126,8 @@ fn a_challenge_is_shown_until_it_is_answered() {
 fn the_clients_state_goes_with_the_exchange() {
     let begin = |state: &Arc<()>, answer: CustomResponse| {
         let credentials = Credentials::custom(OWN);
-        let mut exchange = sasl::client::Exchange::new(
-            &client_config(),
-            &Channel::tls(),
-            Choice::without_list(OWN),
-            credentials,
-        );
+        let mut exchange =
+            sasl::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
         let sasl::client::Step::Challenge(ask) = exchange.step() else { panic!() };
         assert!(ask.state().is_none());
         *ask.state() = Some(Box::new(Arc::clone(state)));
@@ -1162,7 +1167,7 @@ fn choice(
     channel: Channel,
     offered: &str,
 ) -> Result<String, NoMechanism> {
-    let config = client::Config::new("c").unwrap().sasl(sasl).tls(client::Tls::Never);
+    let config = client::Config::builder("c").sasl(sasl).tls(client::Tls::Never).build().unwrap();
     let mut session = client::Session::new(config.into(), credentials);
     session.tls_started(channel);
     let mut out = Vec::new();
@@ -1201,7 +1206,8 @@ fn a_client_reads_it_from_ehlo() {
     let acting = own().acting_as("ann").unwrap();
     let none = choice(client_config(), acting, Channel::tls(), "AUTH X-OWN_2");
     assert_eq!(none, Err(NoMechanism::ActingAs));
-    let bound = client_config().channel_binding(BindingPolicy::Required);
+    let bound = own_client().mechanisms([OWN, Mechanism::ScramSha256]);
+    let bound = bound.channel_binding(BindingPolicy::Required).build().unwrap();
     let none = choice(bound, own(), Channel::tls(), "AUTH X-OWN_2");
     assert_eq!(none, Err(NoMechanism::WithoutBinding));
 }
@@ -1211,18 +1217,13 @@ fn a_client_wants_tls_for_it() {
     let none =
         choice(client_config(), Credentials::custom(OWN), Channel::cleartext(), "AUTH X-OWN_2");
     assert_eq!(none, Err(NoMechanism::WithoutTls));
-    let config = client_config().allow_cleartext(true);
+    let config = own_client().allow_cleartext(true).build().unwrap();
     let chosen = choice(config, Credentials::custom(OWN), Channel::cleartext(), "AUTH X-OWN_2");
     assert_eq!(chosen, Ok("AUTH X-OWN_2 eA==".to_owned()));
 
     let credentials = Credentials::custom(OWN);
     let channel = Channel::cleartext();
-    let mut exchange = sasl::client::Exchange::new(
-        &client_config(),
-        &channel,
-        Choice::without_list(OWN),
-        credentials,
-    );
+    let mut exchange = sasl::client::Exchange::new(&client_config(), &channel, OWN, credentials);
     let end = exchange.step();
     assert!(matches!(end, sasl::client::Step::Done(Err(ClientFailure::NeedsTls))));
 }
@@ -1231,20 +1232,19 @@ fn a_client_wants_tls_for_it() {
 #[cfg(feature = "plain")]
 fn a_password_is_not_for_it() {
     let tim = || Credentials::password("tim", "tanstaaf").unwrap();
-    let config = || sasl::client::Config::default().mechanisms(&[OWN, Mechanism::Plain]).unwrap();
+    let config =
+        || sasl::client::Config::builder().mechanisms(&[OWN, Mechanism::Plain]).build().unwrap();
     let chosen = choice(config(), tim(), Channel::tls(), "AUTH X-OWN_2 PLAIN").unwrap();
     assert!(chosen.starts_with("AUTH PLAIN "), "{chosen}");
     let none = choice(config(), tim(), Channel::tls(), "AUTH X-OWN_2");
     assert_eq!(none, Err(NoMechanism::OtherCredentials));
     // Nor is it tried by name.
-    let mut exchange =
-        sasl::client::Exchange::new(&config(), &Channel::tls(), Choice::without_list(OWN), tim());
+    let mut exchange = sasl::client::Exchange::new(&config(), &Channel::tls(), OWN, tim());
     let end = exchange.step();
     assert!(matches!(end, sasl::client::Step::Done(Err(ClientFailure::Unsupported))));
     let own = Credentials::custom(OWN);
     let plain = Mechanism::Plain;
-    let mut exchange =
-        sasl::client::Exchange::new(&config(), &Channel::tls(), Choice::without_list(plain), own);
+    let mut exchange = sasl::client::Exchange::new(&config(), &Channel::tls(), plain, own);
     let end = exchange.step();
     assert!(matches!(end, sasl::client::Step::Done(Err(ClientFailure::Unsupported))));
 }
@@ -1263,7 +1263,7 @@ fn what_is_secret_is_not_shown() {
         let mut exchange = sasl::client::Exchange::new(
             &client_config(),
             &Channel::tls(),
-            Choice::without_list(OWN),
+            OWN,
             Credentials::custom(OWN),
         );
         let sasl::client::Step::Challenge(ask) = exchange.step() else { panic!() };
@@ -1284,7 +1284,9 @@ fn what_is_secret_is_not_shown() {
     });
     let trace = Arc::new(Mutex::new(String::new()));
     let hook = Arc::clone(&trace);
-    let mut session = server::Session::new(server::Config::new(server_config()).into());
+    let mut session = server::Session::new(
+        server::Config::builder("mail.example.org").sasl(server_config()).build().unwrap().into(),
+    );
     session.tls_started(Channel::tls());
     session.trace(move |_, line| hook.lock().unwrap().push_str(line));
     let response = base64(secret);

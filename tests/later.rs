@@ -18,8 +18,8 @@ use smtp_auth::{
     sasl::{
         self, Answer, Authenticator, Authorize, Channel, CheckAnonymous, CheckExternal,
         CheckPassword, CheckToken, CramSecret, CramSecretFor, Custom, CustomAnswer, Failure,
-        Mechanism, PasswordAnswer, Query, QueryJob, ScramKeys, ScramKeysFor, TokenAnswer,
-        client::{Choice, Credentials},
+        Mechanism, Query, QueryJob, ScramKeys, ScramKeysFor, TokenAnswer,
+        client::Credentials,
         server::{Config, Exchange, Step},
     },
     server::{self, Event},
@@ -29,13 +29,17 @@ use smtp_auth::{
 struct Willing;
 
 impl Authenticator for Willing {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         assert_eq!((ask.authcid(), ask.password().expose()), ("tim", "pencil"));
-        PasswordAnswer::Accept
+        Answer::accept(())
     }
 
     fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {
-        Answer::Accept(CramSecret::from_password("pencil"))
+        Answer::accept(CramSecret::from_password("pencil"))
     }
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
@@ -47,11 +51,11 @@ impl Authenticator for Willing {
     }
 
     fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
-        Answer::Accept(ask.identity().to_owned())
+        Answer::accept(ask.identity().to_owned())
     }
 
     fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
-        Answer::Accept(())
+        Answer::accept(())
     }
 
     fn authorize(&self, ask: &Authorize) -> Answer {
@@ -88,10 +92,10 @@ fn outcome(
     settle: impl Fn(&mut Exchange),
 ) -> (Result<String, Failure>, usize) {
     let channel = Channel::tls().with_identity("tim").unwrap();
-    let config = Config::new("mail.example.org").unwrap().mechanisms(&[mechanism]).unwrap();
+    let config = Config::builder("mail.example.org").mechanisms(&[mechanism]).build().unwrap();
     let config = Arc::new(config);
-    let own = sasl::client::Config::default().mechanisms(&[mechanism]).unwrap();
-    let (choice, credentials) = (Choice::without_list(mechanism), credentials(mechanism));
+    let own = sasl::client::Config::builder().mechanisms(&[mechanism]).build().unwrap();
+    let (choice, credentials) = (mechanism, credentials(mechanism));
     let mut client = sasl::client::Exchange::new(&own, &channel, choice, credentials);
     let (mut server, mut questions) = (None::<Exchange>, 0);
     loop {
@@ -211,7 +215,8 @@ fn the_store_cannot_say_now() {
     for (mechanism, _) in MECHANISMS.into_iter().chain([(OWN, 1)]) {
         let mut server = match mechanism {
             OWN => {
-                let config = Config::new("mail.example.org").unwrap().mechanisms(&[OWN]).unwrap();
+                let config =
+                    Config::builder("mail.example.org").mechanisms(&[OWN]).build().unwrap();
                 Exchange::new(&Arc::new(config), &Channel::tls(), OWN, None)
             }
             _ => {
@@ -230,8 +235,10 @@ fn the_store_cannot_say_now() {
 /// Where `next` would go on, `query` says that there is none.
 #[test]
 fn to_look_for_the_question_moves_nothing_on() {
-    let sasl = Config::new("mail.example.org").unwrap().mechanisms(&[Mechanism::Plain]).unwrap();
-    let mut session = server::Session::new(server::Config::new(sasl).into());
+    let sasl = Config::builder("mail.example.org").mechanisms(&[Mechanism::Plain]).build().unwrap();
+    let mut session = server::Session::new(
+        server::Config::builder("mail.example.org").sasl(sasl).build().unwrap().into(),
+    );
     session.tls_started(Channel::tls());
     let mut out = Vec::new();
     assert!(session.query().is_none());
@@ -263,7 +270,9 @@ fn to_look_for_the_question_moves_nothing_on() {
 
 #[test]
 fn what_an_initial_response_asks_is_on_show_before_any_step() {
-    let config = Arc::new(Config::new("mail.example.org").unwrap());
+    let config = Arc::new(
+        Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap(),
+    );
     let begin = |response: Option<&[u8]>| {
         let response = response.map(<[u8]>::to_vec);
         Exchange::new(&config, &Channel::tls(), Mechanism::Plain, response)

@@ -10,7 +10,17 @@ use smtp_auth::{
 use std::sync::{Arc, Mutex};
 
 fn session() -> Session {
-    let mut session = Session::new(Arc::new(Config::try_from("smtp.example.com").unwrap()));
+    let mut session = Session::new(Arc::new(
+        Config::builder("smtp.example.com")
+            .sasl(
+                smtp_auth::sasl::server::Config::builder("smtp.example.com")
+                    .mechanisms(smtp_auth::sasl::Mechanism::COMPILED)
+                    .build()
+                    .unwrap(),
+            )
+            .build()
+            .unwrap(),
+    ));
     session.tls_started(Channel::tls());
     session.receive(b"EHLO x\r\n");
     while !matches!(session.next(&mut Vec::new()), Event::NeedInput) {}
@@ -59,11 +69,12 @@ fn the_proof_of_a_server_is_neither_in_the_trace_nor_in_debug() {
     let trace = Arc::new(Mutex::new(String::new()));
     let hook = Arc::clone(&trace);
     session.trace(move |_, line| hook.lock().unwrap().push_str(line));
-    let config = smtp_auth::client::Config::new("client.example.com").unwrap();
-    let scram = smtp_auth::sasl::client::Config::default();
-    let scram = scram.mechanisms(&[smtp_auth::sasl::Mechanism::ScramSha256]).unwrap();
+    let config = smtp_auth::client::Config::builder("client.example.com");
+    let scram = smtp_auth::sasl::client::Config::builder();
+    let scram = scram.mechanisms([smtp_auth::sasl::Mechanism::ScramSha256]).build().unwrap();
+    let config = config.sasl(scram).build().unwrap();
     let credentials = smtp_auth::sasl::client::Credentials::password("tim", "pencil").unwrap();
-    let mut client = smtp_auth::client::Session::new(config.sasl(scram).into(), credentials);
+    let mut client = smtp_auth::client::Session::new(config.into(), credentials);
     client.tls_started(Channel::tls());
     let hook = Arc::clone(&trace);
     client.trace(move |_, line| hook.lock().unwrap().push_str(line));

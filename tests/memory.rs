@@ -32,8 +32,8 @@ use smtp_auth::{
     client,
     reply::Reply,
     sasl::{
-        self, Answer, Channel, ChannelBinding, CramSecret, CustomAnswer, Mechanism, Nonce,
-        PasswordAnswer, Query, ScramKeys, TokenAnswer,
+        self, Answer, Channel, ChannelBinding, CramSecret, CustomAnswer, Mechanism, Nonce, Query,
+        ScramKeys, TokenAnswer,
         client::{Credentials, CustomResponse},
     },
     server,
@@ -86,10 +86,14 @@ fn mechanisms() -> Vec<Mechanism> {
     [Mechanism::COMPILED, &[OWN]].concat()
 }
 
+fn server_builder() -> server::Builder {
+    let sasl = sasl::server::Config::builder("smtp.example.com").mechanisms(mechanisms());
+    let sasl = sasl.nonces(|| Nonce::new(NONCE)).scram_iterations(1).build().unwrap();
+    server::Config::builder("smtp.example.com").sasl(sasl)
+}
+
 fn server_config() -> server::Config {
-    let sasl = sasl::server::Config::new("smtp.example.com").unwrap();
-    let sasl = sasl.mechanisms(&mechanisms()).unwrap();
-    server::Config::new(sasl.nonces(|| Nonce::new(NONCE)).scram_iterations(1))
+    server_builder().build().unwrap()
 }
 
 fn channel() -> Channel {
@@ -114,16 +118,16 @@ fn serve(session: &mut server::Session, out: &mut Vec<u8>) -> bool {
 
 fn answer(query: Query<'_>) {
     match query {
-        Query::CheckPassword(ask) => ask.answer(PasswordAnswer::Accept),
-        Query::CramSecret(ask) => ask.answer(Answer::Accept(CramSecret::from_password(PASSWORD))),
+        Query::CheckPassword(ask) => ask.answer(Answer::accept(())),
+        Query::CramSecret(ask) => ask.answer(Answer::accept(CramSecret::from_password(PASSWORD))),
         Query::ScramKeys(ask) => {
             let keys = ScramKeys::from_password(ask.hash(), PASSWORD, &[b's'; 1000], 1);
-            ask.answer(Answer::Accept(keys.unwrap()));
+            ask.answer(Answer::accept(keys.unwrap()));
         }
         Query::CheckToken(ask) => ask.answer(TokenAnswer::Accept("tim".into())),
-        Query::CheckExternal(ask) => ask.answer(Answer::Accept("tim".into())),
-        Query::CheckAnonymous(ask) => ask.answer(Answer::Accept(())),
-        Query::Authorize(ask) => ask.answer(Answer::Accept(())),
+        Query::CheckExternal(ask) => ask.answer(Answer::accept("tim".into())),
+        Query::CheckAnonymous(ask) => ask.answer(Answer::accept(())),
+        Query::Authorize(ask) => ask.answer(Answer::accept(())),
         Query::Custom(ask) => ask.answer(CustomAnswer::Challenge(b"more".into())),
         other => other.reject(),
     }
@@ -311,9 +315,11 @@ fn a_clients_exchange_is_bounded() {
     for mechanism in mechanisms() {
         for said in challenges(mechanism) {
             for lines in dialogues(said) {
-                let sasl = sasl::client::Config::default().mechanisms(&mechanisms()).unwrap();
+                let sasl = sasl::client::Config::builder().mechanisms(mechanisms());
                 let sasl = sasl.nonces(|| Nonce::new("client")).scram_iterations(1, 1);
-                let config = client::Config::new("client.example.com").unwrap().sasl(sasl);
+                let sasl = sasl.build().unwrap();
+                let config =
+                    client::Config::builder("client.example.com").sasl(sasl).build().unwrap();
                 let mut session = client::Session::new(config.into(), credentials(mechanism));
                 session.tls_started(channel());
                 let mut out = Vec::with_capacity(1 << 16);
@@ -384,7 +390,8 @@ fn a_servers_session_is_bounded_in(pieces: &[usize]) {
         ("a chunk", &bdat, &[b'a'; 4096]),
         ("a chunk that has no place", "BDAT 9000000000\r\n", &[b'a'; 4096]),
     ] {
-        let config = server_config().allow_unauthenticated(true).max_message(MIB as u64 / 2);
+        let config = server_builder().allow_unauthenticated(true).max_message(MIB as u64 / 2);
+        let config = config.build().unwrap();
         let mut session = server::Session::new(config.into());
         session.tls_started(channel());
         // Room for what thousands of lines are answered.
@@ -411,7 +418,7 @@ fn a_clients_session_is_bounded() {
         ("lines of one reply", "", &b"220-x\r\n".repeat(600), 192 << 10),
         ("empty lines of one reply", "", &b"220-\r\n".repeat(700), 192 << 10),
     ] {
-        let config = client::Config::new("client.example.com").unwrap();
+        let config = client::Config::builder("client.example.com").build().unwrap();
         let mut session = client::Session::new(config.into(), credentials(Mechanism::Login));
         session.tls_started(channel());
         let mut out = Vec::new();

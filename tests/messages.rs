@@ -26,7 +26,7 @@ use std::sync::Arc;
 use proptest::{collection::vec, prelude::*, sample::select};
 use smtp_auth::sasl::{
     Channel, ChannelBinding, Mechanism, Query, ScramKeys, TokenAnswer,
-    client::{self, Choice, Credentials},
+    client::{self, Credentials},
     server,
 };
 
@@ -36,15 +36,14 @@ fn channel() -> Channel {
 }
 
 fn config() -> Arc<server::Config> {
-    let config = server::Config::new("smtp.example.com").unwrap();
-    Arc::new(config.mechanisms(Mechanism::COMPILED).unwrap())
+    let config = server::Config::builder("smtp.example.com").mechanisms(Mechanism::COMPILED);
+    Arc::new(config.build().unwrap())
 }
 
 /// What the client says at first.
 fn first(mechanism: Mechanism, credentials: Credentials) -> Vec<u8> {
     let config = client::Config::default();
-    let mut exchange =
-        client::Exchange::new(&config, &channel(), Choice::without_list(mechanism), credentials);
+    let mut exchange = client::Exchange::new(&config, &channel(), mechanism, credentials);
     match exchange.step() {
         client::Step::Response(response) => response.data().unwrap().to_vec(),
         other => panic!("{other:?}"),
@@ -184,12 +183,7 @@ fn debug_shows_no_secret() {
             _ => Credentials::password("tim", "tanstaaftanstaaf").unwrap(),
         };
         let mut shown = format!("{credentials:?} {:?}", channel());
-        let mut client = client::Exchange::new(
-            &client_config,
-            &channel(),
-            Choice::without_list(mechanism),
-            credentials,
-        );
+        let mut client = client::Exchange::new(&client_config, &channel(), mechanism, credentials);
         let initial = match client.step() {
             client::Step::Response(response) => response.data().map(<[u8]>::to_vec),
             other => panic!("{other:?}"),

@@ -20,8 +20,8 @@ use smtp_auth::{
     sasl::{
         self, Answer, Authenticator, Authorize, BindingPolicy, Channel, ChannelBinding,
         CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor,
-        Failure, Mechanism, PasswordAnswer, Query, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
-        client::{Choice, Credentials, NoMechanism},
+        Failure, Mechanism, Query, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
+        client::{Credentials, NoMechanism},
     },
     server::{self, StartTls},
 };
@@ -55,7 +55,11 @@ fn password_of(name: &str) -> Option<&'static str> {
 }
 
 impl Authenticator for Users {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         (password_of(ask.authcid()) == Some(ask.password().expose())).into()
     }
 
@@ -91,19 +95,23 @@ impl Authenticator for Users {
 }
 
 /// Refuses nothing, and cannot look anything up.
-struct Broken(PasswordAnswer);
+struct Broken(Answer);
 
 impl Authenticator for Broken {
-    fn check_password(&self, _: &CheckPassword) -> PasswordAnswer {
-        self.0
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    fn check_password(&self, _: &CheckPassword) -> Answer {
+        self.0.clone()
     }
 
     fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {
-        Answer::TempFail
+        Answer::temp_fail()
     }
 
     fn scram_keys(&self, _: &ScramKeysFor) -> Answer<ScramKeys> {
-        Answer::TempFail
+        Answer::temp_fail()
     }
 
     fn check_token(&self, _: &CheckToken) -> TokenAnswer {
@@ -111,15 +119,15 @@ impl Authenticator for Broken {
     }
 
     fn check_external(&self, _: &CheckExternal) -> Answer<String> {
-        Answer::TempFail
+        Answer::temp_fail()
     }
 
     fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
-        Answer::TempFail
+        Answer::temp_fail()
     }
 
     fn authorize(&self, _: &Authorize) -> Answer {
-        Answer::TempFail
+        Answer::temp_fail()
     }
 }
 
@@ -141,14 +149,21 @@ fn good(mechanism: Mechanism) -> Credentials {
     }
 }
 
+fn sasl_server() -> sasl::server::Builder {
+    sasl::server::Config::builder("smtp.example.com").mechanisms(MECHANISMS).scram_iterations(1)
+}
+
 fn sasl_config() -> sasl::server::Config {
-    let config = sasl::server::Config::new("smtp.example.com").unwrap().scram_iterations(1);
-    config.mechanisms(MECHANISMS).unwrap()
+    sasl_server().build().unwrap()
+}
+
+fn server_config() -> server::Config {
+    server::Config::builder("smtp.example.com").sasl(sasl_config()).build().unwrap()
 }
 
 /// One iteration is enough where nothing is secret.
-fn sasl_client() -> sasl::client::Config {
-    sasl::client::Config::default().scram_iterations(1, 1)
+fn sasl_client() -> sasl::client::Builder {
+    sasl::client::Config::builder().scram_iterations(1, 1)
 }
 
 /// Inside TLS, with all that a mechanism can want of it. The certificate is Tim's.
@@ -161,8 +176,8 @@ fn channel() -> Channel {
 }
 
 fn only(mechanism: Mechanism) -> client::Config {
-    let sasl = sasl_client().mechanisms(&[mechanism]).unwrap();
-    client::Config::new("client.example.com").unwrap().sasl(sasl)
+    let sasl = sasl_client().mechanisms([mechanism]).build().unwrap();
+    client::Config::builder("client.example.com").sasl(sasl).build().unwrap()
 }
 
 /// The rows: who signs in, what they may be, the failure if there is one, and the client's reply.
@@ -221,9 +236,9 @@ fn bare_sasl() {
         for (credentials, who, why, _) in rows(mechanism) {
             let config = Arc::new(sasl_config());
             let mut client = sasl::client::Exchange::new(
-                &sasl_client(),
+                &sasl_client().build().unwrap(),
                 &channel(),
-                Choice::without_list(mechanism),
+                mechanism,
                 credentials,
             );
             let initial = response(&mut client).data().map(<[u8]>::to_vec);
@@ -263,9 +278,9 @@ fn bare_auth() {
             for withhold in [false, true] {
                 let config = Arc::new(sasl_config());
                 let mut client = auth::client::Exchange::new(
-                    &sasl_client(),
+                    &sasl_client().build().unwrap(),
                     &channel(),
-                    Choice::without_list(mechanism),
+                    mechanism,
                     credentials.clone(),
                 );
                 if withhold {
@@ -486,7 +501,10 @@ fn sessions() {
                 let mut pair = Pair::inside_tls(
                     only(mechanism),
                     credentials.clone(),
-                    server::Config::new(sasl_config()),
+                    server::Config::builder("mail.example.org")
+                        .sasl(sasl_config())
+                        .build()
+                        .unwrap(),
                 );
                 pair.step = step;
                 pair.run(&Users);
@@ -520,34 +538,31 @@ fn sessions() {
 #[test]
 fn answers_that_are_no_yes_and_no_no() {
     for (answer, why, code) in [
-        (PasswordAnswer::TempFail, Failure::TempFail, 454),
-        (PasswordAnswer::TooWeak, Failure::TooWeak, 534),
-        (PasswordAnswer::TransitionNeeded, Failure::TransitionNeeded, 432),
+        (Answer::temp_fail(), Failure::TempFail, 454),
+        (Answer::too_weak(), Failure::TooWeak, 534),
+        (Answer::transition_needed(), Failure::TransitionNeeded, 432),
     ] {
         for &mechanism in MECHANISMS {
             let (why, code) = match mechanism {
                 Mechanism::Plain | Mechanism::Login => (why, code),
                 _ => (Failure::TempFail, 454),
             };
-            let mut pair = Pair::inside_tls(
-                only(mechanism),
-                good(mechanism),
-                server::Config::new(sasl_config()),
-            );
-            pair.run(&Broken(answer));
+            let mut pair = Pair::inside_tls(only(mechanism), good(mechanism), server_config());
+            pair.run(&Broken(answer.clone()));
             assert_eq!(pair.seen[1], format!("{why:?}"));
             let reply = auth::server::reply_to(why);
             assert_eq!(reply.code(), code);
             assert!(pair.seen[2].ends_with(&format!(": {reply}")), "{}", pair.seen[2]);
         }
     }
-    let mut pair = Pair::inside_tls(
-        only(Mechanism::Plain),
-        kurt_as("Ursel"),
-        server::Config::new(sasl_config()),
-    );
-    pair.run(&Broken(PasswordAnswer::Accept));
+    let mut pair = Pair::inside_tls(only(Mechanism::Plain), kurt_as("Ursel"), server_config());
+    pair.run(&Broken(Answer::accept(())));
     assert_eq!(pair.seen[1], "TempFail");
+}
+
+/// The text of an AUTH line.
+fn list(mechanisms: impl Iterator<Item = Mechanism>) -> String {
+    mechanisms.fold("AUTH".to_owned(), |line, own| line + " " + own.name())
 }
 
 /// A client's exchange against a server's, and what the client begins with.
@@ -557,10 +572,9 @@ fn bound(
     seen: impl Fn(Mechanism) -> bool,
 ) -> Result<(Mechanism, String, Result<(), Failure>), NoMechanism> {
     let server = Arc::new(server);
-    let offered: Vec<_> = server.offered(of_server).collect();
-    let choice = client.choose(&tim(), of_client, |own| offered.contains(&own) && seen(own))?;
-    let mechanism = choice.mechanism();
-    let mut client = sasl::client::Exchange::new(client, of_client, choice, tim());
+    let offered = list(server.offered(of_server).filter(|own| seen(*own)));
+    let mechanism = client.choose(&tim(), of_client, &offered)?;
+    let mut client = sasl::client::Exchange::new(client, of_client, mechanism, tim());
     let first = response(&mut client).data().unwrap().to_vec();
     let header = String::from_utf8(first.clone()).unwrap();
     let header = header.split(',').next().unwrap().to_owned();
@@ -590,9 +604,9 @@ fn channel_binding_by_policy_and_data() {
             for (of_client, of_server) in
                 channels.iter().flat_map(|a| channels.iter().map(move |b| (a, b)))
             {
-                let client =
-                    sasl_client().mechanisms(&[*hash, plain]).unwrap().channel_binding(on_client);
-                let server = sasl_config().channel_binding(on_server);
+                let client = sasl_client().mechanisms([*hash, plain]).channel_binding(on_client);
+                let client = client.build().unwrap();
+                let server = sasl_server().channel_binding(on_server).build().unwrap();
                 let (has, offers) = (
                     on_client != None && !of_client.bindings().is_empty(),
                     on_server != None && !of_server.bindings().is_empty(),
@@ -617,7 +631,7 @@ fn channel_binding_by_policy_and_data() {
 
 #[test]
 fn channel_binding_by_type() {
-    let client = sasl_client();
+    let client = sasl_client().build().unwrap();
     let exporter = ChannelBinding::tls_exporter([7; 32]);
     let end_point = ChannelBinding::tls_server_end_point(&[8; 48]).unwrap();
     let unique = ChannelBinding::tls_unique_with_extended_master_secret(&[9; 12]).unwrap();
@@ -638,10 +652,9 @@ fn channel_binding_by_type() {
     let (_, _, outcome) = bound((&client, &own), (sasl_config(), &server), |_| true).unwrap();
     assert_eq!(outcome, Err(Failure::ChannelBinding));
     // Where the policy forbids it, nobody binds by naming the mechanism.
-    let none = sasl_client().channel_binding(BindingPolicy::None);
+    let none = sasl_client().channel_binding(BindingPolicy::None).build().unwrap();
     for &plus in MECHANISMS.iter().filter(|mechanism| mechanism.binds_channel()) {
-        let choice = Choice::without_list(plus);
-        let mut exchange = sasl::client::Exchange::new(&none, &own, choice, tim());
+        let mut exchange = sasl::client::Exchange::new(&none, &own, plus, tim());
         let refused = Err(sasl::client::Failure::Unsupported);
         assert!(matches!(exchange.step(), sasl::client::Step::Done(found) if found == refused));
     }
@@ -654,7 +667,7 @@ fn channel_binding_by_type() {
 
 #[test]
 fn who_stands_between_is_found_out() {
-    let client = sasl_client();
+    let client = sasl_client().build().unwrap();
     let own = Channel::tls().with_binding(ChannelBinding::tls_exporter([7; 32]));
     let other = Channel::tls().with_binding(ChannelBinding::tls_exporter([6; 32]));
     // Two connections, and the messages passed on.
@@ -668,17 +681,16 @@ fn who_stands_between_is_found_out() {
         bound((&client, &own), (sasl_config(), &other), struck).unwrap();
     assert!(!mechanism.binds_channel());
     assert_eq!((header.as_str(), outcome), ("y", Err(Failure::Downgrade)));
-    let client = client.channel_binding(BindingPolicy::Required);
+    let client = sasl_client().channel_binding(BindingPolicy::Required).build().unwrap();
     let outcome = bound((&client, &own), (sasl_config(), &other), struck);
     assert_eq!(outcome, Err(NoMechanism::WithoutBinding));
 }
 
 #[test]
 fn each_kind_of_credentials_has_its_mechanisms() {
-    let client = sasl_client();
+    let client = sasl_client().build().unwrap();
     let choose = |credentials: &Credentials, offered: &[Mechanism]| {
-        let choice = client.choose(credentials, &Channel::tls(), |own| offered.contains(&own));
-        choice.map(|choice| choice.mechanism())
+        client.choose(credentials, &Channel::tls(), &list(offered.iter().copied()))
     };
     let kind = |of: Mechanism| match of {
         Mechanism::External => "certificate",
@@ -699,7 +711,7 @@ fn each_kind_of_credentials_has_its_mechanisms() {
     let token = good(Mechanism::Xoauth2);
     let both = [Mechanism::Xoauth2, Mechanism::OauthBearer];
     assert_eq!(choose(&token, &both), Ok(Mechanism::OauthBearer));
-    let cleartext = client.choose(&token, &Channel::cleartext(), |_| true);
+    let cleartext = client.choose(&token, &Channel::cleartext(), &list(MECHANISMS.iter().copied()));
     assert_eq!(cleartext, Err(NoMechanism::WithoutTls));
 }
 
@@ -714,9 +726,9 @@ fn a_token_goes_with_the_server_that_it_is_for() {
     ] {
         let (mechanism, config) = (Mechanism::OauthBearer, Arc::new(sasl_config()));
         let mut client = sasl::client::Exchange::new(
-            &sasl_client(),
+            &sasl_client().build().unwrap(),
             &channel(),
-            Choice::without_list(mechanism),
+            mechanism,
             credentials,
         );
         let initial = response(&mut client).data().map(<[u8]>::to_vec);
@@ -743,12 +755,14 @@ fn a_token_goes_with_the_server_that_it_is_for() {
 #[test]
 fn a_guest_is_told_apart() {
     let anonymous = Mechanism::Anonymous;
-    let server = || server::Config::new(sasl_config());
+    let server = || server_config();
     let mut pair = Pair::inside_tls(only(anonymous), good(anonymous), server());
     pair.run(&Users);
     assert!(pair.server.identity().unwrap().is_anonymous());
     // Nor may it send, unless who has not signed in may.
-    for (config, sent) in [(server(), false), (server().allow_unauthenticated(true), true)] {
+    let open = server::Config::builder("smtp.example.com").sasl(sasl_config());
+    let open = open.allow_unauthenticated(true).build().unwrap();
+    for (config, sent) in [(server(), false), (open, true)] {
         let mut pair = Pair::inside_tls(only(anonymous), good(anonymous), config);
         let envelope = client::Envelope::new(Some("tim@example.org"), ["a@example.org"]).unwrap();
         pair.mail = vec![(envelope, b"hello\r\n".to_vec())];
@@ -773,19 +787,19 @@ fn a_guest_is_told_apart() {
 
 #[test]
 fn an_authzid_is_never_dropped() {
-    let mut pair = Pair::inside_tls(
-        only(Mechanism::Login),
-        kurt_as("Ursel"),
-        server::Config::new(sasl_config()),
-    );
+    let mut pair = Pair::inside_tls(only(Mechanism::Login), kurt_as("Ursel"), server_config());
     pair.run(&Users);
     assert_eq!(pair.seen[1], format!("client: {}", NoMechanism::ActingAs));
 }
 
 #[test]
 fn a_broken_nonce_source_is_a_temporary_failure() {
-    let sasl = sasl_config().nonces(|| Err(sasl::NonceError));
-    let mut pair = Pair::inside_tls(only(Mechanism::CramMd5), tim(), server::Config::new(sasl));
+    let sasl = sasl_server().nonces(|| Err(sasl::NonceError)).build().unwrap();
+    let mut pair = Pair::inside_tls(
+        only(Mechanism::CramMd5),
+        tim(),
+        server::Config::builder("mail.example.org").sasl(sasl).build().unwrap(),
+    );
     pair.run(&Users);
     assert_eq!(pair.seen[1], "TempFail");
 }
@@ -795,8 +809,15 @@ fn starttls_then_two_messages() {
     let first = b".\r\n..\r\n.a dot, \xc3\xa9, \x80\xff\0\r\n\r\n.".to_vec();
     let envelope = |to: &[&str]| client::Envelope::new(Some("tim@example.org"), to.to_vec());
     for step in [usize::MAX, 1, 3] {
-        let config = server::Config::new(sasl_config()).starttls(StartTls::Offered);
-        let client = client::Config::new("client.example.com").unwrap().sasl(sasl_client());
+        let config = server::Config::builder("mail.example.org")
+            .sasl(sasl_config())
+            .starttls(StartTls::Offered)
+            .build()
+            .unwrap();
+        let client = client::Config::builder("client.example.com")
+            .sasl(sasl_client().build().unwrap())
+            .build()
+            .unwrap();
         let mut pair = Pair::new(
             client::Session::new(client.into(), tim()),
             server::Session::new(config.into()),
@@ -845,7 +866,7 @@ const AUTH_PLAIN: &[u8] = b"AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n";
 
 #[test]
 fn a_query_stays_until_it_is_answered() {
-    let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+    let mut session = server_behind_ehlo(server_config());
     let mut out = Vec::new();
     session.receive(AUTH_PLAIN);
     let mut serials = Vec::new();
@@ -861,7 +882,7 @@ fn a_query_stays_until_it_is_answered() {
     // A second answer replaces the first.
     let server::Event::Query(Query::CheckPassword(ask)) = session.next(&mut out) else { panic!() };
     ask.answer(true);
-    ask.answer(PasswordAnswer::TempFail);
+    ask.answer(Answer::temp_fail());
     ask.answer(false);
     let server::Event::AuthFailed(failed) = session.next(&mut out) else { panic!() };
     assert_eq!(failed.why, Failure::Rejected);
@@ -873,7 +894,7 @@ fn a_query_stays_until_it_is_answered() {
 
 #[test]
 fn an_answer_to_an_earlier_exchange_fits_no_later_one() {
-    let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+    let mut session = server_behind_ehlo(server_config());
     let mut serials = Vec::new();
     for _ in 0..3 {
         session.receive(AUTH_PLAIN);
@@ -894,7 +915,7 @@ fn an_answer_to_an_earlier_exchange_fits_no_later_one() {
 
 #[test]
 fn a_second_answer_replaces_the_first_for_each_query() {
-    let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+    let mut session = server_behind_ehlo(server_config());
     let mut out = Vec::new();
     session.receive(b"AUTH PLAIN VXJzZWwAS3VydAB4aXBqM3BsbXE=\r\n");
     loop {
@@ -906,7 +927,7 @@ fn a_second_answer_replaces_the_first_for_each_query() {
             server::Event::Query(Query::Authorize(ask)) => {
                 assert_eq!((ask.authcid(), ask.authzid()), ("Kurt", "Ursel"));
                 ask.answer(true);
-                ask.answer(Answer::Reject);
+                ask.answer(Answer::reject());
             }
             server::Event::AuthFailed(failed) => {
                 assert_eq!(failed.why, Failure::NotAuthorized);
@@ -920,8 +941,8 @@ fn a_second_answer_replaces_the_first_for_each_query() {
 
 #[test]
 fn receiving_changes_nothing_that_is_on_show() {
-    let mut config = server::Config::new(sasl_config());
-    config = config.allow_unauthenticated(true);
+    let config = server::Config::builder("smtp.example.com").sasl(sasl_config());
+    let config = config.allow_unauthenticated(true).build().unwrap();
     let mut session = server_behind_ehlo(config);
     let mut out = Vec::new();
     session.receive(b"MAIL FROM:<a@example.org> SIZE=10\r\n");
@@ -937,8 +958,8 @@ fn receiving_changes_nothing_that_is_on_show() {
     }
     assert!(out.is_empty());
 
-    let mut config = server::Config::new(sasl_config());
-    config = config.allow_unauthenticated(true);
+    let config = server::Config::builder("smtp.example.com").sasl(sasl_config());
+    let config = config.allow_unauthenticated(true).build().unwrap();
     let mut session = server_behind_ehlo(config);
     let mut shown = Vec::new();
     session.receive(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n");
@@ -994,7 +1015,11 @@ fn receiving_changes_nothing_that_is_on_show() {
 
 #[test]
 fn a_piece_on_show_outlives_what_is_received() {
-    let config = server::Config::new(sasl_config()).allow_unauthenticated(true);
+    let config = server::Config::builder("mail.example.org")
+        .sasl(sasl_config())
+        .allow_unauthenticated(true)
+        .build()
+        .unwrap();
     let mut session = server_behind_ehlo(config);
     let (mut out, mut message) = (Vec::new(), Vec::new());
     session.receive(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nBDAT 10\r\n");
@@ -1024,7 +1049,7 @@ fn a_piece_on_show_outlives_what_is_received() {
 
 #[test]
 fn unread_octets_go_to_the_host() {
-    let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+    let mut session = server_behind_ehlo(server_config());
     let mut out = Vec::new();
     session.receive(AUTH_PLAIN);
     session.receive(b"MAIL FROM:<tim@exam");
@@ -1043,7 +1068,7 @@ fn unread_octets_go_to_the_host() {
 #[test]
 fn the_host_can_close_at_any_time() {
     for begun in [&b""[..], b"AUTH LOGIN\r\n", AUTH_PLAIN, b"NOOP\r\nAUTH"] {
-        let mut session = server_behind_ehlo(server::Config::new(sasl_config()));
+        let mut session = server_behind_ehlo(server_config());
         let mut out = Vec::new();
         session.receive(begun);
         let _ = session.next(&mut out);
@@ -1062,7 +1087,7 @@ fn the_host_can_close_at_any_time() {
 
 #[test]
 fn octets_behind_the_reply_to_starttls_end_it_before_tls_begins() {
-    let config = client::Config::new("client.example.com").unwrap();
+    let config = client::Config::builder("client.example.com").build().unwrap();
     let mut session = client::Session::new(config.into(), tim());
     let mut out = Vec::new();
     for block in ["220 x\r\n", "250-x\r\n250 STARTTLS\r\n"] {
@@ -1093,7 +1118,7 @@ fn a_configuration_that_panics_when_dropped_changes_nothing() {
         let _ = &loud;
         Err(sasl::NonceError)
     };
-    let config = Arc::new(sasl_config().nonces(nonces));
+    let config = Arc::new(sasl_server().nonces(nonces).build().unwrap());
     let first = b"user=Ursel\x01auth=Bearer a\x01\x01".to_vec();
     let mut server =
         sasl::server::Exchange::new(&config, &channel(), Mechanism::Xoauth2, Some(first));

@@ -21,23 +21,25 @@ use smtp_auth::{
     client,
     command::Command,
     reply::Reply,
-    sasl::{
-        self, Answer, Channel, CramSecret, Mechanism, Nonce, PasswordAnswer, Query,
-        client::{Choice, Credentials},
-    },
+    sasl::{self, Answer, Channel, CramSecret, Mechanism, Nonce, Query, client::Credentials},
     server,
 };
 
 const PASSWORD: &str = "Pa55w0rd-zyxw";
 const NONCE: &str = "0123456789abcdef";
 
+fn server_builder() -> server::Builder {
+    let sasl = sasl::server::Config::builder("smtp.example.com").mechanisms(Mechanism::COMPILED);
+    let sasl = sasl.nonces(|| Nonce::new(NONCE)).build().unwrap();
+    server::Config::builder("smtp.example.com").sasl(sasl).max_attempts(4)
+}
+
 fn server_config() -> server::Config {
-    let sasl = sasl::server::Config::new("smtp.example.com").unwrap();
-    server::Config::new(sasl.nonces(|| Nonce::new(NONCE))).max_attempts(4)
+    server_builder().build().unwrap()
 }
 
 fn client_config() -> client::Config {
-    client::Config::new("client.example.com").unwrap()
+    client::Config::builder("client.example.com").build().unwrap()
 }
 
 fn tim() -> Credentials {
@@ -82,12 +84,12 @@ fn turn(session: &mut server::Session, answers: &mut Answers, seen: &mut Seen) {
             server::Event::NeedInput => return,
             server::Event::Query(Query::CheckPassword(ask)) => {
                 let answer = match answers.next() % 5 {
-                    0 | 1 => PasswordAnswer::Accept,
-                    2 => PasswordAnswer::Reject,
-                    3 => PasswordAnswer::TempFail,
-                    _ => PasswordAnswer::TooWeak,
+                    0 | 1 => Answer::accept(()),
+                    2 => Answer::reject(),
+                    3 => Answer::temp_fail(),
+                    _ => Answer::too_weak(),
                 };
-                let good = answer == PasswordAnswer::Accept;
+                let good = answer == Answer::accept(());
                 seen.accepted = good.then(|| (ask.authcid().into(), None));
                 ask.answer(answer);
             }
@@ -95,7 +97,7 @@ fn turn(session: &mut server::Session, answers: &mut Answers, seen: &mut Seen) {
                 let good = answers.next() % 3 < 2;
                 let secret = CramSecret::from_password(PASSWORD);
                 seen.accepted = good.then(|| (ask.authcid().into(), None));
-                ask.answer(if good { Answer::Accept(secret) } else { Answer::Reject });
+                ask.answer(if good { Answer::accept(secret) } else { Answer::reject() });
             }
             server::Event::Query(Query::Authorize(ask)) => {
                 let good = answers.next() % 2 == 0;
@@ -205,8 +207,7 @@ const LINES: &[&str] = &[
 fn cram_response() -> String {
     let config = sasl::client::Config::default();
     let (mechanism, channel) = (Mechanism::CramMd5, Channel::tls());
-    let mut exchange =
-        sasl::client::Exchange::new(&config, &channel, Choice::without_list(mechanism), tim());
+    let mut exchange = sasl::client::Exchange::new(&config, &channel, mechanism, tim());
     let sasl::client::Step::Response(response) = exchange.step() else { panic!() };
     response.challenge(format!("<{NONCE}@smtp.example.com>"));
     let sasl::client::Step::Response(response) = exchange.step() else { panic!() };
@@ -453,7 +454,8 @@ fn no_secret_is_shown_by_a_server() {
         format!("AUTH PLAIN {PASSWORD} {PASSWORD}"),
         format!("{PASSWORD}\n"),
     ];
-    let mut session = server::Session::new(server_config().max_attempts(99).into());
+    let mut session =
+        server::Session::new(server_builder().max_attempts(99).build().unwrap().into());
     session.tls_started(Channel::tls());
     let trace = Arc::new(Mutex::new(Vec::new()));
     let hook = Arc::clone(&trace);
@@ -470,7 +472,7 @@ fn no_secret_is_shown_by_a_server() {
                     let secret = CramSecret::from_password(PASSWORD);
                     hides(&secret, &secrets);
                     match query {
-                        Query::CramSecret(ask) => ask.answer(Answer::Accept(secret)),
+                        Query::CramSecret(ask) => ask.answer(Answer::accept(secret)),
                         other => other.reject(),
                     }
                 }

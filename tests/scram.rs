@@ -22,8 +22,8 @@ use std::{panic::catch_unwind, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::sasl::{
     Answer, Authenticator, Channel, CheckPassword, CramSecret, CramSecretFor, Failure, Mechanism,
-    Nonce, PasswordAnswer, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor,
-    client::{self, Choice, Credentials, NoMechanism},
+    Nonce, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor,
+    client::{self, Credentials, NoMechanism},
     server,
 };
 
@@ -100,10 +100,14 @@ fn stored_form_of_cram_md5() {
 }
 
 /// A store that has what a Dovecot database has, and no passwords.
-struct Store(Option<ScramKeys>, Option<CramSecret>);
+struct Store(Option<ScramKeys>, Option<CramSecret>, Vec<Mechanism>);
 
 impl Authenticator for Store {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &self.2
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         let password = ask.password().expose();
         let by_keys = self.0.as_ref().is_some_and(|keys| keys.check_password(password));
         let by_states = self.1.as_ref().is_some_and(|states| states.check_password(password));
@@ -120,11 +124,11 @@ impl Authenticator for Store {
 }
 
 impl Store {
-    /// What such a store can answer for.
-    fn mechanisms(&self) -> Vec<Mechanism> {
-        let scram = self.0.as_ref().map(|keys| keys.hash().mechanism());
-        let cram = self.1.as_ref().map(|_| Mechanism::CramMd5);
-        scram.into_iter().chain(cram).chain([Mechanism::Plain]).collect()
+    fn new(scram: Option<ScramKeys>, cram: Option<CramSecret>) -> Self {
+        let of_scram = scram.as_ref().map(|keys| keys.hash().mechanism());
+        let of_cram = cram.as_ref().map(|_| Mechanism::CramMd5);
+        let mechanisms = of_scram.into_iter().chain(of_cram).chain([Mechanism::Plain]).collect();
+        Self(scram, cram, mechanisms)
     }
 }
 
@@ -134,12 +138,12 @@ fn a_store_without_passwords_serves_all_that_it_can() {
     let password = "tanstaaftanstaaf";
     let scram = keys(ScramHash::Sha256, password).unwrap();
     for store in [
-        Store(Some(scram.clone()), None),
-        Store(None, Some(CRAM_MD5.parse().unwrap())),
-        Store(Some(scram), Some(CRAM_MD5.parse().unwrap())),
+        Store::new(Some(scram.clone()), None),
+        Store::new(None, Some(CRAM_MD5.parse().unwrap())),
+        Store::new(Some(scram), Some(CRAM_MD5.parse().unwrap())),
     ] {
-        let config = server::Config::new("smtp.example.com").unwrap();
-        let config = Arc::new(config.mechanisms(&store.mechanisms()).unwrap());
+        let config = server::Config::builder("smtp.example.com").mechanisms(store.mechanisms());
+        let config = Arc::new(config.build().unwrap());
         let offered: Vec<_> = config.offered(&Channel::tls()).collect();
         assert_eq!(offered, store.mechanisms());
         for mechanism in offered {
@@ -148,7 +152,7 @@ fn a_store_without_passwords_serves_all_that_it_can() {
                 let mut client = client::Exchange::new(
                     &client::Config::default(),
                     &Channel::tls(),
-                    Choice::without_list(mechanism),
+                    mechanism,
                     credentials,
                 );
                 let initial = response(&mut client).data().map(<[u8]>::to_vec);
@@ -216,8 +220,13 @@ fn server_first(config: &Arc<server::Config>, name: &str, known: bool) -> (Strin
 
 #[test]
 fn who_does_not_exist_looks_like_who_does() {
-    let config = server::Config::new("smtp.example.com").unwrap().salt_key("a key of the server");
-    let config = Arc::new(config.nonces(|| Nonce::new("server")));
+    let config = server::Config::builder("smtp.example.com")
+        .mechanisms(Mechanism::COMPILED)
+        .salt_key("a key of the server")
+        .nonces(|| Nonce::new("server"))
+        .build()
+        .unwrap();
+    let config = Arc::new(config);
     let (known, why) = server_first(&config, "user", true);
     assert_eq!(
         (known.as_str(), why),
@@ -228,8 +237,13 @@ fn who_does_not_exist_looks_like_who_does() {
     assert_eq!(nobody.len(), known.len());
     assert_eq!(server_first(&config, "nobody", false).0, nobody, "the salt stays");
     assert_ne!(server_first(&config, "somebody", false).0, nobody, "and is the name's own");
-    let other = server::Config::new("smtp.example.com").unwrap().salt_key("another key");
-    let other = Arc::new(other.nonces(|| Nonce::new("server")));
+    let other = server::Config::builder("smtp.example.com")
+        .mechanisms(Mechanism::COMPILED)
+        .salt_key("another key, as long")
+        .nonces(|| Nonce::new("server"))
+        .build()
+        .unwrap();
+    let other = Arc::new(other);
     assert_ne!(server_first(&other, "nobody", false).0, nobody, "and the server's");
 }
 
@@ -240,21 +254,30 @@ fn salt(text: &str) -> &str {
 }
 
 #[test]
-fn keys_of_nobody_are_those_that_are_shown() {
-    let config = server::Config::new("smtp.example.com").unwrap().salt_key("a key of the server");
+fn decoy_keys_are_those_that_are_shown() {
+    let config = server::Config::builder("smtp.example.com")
+        .mechanisms(Mechanism::COMPILED)
+        .salt_key("a key of the server")
+        .build()
+        .unwrap();
     let config = Arc::new(config);
-    let stored = |hash| config.keys_of_nobody(hash, "nobody").to_text();
+    let stored = |hash| config.decoy_keys(hash, "nobody").unwrap().to_text();
     let (sha256, sha1) = (stored(ScramHash::Sha256), stored(ScramHash::Sha1));
     assert_eq!(salt(&sha256), salt(&server_first(&config, "nobody", false).0));
     assert_ne!(salt(&sha256), salt(&sha1), "another for each hash, as real ones have");
-    assert!(!config.keys_of_nobody(ScramHash::Sha1, "nobody").check_password(""));
+    assert!(!config.decoy_keys(ScramHash::Sha1, "nobody").unwrap().check_password(""));
 }
 
 /// What becomes of a right proof once it was altered.
 fn altered(alter: impl Fn(&mut Vec<u8>)) -> Result<(), Failure> {
-    let config = Arc::new(server::Config::new("smtp.example.com").unwrap());
+    let config = Arc::new(
+        server::Config::builder("smtp.example.com")
+            .mechanisms(Mechanism::COMPILED)
+            .build()
+            .unwrap(),
+    );
     let credentials = Credentials::password("user", "pencil").unwrap();
-    let choice = Choice::without_list(Mechanism::ScramSha256);
+    let choice = Mechanism::ScramSha256;
     let mut client =
         client::Exchange::new(&client::Config::default(), &Channel::tls(), choice, credentials);
     let first = response(&mut client).data().map(<[u8]>::to_vec);
@@ -298,7 +321,13 @@ fn a_source_of_nonces_that_panics_changes_nothing() {
         0 => panic!("no nonce"),
         _ => Nonce::new("server"),
     };
-    let config = Arc::new(server::Config::new("smtp.example.com").unwrap().nonces(source));
+    let config = Arc::new(
+        server::Config::builder("smtp.example.com")
+            .mechanisms(Mechanism::COMPILED)
+            .nonces(source)
+            .build()
+            .unwrap(),
+    );
     let first = Some(b"n,,n=user,r=abc".to_vec());
     let mut exchange =
         server::Exchange::new(&config, &Channel::tls(), Mechanism::ScramSha256, first);
@@ -318,7 +347,12 @@ fn a_source_of_nonces_that_panics_changes_nothing() {
 
 #[test]
 fn keys_of_another_hash_are_none() {
-    let config = Arc::new(server::Config::new("smtp.example.com").unwrap());
+    let config = Arc::new(
+        server::Config::builder("smtp.example.com")
+            .mechanisms(Mechanism::COMPILED)
+            .build()
+            .unwrap(),
+    );
     let first = Some(b"n,,n=user,r=abc".to_vec());
     let mut exchange =
         server::Exchange::new(&config, &Channel::tls(), Mechanism::ScramSha256, first);
@@ -336,12 +370,7 @@ fn keys_of_another_hash_are_none() {
 fn client_after(challenges: &[&str], config: &client::Config) -> Result<(), client::Failure> {
     let credentials = Credentials::password("user", "pencil").unwrap();
     let mechanism = Mechanism::ScramSha256;
-    let mut exchange = client::Exchange::new(
-        config,
-        &Channel::tls(),
-        Choice::without_list(mechanism),
-        credentials,
-    );
+    let mut exchange = client::Exchange::new(config, &Channel::tls(), mechanism, credentials);
     for challenge in challenges {
         match exchange.step() {
             client::Step::Response(response) if *challenge == "success" => response.success(),
@@ -365,7 +394,7 @@ fn client_after(challenges: &[&str], config: &client::Config) -> Result<(), clie
 #[test]
 fn a_client_believes_only_a_server_that_proves_itself() {
     let nonce = || Nonce::new("rOprNGfwEbeRWgbNEkqO");
-    let config = client::Config::default().nonces(nonce);
+    let config = client::Config::builder().nonces(nonce).build().unwrap();
     let first = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
         s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
     let last = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
@@ -424,7 +453,8 @@ fn a_client_believes_only_a_server_that_proves_itself() {
 #[test]
 fn a_caller_sets_the_bounds_of_the_iterations() {
     let nonce = || Nonce::new("rOprNGfwEbeRWgbNEkqO");
-    let config = client::Config::default().nonces(nonce).scram_iterations(5000, 5001);
+    let config =
+        client::Config::builder().nonces(nonce).scram_iterations(5000, 5001).build().unwrap();
     for (iterations, refused) in [(4999, true), (5000, false), (5001, false), (5002, true)] {
         let first = format!("r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i={iterations}");
         // Behind what is taken, success alone is not believed.
@@ -439,7 +469,12 @@ fn a_caller_sets_the_bounds_of_the_iterations() {
 #[test]
 #[cfg(all(feature = "getrandom", feature = "cram-md5"))]
 fn no_nonce_comes_twice() {
-    let of_server = Arc::new(server::Config::new("smtp.example.com").unwrap());
+    let of_server = Arc::new(
+        server::Config::builder("smtp.example.com")
+            .mechanisms(Mechanism::COMPILED)
+            .build()
+            .unwrap(),
+    );
     let of_client = client::Config::default();
     let mut nonces = std::collections::HashSet::new();
     for _ in 0..50 {
@@ -454,7 +489,7 @@ fn no_nonce_comes_twice() {
         nonces.insert(first.split(',').next().unwrap().strip_prefix("r=abc").unwrap().to_owned());
 
         let credentials = Credentials::password("user", "pencil").unwrap();
-        let choice = Choice::without_list(Mechanism::ScramSha256);
+        let choice = Mechanism::ScramSha256;
         let mut exchange = client::Exchange::new(&of_client, &Channel::tls(), choice, credentials);
         let first = String::from_utf8(response(&mut exchange).data().unwrap().to_vec()).unwrap();
         nonces.insert(first.rsplit_once(",r=").unwrap().1.to_owned());
@@ -466,8 +501,9 @@ fn no_nonce_comes_twice() {
 
 /// What the work gives with these credentials, for the salt of the test below.
 fn salted_for(credentials: Credentials, iterations: u32) -> SaltedPassword {
-    let config = client::Config::default().nonces(|| Nonce::new("rOprNGfwEbeRWgbNEkqO"));
-    let choice = Choice::without_list(Mechanism::ScramSha256);
+    let config =
+        client::Config::builder().nonces(|| Nonce::new("rOprNGfwEbeRWgbNEkqO")).build().unwrap();
+    let choice = Mechanism::ScramSha256;
     let mut exchange = client::Exchange::new(&config, &Channel::tls(), choice, credentials);
     let client::Step::Response(response) = exchange.step() else { panic!() };
     let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
@@ -488,14 +524,14 @@ fn a_password_that_was_changed_is_not_taken_for_the_kept_one() {
 #[test]
 fn a_kept_password_spares_the_work() {
     let nonce = || Nonce::new("rOprNGfwEbeRWgbNEkqO");
-    let config = client::Config::default().nonces(nonce);
+    let config = client::Config::builder().nonces(nonce).build().unwrap();
     let first = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,";
     let mut credentials = Credentials::password("user", "pencil").unwrap();
     for (iterations, work) in [(4096, true), (4096, false), (5000, true)] {
         let mut exchange = client::Exchange::new(
             &config,
             &Channel::tls(),
-            Choice::without_list(Mechanism::ScramSha256),
+            Mechanism::ScramSha256,
             credentials.clone(),
         );
         let client::Step::Response(response) = exchange.step() else { panic!() };
@@ -529,14 +565,13 @@ fn a_kept_password_spares_the_work() {
 fn scram_is_not_chosen_where_it_cannot_begin() {
     let name = Credentials::password("\u{ad}", "pencil").unwrap();
     let channel = Channel::tls();
-    let all = |_| true;
-    let choose = |config: &client::Config, only: &[Mechanism]| {
-        let config = config.clone().mechanisms(only).unwrap();
-        config.choose(&name, &channel, all).map(|choice| choice.mechanism())
+    let choose = |only: &[Mechanism]| {
+        let config = client::Config::builder().mechanisms(only).build().unwrap();
+        config.choose(&name, &channel, "AUTH SCRAM-SHA-256 PLAIN")
     };
     let both = [Mechanism::ScramSha256, Mechanism::Plain];
-    assert_eq!(choose(&client::Config::default(), &both), Ok(Mechanism::Plain));
+    assert_eq!(choose(&both), Ok(Mechanism::Plain));
     // And the reason is not that the account of another was asked for.
     let alone = [Mechanism::ScramSha256];
-    assert_eq!(choose(&client::Config::default(), &alone), Err(NoMechanism::Unprepared));
+    assert_eq!(choose(&alone), Err(NoMechanism::Unprepared));
 }

@@ -36,10 +36,9 @@ use smtp_auth::{
     reply::ReplyRef,
     sasl::{
         self, Answer, Authenticator, Authorize, Channel, ChannelBinding, CheckAnonymous,
-        CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Mechanism,
-        PasswordAnswer, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
-        TokenError,
-        client::{Choice, Credentials},
+        CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Mechanism, Query,
+        SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer, TokenError,
+        client::Credentials,
     },
     server,
 };
@@ -174,16 +173,20 @@ impl Shown {
 struct Users;
 
 impl Authenticator for Users {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         (ask.authcid() == USER && *ask.password() == PASSWORD.into()).into()
     }
 
     fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {
-        Answer::Accept(CramSecret::from_password(PASSWORD))
+        Answer::accept(CramSecret::from_password(PASSWORD))
     }
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        Answer::Accept(keys(ask.hash(), PASSWORD))
+        Answer::accept(keys(ask.hash(), PASSWORD))
     }
 
     fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
@@ -194,7 +197,7 @@ impl Authenticator for Users {
     }
 
     fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
-        Answer::Accept(ask.identity().into())
+        Answer::accept(ask.identity().into())
     }
 
     fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
@@ -202,7 +205,7 @@ impl Authenticator for Users {
     }
 
     fn authorize(&self, _: &Authorize) -> Answer {
-        Answer::Reject
+        Answer::reject()
     }
 }
 
@@ -226,12 +229,12 @@ fn channel() -> Channel {
 }
 
 fn server_config() -> sasl::server::Config {
-    let config = sasl::server::Config::new("smtp.example.com").unwrap();
-    config.mechanisms(Mechanism::COMPILED).unwrap()
+    let config = sasl::server::Config::builder("smtp.example.com").mechanisms(Mechanism::COMPILED);
+    config.build().unwrap()
 }
 
 fn client_config(mechanism: Mechanism) -> sasl::client::Config {
-    sasl::client::Config::default().mechanisms(&[mechanism]).unwrap()
+    sasl::client::Config::builder().mechanisms(&[mechanism]).build().unwrap()
 }
 
 /// What the client and the server sent, and whether the client has signed in.
@@ -243,8 +246,13 @@ struct Dialogue {
 
 /// A client's and a server's session in memory, and all of it printed.
 fn sessions(mechanism: Mechanism, credentials: Credentials, shown: &Shown) -> Dialogue {
-    let server_config = Arc::new(server::Config::new(server_config()));
-    let config = client::Config::new("client.example.com").unwrap().sasl(client_config(mechanism));
+    let server_config = Arc::new(
+        server::Config::builder("mail.example.org").sasl(server_config()).build().unwrap(),
+    );
+    let config = client::Config::builder("client.example.com")
+        .sasl(client_config(mechanism))
+        .build()
+        .unwrap();
     shown.debug(&(&server_config, &config, &credentials, channel()));
     let mut server = server::Session::new(server_config);
     let mut client = client::Session::new(config.into(), credentials);
@@ -369,11 +377,10 @@ fn of_exchanges() {
     for &mechanism in Mechanism::COMPILED {
         for right in [true, false] {
             let (shown, what) = (Shown::default(), format!("{mechanism}, right: {right}"));
-            let choice = Choice::without_list(mechanism);
             let mut client = sasl::client::Exchange::new(
                 &client_config(mechanism),
                 &channel(),
-                choice,
+                mechanism,
                 credentials(mechanism, right),
             );
             let initial = response(&mut client, &shown);

@@ -67,7 +67,8 @@ fn a_server_is_configured() {
         "legacy_auth_line": true,
     }));
     let keywords = [Keyword::Pipelining, Keyword::SmtpUtf8, Keyword::Dsn];
-    let own = server::Config::new(Arc::clone(config.sasl()))
+    let own = server::Config::builder("mail.example.org")
+        .sasl(Arc::clone(config.sasl()))
         .keywords(keywords)
         .max_message(1_000_000)
         .max_attempts(4)
@@ -75,13 +76,20 @@ fn a_server_is_configured() {
         .max_recipients(200)
         .starttls(server::StartTls::Off)
         .allow_unauthenticated(true)
-        .legacy_auth_line(true);
+        .legacy_auth_line(true)
+        .build()
+        .unwrap();
     assert_eq!(format!("{config:?}"), format!("{own:?}"));
 
-    let salts = config.sasl().keys_of_nobody(ScramHash::Sha256, "tim");
+    let salts = config.sasl().decoy_keys(ScramHash::Sha256, "tim").unwrap();
     assert_eq!(salts.iterations(), 10_000);
-    let own = sasl::server::Config::new("other").unwrap().salt_key("the same over restarts");
-    let own = own.scram_iterations(10_000).keys_of_nobody(ScramHash::Sha256, "tim");
+    let own = sasl::server::Config::builder("other")
+        .mechanisms(Mechanism::COMPILED)
+        .salt_key("the same over restarts")
+        .scram_iterations(10_000)
+        .build()
+        .unwrap();
+    let own = own.decoy_keys(ScramHash::Sha256, "tim").unwrap();
     assert_eq!(salts.to_text().split('$').nth(1), own.to_text().split('$').nth(1), "salts");
 
     let said = replies(config, b"EHLO a\r\nAUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n");
@@ -112,8 +120,19 @@ fn a_server_binds_to_the_connection() {
 
 #[test]
 fn what_is_left_out_has_its_default() {
-    let host = json!({ "sasl": { "host": "mail.example.org" } });
-    let own = server::Config::try_from("mail.example.org").unwrap();
+    let host = json!({
+        "hostname": "mail.example.org",
+        "sasl": { "host": "mail.example.org", "mechanisms": ["CRAM-MD5", "PLAIN"] },
+    });
+    let own = server::Config::builder("mail.example.org")
+        .sasl(
+            sasl::server::Config::builder("mail.example.org")
+                .mechanisms([Mechanism::CramMd5, Mechanism::Plain])
+                .build()
+                .unwrap(),
+        )
+        .build()
+        .unwrap();
     assert_eq!(replies(read(host), b"EHLO a\r\n"), replies(own, b"EHLO a\r\n"));
     let (read, own) = (read::<sasl::client::Config>(json!({})), sasl::client::Config::default());
     assert_eq!(format!("{read:?}"), format!("{own:?}"));
@@ -162,21 +181,23 @@ fn a_client_is_configured() {
         "x_exps": true,
         "lenient_challenges": true,
     }));
-    let sasl = sasl::client::Config::default()
+    let sasl = sasl::client::Config::builder()
         .mechanisms(&[Mechanism::ScramSha256])
-        .unwrap()
         .allow_cleartext(true)
         .scram_iterations(5000, 6000)
-        .channel_binding(BindingPolicy::Required);
-    let own = client::Config::new("laptop.example.org")
-        .unwrap()
+        .channel_binding(BindingPolicy::Required)
+        .build()
+        .unwrap();
+    let own = client::Config::builder("laptop.example.org")
         .sasl(sasl)
         .tls(client::Tls::IfOffered)
         .initial_response(false)
         .try_next(client::TryNext::IfUnusable)
         .max_tries(2)
         .x_exps(true)
-        .lenient_challenges(true);
+        .lenient_challenges(true)
+        .build()
+        .unwrap();
     assert_eq!(format!("{read:?}"), format!("{own:?}"));
 }
 

@@ -21,14 +21,18 @@ use smtp_auth::{
 
 // ---- the server ----
 
-fn config() -> server::Config {
-    let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
-    server::Config::new(sasl).allow_unauthenticated(true)
+fn config() -> server::Builder {
+    let sasl = sasl::server::Config::builder("mail.example.org")
+        .mechanisms(Mechanism::COMPILED)
+        .allow_cleartext(true)
+        .build()
+        .unwrap();
+    server::Config::builder("mail.example.org").sasl(sasl).allow_unauthenticated(true)
 }
 
 /// What the server says and shows to these octets, a line each; every question is answered yes.
-fn serve(config: server::Config, octets: &[u8]) -> Vec<String> {
-    let mut session = server::Session::new(config.into());
+fn serve(config: server::Builder, octets: &[u8]) -> Vec<String> {
+    let mut session = server::Session::new(config.build().unwrap().into());
     let (mut log, mut out) = (Vec::new(), Vec::new());
     session.receive(octets);
     loop {
@@ -79,7 +83,7 @@ fn serve(config: server::Config, octets: &[u8]) -> Vec<String> {
 }
 
 /// The same behind the greeting and EHLO.
-fn serve_on(config: server::Config, octets: &[u8]) -> Vec<String> {
+fn serve_on(config: server::Builder, octets: &[u8]) -> Vec<String> {
     let log = serve(config, &[b"EHLO c\r\n", octets].concat());
     let start = log.iter().position(|line| line == "hello").unwrap();
     log[start + 1..].to_vec()
@@ -113,8 +117,12 @@ fn who_talks_on_without_a_sign_in_is_sent_away() {
     // So may all where nobody needs to sign in.
     let open = closed().allow_unauthenticated(true);
     assert_eq!(serve_on(open, "NOOP\r\n".repeat(9).as_bytes()), ["250 2.0.0"; 9]);
-    let log =
-        serve_on(server::Config::try_from("x.org").unwrap(), "NOOP\r\n".repeat(60).as_bytes());
+    let log = serve_on(
+        server::Config::builder("x.org").sasl(
+            sasl::server::Config::builder("x.org").mechanisms(Mechanism::COMPILED).build().unwrap(),
+        ),
+        "NOOP\r\n".repeat(60).as_bytes(),
+    );
     // EHLO was the first.
     assert_eq!(log.len(), 51);
 }
@@ -131,7 +139,7 @@ fn a_message_has_so_many_recipients() {
 
 #[test]
 fn each_attempt_costs_more_than_the_one_before() {
-    let mut session = server::Session::new(config().max_attempts(20).into());
+    let mut session = server::Session::new(config().max_attempts(20).build().unwrap().into());
     session.receive(b"EHLO c\r\n");
     session.receive(&b"AUTH PLAIN AGEAYg==\r\nAUTH NONE\r\nAUTH LOGIN\r\n*\r\n".repeat(4));
     let mut seen = Vec::new();
@@ -164,8 +172,13 @@ fn a_response_is_as_long_as_the_configuration_lets_it() {
             // None is taken, however long.
             ("CRAM-MD5 ", 0, "501 5.7.0"),
         ] {
-            let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
-            let config = server::Config::new(sasl.max_response(20));
+            let sasl = sasl::server::Config::builder("mail.example.org")
+                .mechanisms(Mechanism::COMPILED)
+                .allow_cleartext(true)
+                .max_response(20)
+                .build()
+                .unwrap();
+            let config = server::Config::builder("mail.example.org").sasl(sasl);
             let log = serve_on(config, format!("AUTH {line}{response}\r\n").as_bytes());
             assert_eq!(log[place], reply, "{line}");
         }
@@ -237,7 +250,7 @@ fn the_hosts_replies_keep_the_dialogue_in_step() {
 #[test]
 fn an_exchange_does_not_outlive_what_it_began_in() {
     for begun in ["AUTH LOGIN", "AUTH LOGIN YQ==", "AUTH CRAM-MD5", "AUTH PLAIN AGEAYg=="] {
-        let mut session = server::Session::new(config().into());
+        let mut session = server::Session::new(config().build().unwrap().into());
         session.receive(format!("EHLO c\r\n{begun}\r\n").as_bytes());
         let mut out = Vec::new();
         // Until there is a challenge, or a question to the host.
@@ -255,7 +268,7 @@ fn an_exchange_does_not_outlive_what_it_began_in() {
 
 #[test]
 fn a_bad_response_disturbs_no_other_session() {
-    let config = Arc::new(config());
+    let config = Arc::new(config().build().unwrap());
     let mut sessions = [(); 2].map(|()| server::Session::new(Arc::clone(&config)));
     let mut out = [Vec::new(), Vec::new()];
     for (n, line) in [
@@ -295,9 +308,9 @@ struct Client {
 
 impl Client {
     fn new(mechanisms: &[Mechanism]) -> Self {
-        let sasl = sasl::client::Config::default().allow_cleartext(true);
-        let sasl = sasl.mechanisms(mechanisms).unwrap();
-        let config = client::Config::new("c").unwrap().tls(Tls::Never).sasl(sasl);
+        let sasl = sasl::client::Config::builder().mechanisms(mechanisms).allow_cleartext(true);
+        let sasl = sasl.build().unwrap();
+        let config = client::Config::builder("c").tls(Tls::Never).sasl(sasl).build().unwrap();
         let credentials = Credentials::password("NEEDLE-name", "NEEDLE-password").unwrap();
         let mut session = client::Session::new(config.into(), credentials);
         let trace = Arc::new(Mutex::new(String::new()));

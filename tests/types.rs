@@ -84,7 +84,7 @@ fn sizes_and_threads() {
         sasl::Mechanism: 24
         sasl::Nonce: 136
         sasl::NonceError: 0
-        sasl::PasswordAnswer: 1
+        sasl::Answer: 1
         sasl::Query<'_>: 16
         sasl::QueryJob: 160
         sasl::SaltedPassword: 112
@@ -95,7 +95,6 @@ fn sizes_and_threads() {
         sasl::TokenAnswer: 56
         sasl::TokenError: 48
         sasl::client::Challenge: 104
-        sasl::client::Choice: 32
         sasl::client::Config: 56
         sasl::client::Credentials: 40
         sasl::client::CustomResponse: 32

@@ -33,7 +33,7 @@ use smtp_auth::{
     reply::ReplyRef,
     sasl::{
         self, Channel, ChannelBinding, CramSecret, Mechanism, Query, ScramKeys, TokenAnswer,
-        client::{Choice, Credentials},
+        client::Credentials,
     },
     server,
 };
@@ -116,13 +116,17 @@ fn credentials(mechanism: Mechanism) -> Credentials {
 }
 
 /// One iteration is enough where nothing is secret.
+fn sasl_client() -> sasl::client::Builder {
+    sasl::client::Config::builder().scram_iterations(1, 1)
+}
+
 fn client_config() -> sasl::client::Config {
-    sasl::client::Config::default().scram_iterations(1, 1)
+    sasl_client().build().unwrap()
 }
 
 fn server_config() -> Arc<sasl::server::Config> {
-    let config = sasl::server::Config::new("mail.example.org").unwrap();
-    Arc::new(config.mechanisms(Mechanism::COMPILED).unwrap())
+    let config = sasl::server::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED);
+    Arc::new(config.build().unwrap())
 }
 
 /// By a copy, which may hold all that the question holds.
@@ -162,7 +166,7 @@ fn bare_sasl(mechanism: Mechanism, steps: usize) -> bool {
     let mut client = sasl::client::Exchange::new(
         &client_config(),
         &channel(),
-        Choice::without_list(mechanism),
+        mechanism,
         credentials(mechanism),
     );
     let initial = match client.step() {
@@ -225,8 +229,15 @@ fn exchanges() {
 #[test]
 fn exchanges_that_are_refused_at_once() {
     look_for(&[PASSWORD]);
-    let none = sasl::server::Config::new("mail.example.org").unwrap().mechanisms(&[]).unwrap();
-    let short = sasl::server::Config::new("mail.example.org").unwrap().max_response(8);
+    let none = sasl::server::Config::builder("mail.example.org")
+        .mechanisms([Mechanism::Anonymous])
+        .build()
+        .unwrap();
+    let short = sasl::server::Config::builder("mail.example.org")
+        .mechanisms(Mechanism::COMPILED)
+        .max_response(8)
+        .build()
+        .unwrap();
     for config in [none, short].map(Arc::new) {
         for &mechanism in Mechanism::COMPILED {
             for channel in [channel(), Channel::cleartext()] {
@@ -246,7 +257,7 @@ fn lines(mechanism: Mechanism, steps: usize) -> bool {
     let mut client = auth::client::Exchange::new(
         &client_config(),
         &channel(),
-        Choice::without_list(mechanism),
+        mechanism,
         credentials(mechanism),
     );
     // With room, so that they do not move while they grow.
@@ -306,10 +317,12 @@ fn exchanges_of_lines() {
 
 /// A whole dialogue, both sides, cut off when so many octets have passed.
 fn dialogue(mechanism: Mechanism, octets: usize) -> bool {
-    let sasl = client_config().mechanisms(&[mechanism]).unwrap();
-    let config = client::Config::new("client.example.org").unwrap().sasl(sasl);
+    let sasl = sasl_client().mechanisms([mechanism]).build().unwrap();
+    let config = client::Config::builder("client.example.org").sasl(sasl).build().unwrap();
     let mut client = client::Session::new(config.into(), credentials(mechanism));
-    let mut server = server::Session::new(server::Config::new(server_config()).into());
+    let mut server = server::Session::new(
+        server::Config::builder("mail.example.org").sasl(server_config()).build().unwrap().into(),
+    );
     client.tls_started(channel());
     let _ = server.tls_started(channel());
     let (mut to_client, mut to_server) = (Vec::with_capacity(1 << 14), Vec::with_capacity(1 << 14));

@@ -212,13 +212,17 @@ impl Args {
 
     /// By what to sign in.
     pub(crate) fn sasl(&self) -> Result<Config, String> {
-        let config = Config::default()
+        let mut sasl = Config::builder()
             .allow_cleartext(self.allow_cleartext)
             .channel_binding(self.channel_binding);
-        match self.mechanism {
-            Some(only) => config.mechanisms(&[only]).map_err(|error| error.to_string()),
-            None => Ok(config),
+        if let Some(only) = self.mechanism {
+            sasl = sasl.mechanisms([only]);
+            // That one, and no other: SCRAM would bring its -PLUS form.
+            let plus =
+                Mechanism::COMPILED.iter().filter(|own| own.binds_channel() && **own != only);
+            sasl = sasl.without(plus);
         }
+        sasl.build().map_err(|error| error.to_string())
     }
 }
 

@@ -105,12 +105,13 @@ fn config(args: &Args, own: Option<SocketAddr>) -> Result<Config, Failure> {
         Some(IpAddr::V4(ip)) => format!("[{ip}]"),
         None => "localhost".into(),
     };
-    let config = Config::new(&args.hostname.clone().unwrap_or_else(literal))
-        .map_err(|error| Failure::Usage(error.to_string()))?;
-    let config = config.sasl(args.sasl().map_err(Failure::Usage)?);
-    Ok(match args.tls {
-        Protection::None => config.tls(Tls::Never),
-        // Inside TLS this asks for nothing more.
-        Protection::Starttls | Protection::Implicit => config.tls(Tls::Required),
-    })
+    Config::builder(&args.hostname.clone().unwrap_or_else(literal))
+        .sasl(args.sasl().map_err(Failure::Usage)?)
+        .tls(match args.tls {
+            Protection::None => Tls::Never,
+            // Inside TLS this asks for nothing more.
+            Protection::Starttls | Protection::Implicit => Tls::Required,
+        })
+        .build()
+        .map_err(|error| Failure::Usage(error.to_string()))
 }

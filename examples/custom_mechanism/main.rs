@@ -20,13 +20,14 @@ use smtp_auth::{
     Secret,
     client::{Config, Event, Session},
     reply::Reply,
-    sasl::{self, Channel, Identity, Mechanism, client::Credentials},
+    sasl::{self, Authenticator, Channel, Identity, client::Credentials},
     server::{Config as ServerConfig, Event as Asked, Session as ServerSession},
 };
 use totp_rs::TOTP;
 
 use crate::{
     client::{SecurId, User},
+    message::SECURID,
     server::{Account, Accounts, Users},
 };
 
@@ -78,17 +79,18 @@ fn sign_in(
     token: &Token,
     authzid: Option<&str>,
 ) -> Result<(Option<Identity>, String), Box<dyn Error>> {
-    let securid = Mechanism::custom("SECURID")?;
-
-    let offered = sasl::server::Config::new("mail.example.org")?.mechanisms(&[securid])?;
+    let offered =
+        sasl::server::Config::builder("mail.example.org").mechanisms(users.mechanisms()).build()?;
     // Of what EHLO can list, this is about AUTH.
-    let mut server = ServerSession::new(Arc::new(ServerConfig::new(offered).keywords([])));
+    let mut server = ServerSession::new(Arc::new(
+        ServerConfig::builder("mail.example.org").sasl(offered).keywords([]).build()?,
+    ));
     server.tls_started(Channel::tls());
     server.trace(|side, line| println!("  {side}: {line}"));
 
-    let used = sasl::client::Config::default().mechanisms(&[securid])?;
-    let config = Config::new("laptop.example.org")?.sasl(used);
-    let mut client = Session::new(Arc::new(config), Credentials::custom(securid));
+    let used = sasl::client::Config::builder().mechanisms([SECURID]).build()?;
+    let config = Config::builder("laptop.example.org").sasl(used).build()?;
+    let mut client = Session::new(Arc::new(config), Credentials::custom(SECURID));
     client.tls_started(Channel::tls());
     let make = || SecurId {
         user: token.clone(),

@@ -3,6 +3,15 @@
 
 use std::str;
 
+use smtp_auth::sasl::Mechanism;
+
+/// The mechanism. A name that cannot be one does not compile.
+#[expect(clippy::panic, reason = "it would be at compile time")]
+pub(crate) const SECURID: Mechanism = match Mechanism::custom("SECURID") {
+    Ok(securid) => securid,
+    Err(_) => panic!("not the name of a mechanism"),
+};
+
 /// What the client says, at first and to each [`Request`].
 #[derive(PartialEq, Eq)]
 pub(crate) struct SignIn<'a> {

@@ -7,11 +7,13 @@ use std::{
 
 use smtp_auth::{
     Secret,
-    sasl::{Answer, Authenticator, Authorize, Custom, CustomAnswer, Failure, ServerMechanism},
+    sasl::{
+        Answer, Authenticator, Authorize, Custom, CustomAnswer, Failure, Mechanism, ServerMechanism,
+    },
 };
 use totp_rs::{Algorithm, TOTP};
 
-use crate::message::{Request, SignIn};
+use crate::message::{Request, SECURID, SignIn};
 
 /// How many digits a code has, and how many seconds it is shown.
 const DIGITS: usize = 6;
@@ -132,6 +134,10 @@ impl ServerMechanism for SecurId {
 pub(crate) struct Users(pub(crate) Arc<Accounts>);
 
 impl Authenticator for Users {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[SECURID]
+    }
+
     fn custom(&self, ask: &mut Custom) -> CustomAnswer {
         ask.step_with(|| SecurId { accounts: Arc::clone(&self.0), awaited: None })
     }

@@ -104,7 +104,7 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
         let guest = mechanism == Mechanism::Anonymous;
         let aim = if guest { "but a guest may send nothing" } else { "and send a message" };
         screen.heading(format_args!("Sign in by {mechanism}, {aim}"));
-        let sasl = Sasl::default().mechanisms(&[mechanism])?;
+        let sasl = Sasl::builder().mechanisms([mechanism]).build()?;
         let shown = (mechanism == Mechanism::External).then(|| tim.certificate()).transpose()?;
         let subject = format!("signed in by {mechanism}");
         let outcome = client.send(&subject, sasl, tim.credentials(mechanism)?, shown).await?;
@@ -113,14 +113,14 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
     }
 
     screen.heading("Sign in with a wrong password");
-    let sasl = Sasl::default().mechanisms(&[Mechanism::Plain])?;
+    let sasl = Sasl::builder().mechanisms([Mechanism::Plain]).build()?;
     let outcome =
         client.send("a guess", sasl, Credentials::password("tim", "a guess")?, None).await?;
     screen.verdict(matches!(outcome, Err(Failure::NotAuthenticated(_))), &outcome)?;
 
     if Mechanism::OauthBearer.is_compiled() {
         screen.heading("Sign in with a wrong token");
-        let sasl = Sasl::default().mechanisms(&[Mechanism::OauthBearer])?;
+        let sasl = Sasl::builder().mechanisms([Mechanism::OauthBearer]).build()?;
         let outcome =
             client.send("a guess", sasl, Credentials::token("tim", "guess")?, None).await?;
         screen.verdict(matches!(outcome, Err(Failure::TokenRefused(..))), &outcome)?;
@@ -128,7 +128,7 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
     if Mechanism::ScramSha256Plus.is_compiled() {
         screen.heading("Require channel binding of a server that has none");
         let (client, _stop) = tim.start_server("none", screen).await?;
-        let sasl = Sasl::default().channel_binding(BindingPolicy::Required);
+        let sasl = Sasl::builder().channel_binding(BindingPolicy::Required).build()?;
         let password = tim.credentials(Mechanism::ScramSha256Plus)?;
         let outcome = client.send("not bound", sasl, password, None).await?;
         screen.verdict(matches!(outcome, Err(Failure::NotAuthenticated(_))), &outcome)?;
@@ -259,8 +259,10 @@ impl Client {
         );
         let envelope = Envelope::new(Some("tim@example.org"), to.iter().map(String::as_str))?
             .size(message.len() as u64);
-        let mut session =
-            Session::new(Arc::new(Config::new("demo.example.org")?.sasl(sasl)), credentials);
+        let mut session = Session::new(
+            Arc::new(Config::builder("demo.example.org").sasl(sasl).build()?),
+            credentials,
+        );
         let screen = self.screen;
         let brief = self.brief.replace(true);
         session.trace(move |side, line| {

@@ -28,7 +28,7 @@ use std::{
 
 use mio::net::TcpListener;
 use smtp_auth::{
-    sasl::{self, Authenticator, CheckPassword, Mechanism, PasswordAnswer},
+    sasl::{self, Answer, Authenticator, CheckPassword, Mechanism},
     server::{Config, StartTls},
 };
 
@@ -46,7 +46,11 @@ struct Accounts(Sender<Sender<()>>);
 
 /// Called on the workers' threads, where it may wait.
 impl Authenticator for Accounts {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::Plain]
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         if ask.authcid() == "ann" {
             let (gate, opened) = mpsc::channel::<()>();
             let _ = self.0.send(gate).map(|()| opened.recv());
@@ -57,15 +61,18 @@ impl Authenticator for Accounts {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let offered = sasl::server::Config::new("mail.example.org")?
-        .mechanisms(&[Mechanism::Plain])?
-        .allow_cleartext(true);
-    let config = Config::new(offered).starttls(StartTls::Off);
+    let (gates, held) = mpsc::channel();
+    let accounts = Accounts(gates);
+    let offered = sasl::server::Config::builder("mail.example.org")
+        .mechanisms(accounts.mechanisms())
+        .allow_cleartext(true)
+        .build()?;
+    let config =
+        Config::builder("mail.example.org").sasl(offered).starttls(StartTls::Off).build()?;
     let listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
     let address = listener.local_addr()?;
-    let (gates, held) = mpsc::channel();
     let (notes, log) = mpsc::channel();
-    thread::spawn(move || server::serve(listener, config, Accounts(gates), notes));
+    thread::spawn(move || server::serve(listener, config, accounts, notes));
     let mut silent = Peer::connect(address, "one who is silent")?;
 
     println!("\nWhile Ann's look-up is under way, Tim signs in and sends a message:");

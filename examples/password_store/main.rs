@@ -27,7 +27,7 @@ use smtp_auth::sasl::{
     Failure::{self, Rejected, TempFail},
     Mechanism::{self, CramMd5, Plain, ScramSha256},
     Query,
-    client::{self, Choice, Credentials},
+    client::{self, Credentials},
     server::{self, Config, Step},
 };
 
@@ -210,8 +210,7 @@ impl Connection {
     ) -> Result<Self, Box<dyn Error>> {
         let credentials = Credentials::password(name, password)?;
         let (own, channel) = (client::Config::default(), Channel::tls());
-        let choice = Choice::without_list(mechanism);
-        let mut client = client::Exchange::new(&own, &channel, choice, credentials);
+        let mut client = client::Exchange::new(&own, &channel, mechanism, credentials);
         let initial = next_response(&mut client);
         let exchange = server::Exchange::new(config, &channel, mechanism, initial);
         Ok(Self { client, exchange, mechanism, began: Instant::now() })

@@ -14,7 +14,7 @@ use smtp_auth::{
     Secret,
     sasl::{
         Answer, Authenticator, CheckPassword, ConfigError, CramSecret, CramSecretFor, Mechanism,
-        Nonce, PasswordAnswer, ScramHash, ScramKeys, ScramKeysFor, prepare, server::Config,
+        Nonce, ScramHash, ScramKeys, ScramKeysFor, prepare, server::Config,
     },
 };
 
@@ -88,10 +88,11 @@ impl Store {
     /// What a server with these accounts offers: what they have the secrets for. SCRAM shows for
     /// accounts that do not exist what real ones have.
     pub(crate) fn config(&self, host: &str) -> Result<Config, ConfigError> {
-        use Mechanism::{CramMd5, Plain, ScramSha256, ScramSha256Plus};
-        let mechanisms = [ScramSha256Plus, ScramSha256, CramMd5, Plain];
-        let config = Config::new(host)?.mechanisms(&mechanisms)?;
-        Ok(config.salt_key(self.salt_key.clone()).scram_iterations(ITERATIONS))
+        Config::builder(host)
+            .mechanisms(self.mechanisms())
+            .salt_key(self.salt_key.clone())
+            .scram_iterations(ITERATIONS)
+            .build()
     }
 
     /// Makes the account, or replaces all that is kept of its password at once. This takes as long
@@ -166,13 +167,17 @@ impl Store {
 }
 
 impl Authenticator for Store {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::ScramSha256, Mechanism::CramMd5, Mechanism::Plain]
+    }
+
     /// To be called on the worker's thread.
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         self.is_password(ask.authcid(), ask.password().expose()).into()
     }
 
     /// Looked up, without computing anything. Where there is nothing, the exchange does as much work as
-    /// with a wrong password, and shows what `Config::keys_of_nobody` has.
+    /// with a wrong password, and shows what `Config::decoy_keys` has.
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let keys = |account: &Account| Some(account.others.as_ref()?.0.clone());
         self.accounts().get(ask.authcid()).and_then(keys).into()

@@ -42,7 +42,7 @@ impl Mailer {
         // A client without a name in the DNS says its address (RFC 5321 §4.1.3).
         let address = socket.local_addr()?.ip();
         let ipv6 = if address.is_ipv6() { "IPv6:" } else { "" };
-        let config = Config::new(&format!("[{ipv6}{address}]"))?;
+        let config = Config::builder(&format!("[{ipv6}{address}]")).build()?;
         let mut session = Session::new(Arc::new(config), self.credentials.clone());
         // The session requires TLS, so that nothing else stops it here.
         dialogue(&mut session, &mut socket, None, &[])?;

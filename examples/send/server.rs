@@ -30,6 +30,10 @@ struct Host {
 }
 
 impl Authenticator for Host {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::ScramSha256Plus]
+    }
+
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         (ask.authcid() == "tim").then(|| self.tim.clone()).into()
     }
@@ -45,11 +49,14 @@ pub(crate) fn start(password: &str) -> Result<(u16, CertificateDer<'static>, Rec
         .with_no_client_auth()
         .with_single_cert(vec![certificate.clone()], key.into())?;
     // Bound to TLS or not at all, so that a sign-in shows that the mailer has bound it.
-    let sasl = sasl::server::Config::new("localhost")?.mechanisms(&[Mechanism::ScramSha256Plus])?;
+    let sasl = sasl::server::Config::builder("localhost")
+        .mechanisms([Mechanism::ScramSha256Plus])
+        .build()?;
     let keys = ScramKeys::generate(ScramHash::Sha256, password, 4096);
     let tim = keys.ok_or("SCRAM cannot have this password")?;
     let (arrived, arriving) = channel();
-    let (config, tls) = (Arc::new(Config::new(sasl)), Arc::new(tls));
+    let config = Config::builder("localhost").sasl(sasl).build()?;
+    let (config, tls) = (Arc::new(config), Arc::new(tls));
     let host = Host { tim, config, tls, arrived };
 
     let listener = TcpListener::bind("localhost:0")?;

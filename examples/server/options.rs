@@ -14,7 +14,7 @@ use maildir::Maildir;
 use smtp_auth::{
     ehlo::Keyword,
     reply::Reply,
-    sasl::{self, BindingPolicy, Channel, ChannelBinding, Mechanism},
+    sasl::{self, Authenticator, BindingPolicy, Channel, ChannelBinding, Mechanism},
     server,
 };
 
@@ -131,14 +131,17 @@ impl Options {
         plain.chain(self.listen_tls.map(|address| (address, true)))
     }
 
-    fn smtp(&self) -> Result<server::Config, sasl::ConfigError> {
-        let sasl = sasl::server::Config::new(&self.hostname)?
-            .mechanisms(&self.mechanisms())?
+    fn smtp(&self, users: &Users) -> Result<server::Config, sasl::ConfigError> {
+        let mechanisms = self.mechanisms.as_deref().unwrap_or(users.mechanisms());
+        let sasl = sasl::server::Config::builder(&self.hostname)
+            .mechanisms(mechanisms)
             .allow_cleartext(self.allow_cleartext)
-            .channel_binding(self.channel_binding);
+            .channel_binding(self.channel_binding)
+            .build()?;
         let starttls = if self.no_tls { server::StartTls::Off } else { server::StartTls::Offered };
         // The session adds SIZE, STARTTLS and AUTH.
-        Ok(server::Config::new(sasl)
+        server::Config::builder(&self.hostname)
+            .sasl(sasl)
             .keywords([
                 Keyword::Pipelining,
                 Keyword::EightBitMime,
@@ -146,15 +149,8 @@ impl Options {
                 Keyword::EnhancedStatusCodes,
             ])
             .max_attempts(self.max_attempts)
-            .starttls(starttls))
-    }
-
-    fn mechanisms(&self) -> Vec<Mechanism> {
-        let by_default = |own: &Mechanism| {
-            *own != Mechanism::Anonymous && (!own.takes_token() || !self.token.is_empty())
-        };
-        let all = Mechanism::COMPILED.iter().copied();
-        self.mechanisms.clone().unwrap_or_else(|| all.filter(by_default).collect())
+            .starttls(starttls)
+            .build()
     }
 
     fn tls(&self) -> Result<Option<Tls>, Box<dyn Error>> {
@@ -241,7 +237,8 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(options: &Options) -> Result<Self, Box<dyn Error>> {
-        let smtp = Arc::new(options.smtp()?);
+        let users = options.users()?;
+        let smtp = Arc::new(options.smtp(&users)?);
         if let Some(why) = options.locked_out(smtp.sasl())? {
             log("warning", format_args!("nobody can sign in: {why}"));
         }
@@ -249,7 +246,7 @@ impl Host {
         Ok(Self {
             smtp,
             tls: options.tls()?,
-            users: options.users()?,
+            users,
             maildir: open_maildir(&options.maildir)
                 .map_err(|error| format!("{}: {error}", options.maildir.display()))?,
             relay: relay.transpose()?,

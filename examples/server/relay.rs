@@ -60,7 +60,7 @@ impl Relay {
             .with_no_client_auth();
         Ok(Self {
             next_hop: next_hop.to_owned(),
-            client: Arc::new(Config::new(hostname)?.tls(Tls::IfOffered)),
+            client: Arc::new(Config::builder(hostname).tls(Tls::IfOffered).build()?),
             tls: TlsConnector::from(Arc::new(tls)),
         })
     }

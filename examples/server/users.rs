@@ -7,8 +7,8 @@ use smtp_auth::{
     Secret,
     sasl::{
         Answer, Authenticator, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
-        CramSecret, CramSecretFor, Mechanism, PasswordAnswer, ScramHash, ScramKeys, ScramKeysFor,
-        TokenAnswer, client::Credentials,
+        CramSecret, CramSecretFor, Mechanism, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
+        client::Credentials,
     },
 };
 
@@ -27,6 +27,7 @@ pub(crate) struct Users {
     tokens: Vec<(Secret, String)>,
     /// What the password of an account that does not exist is compared with.
     nobody: Secret,
+    mechanisms: Vec<Mechanism>,
 }
 
 /// An account with a password.
@@ -56,7 +57,11 @@ impl Users {
             Credentials::token(name, token)?;
             Ok((token.into(), name.to_owned()))
         };
+        let answered = |own: &Mechanism| {
+            *own != Mechanism::Anonymous && (!own.takes_token() || !tokens.is_empty())
+        };
         Ok(Self {
+            mechanisms: Mechanism::COMPILED.iter().copied().filter(answered).collect(),
             accounts: passwords.iter().map(account).collect::<Result<_, Box<dyn Error>>>()?,
             tokens: tokens.iter().map(token).collect::<Result<_, Box<dyn Error>>>()?,
             nobody: "no such account".into(),
@@ -69,7 +74,12 @@ impl Users {
 }
 
 impl Authenticator for Users {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    /// Tokens only where there is one; and no guests, unless `--mechanisms` says so.
+    fn mechanisms(&self) -> &[Mechanism] {
+        &self.mechanisms
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         let account = self.accounts.get(ask.authcid());
         let expected = account.map_or(&self.nobody, |account| &account.password);
         // Both are looked at, whatever the other says.
@@ -104,7 +114,7 @@ impl Authenticator for Users {
 
     /// A guest may come in, and send nothing.
     fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
-        Answer::Accept(())
+        Answer::accept(())
     }
 
     // `authorize` is left as it is: nobody acts as another.

@@ -34,20 +34,12 @@ const TLS_REQUIRED: u8 = 64;
 
 fn config(choice: u8, policy: u8) -> Result<Config, ConfigError> {
     let all = [Mechanism::COMPILED, &[OWN]].concat();
-    let sasl = sasl::Config::default()
-        .mechanisms(&all)?
-        .nonces(|| Nonce::new("nonce"))
+    let sasl = sasl::Config::builder().mechanisms(&all).nonces(|| Nonce::new("nonce")).build()?
         // PBKDF2 takes its time.
         .scram_iterations(1, 10)
         .allow_cleartext(choice & CLEARTEXT != 0)
         .channel_binding(POLICIES[usize::from(policy) % 3]);
-    Ok(Config::new("client.example.org")?
-        .sasl(sasl)
-        .tls(if choice & TLS_REQUIRED != 0 { Tls::Required } else { Tls::IfOffered })
-        .initial_response(choice & WITHHOLD == 0)
-        .lenient_challenges(choice & LENIENT != 0)
-        .x_exps(choice & X_EXPS != 0)
-        .try_next(if choice & TRY_ALL != 0 { TryNext::Always } else { TryNext::IfUnusable }))
+    Ok(Config::builder("client.example.org").sasl(sasl).tls(if choice & TLS_REQUIRED != 0 { Tls::Required } else { Tls::IfOffered }).initial_response(choice & WITHHOLD == 0).lenient_challenges(choice & LENIENT != 0).x_exps(choice & X_EXPS != 0).try_next(if choice & TRY_ALL != 0 { TryNext::Always } else { TryNext::IfUnusable }).build()?)
 }
 
 fn credentials(kind: u8) -> Result<Credentials, ConfigError> {

@@ -12,7 +12,7 @@ use smtp_auth::{
     sasl::{
         Answer, Authenticator, Authorize, BindingPolicy, Channel, ChannelBinding, CheckAnonymous,
         CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Custom, CustomAnswer,
-        Mechanism, PasswordAnswer, ScramKeys, ScramKeysFor, ServerMechanism, TokenAnswer,
+        Mechanism, ScramKeys, ScramKeysFor, ServerMechanism, TokenAnswer,
         client::{self as client_sasl, ClientMechanism, Credentials, CustomResponse, NoMechanism},
         server as server_sasl,
     },
@@ -63,33 +63,14 @@ impl Setting {
     }
 
     fn server(&self) -> server::Config {
-        let sasl = server_sasl::Config::new("mail.example.org")
-            .and_then(|config| config.mechanisms(&Self::listed(self.server_mechanisms)))
-            .expect("a good name, and what is compiled in")
-            .scram_iterations(ITERATIONS)
-            .allow_cleartext(self.server_cleartext)
-            .channel_binding(pick(&POLICIES, self.server_policy))
-            .max_response(self.max_response.map_or(usize::MAX, usize::from));
+        let sasl = server_sasl::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap().and_then(|config| config.mechanisms(&Self::listed(self.server_mechanisms))).expect("a good name, and what is compiled in").scram_iterations(ITERATIONS).allow_cleartext(self.server_cleartext).channel_binding(pick(&POLICIES, self.server_policy)).max_response(self.max_response.map_or(usize::MAX, usize::from));
         let starttls = [StartTls::Offered, StartTls::Unavailable, StartTls::Off];
-        server::Config::new(sasl)
-            .starttls(pick(&starttls, self.starttls))
-            .allow_unauthenticated(self.open)
+        server::Config::builder("mail.example.org").sasl(sasl).starttls(pick(&starttls, self.starttls)).allow_unauthenticated(self.open).build().unwrap()
     }
 
     fn client(&self) -> client::Config {
-        let sasl = client_sasl::Config::default()
-            .mechanisms(&Self::listed(self.client_mechanisms))
-            .expect("what is compiled in")
-            .scram_iterations(ITERATIONS, ITERATIONS)
-            .allow_cleartext(self.client_cleartext)
-            .channel_binding(pick(&POLICIES, self.client_policy));
-        client::Config::new("client.example.org")
-            .expect("a good name")
-            .sasl(sasl)
-            .tls(pick(&[Tls::Required, Tls::IfOffered, Tls::Never], self.tls))
-            .initial_response(!self.withhold)
-            .try_next(pick(&[TryNext::IfUnusable, TryNext::Never, TryNext::Always], self.try_next))
-            .max_tries(u32::from(self.max_tries))
+        let sasl = client_sasl::Config::builder().mechanisms(&Self::listed(self.client_mechanisms)).scram_iterations(ITERATIONS, ITERATIONS).allow_cleartext(self.client_cleartext).channel_binding(pick(&POLICIES, self.client_policy)).build().expect("what is compiled in");
+        client::Config::builder("client.example.org").sasl(sasl).tls(pick(&[Tls::Required, Tls::IfOffered, Tls::Never], self.tls)).initial_response(!self.withhold).try_next(pick(&[TryNext::IfUnusable, TryNext::Never, TryNext::Always], self.try_next)).max_tries(u32::from(self.max_tries)).build().expect("a good name")
     }
 
     fn credentials(&self, right: bool) -> Credentials {
@@ -148,7 +129,11 @@ struct Accounts {
 }
 
 impl Authenticator for Accounts {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         (ask.authcid() == "tim" && ask.password().expose() == PASSWORD).into()
     }
 
@@ -166,12 +151,12 @@ impl Authenticator for Accounts {
     }
 
     fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
-        Answer::Accept(ask.identity().to_owned())
+        Answer::accept(ask.identity().to_owned())
     }
 
     fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
         assert_eq!(ask.trace(), Some("trace"));
-        Answer::Accept(())
+        Answer::accept(())
     }
 
     fn custom(&self, ask: &mut Custom) -> CustomAnswer {

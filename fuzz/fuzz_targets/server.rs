@@ -10,7 +10,7 @@ use smtp_auth::{
     reply::Reply,
     sasl::{
         Answer, BindingPolicy, Channel, ChannelBinding, CramSecret, Custom, CustomAnswer, Failure,
-        Identity, Mechanism, Nonce, PasswordAnswer, Query, ScramHash, ScramKeys, TokenAnswer,
+        Identity, Mechanism, Nonce, Query, ScramHash, ScramKeys, TokenAnswer,
         TokenError, server as sasl,
     },
     server::{Config, Event, Session},
@@ -75,14 +75,8 @@ fn piece((kind, octets): (u8, Vec<u8>)) -> Vec<u8> {
 
 fn config(choice: u8) -> Config {
     let all = [Mechanism::COMPILED, &[OWN]].concat();
-    let sasl = sasl::Config::new("mail.example.org")
-        .and_then(|config| config.mechanisms(&all))
-        .expect("a good name, and what is compiled in")
-        .nonces(|| Nonce::new("nonce"))
-        .salt_key("key")
-        .allow_cleartext(choice & 1 != 0)
-        .channel_binding(POLICIES[usize::from(choice >> 1) % 3]);
-    Config::new(sasl).allow_unauthenticated(choice & 128 != 0)
+    let sasl = sasl::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap().and_then(|config| config.mechanisms(&all)).expect("a good name, and what is compiled in").nonces(|| Nonce::new("nonce")).salt_key("key").allow_cleartext(choice & 1 != 0).channel_binding(POLICIES[usize::from(choice >> 1) % 3]);
+    Config::builder("mail.example.org").sasl(sasl).allow_unauthenticated(choice & 128 != 0).build().unwrap()
 }
 
 fn channel() -> Channel {
@@ -123,22 +117,22 @@ impl Host {
         }
         self.settled = serial;
         let answer = match byte % 4 {
-            0 => Answer::Reject,
-            1 => Answer::TempFail,
-            _ => Answer::Accept(()),
+            0 => Answer::reject(),
+            1 => Answer::temp_fail(),
+            _ => Answer::accept(()),
         };
-        let yes = answer == Answer::Accept(());
+        let yes = answer == Answer::accept(());
         let accept = |name: &str| yes.then(|| name.to_owned());
         match query {
             Query::CheckPassword(ask) => {
                 self.accepted = accept(ask.authcid());
                 self.wanted = ask.authzid().map(str::to_owned);
                 ask.answer(match answer {
-                    Answer::Accept(()) => PasswordAnswer::Accept,
-                    Answer::Reject => PasswordAnswer::Reject,
-                    Answer::TempFail if byte & 4 != 0 => PasswordAnswer::TooWeak,
-                    Answer::TempFail if byte & 8 != 0 => PasswordAnswer::TransitionNeeded,
-                    Answer::TempFail => PasswordAnswer::TempFail,
+                    Answer::accept(()) => Answer::accept(()),
+                    Answer::reject() => Answer::reject(),
+                    Answer::temp_fail() if byte & 4 != 0 => Answer::too_weak(),
+                    Answer::temp_fail() if byte & 8 != 0 => Answer::transition_needed(),
+                    Answer::temp_fail() => Answer::temp_fail(),
                 });
             }
             Query::CramSecret(ask) => {
@@ -154,12 +148,12 @@ impl Host {
                 self.accepted = accept("tim");
                 self.wanted = ask.authzid().map(str::to_owned);
                 ask.answer(match answer {
-                    Answer::Accept(()) => TokenAnswer::Accept("tim".into()),
-                    Answer::TempFail => TokenAnswer::TempFail,
-                    Answer::Reject if byte & 4 != 0 => {
+                    Answer::accept(()) => TokenAnswer::Accept("tim".into()),
+                    Answer::temp_fail() => TokenAnswer::TempFail,
+                    Answer::reject() if byte & 4 != 0 => {
                         TokenAnswer::RejectWith(TokenError::INVALID_TOKEN)
                     }
-                    Answer::Reject => TokenAnswer::Reject,
+                    Answer::reject() => TokenAnswer::Reject,
                 });
             }
             Query::CheckExternal(ask) => {
@@ -223,9 +217,9 @@ impl Host {
 
 fn with<T>(answer: Answer, found: T) -> Answer<T> {
     match answer {
-        Answer::Accept(()) => Answer::Accept(found),
-        Answer::Reject => Answer::Reject,
-        Answer::TempFail => Answer::TempFail,
+        Answer::accept(()) => Answer::accept(found),
+        Answer::reject() => Answer::reject(),
+        Answer::temp_fail() => Answer::temp_fail(),
     }
 }
 

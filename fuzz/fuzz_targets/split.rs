@@ -75,9 +75,9 @@ fn said((kind, octets): &(u8, Vec<u8>)) -> Vec<u8> {
 fn answer(query: Query<'_>, answers: &mut impl Iterator<Item = u8>) {
     let byte = answers.next().unwrap_or(2);
     let answer = match byte % 4 {
-        0 => Answer::Reject,
-        1 => Answer::TempFail,
-        _ => Answer::Accept(()),
+        0 => Answer::reject(),
+        1 => Answer::temp_fail(),
+        _ => Answer::accept(()),
     };
     match query {
         // Left as it is, it is asked again.
@@ -98,16 +98,8 @@ fn answer(query: Query<'_>, answers: &mut impl Iterator<Item = u8>) {
 }
 
 fn server_config(choice: u8) -> server::Config {
-    let sasl = server_sasl::Config::new("mail.example.org")
-        .and_then(|config| config.mechanisms(&mechanisms()))
-        .expect("a good name, and what is compiled in")
-        .nonces(|| Nonce::new("fresh"))
-        .salt_key("key")
-        .allow_cleartext(choice & 1 != 0);
-    server::Config::new(sasl)
-        .allow_unauthenticated(choice & 2 != 0)
-        .max_message(if choice & 4 != 0 { 40 } else { u64::MAX })
-        .max_commands(if choice & 8 != 0 { 3 } else { 1000 })
+    let sasl = server_sasl::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap().and_then(|config| config.mechanisms(&mechanisms())).expect("a good name, and what is compiled in").nonces(|| Nonce::new("fresh")).salt_key("key").allow_cleartext(choice & 1 != 0);
+    server::Config::builder("mail.example.org").sasl(sasl).allow_unauthenticated(choice & 2 != 0).max_message(if choice & 4 != 0 { 40 } else { u64::MAX }).max_commands(if choice & 8 != 0 { 3 } else { 1000 }).build().unwrap()
 }
 
 /// A question without its number, which is another each time.
@@ -234,18 +226,8 @@ fn replies(said: &[(u8, Vec<u8>)]) -> Vec<Vec<u8>> {
 }
 
 fn client_session(choice: u8) -> client::Session {
-    let sasl = client_sasl::Config::default()
-        .mechanisms(&mechanisms())
-        .expect("what is compiled in")
-        .nonces(|| Nonce::new("fresh"))
-        .scram_iterations(1, 10)
-        .allow_cleartext(choice & 1 != 0);
-    let config = client::Config::new("client.example.org")
-        .expect("a good name")
-        .sasl(sasl)
-        .tls(if choice & 2 != 0 { Tls::Required } else { Tls::IfOffered })
-        .initial_response(choice & 4 != 0)
-        .lenient_challenges(choice & 8 != 0);
+    let sasl = client_sasl::Config::builder().mechanisms(&mechanisms()).nonces(|| Nonce::new("fresh")).scram_iterations(1, 10).allow_cleartext(choice & 1 != 0).build().expect("what is compiled in");
+    let config = client::Config::builder("client.example.org").sasl(sasl).tls(if choice & 2 != 0 { Tls::Required } else { Tls::IfOffered }).initial_response(choice & 4 != 0).lenient_challenges(choice & 8 != 0).build().expect("a good name");
     let credentials = match choice >> 4 & 3 {
         0 | 1 => client_sasl::Credentials::password("tim", PASSWORD),
         2 => client_sasl::Credentials::token("tim", "ya29.token"),

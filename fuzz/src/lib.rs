@@ -80,9 +80,9 @@ pub fn channel() -> Channel {
 /// The same answer, with what was found.
 pub fn with<T>(answer: Answer, found: T) -> Answer<T> {
     match answer {
-        Answer::Accept(()) => Answer::Accept(found),
-        Answer::Reject => Answer::Reject,
-        Answer::TempFail => Answer::TempFail,
+        Answer::accept(()) => Answer::accept(found),
+        Answer::reject() => Answer::reject(),
+        Answer::temp_fail() => Answer::temp_fail(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use smtp_auth::sasl::{
     Channel, ConfigError, Mechanism, Nonce,
-    client::{Choice, Config, Credentials, CustomResponse, Exchange, Failure, Response, Step},
+    client::{Config, Credentials, CustomResponse, Exchange, Failure, Response, Step},
 };
 
 /// The bits of the second octet of the input.
@@ -191,7 +191,7 @@ pub fn run(
     ([mechanism, choice, policy, other], answers, messages): Input,
 ) {
     let mechanism = pick(mechanisms, mechanism);
-    let config = Config::default().mechanisms(&crate::mechanisms()).expect("what is compiled in");
+    let config = Config::builder().mechanisms(&crate::mechanisms()).build().expect("what is compiled in");
     let config = config
         .nonces(|| Nonce::new("client"))
         .scram_iterations(2, 10)
@@ -207,7 +207,7 @@ pub fn run(
     let chosen = config.choose(&credentials, &channel, |own| own == mechanism);
     let choice = match chosen {
         Ok(chosen) if choice & FROM_LIST != 0 => chosen,
-        _ => Choice::without_list(mechanism),
+        _ => mechanism,
     };
     let mut exchange = Exchange::new(&config, &channel, choice, credentials);
     let mut server = Server {

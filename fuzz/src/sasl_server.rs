@@ -7,7 +7,7 @@ use crate::{
     KEYS, PASSWORD, POLICIES, Scram, TOKEN, channel, cram_digest, hash_of, nearly, pick, with,
 };
 use smtp_auth::sasl::{
-    Answer, Channel, CramSecret, CustomAnswer, Identity, Mechanism, Nonce, PasswordAnswer, Query,
+    Answer, Channel, CramSecret, CustomAnswer, Identity, Mechanism, Nonce, Query,
     TokenAnswer, TokenError,
     server::{Challenge, Config, Exchange, Step},
 };
@@ -154,11 +154,11 @@ impl Host {
         // Where the input ends, each answer is yes.
         let byte = self.answers.next().unwrap_or(2);
         let answer = match byte % 4 {
-            0 => Answer::Reject,
-            1 => Answer::TempFail,
-            _ => Answer::Accept(()),
+            0 => Answer::reject(),
+            1 => Answer::temp_fail(),
+            _ => Answer::accept(()),
         };
-        let yes = answer == Answer::Accept(());
+        let yes = answer == Answer::accept(());
         self.kind &= yes;
         self.questions += 1;
         let accept = |name: &str| yes.then(|| name.to_owned());
@@ -176,11 +176,11 @@ impl Host {
                 });
                 self.accepted = accept(authcid);
                 ask.answer(match answer {
-                    Answer::Accept(()) => PasswordAnswer::Accept,
-                    Answer::Reject => PasswordAnswer::Reject,
-                    Answer::TempFail if byte & 4 != 0 => PasswordAnswer::TooWeak,
-                    Answer::TempFail if byte & 8 != 0 => PasswordAnswer::TransitionNeeded,
-                    Answer::TempFail => PasswordAnswer::TempFail,
+                    Answer::accept(()) => Answer::accept(()),
+                    Answer::reject() => Answer::reject(),
+                    Answer::temp_fail() if byte & 4 != 0 => Answer::too_weak(),
+                    Answer::temp_fail() if byte & 8 != 0 => Answer::transition_needed(),
+                    Answer::temp_fail() => Answer::temp_fail(),
                 });
             }
             Query::CramSecret(ask) => {
@@ -210,12 +210,12 @@ impl Host {
                 self.accepted = accept("tim");
                 self.wanted = ask.authzid().map(str::to_owned);
                 ask.answer(match answer {
-                    Answer::Accept(()) => TokenAnswer::Accept("tim".into()),
-                    Answer::TempFail => TokenAnswer::TempFail,
-                    Answer::Reject if byte & 4 != 0 => {
+                    Answer::accept(()) => TokenAnswer::Accept("tim".into()),
+                    Answer::temp_fail() => TokenAnswer::TempFail,
+                    Answer::reject() if byte & 4 != 0 => {
                         TokenAnswer::RejectWith(TokenError::INSUFFICIENT_SCOPE.scope("a\"\n"))
                     }
-                    Answer::Reject => TokenAnswer::Reject,
+                    Answer::reject() => TokenAnswer::Reject,
                 });
             }
             Query::CheckExternal(ask) => {
@@ -236,14 +236,14 @@ impl Host {
                 let sent = ask.response().and_then(|sent| String::from_utf8(sent.into()).ok());
                 assert!(ask.response().is_none_or(|sent| last.is_some_and(|last| last == sent)));
                 ask.answer(match (answer, sent) {
-                    (Answer::Accept(()), Some(authcid)) => {
+                    (Answer::accept(()), Some(authcid)) => {
                         self.accepted = Some(authcid.clone());
                         CustomAnswer::Accept { authcid, authzid: None }
                     }
-                    (Answer::Accept(()) | Answer::TempFail, _) => {
+                    (Answer::accept(()) | Answer::temp_fail(), _) => {
                         CustomAnswer::Challenge(vec![byte; usize::from(byte)])
                     }
-                    (Answer::Reject, _) => CustomAnswer::Fail(smtp_auth::sasl::Failure::Rejected),
+                    (Answer::reject(), _) => CustomAnswer::Fail(smtp_auth::sasl::Failure::Rejected),
                 });
             }
             Query::Authorize(ask) => {
@@ -270,7 +270,7 @@ impl Host {
 
 fn config(policy: u8, choice: u8) -> Arc<Config> {
     let config =
-        Config::new("mail.example.org").and_then(|own| own.mechanisms(&crate::mechanisms()));
+        Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap().and_then(|own| own.mechanisms(&crate::mechanisms()));
     let config = config.expect("a good name, and what is compiled in");
     Arc::new(
         config

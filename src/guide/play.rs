@@ -65,15 +65,15 @@ fn drive(session: &mut Session, users: &dyn Authenticator, out: &mut Vec<u8>) ->
 
 /// A server whose nonces, and so its challenges, are always the same: for tests alone.
 pub fn config(nonce: &'static str) -> Config {
-    let sasl = sasl::server::Config::new("mail.example.org").unwrap();
-    Config::new(sasl.nonces(move || Nonce::new(nonce)))
+    let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap();
+    Config::builder("mail.example.org").sasl(sasl.nonces(move || Nonce::new(nonce))).build().unwrap()
 }
 
 /// What the standards have in their examples: `tim` of RFC 2195, `user` of RFC 7677.
 pub struct Users;
 
 impl Authenticator for Users {
-    fn check_password(&self, ask: &sasl::CheckPassword) -> sasl::PasswordAnswer {
+    fn check_password(&self, ask: &sasl::CheckPassword) -> sasl::Answer {
         (ask.authcid() == "tim" && *ask.password() == "tanstaaftanstaaf".into()).into()
     }
 

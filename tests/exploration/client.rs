@@ -140,10 +140,13 @@ fn credentials(tokens: bool) -> Credentials {
 fn config() -> Arc<Config> {
     static MADE: OnceLock<Arc<Config>> = OnceLock::new();
     let make = || {
-        let sasl =
-            sasl::client::Config::default().nonces(|| Nonce::new("abc")).scram_iterations(1, 1);
-        let config = Config::new("client.example.org").unwrap().sasl(sasl);
-        Arc::new(config.try_next(TryNext::Always).tls(Tls::IfOffered))
+        let sasl = sasl::client::Config::builder()
+            .nonces(|| Nonce::new("abc"))
+            .scram_iterations(1, 1)
+            .build()
+            .unwrap();
+        let config = Config::builder("client.example.org").sasl(sasl);
+        Arc::new(config.try_next(TryNext::Always).tls(Tls::IfOffered).build().unwrap())
     };
     Arc::clone(MADE.get_or_init(make))
 }
@@ -151,9 +154,13 @@ fn config() -> Arc<Config> {
 fn honest_config() -> Arc<sasl::server::Config> {
     static MADE: OnceLock<Arc<sasl::server::Config>> = OnceLock::new();
     let make = || {
-        let config = sasl::server::Config::new("mail.example.org").unwrap();
-        let config = config.nonces(|| Nonce::new("server")).salt_key("key").allow_cleartext(true);
-        Arc::new(config.mechanisms(Mechanism::COMPILED).unwrap())
+        let config = sasl::server::Config::builder("mail.example.org")
+            .mechanisms(Mechanism::COMPILED)
+            .nonces(|| Nonce::new("server"))
+            .salt_key("a key of 16 octets")
+            .allow_cleartext(true)
+            .build();
+        Arc::new(config.unwrap())
     };
     Arc::clone(MADE.get_or_init(make))
 }

@@ -10,9 +10,9 @@ use smtp_auth::{
     command::Command,
     reply::Reply,
     sasl::{
-        self, Answer, Channel, ChannelBinding, CramSecret, Mechanism, Nonce, PasswordAnswer, Query,
-        ScramKeys, TokenAnswer,
-        client::{self, Choice, Credentials},
+        self, Answer, Channel, ChannelBinding, CramSecret, Mechanism, Nonce, Query, ScramKeys,
+        TokenAnswer,
+        client::{self, Credentials},
     },
     server::{Config, Event, Session},
 };
@@ -147,8 +147,7 @@ fn config(cleartext: bool) -> Arc<Config> {
 }
 
 fn make_config(cleartext: bool) -> Arc<Config> {
-    let sasl = sasl::server::Config::new("mail.example.org")
-        .unwrap()
+    let sasl = sasl::server::Config::builder("mail.example.org")
         .mechanisms(&[
             Mechanism::ScramSha256Plus,
             Mechanism::ScramSha256,
@@ -160,12 +159,20 @@ fn make_config(cleartext: bool) -> Arc<Config> {
             Mechanism::External,
             Mechanism::Anonymous,
         ])
-        .unwrap()
         .nonces(|| Nonce::new("nonce"))
         .salt_key("key")
         .scram_iterations(1)
-        .allow_cleartext(cleartext);
-    Arc::new(Config::new(sasl).max_attempts(MAX_ATTEMPTS).max_commands(u32::MAX))
+        .allow_cleartext(cleartext)
+        .build()
+        .unwrap();
+    Arc::new(
+        Config::builder("mail.example.org")
+            .sasl(sasl)
+            .max_attempts(MAX_ATTEMPTS)
+            .max_commands(u32::MAX)
+            .build()
+            .unwrap(),
+    )
 }
 
 fn channel() -> Channel {
@@ -285,15 +292,10 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
         if mechanism != Mechanism::CramMd5 && !mechanism.name().starts_with("SCRAM-") {
             return None;
         }
-        let config = client::Config::default().scram_iterations(1, 1);
-        let config = config.nonces(|| Nonce::new("abc"));
+        let config = client::Config::builder().scram_iterations(1, 1);
+        let config = config.nonces(|| Nonce::new("abc")).build().unwrap();
         let credentials = Credentials::password("tim", if right { "pw" } else { "guess" }).unwrap();
-        let mut client = client::Exchange::new(
-            &config,
-            &channel(),
-            Choice::without_list(mechanism),
-            credentials,
-        );
+        let mut client = client::Exchange::new(&config, &channel(), mechanism, credentials);
         let client::Step::Response(response) = client.step() else { panic!() };
         response.challenge(&*self.challenge);
         if let client::Step::Derive(derive) = client.step() {
@@ -308,15 +310,15 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
     fn answer(&mut self, host: Host) {
         let accept = host == Host::Accept;
         let answer: Answer = match host {
-            Host::Accept => Answer::Accept(()),
-            Host::TempFail => Answer::TempFail,
-            Host::AcceptAnother | Host::Reject | Host::TooWeak => Answer::Reject,
+            Host::Accept => Answer::accept(()),
+            Host::TempFail => Answer::temp_fail(),
+            Host::AcceptAnother | Host::Reject | Host::TooWeak => Answer::reject(),
         };
         let account = match host {
-            Host::Accept => Answer::Accept("tim".to_owned()),
-            Host::AcceptAnother => Answer::Accept("kurt".to_owned()),
-            Host::TempFail => Answer::TempFail,
-            Host::Reject | Host::TooWeak => Answer::Reject,
+            Host::Accept => Answer::accept("tim".to_owned()),
+            Host::AcceptAnother => Answer::accept("kurt".to_owned()),
+            Host::TempFail => Answer::temp_fail(),
+            Host::Reject | Host::TooWeak => Answer::reject(),
         };
         let named = match host {
             Host::Accept => Some("tim"),
@@ -327,18 +329,18 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
             Event::Query(Query::CheckPassword(ask)) => {
                 self.proven = Some(ask.authcid().to_owned()).filter(|_| accept);
                 ask.answer(match host {
-                    Host::AcceptAnother => PasswordAnswer::TransitionNeeded,
-                    Host::TooWeak => PasswordAnswer::TooWeak,
+                    Host::AcceptAnother => Answer::transition_needed(),
+                    Host::TooWeak => Answer::too_weak(),
                     _ => answer.into(),
                 });
             }
             Event::Query(Query::CramSecret(ask)) => {
                 self.proven = Some("tim".to_owned()).filter(|_| accept && self.right);
                 ask.answer(match host {
-                    Host::Accept => Answer::Accept(CramSecret::from_password("pw")),
-                    Host::AcceptAnother => Answer::Accept(CramSecret::from_password("else")),
-                    Host::TempFail => Answer::TempFail,
-                    Host::Reject | Host::TooWeak => Answer::Reject,
+                    Host::Accept => Answer::accept(CramSecret::from_password("pw")),
+                    Host::AcceptAnother => Answer::accept(CramSecret::from_password("else")),
+                    Host::TempFail => Answer::temp_fail(),
+                    Host::Reject | Host::TooWeak => Answer::reject(),
                 });
             }
             Event::Query(Query::ScramKeys(ask)) => {
@@ -348,17 +350,17 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                 let answer = match host {
                     Host::Accept => keys("pw"),
                     Host::AcceptAnother => keys("else"),
-                    Host::TempFail => Answer::TempFail,
-                    Host::Reject | Host::TooWeak => Answer::Reject,
+                    Host::TempFail => Answer::temp_fail(),
+                    Host::Reject | Host::TooWeak => Answer::reject(),
                 };
                 ask.answer(answer);
             }
             Event::Query(Query::CheckToken(ask)) => {
                 self.proven = named.map(String::from);
-                ask.answer(match account {
-                    Answer::Accept(account) => TokenAnswer::Accept(account),
-                    Answer::Reject => TokenAnswer::Reject,
-                    Answer::TempFail => TokenAnswer::TempFail,
+                ask.answer(match named.map(String::from) {
+                    Some(account) => TokenAnswer::Accept(account),
+                    None if host == Host::TempFail => TokenAnswer::TempFail,
+                    None => TokenAnswer::Reject,
                 });
             }
             Event::Query(Query::CheckExternal(ask)) => {

@@ -6,7 +6,7 @@ use smtp_auth::{
     auth::server::{Exchange, Step as Auth},
     sasl::{
         Answer, Authenticator, Channel, CheckPassword, CramSecret, CramSecretFor, Mechanism,
-        PasswordAnswer, ScramKeys, ScramKeysFor, server::Config,
+        ScramKeys, ScramKeysFor, server::Config,
     },
 };
 use tokio::{
@@ -261,7 +261,9 @@ impl<'a, S: Stream> Dialogue<'a, S> {
     }
 
     async fn auth(&mut self, command: &str) -> Result<(), Over> {
-        let config = Arc::new(Config::new("mail.example.org").unwrap());
+        let config = Arc::new(
+            Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap(),
+        );
         let mut exchange = Exchange::new(&config, &Channel::tls(), command.as_bytes());
         let (mut out, mut challenges) = (Vec::new(), 0);
         loop {
@@ -414,12 +416,16 @@ pub const USER: &str = "tim";
 pub const PASSWORD: &str = crate::peers::PASSWORD;
 
 impl Authenticator for Users {
-    fn check_password(&self, ask: &CheckPassword) -> PasswordAnswer {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
         (ask.authcid() == USER && ask.password().expose() == PASSWORD).into()
     }
 
     fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {
-        Answer::Accept(CramSecret::from_password(PASSWORD))
+        Answer::accept(CramSecret::from_password(PASSWORD))
     }
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {

@@ -42,11 +42,11 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(script: &Script) -> Self {
-        let mut sasl = sasl::Config::default()
+        let mut sasl = sasl::Config::builder()
             .allow_cleartext(script.is("cleartext", "allowed"))
             .channel_binding(script.binding_policy());
         if let Some(all) = script.mechanisms() {
-            sasl = sasl.mechanisms(&all).unwrap();
+            sasl = sasl.mechanisms(all);
         }
         let nonces: Vec<String> = script.all("nonce").map(String::from).collect();
         if !nonces.is_empty() {
@@ -56,9 +56,8 @@ impl Host {
                 Nonce::new(&next.ok_or(NonceError)?)
             });
         }
-        let mut config = Config::new(script.header("hostname").unwrap_or("client.example.com"))
-            .unwrap()
-            .sasl(sasl)
+        let mut config = Config::builder(script.header("hostname").unwrap_or("client.example.com"))
+            .sasl(sasl.build().unwrap())
             .initial_response(!script.is("initial_response", "never"))
             .lenient_challenges(script.is("challenges", "lenient"))
             .x_exps(script.is("x_exps", "read"))
@@ -80,8 +79,8 @@ impl Host {
             config = config.max_tries(tries.parse().unwrap());
         }
         let mut session = match credentials(script) {
-            Some(credentials) => Session::new(config.into(), credentials),
-            None => Session::without_credentials(config.into()),
+            Some(credentials) => Session::new(config.build().unwrap().into(), credentials),
+            None => Session::without_credentials(config.build().unwrap().into()),
         };
         let channel = script.channel();
         if !script.is("tls", "none") {

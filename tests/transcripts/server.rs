@@ -11,7 +11,7 @@ use smtp_auth::{
     command::{Command, Parameters},
     reply::Reply,
     sasl::{
-        Answer, Channel, CramSecret, Failure, Nonce, NonceError, PasswordAnswer, Query, ScramHash,
+        Answer, Channel, CramSecret, Failure, Mechanism, Nonce, NonceError, Query, ScramHash,
         ScramKeys, TokenAnswer, TokenError, server as sasl,
     },
     server::{Config, Event, Session, StartTls},
@@ -98,9 +98,9 @@ impl Users {
         [yes, no]: [&'static str; 2],
     ) -> (Answer<T>, &'static str) {
         match (self.answer.as_deref(), found) {
-            (Some("tempfail"), _) => (Answer::TempFail, "tempfail"),
-            (Some("reject"), _) | (_, None) => (Answer::Reject, no),
-            (_, Some(found)) => (Answer::Accept(found), yes),
+            (Some("tempfail"), _) => (Answer::temp_fail(), "tempfail"),
+            (Some("reject"), _) | (_, None) => (Answer::reject(), no),
+            (_, Some(found)) => (Answer::accept(found), yes),
         }
     }
 
@@ -114,11 +114,11 @@ impl Users {
             Query::CheckPassword(ask) => {
                 let right = self.password_of(ask.authcid()) == Some(ask.password().expose());
                 let (answer, word) = match self.answer.as_deref() {
-                    Some("tempfail") => (PasswordAnswer::TempFail, "tempfail"),
-                    Some("tooweak") => (PasswordAnswer::TooWeak, "tooweak"),
-                    Some("transition") => (PasswordAnswer::TransitionNeeded, "transition"),
-                    None if right => (PasswordAnswer::Accept, "accept"),
-                    None | Some("reject") => (PasswordAnswer::Reject, "reject"),
+                    Some("tempfail") => (Answer::temp_fail(), "tempfail"),
+                    Some("tooweak") => (Answer::too_weak(), "tooweak"),
+                    Some("transition") => (Answer::transition_needed(), "transition"),
+                    None if right => (Answer::accept(()), "accept"),
+                    None | Some("reject") => (Answer::reject(), "reject"),
                     Some(other) => panic!("no such answer: {other}"),
                 };
                 let seen = format!("? password {} -> {word}", ask.authcid());
@@ -148,8 +148,13 @@ impl Users {
                         (TokenAnswer::RejectWith(TokenError::INSUFFICIENT_SCOPE), word)
                     }
                     _ => {
-                        let (answer, word) = self.settle(owner.map(|own| own[0].clone()), JUDGED);
-                        (answer.into(), word)
+                        let (_, word) = self.settle(owner, JUDGED);
+                        let answer = match word {
+                            "tempfail" => TokenAnswer::TempFail,
+                            "accept" => owner.map(|own| own[0].clone()).into(),
+                            _ => TokenAnswer::Reject,
+                        };
+                        (answer, word)
                     }
                 };
                 let port = ask.port().map(|port| port.to_string());
@@ -172,8 +177,8 @@ impl Users {
                     "? external {} {} -> {}",
                     ask.identity(),
                     named(ask.authzid()),
-                    match &answer {
-                        Answer::Accept(account) => format!("{word} {account}"),
+                    match &self.certified {
+                        Some(account) if word == "accept" => format!("{word} {account}"),
                         _ => word.into(),
                     }
                 );
@@ -212,10 +217,11 @@ fn why(failure: Failure) -> String {
 impl Host {
     pub(crate) fn new(script: &Script) -> Self {
         let host = script.header("hostname").unwrap_or("smtp.example.com");
-        let mut sasl = sasl::Config::new(host).unwrap().channel_binding(script.binding_policy());
-        if let Some(all) = script.mechanisms() {
-            sasl = sasl.mechanisms(&all).unwrap();
-        }
+        let by_default = |own: &&Mechanism| own.takes_password() || **own == Mechanism::External;
+        let by_default = Mechanism::COMPILED.iter().filter(by_default).copied().collect();
+        let mut sasl = sasl::Config::builder(host)
+            .mechanisms(script.mechanisms().unwrap_or(by_default))
+            .channel_binding(script.binding_policy());
         if let Some(key) = script.header("salt_key") {
             sasl = sasl.salt_key(key);
         }
@@ -236,7 +242,8 @@ impl Host {
             });
         }
         sasl = sasl.allow_cleartext(script.is("cleartext", "allowed"));
-        let mut config = Config::new(sasl)
+        let mut config = Config::builder(host)
+            .sasl(sasl.build().unwrap())
             .allow_unauthenticated(script.is("unauthenticated", "allowed"))
             .legacy_auth_line(script.is("legacy", "on"))
             .starttls(match script.header("starttls") {
@@ -251,7 +258,7 @@ impl Host {
         if let Some(octets) = script.header("max_message") {
             config = config.max_message(octets.parse().unwrap());
         }
-        let mut session = Session::new(config.into());
+        let mut session = Session::new(config.build().unwrap().into());
         let channel = script.channel();
         if !script.is("tls", "none") {
             assert_eq!(session.tls_started(channel.clone()), 0);

@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::ValueEnum;
 use smtp_auth::sasl::{
     Channel, Mechanism as Sasl, SaltedPassword,
-    client::{Choice, Config, Credentials, Exchange, Step},
+    client::{Config, Credentials, Exchange, Step},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -166,7 +166,7 @@ impl Dialogue {
             Transport::Plain => Channel::cleartext(),
             Transport::Tls => Channel::tls(),
         };
-        let choice = Choice::without_list(mechanism);
+        let choice = mechanism;
         let mut exchange = Exchange::new(&self.config, &channel, choice, credentials);
         let mut line = format!("AUTH {}", mechanism.name());
         loop {

@@ -21,7 +21,7 @@ pub struct Server {
 
 impl Server {
     pub fn new() -> Self {
-        let config = Config::new("mail.example.org").unwrap();
+        let config = Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap();
         let config = config.salt_key("k").nonces(|| Nonce::new(SERVER_NONCE));
         Self {
             config: Arc::new(config),

@@ -8,7 +8,7 @@ use smtp_auth::{
     reply::ReplyRef,
     sasl::{
         Channel, Mechanism,
-        client::{Choice, Config, Credentials, Exchange, Step},
+        client::{Config, Credentials, Exchange, Step},
     },
 };
 use smtp_proto::AUTH_CRAM_MD5;
@@ -32,7 +32,7 @@ pub const WORK: Work = Work {
 fn ours() -> Run {
     let (config, channel) = (Config::default(), Channel::tls());
     let credentials = Credentials::password(USER, PASSWORD).unwrap();
-    let choice = || Choice::without_list(Mechanism::CramMd5);
+    let choice = || Mechanism::CramMd5;
     let challenge = STANDARD.encode(CRAM_CHALLENGE);
     Box::new(move || {
         let mut exchange = Exchange::new(&config, &channel, choice(), credentials.clone());
@@ -49,7 +49,7 @@ fn ours() -> Run {
 fn whole() -> Run {
     let (config, channel) = (Config::default(), Channel::tls());
     let credentials = Credentials::password(USER, PASSWORD).unwrap();
-    let choice = || Choice::without_list(Mechanism::CramMd5);
+    let choice = || Mechanism::CramMd5;
     let challenge = format!("334 {}\r\n", STANDARD.encode(CRAM_CHALLENGE));
     let mut out = Vec::with_capacity(1024);
     Box::new(move || {

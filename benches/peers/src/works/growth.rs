@@ -122,8 +122,8 @@ fn traced(hook: bool) -> Run {
 }
 
 fn config() -> Arc<Config> {
-    let sasl = sasl::server::Config::new("mail.example.org").unwrap().allow_cleartext(true);
-    Arc::new(Config::new(sasl))
+    let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).allow_cleartext(true).build().unwrap();
+    Arc::new(Config::builder("mail.example.org").sasl(sasl).build().unwrap())
 }
 
 /// Asks until more is needed. What need not be answered passes unseen.

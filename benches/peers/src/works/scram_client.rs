@@ -10,7 +10,7 @@ use sasl::{
 use scram::ScramClient;
 use smtp_auth::sasl::{
     Channel, Mechanism, Nonce,
-    client::{Choice, Config, Credentials, Exchange, Step},
+    client::{Config, Credentials, Exchange, Step},
 };
 
 use super::{Row, Run, Work};
@@ -52,7 +52,7 @@ impl Ours {
         let server = OtherSide::new();
         let client_final = server.client_final('n', &server_first);
         Self {
-            config: Config::default().nonces(|| Nonce::new(CLIENT_NONCE)),
+            config: Config::builder().nonces(|| Nonce::new(CLIENT_NONCE)).build().unwrap(),
             channel: Channel::tls(),
             credentials: Credentials::password(USER, PASSWORD).unwrap(),
             challenges: [server_first, server.server_final(&client_first, &client_final)],
@@ -61,7 +61,7 @@ impl Ours {
 
     /// Signs in, and keeps the salted password if it was made.
     pub(super) fn sign_in(&mut self) {
-        let choice = Choice::without_list(Mechanism::ScramSha256);
+        let choice = Mechanism::ScramSha256;
         let credentials = self.credentials.clone();
         let mut exchange = Exchange::new(&self.config, &self.channel, choice, credentials);
         let mut challenges = self.challenges.iter();
@@ -80,7 +80,7 @@ impl Ours {
 
     /// With the salted password of a sign-in.
     pub(super) fn salted(mut self) -> Self {
-        let choice = Choice::without_list(Mechanism::ScramSha256);
+        let choice = Mechanism::ScramSha256;
         let credentials = self.credentials.clone();
         let mut exchange = Exchange::new(&self.config, &self.channel, choice, credentials);
         let Step::Response(response) = exchange.step() else { panic!() };
