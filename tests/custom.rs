@@ -211,7 +211,7 @@ fn a_second_answer_replaces_the_first() {
 }
 
 #[test]
-fn a_host_that_does_not_know_it_rejects() {
+fn an_application_that_does_not_implement_it_says_so() {
     struct Nobody;
     impl Authenticator for Nobody {
         fn mechanisms(&self) -> &[Mechanism] {
@@ -221,8 +221,12 @@ fn a_host_that_does_not_know_it_rejects() {
     for door in DOORS {
         assert_eq!(serve(door, &[None], |query| query.reject()).1, Err(Failure::Rejected));
         assert_eq!(
+            serve(door, &[None], |query| query.not_implemented()).1,
+            Err(Failure::NotImplemented("X-OWN_2"))
+        );
+        assert_eq!(
             serve(door, &[None], |query| query.answer_with(&Nobody)).1,
-            Err(Failure::Rejected)
+            Err(Failure::NotImplemented("X-OWN_2"))
         );
     }
 }

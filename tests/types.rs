@@ -24,12 +24,13 @@ fn sizes_and_threads() {
         auth::client::Failure: 64
         auth::client::NeedReply<'_>: 8
         auth::client::Step<'_>: 16
-        auth::server::Exchange: 144
+        auth::server::Exchange: 152
         auth::server::NeedLine<'_>: 16
         auth::server::Step<'_>: 24
         client::AuthError: 64
         client::AuthFailed: 104
         client::Body: 16
+        client::Builder: 88
         client::Config: 88
         client::Envelope: 96
         client::EnvelopeError: 16
@@ -63,19 +64,19 @@ fn sizes_and_threads() {
         reply::InvalidReply: 1
         reply::Reply: 40
         reply::ReplyRef<'_>: 24
-        sasl::Answer: 1
-        sasl::Authorize: 96
+        sasl::Answer: 16
+        sasl::Authorize: 104
         sasl::BindingPolicy: 1
         sasl::Channel: 16
         sasl::ChannelBinding: 24
-        sasl::CheckAnonymous: 32
-        sasl::CheckExternal: 64
+        sasl::CheckAnonymous: 40
+        sasl::CheckExternal: 72
         sasl::CheckPassword: 120
         sasl::CheckToken: 160
-        sasl::ConfigError: 24
+        sasl::ConfigError: 32
         sasl::CramSecret: 32
         sasl::CramSecretError: 0
-        sasl::CramSecretFor: 112
+        sasl::CramSecretFor: 120
         sasl::Custom: 128
         sasl::CustomAnswer: 48
         sasl::CustomName: 24
@@ -84,7 +85,7 @@ fn sizes_and_threads() {
         sasl::Mechanism: 24
         sasl::Nonce: 136
         sasl::NonceError: 0
-        sasl::Answer: 1
+        sasl::Answer: 16
         sasl::Query<'_>: 16
         sasl::QueryJob: 160
         sasl::SaltedPassword: 112
@@ -94,6 +95,7 @@ fn sizes_and_threads() {
         sasl::ScramKeysFor: 72
         sasl::TokenAnswer: 56
         sasl::TokenError: 48
+        sasl::client::Builder: 88
         sasl::client::Challenge: 104
         sasl::client::Config: 56
         sasl::client::Credentials: 40
@@ -105,14 +107,16 @@ fn sizes_and_threads() {
         sasl::client::NoMechanism: 1
         sasl::client::Response: 48
         sasl::client::Step<'_>: 24
+        sasl::server::Builder: 224
         sasl::server::Challenge: 56
-        sasl::server::Config: 144
-        sasl::server::Exchange: 136
+        sasl::server::Config: 152
+        sasl::server::Exchange: 144
         sasl::server::Step<'_>: 24
         server::Ask: 48
-        server::AuthFailed: 48
-        server::Config: 56
-        server::Event<'_>: 56
+        server::AuthFailed<'_>: 56
+        server::Builder: 120
+        server::Config: 72
+        server::Event<'_>: 64
         server::Hello<'_>: 24
         server::Permission: 40
         server::Session: 216

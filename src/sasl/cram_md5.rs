@@ -41,7 +41,12 @@ impl Server {
         let length = name.len();
         let folded = rules.fold(text.part(0..length))?;
         let authcid = text.take_part(0..length);
-        Ok(State::CramSecret(CramSecretFor::new(authcid, folded, challenge, digest)))
+        Ok(State::CramSecret(CramSecretFor::new(
+            authcid,
+            folded,
+            challenge.into_owned().into(),
+            digest,
+        )))
     }
 }
 

@@ -28,7 +28,7 @@ impl Server {
     ) -> Result<State, Failure> {
         let authzid = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
-        let authzid = rules.authzid(authzid)?;
+        let authzid = rules.authzid_if_any(authzid)?;
         Ok(State::CheckExternal(CheckExternal::new(&self.identity, authzid)))
     }
 }

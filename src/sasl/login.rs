@@ -1,11 +1,11 @@
 //! LOGIN (draft-murchison-sasl-login): the name, then the password, each asked for.
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     CheckPassword, Failure,
     client::{self, Password},
-    names::Rules,
+    names::{Folded, Rules},
     query::Authcid,
     server::{Config, Next, Said, State},
 };
@@ -14,7 +14,7 @@ use crate::secret::{Secret, SecretBytes};
 #[derive(Debug)]
 pub(super) enum Server {
     UserName,
-    Password { authcid: Secret, folded: Option<Box<str>> },
+    Password { authcid: Secret, folded: Folded },
 }
 
 impl Server {

@@ -32,6 +32,9 @@ pub fn as_sent(name: &str) -> Option<Cow<'_, str>> {
     Some(name.into())
 }
 
+/// A name that is not as it was sent. In a box of its own, as most are.
+pub(super) type Folded = Option<Box<Box<str>>>;
+
 /// The longest name, folded: as long as a response can be (RFC 4954 §4), 12,288 octets of base64.
 const MAX_NAME: usize = 9216;
 
@@ -45,7 +48,8 @@ pub(super) struct Rules {
 
 impl Rules {
     /// The name folded; `None` where that changes nothing.
-    pub(super) fn fold(&self, name: &str) -> Result<Option<Box<str>>, Failure> {
+    #[inline]
+    pub(super) fn fold(&self, name: &str) -> Result<Folded, Failure> {
         check_name(name)?;
         let folded = (self.fold)(name).ok_or(Failure::Malformed("the user name is not allowed"))?;
         if folded == name {
@@ -55,16 +59,18 @@ impl Rules {
         if folded.len() > self.max_response.min(MAX_NAME) {
             return Err(Failure::TooLong);
         }
-        check_name(&folded).map(|folded| Some(folded.into()))
+        check_name(&folded).map(|folded| Some(Box::new(folded.into())))
     }
 
-    /// The account that a client wants to act as, if it names one.
-    pub(super) fn authzid(&self, name: &str) -> Result<Option<Box<Authzid>>, Failure> {
-        if name.is_empty() {
-            return Ok(None);
-        }
+    /// The account that a client wants to act as.
+    pub(super) fn authzid(&self, name: &str) -> Result<Box<Authzid>, Failure> {
         let folded = self.fold(name)?;
-        Ok(Some(Box::new(Authzid { sent: name.into(), folded })))
+        Ok(Box::new(Authzid { sent: name.into(), folded }))
+    }
+
+    /// The same where an empty name is none.
+    pub(super) fn authzid_if_any(&self, name: &str) -> Result<Option<Box<Authzid>>, Failure> {
+        (!name.is_empty()).then(|| self.authzid(name)).transpose()
     }
 }
 
@@ -72,7 +78,7 @@ impl Rules {
 #[derive(Clone, Debug)]
 pub(super) struct Authzid {
     sent: Box<str>,
-    folded: Option<Box<str>>,
+    folded: Folded,
 }
 
 impl Authzid {
@@ -82,7 +88,7 @@ impl Authzid {
     }
 
     pub(super) fn into_folded(self) -> Box<str> {
-        self.folded.unwrap_or(self.sent)
+        self.folded.map_or(self.sent, |folded| *folded)
     }
 
     /// Whether it is the client itself, by the name that it gave, folded, or by its account's.
@@ -98,5 +104,5 @@ pub(super) struct Claim {
     /// The name, folded.
     pub(super) authcid: String,
     /// The account that has this name among others, if the store says so.
-    pub(super) account: Option<Box<str>>,
+    pub(super) account: Option<Box<Box<str>>>,
 }

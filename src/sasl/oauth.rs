@@ -97,7 +97,7 @@ fn oauth_bearer(rules: &Rules, text: &str) -> Result<Option<CheckToken>, Failure
         let digits = !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit());
         port.parse().ok().filter(|_| digits).ok_or(Failure::Malformed("the port is not a number"))
     });
-    let authzid = rules.authzid(header.authzid.as_deref().unwrap_or_default())?;
+    let authzid = header.authzid.map(|name| rules.authzid(&name)).transpose()?;
     let mut ask = CheckToken::new(Mechanism::OauthBearer, authzid, token);
     ask.host = host.map(Into::into);
     ask.port = port.transpose()?;
@@ -115,7 +115,7 @@ fn xoauth2(rules: &Rules, text: &str) -> Result<CheckToken, Failure> {
     };
     let user = check_name(user.strip_prefix("user=").ok_or(MALFORMED)?)?;
     let token = bearer(auth.strip_prefix("auth=").ok_or(MALFORMED)?)?;
-    Ok(CheckToken::new(Mechanism::Xoauth2, rules.authzid(user)?, token))
+    Ok(CheckToken::new(Mechanism::Xoauth2, Some(rules.authzid(user)?), token))
 }
 
 /// `key = 1*ALPHA`

@@ -39,7 +39,7 @@ impl Server {
             return Err(Failure::Malformed("the password is empty"));
         }
         let folded = rules.fold(message.part(authcid.clone()))?;
-        let authzid = rules.authzid(message.part(0..authzid))?;
+        let authzid = rules.authzid_if_any(message.part(0..authzid))?;
         let name = Authcid::InFront(authcid);
         let ask = CheckPassword::new(name, folded, authzid, message.behind(password));
         Ok(State::CheckPassword(ask))

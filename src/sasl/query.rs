@@ -220,8 +220,8 @@ impl Authorize {
     }
 
     /// Who acts as the other: as the account that the answer names, where it names one.
-    pub(super) fn take_identity(&mut self, account: Option<Box<str>>) -> Identity {
-        let authzid = account.unwrap_or_else(|| mem::take(&mut self.authzid));
+    pub(super) fn take_identity(&mut self, account: Option<Box<Box<str>>>) -> Identity {
+        let authzid = account.map_or_else(|| mem::take(&mut self.authzid), |account| *account);
         Identity { authzid: Some(authzid), ..self.identity.take() }
     }
 

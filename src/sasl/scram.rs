@@ -48,7 +48,7 @@ pub(super) struct AwaitsKeys {
 pub(super) struct Proof {
     /// The name, folded.
     authcid: Box<str>,
-    account: Option<Box<str>>,
+    account: Option<Box<Box<str>>>,
     authzid: Option<Box<Authzid>>,
     keys: ScramKeys,
     verdict: Verdict<()>,
@@ -198,7 +198,7 @@ impl Terms {
         let in_bare = "n=,r=".len() + username.len();
         let nonce = in_bare..in_bare + nonce.len();
         let auth_message = AuthMessage::new(header.text, bound_to, header.rest, nonce);
-        let authzid = rules.authzid(header.authzid.as_deref().unwrap_or_default())?;
+        let authzid = header.authzid.map(|name| rules.authzid(&name)).transpose()?;
         let authcid = gs2::saslname(username)?;
         let folded = rules.fold(&authcid)?;
         let authcid = authcid.into();

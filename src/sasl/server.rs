@@ -191,7 +191,7 @@ impl Exchange {
     /// The account of which that name is an alias, as the store's [answer](super::Answer::of) said: what fails
     /// is to be counted there, too.
     pub fn account(&self) -> Option<&str> {
-        self.claim()?.account.as_deref()
+        Some(self.claim()?.account.as_deref()?)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -435,7 +435,7 @@ impl State {
                     Self::challenge(data, Next::Custom(Box::new(ask.take())))
                 }
                 CustomAnswer::Accept { authcid, authzid } => {
-                    match rules.authzid(authzid.as_deref().unwrap_or_default()) {
+                    match authzid.map(|name| rules.authzid(&name)).transpose() {
                         Ok(authzid) => Self::named(authcid, authzid, ask.mechanism(), Then::Done),
                         Err(failure) => Self::failed(failure),
                     }
@@ -445,10 +445,12 @@ impl State {
             Self::Authorize(ask, then) => {
                 let answer = ask.answer.take()?;
                 match answer.verdict {
-                    Verdict::Accept(()) => match answer.account.as_deref().map(check_name) {
-                        Some(Err(failure)) => Self::failed(failure),
-                        _ => then.follow(ask.take_identity(answer.account)),
-                    },
+                    Verdict::Accept(()) => {
+                        match answer.account.as_deref().map(|account| check_name(account)) {
+                            Some(Err(failure)) => Self::failed(failure),
+                            _ => then.follow(ask.take_identity(answer.account)),
+                        }
+                    }
                     Verdict::Reject | Verdict::Lock(()) | Verdict::NoSecret => {
                         then.refuse(ask.take_identity(None).authcid)
                     }
@@ -473,12 +475,12 @@ impl State {
         mut then: Then,
     ) -> Self {
         let Claim { authcid, account } = claim;
-        if let Some(Err(failure)) = account.as_deref().map(check_name) {
+        if let Some(Err(failure)) = account.as_deref().map(|account| check_name(account)) {
             return Self::failed(failure);
         }
-        let own = account.as_deref().unwrap_or(&authcid);
+        let own = account.as_deref().map_or(&*authcid, |account| &**account);
         let other = authzid.filter(|authzid| !authzid.is_own(&authcid, own));
-        let authcid = account.map_or(authcid, String::from);
+        let authcid = account.map_or(authcid, |account| (*account).into());
         let identity = Identity { authcid, authzid: None, mechanism };
         match other {
             Some(other) => Self::Authorize(Authorize::new(identity, other.into_folded()), then),

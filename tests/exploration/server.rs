@@ -160,7 +160,7 @@ fn make_config(cleartext: bool) -> Arc<Config> {
             Mechanism::Anonymous,
         ])
         .nonces(|| Nonce::new("nonce"))
-        .salt_key("key")
+        .salt_key("a key of 16 octets")
         .scram_iterations(1)
         .allow_cleartext(cleartext)
         .build()
@@ -295,7 +295,9 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
         let config = client::Config::builder().scram_iterations(1, 1);
         let config = config.nonces(|| Nonce::new("abc")).build().unwrap();
         let credentials = Credentials::password("tim", if right { "pw" } else { "guess" }).unwrap();
-        let mut client = client::Exchange::new(&config, &channel(), mechanism, credentials);
+        // A client that could bind would say so, and the lines that begin these exchanges do not.
+        let channel = if mechanism.binds_channel() { channel() } else { Channel::tls() };
+        let mut client = client::Exchange::new(&config, &channel, mechanism, credentials);
         let client::Step::Response(response) = client.step() else { panic!() };
         response.challenge(&*self.challenge);
         if let client::Step::Derive(derive) = client.step() {

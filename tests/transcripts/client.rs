@@ -44,6 +44,7 @@ impl Host {
     pub(crate) fn new(script: &Script) -> Self {
         let mut sasl = sasl::Config::builder()
             .allow_cleartext(script.is("cleartext", "allowed"))
+            .without(script.without())
             .channel_binding(script.binding_policy());
         if let Some(all) = script.mechanisms() {
             sasl = sasl.mechanisms(all);

@@ -175,6 +175,12 @@ impl Script {
         Some(names.map(|name| Mechanism::from_name(name).unwrap()).collect())
     }
 
+    /// What is left out of them.
+    pub(crate) fn without(&self) -> Vec<Mechanism> {
+        let names = self.header("without").unwrap_or_default().split(',');
+        names.filter_map(Mechanism::from_name).collect()
+    }
+
     pub(crate) fn binding_policy(&self) -> BindingPolicy {
         match self.header("channel_binding") {
             Some("none") => BindingPolicy::None,

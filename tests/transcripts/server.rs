@@ -221,6 +221,7 @@ impl Host {
         let by_default = Mechanism::COMPILED.iter().filter(by_default).copied().collect();
         let mut sasl = sasl::Config::builder(host)
             .mechanisms(script.mechanisms().unwrap_or(by_default))
+            .without(script.without())
             .channel_binding(script.binding_policy());
         if let Some(key) = script.header("salt_key") {
             sasl = sasl.salt_key(key);
@@ -243,7 +244,6 @@ impl Host {
         }
         sasl = sasl.allow_cleartext(script.is("cleartext", "allowed"));
         let mut config = Config::builder(host)
-            .sasl(sasl.build().unwrap())
             .allow_unauthenticated(script.is("unauthenticated", "allowed"))
             .legacy_auth_line(script.is("legacy", "on"))
             .starttls(match script.header("starttls") {
@@ -252,6 +252,10 @@ impl Host {
                 Some("off") => StartTls::Off,
                 Some(other) => panic!("{}: starttls: {other}", script.path),
             });
+        // Without a mechanism there is none of the server's.
+        if !script.is("mechanisms", "") {
+            config = config.sasl(sasl.build().unwrap());
+        }
         if let Some(attempts) = script.header("max_attempts") {
             config = config.max_attempts(attempts.parse().unwrap());
         }

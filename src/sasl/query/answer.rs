@@ -19,7 +19,8 @@ use crate::sasl::{Failure, Mechanism};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<T = ()> {
     pub(in crate::sasl) verdict: Verdict<T>,
-    pub(in crate::sasl) account: Option<Box<str>>,
+    /// In a box of its own, as most answers name none.
+    pub(in crate::sasl) account: Option<Box<Box<str>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl<T> Answer<T> {
     /// too, and a success is that account's. No reply shows it.
     #[must_use]
     pub fn of(self, account: impl Into<Box<str>>) -> Self {
-        Self { account: Some(account.into()), ..self }
+        Self { account: Some(Box::new(account.into())), ..self }
     }
 
     /// The same answer of an account that is locked: because of too many failed attempts, say. To the client,
@@ -86,7 +87,7 @@ impl<T> Answer<T> {
 
     /// The account of which the name is an [alias](Self::of), if it was said to be one.
     pub fn account(&self) -> Option<&str> {
-        self.account.as_deref()
+        Some(self.account.as_deref()?)
     }
 }
 

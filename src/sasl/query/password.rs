@@ -6,7 +6,9 @@ use core::{fmt, mem, ops::Range};
 use super::{Answer, Serial};
 use crate::{
     sasl::{
-        CramSecret, Mechanism, ScramHash, ScramKeys, names::Authzid, scram_keys::Kind, server::Said,
+        CramSecret, Mechanism, ScramHash, ScramKeys,
+        names::{Authzid, Folded},
+        scram_keys::Kind,
     },
     secret::Secret,
 };
@@ -18,7 +20,7 @@ use crate::{
 #[derive(Clone)]
 pub struct CheckPassword {
     authcid: Authcid,
-    folded: Option<Box<str>>,
+    folded: Folded,
     authzid: Option<Box<Authzid>>,
     password: Secret,
     pub(in crate::sasl) answer: Option<Answer>,
@@ -37,7 +39,7 @@ pub(in crate::sasl) enum Authcid {
 impl CheckPassword {
     pub(in crate::sasl) fn new(
         authcid: Authcid,
-        folded: Option<Box<str>>,
+        folded: Folded,
         authzid: Option<Box<Authzid>>,
         password: Secret,
     ) -> Self {
@@ -48,7 +50,7 @@ impl CheckPassword {
     #[inline(always)]
     pub(in crate::sasl) fn take_names(&mut self) -> (String, Option<Box<Authzid>>) {
         let authcid = match (self.folded.take(), &mut self.authcid) {
-            (Some(folded), _) => folded.into(),
+            (Some(folded), _) => (*folded).into(),
             (None, Authcid::Own(name)) => name.take_all(),
             (None, Authcid::InFront(range)) => self.password.take_part(range.clone()),
         };
@@ -118,8 +120,8 @@ impl fmt::Debug for CheckPassword {
 #[derive(Clone)]
 pub struct CramSecretFor {
     authcid: String,
-    folded: Option<Box<str>>,
-    pub(in crate::sasl) challenge: Said,
+    folded: Folded,
+    pub(in crate::sasl) challenge: Box<[u8]>,
     pub(in crate::sasl) digest: [u8; 16],
     pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
     pub(super) serial: Serial,
@@ -128,8 +130,8 @@ pub struct CramSecretFor {
 impl CramSecretFor {
     pub(in crate::sasl) fn new(
         authcid: String,
-        folded: Option<Box<str>>,
-        challenge: Said,
+        folded: Folded,
+        challenge: Box<[u8]>,
         digest: [u8; 16],
     ) -> Self {
         Self { authcid, folded, challenge, digest, answer: None, serial: Serial::default() }
@@ -137,12 +139,12 @@ impl CramSecretFor {
 
     /// The name, folded; nothing is left here.
     pub(in crate::sasl) fn take_authcid(&mut self) -> String {
-        self.folded.take().map_or_else(|| mem::take(&mut self.authcid), String::from)
+        self.folded.take().map_or_else(|| mem::take(&mut self.authcid), |folded| (*folded).into())
     }
 
     /// The account's name, [folded](crate::sasl::server::Builder::fold_names): what to look up.
     pub fn authcid(&self) -> &str {
-        self.folded.as_deref().unwrap_or(&self.authcid)
+        self.folded.as_deref().map_or(&self.authcid, |folded| folded)
     }
 
     /// The account's name, as sent.
@@ -179,7 +181,7 @@ impl fmt::Debug for CramSecretFor {
 #[derive(Clone, Debug)]
 pub struct ScramKeysFor {
     authcid: Box<str>,
-    folded: Option<Box<str>>,
+    folded: Folded,
     pub(in crate::sasl) authzid: Option<Box<Authzid>>,
     pub(in crate::sasl) kind: Kind,
     pub(in crate::sasl) answer: Option<Answer<ScramKeys>>,
@@ -189,7 +191,7 @@ pub struct ScramKeysFor {
 impl ScramKeysFor {
     pub(in crate::sasl) fn new(
         authcid: Box<str>,
-        folded: Option<Box<str>>,
+        folded: Folded,
         authzid: Option<Box<Authzid>>,
         kind: Kind,
     ) -> Self {
@@ -198,12 +200,12 @@ impl ScramKeysFor {
 
     /// The name, folded; nothing is left here.
     pub(in crate::sasl) fn take_authcid(&mut self) -> Box<str> {
-        self.folded.take().unwrap_or_else(|| mem::take(&mut self.authcid))
+        self.folded.take().map_or_else(|| mem::take(&mut self.authcid), |folded| *folded)
     }
 
     /// The account's name, [folded](crate::sasl::server::Builder::fold_names): what to look up.
     pub fn authcid(&self) -> &str {
-        self.folded.as_deref().unwrap_or(&self.authcid)
+        self.folded.as_deref().map_or(&self.authcid, |folded| folded)
     }
 
     /// The account's name, as sent.

@@ -124,7 +124,10 @@ impl Config {
     /// An account's name, [folded](Builder::fold_names): what the store is asked for, and what a rate limit
     /// counts by. `None` for a name that no account can have.
     pub fn fold(&self, name: &str) -> Option<Box<str>> {
-        self.rules.fold(name).ok().map(|folded| folded.unwrap_or_else(|| name.into()))
+        self.rules
+            .fold(name)
+            .ok()
+            .map(|folded| folded.map_or_else(|| name.into(), |folded| *folded))
     }
 
     /// What SCRAM shows for an account that does not exist: keys that no password has, with the salt of its name,
