@@ -188,7 +188,7 @@ fn debug_shows_no_secret() {
             _ => Credentials::password("tim", "tanstaaftanstaaf").unwrap(),
         };
         let mut shown = format!("{credentials:?} {:?}", channel());
-        let mut client = client::Exchange::new(&client_config, &channel(), mechanism, credentials);
+        let mut client = client::Exchange::new(&client_config(mechanism), &channel(), mechanism, credentials);
         let initial = match client.step() {
             client::Step::Response(response) => response.data().map(<[u8]>::to_vec),
             other => panic!("{other:?}"),
