@@ -4,7 +4,7 @@ use alloc::{boxed::Box, vec::Vec};
 use core::mem;
 
 use super::{Channel, Mechanism, anonymous, cram_md5, external, login, oauth, plain, scram};
-use crate::secret::SecretBytes;
+use crate::secret::{Secret, SecretBytes};
 
 mod config;
 mod credentials;
@@ -91,7 +91,7 @@ pub struct Response {
 
 #[derive(Debug)]
 enum Answer {
-    Challenge(Vec<u8>),
+    Challenge(SecretBytes),
     Undecodable,
     Success,
     Refused,
@@ -113,7 +113,7 @@ impl Response {
     /// The server sent a challenge. Where the protocol lets data go with success (XMPP, LDAP), they are
     /// a challenge too, and [`success`](Self::success) follows.
     pub fn challenge(&mut self, challenge: impl Into<Vec<u8>>) {
-        self.answer = Some(Answer::Challenge(challenge.into()));
+        self.answer = Some(Answer::Challenge(SecretBytes::new(challenge.into())));
     }
 
     /// The server sent a challenge that cannot be decoded from base64, or what the protocol has in its
@@ -139,7 +139,7 @@ pub struct Exchange {
     mechanism: Mechanism,
     state: State,
     /// What the server said of the token, if it was one.
-    token_error: Option<Box<str>>,
+    token_error: Option<Secret>,
 }
 
 /// Where an exchange stands. What each state waits for is in its slot.
@@ -207,7 +207,7 @@ impl Exchange {
     /// tell the scope that it needs and where to get a better one. The server's words: do not
     /// trust them, nor show them to a terminal as they are.
     pub fn token_error(&self) -> Option<&str> {
-        self.token_error.as_deref()
+        self.token_error.as_ref().map(Secret::expose)
     }
 }
 
@@ -264,7 +264,7 @@ impl State {
     fn advance(self) -> Result<Self, Failure> {
         match self {
             Self::Respond(Response { answer: Some(answer), .. }, client) => match answer {
-                Answer::Challenge(challenge) => client.take(&challenge),
+                Answer::Challenge(challenge) => client.take(challenge.as_slice()),
                 Answer::Success => client.finish().map(|()| Self::Done(Ok(()))),
                 Answer::Undecodable => Err(client.undecodable()),
                 Answer::Refused => Err(Failure::Refused),

@@ -41,10 +41,11 @@ impl Server {
 
 /// Whether the digest is right. For an account that does not exist the work is the same, against
 /// a secret that nobody has, and its result is not used.
-pub(super) fn verify(found: Answer<CramSecret>, challenge: &[u8], digest: &[u8; 16]) -> bool {
+pub(super) fn verify(found: &Answer<CramSecret>, challenge: &[u8], digest: &[u8; 16]) -> bool {
+    let nobody = CramSecret::from_states([0; 16], [0; 16]);
     let (secret, exists) = match found {
         Answer::Accept(secret) => (secret, true),
-        Answer::Reject | Answer::TempFail => (CramSecret::from_states([0; 16], [0; 16]), false),
+        Answer::Reject | Answer::TempFail => (&nobody, false),
     };
     secret.verifies(challenge, digest) & exists
 }

@@ -319,7 +319,7 @@ impl Proof {
         let mechanism = Kind { hash: self.keys.hash(), bound: self.bound }.mechanism();
         let (authcid, authzid) = (mem::take(&mut self.authcid), self.authzid.take());
         let identity = Identity { authcid, authzid, mechanism };
-        Ok(State::proven(identity, Then::ServerFinal(server_final)))
+        Ok(State::proven(identity, Then::ServerFinal(server_final.into())))
     }
 }
 
@@ -407,7 +407,8 @@ impl Client {
                 let nonce = message.text.len() + "r=".len();
                 message.places = Places::new(message.places.start(), nonce..nonce + combined.len());
                 message.push(challenge);
-                let derive = Derive::new(hash, prepared.into_owned(), salt, count);
+                let derive =
+                    Derive::new(hash, prepared.into_owned(), SecretBytes::new(salt), count);
                 match &password.salted {
                     Some(salted) if derive.fits(salted) => Ok(message.client_final(salted)),
                     _ => Ok(client::State::Derive(Box::new(derive), message)),

@@ -11,6 +11,7 @@ use crate::{
         Mechanism,
         client::{Failure as Why, NoMechanism},
     },
+    secret::Secret,
 };
 
 /// The exchanges that came to nothing, with these credentials.
@@ -146,7 +147,7 @@ impl Session {
 pub(super) fn refusal(
     mechanism: Mechanism,
     reply: Reply,
-    token_error: Option<Box<str>>,
+    token_error: Option<Secret>,
 ) -> AuthError {
     if token_error.is_some() || mechanism.takes_token() && reply.code() == 535 {
         AuthError::TokenRefused { reply: Some(reply), token_error }

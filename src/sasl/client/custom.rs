@@ -3,7 +3,10 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::{any::Any, fmt};
 
-use crate::sasl::{Mechanism, client::Failure};
+use crate::{
+    sasl::{Mechanism, client::Failure},
+    secret::SecretBytes,
+};
 
 /// How many challenges a mechanism may take: more than any registered one needs.
 const MAX_CHALLENGES: u8 = 20;
@@ -15,7 +18,7 @@ const MAX_CHALLENGES: u8 = 20;
 /// with what it needs to go on put in [`state`](Self::state).
 pub struct Challenge {
     mechanism: Mechanism,
-    data: Option<Vec<u8>>,
+    data: Option<SecretBytes>,
     challenges: u8,
     state: Option<Box<dyn Any + Send + Sync>>,
     pub(super) answer: Option<CustomResponse>,
@@ -32,7 +35,7 @@ impl Challenge {
             return Err(Failure::UnexpectedChallenge);
         }
         let mut next = self;
-        next.data = Some(data.into());
+        next.data = Some(SecretBytes::new(data.into()));
         next.challenges += 1;
         next.answer = None;
         Ok(next)
@@ -46,7 +49,7 @@ impl Challenge {
     /// What the server said. `None` at first, where it has said nothing yet: what is asked for is an
     /// initial response.
     pub fn data(&self) -> Option<&[u8]> {
-        self.data.as_deref()
+        self.data.as_ref().map(SecretBytes::as_slice)
     }
 
     /// A place for what the host has to remember from step to step of this exchange; empty at first,
@@ -61,7 +64,7 @@ impl Challenge {
         let Self { state, data, .. } = self;
         let made = state.take().and_then(|state| state.downcast().ok());
         let mut mechanism: Box<M> = made.unwrap_or_else(|| Box::new(make()));
-        let answer = mechanism.step(data.as_deref());
+        let answer = mechanism.step(data.as_ref().map(SecretBytes::as_slice));
         *state = Some(mechanism);
         answer
     }
