@@ -71,7 +71,7 @@ fn secrets() -> Vec<String> {
     secrets.extend([forms(&outer), forms(&inner)].concat());
     for hash in [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512] {
         let text = keys(hash, PASSWORD).to_text();
-        let (_, stored) = text.rsplit_once('$').unwrap();
+        let (_, stored) = text.expose().rsplit_once('$').unwrap();
         for key in stored.split(':') {
             secrets.extend(forms(&STANDARD.decode(key).unwrap()));
         }

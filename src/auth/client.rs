@@ -3,12 +3,13 @@
 use alloc::vec::Vec;
 
 use crate::{
-    base64::{decode, encode},
+    base64::{decode, encode, encoded},
     reply::{Reply, ReplyRef},
     sasl::{
         Channel, Mechanism,
         client::{self as sasl, Challenge, Choice, Credentials, Derive},
     },
+    secret::reserve,
 };
 
 /// The longest AUTH command that a server must take, with CRLF (RFC 5321 §4.5.3.1.4). With an
@@ -133,7 +134,9 @@ impl Exchange {
         self.sasl.token_error()
     }
 
-    /// What the exchange needs now. Appends the command or the response when it is first shown.
+    /// What the exchange needs now. Appends the command or the response when it is first shown: what
+    /// stands in `out` may be secret from then on. Where it has to grow for that, the memory that it had
+    /// is zeroed; to zero `out` itself, once it was sent, is the caller's.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         self.write(out);
         match self.state {
@@ -160,9 +163,12 @@ impl Exchange {
                 State::Done(outcome.map_err(Failure::NotAllowed))
             }
             (State::Command, sasl::Step::Response(response)) => {
+                let data = response.data();
+                let room = data.map_or(0, |data| encoded(data.len())).min(MAX_COMMAND);
+                reserve(out, "AUTH  =\r\n".len() + mechanism.len() + room);
                 out.extend_from_slice(b"AUTH ");
                 out.extend_from_slice(mechanism.as_bytes());
-                let next = match response.data() {
+                let next = match data {
                     None => State::Sent,
                     Some([]) if !self.withhold => {
                         out.extend_from_slice(b" =");
@@ -179,7 +185,9 @@ impl Exchange {
                 next
             }
             (State::Respond, sasl::Step::Response(response)) => {
-                encode(response.data().unwrap_or_default(), out);
+                let data = response.data().unwrap_or_default();
+                reserve(out, encoded(data.len()) + "\r\n".len());
+                encode(data, out);
                 out.extend_from_slice(b"\r\n");
                 State::Sent
             }
@@ -256,6 +264,6 @@ impl Exchange {
 
 /// Whether the command with that initial response keeps to the limit.
 fn fits(mechanism: &str, data: &[u8]) -> bool {
-    let base64 = data.len().div_ceil(3) * 4;
-    "AUTH ".len() + mechanism.len() + " ".len() + base64 + "\r\n".len() <= MAX_COMMAND
+    let line = "AUTH ".len() + mechanism.len() + " ".len() + encoded(data.len()) + "\r\n".len();
+    line <= MAX_COMMAND
 }

@@ -15,6 +15,7 @@ use crate::{
     message::Stuffing,
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
     sasl::{Channel, Mechanism, client::Credentials},
+    secret::truncate,
     trace::{Side, Trace},
 };
 
@@ -229,7 +230,8 @@ impl Session {
                 Ok(Progress::Go(state)) => (state, false),
                 Ok(Progress::Wait(state)) => (state, true),
                 Err(error) => {
-                    out.truncate(mark);
+                    // It may hold the password.
+                    truncate(out, mark);
                     (State::Broken(error), true)
                 }
             };

@@ -273,17 +273,17 @@ impl State {
                 Some(salted) => message.client_final(salted),
                 None => Self::Derive(derive, message),
             }),
-            Self::Challenge(mut challenge) => match challenge.answer.take() {
+            Self::Challenge(mut challenge) => match &mut challenge.answer.take() {
                 None => Ok(Self::Challenge(challenge)),
                 Some(CustomResponse::NoInitialResponse) => {
                     let data = challenge.data().map(|_| Vec::new());
                     Ok(Self::Respond(Response::new(data), Client::Custom(challenge, false)))
                 }
                 Some(CustomResponse::Respond(data)) => {
-                    Ok(Self::respond(data, Client::Custom(challenge, false)))
+                    Ok(Self::respond(mem::take(data), Client::Custom(challenge, false)))
                 }
                 Some(CustomResponse::Complete(data)) => {
-                    Ok(Self::respond(data, Client::Custom(challenge, true)))
+                    Ok(Self::respond(mem::take(data), Client::Custom(challenge, true)))
                 }
                 Some(CustomResponse::Fail) => Err(Failure::GaveUp),
             },

@@ -149,16 +149,15 @@ impl Client {
         authzid: Option<&str>,
     ) -> (Option<Vec<u8>>, Self) {
         let (user, secret) = (authzid.unwrap_or(&token.user), token.token.expose());
+        // In one piece, as a text that grows leaves copies of the token behind.
         let message = if mechanism == Mechanism::Xoauth2 {
-            format!("user={user}{SEPARATOR}auth=Bearer {secret}{SEPARATOR}{SEPARATOR}")
+            ["user=", user, "\x01auth=Bearer ", secret, "\x01\x01"].concat()
         } else {
-            let server = token
-                .server
-                .as_ref()
-                .map(|(host, port)| format!("host={host}{SEPARATOR}port={port}{SEPARATOR}"));
-            let server = server.unwrap_or_default();
+            let server = token.server.as_ref();
+            let server = server.map(|(host, port)| format!("host={host}\x01port={port}\x01"));
             let header = gs2::write(Flag::No, Some(user));
-            format!("{header}{SEPARATOR}{server}auth=Bearer {secret}{SEPARATOR}{SEPARATOR}")
+            let server = server.unwrap_or_default();
+            [&*header, "\x01", &*server, "auth=Bearer ", secret, "\x01\x01"].concat()
         };
         (Some(message.into_bytes()), Self::Sent(mechanism))
     }

@@ -3,6 +3,8 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::{any::Any, fmt};
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use crate::{
     sasl::{Mechanism, client::Failure},
     secret::SecretBytes,
@@ -87,7 +89,7 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// What a mechanism of the host's own says to a challenge.
+/// What a mechanism of the host's own says to a challenge. A response is zeroed when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]
@@ -102,6 +104,16 @@ pub enum CustomResponse {
     /// It gives up, and the exchange is cancelled.
     Fail,
 }
+
+impl Drop for CustomResponse {
+    fn drop(&mut self) {
+        if let Self::Respond(data) | Self::Complete(data) = self {
+            data.zeroize();
+        }
+    }
+}
+
+impl ZeroizeOnDrop for CustomResponse {}
 
 /// A response may be secret.
 impl fmt::Debug for CustomResponse {

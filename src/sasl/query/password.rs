@@ -3,6 +3,8 @@
 use alloc::{boxed::Box, string::String};
 use core::{fmt, ops::Range};
 
+use zeroize::Zeroizing;
+
 use super::{Answer, Serial};
 use crate::{
     sasl::{CramSecret, Identity, Mechanism, ScramHash, ScramKeys, scram_keys::Kind, server::Said},
@@ -138,13 +140,14 @@ impl fmt::Debug for CheckPassword {
 pub struct CramSecretFor {
     pub(in crate::sasl) authcid: String,
     pub(in crate::sasl) challenge: Said,
-    pub(in crate::sasl) digest: [u8; 16],
+    pub(in crate::sasl) digest: Zeroizing<[u8; 16]>,
     pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
     pub(super) serial: Serial,
 }
 
 impl CramSecretFor {
     pub(in crate::sasl) fn new(authcid: String, challenge: Said, digest: [u8; 16]) -> Self {
+        let digest = Zeroizing::new(digest);
         Self { authcid, challenge, digest, answer: None, serial: Serial::default() }
     }
 
