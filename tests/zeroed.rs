@@ -221,7 +221,9 @@ fn bare_sasl(mechanism: Mechanism, secrets: &Secrets, steps: usize, end: End) ->
     let credentials = credentials(mechanism, secrets);
     let mut client = sasl::client::Exchange::new(&client_config(), &channel(), choice, credentials);
     let initial = response(&mut client, secrets).map(<[u8]>::to_vec);
-    let mut server = sasl::server::Exchange::new(&server_config(), &channel(), mechanism, initial);
+    let server = sasl::server::Exchange::new(&server_config(), &channel(), mechanism, initial);
+    // What stays in a slot is seen where the memory of all is given back.
+    let (mut client, mut server) = (Box::new(client), Box::new(server));
     for step in 0..steps {
         end.before(steps - step);
         match server.step() {
@@ -334,11 +336,11 @@ fn lines(mechanism: Mechanism, secrets: &Secrets, steps: usize, end: End) -> boo
     let mut client = auth::client::Exchange::new(&client_config(), &channel(), choice, credentials);
     let (mut from_client, mut from_server) = (Zeroed::default(), Vec::new());
     let mut sent = client_lines(&mut client, &mut from_client.0, secrets);
-    let mut server = {
+    let server = {
         let line = from_client.0[sent..].trim_ascii_end();
         auth::server::Exchange::new(&server_config(), &channel(), &line["AUTH ".len()..])
     };
-    let mut over = false;
+    let (mut client, mut server, mut over) = (Box::new(client), Box::new(server), false);
     for step in 0..steps {
         end.before(steps - step);
         match server.step(&mut from_server) {

@@ -4,6 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
+use zeroize::Zeroizing;
 
 use super::{
     Answer, CramSecret, CramSecretFor, Failure, check_name,
@@ -72,7 +73,8 @@ impl Client {
         let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
             .map_err(|_| client::Failure::Unsupported)?;
         digest.update(challenge);
-        let digest = hex::encode::<16>(&digest.finalize().into_bytes().into());
+        let digest = Zeroizing::new(digest.finalize().into_bytes().into());
+        let digest = Zeroizing::new(hex::encode::<16>(&digest));
         let mut response = Vec::with_capacity(authcid.len() + 33);
         response.extend_from_slice(authcid.as_bytes());
         response.push(b' ');
