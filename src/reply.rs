@@ -29,7 +29,7 @@ mod received;
 mod standard;
 
 pub use received::{Error, ReplyRef};
-pub(crate) use received::{Fault, Parsed, fail, line_is_last, parse_all};
+pub(crate) use received::{Fault, Parsed, codes, fail, line_is_last, parse_all};
 pub(crate) use standard::standard;
 
 /// An enhanced status code, `5.7.8` (RFC 2034, RFC 3463).

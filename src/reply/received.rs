@@ -93,6 +93,14 @@ impl<'a> ReplyRef<'a> {
     }
 }
 
+impl ReplyRef<'_> {
+    /// An owned copy of the codes, with the text withheld and not kept.
+    pub(crate) fn without_text(self) -> Reply {
+        let (code, enhanced) = (self.code, self.enhanced_code());
+        Reply { code, enhanced, memory: Cow::Borrowed(""), start: 0, withheld: true }
+    }
+}
+
 impl fmt::Debug for ReplyRef<'_> {
     /// The codes alone: the text may be part of a proof, or repeat a password that was sent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +140,13 @@ impl Error {
 pub(crate) fn line_is_last(line: &[u8]) -> Option<bool> {
     let (rest, _) = reply_code(line).ok()?;
     separator(rest).ok().map(|(_, last)| last)
+}
+
+/// What a line begins with of codes, and the `-` or space after each. Nothing where it is of no reply.
+pub(crate) fn codes(line: &[u8]) -> &[u8] {
+    let Ok((text, _)) = (reply_code, separator).parse(line) else { return &[] };
+    let rest = status_code(text).map_or(text, |(rest, _)| rest);
+    line.get(..line.len() - rest.len()).unwrap_or_default()
 }
 
 /// What a rule returns.

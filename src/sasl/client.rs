@@ -10,6 +10,7 @@ mod config;
 mod credentials;
 mod custom;
 mod derive;
+mod sent;
 
 pub(super) use credentials::{Password, Token};
 
@@ -140,6 +141,8 @@ pub struct Exchange {
     state: State,
     /// What the server said of the token, if it was one.
     token_error: Option<Secret>,
+    /// The messages before the one that stands in the state, for who has to know them.
+    sent: Option<Vec<SecretBytes>>,
 }
 
 /// Where an exchange stands. What each state waits for is in its slot.
@@ -180,11 +183,16 @@ impl Exchange {
             .admit(mechanism, &credentials, channel)
             .and_then(|()| State::begin(config, channel, choice, credentials));
         let state = state.unwrap_or_else(|failure| State::Done(Err(failure)));
-        Self { mechanism, state, token_error: None }
+        Self { mechanism, state, token_error: None, sent: None }
     }
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
+        if let (Some(sent), State::Respond(response, _)) = (&mut self.sent, &mut self.state) {
+            if response.answer.is_some() {
+                sent.extend(response.data.take().filter(|data| !data.as_slice().is_empty()));
+            }
+        }
         let state = mem::replace(&mut self.state, State::Done(Err(Failure::Refused)));
         self.state = state.advance().unwrap_or_else(|failure| State::Done(Err(failure)));
         if let State::Respond(_, Client::Oauth(oauth::Client::Refused(error))) = &self.state {
@@ -196,6 +204,27 @@ impl Exchange {
             State::Challenge(challenge) => Step::Challenge(challenge),
             State::Done(outcome) => Step::Done(*outcome),
         }
+    }
+
+    /// Keeps what is sent until the [end](Self::end), so that [`repeats`](Self::repeats) knows it.
+    pub(crate) fn keep_sent(&mut self) {
+        self.sent = Some(Vec::new());
+    }
+
+    /// Whether a line of the server has something of what was sent.
+    pub(crate) fn repeats<'a>(&'a self, lines: impl Iterator<Item = &'a [u8]>) -> bool {
+        let last = match &self.state {
+            State::Respond(response, _) => response.data(),
+            State::Derive(..) | State::Challenge(_) | State::Done(_) => None,
+        };
+        let before = self.sent.iter().flatten().map(SecretBytes::as_slice);
+        sent::repeats(before.chain(last), lines)
+    }
+
+    /// Nothing more will come: what was sent is zeroed.
+    pub(crate) fn end(&mut self) {
+        self.state = State::Done(Err(Failure::Refused));
+        self.sent = None;
     }
 
     /// The mechanism.

@@ -83,12 +83,16 @@ impl Session {
             auth::Step::NeedReply(_) if out.len() > mark => {
                 return Ok(Progress::Go(State::Auth(exchange)));
             }
-            auth::Step::NeedReply(slot) => {
-                if !self.next_reply(Step::Auth)? {
+            auth::Step::NeedReply(_) => {
+                if !self.next_reply(Step::Auth, Some(&exchange))? {
                     return Ok(Progress::Wait(State::Auth(exchange)));
                 }
                 let reply = ReplyRef::parse(self.lines.shown());
-                slot.reply(reply.map_err(|_| Error::NotAReply(Step::Auth))?);
+                let reply = reply.map_err(|_| Error::NotAReply(Step::Auth))?;
+                // Asked again, it appends nothing.
+                if let auth::Step::NeedReply(slot) = exchange.step(out) {
+                    slot.reply(reply);
+                }
                 return Ok(Progress::Go(State::Auth(exchange)));
             }
             auth::Step::Done(Ok(())) => {
