@@ -208,7 +208,8 @@ fn of_sessions() {
         let forms: [&dyn Fn(&str) -> String; 3] = [&one, &first, &last];
         for mechanism in mechanisms() {
             for (initial, n) in [(true, 0), (false, 0), (true, 1), (false, 1)] {
-                for (reply, which) in forms.iter().flat_map(|reply| (0..4).map(move |n| (reply, n))) {
+                for (reply, which) in forms.iter().flat_map(|reply| (0..4).map(move |n| (reply, n)))
+                {
                     let what = format!("{code} to line {n} of {mechanism}, text {which}");
                     let ended = session(mechanism, initial, n, reply, which);
                     let Some((sent, Ended { error, shown, trace })) = ended else { continue };
@@ -216,7 +217,10 @@ fn of_sessions() {
                     shown.has_none_of(&secrets(&sent), &what);
                     assert!(!trace.contains("innocent"), "{what}: {trace}");
                     assert!(!error.to_string().contains("innocent"), "{what}: {error}");
-                    assert!(code == 600 || trace.contains(&format!("S: {code}")), "{what}: {trace}");
+                    assert!(
+                        code == 600 || trace.contains(&format!("S: {code}")),
+                        "{what}: {trace}"
+                    );
                     if let Some(reply) = reply_of(&error) {
                         assert_eq!(reply.code(), code, "{what}");
                         let kept = matches!(code, 500..=504);
@@ -271,7 +275,8 @@ fn every_line_of_a_challenge_is_masked() {
     let hook = trace.clone();
     session.trace(move |side, line| hook.text(&format!("{side}: {line}")));
     let mut out = Vec::new();
-    for replies in ["220 x\r\n", "250-x\r\n250 AUTH SCRAM-SHA-256\r\n", "334-dj1h\r\n334 dj1i\r\n"] {
+    for replies in ["220 x\r\n", "250-x\r\n250 AUTH SCRAM-SHA-256\r\n", "334-dj1h\r\n334 dj1i\r\n"]
+    {
         session.receive(replies.as_bytes());
         let _ = session.next(&mut out);
     }
@@ -303,7 +308,8 @@ fn exchange(password: &str, block: &[u8]) -> (auth::client::Failure, String) {
 #[test]
 fn of_auth_exchanges() {
     for code in [250, 421, 454, 500, 501, 502, 503, 504, 535, 550] {
-        for text in repeats(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0tim\0{PASSWORD}"))))
+        for text in
+            repeats(&format!("AUTH PLAIN {}", STANDARD.encode(format!("\0tim\0{PASSWORD}"))))
         {
             let (_, shown) = exchange(PASSWORD, format!("{code} {text}\r\n").as_bytes());
             let sent = secrets(&STANDARD.encode(format!("\0tim\0{PASSWORD}")));
@@ -340,7 +346,8 @@ fn a_run_of_eight() {
 fn the_search_takes_linear_time() {
     let password: String = ('a'..='z').cycle().take(9000).collect();
     let almost: String = "abcdefg-".chars().cycle().take(8000).collect();
-    let block: String = (0..7).map(|_| format!("535-{almost}\r\n")).chain(["535 x\r\n".into()]).collect();
+    let block: String =
+        (0..7).map(|_| format!("535-{almost}\r\n")).chain(["535 x\r\n".into()]).collect();
     let start = Instant::now();
     let (_, shown) = exchange(&password, block.as_bytes());
     assert!(shown.contains("abcdefg-"));

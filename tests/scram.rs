@@ -42,7 +42,9 @@ fn stored_forms() {
     assert_eq!(own.to_text().expose(), SHA_256);
     let dovecot = "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,\
         WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-    for text in [SHA_256, dovecot] {
+    let lower =
+        [SHA_256.replace("SCRAM-SHA", "scram-sha"), dovecot.replace("SCRAM-SHA", "Scram-Sha")];
+    for text in [SHA_256, dovecot, &lower[0], &lower[1]] {
         let read: ScramKeys = text.parse().unwrap();
         assert_eq!(read.to_text().expose(), SHA_256);
         assert!(read.check_password("pencil"));
@@ -77,7 +79,10 @@ const CRAM_MD5: &str = "{CRAM-MD5}d06d4e1b26fccaa4b0b61801132340a354b21152711fb6
 fn stored_form_of_cram_md5() {
     let own = CramSecret::from_password("tanstaaftanstaaf");
     assert_eq!(own.to_text().expose(), CRAM_MD5);
-    for text in [CRAM_MD5, &CRAM_MD5.to_uppercase()] {
+    // Dovecot knows the scheme by two names, and takes them in any case.
+    let alias = CRAM_MD5.replace("CRAM", "HMAC");
+    let lower = [CRAM_MD5, &alias].map(str::to_lowercase);
+    for text in [CRAM_MD5, &CRAM_MD5.to_uppercase(), &alias, &lower[0], &lower[1]] {
         let read: CramSecret = text.parse().unwrap();
         assert_eq!(read.to_text().expose(), CRAM_MD5);
         assert!(read.check_password("tanstaaftanstaaf"));

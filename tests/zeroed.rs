@@ -543,6 +543,33 @@ fn a_token_that_is_repeated() {
     assert_eq!(found, 0);
 }
 
+/// A refusal that repeats the password: what it is found by is zeroed, and its text not kept.
+#[test]
+fn a_password_that_is_repeated() {
+    let secrets = Secrets::of(100);
+    for mechanism in [Mechanism::Plain, Mechanism::Login] {
+        let ((), found) = looking(|| {
+            let (choice, mut out) = (Choice::without_list(mechanism), Zeroed::default());
+            let credentials = credentials(mechanism, &secrets);
+            let mut client =
+                auth::client::Exchange::new(&client_config(), &channel(), choice, credentials);
+            let mut refusal = Zeroed(Vec::with_capacity(1000));
+            refusal.0.extend_from_slice(b"535 wrong: ");
+            refusal.0.extend_from_slice(secrets.password.as_bytes());
+            refusal.0.extend_from_slice(b"\r\n");
+            let login = [&b"334 \r\n"[..], b"334 \r\n", &refusal.0];
+            let replies = if mechanism == Mechanism::Login { &login[..] } else { &login[2..] };
+            for reply in replies {
+                let auth::client::Step::NeedReply(slot) = client.step(&mut out.0) else { panic!() };
+                slot.reply(ReplyRef::parse(reply).unwrap());
+            }
+            let step = client.step(&mut out.0);
+            assert!(matches!(step, auth::client::Step::Done(Err(_))));
+        });
+        assert_eq!(found, 0, "{mechanism}");
+    }
+}
+
 /// A response of the host's own mechanism that nobody has taken.
 #[test]
 fn responses_that_are_not_used() {

@@ -121,7 +121,8 @@ impl Session {
             State::Auth(exchange) => {
                 let mechanism = exchange.mechanism();
                 let token_error = exchange.token_error().map(Into::into);
-                match (self.pending_refusal(step, Some(exchange)), token_error, &self.tries.refused) {
+                match (self.pending_refusal(step, Some(exchange)), token_error, &self.tries.refused)
+                {
                     (Some(Error::Refused(_, reply)), token_error, _) => {
                         Error::NotAuthenticated(refusal(mechanism, reply, token_error))
                     }
@@ -254,11 +255,7 @@ impl Session {
     }
 
     /// A refusal that has come and has not been looked at.
-    fn pending_refusal(
-        &mut self,
-        step: Step,
-        exchange: Option<&auth::Exchange>,
-    ) -> Option<Error> {
+    fn pending_refusal(&mut self, step: Step, exchange: Option<&auth::Exchange>) -> Option<Error> {
         if !self.next_reply(step, exchange).ok()? {
             return None;
         }
@@ -372,11 +369,7 @@ impl Session {
     }
 
     /// Whether a reply has come: in the exchange, if one is under way, which knows what may be shown of it.
-    fn next_reply(
-        &mut self,
-        step: Step,
-        exchange: Option<&auth::Exchange>,
-    ) -> Result<bool, Error> {
+    fn next_reply(&mut self, step: Step, exchange: Option<&auth::Exchange>) -> Result<bool, Error> {
         let last = |line: &[u8]| reply::line_is_last(line) != Some(false);
         match self.lines.next_block(MAX_REPLY_LINE, MAX_REPLY_OCTETS, last) {
             None => {

@@ -4,8 +4,8 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem, ops::Range};
 
 use super::{
-    Answer, Channel, ChannelBinding, Failure, Identity, Mechanism, Nonce, ScramHash, ScramKeys,
-    ScramKeysFor, check_name,
+    Answer, Channel, ChannelBinding, Failure, Identity, MAX_MESSAGE, Mechanism, Nonce, ScramHash,
+    ScramKeys, ScramKeysFor, check_name,
     client::{self, Choice, Config as ClientConfig, Derive, Password},
     gs2::{self, Flag, Header, field, last_or_field},
     prepare,
@@ -189,6 +189,11 @@ impl Terms {
         let authcid =
             prepare(&authcid).ok_or(Failure::Malformed("the user name is not allowed"))?;
         check_name(&authcid)?;
+        // Some characters become eighteen.
+        let most = self.config.longest_response().min(MAX_MESSAGE).max(username.len());
+        if authcid.len() > most {
+            return Err(Failure::Malformed("the user name is too long"));
+        }
         let prepared = (authcid != username).then(|| authcid.into_owned());
         let authcid = {
             let start = header.text.len() + "n=".len();

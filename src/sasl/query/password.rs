@@ -195,7 +195,8 @@ impl ScramKeysFor {
         Self { authcid, authzid, kind, answer: None, serial: Serial::default() }
     }
 
-    /// The account's name, prepared (RFC 4013).
+    /// The account's name, prepared (RFC 4013): no longer than a line carries, 9,216 octets, or the
+    /// configuration's [`max_response`](crate::sasl::server::Config::max_response), though it may have grown.
     pub fn authcid(&self) -> &str {
         &self.authcid
     }
