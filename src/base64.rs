@@ -6,10 +6,15 @@ use ::base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::secret::wipe;
 
+/// How many characters the base64 form of so many octets has.
+pub(crate) const fn encoded(octets: usize) -> usize {
+    octets.div_ceil(3) * 4
+}
+
 /// Appends the base64 form of `data` without a second copy of what may be secret.
 pub(crate) fn encode(data: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    out.resize(start + data.len().div_ceil(3) * 4, b'=');
+    out.resize(start + encoded(data.len()), b'=');
     let (_, room) = out.split_at_mut(start);
     let written = STANDARD.encode_slice(data, room);
     debug_assert_eq!(written, Ok(room.len()));

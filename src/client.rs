@@ -1,7 +1,9 @@
 //! The client's side of the whole dialogue: EHLO, STARTTLS, AUTH, messages, QUIT.
 //!
 //! A [`Session`] does no input or output: octets go in by [`receive`](Session::receive),
-//! [`next`](Session::next) says what is to be done and appends what is to be sent.
+//! [`next`](Session::next) says what is to be done and appends what is to be sent. A line of AUTH holds
+//! the password: where the buffer grows, the memory that it had is zeroed; the buffer itself is the
+//! caller's to zero.
 //!
 //! | event | |
 //! | --- | --- |
@@ -66,6 +68,7 @@ use crate::{
         ConfigError, Mechanism,
         client::{self as sasl, Challenge, Credentials, Derive},
     },
+    secret::{append, reserve},
 };
 
 mod envelope;
@@ -375,7 +378,7 @@ impl Body {
     /// [`Error::BareLineEnd`], and the session is over: close the connection, and the server will
     /// not deliver half a message. [`Error::MessageEnded`] behind [`end`](Self::end).
     pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        self.pieces(octets)?.for_each(|piece| out.extend_from_slice(piece));
+        self.pieces(octets)?.for_each(|piece| append(out, piece));
         Ok(())
     }
 
@@ -400,6 +403,7 @@ impl Body {
     /// As [`write`](Self::write).
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.check()?;
+        reserve(out, "\r\n.\r\n".len());
         let end = self.stuffing.end(out);
         self.broken = end.is_err();
         self.ended = end.is_ok();

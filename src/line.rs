@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::{fmt, ops::Range};
 
-use zeroize::Zeroize;
+use crate::secret::{reserve, truncate};
 
 /// Why a line cannot be shown. It is dropped up to its CRLF, the next one is in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +59,8 @@ impl Lines {
             self.shown = self.shown.start.saturating_sub(cut)..self.shown.end.saturating_sub(cut);
         }
         if self.buffer.capacity() - self.buffer.len() < more {
-            // Growing in place may leave a copy of a password behind.
-            let room = (self.buffer.len() + more).max(self.buffer.capacity() * 2).max(LEAST);
-            let mut grown = Vec::with_capacity(room);
-            grown.extend_from_slice(&self.buffer);
-            self.wipe_behind(0);
-            self.buffer = grown;
+            let least = LEAST.saturating_sub(self.buffer.len());
+            reserve(&mut self.buffer, more.max(least));
         }
     }
 
@@ -175,10 +171,7 @@ impl Lines {
     }
 
     fn wipe_behind(&mut self, length: usize) {
-        if let Some(octets @ [_, ..]) = self.buffer.get_mut(length..) {
-            octets.zeroize();
-            self.buffer.truncate(length);
-        }
+        truncate(&mut self.buffer, length);
     }
 }
 

@@ -29,7 +29,7 @@ mod received;
 mod standard;
 
 pub use received::{Error, ReplyRef};
-pub(crate) use received::{Fault, Parsed, fail, line_is_last, parse_all};
+pub(crate) use received::{Fault, Parsed, codes, fail, line_is_last, parse_all};
 pub(crate) use standard::standard;
 
 /// An enhanced status code, `5.7.8` (RFC 2034, RFC 3463).
@@ -101,6 +101,11 @@ pub enum InvalidReply {
 /// The text has no control characters but `\n`, which separates lines, so no text can end the reply
 /// early or forge another one. [`to_string`](alloc::string::ToString) gives it in one line,
 /// `535 5.7.8 text`.
+///
+/// The text of a `334`, which may be a proof, and a text that may repeat a password (see
+/// [`auth::client`](crate::auth::client)) are *withheld*: `Display` and `Debug` show
+/// `[text withheld]` in their place, and [`write`](Self::write) writes the codes alone.
+/// [`text`](Self::text) still gives what there is.
 #[derive(Clone)]
 pub struct Reply {
     code: u16,
@@ -109,7 +114,12 @@ pub struct Reply {
     /// The text stands behind this. If anything stands in front of it, those are the codes, and all of
     /// it is one line as it is written.
     start: u8,
+    /// Whether the text is kept out of all that is printed or written.
+    withheld: bool,
 }
+
+/// What is printed in place of a text that is withheld.
+const WITHHELD: &str = "[text withheld]";
 
 impl Reply {
     /// A reply of the host's own.
@@ -146,7 +156,8 @@ impl Reply {
                     .ok_or(InvalidReply::EnhancedCode)?,
             ),
         };
-        Ok(Self { code, enhanced, memory: Cow::Borrowed(""), start: 0 }.with_text(text))
+        let memory = Cow::Borrowed("");
+        Ok(Self { code, enhanced, memory, start: 0, withheld: false }.with_text(text))
     }
 
     /// With the enhanced code `x.0.0` where there is none: a server that offers them puts one on
@@ -162,7 +173,7 @@ impl Reply {
     pub fn with_text(self, text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
         let memory = if is_writable(&text) { text } else { Cow::Owned(writable(&text)) };
-        Self { memory, start: 0, ..self }.lift()
+        Self { memory, start: 0, withheld: false, ..self }.lift()
     }
 
     /// Takes the enhanced code out of the text, if it is only there: out of the first line, and of
@@ -196,9 +207,19 @@ impl Reply {
         self.enhanced
     }
 
-    /// The text without codes, its lines separated by `\n`.
+    /// The text without codes, its lines separated by `\n`. One that is withheld too: do not log it.
     pub fn text(&self) -> &str {
         self.memory.get(usize::from(self.start)..).unwrap_or_default()
+    }
+
+    /// With its text withheld.
+    pub(crate) fn withheld(self) -> Self {
+        Self { withheld: true, ..self }
+    }
+
+    /// What may be printed of the text.
+    fn shown(&self) -> &str {
+        if self.withheld { WITHHELD } else { self.text() }
     }
 
     /// `2xx` or `3xx`: done, or go on.
@@ -226,9 +247,10 @@ impl Reply {
             return out.extend_from_slice(b"\r\n");
         }
         let room = MAX_WRITTEN_LINE - "250-\r\n".len() - self.enhanced.map_or(0, EnhancedCode::len);
-        let text = match is_writable(&self.memory) {
-            true => Cow::Borrowed(&*self.memory),
-            false => Cow::Owned(writable(&self.memory)),
+        let text = match &*self.memory {
+            _ if self.withheld => Cow::Borrowed(""),
+            text if is_writable(text) => Cow::Borrowed(text),
+            text => Cow::Owned(writable(text)),
         };
         let mut rest = &*text;
         for n in 1.. {
@@ -275,7 +297,7 @@ impl fmt::Debug for Reply {
         f.debug_struct("Reply")
             .field("code", &self.code)
             .field("enhanced", &self.enhanced)
-            .field("text", &self.text())
+            .field("text", &self.shown())
             .finish()
     }
 }
@@ -286,7 +308,7 @@ impl fmt::Display for Reply {
         if let Some(enhanced) = self.enhanced {
             write!(f, " {enhanced}")?;
         }
-        self.text().split('\n').filter(|line| !line.is_empty()).try_for_each(|l| write!(f, " {l}"))
+        self.shown().split('\n').filter(|line| !line.is_empty()).try_for_each(|l| write!(f, " {l}"))
     }
 }
 

@@ -225,6 +225,9 @@ impl Failure {
     }
 }
 
+/// The longest message that a line of SMTP carries: 12,288 octets of base64 (RFC 4954 §4).
+const MAX_MESSAGE: usize = 12_288 / 4 * 3;
+
 /// A fresh value that nobody can guess, for a challenge: printable text without comma, space,
 /// `<`, `>` or `@`, of 1 to 128 octets.
 #[derive(Clone, PartialEq, Eq)]
@@ -334,8 +337,9 @@ pub enum ConfigError {
     /// A user name is empty, over 1,024 octets, or holds control characters.
     #[error("a user name must have 1 to 1,024 octets, without control characters")]
     UserName,
-    /// A password is empty, over 4,096 octets, or holds NUL.
-    #[error("a password must have 1 to 4,096 octets, without NUL")]
+    /// A password is empty, holds NUL, or is longer than any mechanism can carry it: with the names 9,214
+    /// octets by PLAIN, 9,216 by LOGIN, without a bound by those that do not send it.
+    #[error("a password must have 1 to 9,216 octets with the user's name, without NUL")]
     Password,
     /// A token is empty, holds octets that no token has (RFC 6750 §2.1), or is too long together
     /// with the name and the server's.

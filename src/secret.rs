@@ -6,7 +6,7 @@ use core::{fmt, mem, ops::Range};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A password or a token.
+/// A password, a token, or what a store keeps of one; or what may repeat one.
 ///
 /// `Debug` shows `Secret(***)` in every build, the memory is zeroed on drop, and `==` takes the
 /// same time wherever two secrets of one length differ.
@@ -103,6 +103,31 @@ impl fmt::Debug for Secret {
 pub(crate) fn wipe(mut octets: Vec<u8>) {
     octets.clear();
     octets.spare_capacity_mut().zeroize();
+}
+
+/// Makes room for that many octets more. The memory that is given back for it is zeroed, which a `Vec`
+/// that grows by itself does not.
+pub(crate) fn reserve(octets: &mut Vec<u8>, more: usize) {
+    if octets.capacity() - octets.len() < more {
+        let room = (octets.len() + more).max(octets.capacity() * 2);
+        let mut grown = Vec::with_capacity(room);
+        grown.extend_from_slice(octets);
+        wipe(mem::replace(octets, grown));
+    }
+}
+
+/// Appends octets, with room made as [`reserve`] makes it.
+pub(crate) fn append(octets: &mut Vec<u8>, more: &[u8]) {
+    reserve(octets, more.len());
+    octets.extend_from_slice(more);
+}
+
+/// Cuts off what stands behind that length, and zeroes it.
+pub(crate) fn truncate(octets: &mut Vec<u8>, length: usize) {
+    if let Some(cut_off @ [_, ..]) = octets.get_mut(length..) {
+        cut_off.zeroize();
+        octets.truncate(length);
+    }
 }
 
 /// Whether they are the same, in constant time for their length: word by word, as to keep the

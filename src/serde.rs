@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Secret {
 /// In its text form.
 impl Serialize for ScramKeys {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(Secret::new(self.to_text()).expose())
+        serializer.serialize_str(self.to_text().expose())
     }
 }
 
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for ScramKeys {
 /// In its text form.
 impl Serialize for CramSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(Secret::new(self.to_text()).expose())
+        serializer.serialize_str(self.to_text().expose())
     }
 }
 

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::{
     command::{self, Command},
+    reply,
     sasl::Mechanism,
 };
 
@@ -48,7 +49,9 @@ impl Trace {
     pub(crate) fn line(&mut self, side: Side, line: &[u8]) {
         if let Some(hook) = &mut self.hook {
             match line {
-                [b'3', b'3', b'4', b' ', _, ..] if self.mask_challenges => hook(side, "334 ***"),
+                [b'3', b'3', b'4', b' ' | b'-', _, ..] if self.mask_challenges => {
+                    hook(side, &masked(line));
+                }
                 _ => hook(side, &printable(line)),
             }
         }
@@ -59,6 +62,19 @@ impl Trace {
         if self.hook.is_some() {
             let lines = block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
             lines.for_each(|line| self.line(side, line.strip_suffix(b"\r").unwrap_or(line)));
+        }
+    }
+
+    /// Whether there is somebody to see it.
+    pub(crate) fn is_set(&self) -> bool {
+        self.hook.is_some()
+    }
+
+    /// A reply's lines, each with its CRLF, of which the codes alone may be shown.
+    pub(crate) fn codes(&mut self, side: Side, block: &[u8]) {
+        if let Some(hook) = &mut self.hook {
+            let lines = block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
+            lines.for_each(|line| hook(side, &masked(line.strip_suffix(b"\r").unwrap_or(line))));
         }
     }
 
@@ -106,6 +122,12 @@ impl fmt::Debug for Trace {
 /// Whether a challenge may be made of what the server knows of the password.
 fn has_proof(mechanism: Mechanism) -> bool {
     mechanism.reads_challenge() && mechanism != Mechanism::CramMd5
+}
+
+/// A reply's line with its text masked.
+fn masked(line: &[u8]) -> String {
+    let codes = reply::codes(line);
+    printable(&[codes, if codes.len() < line.len() { b"***" } else { b"" }].concat())
 }
 
 /// The text of a line that a peer sent, which may hold anything.

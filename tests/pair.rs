@@ -177,8 +177,7 @@ fn channel() -> Channel {
 
 /// That one and no other: SCRAM without its -PLUS form, where it is not named.
 fn sasl_only(mechanism: Mechanism) -> sasl::client::Config {
-    let plus = MECHANISMS.iter().filter(|own| own.binds_channel() && **own != mechanism);
-    sasl_client().mechanisms([mechanism]).without(plus).build().unwrap()
+    sasl_client().mechanisms([mechanism]).without(mechanism.plus()).build().unwrap()
 }
 
 fn only(mechanism: Mechanism) -> client::Config {

@@ -24,11 +24,7 @@
     feature = "anonymous"
 ))]
 
-use std::{
-    fmt::{Debug, Display},
-    marker::PhantomData,
-    sync::{Arc, Mutex},
-};
+use std::{marker::PhantomData, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
@@ -43,6 +39,11 @@ use smtp_auth::{
     server,
 };
 
+#[path = "secrets/forms.rs"]
+mod forms;
+
+use forms::{Shown, forms, numbers};
+
 const USER: &str = "timothy@example.org";
 const PASSWORD: &str = "Qz7rightPasswordXw9";
 const WRONG: &str = "Kj4wrongPasswordVb2";
@@ -50,26 +51,6 @@ const TOKEN: &str = "Hd5rightTokenPl8.mn6";
 const WRONG_TOKEN: &str = "Gf3wrongTokenRs1.tk7";
 const BINDING: &[u8; 32] = b"Ys2whatBindsToThisConnectionZc05";
 const SALT: &[u8] = b"a salt of the test";
-
-/// The forms in which octets could be seen: as they are, in hexadecimal, in base64 whatever stands
-/// before them, and each of these as a list of numbers.
-fn forms(octets: &[u8]) -> Vec<String> {
-    let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    let mut forms = vec![hex.to_uppercase(), numbers(octets), hex];
-    forms.extend(String::from_utf8(octets.to_vec()));
-    for before in 0..3 {
-        let encoded = STANDARD.encode([&[0; 2][..before], octets].concat());
-        // The characters that come of these octets alone.
-        let end = (before + octets.len()) * 8 / 6;
-        forms.extend(encoded.get((before * 8).div_ceil(6)..end).map(String::from));
-    }
-    let listed: Vec<String> = forms.iter().map(|form| numbers(form.as_bytes())).collect();
-    [forms, listed].concat()
-}
-
-fn numbers(octets: &[u8]) -> String {
-    format!("{octets:?}").trim_matches(['[', ']']).to_owned()
-}
 
 fn keys(hash: ScramHash, password: &str) -> ScramKeys {
     ScramKeys::from_password(hash, password, SALT, 4096).unwrap()
@@ -89,7 +70,7 @@ fn secrets() -> Vec<String> {
     secrets.extend([forms(&outer), forms(&inner)].concat());
     for hash in [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512] {
         let text = keys(hash, PASSWORD).to_text();
-        let (_, stored) = text.rsplit_once('$').unwrap();
+        let (_, stored) = text.expose().rsplit_once('$').unwrap();
         for key in stored.split(':') {
             secrets.extend(forms(&STANDARD.decode(key).unwrap()));
         }
@@ -138,36 +119,6 @@ fn sent_secrets(from_client: &str, from_server: &str) -> Vec<String> {
         }
     }
     secrets
-}
-
-/// All that was printed. Shared with the hooks of the trace.
-#[derive(Clone, Default)]
-struct Shown(Arc<Mutex<String>>);
-
-impl Shown {
-    fn text(&self, text: &str) {
-        self.0.lock().unwrap().push_str(&format!("{text}\n"));
-    }
-
-    fn debug(&self, value: &impl Debug) {
-        self.text(&format!("{value:?}"));
-        // Written over many lines, and put together again to be searched.
-        let pretty = format!("{value:#?}");
-        self.text(&pretty.split_whitespace().collect::<Vec<_>>().join(" "));
-    }
-
-    fn both(&self, value: &(impl Debug + Display)) {
-        self.debug(value);
-        self.text(&value.to_string());
-    }
-
-    #[track_caller]
-    fn has_none_of(&self, secrets: &[String], what: &str) {
-        let shown = self.0.lock().unwrap();
-        for secret in secrets {
-            assert!(!shown.contains(secret), "{what}: {secret} in {shown}");
-        }
-    }
 }
 
 struct Users;
@@ -235,8 +186,11 @@ fn server_config() -> sasl::server::Config {
 
 fn client_config(mechanism: Mechanism) -> sasl::client::Config {
     // That one and no other: SCRAM without its -PLUS form, where it is not named.
-    let plus = Mechanism::COMPILED.iter().filter(|own| own.binds_channel() && **own != mechanism);
-    sasl::client::Config::builder().mechanisms([mechanism]).without(plus).build().unwrap()
+    sasl::client::Config::builder()
+        .mechanisms([mechanism])
+        .without(mechanism.plus())
+        .build()
+        .unwrap()
 }
 
 /// What the client and the server sent, and whether the client has signed in.

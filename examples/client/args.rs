@@ -216,11 +216,8 @@ impl Args {
             .allow_cleartext(self.allow_cleartext)
             .channel_binding(self.channel_binding);
         if let Some(only) = self.mechanism {
-            sasl = sasl.mechanisms([only]);
             // That one, and no other: SCRAM would bring its -PLUS form.
-            let plus =
-                Mechanism::COMPILED.iter().filter(|own| own.binds_channel() && **own != only);
-            sasl = sasl.without(plus);
+            sasl = sasl.mechanisms([only]).without(only.plus());
         }
         sasl.build().map_err(|error| error.to_string())
     }

@@ -5,7 +5,10 @@ use std::{
     io::{self, Write},
 };
 
-use smtp_auth::client::{AuthError, Error, Step};
+use smtp_auth::{
+    Secret,
+    client::{AuthError, Error, Step},
+};
 
 /// Why the message was not accepted: one sentence, with the server's code and text in it.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ pub(crate) enum Failure {
     /// The client is not signed in.
     NotAuthenticated(String),
     /// The same, and what the server says of the token: JSON (RFC 7628 §3.2.2).
-    TokenRefused(String, Box<str>),
+    TokenRefused(String, Secret),
     /// The server does not take the message, or not for every recipient.
     Refused(String),
     /// The server broke the protocol.
@@ -49,7 +52,7 @@ impl Failure {
     /// What the server says of the token, as it came.
     pub(crate) fn token_error(&self) -> Option<&str> {
         match self {
-            Self::TokenRefused(_, json) => Some(json),
+            Self::TokenRefused(_, json) => Some(json.expose()),
             _ => None,
         }
     }

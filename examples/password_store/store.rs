@@ -52,8 +52,9 @@ fn others(password: &str) -> Option<(ScramKeys, CramSecret)> {
 impl Account {
     fn to_line(&self, name: &str) -> String {
         let others = self.others.as_ref();
-        let texts =
-            others.map(|(scram, cram)| format!("\t{}\t{}", scram.to_text(), cram.to_text()));
+        let texts = others.map(|(scram, cram)| {
+            format!("\t{}\t{}", scram.to_text().expose(), cram.to_text().expose())
+        });
         format!("{name}\t{}{}\n", self.argon2, texts.unwrap_or_default())
     }
 

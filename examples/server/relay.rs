@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use smtp_auth::{
-    client::{self, Config, Envelope, Event, Fate, Session, Step, Tls},
+    client::{self, AuthError, Config, Envelope, Event, Fate, Session, Step, Tls},
     command::MailAuth,
     reply::Reply,
     sasl::Channel,
@@ -83,7 +83,11 @@ impl Relay {
             Err(error) => {
                 log("relay", &error);
                 return match error.downcast_ref() {
+                    Some(client::Error::Refused(Step::Auth, refusal)) => not_signed_in(refusal),
                     Some(client::Error::Refused(_, refusal)) => pass_on(refusal, None),
+                    Some(client::Error::NotAuthenticated(AuthError::Refused(refusal))) => {
+                        not_signed_in(refusal)
+                    }
                     _ => next_hop_down(),
                 };
             }
@@ -221,9 +225,31 @@ fn next_hop_down() -> Reply {
     reply(451, (4, 4, 1), "The next hop does not answer, try again later")
 }
 
-/// The next hop's refusal as this server's own. What has another meaning as a reply to a message,
-/// `421` or `530` say, gets the code of its class.
+/// The next hop's refusal as this server's own.
 fn pass_on(refusal: &Reply, recipient: Option<usize>) -> Reply {
+    if about_sign_in(refusal) {
+        return not_signed_in(refusal);
+    }
+    let which = recipient.map(|n| format!(" of recipient {n}")).unwrap_or_default();
+    as_own(refusal, format!("The next hop says{which}: {}", refusal.text()))
+}
+
+/// Whether it says how this server is to sign in there (RFC 4954 §6, RFC 5248): the client has signed in
+/// here, and would take it for a word about that.
+fn about_sign_in(refusal: &Reply) -> bool {
+    let detail = refusal.enhanced_code().map(|enhanced| (enhanced.subject(), enhanced.detail()));
+    matches!(refusal.code(), 432 | 523..=525 | 530 | 534 | 535 | 538)
+        || matches!(detail, Some((7, 8 | 9 | 11 | 12 | 13)))
+}
+
+/// The next hop's text is left out: it may repeat what was sent to sign in.
+fn not_signed_in(refusal: &Reply) -> Reply {
+    as_own(refusal, "The next hop asks this server to sign in".to_owned())
+}
+
+/// With the next hop's codes. What has another meaning as a reply to a message, `421` or `530` say, gets
+/// the code of its class.
+fn as_own(refusal: &Reply, text: String) -> Reply {
     let (code, class) = match refusal.code() {
         code @ 450..=459 => (code, 4),
         code @ 550..=559 => (code, 5),
@@ -233,8 +259,6 @@ fn pass_on(refusal: &Reply, recipient: Option<usize>) -> Reply {
     let enhanced = refusal.enhanced_code().map_or((class, 0, 0), |enhanced| {
         (enhanced.class(), enhanced.subject(), enhanced.detail())
     });
-    let which = recipient.map(|n| format!(" of recipient {n}")).unwrap_or_default();
-    let text = format!("The next hop says{which}: {}", refusal.text());
     Reply::new(code, Some(enhanced), text).unwrap_or_else(|_| next_hop_down())
 }
 

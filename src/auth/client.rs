@@ -1,14 +1,21 @@
 //! The client's side of an AUTH exchange.
+//!
+//! A server may repeat what it was sent. So the replies in a [`Failure`] have the text of `500` to `504`
+//! *withheld*: `Display` and `Debug` show `[text withheld]`, and [`Reply::text`] the text, for who asks. Any
+//! other reply with eight octets in a row of what was sent in the exchange, as it was or in base64, has
+//! its text taken away. Codes stay. A host that logs what the server says does so from the failure, and
+//! not from the [`ReplyRef`] that it hands in.
 
 use alloc::vec::Vec;
 
 use crate::{
-    base64::{decode, encode},
+    base64::{decode, encode, encoded},
     reply::{Reply, ReplyRef},
     sasl::{
         Channel, Mechanism,
         client::{self as sasl, Challenge, Credentials, Derive},
     },
+    secret::reserve,
 };
 
 /// The longest AUTH command that a server must take, with CRLF (RFC 5321 §4.5.3.1.4). With an
@@ -100,12 +107,9 @@ impl Exchange {
         mechanism: Mechanism,
         credentials: Credentials,
     ) -> Self {
-        Self {
-            sasl: sasl::Exchange::new(config, channel, mechanism, credentials),
-            state: State::Command,
-            withhold: false,
-            lenient: false,
-        }
+        let mut sasl = sasl::Exchange::new(config, channel, mechanism, credentials);
+        sasl.keep_sent();
+        Self { sasl, state: State::Command, withhold: false, lenient: false }
     }
 
     /// Sends no initial response with the command, but waits to be asked for it: for servers that
@@ -133,7 +137,9 @@ impl Exchange {
         self.sasl.token_error()
     }
 
-    /// What the exchange needs now. Appends the command or the response when it is first shown.
+    /// What the exchange needs now. Appends the command or the response when it is first shown: what
+    /// stands in `out` may be secret from then on. Where it has to grow for that, the memory that it had
+    /// is zeroed; to zero `out` itself, once it was sent, is the caller's.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         self.write(out);
         match self.state {
@@ -160,9 +166,12 @@ impl Exchange {
                 State::Done(outcome.map_err(Failure::NotAllowed))
             }
             (State::Command, sasl::Step::Response(response)) => {
+                let data = response.data();
+                let room = data.map_or(0, |data| encoded(data.len())).min(MAX_COMMAND);
+                reserve(out, "AUTH  =\r\n".len() + mechanism.len() + room);
                 out.extend_from_slice(b"AUTH ");
                 out.extend_from_slice(mechanism.as_bytes());
-                let next = match response.data() {
+                let next = match data {
                     None => State::Sent,
                     Some([]) if !self.withhold => {
                         out.extend_from_slice(b" =");
@@ -179,7 +188,9 @@ impl Exchange {
                 next
             }
             (State::Respond, sasl::Step::Response(response)) => {
-                encode(response.data().unwrap_or_default(), out);
+                let data = response.data().unwrap_or_default();
+                reserve(out, encoded(data.len()) + "\r\n".len());
+                encode(data, out);
                 out.extend_from_slice(b"\r\n");
                 State::Sent
             }
@@ -198,7 +209,30 @@ impl Exchange {
         matches!(self.state, State::Cancelled(sasl::Failure::ServerNotAuthentic))
     }
 
+    /// Whether the reply's text is to be kept out of what is printed. That of `500` to `504` is, as a
+    /// server that knows no AUTH, or no end of it, takes its lines for commands, and repeats them; and
+    /// any other that has eight octets in a row of what was sent.
+    pub(crate) fn hides(&self, reply: ReplyRef<'_>) -> bool {
+        takes_for_command(reply) || self.sasl.repeats(reply.lines())
+    }
+
+    /// The reply as it may be kept in an error.
+    pub(crate) fn kept(&self, reply: ReplyRef<'_>) -> Reply {
+        match self.hides(reply) {
+            false => reply.to_reply(),
+            true if takes_for_command(reply) => reply.to_reply().withheld(),
+            true => reply.without_text(),
+        }
+    }
+
     fn take(&mut self, reply: ReplyRef<'_>) {
+        self.judge(reply);
+        if matches!(self.state, State::Done(_)) {
+            self.sasl.end();
+        }
+    }
+
+    fn judge(&mut self, reply: ReplyRef<'_>) {
         let refused = matches!(reply.code(), 400..=599);
         self.state = match (&self.state, reply.code()) {
             (State::Withheld | State::Sent, 334) => self.challenged(reply),
@@ -218,18 +252,19 @@ impl Exchange {
                 State::Done(Err(Failure::FalseSuccess(sasl::Failure::EarlySuccess)))
             }
             (State::Cancelled(why @ sasl::Failure::ServerNotAuthentic), _) => {
-                State::Done(Err(Failure::Cancelled(*why, reply.to_reply())))
+                State::Done(Err(Failure::Cancelled(*why, self.kept(reply))))
             }
             (State::Cancelled(why), _) if refused => {
-                State::Done(Err(Failure::Cancelled(*why, reply.to_reply())))
+                State::Done(Err(Failure::Cancelled(*why, self.kept(reply))))
             }
             (_, _) if refused => {
+                let kept = self.kept(reply);
                 if let sasl::Step::Response(response) = self.sasl.step() {
                     response.refused();
                 }
-                State::Done(Err(Failure::Refused(reply.to_reply())))
+                State::Done(Err(Failure::Refused(kept)))
             }
-            _ => State::Done(Err(Failure::UnexpectedReply(reply.to_reply()))),
+            _ => State::Done(Err(Failure::UnexpectedReply(self.kept(reply)))),
         };
     }
 
@@ -254,8 +289,13 @@ impl Exchange {
     }
 }
 
+/// Whether it is the reply to a command that is not known, or malformed.
+fn takes_for_command(reply: ReplyRef<'_>) -> bool {
+    matches!(reply.code(), 500..=504)
+}
+
 /// Whether the command with that initial response keeps to the limit.
 fn fits(mechanism: &str, data: &[u8]) -> bool {
-    let base64 = data.len().div_ceil(3) * 4;
-    "AUTH ".len() + mechanism.len() + " ".len() + base64 + "\r\n".len() <= MAX_COMMAND
+    let line = "AUTH ".len() + mechanism.len() + " ".len() + encoded(data.len()) + "\r\n".len();
+    line <= MAX_COMMAND
 }

@@ -1,12 +1,12 @@
 //! What goes wrong at a client, in words for the person who wants to send.
 
-use alloc::boxed::Box;
 use core::fmt;
 
 use crate::{
     auth,
     reply::Reply,
     sasl::client::{self as sasl, NoMechanism},
+    secret::Secret,
 };
 
 /// Where in the dialogue something happened.
@@ -117,8 +117,9 @@ pub enum AuthError {
         /// The refusal. `None` where the server closed the connection before it.
         reply: Option<Reply>,
         /// What the server said of it before, if it did: JSON (RFC 7628 §3.2.2), as it came. The
-        /// server's words: do not trust them, nor show them to a terminal as they are.
-        token_error: Option<Box<str>>,
+        /// server's words, which may repeat the token: do not trust them, nor show them to a terminal as
+        /// they are.
+        token_error: Option<Secret>,
     },
     /// No mechanism can be used.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{Envelope, Error, Extensions, Fate, Step};
-use crate::reply::Reply;
+use crate::{reply::Reply, secret::append};
 
 /// How many RCPT commands may wait for their replies, so that neither side's buffers fill up while
 /// the other does not read.
@@ -133,6 +133,7 @@ impl Sending {
 
 /// Writes a line.
 pub(super) fn say(out: &mut Vec<u8>, words: &[&str]) {
-    words.iter().for_each(|word| out.extend_from_slice(word.as_bytes()));
-    out.extend_from_slice(b"\r\n");
+    // What stands there already may be a line of AUTH.
+    words.iter().for_each(|word| append(out, word.as_bytes()));
+    append(out, b"\r\n");
 }

@@ -15,6 +15,7 @@ use crate::{
     message::Stuffing,
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
     sasl::{Channel, Mechanism, client::Credentials},
+    secret::truncate,
     trace::{Side, Trace},
 };
 
@@ -109,13 +110,10 @@ impl Session {
     /// [`Error::Disconnected`] where that is no good end, or the refusal that came before.
     pub fn eof(&mut self) -> Result<(), Error> {
         let step = self.state.step();
-        let error = match &self.state {
-            State::Closed => return Ok(()),
-            // Nothing is lost if the server does not wait for its reply to be read.
-            State::Quit => {
-                self.state = State::Closed;
-                return Ok(());
-            }
+        let state = mem::replace(&mut self.state, State::Closed);
+        let error = match &state {
+            // Nothing is lost if the server does not wait for its reply to QUIT to be read.
+            State::Closed | State::Quit => return Ok(()),
             State::Broken(error) => error.clone(),
             State::Rset(step, reply) => Error::Refused(*step, reply.clone()),
             State::Envelope(sending) => sending.refused().unwrap_or(Error::Disconnected(step)),
@@ -124,7 +122,8 @@ impl Session {
             State::Auth(exchange) => {
                 let mechanism = exchange.mechanism();
                 let token_error = exchange.token_error().map(Into::into);
-                match (self.pending_refusal(step), token_error, &self.tries.refused) {
+                match (self.pending_refusal(step, Some(exchange)), token_error, &self.tries.refused)
+                {
                     (Some(Error::Refused(_, reply)), token_error, _) => {
                         Error::NotAuthenticated(refusal(mechanism, reply, token_error))
                     }
@@ -136,7 +135,7 @@ impl Session {
                     (_, None, None) => Error::Disconnected(step),
                 }
             }
-            _ => self.pending_refusal(step).unwrap_or(Error::Disconnected(step)),
+            _ => self.pending_refusal(step, None).unwrap_or(Error::Disconnected(step)),
         };
         self.state = State::Broken(error.clone());
         Err(error)
@@ -222,7 +221,7 @@ impl Session {
             let progress = self.transition(state, out).and_then(|progress| {
                 // A command has been written, and its reply cannot be here yet.
                 if out.len() > mark && !awaits_more {
-                    self.expect_silence(progress.step())?;
+                    self.expect_silence(progress.step(), progress.exchange())?;
                 }
                 Ok(progress)
             });
@@ -230,7 +229,8 @@ impl Session {
                 Ok(Progress::Go(state)) => (state, false),
                 Ok(Progress::Wait(state)) => (state, true),
                 Err(error) => {
-                    out.truncate(mark);
+                    // It may hold the password.
+                    truncate(out, mark);
                     (State::Broken(error), true)
                 }
             };
@@ -244,20 +244,25 @@ impl Session {
 
     /// Nothing may have come from the server yet. A refusal, which may come at any time (RFC 5321
     /// §3.8), is the reason to end with.
-    fn expect_silence(&mut self, step: Step) -> Result<(), Error> {
+    fn expect_silence(
+        &mut self,
+        step: Step,
+        exchange: Option<&auth::Exchange>,
+    ) -> Result<(), Error> {
         if self.lines.rest().is_empty() {
             return Ok(());
         }
-        Err(self.pending_refusal(step).unwrap_or(Error::Unsolicited(step)))
+        Err(self.pending_refusal(step, exchange).unwrap_or(Error::Unsolicited(step)))
     }
 
     /// A refusal that has come and has not been looked at.
-    fn pending_refusal(&mut self, step: Step) -> Option<Error> {
-        if !self.next_reply(step).ok()? {
+    fn pending_refusal(&mut self, step: Step, exchange: Option<&auth::Exchange>) -> Option<Error> {
+        if !self.next_reply(step, exchange).ok()? {
             return None;
         }
         let reply = ReplyRef::parse(self.lines.shown()).ok()?;
-        (reply.code() >= 400).then(|| Error::Refused(step, reply.to_reply()))
+        let kept = || exchange.map_or_else(|| reply.to_reply(), |exchange| exchange.kept(reply));
+        (reply.code() >= 400).then(|| Error::Refused(step, kept()))
     }
 
     fn trace_sent(&mut self, secret: bool, block: &[u8]) {
@@ -334,7 +339,7 @@ impl Session {
                 State::End
             }
             State::Message(body) => {
-                self.expect_silence(Step::Message)?;
+                self.expect_silence(Step::Message, None)?;
                 return Ok(Progress::Wait(State::Message(body)));
             }
             State::Sent(_) => State::READY,
@@ -351,7 +356,7 @@ impl Session {
     /// Takes the reply that the state waits for, if it has come.
     fn reply(&mut self, state: State, out: &mut Vec<u8>) -> Result<Progress, Error> {
         let step = state.step();
-        if !self.next_reply(step)? {
+        if !self.next_reply(step, None)? {
             return Ok(Progress::Wait(state));
         }
         // Borrowed apart from `self`, and put back below.
@@ -364,7 +369,8 @@ impl Session {
         Ok(Progress::Go(next?).shown())
     }
 
-    fn next_reply(&mut self, step: Step) -> Result<bool, Error> {
+    /// Whether a reply has come: in the exchange, if one is under way, which knows what may be shown of it.
+    fn next_reply(&mut self, step: Step, exchange: Option<&auth::Exchange>) -> Result<bool, Error> {
         let last = |line: &[u8]| reply::line_is_last(line) != Some(false);
         match self.lines.next_block(MAX_REPLY_LINE, MAX_REPLY_OCTETS, last) {
             None => {
@@ -373,7 +379,15 @@ impl Session {
             }
             Some(Err(_)) => Err(Error::NotAReply(step)),
             Some(Ok(())) => {
-                self.trace.lines(Side::Server, self.lines.shown());
+                let block = self.lines.shown();
+                let hides = |exchange: &auth::Exchange| {
+                    ReplyRef::parse(block).map_or(true, |reply| exchange.hides(reply))
+                };
+                if self.trace.is_set() && exchange.is_some_and(hides) {
+                    self.trace.codes(Side::Server, block);
+                } else {
+                    self.trace.lines(Side::Server, block);
+                }
                 Ok(true)
             }
         }
@@ -455,6 +469,13 @@ impl Progress {
     fn step(&self) -> Step {
         match self {
             Self::Go(state) | Self::Wait(state) => state.step(),
+        }
+    }
+
+    fn exchange(&self) -> Option<&auth::Exchange> {
+        match self {
+            Self::Go(State::Auth(exchange)) | Self::Wait(State::Auth(exchange)) => Some(exchange),
+            _ => None,
         }
     }
 

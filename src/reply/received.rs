@@ -72,7 +72,8 @@ impl<'a> ReplyRef<'a> {
 
     /// An owned copy, with the enhanced code taken out of the lines that have it.
     ///
-    /// The text's control characters become `?`, and what is not UTF-8 becomes U+FFFD.
+    /// The text's control characters become `?`, and what is not UTF-8 becomes U+FFFD. That of a `334`
+    /// is withheld, as [`Reply`] has it.
     pub fn to_reply(self) -> Reply {
         let mut text = String::with_capacity(self.block.len());
         for (n, line) in self.lines().enumerate() {
@@ -86,17 +87,28 @@ impl<'a> ReplyRef<'a> {
                 }
             }
         }
-        Reply { code: self.code, enhanced: None, memory: Cow::Owned(text), start: 0 }.lift()
+        let withheld = self.code == 334;
+        let memory = Cow::Owned(text);
+        Reply { code: self.code, enhanced: None, memory, start: 0, withheld }.lift()
+    }
+}
+
+impl ReplyRef<'_> {
+    /// An owned copy of the codes, with the text withheld and not kept.
+    pub(crate) fn without_text(self) -> Reply {
+        let (code, enhanced) = (self.code, self.enhanced_code());
+        Reply { code, enhanced, memory: Cow::Borrowed(""), start: 0, withheld: true }
     }
 }
 
 impl fmt::Debug for ReplyRef<'_> {
-    /// Hides the text of a `334`, which may be part of a proof that can be attacked offline.
+    /// The codes alone: the text may be part of a proof, or repeat a password that was sent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.code == 334 {
-            return f.write_str("ReplyRef(\"334 ***\")");
-        }
-        write!(f, "ReplyRef(\"{}\")", self.block.escape_ascii())
+        f.debug_struct("ReplyRef")
+            .field("code", &self.code)
+            .field("enhanced", &self.enhanced_code())
+            .field("lines", &self.lines().count())
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,6 +140,13 @@ impl Error {
 pub(crate) fn line_is_last(line: &[u8]) -> Option<bool> {
     let (rest, _) = reply_code(line).ok()?;
     separator(rest).ok().map(|(_, last)| last)
+}
+
+/// What a line begins with of codes, and the `-` or space after each. Nothing where it is of no reply.
+pub(crate) fn codes(line: &[u8]) -> &[u8] {
+    let Ok((text, _)) = (reply_code, separator).parse(line) else { return &[] };
+    let rest = status_code(text).map_or(text, |(rest, _)| rest);
+    line.get(..line.len() - rest.len()).unwrap_or_default()
 }
 
 /// What a rule returns.
@@ -400,9 +419,22 @@ mod tests {
     }
 
     #[test]
-    fn debug_hides_challenges() {
-        let shown = |block: &'static [u8]| alloc::format!("{:?}", ReplyRef::parse(block));
-        assert_eq!(shown(b"250 a\r\n"), r#"Ok(ReplyRef("250 a\r\n"))"#);
-        assert_eq!(shown(b"334 dj1h\r\n"), r#"Ok(ReplyRef("334 ***"))"#);
+    fn debug_shows_the_codes_alone() {
+        let reply = ReplyRef::parse(b"535-5.7.8 a\r\n535 5.7.8 b\r\n").unwrap();
+        let shown = "ReplyRef { code: 535, enhanced: Some(EnhancedCode { class: 5, subject: 7, \
+                     detail: 8 }), lines: 2, .. }";
+        assert_eq!(alloc::format!("{reply:?}"), shown);
+    }
+
+    #[test]
+    fn the_text_of_a_challenge_is_withheld() {
+        let reply = ReplyRef::parse(b"334 dj1h\r\n").unwrap().to_reply();
+        assert_eq!(alloc::string::ToString::to_string(&reply), "334 [text withheld]");
+        assert!(!alloc::format!("{reply:?}").contains("dj1h"));
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        assert_eq!(out, b"334\r\n");
+        assert_eq!(reply.text(), "dj1h");
+        assert_eq!(reply.with_text("a").text(), "a");
     }
 }

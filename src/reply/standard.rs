@@ -44,7 +44,7 @@ impl Reply {
             rest = behind;
         }
         let start = (line.len() - text.len()) as u8;
-        Self { code, enhanced, memory: Cow::Borrowed(line), start }
+        Self { code, enhanced, memory: Cow::Borrowed(line), start, withheld: false }
     }
 }
 

@@ -4,12 +4,13 @@ use alloc::{boxed::Box, vec::Vec};
 use core::mem;
 
 use super::{Channel, Mechanism, anonymous, cram_md5, external, login, oauth, plain, scram};
-use crate::secret::SecretBytes;
+use crate::secret::{Secret, SecretBytes};
 
 mod config;
 mod credentials;
 mod custom;
 mod derive;
+mod sent;
 
 pub(super) use credentials::{Password, Token};
 
@@ -91,7 +92,7 @@ pub struct Response {
 
 #[derive(Debug)]
 enum Answer {
-    Challenge(Vec<u8>),
+    Challenge(SecretBytes),
     Undecodable,
     Success,
     Refused,
@@ -113,7 +114,7 @@ impl Response {
     /// The server sent a challenge. Where the protocol lets data go with success (XMPP, LDAP), they are
     /// a challenge too, and [`success`](Self::success) follows.
     pub fn challenge(&mut self, challenge: impl Into<Vec<u8>>) {
-        self.answer = Some(Answer::Challenge(challenge.into()));
+        self.answer = Some(Answer::Challenge(SecretBytes::new(challenge.into())));
     }
 
     /// The server sent a challenge that cannot be decoded from base64, or what the protocol has in its
@@ -139,7 +140,9 @@ pub struct Exchange {
     mechanism: Mechanism,
     state: State,
     /// What the server said of the token, if it was one.
-    token_error: Option<Box<str>>,
+    token_error: Option<Secret>,
+    /// The messages before the one that stands in the state, for who has to know them.
+    sent: Option<Vec<SecretBytes>>,
 }
 
 /// Where an exchange stands. What each state waits for is in its slot.
@@ -182,11 +185,16 @@ impl Exchange {
             .admit(mechanism, &credentials, channel)
             .and_then(|()| State::begin(config, channel, mechanism, credentials));
         let state = state.unwrap_or_else(|failure| State::Done(Err(failure)));
-        Self { mechanism, state, token_error: None }
+        Self { mechanism, state, token_error: None, sent: None }
     }
 
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
+        if let (Some(sent), State::Respond(response, _)) = (&mut self.sent, &mut self.state) {
+            if response.answer.is_some() {
+                sent.extend(response.data.take().filter(|data| !data.as_slice().is_empty()));
+            }
+        }
         let state = mem::replace(&mut self.state, State::Done(Err(Failure::Refused)));
         self.state = state.advance().unwrap_or_else(|failure| State::Done(Err(failure)));
         if let State::Respond(_, Client::Oauth(oauth::Client::Refused(error))) = &self.state {
@@ -200,6 +208,27 @@ impl Exchange {
         }
     }
 
+    /// Keeps what is sent until the [end](Self::end), so that [`repeats`](Self::repeats) knows it.
+    pub(crate) fn keep_sent(&mut self) {
+        self.sent = Some(Vec::new());
+    }
+
+    /// Whether a line of the server has something of what was sent.
+    pub(crate) fn repeats<'a>(&'a self, lines: impl Iterator<Item = &'a [u8]>) -> bool {
+        let last = match &self.state {
+            State::Respond(response, _) => response.data(),
+            State::Derive(..) | State::Challenge(_) | State::Done(_) => None,
+        };
+        let before = self.sent.iter().flatten().map(SecretBytes::as_slice);
+        sent::repeats(before.chain(last), lines)
+    }
+
+    /// Nothing more will come: what was sent is zeroed.
+    pub(crate) fn end(&mut self) {
+        self.state = State::Done(Err(Failure::Refused));
+        self.sent = None;
+    }
+
     /// The mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
@@ -209,7 +238,7 @@ impl Exchange {
     /// tell the scope that it needs and where to get a better one. The server's words: do not
     /// trust them, nor show them to a terminal as they are.
     pub fn token_error(&self) -> Option<&str> {
-        self.token_error.as_deref()
+        self.token_error.as_ref().map(Secret::expose)
     }
 }
 
@@ -273,7 +302,7 @@ impl State {
     fn advance(self) -> Result<Self, Failure> {
         match self {
             Self::Respond(Response { answer: Some(answer), .. }, client) => match answer {
-                Answer::Challenge(challenge) => client.take(&challenge),
+                Answer::Challenge(challenge) => client.take(challenge.as_slice()),
                 Answer::Success => client.finish().map(|()| Self::Done(Ok(()))),
                 Answer::Undecodable => Err(client.undecodable()),
                 Answer::Refused => Err(Failure::Refused),
@@ -282,17 +311,17 @@ impl State {
                 Some(salted) => message.client_final(salted),
                 None => Self::Derive(derive, message),
             }),
-            Self::Challenge(mut challenge) => match challenge.answer.take() {
+            Self::Challenge(mut challenge) => match &mut challenge.answer.take() {
                 None => Ok(Self::Challenge(challenge)),
                 Some(CustomResponse::NoInitialResponse) => {
                     let data = challenge.data().map(|_| Vec::new());
                     Ok(Self::Respond(Response::new(data), Client::Custom(challenge, false)))
                 }
                 Some(CustomResponse::Respond(data)) => {
-                    Ok(Self::respond(data, Client::Custom(challenge, false)))
+                    Ok(Self::respond(mem::take(data), Client::Custom(challenge, false)))
                 }
                 Some(CustomResponse::Complete(data)) => {
-                    Ok(Self::respond(data, Client::Custom(challenge, true)))
+                    Ok(Self::respond(mem::take(data), Client::Custom(challenge, true)))
                 }
                 Some(CustomResponse::Fail) => Err(Failure::GaveUp),
             },

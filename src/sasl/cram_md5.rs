@@ -4,6 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
+use zeroize::Zeroizing;
 
 use super::{
     CramSecret, CramSecretFor, Failure,
@@ -52,9 +53,9 @@ impl Server {
 
 /// Whether the digest is right. For an account that does not exist the work is the same, against
 /// a secret that nobody has, and its result is not used.
-pub(super) fn verify(found: Option<CramSecret>, challenge: &[u8], digest: &[u8; 16]) -> bool {
-    let exists = found.is_some();
-    let secret = found.unwrap_or_else(|| CramSecret::from_states([0; 16], [0; 16]));
+pub(super) fn verify(found: Option<&CramSecret>, challenge: &[u8], digest: &[u8; 16]) -> bool {
+    let nobody = CramSecret::from_states([0; 16], [0; 16]);
+    let (secret, exists) = (found.unwrap_or(&nobody), found.is_some());
     secret.verifies(challenge, digest) & exists
 }
 
@@ -80,7 +81,8 @@ impl Client {
         let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
             .map_err(|_| client::Failure::Unsupported)?;
         digest.update(challenge);
-        let digest = hex::encode::<16>(&digest.finalize().into_bytes().into());
+        let digest = Zeroizing::new(digest.finalize().into_bytes().into());
+        let digest = Zeroizing::new(hex::encode::<16>(&digest));
         let mut response = Vec::with_capacity(authcid.len() + 33);
         response.extend_from_slice(authcid.as_bytes());
         response.push(b' ');

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::{fmt, str::FromStr};
 
 use super::hex;
+use crate::secret::Secret;
 #[cfg(feature = "cram-md5")]
 use crate::secret::equal;
 
@@ -27,7 +28,8 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 /// They serve as well as the password for CRAM-MD5, so a store must keep them as safe, but the
 /// password cannot be read out of them.
 ///
-/// As text they are Dovecot's `{CRAM-MD5}` and 64 hexadecimal digits, the outer state first.
+/// As text they are Dovecot's `{CRAM-MD5}` and 64 hexadecimal digits, the outer state first. It is read in
+/// upper and lower case, and by Dovecot's other name for it, `{HMAC-MD5}`, too.
 #[derive(Clone, ZeroizeOnDrop)]
 pub struct CramSecret {
     outer: [u8; 16],
@@ -69,10 +71,13 @@ impl CramSecret {
     }
 
     /// The text form, to keep in a store as safely as the password itself.
-    pub fn to_text(&self) -> String {
+    pub fn to_text(&self) -> Secret {
         let digits = Zeroizing::new([hex::encode(&self.outer), hex::encode(&self.inner)]);
         let digits = digits.as_flattened().as_flattened();
-        DOVECOT.bytes().chain(digits.iter().copied()).map(char::from).collect()
+        let mut text = String::with_capacity(DOVECOT.len() + digits.len());
+        text.push_str(DOVECOT);
+        text.extend(digits.iter().copied().map(char::from));
+        Secret::new(text)
     }
 
     /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and
@@ -112,7 +117,11 @@ fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeState
     Ok(digest.into())
 }
 
+/// How the text form begins.
 const DOVECOT: &str = "{CRAM-MD5}";
+
+/// Dovecot's other name for the same.
+const ALIAS: &str = "{HMAC-MD5}";
 
 /// The text is not the form of [`CramSecret`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,8 +133,14 @@ impl FromStr for CramSecret {
     type Err = CramSecretError;
 
     fn from_str(text: &str) -> Result<Self, CramSecretError> {
-        let digits = text.strip_prefix(DOVECOT).ok_or(CramSecretError)?.to_ascii_lowercase();
-        let (outer, inner) = digits.as_bytes().split_at_checked(32).ok_or(CramSecretError)?;
+        let (scheme, text) = text.split_at_checked(DOVECOT.len()).ok_or(CramSecretError)?;
+        if ![DOVECOT, ALIAS].iter().any(|own| own.eq_ignore_ascii_case(scheme)) {
+            return Err(CramSecretError);
+        }
+        let mut digits = Zeroizing::new([0; 64]);
+        digits.get_mut(..text.len()).ok_or(CramSecretError)?.copy_from_slice(text.as_bytes());
+        digits.make_ascii_lowercase();
+        let (outer, inner) = digits.split_at(32);
         match (hex::decode(outer), hex::decode(inner)) {
             (Some(outer), Some(inner)) => Ok(Self { outer, inner }),
             _ => Err(CramSecretError),

@@ -232,6 +232,17 @@ impl Mechanism {
         matches!(self, Self::ScramSha512Plus | Self::ScramSha256Plus | Self::ScramSha1Plus)
     }
 
+    /// The -PLUS form of a mechanism of SCRAM, which binds to the TLS connection. `None` for any other, -PLUS
+    /// among them.
+    pub const fn plus(self) -> Option<Self> {
+        match self {
+            Self::ScramSha512 => Some(Self::ScramSha512Plus),
+            Self::ScramSha256 => Some(Self::ScramSha256Plus),
+            Self::ScramSha1 => Some(Self::ScramSha1Plus),
+            _ => None,
+        }
+    }
+
     /// Whether a client's response depends on what the challenge says, and not on its place alone.
     pub const fn reads_challenge(self) -> bool {
         match self {
@@ -256,16 +267,6 @@ impl Mechanism {
 
 /// Lists of mechanisms, as the configurations of both sides have them.
 impl Mechanism {
-    /// The -PLUS form of a mechanism of SCRAM.
-    const fn plus(self) -> Option<Self> {
-        match self {
-            Self::ScramSha512 => Some(Self::ScramSha512Plus),
-            Self::ScramSha256 => Some(Self::ScramSha256Plus),
-            Self::ScramSha1 => Some(Self::ScramSha1Plus),
-            _ => None,
-        }
-    }
-
     /// Each of them once; in front of SCRAM its -PLUS form, unless that has another place in the list.
     pub(super) fn list(given: impl IntoIterator<Item = impl Borrow<Self>>) -> Vec<Self> {
         let given: Vec<Self> = given.into_iter().map(|own| *own.borrow()).collect();

@@ -2,7 +2,7 @@
 
 use alloc::{borrow::Cow, boxed::Box, string::String};
 
-use super::{Failure, check_name, is_printable_ascii, prepare};
+use super::{Failure, MAX_MESSAGE, check_name, is_printable_ascii, prepare};
 
 /// Folds a name: every way to write an account's name gives one. `None` for a name that no account can
 /// have.
@@ -35,9 +35,6 @@ pub fn as_sent(name: &str) -> Option<Cow<'_, str>> {
 /// A name that is not as it was sent. In a box of its own, as most are.
 pub(super) type Folded = Option<Box<Box<str>>>;
 
-/// The longest name, folded: as long as a response can be (RFC 4954 §4), 12,288 octets of base64.
-const MAX_NAME: usize = 9216;
-
 /// What the configuration says of every response.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
@@ -55,9 +52,9 @@ impl Rules {
         if folded == name {
             return Ok(None);
         }
-        // SASLprep makes some names longer, up to eighteen times.
-        if folded.len() > self.max_response.min(MAX_NAME) {
-            return Err(Failure::TooLong);
+        // No longer than another mechanism could bring it: SASLprep makes eighteen characters of some.
+        if folded.len() > self.max_response.min(MAX_MESSAGE).max(name.len()) {
+            return Err(Failure::Malformed("the user name is too long"));
         }
         check_name(&folded).map(|folded| Some(Box::new(folded.into())))
     }

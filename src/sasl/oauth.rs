@@ -151,7 +151,7 @@ pub(super) fn is_token(text: &str) -> bool {
 pub(super) enum Client {
     Sent(Mechanism),
     /// The server has said what is wrong with the token.
-    Refused(Box<str>),
+    Refused(Secret),
 }
 
 impl Client {
@@ -161,16 +161,15 @@ impl Client {
         authzid: Option<&str>,
     ) -> (Option<Vec<u8>>, Self) {
         let (user, secret) = (authzid.unwrap_or(&token.user), token.token.expose());
+        // In one piece, as a text that grows leaves copies of the token behind.
         let message = if mechanism == Mechanism::Xoauth2 {
-            format!("user={user}{SEPARATOR}auth=Bearer {secret}{SEPARATOR}{SEPARATOR}")
+            ["user=", user, "\x01auth=Bearer ", secret, "\x01\x01"].concat()
         } else {
-            let server = token
-                .server
-                .as_ref()
-                .map(|(host, port)| format!("host={host}{SEPARATOR}port={port}{SEPARATOR}"));
-            let server = server.unwrap_or_default();
+            let server = token.server.as_ref();
+            let server = server.map(|(host, port)| format!("host={host}\x01port={port}\x01"));
             let header = gs2::write(Flag::No, Some(user));
-            format!("{header}{SEPARATOR}{server}auth=Bearer {secret}{SEPARATOR}{SEPARATOR}")
+            let server = server.unwrap_or_default();
+            [&*header, "\x01", &*server, "auth=Bearer ", secret, "\x01\x01"].concat()
         };
         (Some(message.into_bytes()), Self::Sent(mechanism))
     }
@@ -180,7 +179,7 @@ impl Client {
         let Self::Sent(mechanism) = self else {
             return Err(client::Failure::UnexpectedChallenge);
         };
-        let error = String::from_utf8_lossy(challenge).into_owned().into_boxed_str();
+        let error = Secret::new(String::from_utf8_lossy(challenge));
         let answer = if mechanism == Mechanism::Xoauth2 { Vec::new() } else { b"\x01".to_vec() };
         Ok((answer, Self::Refused(error)))
     }

@@ -337,7 +337,7 @@ impl Proof {
 
     fn proven(&mut self, server_final: Vec<u8>) -> State {
         let (claim, authzid, mechanism) = (self.claim(), self.authzid.take(), self.mechanism());
-        State::proven(claim, authzid, mechanism, Then::ServerFinal(server_final))
+        State::proven(claim, authzid, mechanism, Then::ServerFinal(server_final.into()))
     }
 
     fn mechanism(&self) -> Mechanism {
@@ -434,7 +434,8 @@ impl Client {
                 let nonce = message.text.len() + "r=".len();
                 message.places = Places::new(message.places.start(), nonce..nonce + combined.len());
                 message.push(challenge);
-                let derive = Derive::new(hash, prepared.into_owned(), salt, count);
+                let derive =
+                    Derive::new(hash, prepared.into_owned(), SecretBytes::new(salt), count);
                 match &password.salted {
                     Some(salted) if derive.fits(salted) => Ok(message.client_final(salted)),
                     _ => Ok(client::State::Derive(Box::new(derive), message)),

@@ -1,13 +1,16 @@
 //! The hashes of SCRAM, and what a store keeps for it (RFC 5802 §3, RFC 5803).
 
-use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 use core::{fmt, str::FromStr};
 
 use ::base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Mechanism, prepare};
-use crate::secret::{Secret, equal};
+use crate::{
+    base64::{encode, encoded},
+    secret::{Secret, SecretBytes, equal},
+};
 
 /// The hash of a SCRAM mechanism. Only those whose feature is on are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +97,19 @@ impl ScramHash {
         }
     }
 
+    /// `HMAC(key, message)`
+    fn mac(self, key: &Digest, message: &[u8]) -> Digest {
+        let _ = (key, message);
+        match self {
+            #[cfg(feature = "scram-sha-1")]
+            Self::Sha1 => on::sign::<sha1::Sha1>(&on::keyed(key.as_slice()), message),
+            #[cfg(feature = "scram-sha-256")]
+            Self::Sha256 => on::sign::<sha2::Sha256>(&on::keyed(key.as_slice()), message),
+            #[cfg(feature = "scram-sha-512")]
+            Self::Sha512 => on::sign::<sha2::Sha512>(&on::keyed(key.as_slice()), message),
+        }
+    }
+
     /// `Hi(password, salt, iterations)` (RFC 5802 §2.2), which is PBKDF2.
     pub(super) fn hi(self, password: &[u8], salt: &[u8], iterations: u32) -> Digest {
         let _ = (password, salt, iterations);
@@ -108,39 +124,55 @@ impl ScramHash {
     }
 }
 
-/// HMAC under a key of SCRAM, whose two blocks of padded key are hashed already (RFC 2104 §4).
-#[derive(Clone)]
-enum Mac {
+/// HMAC under the StoredKey and under the ServerKey, whose blocks of padded key are hashed already
+/// (RFC 2104 §4). Boxed each for itself, as the memory of the largest holds whatever the stack held where
+/// a smaller one is moved there: a key, say, and nothing would zero it.
+enum Signatures {
     #[cfg(feature = "scram-sha-1")]
-    Sha1(hmac::Hmac<sha1::Sha1>),
+    Sha1(Box<[hmac::Hmac<sha1::Sha1>; 2]>),
     #[cfg(feature = "scram-sha-256")]
-    Sha256(hmac::Hmac<sha2::Sha256>),
+    Sha256(Box<[hmac::Hmac<sha2::Sha256>; 2]>),
     #[cfg(feature = "scram-sha-512")]
-    Sha512(hmac::Hmac<sha2::Sha512>),
+    Sha512(Box<[hmac::Hmac<sha2::Sha512>; 2]>),
 }
 
-impl Mac {
-    fn new(hash: ScramHash, key: &Digest) -> Self {
-        let _ = key;
+impl Signatures {
+    fn new(hash: ScramHash, stored_key: &Digest, server_key: &Digest) -> Self {
+        let keys = [stored_key.as_slice(), server_key.as_slice()];
+        let _ = keys;
         match hash {
             #[cfg(feature = "scram-sha-1")]
-            ScramHash::Sha1 => Self::Sha1(on::keyed(key.as_slice())),
+            ScramHash::Sha1 => Self::Sha1(Box::new(keys.map(on::keyed))),
             #[cfg(feature = "scram-sha-256")]
-            ScramHash::Sha256 => Self::Sha256(on::keyed(key.as_slice())),
+            ScramHash::Sha256 => Self::Sha256(Box::new(keys.map(on::keyed))),
             #[cfg(feature = "scram-sha-512")]
-            ScramHash::Sha512 => Self::Sha512(on::keyed(key.as_slice())),
+            ScramHash::Sha512 => Self::Sha512(Box::new(keys.map(on::keyed))),
         }
     }
 
-    fn sign(&self, message: &[u8]) -> Digest {
+    /// `ClientSignature = HMAC(StoredKey, AuthMessage)`
+    fn client(&self, message: &[u8]) -> Digest {
         let _ = message;
         match *self {
             #[cfg(feature = "scram-sha-1")]
-            Self::Sha1(ref mac) => on::sign(mac, message),
+            Self::Sha1(ref keyed) => on::sign(&keyed[0], message),
             #[cfg(feature = "scram-sha-256")]
-            Self::Sha256(ref mac) => on::sign(mac, message),
+            Self::Sha256(ref keyed) => on::sign(&keyed[0], message),
             #[cfg(feature = "scram-sha-512")]
-            Self::Sha512(ref mac) => on::sign(mac, message),
+            Self::Sha512(ref keyed) => on::sign(&keyed[0], message),
+        }
+    }
+
+    /// `ServerSignature = HMAC(ServerKey, AuthMessage)`
+    fn server(&self, message: &[u8]) -> Digest {
+        let _ = message;
+        match *self {
+            #[cfg(feature = "scram-sha-1")]
+            Self::Sha1(ref keyed) => on::sign(&keyed[1], message),
+            #[cfg(feature = "scram-sha-256")]
+            Self::Sha256(ref keyed) => on::sign(&keyed[1], message),
+            #[cfg(feature = "scram-sha-512")]
+            Self::Sha512(ref keyed) => on::sign(&keyed[1], message),
         }
     }
 }
@@ -245,7 +277,7 @@ impl Digest {
 ///
 /// let keys = ScramKeys::generate(ScramHash::Sha256, "pencil", 4096).ok_or("not a password")?;
 /// let stored = keys.to_text(); // for the store
-/// let read: ScramKeys = stored.parse()?;
+/// let read: ScramKeys = stored.expose().parse()?;
 /// assert!(read.check_password("pencil"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -259,9 +291,7 @@ struct Keys {
     salt: Box<[u8]>,
     stored_key: Digest,
     server_key: Digest,
-    /// HMAC under each of the two.
-    client_signature: Mac,
-    server_signature: Mac,
+    signatures: Signatures,
 }
 
 impl ScramKeys {
@@ -303,10 +333,9 @@ impl ScramKeys {
         salt: &[u8],
         iterations: u32,
     ) -> (Self, Digest) {
-        let salted = Mac::new(hash, salted);
-        let client_key = salted.sign(b"Client Key");
+        let client_key = hash.mac(salted, b"Client Key");
         let (stored_key, server_key) =
-            (hash.hash(client_key.as_slice()), salted.sign(b"Server Key"));
+            (hash.hash(client_key.as_slice()), hash.mac(salted, b"Server Key"));
         (Self::new(hash, iterations, salt, stored_key, server_key), client_key)
     }
 
@@ -321,20 +350,25 @@ impl ScramKeys {
             hash,
             iterations,
             salt: salt.into(),
-            client_signature: Mac::new(hash, &stored_key),
-            server_signature: Mac::new(hash, &server_key),
+            signatures: Signatures::new(hash, &stored_key, &server_key),
             stored_key,
             server_key,
         }))
     }
 
     /// The text form, to keep in a store as safely as a password's hash.
-    pub fn to_text(&self) -> String {
-        let keys = &*self.0;
-        let [salt, stored, server] =
-            [&keys.salt, keys.stored_key.as_slice(), keys.server_key.as_slice()]
-                .map(|octets| STANDARD.encode(octets));
-        format!("{}${}:{salt}${stored}:{server}", keys.hash.mechanism(), keys.iterations)
+    pub fn to_text(&self) -> Secret {
+        let Keys { hash, iterations, ref salt, ref stored_key, ref server_key, .. } = *self.0;
+        let start = format!("{}${iterations}:", hash.mechanism());
+        let parts = [&**salt, stored_key.as_slice(), server_key.as_slice()];
+        let length = parts.map(|part| "$".len() + encoded(part.len())).iter().sum::<usize>();
+        let mut text = Vec::with_capacity(start.len() + length);
+        text.extend_from_slice(start.as_bytes());
+        for (part, behind) in parts.into_iter().zip(["$", ":", ""]) {
+            encode(part, &mut text);
+            text.extend_from_slice(behind.as_bytes());
+        }
+        SecretBytes::new(text).into_text().unwrap_or_else(|| Secret::new(""))
     }
 
     /// Whether that is the password: PBKDF2 again, compared in constant time. So a store with
@@ -360,7 +394,7 @@ impl ScramKeys {
 
     /// Whether the client's proof is right (RFC 5802 §3).
     pub(super) fn verify(&self, auth_message: &[u8], proof: &Digest) -> bool {
-        let signature = self.0.client_signature.sign(auth_message);
+        let signature = self.0.signatures.client(auth_message);
         let fits = proof.length == signature.length;
         let client_key = signature.xor(proof);
         let stored_key = self.0.hash.hash(client_key.as_slice());
@@ -369,7 +403,7 @@ impl ScramKeys {
 
     /// What a client believes a server by.
     pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
-        self.0.server_signature.sign(auth_message)
+        self.0.signatures.server(auth_message)
     }
 }
 
@@ -503,7 +537,7 @@ impl SaltedPassword {
 
     /// The client's proof (RFC 5802 §3).
     pub(super) fn prove(&self, auth_message: &[u8]) -> Digest {
-        self.keys.0.client_signature.sign(auth_message).xor(&self.client_key)
+        self.keys.0.signatures.client(auth_message).xor(&self.client_key)
     }
 
     /// What the server is believed by.

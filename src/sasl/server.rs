@@ -19,7 +19,37 @@ mod config;
 pub use config::{Builder, Config};
 
 /// What a server says: most of it is the same each time.
-pub(super) type Said = Cow<'static, [u8]>;
+#[derive(Clone, Default)]
+pub(super) struct Said(Cow<'static, [u8]>);
+
+impl Said {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn into_owned(self) -> Vec<u8> {
+        self.0.into_owned()
+    }
+}
+
+impl From<&'static [u8]> for Said {
+    fn from(text: &'static [u8]) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<Vec<u8>> for Said {
+    fn from(octets: Vec<u8>) -> Self {
+        Self(octets.into())
+    }
+}
+
+/// With a server's proof and an exchange that was eavesdropped on, a password can be guessed.
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Said(***)")
+    }
+}
 
 /// What the exchange needs now.
 #[derive(Debug)]
@@ -39,6 +69,7 @@ pub enum Step<'a> {
 
 /// A challenge for the client. **It stands until it is settled** by [`respond`](Self::respond)
 /// or one of the other three.
+#[derive(Debug)]
 pub struct Challenge {
     memory: Said,
     /// What is to be said stands behind this.
@@ -88,7 +119,7 @@ impl Challenge {
 
     /// What to send; it may be empty.
     pub fn data(&self) -> &[u8] {
-        self.memory.get(self.start as usize..).unwrap_or_default()
+        self.memory.as_slice().get(self.start as usize..).unwrap_or_default()
     }
 
     /// Settles it with the client's response. A `Vec` is moved, and zeroed when it is used.
@@ -109,16 +140,6 @@ impl Challenge {
     /// The client's response cannot be decoded from base64, or what the protocol has in its place.
     pub fn undecodable(&mut self) {
         self.response = Slot::Undecodable;
-    }
-}
-
-/// With a server's proof and what can be listened to, a password can be guessed.
-impl fmt::Debug for Challenge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Challenge")
-            .field("last", &self.last)
-            .field("response", &self.response)
-            .finish_non_exhaustive()
     }
 }
 
@@ -269,7 +290,7 @@ pub(super) struct Failed {
 pub(super) enum Then {
     Done,
     /// The server's own proof, which the client answers by an empty response (RFC 4954 §4).
-    ServerFinal(Vec<u8>),
+    ServerFinal(Said),
     /// Nothing more, but who may not act as wanted is told so like the owner of a bad token.
     Token(Arc<Config>),
 }
@@ -384,12 +405,15 @@ impl State {
                 }
             }
             Self::CramSecret(ask) => {
-                let (answer, mechanism) = (ask.answer.take()?, Mechanism::CramMd5);
-                let claim = Claim { authcid: ask.take_authcid(), account: answer.account };
-                let verified = answer.verdict.secret(mechanism).and_then(|(secret, verdict)| {
+                // Not taken out of the slot, which would leave the states there and zero a copy of them.
+                let (answer, mechanism) = (ask.answer.as_ref()?, Mechanism::CramMd5);
+                let account = answer.account.clone();
+                let secret = answer.verdict.as_ref().secret(mechanism);
+                let verified = secret.and_then(|(secret, verdict)| {
                     let right = cram_md5::verify(secret, &ask.challenge, &ask.digest);
                     verdict.with_proof(right, mechanism)
                 });
+                let claim = Claim { authcid: ask.take_authcid(), account };
                 match verified {
                     Ok(()) => Self::proven(claim, None, mechanism, Then::Done),
                     Err(failure) => Self::refused(failure, Some(claim)),

@@ -189,7 +189,7 @@ fn failure(error: &AuthError) -> String {
     match error {
         AuthError::Refused(reply) => format!("refused {}", reply.code()),
         AuthError::TokenRefused { reply, token_error } => {
-            let told = token_error.as_deref().map(|told| format!(" {}", on_one_line(told)));
+            let told = token_error.as_ref().map(|told| format!(" {}", on_one_line(told.expose())));
             let code = reply.as_ref().map_or("unsaid".into(), |reply| reply.code().to_string());
             format!("token refused {code}{}", told.unwrap_or_default())
         }

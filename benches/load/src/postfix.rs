@@ -130,7 +130,7 @@ fn users() -> Result<String> {
     let hash = ScramHash::of(Mechanism::ScramSha256).ok_or("SCRAM-SHA-256 is not compiled in")?;
     let keys = ScramKeys::from_password(hash, PASSWORD, b"sixteen octets..", 4096);
     let text = keys.ok_or("no password for SCRAM")?.to_text();
-    let (_, values) = text.split_once('$').ok_or("keys without a mechanism")?;
+    let (_, values) = text.expose().split_once('$').ok_or("keys without a mechanism")?;
     let values = values.replace([':', '$'], ",");
     Ok(format!(
         "{ACCOUNT}:{{PLAIN}}{PASSWORD}::::::\n{SCRAM_ACCOUNT}:{{SCRAM-SHA-256}}{values}::::::\n"

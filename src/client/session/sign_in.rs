@@ -11,6 +11,7 @@ use crate::{
         Mechanism,
         client::{Failure as Why, NoMechanism},
     },
+    secret::Secret,
 };
 
 /// The exchanges that came to nothing, with these credentials.
@@ -79,12 +80,16 @@ impl Session {
             auth::Step::NeedReply(_) if out.len() > mark => {
                 return Ok(Progress::Go(State::Auth(exchange)));
             }
-            auth::Step::NeedReply(slot) => {
-                if !self.next_reply(Step::Auth)? {
+            auth::Step::NeedReply(_) => {
+                if !self.next_reply(Step::Auth, Some(&exchange))? {
                     return Ok(Progress::Wait(State::Auth(exchange)));
                 }
                 let reply = ReplyRef::parse(self.lines.shown());
-                slot.reply(reply.map_err(|_| Error::NotAReply(Step::Auth))?);
+                let reply = reply.map_err(|_| Error::NotAReply(Step::Auth))?;
+                // Asked again, it appends nothing.
+                if let auth::Step::NeedReply(slot) = exchange.step(out) {
+                    slot.reply(reply);
+                }
                 return Ok(Progress::Go(State::Auth(exchange)));
             }
             auth::Step::Done(Ok(())) => {
@@ -143,7 +148,7 @@ impl Session {
 pub(super) fn refusal(
     mechanism: Mechanism,
     reply: Reply,
-    token_error: Option<Box<str>>,
+    token_error: Option<Secret>,
 ) -> AuthError {
     if token_error.is_some() || mechanism.takes_token() && reply.code() == 535 {
         AuthError::TokenRefused { reply: Some(reply), token_error }

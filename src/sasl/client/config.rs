@@ -113,7 +113,7 @@ impl Config {
         let scram = ScramHash::of(own).is_some();
         let bound = own.binds_channel();
         type Test<'a> = &'a dyn Fn() -> bool;
-        let tests: [(NoMechanism, Test<'_>); 8] = [
+        let tests: [(NoMechanism, Test<'_>); 9] = [
             (NoMechanism::InCommon, &|| self.mechanisms.contains(&own)),
             (NoMechanism::OtherCredentials, &|| credentials.fit(own)),
             (NoMechanism::ActingAs, &|| credentials.name_all(own)),
@@ -121,6 +121,7 @@ impl Config {
             (NoMechanism::WithoutBinding, &|| bound || self.binding != BindingPolicy::Required),
             (NoMechanism::InCommon, &|| !scram || self.nonce.is_some()),
             (NoMechanism::Unprepared, &|| !scram || credentials.can_be_prepared()),
+            (NoMechanism::TooLong, &|| credentials.fit_a_line(own)),
             (NoMechanism::WithoutTls, &|| channel.is_tls() || self.cleartext || !own.needs_tls()),
         ];
         let failed = tests.iter().position(|(_, passes)| !passes())?;
@@ -255,9 +256,13 @@ pub enum NoMechanism {
     )]
     WithoutBinding,
     /// The user name or the password has characters that SASLprep (RFC 4013) does not allow, or is empty
-    /// without those that it drops; and no mechanism in common does without.
+    /// without those that it drops, or the name is over 1,024 octets with those that it adds; and no
+    /// mechanism in common does without.
     #[error("the user name or password holds characters that no way to sign in here allows")]
     Unprepared,
+    /// What there is in common sends the password, which no line can carry, or not with the names.
+    #[error("the password is too long for every way to sign in that the server offers")]
+    TooLong,
     /// All that could be used would show the password or the token, as there is no TLS.
     #[error("the server offers no way to sign in that is safe without TLS: turn TLS on")]
     WithoutTls,

@@ -3,14 +3,16 @@
 use alloc::{boxed::Box, sync::Arc};
 
 use crate::{
-    sasl::{ConfigError, Mechanism, SaltedPassword, anonymous, check_name, gs2, oauth, prepare},
+    sasl::{
+        ConfigError, MAX_MESSAGE, Mechanism, SaltedPassword, anonymous, check_name, gs2, oauth,
+        prepare,
+    },
     secret::Secret,
 };
 
-/// Bounds of the names, the password and the token, with which no response outgrows what a server
-/// must take (RFC 4954 §4).
+/// Bounds of the names and the token, with which no response outgrows [`MAX_MESSAGE`]: a name, prepared or
+/// not, is three times as long where SCRAM escapes it.
 const MAX_NAME: usize = 1024;
-const MAX_PASSWORD: usize = 4096;
 const MAX_TOKEN_MESSAGE: usize = 9000;
 
 fn check_user(name: &str) -> Result<(), ConfigError> {
@@ -62,20 +64,22 @@ pub(in crate::sasl) struct Token {
 impl Credentials {
     /// A user name and a password.
     ///
+    /// A line of AUTH carries 9,216 octets (RFC 4954 §4): a longer password by LOGIN, or together with the
+    /// names by PLAIN, has no way, and is used by mechanisms alone that do not send it.
+    ///
     /// # Errors
     /// [`ConfigError::UserName`] for a name that is empty, over 1,024 octets, or holds control
-    /// characters; [`ConfigError::Password`] for a password that is empty, over 4,096 octets, or
-    /// holds NUL.
+    /// characters; [`ConfigError::Password`] for a password that is empty, holds NUL, or is too long for
+    /// every mechanism that is compiled in.
     pub fn password(authcid: &str, password: impl Into<Secret>) -> Result<Self, ConfigError> {
         let password = password.into();
         check_user(authcid)?;
-        let fits = (1..=MAX_PASSWORD).contains(&password.expose().len());
-        if !fits || password.expose().contains('\0') {
+        if password.expose().is_empty() || password.expose().contains('\0') {
             return Err(ConfigError::Password);
         }
         let authcid = authcid.into();
         let password = Password { authcid, password, salted: None };
-        Ok(Self::new(Kind::Password(Arc::new(password))))
+        Self::new(Kind::Password(Arc::new(password))).carried()
     }
 
     /// A user name, and an access token of OAuth 2.0 for OAUTHBEARER and XOAUTH2. How to get one, and a
@@ -127,14 +131,23 @@ impl Credentials {
     ///
     /// # Errors
     /// [`ConfigError::UserName`] for a name that is empty, over 1,024 octets, or holds control
-    /// characters; [`ConfigError::Token`] where it is too long together with the token.
+    /// characters; [`ConfigError::Token`] and [`ConfigError::Password`] where it is too long together with
+    /// the token, or with the password for every mechanism that is compiled in and carries it.
     pub fn acting_as(mut self, authzid: &str) -> Result<Self, ConfigError> {
         check_user(authzid)?;
         if let Kind::Token(token) = &self.kind {
             check_token(authzid, &token.token)?;
         }
         self.authzid = Some(authzid.into());
-        Ok(self)
+        self.carried()
+    }
+
+    /// The same, where any mechanism that is compiled in can carry the password.
+    fn carried(self) -> Result<Self, ConfigError> {
+        let compiled = Mechanism::COMPILED.iter().copied();
+        let mut ways = compiled.filter(|own| self.fit(*own) && self.name_all(*own)).peekable();
+        let none = ways.peek().is_some() && !ways.any(|own| self.fit_a_line(own));
+        if none { Err(ConfigError::Password) } else { Ok(self) }
     }
 
     /// The server that a token is meant for, as the client knows it: OAUTHBEARER says so, and another
@@ -197,14 +210,27 @@ impl Credentials {
         self.authzid.is_none() || !silent
     }
 
-    /// Whether name and password are such as SCRAM can have (RFC 4013).
+    /// Whether a line can carry what the mechanism sends. A digest or a proof has one length, whatever it
+    /// is of.
+    pub(super) fn fit_a_line(&self, mechanism: Mechanism) -> bool {
+        let Kind::Password(own) = &self.kind else { return true };
+        let password = own.password.expose().len();
+        let names = own.authcid.len() + self.authzid.as_ref().map_or(0, |authzid| authzid.len());
+        match mechanism {
+            Mechanism::Plain => names + "\0\0".len() + password <= MAX_MESSAGE,
+            Mechanism::Login => password <= MAX_MESSAGE,
+            _ => true,
+        }
+    }
+
+    /// Whether name and password are such as SCRAM can have (RFC 4013). A name may grow by that.
     pub(super) fn can_be_prepared(&self) -> bool {
         match &self.kind {
             Kind::Password(own) => {
                 let Password { authcid, password, .. } = &**own;
                 // The copy is zeroed too.
                 let prepared = prepare(password.expose()).map(Secret::new);
-                prepared.is_some() && prepare(authcid).is_some()
+                prepared.is_some() && prepare(authcid).is_some_and(|name| name.len() <= MAX_NAME)
             }
             _ => true,
         }

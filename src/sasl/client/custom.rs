@@ -3,7 +3,12 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::{any::Any, fmt};
 
-use crate::sasl::{Mechanism, client::Failure};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::{
+    sasl::{Mechanism, client::Failure},
+    secret::SecretBytes,
+};
 
 /// How many challenges a mechanism may take: more than any registered one needs.
 const MAX_CHALLENGES: u8 = 20;
@@ -15,7 +20,7 @@ const MAX_CHALLENGES: u8 = 20;
 /// with what it needs to go on put in [`state`](Self::state).
 pub struct Challenge {
     mechanism: Mechanism,
-    data: Option<Vec<u8>>,
+    data: Option<SecretBytes>,
     challenges: u8,
     state: Option<Box<dyn Any + Send + Sync>>,
     pub(super) answer: Option<CustomResponse>,
@@ -32,7 +37,7 @@ impl Challenge {
             return Err(Failure::UnexpectedChallenge);
         }
         let mut next = self;
-        next.data = Some(data.into());
+        next.data = Some(SecretBytes::new(data.into()));
         next.challenges += 1;
         next.answer = None;
         Ok(next)
@@ -46,7 +51,7 @@ impl Challenge {
     /// What the server said. `None` at first, where it has said nothing yet: what is asked for is an
     /// initial response.
     pub fn data(&self) -> Option<&[u8]> {
-        self.data.as_deref()
+        self.data.as_ref().map(SecretBytes::as_slice)
     }
 
     /// A place for what the host has to remember from step to step of this exchange; empty at first,
@@ -61,7 +66,7 @@ impl Challenge {
         let Self { state, data, .. } = self;
         let made = state.take().and_then(|state| state.downcast().ok());
         let mut mechanism: Box<M> = made.unwrap_or_else(|| Box::new(make()));
-        let answer = mechanism.step(data.as_deref());
+        let answer = mechanism.step(data.as_ref().map(SecretBytes::as_slice));
         *state = Some(mechanism);
         answer
     }
@@ -84,7 +89,7 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// What a mechanism of the host's own says to a challenge.
+/// What a mechanism of the host's own says to a challenge. A response is zeroed when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]
@@ -99,6 +104,16 @@ pub enum CustomResponse {
     /// It gives up, and the exchange is cancelled.
     Fail,
 }
+
+impl Drop for CustomResponse {
+    fn drop(&mut self) {
+        if let Self::Respond(data) | Self::Complete(data) = self {
+            data.zeroize();
+        }
+    }
+}
+
+impl ZeroizeOnDrop for CustomResponse {}
 
 /// A response may be secret.
 impl fmt::Debug for CustomResponse {

@@ -1,10 +1,10 @@
 //! PBKDF2, as a debt of the host's.
 
-use alloc::{string::String, vec::Vec};
+use alloc::string::String;
 
 use crate::{
     sasl::{SaltedPassword, ScramHash},
-    secret::Secret,
+    secret::{Secret, SecretBytes},
 };
 
 /// The password is to be salted: PBKDF2, some milliseconds of work at 4,096 iterations. **This
@@ -19,7 +19,7 @@ impl Derive {
     pub(in crate::sasl) fn new(
         hash: ScramHash,
         password: String,
-        salt: Vec<u8>,
+        salt: SecretBytes,
         iterations: u32,
     ) -> Self {
         let job = DeriveJob { hash, password: Secret::new(password), salt, iterations };
@@ -51,7 +51,7 @@ impl Derive {
 
     pub(in crate::sasl) fn fits(&self, salted: &SaltedPassword) -> bool {
         let DeriveJob { hash, password, salt, iterations } = &self.job;
-        salted.is_of(*hash, password, salt, *iterations)
+        salted.is_of(*hash, password, salt.as_slice(), *iterations)
     }
 }
 
@@ -60,13 +60,13 @@ impl Derive {
 pub struct DeriveJob {
     hash: ScramHash,
     password: Secret,
-    salt: Vec<u8>,
+    salt: SecretBytes,
     iterations: u32,
 }
 
 impl DeriveJob {
     /// Does it.
     pub fn run(self) -> SaltedPassword {
-        SaltedPassword::derive(self.hash, self.password, &self.salt, self.iterations)
+        SaltedPassword::derive(self.hash, self.password, self.salt.as_slice(), self.iterations)
     }
 }

@@ -106,6 +106,19 @@ impl Answer {
 }
 
 impl<T> Verdict<T> {
+    pub(in crate::sasl) const fn as_ref(&self) -> Verdict<&T> {
+        match self {
+            Self::Accept(found) => Verdict::Accept(found),
+            Self::Lock(found) => Verdict::Lock(found),
+            Self::Reject => Verdict::Reject,
+            Self::NoSecret => Verdict::NoSecret,
+            Self::TempFail => Verdict::TempFail,
+            Self::NotImplemented => Verdict::NotImplemented,
+            Self::TooWeak => Verdict::TooWeak,
+            Self::TransitionNeeded => Verdict::TransitionNeeded,
+        }
+    }
+
     /// What was found, or why it is no success.
     pub(in crate::sasl) fn outcome(self, mechanism: Mechanism) -> Result<T, Failure> {
         Err(match self {

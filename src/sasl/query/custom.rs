@@ -107,7 +107,7 @@ impl fmt::Debug for Custom {
 }
 
 /// What a mechanism of the host's own says to a response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, succeeds, or fails")]
 pub enum CustomAnswer {
@@ -126,6 +126,21 @@ pub enum CustomAnswer {
     /// ([`is_attempt`](Failure::is_attempt)): wrong credentials are
     /// [`Failure::Rejected`].
     Fail(Failure),
+}
+
+/// A challenge may hold a proof.
+impl fmt::Debug for CustomAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Challenge(_) => f.write_str("Challenge(***)"),
+            Self::Accept { authcid, authzid } => f
+                .debug_struct("Accept")
+                .field("authcid", authcid)
+                .field("authzid", authzid)
+                .finish(),
+            Self::Fail(failure) => f.debug_tuple("Fail").field(failure).finish(),
+        }
+    }
 }
 
 /// A mechanism of the host's own that can answer at once; one value for each exchange.

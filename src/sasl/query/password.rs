@@ -3,6 +3,8 @@
 use alloc::{boxed::Box, string::String};
 use core::{fmt, mem, ops::Range};
 
+use zeroize::Zeroizing;
+
 use super::{Answer, Serial};
 use crate::{
     sasl::{
@@ -122,7 +124,7 @@ pub struct CramSecretFor {
     authcid: String,
     folded: Folded,
     pub(in crate::sasl) challenge: Box<[u8]>,
-    pub(in crate::sasl) digest: [u8; 16],
+    pub(in crate::sasl) digest: Zeroizing<[u8; 16]>,
     pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
     pub(super) serial: Serial,
 }
@@ -134,6 +136,7 @@ impl CramSecretFor {
         challenge: Box<[u8]>,
         digest: [u8; 16],
     ) -> Self {
+        let digest = Zeroizing::new(digest);
         Self { authcid, folded, challenge, digest, answer: None, serial: Serial::default() }
     }
 
