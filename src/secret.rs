@@ -40,6 +40,11 @@ impl Secret {
         self.memory.get(range).unwrap_or_default()
     }
 
+    /// What stands in front of the text, in the same memory.
+    pub(crate) fn in_front(&self) -> &str {
+        self.part(0..self.start)
+    }
+
     /// All of the memory, as it came, which is no secret after all; nothing is left here.
     pub(crate) fn take_all(&mut self) -> String {
         mem::take(&mut self.memory)

@@ -118,8 +118,8 @@ fn session(
     reply: &dyn Fn(&str) -> String,
     which: usize,
 ) -> Option<(String, Ended)> {
-    let config = Config::builder("client.example.com").sasl(config(mechanism)).build().unwrap();
-    let config = config.initial_response(initial);
+    let config = Config::builder("client.example.com").sasl(config(mechanism));
+    let config = config.initial_response(initial).build().unwrap();
     let mut session = Session::new(config.into(), credentials(mechanism));
     session.tls_started(Channel::tls());
     let (shown, trace) = (Shown::default(), Shown::default());

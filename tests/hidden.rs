@@ -32,7 +32,7 @@ use smtp_auth::{
     sasl::{
         self, Channel, ChannelBinding, CramSecret, CustomAnswer, Mechanism, Query, ScramKeys,
         TokenAnswer, TokenError,
-        client::{Choice, Credentials, CustomResponse, Derive},
+        client::{Credentials, CustomResponse, Derive},
     },
     server,
 };
@@ -91,11 +91,12 @@ fn channel() -> Channel {
 
 fn server_config() -> Arc<sasl::server::Config> {
     let all = [Mechanism::COMPILED, &[Mechanism::custom(CUSTOM).unwrap()]].concat();
-    Arc::new(sasl::server::Config::new(HOST).unwrap().mechanisms(&all).unwrap())
+    Arc::new(sasl::server::Config::builder(HOST).mechanisms(all).build().unwrap())
 }
 
 fn client_config(mechanism: Mechanism) -> sasl::client::Config {
-    sasl::client::Config::default().mechanisms(&[mechanism]).unwrap().scram_iterations(1, 1)
+    let config = sasl::client::Config::builder().mechanisms([mechanism]).without(mechanism.plus());
+    config.scram_iterations(1, 1).build().unwrap()
 }
 
 fn credentials(mechanism: Mechanism, case: Case) -> Credentials {
@@ -251,7 +252,7 @@ fn of_sasl_exchanges() {
         let (shown, mut passed) = (Shown::default(), Passed::default());
         let (server_config, client_config) = (server_config(), client_config(mechanism));
         let credentials = credentials(mechanism, case);
-        let choice = Choice::without_list(mechanism);
+        let choice = mechanism;
         shown.debug(&(&server_config, &client_config, &credentials, choice, channel()));
         let mut client =
             sasl::client::Exchange::new(&client_config, &channel(), choice, credentials);
@@ -303,7 +304,7 @@ fn client_lines(client: &mut auth::client::Exchange, out: &mut Vec<u8>, shown: &
 fn of_auth_exchanges() {
     for (mechanism, case) in cases() {
         let (shown, mut passed) = (Shown::default(), Passed::default());
-        let choice = Choice::without_list(mechanism);
+        let choice = mechanism;
         let mut client = auth::client::Exchange::new(
             &client_config(mechanism),
             &channel(),
@@ -379,12 +380,13 @@ impl Passed {
 fn of_sessions() {
     for (mechanism, case) in cases() {
         let (shown, mut passed) = (Shown::default(), Passed::default());
-        let server_config = Arc::new(server::Config::new(server_config()));
-        let config = client::Config::new("client.example.com").unwrap();
-        let config = config.sasl(client_config(mechanism));
+        let server_config = server::Config::builder(HOST).sasl(server_config()).build().unwrap();
+        let server_config = Arc::new(server_config);
+        let config = client::Config::builder("client.example.com").sasl(client_config(mechanism));
+        let config = config.build().unwrap();
         shown.debug(&(&server_config, &config));
         let mut server = server::Session::new(server_config);
-        let mut client = client::Session::new(config, credentials(mechanism, case));
+        let mut client = client::Session::new(config.into(), credentials(mechanism, case));
         server.tls_started(channel());
         client.tls_started(channel());
         let (mut to_client, mut to_server) = (Vec::new(), Vec::new());

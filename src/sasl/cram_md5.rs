@@ -32,31 +32,28 @@ impl Server {
         challenge: Said,
         response: SecretBytes,
     ) -> Result<State, Failure> {
-        let mut text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
+        let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
         let parts = text.expose().as_bytes().split_last_chunk::<32>();
         let Some(([name @ .., b' '], digest)) = parts else {
             return Err(Failure::Malformed("CRAM-MD5 takes a name and a digest of 32 digits"));
         };
-        let digest = hex::decode(digest)
-            .ok_or(Failure::Malformed("the digest is not lower-case hexadecimal digits"))?;
+        if !hex::is_digits(digest) {
+            return Err(Failure::Malformed("the digest is not lower-case hexadecimal digits"));
+        }
         let length = name.len();
         let folded = rules.fold(text.part(0..length))?;
-        let authcid = text.take_part(0..length);
-        Ok(State::CramSecret(CramSecretFor::new(
-            authcid,
-            folded,
-            challenge.into_owned().into(),
-            digest,
-        )))
+        let digest = text.behind(length + " ".len());
+        Ok(State::CramSecret(CramSecretFor::new(folded, challenge.into_owned().into(), digest)))
     }
 }
 
-/// Whether the digest is right. For an account that does not exist the work is the same, against
-/// a secret that nobody has, and its result is not used.
-pub(super) fn verify(found: Option<&CramSecret>, challenge: &[u8], digest: &[u8; 16]) -> bool {
+/// Whether the digest, in hexadecimal, is right. For an account that does not exist the work is the same,
+/// against a secret that nobody has, and its result is not used.
+pub(super) fn verify(found: Option<&CramSecret>, challenge: &[u8], digest: &str) -> bool {
+    let digest = Zeroizing::new(hex::decode(digest.as_bytes()).unwrap_or_default());
     let nobody = CramSecret::from_states([0; 16], [0; 16]);
     let (secret, exists) = (found.unwrap_or(&nobody), found.is_some());
-    secret.verifies(challenge, digest) & exists
+    secret.verifies(challenge, &digest) & exists
 }
 
 #[derive(Debug)]

@@ -6,11 +6,16 @@ pub(super) fn encode<const N: usize>(octets: &[u8; N]) -> [[u8; 2]; N] {
     octets.map(|octet| [digit(octet >> 4), digit(octet & 15)])
 }
 
-/// `None` where the text is of another length, or has other digits.
-pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+/// Whether the text is such digits.
+pub(super) fn is_digits(text: &[u8]) -> bool {
     // Looks at every digit, as that goes many at a time.
     let good = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-    if text.len() != 2 * N || !text.iter().fold(true, |all, digit| all & good(digit)) {
+    text.iter().fold(true, |all, digit| all & good(digit))
+}
+
+/// `None` where the text is of another length, or has other digits.
+pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !is_digits(text) {
         return None;
     }
     let value = |digit: u8| if digit < b'a' { digit - b'0' } else { digit - b'a' + 10 };

@@ -23,7 +23,7 @@ impl Server {
     }
 }
 
-pub(super) fn verify(_: Option<&CramSecret>, _: &[u8], _: &[u8; 16]) -> bool {
+pub(super) fn verify(_: Option<&CramSecret>, _: &[u8], _: &str) -> bool {
     false
 }
 

@@ -410,7 +410,7 @@ impl State {
                 let account = answer.account.clone();
                 let secret = answer.verdict.as_ref().secret(mechanism);
                 let verified = secret.and_then(|(secret, verdict)| {
-                    let right = cram_md5::verify(secret, &ask.challenge, &ask.digest);
+                    let right = cram_md5::verify(secret, &ask.challenge, ask.digest.expose());
                     verdict.with_proof(right, mechanism)
                 });
                 let claim = Claim { authcid: ask.take_authcid(), account };

@@ -3,8 +3,6 @@
 use alloc::{boxed::Box, string::String};
 use core::{fmt, mem, ops::Range};
 
-use zeroize::Zeroizing;
-
 use super::{Answer, Serial};
 use crate::{
     sasl::{
@@ -121,38 +119,37 @@ impl fmt::Debug for CheckPassword {
 /// a wrong password.
 #[derive(Clone)]
 pub struct CramSecretFor {
-    authcid: String,
     folded: Folded,
     pub(in crate::sasl) challenge: Box<[u8]>,
-    pub(in crate::sasl) digest: Zeroizing<[u8; 16]>,
+    /// In hexadecimal. In front of it, in the same memory, are the name and a space.
+    pub(in crate::sasl) digest: Secret,
     pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
     pub(super) serial: Serial,
 }
 
 impl CramSecretFor {
-    pub(in crate::sasl) fn new(
-        authcid: String,
-        folded: Folded,
-        challenge: Box<[u8]>,
-        digest: [u8; 16],
-    ) -> Self {
-        let digest = Zeroizing::new(digest);
-        Self { authcid, folded, challenge, digest, answer: None, serial: Serial::default() }
+    pub(in crate::sasl) fn new(folded: Folded, challenge: Box<[u8]>, digest: Secret) -> Self {
+        Self { folded, challenge, digest, answer: None, serial: Serial::default() }
     }
 
     /// The name, folded; nothing is left here.
     pub(in crate::sasl) fn take_authcid(&mut self) -> String {
-        self.folded.take().map_or_else(|| mem::take(&mut self.authcid), |folded| (*folded).into())
+        let length = self.authcid_as_sent().len();
+        match self.folded.take() {
+            Some(folded) => (*folded).into(),
+            None => self.digest.take_part(0..length),
+        }
     }
 
     /// The account's name, [folded](crate::sasl::server::Builder::fold_names): what to look up.
     pub fn authcid(&self) -> &str {
-        self.folded.as_deref().map_or(&self.authcid, |folded| folded)
+        self.folded.as_deref().map_or_else(|| self.authcid_as_sent(), |folded| folded)
     }
 
     /// The account's name, as sent.
     pub fn authcid_as_sent(&self) -> &str {
-        &self.authcid
+        let name = self.digest.in_front();
+        name.strip_suffix(' ').unwrap_or(name)
     }
 
     /// Settles the question; a second answer replaces the first.
