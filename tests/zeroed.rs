@@ -247,7 +247,7 @@ fn bare_sasl(mechanism: Mechanism, secrets: &Secrets, steps: usize, end: End) ->
 }
 
 #[test]
-fn sasl_exchanges() {
+fn exchanges() {
     for length in LENGTHS {
         let secrets = Secrets::of(length);
         for mechanism in mechanisms() {
@@ -392,7 +392,7 @@ fn client_lines(
 }
 
 #[test]
-fn auth_exchanges() {
+fn exchanges_of_lines() {
     for length in LENGTHS {
         let secrets = Secrets::of(length);
         for mechanism in mechanisms() {
