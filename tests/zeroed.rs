@@ -603,7 +603,7 @@ fn stored_forms() {
     let text = states.to_text();
     let mut made = vec![&text.expose().as_bytes()[10..42], &text.expose().as_bytes()[42..]];
     made.extend([&states.states().0[..], &states.states().1[..]]);
-    let lower = text.expose()[10..].as_bytes();
+    let lower = &text.expose().as_bytes()[10..];
     made.push(lower);
     look_for(&made);
     let ((), found) = looking(|| {
