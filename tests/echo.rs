@@ -201,7 +201,7 @@ fn reply_of(error: &Error) -> Option<&Reply> {
 #[test]
 fn of_sessions() {
     let mut met = 0;
-    for code in [250, 334, 354, 421, 432, 454, 500, 501, 502, 503, 504, 530, 534, 535, 550, 600] {
+    for code in [250, 334, 421, 454, 500, 504, 535, 600] {
         let one = |text: &str| format!("{code} {text}\r\n");
         let first = |text: &str| format!("{code}-{text}\r\n{code} An innocent line\r\n");
         let last = |text: &str| format!("{code}-An innocent line\r\n{code} {text}\r\n");
@@ -230,7 +230,7 @@ fn of_sessions() {
             }
         }
     }
-    assert!(met > 1000, "{met}");
+    assert!(met > 700, "{met}");
 }
 
 /// The replies before the end of an exchange are kept as they were said, where they repeat nothing.

@@ -156,10 +156,8 @@ fn auth() {
 }
 
 #[test]
-fn auth_hides_its_response() {
-    let line = format!("{:?}", parse(b"AUTH PLAIN c2VjcmV0"));
-    assert!(line.contains("PLAIN") && line.contains("***"), "{line}");
-    assert!(!line.contains("c2VjcmV0"), "{line}");
+fn auth_hides_its_arguments() {
+    assert_eq!(format!("{:?}", parse(b"AUTH PLAIN c2VjcmV0")), "Ok(Auth(Auth(***)))");
 }
 
 #[test]

@@ -208,7 +208,7 @@ fn rows(mechanism: Mechanism) -> Vec<Row> {
             rows.push(refused(token("tim", "token-of-Kurt"), Failure::NotAuthorized));
         }
         _ => {
-            let wrong = Credentials::password("tim", "wrongpassword").unwrap();
+            let wrong = Credentials::password("tim", "wrongpencil").unwrap();
             let unknown = Credentials::password("nobody", "tanstaaftanstaaf").unwrap();
             rows.extend([wrong, unknown].map(|all| refused(all, Failure::Rejected)));
         }

@@ -20,26 +20,26 @@ fn sizes_and_threads() {
     let table = table! {
         Secret: 32
         Side: 1
-        auth::client::Exchange: 184
+        auth::client::Exchange: 200
         auth::client::Failure: 64
         auth::client::NeedReply<'_>: 8
         auth::client::Step<'_>: 16
         auth::server::Exchange: 152
         auth::server::NeedLine<'_>: 16
         auth::server::Step<'_>: 24
-        client::AuthError: 64
-        client::AuthFailed: 104
+        client::AuthError: 72
+        client::AuthFailed: 112
         client::Body: 16
         client::Builder: 88
         client::Config: 88
         client::Envelope: 96
         client::EnvelopeError: 16
-        client::Error: 64
+        client::Error: 72
         client::Event<'_>: 24
         client::Extensions: 48
         client::Fate: 48
         client::Ready: 16
-        client::Session: 424
+        client::Session: 440
         client::Step: 1
         client::Tls: 1
         client::TryNext: 1
@@ -102,7 +102,7 @@ fn sizes_and_threads() {
         sasl::client::CustomResponse: 32
         sasl::client::Derive: 176
         sasl::client::DeriveJob: 64
-        sasl::client::Exchange: 112
+        sasl::client::Exchange: 128
         sasl::client::Failure: 24
         sasl::client::NoMechanism: 1
         sasl::client::Response: 48

@@ -248,7 +248,7 @@ fn bare_sasl(mechanism: Mechanism, secrets: &Secrets, steps: usize, end: End) ->
 }
 
 #[test]
-fn sasl_exchanges() {
+fn exchanges() {
     for length in LENGTHS {
         let secrets = Secrets::of(length);
         for mechanism in mechanisms() {
@@ -402,7 +402,7 @@ fn client_lines(
 }
 
 #[test]
-fn auth_exchanges() {
+fn exchanges_of_lines() {
     for length in LENGTHS {
         let secrets = Secrets::of(length);
         for mechanism in mechanisms() {
@@ -621,7 +621,7 @@ fn stored_forms() {
     let text = states.to_text();
     let mut made = vec![&text.expose().as_bytes()[10..42], &text.expose().as_bytes()[42..]];
     made.extend([&states.states().0[..], &states.states().1[..]]);
-    let lower = text.expose()[10..].as_bytes();
+    let lower = &text.expose().as_bytes()[10..];
     made.push(lower);
     look_for(&made);
     let ((), found) = looking(|| {

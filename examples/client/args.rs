@@ -1,6 +1,10 @@
 //! The command line.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env::{self, VarError},
+    fs,
+    path::PathBuf,
+};
 
 use clap::{ArgGroup, Parser, ValueEnum};
 use rustls_pki_types::ServerName;
@@ -238,10 +242,18 @@ fn secret_of(
         return Ok(Some(Secret::new(text)));
     }
     if let Some(variable) = variable {
-        let unreadable = |error| format!("--{what}-env {variable}: {error}");
-        return env::var(variable).map(Secret::new).map(Some).map_err(unreadable);
+        let unreadable = |why| format!("--{what}-env {variable}: {why}");
+        return of_variable(env::var(variable)).map(Some).map_err(unreadable);
     }
     Ok(given.clone())
+}
+
+/// The error of the standard library would show what the variable holds.
+fn of_variable(found: Result<String, VarError>) -> Result<Secret, &'static str> {
+    found.map(Secret::new).map_err(|error| match error {
+        VarError::NotPresent => "there is no such variable",
+        VarError::NotUnicode(_) => "it does not hold UTF-8",
+    })
 }
 
 /// The library refuses what could break the dialogue; this refuses what is no name either.
@@ -282,4 +294,10 @@ fn mechanism(text: &str) -> Result<Mechanism, String> {
         let names: Vec<_> = Mechanism::COMPILED.iter().map(|own| own.name()).collect();
         format!("this client has {}", names.join(", "))
     })
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_is_not_shown() {
+    let found = of_variable(Err(VarError::NotUnicode("hunter2".into())));
+    assert_eq!(found.err(), Some("it does not hold UTF-8"));
 }

@@ -140,7 +140,7 @@ pub struct Exchange {
     mechanism: Mechanism,
     state: State,
     /// What the server said of the token, if it was one.
-    token_error: Option<Secret>,
+    token_error: Option<Box<Secret>>,
     /// The messages before the one that stands in the state, for who has to know them.
     sent: Option<Vec<SecretBytes>>,
 }
@@ -191,7 +191,7 @@ impl Exchange {
     /// What the exchange needs now. Asked again, the same, until that is settled.
     pub fn step(&mut self) -> Step<'_> {
         if let (Some(sent), State::Respond(response, _)) = (&mut self.sent, &mut self.state) {
-            if response.answer.is_some() {
+            if matches!(response.answer, Some(Answer::Challenge(_) | Answer::Undecodable)) {
                 sent.extend(response.data.take().filter(|data| !data.as_slice().is_empty()));
             }
         }
@@ -238,7 +238,7 @@ impl Exchange {
     /// tell the scope that it needs and where to get a better one. The server's words: do not
     /// trust them, nor show them to a terminal as they are.
     pub fn token_error(&self) -> Option<&str> {
-        self.token_error.as_ref().map(Secret::expose)
+        self.token_error.as_ref().map(|error| error.expose())
     }
 }
 

@@ -151,7 +151,7 @@ pub(super) fn is_token(text: &str) -> bool {
 pub(super) enum Client {
     Sent(Mechanism),
     /// The server has said what is wrong with the token.
-    Refused(Secret),
+    Refused(Box<Secret>),
 }
 
 impl Client {
@@ -179,7 +179,7 @@ impl Client {
         let Self::Sent(mechanism) = self else {
             return Err(client::Failure::UnexpectedChallenge);
         };
-        let error = Secret::new(String::from_utf8_lossy(challenge));
+        let error = Box::new(Secret::new(String::from_utf8_lossy(challenge)));
         let answer = if mechanism == Mechanism::Xoauth2 { Vec::new() } else { b"\x01".to_vec() };
         Ok((answer, Self::Refused(error)))
     }

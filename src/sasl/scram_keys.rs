@@ -129,24 +129,23 @@ impl ScramHash {
 /// a smaller one is moved there: a key, say, and nothing would zero it.
 enum Signatures {
     #[cfg(feature = "scram-sha-1")]
-    Sha1(Box<[hmac::Hmac<sha1::Sha1>; 2]>),
+    Sha1(on::Pair<sha1::Sha1>),
     #[cfg(feature = "scram-sha-256")]
-    Sha256(Box<[hmac::Hmac<sha2::Sha256>; 2]>),
+    Sha256(on::Pair<sha2::Sha256>),
     #[cfg(feature = "scram-sha-512")]
-    Sha512(Box<[hmac::Hmac<sha2::Sha512>; 2]>),
+    Sha512(on::Pair<sha2::Sha512>),
 }
 
 impl Signatures {
     fn new(hash: ScramHash, stored_key: &Digest, server_key: &Digest) -> Self {
-        let keys = [stored_key.as_slice(), server_key.as_slice()];
-        let _ = keys;
+        let _ = (stored_key, server_key);
         match hash {
             #[cfg(feature = "scram-sha-1")]
-            ScramHash::Sha1 => Self::Sha1(Box::new(keys.map(on::keyed))),
+            ScramHash::Sha1 => Self::Sha1(on::pair(stored_key, server_key)),
             #[cfg(feature = "scram-sha-256")]
-            ScramHash::Sha256 => Self::Sha256(Box::new(keys.map(on::keyed))),
+            ScramHash::Sha256 => Self::Sha256(on::pair(stored_key, server_key)),
             #[cfg(feature = "scram-sha-512")]
-            ScramHash::Sha512 => Self::Sha512(Box::new(keys.map(on::keyed))),
+            ScramHash::Sha512 => Self::Sha512(on::pair(stored_key, server_key)),
         }
     }
 
@@ -155,11 +154,11 @@ impl Signatures {
         let _ = message;
         match *self {
             #[cfg(feature = "scram-sha-1")]
-            Self::Sha1(ref keyed) => on::sign(&keyed[0], message),
+            Self::Sha1(ref keyed) => on::sign(&keyed.0, message),
             #[cfg(feature = "scram-sha-256")]
-            Self::Sha256(ref keyed) => on::sign(&keyed[0], message),
+            Self::Sha256(ref keyed) => on::sign(&keyed.0, message),
             #[cfg(feature = "scram-sha-512")]
-            Self::Sha512(ref keyed) => on::sign(&keyed[0], message),
+            Self::Sha512(ref keyed) => on::sign(&keyed.0, message),
         }
     }
 
@@ -168,17 +167,19 @@ impl Signatures {
         let _ = message;
         match *self {
             #[cfg(feature = "scram-sha-1")]
-            Self::Sha1(ref keyed) => on::sign(&keyed[1], message),
+            Self::Sha1(ref keyed) => on::sign(&keyed.1, message),
             #[cfg(feature = "scram-sha-256")]
-            Self::Sha256(ref keyed) => on::sign(&keyed[1], message),
+            Self::Sha256(ref keyed) => on::sign(&keyed.1, message),
             #[cfg(feature = "scram-sha-512")]
-            Self::Sha512(ref keyed) => on::sign(&keyed[1], message),
+            Self::Sha512(ref keyed) => on::sign(&keyed.1, message),
         }
     }
 }
 
 #[cfg(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
 mod on {
+    use alloc::boxed::Box;
+
     use hmac::{EagerHash, Hmac, KeyInit, Mac};
     use siphasher::sip128::SipHasher24;
 
@@ -187,6 +188,12 @@ mod on {
     pub(super) fn keyed<D: EagerHash>(key: &[u8]) -> Hmac<D> {
         // HMAC takes a key of any length (RFC 2104 §3), so this never comes to the second.
         Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
+    }
+
+    pub(super) type Pair<D> = Box<(Hmac<D>, Hmac<D>)>;
+
+    pub(super) fn pair<D: EagerHash>(one: &Digest, other: &Digest) -> Pair<D> {
+        Box::new((keyed(one.as_slice()), keyed(other.as_slice())))
     }
 
     pub(super) fn sign<D: EagerHash>(mac: &Hmac<D>, message: &[u8]) -> Digest {
