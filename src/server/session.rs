@@ -59,7 +59,7 @@ enum State {
     /// A line of it is awaited.
     Response(Box<auth::server::Exchange>),
     Authenticated,
-    AuthFailed(Failure),
+    AuthFailed(Failure, After),
     Command(Ask),
     Permission(Permission, Framing),
     /// A message's octets are awaited: for the host, or to be swallowed and then refused.
@@ -218,7 +218,9 @@ impl Session {
                 Some(identity) => Event::Authenticated(identity),
                 None => Event::Close,
             },
-            State::AuthFailed(failure) => Event::AuthFailed(AuthFailed::new(*failure, *attempts)),
+            State::AuthFailed(failure, _) => {
+                Event::AuthFailed(AuthFailed::new(*failure, *attempts))
+            }
             State::Command(ask) => match command::parse(lines.shown()) {
                 Ok(command) => Event::Command(command, ask),
                 // It was read before. Were that not so, it could not be answered.
@@ -276,8 +278,8 @@ impl Session {
                 self.transaction = None;
                 answer(reply, out)
             }
-            State::Reset(after) => State::from(after),
-            State::Hello | State::Authenticated | State::AuthFailed(_) => State::Idle,
+            State::AuthFailed(_, after) | State::Reset(after) => State::from(after),
+            State::Hello | State::Authenticated => State::Idle,
             owed => return (owed, true),
         };
         let shown = !matches!(next, State::Idle | State::Auth(_) | State::Body(..));
@@ -324,7 +326,9 @@ impl Session {
             }
             auth::server::Step::Done(Err(failure)) => {
                 self.attempts += u32::from(failure.is_attempt());
-                (State::AuthFailed(failure), true)
+                // A response is no command, but what follows a bare CR or LF in it may be one elsewhere.
+                let after = if self.lines.holds_bdat_inside() { After::Close } else { After::Idle };
+                (State::AuthFailed(failure, after), true)
             }
         }
     }
@@ -338,27 +342,30 @@ impl Session {
             Ok(()) => self.trace.command(shown, |name| self.config.sasl.named(name)),
             Err(_) => self.trace.response(b"?"),
         }
+        let is_auth = command::verb(shown).eq_ignore_ascii_case(b"AUTH");
+        let line = match line {
+            Ok(()) if shown.len() > MAX_COMMAND && !is_auth => Err(Error::TooLong),
+            line => line,
+        };
         let parsed = command::parse(shown);
-        let verb = command::verb(shown);
-        let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
+        let quits = matches!((line, parsed), (Ok(()), Ok(Command::Quit)));
+        // Where BDAT cannot be read, nobody knows how many octets follow, and any of them could be commands.
+        let refuse = |reply: Reply, out: &mut Vec<u8>| {
+            reply.write(out);
+            if lines.holds_bdat() { State::Close } else { State::Idle }
+        };
         let state = match (line, parsed) {
-            _ if self.attempts >= self.config.max_attempts && parsed != Ok(Command::Quit) => {
+            _ if self.attempts >= self.config.max_attempts && !quits => {
                 answer(Reply::TOO_MANY_ATTEMPTS, out)
             }
-            _ if self.talks_on(parsed) => answer(Reply::TOO_MANY_COMMANDS, out),
-            (Err(Error::TooLong), _) => answer(Reply::LINE_TOO_LONG, out),
-            (Err(Error::BadOctet), _) => answer(Reply::BAD_LINE_END, out),
-            _ if shown.len() > MAX_COMMAND && !is(b"AUTH") => answer(Reply::LINE_TOO_LONG, out),
-            _ if is(b"AUTH") && !self.may_authenticate() => answer(Reply::BAD_SEQUENCE, out),
+            _ if !quits && self.talks_on() => answer(Reply::TOO_MANY_COMMANDS, out),
+            (Err(Error::TooLong), _) => refuse(Reply::LINE_TOO_LONG, out),
+            (Err(Error::BadOctet), _) => refuse(Reply::BAD_LINE_END, out),
+            _ if is_auth && !self.may_authenticate() => answer(Reply::BAD_SEQUENCE, out),
             (Ok(()), Ok(command)) => self.obey(command, out),
-            (Ok(()), Err(error)) if error.in_verb() => answer(Reply::UNRECOGNIZED, out),
-            (Ok(()), Err(_)) if is(b"BDAT") => {
-                // How many octets follow is not known, and any of them could be commands.
-                Reply::SYNTAX.write(out);
-                State::Close
-            }
-            (Ok(()), Err(error)) if is(b"AUTH") => answer(auth::server::refusal(error), out),
-            (Ok(()), Err(_)) => answer(Reply::SYNTAX, out),
+            (Ok(()), Err(error)) if error.in_verb() => refuse(Reply::UNRECOGNIZED, out),
+            (Ok(()), Err(error)) if is_auth => refuse(auth::server::refusal(error), out),
+            (Ok(()), Err(_)) => refuse(Reply::SYNTAX, out),
         };
         self.lines = lines;
         state
@@ -440,8 +447,8 @@ impl Session {
     }
 
     /// Whether a client that is to sign in says one command more than it may before that.
-    fn talks_on(&mut self, command: Result<Command<'_>, command::Error>) -> bool {
-        if self.identity.is_some() || self.config.unauthenticated || command == Ok(Command::Quit) {
+    fn talks_on(&mut self) -> bool {
+        if self.identity.is_some() || self.config.unauthenticated {
             return false;
         }
         self.commands = self.commands.saturating_add(1);

@@ -67,6 +67,9 @@ const LINES: &[&str] = &[
     "BDAT 5\r\nabc",
     "BDAT 5 LAST\r\nabc",
     "BDAT many",
+    "BDAT 5\0\r\nNOOP",
+    " BDAT 5\r\nNOOP",
+    "EHLO x\nBDAT 5\r\nNOOP",
     "AUTH",
     "AUTH NONE",
     "AUTH PLAIN",
@@ -273,6 +276,10 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
             assert_eq!(self.last, 503, "AUTH without EHLO");
         } else if auth && before != 354 && !inside && self.identity.is_some() {
             assert!(self.last == 503 || self.proven.is_some(), "AUTH after AUTH");
+        }
+        let parts = ["BDAT many", "BDAT 5\0", " BDAT 5", "EHLO x\nBDAT 5"];
+        if before != 354 && !inside && parts.iter().any(|part| line.starts_with(part)) {
+            assert_eq!(self.waits, Waits::Closed, "octets after an unread BDAT");
         }
         if line.starts_with("EHLO") && self.last == 250 && !inside && before != 354 {
             self.greeted = true;
