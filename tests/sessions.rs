@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex};
 
 use smtp_auth::{
     client::{self, AuthError, Envelope, Error, Step, Tls},
+    command::{self, Command},
     ehlo::Keyword,
     reply::Reply,
-    sasl::{self, Mechanism, client::Credentials},
+    sasl::{self, Mechanism, Query, client::Credentials},
     server,
 };
 
@@ -169,6 +170,57 @@ fn a_response_is_as_long_as_the_configuration_lets_it() {
             let log = serve_on(config, format!("AUTH {line}{response}\r\n").as_bytes());
             assert_eq!(log[place], reply, "{line}");
         }
+    }
+}
+
+/// What the AUTH level replies where it has the text after the verb, read or not, and whether it has
+/// asked for the credentials.
+fn exchange(args: &str) -> [(String, bool); 2] {
+    use smtp_auth::auth::server::{Exchange, Step};
+    let config = Arc::new(sasl::server::Config::new("mail.example.org").unwrap());
+    let channel = sasl::Channel::tls();
+    let line = format!("AUTH {args}");
+    let Ok(Command::Auth(auth)) = command::parse(line.as_bytes()) else { panic!("{args}") };
+    let new = Exchange::new(&config, &channel, args.as_bytes());
+    [new, Exchange::begin(&config, &channel, auth)].map(|mut exchange| {
+        let (mut out, mut asked) = (Vec::new(), false);
+        loop {
+            match exchange.step(&mut out) {
+                Step::NeedLine(slot) => slot.too_long(),
+                Step::Query(Query::CheckPassword(ask)) => {
+                    asked = true;
+                    ask.answer(true);
+                }
+                Step::Query(query) => panic!("{query:?}"),
+                Step::Done(_) => break (String::from_utf8_lossy(&out[..9]).into(), asked),
+            }
+        }
+    })
+}
+
+#[test]
+fn an_auth_command_has_the_bound_of_a_line_at_the_auth_level_too() {
+    let message = |password: usize| {
+        let message = format!("\0a\0{}", "p".repeat(password));
+        base64::Engine::encode(&base64::prelude::BASE64_STANDARD, message)
+    };
+    // `AUTH PLAIN ` and 12,276 octets of base64 have 12,287; four more have 12,291.
+    let (longest, longer) = (message(9_204), message(9_205));
+    assert_eq!((longest.len(), longer.len()), (12_276, 12_280));
+    let taken = ("235 2.7.0".to_owned(), true);
+    let refused = ("500 5.5.6".to_owned(), false);
+    assert_eq!(exchange(&format!("PLAIN {longest}")), [taken.clone(), taken.clone()]);
+    assert_eq!(exchange(&format!("PLAIN  {longest}")), [taken.clone(), taken.clone()]);
+    // Of the arguments that have been read, the spaces are gone.
+    assert_eq!(exchange(&format!("PLAIN   {longest}")), [refused.clone(), taken]);
+    for args in [
+        format!("PLAIN {longer}"),
+        format!("PLAIN {}", message(1 << 20)),
+        format!("LOGIN {}", message(1 << 20)),
+        format!("CRAM-MD5 {}", message(1 << 20)),
+        format!("NONE {}", message(1 << 20)),
+    ] {
+        assert_eq!(exchange(&args), [refused.clone(), refused.clone()], "{}", &args[..20]);
     }
 }
 
