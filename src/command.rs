@@ -3,7 +3,8 @@
 //! [`parse`] takes a complete line without its CRLF and lends from it: nothing is copied, nothing
 //! is allocated. The grammar is that of RFC 5321 §4.1 with UTF-8 as in RFC 6531, with AUTH of
 //! RFC 4954 §4, STARTTLS of RFC 3207 and BDAT of RFC 3030. Whatever text a command yields has no control
-//! characters, so it can be logged as it is.
+//! characters, so it can be logged as it is. More is taken than the grammar has where clients send it and it can
+//! mean one thing only: spaces after the colon of MAIL and RCPT, and addresses without angle brackets.
 //!
 //! [`Command::write`] is the other direction. A value can only be made by checks of the same
 //! grammar, so that what is written is one line that reads back as the same command.

@@ -101,6 +101,27 @@ fn auth_out_of_place_is_503_before_its_syntax_is_looked_at() {
 }
 
 #[test]
+fn auth_after_helo_is_told_what_to_say() {
+    let replies = |said: &[u8]| {
+        let mut session = server::Session::new(config());
+        session.receive(said);
+        let mut out = Vec::new();
+        loop {
+            match session.next(&mut out) {
+                server::Event::NeedInput => break String::from_utf8(out).unwrap(),
+                server::Event::Command(_, ask) => ask.reply(Reply::OK),
+                _ => {}
+            }
+        }
+    };
+    let last = |said: &[u8]| replies(said).lines().last().unwrap().to_owned();
+    assert_eq!(last(b"HELO c\r\nAUTH PLAIN AGEAYg==\r\n"), "503 5.5.1 Send EHLO first");
+    assert_eq!(last(b"AUTH PLAIN a b\r\n"), "503 5.5.1 Send EHLO first");
+    let mail = b"EHLO c\r\nMAIL FROM:<>\r\nAUTH PLAIN AGEAYg==\r\n";
+    assert_eq!(last(mail), "503 5.5.1 Bad sequence of commands");
+}
+
+#[test]
 fn who_talks_on_without_a_sign_in_is_sent_away() {
     let closed = || config().allow_unauthenticated(false).max_commands(3);
     let end = ["250 2.0.0", "421 4.7.0", "close"];

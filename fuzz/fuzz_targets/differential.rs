@@ -139,6 +139,14 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        reason: "smtp-proto wants angle brackets around an address, where devices are seen to send none",
+        applies: |case, difference| {
+            let path = case.line.splitn(2, |octet| *octet == b':').nth(1).unwrap_or_default();
+            let bare = !path.trim_ascii_start().starts_with(b"<");
+            difference == OnlyOurs && case.mailbox().is_some() && bare
+        },
+    },
+    Known {
         reason: "smtp-proto strips the quotes of a local part, and takes the empty one for none; a \
                  backslash before its end confuses it",
         applies: |case, difference| {

@@ -216,14 +216,21 @@ fn chunk_size(i: &[u8]) -> Res<'_, u64> {
         .parse(i)
 }
 
-/// `reverse-path = path / "<>"` (RFC 5321 §4.1.2)
+/// `reverse-path = path / "<>" / bare-path` (RFC 5321 §4.1.2)
 fn reverse_path(i: &[u8]) -> Res<'_, Option<Mailbox<'_>>> {
-    alt((map(path, Some), map(word("<>"), |_| None))).parse(i)
+    alt((map(path, Some), map(word("<>"), |_| None), map(bare_path, Some))).parse(i)
 }
 
-/// `forward-path = path / "<Postmaster>"` (RFC 5321 §4.1.1.3)
+/// `forward-path = path / "<Postmaster>" / bare-path / "Postmaster"` (RFC 5321 §4.1.1.3)
 fn forward_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
-    alt((path, delimited(octet("<"), postmaster, octet(">")))).parse(i)
+    alt((path, delimited(octet("<"), postmaster, octet(">")), bare_path, postmaster)).parse(i)
+}
+
+/// `bare-path = dot-string "@" domain`
+///
+/// In no standard. Devices send it, such as printers and RAID controllers, and it can mean one thing only.
+fn bare_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
+    mailbox_of(dot_string, domain, i)
 }
 
 /// `postmaster = "Postmaster"`
@@ -251,9 +258,16 @@ fn at_domain(i: &[u8]) -> Res<'_, &[u8]> {
 
 /// `mailbox = local-part "@" (domain / address-literal)` (RFC 5321 §4.1.2)
 pub(super) fn mailbox(i: &[u8]) -> Res<'_, Mailbox<'_>> {
-    let parts = separated_pair(local_part, octet("@"), alt((domain, address_literal)));
-    map(consumed(parts), |(text, (local, _))| Mailbox { text: Utf8(text), at: local.len() })
-        .parse(i)
+    mailbox_of(local_part, alt((domain, address_literal)), i)
+}
+
+fn mailbox_of<'a>(
+    local_part: impl Parser<&'a [u8], Output = &'a [u8], Error = Fault>,
+    domain: impl Parser<&'a [u8], Output = &'a [u8], Error = Fault>,
+    i: &'a [u8],
+) -> Res<'a, Mailbox<'a>> {
+    let parts = consumed(separated_pair(local_part, octet("@"), domain));
+    map(parts, |(text, (local, _))| Mailbox { text: Utf8(text), at: local.len() }).parse(i)
 }
 
 /// `local-part = dot-string / quoted-string` (RFC 5321 §4.1.2)

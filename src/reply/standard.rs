@@ -112,6 +112,8 @@ standard_replies! {
     NOT_IMPLEMENTED = 502 (5, 5, 1) "Command not implemented";
     /// A command out of order.
     BAD_SEQUENCE = 503 (5, 5, 1) "Bad sequence of commands";
+    /// To AUTH after HELO, or before any greeting: extensions are EHLO's (RFC 4954 §4).
+    EHLO_FIRST = 503 (5, 5, 1) "Send EHLO first";
     /// Log in first (RFC 4954 §6).
     AUTHENTICATION_REQUIRED = 530 (5, 7, 0) "Authentication required";
     /// No such mailbox.

@@ -361,7 +361,11 @@ impl Session {
             _ if !quits && self.talks_on() => answer(Reply::TOO_MANY_COMMANDS, out),
             (Err(Error::TooLong), _) => refuse(Reply::LINE_TOO_LONG, out),
             (Err(Error::BadOctet), _) => refuse(Reply::BAD_LINE_END, out),
-            _ if is_auth && !self.may_authenticate() => answer(Reply::BAD_SEQUENCE, out),
+            // RFC 4954 §4.
+            _ if is_auth && (self.identity.is_some() || self.transaction.is_some()) => {
+                answer(Reply::BAD_SEQUENCE, out)
+            }
+            _ if is_auth && self.greeted != Greeted::Ehlo => answer(Reply::EHLO_FIRST, out),
             (Ok(()), Ok(command)) => self.obey(command, out),
             (Ok(()), Err(error)) if error.in_verb() => refuse(Reply::UNRECOGNIZED, out),
             (Ok(()), Err(error)) if is_auth => refuse(auth::server::refusal(error), out),
@@ -453,11 +457,6 @@ impl Session {
         }
         self.commands = self.commands.saturating_add(1);
         self.commands > self.config.max_commands
-    }
-
-    /// Whether AUTH has a place here (RFC 4954 §4).
-    fn may_authenticate(&self) -> bool {
-        self.greeted == Greeted::Ehlo && self.identity.is_none() && self.transaction.is_none()
     }
 
     fn ehlo(&self, out: &mut Vec<u8>) {
