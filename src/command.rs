@@ -48,6 +48,18 @@ pub(crate) fn verb(line: &[u8]) -> &[u8] {
     line.split(|&octet| octet == b' ').next().unwrap_or_default()
 }
 
+/// The address that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadPath {
+    Sender,
+    Recipient,
+}
+
+/// Of a line that [`parse`] does not take: whether it is MAIL or RCPT, and the address is what is wrong.
+pub(crate) fn bad_path(line: &[u8]) -> Option<BadPath> {
+    grammar::bad_path(line)
+}
+
 /// Reads what stands behind `AUTH` and a space.
 pub(crate) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
     grammar::auth_args(trim_end(args))

@@ -20,7 +20,8 @@ use nom::{
 
 use self::leaf::{Fault, Res, many, octet, one, some, utf8, word};
 use super::{
-    Auth, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text, Utf8, Verb,
+    Auth, BadPath, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text,
+    Utf8, Verb,
 };
 use crate::set::{MAX_MECHANISM, MECH_CHAR, Set};
 
@@ -199,6 +200,27 @@ fn rcpt(i: &[u8]) -> Res<'_, Rcpt<'_>> {
         |(to, parameters)| Rcpt { to, parameters },
     )
     .parse(i)
+}
+
+/// Whose path it is for which a MAIL or RCPT cannot be read; `None` where something else is wrong with it.
+pub(super) fn bad_path(line: &[u8]) -> Option<BadPath> {
+    let (verb, args) = line.split_first_chunk()?;
+    let head = |name| recognize((sp, word(name), many(&SPACE)));
+    let (bad, path) = match &upper(*verb) {
+        b"MAIL" => {
+            let (i, _) = head("FROM:").parse(args).ok()?;
+            (BadPath::Sender, recognize(reverse_path).parse(i))
+        }
+        b"RCPT" => {
+            let (i, _) = head("TO:").parse(args).ok()?;
+            (BadPath::Recipient, recognize(forward_path).parse(i))
+        }
+        _ => return None,
+    };
+    match path {
+        Ok(([] | [b' ', ..], path)) if utf8(path).is_ok() => None,
+        _ => Some(bad),
+    }
 }
 
 /// `bdat = chunk-size [SP "LAST"]` (RFC 3030 §2)

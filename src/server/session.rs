@@ -6,7 +6,7 @@ use core::mem;
 use super::{Ask, AuthFailed, Config, Event, Hello, Permission, StartTls};
 use crate::{
     auth,
-    command::{self, Command, Mail},
+    command::{self, BadPath, Command, Mail},
     ehlo::{self, Keyword},
     line::{Error, Lines},
     message::Dots,
@@ -369,7 +369,11 @@ impl Session {
             (Ok(()), Ok(command)) => self.obey(command, out),
             (Ok(()), Err(error)) if error.in_verb() => refuse(Reply::UNRECOGNIZED, out),
             (Ok(()), Err(error)) if is_auth => refuse(auth::server::refusal(error), out),
-            (Ok(()), Err(_)) => refuse(Reply::SYNTAX, out),
+            (Ok(()), Err(_)) => match command::bad_path(shown) {
+                Some(BadPath::Sender) => answer(Reply::SENDER_SYNTAX, out),
+                Some(BadPath::Recipient) => answer(Reply::RECIPIENT_SYNTAX, out),
+                None => refuse(Reply::SYNTAX, out),
+            },
         };
         self.lines = lines;
         state
