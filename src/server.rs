@@ -213,8 +213,8 @@ impl Config {
         self
     }
 
-    /// How many commands a client may say before it has signed in; the next gets `421 4.7.0`. Where it
-    /// need not sign in there is no such limit.
+    /// How many commands a client may say before it has signed in, as a guest by ANONYMOUS has not; the next
+    /// gets `421 4.7.0`. Where it need not sign in there is no such limit.
     pub fn max_commands(mut self, commands: u32) -> Self {
         self.max_commands = commands;
         self

@@ -38,6 +38,7 @@ fn serve(config: server::Config, octets: &[u8]) -> Vec<String> {
             server::Event::Query(query) => {
                 match query {
                     sasl::Query::CheckPassword(ask) => ask.answer(true),
+                    sasl::Query::CheckAnonymous(ask) => ask.answer(true),
                     other => other.reject(),
                 }
                 continue;
@@ -139,6 +140,21 @@ fn who_talks_on_without_a_sign_in_is_sent_away() {
         serve_on(server::Config::try_from("x.org").unwrap(), "NOOP\r\n".repeat(60).as_bytes());
     // EHLO was the first.
     assert_eq!(log.len(), 51);
+}
+
+/// To a session a guest is nobody.
+#[cfg(feature = "anonymous")]
+#[test]
+fn a_guest_talks_on_no_longer_than_somebody_who_has_not_signed_in() {
+    let serve = |open: bool| {
+        let sasl = sasl::server::Config::new("mail.example.org").unwrap();
+        let sasl = sasl.mechanisms(&[Mechanism::Anonymous]).unwrap();
+        let config = server::Config::new(sasl).max_commands(4).allow_unauthenticated(open);
+        serve_on(config, b"AUTH ANONYMOUS =\r\nNOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\n")
+    };
+    let guest = ["235 2.7.0", "authenticated", "250 2.0.0", "250 2.0.0"];
+    assert_eq!(serve(false), [&guest[..], &["421 4.7.0", "close"]].concat());
+    assert_eq!(serve(true), [&guest[..], &["250 2.0.0", "250 2.0.0"]].concat());
 }
 
 #[test]

@@ -456,7 +456,7 @@ impl Session {
 
     /// Whether a client that is to sign in says one command more than it may before that.
     fn talks_on(&mut self) -> bool {
-        if self.identity.is_some() || self.config.unauthenticated {
+        if self.is_proven() || self.config.unauthenticated {
             return false;
         }
         self.commands = self.commands.saturating_add(1);
