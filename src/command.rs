@@ -3,7 +3,8 @@
 //! [`parse`] takes a complete line without its CRLF and lends from it: nothing is copied, nothing
 //! is allocated. The grammar is that of RFC 5321 §4.1 with UTF-8 as in RFC 6531, with AUTH of
 //! RFC 4954 §4, STARTTLS of RFC 3207 and BDAT of RFC 3030. Whatever text a command yields has no control
-//! characters, so it can be logged as it is. More is taken than the grammar has where clients send it and it can
+//! characters, so it can be logged, with two exceptions: the verb of an [unknown command](Verb) and what AUTH says
+//! may be a password. More is taken than the grammar has where clients send it and it can
 //! mean one thing only: spaces after the colon of MAIL and RCPT, and addresses without angle brackets.
 //!
 //! [`Command::write`] is the other direction. A value can only be made by checks of the same
@@ -169,7 +170,8 @@ pub enum Command<'a> {
     Help(Option<Text<'a>>),
     /// `QUIT`.
     Quit,
-    /// A verb that is none of these. What stood behind it is checked to be text and dropped.
+    /// A verb that is none of these. What stood after it is checked to be text and dropped. `Debug` does not
+    /// show the verb, which may be a password.
     Unknown(Verb<'a>),
 }
 
@@ -278,16 +280,35 @@ checked_text! {
     new = |text| grammar::whole(grammar::text, text)
 }
 
-checked_text! {
-    /// The verb of an unknown command: letters.
-    struct Verb;
+/// The verb of an unknown command: letters.
+///
+/// A client that is out of step says its password here, or the base64 of it. So `Debug` does not show the
+/// verb, and there is no `Display`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Verb<'a>(Utf8<'a>);
+
+impl<'a> Verb<'a> {
     /// Checks a verb.
     ///
     /// # Errors
     /// It is not one or more letters of ASCII, or it is the verb of a known command.
-    new = |text: &'a [u8]| match grammar::command(text)? {
-        Command::Unknown(verb) if verb.0.0.len() == text.len() => Ok(verb),
-        _ => Err(Error { rule: grammar::VERB, offset: 0 }),
+    pub fn new(text: &'a str) -> Result<Self, Error> {
+        match grammar::command(text.as_bytes())? {
+            Command::Unknown(verb) if verb.0.0.len() == text.len() => Ok(verb),
+            _ => Err(Error { rule: grammar::VERB, offset: 0 }),
+        }
+    }
+
+    /// The verb as it was sent, to be compared with those that the caller knows. Any other is not to be logged.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Debug for Verb<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verb(***)")
     }
 }
 
@@ -312,7 +333,8 @@ impl<'a> Auth<'a> {
         Ok(Self { mechanism, initial_response })
     }
 
-    /// The mechanism's name as it was sent, in whatever case.
+    /// The mechanism's name as it was sent, in whatever case. Where no mechanism has that name it may be a
+    /// password, and is not to be logged.
     #[must_use]
     pub const fn mechanism(&self) -> &'a str {
         self.mechanism.as_str()

@@ -46,7 +46,6 @@
 //!         }
 //!         Command::Mail(_) | Command::Rcpt(_) => Reply::PARAMETER_NOT_RECOGNIZED,
 //!         Command::Vrfy(_) => Reply::CANNOT_VERIFY,
-//!         Command::Unknown(_) => Reply::UNRECOGNIZED,
 //!         _ => Reply::NOT_IMPLEMENTED,
 //!     }
 //! }
@@ -279,8 +278,9 @@ pub enum Event<'a> {
     AuthFailed(AuthFailed),
     /// The client's EHLO or HELO: its name, as it gave it.
     Hello(Hello<'a>),
-    /// Owed: a reply to MAIL, RCPT, VRFY, EXPN, HELP or an unknown verb. No other command gets
-    /// here. MAIL and RCPT come in order, and only from clients that may send; SIZE and AUTH are checked.
+    /// Owed: a reply to MAIL, RCPT, VRFY, EXPN or HELP. No other command gets here, and no unknown one,
+    /// which may be a password of a client out of step: the session answers it with `500 5.5.2`. MAIL and
+    /// RCPT come in order, and only from clients that may send; SIZE and AUTH are checked.
     ///
     /// What else an extension brings is the host's to judge, as it says by
     /// [`keywords`](Config::keywords) which it has: of a parameter that it does not know

@@ -119,6 +119,7 @@ fn turn(session: &mut server::Session, answers: &mut Answers, seen: &mut Seen) {
             {
                 panic!("mail before sign-in")
             }
+            server::Event::Command(Command::Unknown(_), _) => panic!("an unknown verb"),
             server::Event::Command(_, ask) => {
                 ask.reply(if answers.next() % 4 == 0 { Reply::LOCAL_ERROR } else { Reply::OK });
             }

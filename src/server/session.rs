@@ -443,9 +443,11 @@ impl Session {
             Command::Vrfy(_) | Command::Expn(_) if !trusted => {
                 answer(Reply::AUTHENTICATION_REQUIRED, out)
             }
-            Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) | Command::Unknown(_) => {
+            Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) => {
                 State::Command(Ask::new(proven))
             }
+            // It may be a password, so nobody else sees it.
+            Command::Unknown(_) => answer(Reply::UNRECOGNIZED, out),
         }
     }
 

@@ -442,7 +442,8 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                     continue;
                 }
                 Event::Command(command, _) => {
-                    let free = matches!(command, Command::Help(_) | Command::Unknown(_));
+                    let free = matches!(command, Command::Help(_));
+                    assert!(!matches!(command, Command::Unknown(_)), "an unknown command is shown");
                     assert!(signed_in || free, "{command:?} from who is not signed in");
                     self.waits = Waits::Host;
                 }
