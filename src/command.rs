@@ -3,8 +3,9 @@
 //! [`parse`] takes a complete line without its CRLF and lends from it: nothing is copied, nothing
 //! is allocated. The grammar is that of RFC 5321 §4.1 with UTF-8 as in RFC 6531, with AUTH of
 //! RFC 4954 §4, STARTTLS of RFC 3207 and BDAT of RFC 3030. Whatever text a command yields has no control
-//! characters, so it can be logged, with two exceptions: the verb of an [unknown command](Verb) and what AUTH says
-//! may be a password. More is taken than the grammar has where clients send it and it can
+//! characters, those that end a line or change its direction included, so it can be logged; a [`Mailbox`] and
+//! a parameter may have marks of direction, which `Display` and `Debug` escape. Two texts may be a password, and are
+//! not to be logged: the verb of an [unknown command](Verb), and what AUTH says. More is taken than the grammar has where clients send it and it can
 //! mean one thing only: spaces after the colon of MAIL and RCPT, and addresses without angle brackets.
 //!
 //! [`Command::write`] is the other direction. A value can only be made by checks of the same
@@ -266,7 +267,7 @@ checked_text! {
     /// Checks a name.
     ///
     /// # Errors
-    /// It is empty or has spaces or control characters.
+    /// It is empty, or has spaces, control characters or characters that end a line or change its direction.
     new = |text| grammar::whole(grammar::ehlo_name, text)
 }
 
@@ -276,7 +277,8 @@ checked_text! {
     /// Checks a text.
     ///
     /// # Errors
-    /// It is empty, starts or ends with a space, or has control characters.
+    /// It is empty, starts or ends with a space, or has control characters or characters that end a line or
+    /// change its direction.
     new = |text| grammar::whole(grammar::text, text)
 }
 

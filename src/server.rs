@@ -345,7 +345,8 @@ impl fmt::Display for AuthFailed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello<'a> {
-    /// The name that it gave itself: whatever it likes, without spaces and controls.
+    /// The name that it gave itself: whatever it likes, without spaces, controls and what changes the
+    /// direction of text.
     pub name: &'a str,
     /// Whether it said EHLO rather than HELO.
     pub extended: bool,

@@ -6,6 +6,7 @@ use core::fmt;
 use crate::{
     command::{self, Command},
     sasl::Mechanism,
+    shown::shown,
 };
 
 /// Who says a line of the dialogue. `Display` gives the standards' `C` and `S`.
@@ -111,5 +112,5 @@ fn has_proof(mechanism: Mechanism) -> bool {
 /// The text of a line that a peer sent, which may hold anything.
 fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(shown).collect()
 }

@@ -40,7 +40,8 @@ struct Known {
 const KNOWN: &[Known] = &[
     // What smtp-proto takes beyond the grammar.
     Known {
-        reason: "smtp-proto takes text that is not UTF-8, or holds C1 controls",
+        reason: "smtp-proto takes text that is not UTF-8, or holds C1 controls, separators of lines or controls \
+                 of direction",
         applies: |case, difference| {
             difference == OnlyTheirs && case.rule("UTF-8") || case.is_no_text()
         },

@@ -18,7 +18,7 @@ use nom::{
     sequence::{delimited, pair, preceded, separated_pair, terminated},
 };
 
-use self::leaf::{Fault, Res, many, octet, one, some, utf8, word};
+use self::leaf::{Fault, Res, envelope_utf8, many, octet, one, some, utf8, word};
 use super::{
     Auth, BadPath, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text,
     Utf8, Verb,
@@ -26,7 +26,7 @@ use super::{
 use crate::set::{MAX_MECHANISM, MECH_CHAR, Set};
 
 // An octet of 0x80 and above stands for a character outside ASCII (RFC 6531 §3.3). No set has C0
-// controls or DEL, and `utf8` refuses C1: what the host writes to its log is one line.
+// controls or DEL, and `utf8` refuses C1 and the like: what the application writes to its log is one line.
 static ALPHA: Set = Set::of(b"A-Za-z");
 static DIGIT: Set = Set::of(b"0-9");
 static HEXDIG: Set = Set::of(b"0-9A-Fa-f");
@@ -56,12 +56,12 @@ fn finish<T>(octets: &[u8], result: Result<(&[u8], T), nom::Err<Fault>>) -> Resu
     Err(Error { rule, offset: octets.len() - left })
 }
 
-/// Reads octets that are one rule from end to end.
+/// Reads octets that are one rule from end to end. Names and texts refuse more by rules of their own.
 pub(super) fn whole<'a, T>(
     rule: impl Parser<&'a [u8], Output = T, Error = Fault>,
     octets: &'a [u8],
 ) -> Result<T, Error> {
-    finish(octets, preceded(utf8, rule).parse(octets))
+    finish(octets, preceded(envelope_utf8, rule).parse(octets))
 }
 
 /// `command = verb [arguments]` (RFC 5321 §4.1.1)
@@ -187,7 +187,10 @@ pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
 /// The space behind the colon is forbidden, and many send it.
 fn mail(i: &[u8]) -> Res<'_, Mail<'_>> {
     map(
-        preceded((utf8, word("FROM:"), many(&SPACE)), pair(reverse_path, trailing_parameters)),
+        preceded(
+            (envelope_utf8, word("FROM:"), many(&SPACE)),
+            pair(reverse_path, trailing_parameters),
+        ),
         |(from, parameters)| Mail { from, parameters },
     )
     .parse(i)
@@ -196,7 +199,10 @@ fn mail(i: &[u8]) -> Res<'_, Mail<'_>> {
 /// `rcpt = "TO:" *SP forward-path [SP parameters]` (RFC 5321 §4.1.1.3)
 fn rcpt(i: &[u8]) -> Res<'_, Rcpt<'_>> {
     map(
-        preceded((utf8, word("TO:"), many(&SPACE)), pair(forward_path, trailing_parameters)),
+        preceded(
+            (envelope_utf8, word("TO:"), many(&SPACE)),
+            pair(forward_path, trailing_parameters),
+        ),
         |(to, parameters)| Rcpt { to, parameters },
     )
     .parse(i)
@@ -218,7 +224,7 @@ pub(super) fn bad_path(line: &[u8]) -> Option<BadPath> {
         _ => return None,
     };
     match path {
-        Ok(([] | [b' ', ..], path)) if utf8(path).is_ok() => None,
+        Ok(([] | [b' ', ..], path)) if envelope_utf8(path).is_ok() => None,
         _ => Some(bad),
     }
 }
