@@ -12,7 +12,8 @@ use crate::sasl::{Channel, server::Config};
 pub mod client;
 pub mod server;
 
-/// The longest line of an exchange, CRLF not counted (RFC 4954 §4): 12,288 octets.
+/// The longest line of an exchange, its AUTH command included, CRLF not counted (RFC 4954 §4): 12,288
+/// octets.
 pub const MAX_LINE: usize = 12_288;
 
 /// Appends what EHLO says of AUTH over that connection, `AUTH CRAM-MD5 PLAIN`, without code and

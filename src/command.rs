@@ -3,7 +3,10 @@
 //! [`parse`] takes a complete line without its CRLF and lends from it: nothing is copied, nothing
 //! is allocated. The grammar is that of RFC 5321 §4.1 with UTF-8 as in RFC 6531, with AUTH of
 //! RFC 4954 §4, STARTTLS of RFC 3207 and BDAT of RFC 3030. Whatever text a command yields has no control
-//! characters, so it can be logged as it is.
+//! characters, those that end a line or change its direction included, so it can be logged; a [`Mailbox`] and
+//! a parameter may have marks of direction, which `Display` and `Debug` escape. Two texts may be a password, and are
+//! not to be logged: the verb of an [unknown command](Verb), and what AUTH says. More is taken than the grammar has where clients send it and it can
+//! mean one thing only: spaces after the colon of MAIL and RCPT, and addresses without angle brackets.
 //!
 //! [`Command::write`] is the other direction. A value can only be made by checks of the same
 //! grammar, so that what is written is one line that reads back as the same command.
@@ -45,6 +48,18 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
 /// What stands in front of the first space: the verb, if the line has one.
 pub(crate) fn verb(line: &[u8]) -> &[u8] {
     line.split(|&octet| octet == b' ').next().unwrap_or_default()
+}
+
+/// The address that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadPath {
+    Sender,
+    Recipient,
+}
+
+/// Of a line that [`parse`] does not take: whether it is MAIL or RCPT, and the address is what is wrong.
+pub(crate) fn bad_path(line: &[u8]) -> Option<BadPath> {
+    grammar::bad_path(line)
 }
 
 /// Reads what stands behind `AUTH` and a space.
@@ -156,7 +171,8 @@ pub enum Command<'a> {
     Help(Option<Text<'a>>),
     /// `QUIT`.
     Quit,
-    /// A verb that is none of these. What stood behind it is checked to be text and dropped.
+    /// A verb that is none of these. What stood after it is checked to be text and dropped. `Debug` does not
+    /// show the verb, which may be a password.
     Unknown(Verb<'a>),
 }
 
@@ -252,7 +268,7 @@ checked_text! {
     /// Checks a name.
     ///
     /// # Errors
-    /// It is empty or has spaces or control characters.
+    /// It is empty, or has spaces, control characters or characters that end a line or change its direction.
     new = |text| grammar::whole(grammar::ehlo_name, text)
 }
 
@@ -263,21 +279,34 @@ checked_text! {
     /// Checks a text.
     ///
     /// # Errors
-    /// It is empty, starts or ends with a space, or has control characters.
+    /// It is empty, starts or ends with a space, or has control characters or characters that end a line or
+    /// change its direction.
     new = |text| grammar::whole(grammar::text, text)
 }
 
-checked_text! {
-    /// The verb of an unknown command: letters. `Debug` does not show it: after a refused AUTH, a
-    /// client's next line may be its password.
-    struct Verb;
+/// The verb of an unknown command: letters.
+///
+/// A client that is out of step says its password here, or the base64 of it. So `Debug` does not show the
+/// verb, and there is no `Display`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Verb<'a>(Utf8<'a>);
+
+impl<'a> Verb<'a> {
     /// Checks a verb.
     ///
     /// # Errors
     /// It is not one or more letters of ASCII, or it is the verb of a known command.
-    new = |text: &'a [u8]| match grammar::command(text)? {
-        Command::Unknown(verb) if verb.0.0.len() == text.len() => Ok(verb),
-        _ => Err(Error { rule: grammar::VERB, offset: 0 }),
+    pub fn new(text: &'a str) -> Result<Self, Error> {
+        match grammar::command(text.as_bytes())? {
+            Command::Unknown(verb) if verb.0.0.len() == text.len() => Ok(verb),
+            _ => Err(Error { rule: grammar::VERB, offset: 0 }),
+        }
+    }
+
+    /// The verb as it was sent, to be compared with those that the caller knows. Any other is not to be logged.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.0.as_str()
     }
 }
 
@@ -309,7 +338,8 @@ impl<'a> Auth<'a> {
         Ok(Self { mechanism, initial_response })
     }
 
-    /// The mechanism's name as it was sent, in whatever case.
+    /// The mechanism's name as it was sent, in whatever case. Where no mechanism has that name it may be a
+    /// password, and is not to be logged.
     #[must_use]
     pub const fn mechanism(&self) -> &'a str {
         self.mechanism.as_str()

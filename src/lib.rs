@@ -177,6 +177,7 @@ mod secret;
 #[cfg(feature = "serde")]
 mod serde;
 mod set;
+mod shown;
 mod trace;
 
 pub mod auth;

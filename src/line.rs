@@ -18,6 +18,51 @@ pub(crate) enum Error {
 /// The least memory that is taken for octets: most lines fit.
 const LEAST: usize = 64;
 
+/// The one command after whose line octets follow that are no lines (RFC 3030 §2).
+const BDAT: &[u8] = b"BDAT";
+
+/// Finds a BDAT that other programs might read where no command can be read here: at the start of a
+/// line, or after a bare CR or LF in it; blanks before it and NULs within it count as nothing. The line
+/// may come in pieces, so that one too long to be kept is known as well.
+#[derive(Clone, Copy, Default)]
+struct FindBdat {
+    /// How many of its letters have come since the last line end of any kind, or [`Self::NONE`].
+    letters: u8,
+    /// A bare CR or LF has come.
+    inside: bool,
+    at_start: bool,
+    after_bare: bool,
+}
+
+impl FindBdat {
+    const NONE: u8 = u8::MAX;
+
+    fn look(mut self, octets: &[u8]) -> Self {
+        let mut rest = octets;
+        loop {
+            while let (Some(letter), [octet, more @ ..]) =
+                (BDAT.get(usize::from(self.letters)), rest)
+            {
+                match octet {
+                    b'\r' | b'\n' => break,
+                    octet if octet.eq_ignore_ascii_case(letter) => self.letters += 1,
+                    0 => {}
+                    ..=b' ' if self.letters == 0 => {}
+                    _ => self.letters = Self::NONE,
+                }
+                rest = more;
+            }
+            if usize::from(self.letters) == BDAT.len() {
+                self.at_start |= !self.inside;
+                self.after_bare |= self.inside;
+            }
+            let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else { return self };
+            rest = rest.get(end + 1..).unwrap_or_default();
+            (self.letters, self.inside) = (0, true);
+        }
+    }
+}
+
 /// Octets received: those on show, then those not yet looked at.
 #[derive(Default)]
 pub(crate) struct Lines {
@@ -32,6 +77,8 @@ pub(crate) struct Lines {
     line: usize,
     /// The line that is under way has outgrown its limit; what came of it is dropped.
     overlong: bool,
+    /// What was in that part of it.
+    dropped: FindBdat,
 }
 
 impl Lines {
@@ -82,6 +129,9 @@ impl Lines {
     /// Shows the next line, without its CRLF, once it is whole.
     pub(crate) fn next(&mut self, limit: usize) -> Option<Result<(), Error>> {
         self.shown = self.taken..self.taken;
+        if !self.overlong {
+            self.dropped = FindBdat::default();
+        }
         let rest = self.rest();
         let Some(length) = find_crlf(rest, self.scanned) else {
             // The last octet may be the CR of a CRLF to come.
@@ -89,7 +139,9 @@ impl Lines {
             self.scanned = held.saturating_sub(1);
             if self.overlong || held > limit + 1 {
                 self.overlong = true;
-                self.taken += self.scanned;
+                self.show(0, self.scanned, 0);
+                self.dropped = self.dropped.look(self.shown());
+                self.shown = self.taken..self.taken;
                 self.scanned = 0;
             }
             return None;
@@ -103,6 +155,18 @@ impl Lines {
             return Some(Err(Error::BadOctet));
         }
         Some(Ok(()))
+    }
+
+    /// Whether the line on show begins with BDAT, or a part of it after a bare CR or LF does, the part of
+    /// it that was dropped included.
+    pub(crate) fn holds_bdat(&self) -> bool {
+        let FindBdat { at_start, after_bare, .. } = self.dropped.look(self.shown());
+        at_start | after_bare
+    }
+
+    /// Whether a part of it after a bare CR or LF does.
+    pub(crate) fn holds_bdat_inside(&self) -> bool {
+        self.dropped.look(self.shown()).after_bare
     }
 
     /// What is on show.
@@ -233,6 +297,50 @@ mod tests {
             let octets: Vec<String> = pieces.concat().chars().map(String::from).collect();
             let octets: Vec<&str> = octets.iter().map(String::as_str).collect();
             assert_eq!(lines(&octets), *expected, "{pieces:?}, octet by octet");
+        }
+    }
+
+    #[test]
+    fn a_bdat_in_a_line_is_found() {
+        const LIMIT: usize = 40;
+        let blanks = " ".repeat(2 * LIMIT);
+        let text = "x".repeat(2 * LIMIT);
+        let table: &[(String, bool, bool)] = &[
+            ("BDAT 5\0".into(), true, false),
+            ("bDaT".into(), true, false),
+            ("  \t\0BD\0AT 5".into(), true, false),
+            ("NOOP BDAT".into(), false, false),
+            ("BDA\0 T".into(), false, false),
+            ("BDA".into(), false, false),
+            ("".into(), false, false),
+            ("BDA\nT".into(), false, false),
+            ("x\nBDAT 5".into(), true, true),
+            ("x\r \n bdat".into(), true, true),
+            ("\nBDAT".into(), true, true),
+            ("BDAT\nBDAT".into(), true, true),
+            ("x\nNOOP BDAT".into(), false, false),
+            (["BDAT ", &text].concat(), true, false),
+            ([&blanks, "BDAT", &blanks].concat(), true, false),
+            ([&blanks, "BDXT", &blanks].concat(), false, false),
+            ([&*text, "\n", &blanks, "BDAT", &text].concat(), true, true),
+            ([&*text, "BDAT"].concat(), false, false),
+            ([&*text, "\nBDAT"].concat(), true, true),
+        ];
+        let mut lines = Lines::default();
+        for (line, anywhere, inside) in table {
+            for size in [1, 2, 3, 7, LIMIT, 1000] {
+                for piece in line.as_bytes().chunks(size).chain([&b"\r"[..], b"\n"]) {
+                    assert_eq!(lines.next(LIMIT), None);
+                    lines.receive(piece);
+                }
+                assert!(lines.next(LIMIT).is_some(), "{line:?}");
+                let found = (lines.holds_bdat(), lines.holds_bdat_inside());
+                assert_eq!(found, (*anywhere, *inside), "{line:?} by {size}");
+                // Nothing of it is left for the next line.
+                lines.receive(b"NOOP\r\n");
+                assert_eq!(lines.next(LIMIT), Some(Ok(())));
+                assert!(!lines.holds_bdat());
+            }
         }
     }
 

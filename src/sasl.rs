@@ -410,10 +410,10 @@ fn is_trace_character(c: char) -> bool {
     matches!(c, ' '..='~')
 }
 
-/// Those beyond ASCII (U+0080 to U+009F) too.
+/// Those of lines and of direction too.
 fn holds_control(name: &str) -> bool {
     // Most names are printable ASCII, and need not be taken apart into characters.
-    !is_printable_ascii(name) && name.contains(char::is_control)
+    !is_printable_ascii(name) && name.contains(crate::shown::is_hidden)
 }
 
 fn is_printable_ascii(text: &str) -> bool {

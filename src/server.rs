@@ -46,7 +46,6 @@
 //!         }
 //!         Command::Mail(_) | Command::Rcpt(_) => Reply::PARAMETER_NOT_RECOGNIZED,
 //!         Command::Vrfy(_) => Reply::CANNOT_VERIFY,
-//!         Command::Unknown(_) => Reply::UNRECOGNIZED,
 //!         _ => Reply::NOT_IMPLEMENTED,
 //!     }
 //! }
@@ -256,8 +255,8 @@ impl Builder {
         self
     }
 
-    /// How many commands a client may say before it has signed in; the next gets `421 4.7.0`. Where it
-    /// need not sign in there is no such limit.
+    /// How many commands a client may say before it has signed in, as a guest by ANONYMOUS has not; the next
+    /// gets `421 4.7.0`. Where it need not sign in there is no such limit.
     pub fn max_commands(mut self, commands: u32) -> Self {
         self.max_commands = commands;
         self
@@ -346,8 +345,9 @@ pub enum Event<'a> {
     AuthFailed(AuthFailed<'a>),
     /// The client's EHLO or HELO: its name, as it gave it.
     Hello(Hello<'a>),
-    /// Owed: a reply to MAIL, RCPT, VRFY, EXPN, HELP or an unknown verb. No other command gets
-    /// here. MAIL and RCPT come in order, and only from clients that may send; SIZE and AUTH are checked.
+    /// Owed: a reply to MAIL, RCPT, VRFY, EXPN or HELP. No other command gets here, and no unknown one,
+    /// which may be a password of a client out of step: the session answers it with `500 5.5.2`. MAIL and
+    /// RCPT come in order, and only from clients that may send; SIZE and AUTH are checked.
     ///
     /// What else an extension brings is the host's to judge, as it says by
     /// [`keywords`](Builder::keywords) which it has: of a parameter that it does not know
@@ -428,7 +428,8 @@ impl fmt::Display for AuthFailed<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello<'a> {
-    /// The name that it gave itself: whatever it likes, without spaces and controls.
+    /// The name that it gave itself: whatever it likes, without spaces, controls and what changes the
+    /// direction of text.
     pub name: &'a str,
     /// Whether it said EHLO rather than HELO.
     pub extended: bool,

@@ -7,6 +7,7 @@ use crate::{
     command::{self, Command},
     reply,
     sasl::Mechanism,
+    shown::shown,
 };
 
 /// Who says a line of the dialogue. `Display` gives the standards' `C` and `S`.
@@ -133,5 +134,5 @@ fn masked(line: &[u8]) -> String {
 /// The text of a line that a peer sent, which may hold anything.
 fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(shown).collect()
 }

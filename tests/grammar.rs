@@ -176,7 +176,6 @@ fn mail() {
         (b"MAIL FROM :<a@b>", "FROM:", 5),
         (b"MAIL TO:<a@b>", "FROM:", 5),
         (b"MAIL FROM:", "<", 10),
-        (b"MAIL FROM:a@b", "<", 10),
         (b"MAIL FROM:< >", "atom", 11),
         (b"MAIL FROM:<a>", "@", 12),
         (b"MAIL FROM:<Postmaster>", "@", 21),
@@ -206,6 +205,49 @@ fn rcpt() {
     assert_eq!((to.local_part(), to.domain()), ("postMaster", None));
     let to = rcpt_of("RCPT TO:<@c:x@y>").to();
     assert_eq!((to.as_str(), to.local_part(), to.domain()), ("x@y", "x", Some("y")));
+}
+
+/// Devices send addresses so.
+#[test]
+fn without_angle_brackets() {
+    good(&[
+        ("MAIL FROM:alice@example.org", "MAIL FROM:<alice@example.org>"),
+        ("mail from: a.b+c=d@b  SIZE=1 ", "MAIL FROM:<a.b+c=d@b> SIZE=1"),
+        ("MAIL FROM:postmaster@b", "MAIL FROM:<postmaster@b>"),
+        (
+            "MAIL FROM:gr\u{fc}\u{df}e@b\u{fc}cher.example",
+            "MAIL FROM:<gr\u{fc}\u{df}e@b\u{fc}cher.example>",
+        ),
+        ("RCPT TO:bob@example.org", "RCPT TO:<bob@example.org>"),
+        ("RCPT TO: bob@example.org NOTIFY=NEVER", "RCPT TO:<bob@example.org> NOTIFY=NEVER"),
+        ("RCPT TO:postMaster", "RCPT TO:<postMaster>"),
+        ("RCPT TO:Postmaster@b X", "RCPT TO:<Postmaster@b> X"),
+    ]);
+    bad(&[
+        (b"MAIL FROM:", "<", 10),
+        (b"MAIL FROM: ", "<", 10),
+        (b"MAIL FROM:postmaster", "@", 20),
+        (b"MAIL FROM:a", "@", 11),
+        (b"MAIL FROM:@b", "<", 10),
+        (b"MAIL FROM:@c:a@b", "<", 10),
+        (b"MAIL FROM:a@", "sub-domain", 12),
+        (b"MAIL FROM:a@b.", "sub-domain", 14),
+        (b"MAIL FROM:a..b@c", "atom", 12),
+        (b"MAIL FROM:a@b>", "end of line", 13),
+        (b"MAIL FROM:<a@b", ">", 14),
+        (b"MAIL FROM:a@b,c@d", "end of line", 13),
+        (b"MAIL FROM:a@b@c", "end of line", 13),
+        (b"MAIL FROM:a@[192.0.2.1]", "sub-domain", 12),
+        (b"MAIL FROM:\"a\"@b", "<", 10),
+        (b"MAIL FROM:Ann <a@b>", "@", 13),
+        (b"MAIL FROM:a b@c", "@", 11),
+        (b"RCPT TO:", "<", 8),
+        (b"RCPT TO:bob", "@", 11),
+        (b"RCPT TO:Postmasters", "end of line", 18),
+        (b"RCPT TO:Postmaster@", "end of line", 18),
+        (b"RCPT TO:bob@example.org,ann@example.org", "end of line", 23),
+        (b"RCPT TO:a@b <c@d>", "esmtp-keyword", 12),
+    ]);
 }
 
 #[test]
@@ -536,6 +578,8 @@ const LINES: &[&str] = &[
     "MAIL FROM:<@a,@b:\"a \\\" b\"@[IPv6:2001:db8::1]>",
     "RCPT TO:<grüße@bücher.example> NOTIFY=NEVER",
     "RCPT TO:<Postmaster>",
+    "MAIL FROM:ann@example.org SIZE=1000",
+    "RCPT TO: postmaster NOTIFY=NEVER",
     "DATA",
     "BDAT 1000 LAST",
     "NOOP a  b",

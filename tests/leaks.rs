@@ -60,6 +60,29 @@ fn a_name_that_is_no_mechanism_is_not_in_the_trace() {
     assert!(!trace.lock().unwrap().contains("AHUAc2VjcmV0"));
 }
 
+/// It may be a password, or its base64, where a client is out of step.
+#[test]
+fn a_line_that_is_no_known_command_is_shown_to_nobody() {
+    use smtp_auth::command::{Command, parse};
+    for line in ["swordfish", "c3dvcmRmaXNo", "swordfish twice", "\u{fc}swordfish", " swordfish"] {
+        let mut session = session();
+        let trace = Arc::new(Mutex::new(String::new()));
+        let hook = Arc::clone(&trace);
+        session.trace(move |_, line| hook.lock().unwrap().push_str(line));
+        session.receive(format!("{line}\r\n").as_bytes());
+        let mut out = Vec::new();
+        let event = session.next(&mut out);
+        assert!(matches!(event, Event::NeedInput), "{line}: {event:?}");
+        assert!(out.starts_with(b"500 5.5.2 "), "{line}: {}", out.escape_ascii());
+        let parsed = parse(line.as_bytes());
+        if let Ok(Command::Unknown(verb)) = parsed {
+            assert!(line.starts_with(verb.as_str()));
+        }
+        let shown = format!("{parsed:?} {parsed:#?} {session:?} {}", trace.lock().unwrap());
+        assert!(!shown.contains("swordfish") && !shown.contains("c3dvcmRmaXNo"), "{shown}");
+    }
+}
+
 /// With the server's proof, and what else is in the clear, a password can be guessed.
 #[test]
 #[cfg(feature = "scram-sha-256")]

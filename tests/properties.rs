@@ -121,6 +121,7 @@ fn turn(session: &mut server::Session, answers: &mut Answers, seen: &mut Seen) {
             {
                 panic!("mail before sign-in")
             }
+            server::Event::Command(Command::Unknown(_), _) => panic!("an unknown verb"),
             server::Event::Command(_, ask) => {
                 ask.reply(if answers.next() % 4 == 0 { Reply::LOCAL_ERROR } else { Reply::OK });
             }
@@ -266,6 +267,31 @@ proptest! {
         }
         // A reply to each line at most, but for the greeting.
         prop_assert!(replies(&seen.out).len() <= lines + 1);
+    }
+
+    #[test]
+    fn nothing_runs_after_a_bdat_that_cannot_be_read(
+        before in select(vec!["", " ", "\t \0", "NOOP\n", "x\r\r ", "\n"]),
+        long in select(vec![0, 0, 0, 13_000]),
+        verb in "[Bb][Dd][Aa][Tt]",
+        after in select(vec!["", " ", " x", " 5 LAST x", " -1", "\t5", " 5\n", " 5\r", " 5\0", "5"]),
+        size in select(vec![1, 2, 3, 10, 20_000]),
+        tls in any::<bool>(),
+    ) {
+        let mut session = server::Session::new(server_config().into());
+        if tls {
+            session.tls_started(Channel::tls());
+        }
+        let (mut answers, mut seen) = (Answers::new(vec![0]), Seen::default());
+        let blanks = " ".repeat(long);
+        let line = format!("{before}{blanks}{verb}{after}\r\nNOOP\r\nNOOP\r\n");
+        for piece in line.as_bytes().chunks(size) {
+            session.receive(piece);
+            turn(&mut session, &mut answers, &mut seen);
+        }
+        prop_assert!(seen.closed, "{}", seen.out.escape_ascii());
+        let replies = replies(&seen.out);
+        prop_assert!(replies.len() == 2 && replies[1].starts_with("50"), "{replies:?}");
     }
 
     #[test]

@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex};
 
 use smtp_auth::{
     client::{self, AuthError, Envelope, Error, Step, Tls},
+    command::{self, Command},
     ehlo::Keyword,
     reply::Reply,
-    sasl::{self, Mechanism, client::Credentials},
+    sasl::{self, Mechanism, Query, client::Credentials},
     server,
 };
 
@@ -41,6 +42,7 @@ fn serve(config: server::Builder, octets: &[u8]) -> Vec<String> {
             server::Event::Query(query) => {
                 match query {
                     sasl::Query::CheckPassword(ask) => ask.answer(true),
+                    sasl::Query::CheckAnonymous(ask) => ask.answer(true),
                     other => other.reject(),
                 }
                 continue;
@@ -104,6 +106,27 @@ fn auth_out_of_place_is_503_before_its_syntax_is_looked_at() {
 }
 
 #[test]
+fn auth_after_helo_is_told_what_to_say() {
+    let replies = |said: &[u8]| {
+        let mut session = server::Session::new(config().build().unwrap().into());
+        session.receive(said);
+        let mut out = Vec::new();
+        loop {
+            match session.next(&mut out) {
+                server::Event::NeedInput => break String::from_utf8(out).unwrap(),
+                server::Event::Command(_, ask) => ask.reply(Reply::OK),
+                _ => {}
+            }
+        }
+    };
+    let last = |said: &[u8]| replies(said).lines().last().unwrap().to_owned();
+    assert_eq!(last(b"HELO c\r\nAUTH PLAIN AGEAYg==\r\n"), "503 5.5.1 Send EHLO first");
+    assert_eq!(last(b"AUTH PLAIN a b\r\n"), "503 5.5.1 Send EHLO first");
+    let mail = b"EHLO c\r\nMAIL FROM:<>\r\nAUTH PLAIN AGEAYg==\r\n";
+    assert_eq!(last(mail), "503 5.5.1 Bad sequence of commands");
+}
+
+#[test]
 fn who_talks_on_without_a_sign_in_is_sent_away() {
     let closed = || config().allow_unauthenticated(false).max_commands(3);
     let end = ["250 2.0.0", "421 4.7.0", "close"];
@@ -125,6 +148,26 @@ fn who_talks_on_without_a_sign_in_is_sent_away() {
     );
     // EHLO was the first.
     assert_eq!(log.len(), 51);
+}
+
+/// To a session a guest is nobody.
+#[cfg(feature = "anonymous")]
+#[test]
+fn a_guest_talks_on_no_longer_than_somebody_who_has_not_signed_in() {
+    let serve = |open: bool| {
+        let sasl = sasl::server::Config::builder("mail.example.org")
+            .mechanisms([Mechanism::Anonymous])
+            .build()
+            .unwrap();
+        let config = server::Config::builder("mail.example.org")
+            .sasl(sasl)
+            .max_commands(4)
+            .allow_unauthenticated(open);
+        serve_on(config, b"AUTH ANONYMOUS =\r\nNOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\n")
+    };
+    let guest = ["235 2.7.0", "authenticated", "250 2.0.0", "250 2.0.0"];
+    assert_eq!(serve(false), [&guest[..], &["421 4.7.0", "close"]].concat());
+    assert_eq!(serve(true), [&guest[..], &["250 2.0.0", "250 2.0.0"]].concat());
 }
 
 #[test]
@@ -182,6 +225,62 @@ fn a_response_is_as_long_as_the_configuration_lets_it() {
             let log = serve_on(config, format!("AUTH {line}{response}\r\n").as_bytes());
             assert_eq!(log[place], reply, "{line}");
         }
+    }
+}
+
+/// What the AUTH level replies where it has the text after the verb, read or not, and whether it has
+/// asked for the credentials.
+fn exchange(args: &str) -> [(String, bool); 2] {
+    use smtp_auth::auth::server::{Exchange, Step};
+    let config = Arc::new(
+        sasl::server::Config::builder("mail.example.org")
+            .mechanisms(Mechanism::COMPILED)
+            .build()
+            .unwrap(),
+    );
+    let channel = sasl::Channel::tls();
+    let line = format!("AUTH {args}");
+    let Ok(Command::Auth(auth)) = command::parse(line.as_bytes()) else { panic!("{args}") };
+    let new = Exchange::new(&config, &channel, args.as_bytes());
+    [new, Exchange::begin(&config, &channel, auth)].map(|mut exchange| {
+        let (mut out, mut asked) = (Vec::new(), false);
+        loop {
+            match exchange.step(&mut out) {
+                Step::NeedLine(slot) => slot.too_long(),
+                Step::Query(Query::CheckPassword(ask)) => {
+                    asked = true;
+                    ask.answer(true);
+                }
+                Step::Query(query) => panic!("{query:?}"),
+                Step::Done(_) => break (String::from_utf8_lossy(&out[..9]).into(), asked),
+            }
+        }
+    })
+}
+
+#[test]
+fn an_auth_command_has_the_bound_of_a_line_at_the_auth_level_too() {
+    let message = |password: usize| {
+        let message = format!("\0a\0{}", "p".repeat(password));
+        base64::Engine::encode(&base64::prelude::BASE64_STANDARD, message)
+    };
+    // `AUTH PLAIN ` and 12,276 octets of base64 have 12,287; four more have 12,291.
+    let (longest, longer) = (message(9_204), message(9_205));
+    assert_eq!((longest.len(), longer.len()), (12_276, 12_280));
+    let taken = ("235 2.7.0".to_owned(), true);
+    let refused = ("500 5.5.6".to_owned(), false);
+    assert_eq!(exchange(&format!("PLAIN {longest}")), [taken.clone(), taken.clone()]);
+    assert_eq!(exchange(&format!("PLAIN  {longest}")), [taken.clone(), taken.clone()]);
+    // Of the arguments that have been read, the spaces are gone.
+    assert_eq!(exchange(&format!("PLAIN   {longest}")), [refused.clone(), taken]);
+    for args in [
+        format!("PLAIN {longer}"),
+        format!("PLAIN {}", message(1 << 20)),
+        format!("LOGIN {}", message(1 << 20)),
+        format!("CRAM-MD5 {}", message(1 << 20)),
+        format!("NONE {}", message(1 << 20)),
+    ] {
+        assert_eq!(exchange(&args), [refused.clone(), refused.clone()], "{}", &args[..20]);
     }
 }
 

@@ -89,5 +89,7 @@ pub(crate) fn tell(text: impl Display) {
 /// The text as it may go to a terminal. Replies hold no control characters as this library shows
 /// them, but certificates and the errors about them come from other hands.
 pub(crate) fn shown(text: impl Display) -> String {
-    text.to_string().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    // What `Debug` escapes is not printable, controls of direction too.
+    let printable = |c: char| matches!(c, ' '..='~') || c.escape_debug().len() == 1;
+    text.to_string().chars().map(|c| if printable(c) { c } else { '?' }).collect()
 }

@@ -307,10 +307,9 @@ impl Connection {
                 None => Err(Reply::BAD_SEQUENCE),
             },
             Command::Vrfy(_) => Ok(Reply::CANNOT_VERIFY),
-            Command::Expn(_) => Err(Reply::NOT_IMPLEMENTED),
             Command::Help(_) => Ok(reply(214, (2, 0, 0), "Sign in by AUTH, then send as RFC 5321")),
-            // Only verbs that nobody knows are left.
-            _ => Err(Reply::UNRECOGNIZED),
+            // EXPN: no other command gets here.
+            _ => Err(Reply::NOT_IMPLEMENTED),
         };
         outcome.unwrap_or_else(|refusal| refusal)
     }

@@ -188,12 +188,16 @@ impl Signals {
     }
 }
 
-/// Writes a line to stderr. Whatever a peer got into it, it stays one line, and no terminal obeys
-/// it.
+/// Writes a line to stderr. Whatever a peer got into it, it stays one line, no terminal obeys it, and it is read
+/// in the order in which it was written.
 fn log(who: impl fmt::Display, what: impl fmt::Display) {
     let mut line = String::new();
     for c in format!("{who}: {what}").chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        match c {
+            ' '..='~' => line.push(c),
+            // All that is not printable, controls of direction too.
+            c => line.extend(c.escape_debug()),
+        }
     }
     line.push('\n');
     // Where stderr is gone there is nobody to tell. (`eprintln!` would panic.)

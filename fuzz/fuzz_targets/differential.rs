@@ -40,7 +40,8 @@ struct Known {
 const KNOWN: &[Known] = &[
     // What smtp-proto takes beyond the grammar.
     Known {
-        reason: "smtp-proto takes text that is not UTF-8, or holds C1 controls",
+        reason: "smtp-proto takes text that is not UTF-8, or holds C1 controls, separators of lines or controls \
+                 of direction",
         applies: |case, difference| {
             difference == OnlyTheirs && case.rule("UTF-8") || case.is_no_text()
         },
@@ -136,6 +137,14 @@ const KNOWN: &[Known] = &[
                 mailbox.domain().is_some_and(|domain| domain.starts_with('['))
             };
             difference == OnlyOurs && case.mailbox().is_some_and(literal)
+        },
+    },
+    Known {
+        reason: "smtp-proto wants angle brackets around an address, where devices are seen to send none",
+        applies: |case, difference| {
+            let path = case.line.splitn(2, |octet| *octet == b':').nth(1).unwrap_or_default();
+            let bare = !path.trim_ascii_start().starts_with(b"<");
+            difference == OnlyOurs && case.mailbox().is_some() && bare
         },
     },
     Known {

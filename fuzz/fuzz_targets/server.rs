@@ -7,6 +7,7 @@ use std::{sync::LazyLock, vec};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 use smtp_auth::{
+    command::Command,
     reply::Reply,
     sasl::{
         Answer, BindingPolicy, Channel, ChannelBinding, CramSecret, Custom, CustomAnswer, Failure,
@@ -240,6 +241,7 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<(u8, Vec<u8>)>)| {
             Event::Query(query) => host.answer(query),
             Event::Authenticated(who) => host.check(who),
             Event::AuthFailed(_) => host.forget(),
+            Event::Command(Command::Unknown(_), _) => panic!("an unknown command is shown"),
             Event::Command(_, ask) | Event::EndOfData(ask) => ask.reply(Reply::OK),
             Event::Message(permission) => permission.accept(),
             Event::StartTls => {

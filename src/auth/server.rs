@@ -14,6 +14,9 @@ use crate::{
     secret::SecretBytes,
 };
 
+/// How long the text after the verb may be, so that its line is no longer than any other.
+const MAX_ARGS: usize = MAX_LINE - "AUTH ".len();
+
 /// What the exchange needs now.
 #[derive(Debug)]
 #[must_use]
@@ -111,13 +114,20 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins an exchange with the text behind `AUTH `. What does not pass (RFC 4954 §4) ends at
-    /// the first [`step`](Self::step).
+    /// Begins an exchange with the text after `AUTH `. What does not pass (RFC 4954 §4) ends at
+    /// the first [`step`](Self::step), a command longer than [`MAX_LINE`] by [`Failure::TooLong`].
     pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
+        if args.len() > MAX_ARGS {
+            return Self::refused(Failure::TooLong);
+        }
         match command::auth_args(args) {
             Ok(auth) => Self::begin(config, channel, auth),
-            Err(error) => Self::of(sasl::Exchange::refused(config, failure_of(error))),
+            Err(error) => Self::refused(failure_of(error)),
         }
+    }
+
+    fn refused(failure: Failure) -> Self {
+        Self::of(sasl::Exchange::refused(failure))
     }
 
     /// The same with the arguments of a command that [`command::parse`] has read.
@@ -126,7 +136,7 @@ impl Exchange {
             Ok((mechanism, response)) => {
                 sasl::Exchange::admitted(config, channel, mechanism, response)
             }
-            Err(failure) => sasl::Exchange::refused(config, failure),
+            Err(failure) => sasl::Exchange::refused(failure),
         };
         Self::of(sasl)
     }
@@ -143,6 +153,9 @@ impl Exchange {
         auth: Auth<'_>,
     ) -> Result<(Mechanism, Option<SecretBytes>), Failure> {
         let (name, initial_response) = auth.octets();
+        if name.len() + initial_response.map_or(0, |text| " ".len() + text.len()) > MAX_ARGS {
+            return Err(Failure::TooLong);
+        }
         let mechanism = config.named(name).ok_or(Failure::Unsupported)?;
         config.admit(mechanism, channel)?;
         let response = match initial_response {

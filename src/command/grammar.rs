@@ -18,14 +18,15 @@ use nom::{
     sequence::{delimited, pair, preceded, separated_pair, terminated},
 };
 
-use self::leaf::{Fault, Res, many, octet, one, some, utf8, word};
+use self::leaf::{Fault, Res, envelope_utf8, many, octet, one, some, utf8, word};
 use super::{
-    Auth, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text, Utf8, Verb,
+    Auth, BadPath, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text,
+    Utf8, Verb,
 };
 use crate::set::{MAX_MECHANISM, MECH_CHAR, Set};
 
 // An octet of 0x80 and above stands for a character outside ASCII (RFC 6531 §3.3). No set has C0
-// controls or DEL, and `utf8` refuses C1: what the host writes to its log is one line.
+// controls or DEL, and `utf8` refuses C1 and the like: what the application writes to its log is one line.
 static ALPHA: Set = Set::of(b"A-Za-z");
 static DIGIT: Set = Set::of(b"0-9");
 static HEXDIG: Set = Set::of(b"0-9A-Fa-f");
@@ -55,12 +56,12 @@ fn finish<T>(octets: &[u8], result: Result<(&[u8], T), nom::Err<Fault>>) -> Resu
     Err(Error { rule, offset: octets.len() - left })
 }
 
-/// Reads octets that are one rule from end to end.
+/// Reads octets that are one rule from end to end. Names and texts refuse more by rules of their own.
 pub(super) fn whole<'a, T>(
     rule: impl Parser<&'a [u8], Output = T, Error = Fault>,
     octets: &'a [u8],
 ) -> Result<T, Error> {
-    finish(octets, preceded(utf8, rule).parse(octets))
+    finish(octets, preceded(envelope_utf8, rule).parse(octets))
 }
 
 /// `command = verb [arguments]` (RFC 5321 §4.1.1)
@@ -186,7 +187,10 @@ pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
 /// The space behind the colon is forbidden, and many send it.
 fn mail(i: &[u8]) -> Res<'_, Mail<'_>> {
     map(
-        preceded((utf8, word("FROM:"), many(&SPACE)), pair(reverse_path, trailing_parameters)),
+        preceded(
+            (envelope_utf8, word("FROM:"), many(&SPACE)),
+            pair(reverse_path, trailing_parameters),
+        ),
         |(from, parameters)| Mail { from, parameters },
     )
     .parse(i)
@@ -195,10 +199,34 @@ fn mail(i: &[u8]) -> Res<'_, Mail<'_>> {
 /// `rcpt = "TO:" *SP forward-path [SP parameters]` (RFC 5321 §4.1.1.3)
 fn rcpt(i: &[u8]) -> Res<'_, Rcpt<'_>> {
     map(
-        preceded((utf8, word("TO:"), many(&SPACE)), pair(forward_path, trailing_parameters)),
+        preceded(
+            (envelope_utf8, word("TO:"), many(&SPACE)),
+            pair(forward_path, trailing_parameters),
+        ),
         |(to, parameters)| Rcpt { to, parameters },
     )
     .parse(i)
+}
+
+/// Whose path it is for which a MAIL or RCPT cannot be read; `None` where something else is wrong with it.
+pub(super) fn bad_path(line: &[u8]) -> Option<BadPath> {
+    let (verb, args) = line.split_first_chunk()?;
+    let head = |name| recognize((sp, word(name), many(&SPACE)));
+    let (bad, path) = match &upper(*verb) {
+        b"MAIL" => {
+            let (i, _) = head("FROM:").parse(args).ok()?;
+            (BadPath::Sender, recognize(reverse_path).parse(i))
+        }
+        b"RCPT" => {
+            let (i, _) = head("TO:").parse(args).ok()?;
+            (BadPath::Recipient, recognize(forward_path).parse(i))
+        }
+        _ => return None,
+    };
+    match path {
+        Ok(([] | [b' ', ..], path)) if envelope_utf8(path).is_ok() => None,
+        _ => Some(bad),
+    }
 }
 
 /// `bdat = chunk-size [SP "LAST"]` (RFC 3030 §2)
@@ -216,14 +244,21 @@ fn chunk_size(i: &[u8]) -> Res<'_, u64> {
         .parse(i)
 }
 
-/// `reverse-path = path / "<>"` (RFC 5321 §4.1.2)
+/// `reverse-path = path / "<>" / bare-path` (RFC 5321 §4.1.2)
 fn reverse_path(i: &[u8]) -> Res<'_, Option<Mailbox<'_>>> {
-    alt((map(path, Some), map(word("<>"), |_| None))).parse(i)
+    alt((map(path, Some), map(word("<>"), |_| None), map(bare_path, Some))).parse(i)
 }
 
-/// `forward-path = path / "<Postmaster>"` (RFC 5321 §4.1.1.3)
+/// `forward-path = path / "<Postmaster>" / bare-path / "Postmaster"` (RFC 5321 §4.1.1.3)
 fn forward_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
-    alt((path, delimited(octet("<"), postmaster, octet(">")))).parse(i)
+    alt((path, delimited(octet("<"), postmaster, octet(">")), bare_path, postmaster)).parse(i)
+}
+
+/// `bare-path = dot-string "@" domain`
+///
+/// In no standard. Devices send it, such as printers and RAID controllers, and it can mean one thing only.
+fn bare_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
+    mailbox_of(dot_string, domain, i)
 }
 
 /// `postmaster = "Postmaster"`
@@ -251,9 +286,16 @@ fn at_domain(i: &[u8]) -> Res<'_, &[u8]> {
 
 /// `mailbox = local-part "@" (domain / address-literal)` (RFC 5321 §4.1.2)
 pub(super) fn mailbox(i: &[u8]) -> Res<'_, Mailbox<'_>> {
-    let parts = separated_pair(local_part, octet("@"), alt((domain, address_literal)));
-    map(consumed(parts), |(text, (local, _))| Mailbox { text: Utf8(text), at: local.len() })
-        .parse(i)
+    mailbox_of(local_part, alt((domain, address_literal)), i)
+}
+
+fn mailbox_of<'a>(
+    local_part: impl Parser<&'a [u8], Output = &'a [u8], Error = Fault>,
+    domain: impl Parser<&'a [u8], Output = &'a [u8], Error = Fault>,
+    i: &'a [u8],
+) -> Res<'a, Mailbox<'a>> {
+    let parts = consumed(separated_pair(local_part, octet("@"), domain));
+    map(parts, |(text, (local, _))| Mailbox { text: Utf8(text), at: local.len() }).parse(i)
 }
 
 /// `local-part = dot-string / quoted-string` (RFC 5321 §4.1.2)

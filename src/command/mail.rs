@@ -1,9 +1,10 @@
 //! The arguments of MAIL and RCPT: paths and parameters.
 
 use alloc::{borrow::Cow, string::String};
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use super::{Error, Utf8, grammar};
+use crate::shown::is_mark;
 
 /// A mailbox: `local-part@domain`, or [`POSTMASTER`](Self::POSTMASTER).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,8 @@ impl<'a> Mailbox<'a> {
         grammar::whole(grammar::mailbox, text.as_bytes())
     }
 
-    /// The whole mailbox as it was sent, without a source route.
+    /// The whole mailbox as it was sent, without a source route. It may hold marks of direction (U+061C,
+    /// U+200E, U+200F), but no other control.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.text.as_str()
@@ -51,9 +53,13 @@ impl<'a> Mailbox<'a> {
     }
 }
 
+/// For logs and people: marks of direction are escaped. The address is [`as_str`](Mailbox::as_str).
 impl fmt::Display for Mailbox<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.as_str().chars().try_for_each(|c| match is_mark(c) {
+            true => write!(f, "{}", c.escape_unicode()),
+            false => f.write_char(c),
+        })
     }
 }
 

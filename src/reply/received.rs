@@ -12,6 +12,7 @@ use nom::{
 };
 
 use super::{EnhancedCode, MAX_REPLY_LINE, MAX_REPLY_LINES, MAX_REPLY_OCTETS, Reply};
+use crate::shown::shown;
 
 /// A complete reply as received: one or more lines, each ending in CRLF.
 ///
@@ -72,8 +73,8 @@ impl<'a> ReplyRef<'a> {
 
     /// An owned copy, with the enhanced code taken out of the lines that have it.
     ///
-    /// The text's control characters become `?`, and what is not UTF-8 becomes U+FFFD. That of a `334`
-    /// is withheld, as [`Reply`] has it.
+    /// The text's control characters, separators of lines and controls of direction become `?`, and what is
+    /// not UTF-8 becomes U+FFFD. That of a `334` is withheld, as [`Reply`] has it.
     pub fn to_reply(self) -> Reply {
         let mut text = String::with_capacity(self.block.len());
         for (n, line) in self.lines().enumerate() {
@@ -81,7 +82,7 @@ impl<'a> ReplyRef<'a> {
                 text.push('\n');
             }
             for chunk in line.utf8_chunks() {
-                text.extend(chunk.valid().chars().map(|c| if c.is_control() { '?' } else { c }));
+                text.extend(chunk.valid().chars().map(shown));
                 if !chunk.invalid().is_empty() {
                     text.push(char::REPLACEMENT_CHARACTER);
                 }

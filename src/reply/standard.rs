@@ -108,10 +108,16 @@ standard_replies! {
     BAD_LINE_END = 500 (5, 5, 2) "Lines end in CRLF; bare CR, bare LF and NUL are refused";
     /// Arguments that break the grammar, or unwanted ones.
     SYNTAX = 501 (5, 5, 4) "Syntax error in arguments";
+    /// To MAIL: the sender's address breaks the grammar.
+    SENDER_SYNTAX = 501 (5, 1, 7) "Syntax error in the sender's address";
+    /// To RCPT: the recipient's address breaks the grammar.
+    RECIPIENT_SYNTAX = 501 (5, 1, 3) "Syntax error in the recipient's address";
     /// A known command that is not offered.
     NOT_IMPLEMENTED = 502 (5, 5, 1) "Command not implemented";
     /// A command out of order.
     BAD_SEQUENCE = 503 (5, 5, 1) "Bad sequence of commands";
+    /// To AUTH after HELO, or before any greeting: extensions are EHLO's (RFC 4954 §4).
+    EHLO_FIRST = 503 (5, 5, 1) "Send EHLO first";
     /// Log in first (RFC 4954 §6).
     AUTHENTICATION_REQUIRED = 530 (5, 7, 0) "Authentication required";
     /// No such mailbox.

@@ -44,6 +44,9 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// Of an exchange that takes no response.
+    pub(super) const NOTHING: Self = Self { max_response: 0, fold: as_sent };
+
     /// The name folded; `None` where that changes nothing.
     #[inline]
     pub(super) fn fold(&self, name: &str) -> Result<Folded, Failure> {

@@ -161,7 +161,7 @@ impl Exchange {
         let initial_response = initial_response.map(SecretBytes::new);
         match config.admit(mechanism, channel) {
             Ok(()) => Self::admitted(config, channel, mechanism, initial_response),
-            Err(failure) => Self::refused(config, failure),
+            Err(failure) => Self::refused(failure),
         }
     }
 
@@ -180,8 +180,8 @@ impl Exchange {
     }
 
     /// One that is over before it began.
-    pub(crate) fn refused(config: &Config, failure: Failure) -> Self {
-        Self { rules: config.rules(), state: State::failed(failure) }
+    pub(crate) fn refused(failure: Failure) -> Self {
+        Self { rules: Rules::NOTHING, state: State::failed(failure) }
     }
 
     /// What the exchange needs now. Asked again, the same, until that is settled.

@@ -6,7 +6,7 @@ use core::mem;
 use super::{Ask, AuthFailed, Config, Event, Hello, Permission, StartTls};
 use crate::{
     auth,
-    command::{self, Command, Mail},
+    command::{self, BadPath, Command, Mail},
     ehlo::{self, Keyword},
     line::{Error, Lines},
     message::Dots,
@@ -60,7 +60,7 @@ enum State {
     Response(Box<auth::server::Exchange>),
     Authenticated,
     /// The exchange has failed; a client whose token was refused has yet to be told why.
-    AuthFailed(Box<auth::server::Exchange>),
+    AuthFailed(Box<auth::server::Exchange>, After),
     Command(Ask),
     Permission(Permission, Framing),
     /// A message's octets are awaited: for the host, or to be swallowed and then refused.
@@ -218,7 +218,7 @@ impl Session {
                 Some(identity) => Event::Authenticated(identity),
                 None => Event::Close,
             },
-            State::AuthFailed(exchange) => match exchange.failure() {
+            State::AuthFailed(exchange, _) => match exchange.failure() {
                 Some(why) => Event::AuthFailed(AuthFailed::new(why, *attempts, exchange)),
                 // It was there before.
                 None => Event::NeedInput,
@@ -280,9 +280,9 @@ impl Session {
                 self.transaction = None;
                 answer(reply, out)
             }
-            State::Reset(after) => State::from(after),
-            State::AuthFailed(exchange) if !exchange.is_over() => State::Auth(exchange),
-            State::Hello | State::Authenticated | State::AuthFailed(_) => State::Idle,
+            State::AuthFailed(exchange, _) if !exchange.is_over() => State::Auth(exchange),
+            State::AuthFailed(_, after) | State::Reset(after) => State::from(after),
+            State::Hello | State::Authenticated => State::Idle,
             owed => return (owed, true),
         };
         let shown = !matches!(next, State::Idle | State::Auth(_) | State::Body(..));
@@ -299,7 +299,7 @@ impl Session {
             // The challenge goes to the trace before what answers it.
             auth::server::Step::NeedLine(_) if out.len() > mark => match self.failed(&mut exchange)
             {
-                true => (State::AuthFailed(exchange), true),
+                true => (State::AuthFailed(exchange, After::Idle), true),
                 false => (State::Auth(exchange), false),
             },
             auth::server::Step::Query(_) => {
@@ -331,10 +331,14 @@ impl Session {
                 self.identity = Some(Box::new(identity.clone()));
                 (State::Authenticated, true)
             }
-            auth::server::Step::Done(Err(_)) => match self.failed(&mut exchange) {
-                true => (State::AuthFailed(exchange), true),
-                false => (State::Idle, false),
-            },
+            auth::server::Step::Done(Err(_)) => {
+                // A response is no command, but what follows a bare CR or LF in it may be one elsewhere.
+                let after = if self.lines.holds_bdat_inside() { After::Close } else { After::Idle };
+                match self.failed(&mut exchange) {
+                    true => (State::AuthFailed(exchange, after), true),
+                    false => (after.into(), false),
+                }
+            }
         }
     }
 
@@ -354,27 +358,38 @@ impl Session {
             Ok(()) => self.trace.command(shown, |name| self.config.sasl.named(name)),
             Err(_) => self.trace.response(b"?"),
         }
+        let is_auth = command::verb(shown).eq_ignore_ascii_case(b"AUTH");
+        let line = match line {
+            Ok(()) if shown.len() > MAX_COMMAND && !is_auth => Err(Error::TooLong),
+            line => line,
+        };
         let parsed = command::parse(shown);
-        let verb = command::verb(shown);
-        let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
+        let quits = matches!((line, parsed), (Ok(()), Ok(Command::Quit)));
+        // Where BDAT cannot be read, nobody knows how many octets follow, and any of them could be commands.
+        let refuse = |reply: Reply, out: &mut Vec<u8>| {
+            reply.write(out);
+            if lines.holds_bdat() { State::Close } else { State::Idle }
+        };
         let state = match (line, parsed) {
-            _ if self.attempts >= self.config.max_attempts && parsed != Ok(Command::Quit) => {
+            _ if self.attempts >= self.config.max_attempts && !quits => {
                 answer(Reply::TOO_MANY_ATTEMPTS, out)
             }
-            _ if self.talks_on(parsed) => answer(Reply::TOO_MANY_COMMANDS, out),
-            (Err(Error::TooLong), _) => answer(Reply::LINE_TOO_LONG, out),
-            (Err(Error::BadOctet), _) => answer(Reply::BAD_LINE_END, out),
-            _ if shown.len() > MAX_COMMAND && !is(b"AUTH") => answer(Reply::LINE_TOO_LONG, out),
-            _ if is(b"AUTH") && !self.may_authenticate() => answer(Reply::BAD_SEQUENCE, out),
-            (Ok(()), Ok(command)) => self.obey(command, out),
-            (Ok(()), Err(error)) if error.in_verb() => answer(Reply::UNRECOGNIZED, out),
-            (Ok(()), Err(_)) if is(b"BDAT") => {
-                // How many octets follow is not known, and any of them could be commands.
-                Reply::SYNTAX.write(out);
-                State::Close
+            _ if !quits && self.talks_on() => answer(Reply::TOO_MANY_COMMANDS, out),
+            (Err(Error::TooLong), _) => refuse(Reply::LINE_TOO_LONG, out),
+            (Err(Error::BadOctet), _) => refuse(Reply::BAD_LINE_END, out),
+            // RFC 4954 §4.
+            _ if is_auth && (self.identity.is_some() || self.transaction.is_some()) => {
+                answer(Reply::BAD_SEQUENCE, out)
             }
-            (Ok(()), Err(error)) if is(b"AUTH") => answer(auth::server::refusal(error), out),
-            (Ok(()), Err(_)) => answer(Reply::SYNTAX, out),
+            _ if is_auth && self.greeted != Greeted::Ehlo => answer(Reply::EHLO_FIRST, out),
+            (Ok(()), Ok(command)) => self.obey(command, out),
+            (Ok(()), Err(error)) if error.in_verb() => refuse(Reply::UNRECOGNIZED, out),
+            (Ok(()), Err(error)) if is_auth => refuse(auth::server::refusal(error), out),
+            (Ok(()), Err(_)) => match command::bad_path(shown) {
+                Some(BadPath::Sender) => answer(Reply::SENDER_SYNTAX, out),
+                Some(BadPath::Recipient) => answer(Reply::RECIPIENT_SYNTAX, out),
+                None => refuse(Reply::SYNTAX, out),
+            },
         };
         self.lines = lines;
         state
@@ -444,9 +459,11 @@ impl Session {
             Command::Vrfy(_) | Command::Expn(_) if !trusted => {
                 answer(Reply::AUTHENTICATION_REQUIRED, out)
             }
-            Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) | Command::Unknown(_) => {
+            Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) => {
                 State::Command(Ask::new(proven))
             }
+            // It may be a password, so nobody else sees it.
+            Command::Unknown(_) => answer(Reply::UNRECOGNIZED, out),
         }
     }
 
@@ -456,17 +473,12 @@ impl Session {
     }
 
     /// Whether a client that is to sign in says one command more than it may before that.
-    fn talks_on(&mut self, command: Result<Command<'_>, command::Error>) -> bool {
-        if self.identity.is_some() || self.config.unauthenticated || command == Ok(Command::Quit) {
+    fn talks_on(&mut self) -> bool {
+        if self.is_proven() || self.config.unauthenticated {
             return false;
         }
         self.commands = self.commands.saturating_add(1);
         self.commands > self.config.max_commands
-    }
-
-    /// Whether AUTH has a place here (RFC 4954 §4).
-    fn may_authenticate(&self) -> bool {
-        self.greeted == Greeted::Ehlo && self.identity.is_none() && self.transaction.is_none()
     }
 
     fn ehlo(&self, out: &mut Vec<u8>) {

@@ -67,6 +67,9 @@ const LINES: &[&str] = &[
     "BDAT 5\r\nabc",
     "BDAT 5 LAST\r\nabc",
     "BDAT many",
+    "BDAT 5\0\r\nNOOP",
+    " BDAT 5\r\nNOOP",
+    "EHLO x\nBDAT 5\r\nNOOP",
     "AUTH",
     "AUTH NONE",
     "AUTH PLAIN",
@@ -281,6 +284,10 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
         } else if auth && before != 354 && !inside && self.identity.is_some() {
             assert!(self.last == 503 || self.proven.is_some(), "AUTH after AUTH");
         }
+        let parts = ["BDAT many", "BDAT 5\0", " BDAT 5", "EHLO x\nBDAT 5"];
+        if before != 354 && !inside && parts.iter().any(|part| line.starts_with(part)) {
+            assert_eq!(self.waits, Waits::Closed, "octets after an unread BDAT");
+        }
         if line.starts_with("EHLO") && self.last == 250 && !inside && before != 354 {
             self.greeted = true;
         }
@@ -439,7 +446,8 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                     continue;
                 }
                 Event::Command(command, _) => {
-                    let free = matches!(command, Command::Help(_) | Command::Unknown(_));
+                    let free = matches!(command, Command::Help(_));
+                    assert!(!matches!(command, Command::Unknown(_)), "an unknown command is shown");
                     assert!(signed_in || free, "{command:?} from who is not signed in");
                     self.waits = Waits::Host;
                 }

@@ -19,6 +19,7 @@ const LINES: &[(&str, &str)] = &[
     ("RSET", "RSET"),
     ("STARTTLS", "STARTTLS"),
     ("QUIT", "QUIT"),
+    ("HELP", "HELP"),
     ("MAIL FROM:<tim@example.org>", "MAIL"),
     ("RCPT TO:<ann@example.org>", "RCPT"),
     ("DATA", "DATA"),

@@ -5,7 +5,10 @@ use nom::{
     error::{ContextError, ErrorKind, ParseError},
 };
 
-use crate::set::Set;
+use crate::{
+    set::Set,
+    shown::{is_hidden, is_mark},
+};
 
 pub(in crate::command) type Res<'a, T> = IResult<&'a [u8], T, Fault>;
 
@@ -89,15 +92,23 @@ pub(super) fn word(word: &'static str) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     }
 }
 
-/// What follows is UTF-8 (RFC 6531 §3.1) without control characters outside ASCII.
+/// What follows is UTF-8 (RFC 6531 §3.1) without characters outside ASCII that are not shown as they are.
 pub(super) fn utf8(i: &[u8]) -> Res<'_, ()> {
+    utf8_without(is_hidden, i)
+}
+
+/// The same for MAIL and RCPT. An address may have the marks of direction: to refuse it would lose mail.
+pub(super) fn envelope_utf8(i: &[u8]) -> Res<'_, ()> {
+    utf8_without(|c| is_hidden(c) && !is_mark(c), i)
+}
+
+fn utf8_without(refused: impl Fn(char) -> bool, i: &[u8]) -> Res<'_, ()> {
     if i.is_ascii() {
         return Ok((i, ()));
     }
     let fault = |valid| nom::Err::Failure(Fault { rule: "UTF-8", left: i.len() - valid });
     let text = core::str::from_utf8(i).map_err(|error| fault(error.valid_up_to()))?;
-    // Terminals obey C1 controls (U+0080 to U+009F) as they obey escape sequences.
-    match text.find(|c| matches!(c, '\u{80}'..='\u{9f}')) {
+    match text.find(|c: char| !c.is_ascii() && refused(c)) {
         Some(position) => Err(fault(position)),
         None => Ok((i, ())),
     }
