@@ -94,7 +94,8 @@ pub struct Config {
 }
 
 /// Whether a client whose exchange came to nothing tries the next mechanism with the same
-/// credentials, without asking its host.
+/// credentials, without asking its host. Once the client has sent SCRAM's proof, or the server's first
+/// message of SCRAM is no good, no other mechanism is tried, whatever is set here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -230,6 +231,8 @@ pub enum Event<'a> {
 pub struct AuthFailed {
     error: AuthError,
     mechanism: Option<Mechanism>,
+    /// Whether another mechanism may be tried with the same credentials.
+    may_try_next: bool,
     answer: Option<Retry>,
 }
 
@@ -263,8 +266,9 @@ impl AuthFailed {
     }
 
     /// Tries the next mechanism with the same credentials: a server may offer one that it has no
-    /// secrets for. Where there is none left, this is shown once more with the same reason and no
-    /// [`mechanism`](Self::mechanism); then it says QUIT.
+    /// secrets for. Where there is none left, or none may be tried, this is shown once more with the same
+    /// reason and no [`mechanism`](Self::mechanism); then it says QUIT. None may be tried where SCRAM has
+    /// failed for more than its name: the password would go by PLAIN to an impostor.
     pub fn try_next(&mut self) {
         self.answer = Some(Retry::Next);
     }

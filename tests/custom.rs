@@ -886,7 +886,7 @@ fn talk_sasl(
             }
             sasl::client::Step::Done(end) => {
                 if end.is_err_and(|why| {
-                    !matches!(why, ClientFailure::Refused | ClientFailure::EarlySuccess)
+                    !matches!(why, ClientFailure::Refused { .. } | ClientFailure::EarlySuccess)
                 }) && !sent.is_empty()
                 {
                     sent.push("*".into());
@@ -926,7 +926,9 @@ fn talk_auth(
         }
     };
     let end = end.map_err(|failure| match failure {
-        auth::client::Failure::Refused(_) => ClientFailure::Refused,
+        auth::client::Failure::Refused { after_proof, .. } => {
+            ClientFailure::Refused { after_proof }
+        }
         auth::client::Failure::Cancelled(why, _)
         | auth::client::Failure::FalseSuccess(why)
         | auth::client::Failure::NotAllowed(why) => why,
@@ -953,7 +955,7 @@ fn talk_session(
             Ok(client::Event::Challenge(ask)) => host.answer(ask),
             Ok(client::Event::AuthFailed(failed)) => {
                 break Err(match failed.reason() {
-                    client::AuthError::Refused(_) => ClientFailure::Refused,
+                    client::AuthError::Refused(_) => ClientFailure::Refused { after_proof: false },
                     client::AuthError::NotBegun(why) | client::AuthError::Cancelled(why, _) => *why,
                     other => panic!("{other}"),
                 });
@@ -1002,7 +1004,7 @@ fn a_clients_initial_response_is_there_or_not_or_empty() {
         &["535 no"],
         &["AUTH X-OWN_2 eA=="],
         &[None],
-        Err(ClientFailure::Refused),
+        Err(ClientFailure::Refused { after_proof: false }),
     );
 }
 

@@ -114,6 +114,21 @@ fn respond(ask: &mut Challenge, answers: &mut vec::IntoIter<u8>) -> bool {
     complete
 }
 
+/// Whether no AUTH follows where SCRAM's proof has been sent.
+fn ends_by_its_proof(said: &[u8]) -> bool {
+    let (mut scram, mut proven) = (false, false);
+    said.split(|&octet| octet == b'\n').all(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.starts_with(b"AUTH ") {
+            scram = line.starts_with(b"AUTH SCRAM-");
+            return !proven;
+        }
+        let message = STANDARD.decode(line).unwrap_or_default();
+        proven |= scram && message.windows(3).any(|octets| octets == b",p=");
+        true
+    })
+}
+
 /// Whether a line shows no secret.
 fn is_safe(line: &[u8]) -> bool {
     let Some(auth) = line.strip_prefix(b"AUTH ") else { return true };
@@ -134,6 +149,8 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     let (mut answers, mut said) = (answers.into_iter(), Vec::new());
     let mut in_clear = if choice & IN_TLS != 0 { Some(0) } else { None };
     let (mut failed_before, mut complete) = (0, false);
+    // Where TLS, or other credentials, begin anew.
+    let mut anew = vec![0];
     while let Ok(event) = session.next(&mut out) {
         match event {
             Event::NeedInput => match pieces.next() {
@@ -147,12 +164,14 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
             Event::Derive(ask) => ask.run(),
             Event::StartTls => {
                 in_clear.get_or_insert(out.len());
+                anew.push(out.len());
                 session.tls_started(channel().expect("there is data"));
             }
             Event::AuthFailed(failed) => {
                 failed_before += 1;
                 match answers.next() {
                     Some(byte) if failed_before < 5 && byte & 1 == 0 => {
+                        anew.push(out.len());
                         failed.retry(self::credentials(byte >> 1).expect("good credentials"));
                     }
                     Some(_) if failed_before < 20 => failed.try_next(),
@@ -174,6 +193,8 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
         }
     }
     assert!(out.is_empty() || out.ends_with(b"\r\n"));
+    anew.push(out.len());
+    assert!(anew.windows(2).all(|part| ends_by_its_proof(&out[part[0]..part[1]])));
     if choice & CLEARTEXT == 0 {
         let clear = &out[..in_clear.unwrap_or(out.len())];
         assert!(clear.split_inclusive(|&octet| octet == b'\n').all(is_safe));

@@ -38,8 +38,13 @@ pub enum Step<'a> {
 #[non_exhaustive]
 pub enum Failure {
     /// The server refused, with this reply.
-    #[error("the server answered {0}")]
-    Refused(Reply),
+    #[error("the server answered {reply}")]
+    Refused {
+        /// The refusal.
+        reply: Reply,
+        /// Whether the server has SCRAM's proof of the password.
+        after_proof: bool,
+    },
     /// The client cancelled, for this reason; this is the server's answer to that.
     #[error("{0}; the client cancelled")]
     Cancelled(sasl::Failure, Reply),
@@ -52,6 +57,23 @@ pub enum Failure {
     /// The configuration does not allow the mechanism, these credentials, or this connection.
     #[error(transparent)]
     NotAllowed(sasl::Failure),
+}
+
+impl Failure {
+    /// Whether another mechanism may be tried with the same credentials, on the same connection. A
+    /// caller that goes on by itself holds to it as a session does: after SCRAM has failed for more than
+    /// its name, the password would go by PLAIN to an impostor or a man in the middle
+    /// (as [`sasl`](sasl::Failure::may_try_next) has it).
+    pub fn may_try_next(&self) -> bool {
+        // 421 closes the connection (RFC 5321 §3.8), and what is no refusal is out of step.
+        let goes_on = |reply: &Reply| reply.code() >= 400 && reply.code() != 421;
+        match self {
+            Self::Refused { reply, after_proof } => !after_proof && goes_on(reply),
+            Self::Cancelled(why, reply) => why.may_try_next() && goes_on(reply),
+            Self::NotAllowed(why) => why.may_try_next(),
+            Self::FalseSuccess(_) | Self::UnexpectedReply(_) => false,
+        }
+    }
 }
 
 /// The slot for the server's next reply. **The exchange waits until it is filled.**
@@ -125,6 +147,11 @@ impl Exchange {
     /// The mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.sasl.mechanism()
+    }
+
+    /// Whether the server is to prove itself next, as [`sasl`](sasl::Exchange::awaits_proof) has it.
+    pub fn awaits_proof(&self) -> bool {
+        self.sasl.awaits_proof()
     }
 
     /// What the server said of a token that is no good, as
@@ -227,7 +254,14 @@ impl Exchange {
                 if let sasl::Step::Response(response) = self.sasl.step() {
                     response.refused();
                 }
-                State::Done(Err(Failure::Refused(reply.to_reply())))
+                let after_proof = !matches!(
+                    self.sasl.step(),
+                    sasl::Step::Done(Err(sasl::Failure::Refused { after_proof: false }))
+                );
+                State::Done(Err(Failure::Refused { reply: reply.to_reply(), after_proof }))
+            }
+            _ if self.awaits_proof() => {
+                State::Done(Err(Failure::FalseSuccess(sasl::Failure::ServerNotAuthentic)))
             }
             _ => State::Done(Err(Failure::UnexpectedReply(reply.to_reply()))),
         };

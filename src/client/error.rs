@@ -169,7 +169,7 @@ fn explain(reply: &Reply) -> &'static str {
 impl From<auth::client::Failure> for Error {
     fn from(failure: auth::client::Failure) -> Self {
         match failure {
-            auth::client::Failure::Refused(reply) => {
+            auth::client::Failure::Refused { reply, .. } => {
                 Self::NotAuthenticated(AuthError::Refused(reply))
             }
             auth::client::Failure::Cancelled(sasl::Failure::ServerNotAuthentic, _)

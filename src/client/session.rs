@@ -123,6 +123,7 @@ impl Session {
             State::Auth(exchange) => {
                 let mechanism = exchange.mechanism();
                 let token_error = exchange.token_error().map(Into::into);
+                let proof_awaited = exchange.awaits_proof();
                 match (self.pending_refusal(step), token_error, &self.tries.refused) {
                     (Some(Error::Refused(_, reply)), token_error, _) => {
                         Error::NotAuthenticated(refusal(mechanism, reply, token_error))
@@ -131,6 +132,7 @@ impl Session {
                         let reply = None;
                         Error::NotAuthenticated(AuthError::TokenRefused { reply, token_error })
                     }
+                    _ if proof_awaited => Error::ServerNotAuthentic,
                     (_, None, Some(refused)) => Error::NotAuthenticated(refused.clone()),
                     (_, None, None) => Error::Disconnected(step),
                 }
@@ -280,24 +282,33 @@ impl Session {
                 State::Ehlo
             }
             State::Auth(exchange) => return self.exchange(exchange, out),
-            State::AuthFailed(AuthFailed { answer: Some(answer), error, mechanism }) => {
-                match answer {
-                    Retry::With(credentials) => {
-                        self.credentials = Some(*credentials);
-                        self.tries = Tries::default();
+            State::AuthFailed(AuthFailed {
+                answer: Some(answer),
+                error,
+                mechanism,
+                may_try_next,
+            }) => match answer {
+                Retry::With(credentials) => {
+                    self.credentials = Some(*credentials);
+                    self.tries = Tries::default();
+                    self.sign_in()
+                }
+                Retry::Next => match mechanism {
+                    Some(mechanism) if may_try_next => {
+                        self.tries.add(mechanism, error);
                         self.sign_in()
                     }
-                    Retry::Next => match mechanism {
-                        Some(mechanism) => {
-                            self.tries.add(mechanism, error);
-                            self.sign_in()
-                        }
-                        None => quit(out),
-                    },
-                    Retry::GoOn => State::READY,
-                    Retry::Quit => quit(out),
-                }
-            }
+                    Some(_) => State::AuthFailed(AuthFailed {
+                        error,
+                        mechanism: None,
+                        may_try_next: false,
+                        answer: None,
+                    }),
+                    None => quit(out),
+                },
+                Retry::GoOn => State::READY,
+                Retry::Quit => quit(out),
+            },
             State::Ready(Ready { next: Some(Next::Quit) }) => quit(out),
             State::Ready(Ready { next: Some(Next::Send(envelope)) }) => {
                 match Sending::begin(envelope, &self.extensions, out) {

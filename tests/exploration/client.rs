@@ -117,6 +117,8 @@ pub(crate) struct World<const TOKENS: bool> {
     /// Whether a success may be believed: it has just come, in an exchange.
     success: bool,
     authenticated: Option<Mechanism>,
+    /// Whether SCRAM has gone past its command with these credentials, on this connection.
+    in_scram: bool,
     /// Whether the host has said to go on without a sign-in.
     unauthenticated: bool,
     error: Option<Error>,
@@ -190,6 +192,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             verified: false,
             success: false,
             authenticated: None,
+            in_scram: false,
             unauthenticated: false,
             error: None,
             sent: 0,
@@ -211,7 +214,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             (Input::Tls, Waits::Server | Waits::Host | Waits::Tls) => {
                 self.session.tls_started(channel());
                 (self.tls, self.authenticated, self.honest) = (true, None, None);
-                (self.mechanism, self.unauthenticated) = (None, false);
+                (self.mechanism, self.unauthenticated, self.in_scram) = (None, false, false);
                 assert_eq!(self.session.authenticated(), None, "a sign-in outlives TLS");
             }
             (Input::Eof, Waits::Server) => {
@@ -235,6 +238,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
         let Self { session, waits, honest, mechanism, reply, verified, unauthenticated, .. } = self;
         write!(shown, "{session:?}{waits:?}{honest:?}{mechanism:?}{reply}{verified}").unwrap();
         write!(shown, "{unauthenticated}{}{}{}", self.tls, self.sent, self.retries).unwrap();
+        write!(shown, "{}", self.in_scram).unwrap();
     }
 }
 
@@ -256,7 +260,7 @@ impl<const TOKENS: bool> World<TOKENS> {
                 Host::Quit => failed.quit(),
                 Host::Next => failed.try_next(),
                 Host::Retry if self.retries < 1 => {
-                    self.retries += 1;
+                    (self.retries, self.in_scram) = (self.retries + 1, false);
                     failed.retry(credentials(TOKENS));
                 }
                 Host::Retry => return false,
@@ -334,8 +338,10 @@ impl<const TOKENS: bool> World<TOKENS> {
             assert!(free, "mail before the sign-in");
         }
         let mut said = Vec::new();
+        let scram = self.mechanism.is_some_and(|own| own.name().starts_with("SCRAM-"));
         if let Some(args) = line.strip_prefix("AUTH ") {
             assert!(self.authenticated.is_none(), "a second sign-in");
+            assert!(!self.in_scram, "another mechanism once SCRAM had begun");
             let name = args.split(' ').next().unwrap_or_default();
             self.mechanism = Mechanism::from_name(name);
             self.verified = false;
@@ -352,6 +358,8 @@ impl<const TOKENS: bool> World<TOKENS> {
             .is_some_and(|verb| ["EHLO", "STARTTLS", "MAIL", "QUIT", "RSET"].contains(&verb))
         {
             (self.honest, self.mechanism) = (None, None);
+        } else if scram && !line.starts_with("AUTH ") {
+            self.in_scram = true;
         }
         self.reply.clear();
         if let Some(exchange) = &mut self.honest {

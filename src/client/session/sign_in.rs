@@ -7,10 +7,7 @@ use crate::{
     auth::client as auth,
     client::{AuthError, AuthFailed, Step, TryNext},
     reply::{Reply, ReplyRef},
-    sasl::{
-        Mechanism,
-        client::{Failure as Why, NoMechanism},
-    },
+    sasl::{Mechanism, client::NoMechanism},
 };
 
 /// The exchanges that came to nothing, with these credentials.
@@ -62,7 +59,12 @@ impl Session {
                     none => none,
                 };
                 let error = self.tries.refused.clone().unwrap_or(AuthError::NoMechanism(none));
-                State::AuthFailed(AuthFailed { error, mechanism: None, answer: None })
+                State::AuthFailed(AuthFailed {
+                    error,
+                    mechanism: None,
+                    may_try_next: false,
+                    answer: None,
+                })
             }
         }
     }
@@ -83,12 +85,20 @@ impl Session {
                 return Ok(Progress::Go(State::Auth(exchange)));
             }
             auth::Step::NeedReply(slot) => {
-                if !self.next_reply(Step::Auth)? {
-                    return Ok(Progress::Wait(State::Auth(exchange)));
+                match self.next_reply(Step::Auth) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Progress::Wait(State::Auth(exchange))),
+                    Err(_) if exchange.awaits_proof() => return Err(Error::ServerNotAuthentic),
+                    Err(error) => return Err(error),
                 }
-                let reply = ReplyRef::parse(self.lines.shown());
-                slot.reply(reply.map_err(|_| Error::NotAReply(Step::Auth))?);
-                return Ok(Progress::Go(State::Auth(exchange)));
+                return match ReplyRef::parse(self.lines.shown()) {
+                    Ok(reply) => {
+                        slot.reply(reply);
+                        Ok(Progress::Go(State::Auth(exchange)))
+                    }
+                    Err(_) if exchange.awaits_proof() => Err(Error::ServerNotAuthentic),
+                    Err(_) => Err(Error::NotAReply(Step::Auth)),
+                };
             }
             auth::Step::Done(Ok(())) => {
                 self.authenticated = Some(mechanism);
@@ -96,9 +106,10 @@ impl Session {
             }
             auth::Step::Done(Err(failure)) => failure.clone(),
         };
+        let may_try_next = failure.may_try_next();
         let another = self.tries_another(&failure, exchange.token_error().is_some());
         let error = match failure {
-            auth::Failure::Refused(reply) => {
+            auth::Failure::Refused { reply, .. } => {
                 refusal(mechanism, reply, exchange.token_error().map(Into::into))
             }
             failure => match Error::from(failure) {
@@ -110,7 +121,12 @@ impl Session {
             self.tries.add(mechanism, error);
             self.sign_in()
         } else {
-            State::AuthFailed(AuthFailed { error, mechanism: Some(mechanism), answer: None })
+            State::AuthFailed(AuthFailed {
+                error,
+                mechanism: Some(mechanism),
+                may_try_next,
+                answer: None,
+            })
         }))
     }
 
@@ -119,26 +135,20 @@ impl Session {
         let policy = self.config.try_next;
         let another = match failure {
             // The server does not know the mechanism, or does not want it for this account.
-            auth::Failure::Refused(reply) => match reply.code() {
+            auth::Failure::Refused { reply, .. } => match reply.code() {
                 504 | 534 => policy != TryNext::Never,
                 // A wrong password stays wrong, and each try may count against the account.
                 535 => policy == TryNext::Always,
                 _ => false,
             },
-            // The server says what cannot be understood. What else the client cancels for is no fault
-            // of the mechanism: fewer iterations than are safe, say, which a weaker one would not
-            // mend.
-            auth::Failure::Cancelled(why, reply) => {
-                let unusable =
-                    matches!(why, Why::UnexpectedChallenge | Why::Unprepared | Why::GaveUp);
-                // A token that was refused stays so.
-                let mendable = unusable && !token_refused && reply.code() != 421;
-                policy != TryNext::Never && mendable
-            }
+            // The server says what cannot be understood. A token that was refused stays so.
+            auth::Failure::Cancelled(..) => policy != TryNext::Never && !token_refused,
             _ => false,
         };
         let tries = self.tries.mechanisms.len().saturating_add(1);
-        another && tries < usize::try_from(self.config.max_tries).unwrap_or(usize::MAX)
+        another
+            && failure.may_try_next()
+            && tries < usize::try_from(self.config.max_tries).unwrap_or(usize::MAX)
     }
 }
 
