@@ -926,10 +926,8 @@ fn talk_auth(
         }
     };
     let end = end.map_err(|failure| match failure {
-        auth::client::Failure::Refused { after_proof, .. } => {
-            ClientFailure::Refused { after_proof }
-        }
-        auth::client::Failure::Cancelled(why, _)
+        auth::client::Failure::Refused { .. } => ClientFailure::Refused { after_proof: false },
+        auth::client::Failure::Cancelled { why, .. }
         | auth::client::Failure::FalseSuccess(why)
         | auth::client::Failure::NotAllowed(why) => why,
         other => panic!("{other}"),

@@ -454,8 +454,9 @@ impl Pair {
                     Some((envelope, _)) => ready.send(envelope.clone()),
                     None => ready.quit(),
                 },
-                Ok(client::Event::Refused(recipient, reply)) => {
-                    self.seen.push(format!("client: recipient {recipient}: {}", reply.code()));
+                Ok(client::Event::Refused(recipient, refusal)) => {
+                    self.seen
+                        .push(format!("client: recipient {recipient}: {}", refusal.reply().code()));
                 }
                 Ok(client::Event::Message(body)) => {
                     for part in self.mail[0].1.chunks(7) {

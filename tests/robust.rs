@@ -534,6 +534,9 @@ fn what_is_handed_on_is_whole_and_leaves_nothing_behind() {
     for (verdict, expected) in [
         ("250 2.0.0 queued", "250 2.0.0 Message handed on"),
         ("554 5.7.1 no", "554 5.7.1 The next hop says: no"),
+        // Lines that differ in code, permanently in the end.
+        ("250-2.0.0 queued\r\n552 5.3.4 no", "552 5.3.4 The next hop says: no"),
+        ("354-go\r\n554 5.7.1 no", "554 5.7.1 The next hop says: no"),
     ] {
         let folder = tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

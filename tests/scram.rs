@@ -480,7 +480,13 @@ fn a_failure_tells_whether_the_password_may_go_by_another_mechanism() {
         }
     }
     // Who closes, and what is out of step.
-    for replies in [&["421 bye\r\n"][..], &["250 ok\r\n"], &["235 ok\r\n"], &[&few, "235 ok\r\n"]] {
+    for replies in [
+        &["421 bye\r\n"][..],
+        &["235-ok\r\n504 no\r\n"],
+        &["250 ok\r\n"],
+        &["235 ok\r\n"],
+        &[&few, "235 ok\r\n"],
+    ] {
         let replies: Vec<_> = replies.iter().map(|&said| said.to_owned()).collect();
         assert!(!auth_after(&replies).0.may_try_next(), "{replies:?}");
     }

@@ -42,12 +42,19 @@ pub enum Failure {
     Refused {
         /// The refusal.
         reply: Reply,
-        /// Whether the server has SCRAM's proof of the password.
-        after_proof: bool,
+        /// As [`may_try_next`](Self::may_try_next) has it.
+        may_try_next: bool,
     },
-    /// The client cancelled, for this reason; this is the server's answer to that.
-    #[error("{0}; the client cancelled")]
-    Cancelled(sasl::Failure, Reply),
+    /// The client cancelled.
+    #[error("{why}; the client cancelled")]
+    Cancelled {
+        /// For this reason.
+        why: sasl::Failure,
+        /// The server's answer to that, which may be no refusal.
+        reply: Reply,
+        /// As [`may_try_next`](Self::may_try_next) has it.
+        may_try_next: bool,
+    },
     /// The server said success before the exchange was complete, or has not proven who it is.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
@@ -60,16 +67,18 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether another mechanism may be tried with the same credentials, on the same connection. A
-    /// caller that goes on by itself holds to it as a session does: after SCRAM has failed for more than
-    /// its name, the password would go by PLAIN to an impostor or a man in the middle
-    /// (as [`sasl`](sasl::Failure::may_try_next) has it).
+    /// Whether another mechanism may be tried with the same credentials on the same connection. A caller
+    /// that goes on by itself has to hold to it, as a session does.
+    ///
+    /// Not once SCRAM has begun, as an impostor or a man in the middle would get the password by PLAIN
+    /// ([`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next)); nor where the connection
+    /// has come to its end: after `421` (RFC 5321 §3.8), a reply whose
+    /// [codes differ](ReplyRef::codes_differ), or one that is out of turn.
     pub fn may_try_next(&self) -> bool {
-        // 421 closes the connection (RFC 5321 §3.8), and what is no refusal is out of step.
-        let goes_on = |reply: &Reply| reply.code() >= 400 && reply.code() != 421;
         match self {
-            Self::Refused { reply, after_proof } => !after_proof && goes_on(reply),
-            Self::Cancelled(why, reply) => why.may_try_next() && goes_on(reply),
+            Self::Refused { may_try_next, .. } | Self::Cancelled { may_try_next, .. } => {
+                *may_try_next
+            }
             Self::NotAllowed(why) => why.may_try_next(),
             Self::FalseSuccess(_) | Self::UnexpectedReply(_) => false,
         }
@@ -83,7 +92,8 @@ pub struct NeedReply<'a> {
 }
 
 impl NeedReply<'_> {
-    /// The reply, whole: all its lines as they came, by [`ReplyRef::parse`].
+    /// The reply, whole: all its lines as they came, by [`ReplyRef::parse`]. Where its
+    /// [codes differ](ReplyRef::codes_differ), the connection is to be ended, too.
     pub fn reply(self, reply: ReplyRef<'_>) {
         self.exchange.take(reply);
     }
@@ -220,13 +230,18 @@ impl Exchange {
         self.state = next;
     }
 
-    /// Whether the server has not proven who it is. Nothing that it says can change that.
-    pub(crate) fn sees_impostor(&self) -> bool {
-        matches!(self.state, State::Cancelled(sasl::Failure::ServerNotAuthentic))
+    /// Why the client has cancelled, if it has.
+    pub(crate) fn cancelled(&self) -> Option<sasl::Failure> {
+        match self.state {
+            State::Cancelled(why) => Some(why),
+            _ => None,
+        }
     }
 
     fn take(&mut self, reply: ReplyRef<'_>) {
         let refused = matches!(reply.code(), 400..=599);
+        // 421 closes the connection.
+        let goes_on = refused && reply.code() != 421 && !reply.codes_differ();
         self.state = match (&self.state, reply.code()) {
             (State::Withheld | State::Sent, 334) => self.challenged(reply),
             (State::Sent, 235) => {
@@ -244,21 +259,20 @@ impl Exchange {
             (State::Withheld, 235) => {
                 State::Done(Err(Failure::FalseSuccess(sasl::Failure::EarlySuccess)))
             }
-            (State::Cancelled(why @ sasl::Failure::ServerNotAuthentic), _) => {
-                State::Done(Err(Failure::Cancelled(*why, reply.to_reply())))
-            }
-            (State::Cancelled(why), _) if refused => {
-                State::Done(Err(Failure::Cancelled(*why, reply.to_reply())))
+            (&State::Cancelled(why), _) => {
+                let may_try_next = goes_on && why.may_try_next();
+                State::Done(Err(Failure::Cancelled { why, reply: reply.to_reply(), may_try_next }))
             }
             (_, _) if refused => {
                 if let sasl::Step::Response(response) = self.sasl.step() {
                     response.refused();
                 }
-                let after_proof = !matches!(
-                    self.sasl.step(),
-                    sasl::Step::Done(Err(sasl::Failure::Refused { after_proof: false }))
-                );
-                State::Done(Err(Failure::Refused { reply: reply.to_reply(), after_proof }))
+                let allowed = match self.sasl.step() {
+                    sasl::Step::Done(Err(failure)) => failure.may_try_next(),
+                    _ => true,
+                };
+                let (reply, may_try_next) = (reply.to_reply(), goes_on && allowed);
+                State::Done(Err(Failure::Refused { reply, may_try_next }))
             }
             _ if self.awaits_proof() => {
                 State::Done(Err(Failure::FalseSuccess(sasl::Failure::ServerNotAuthentic)))

@@ -4,8 +4,8 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
 use super::{
-    AuthError, AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Retry, Step,
-    Tls,
+    AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Refusal, Step, Tls,
+    error::closes,
     sending::{Sending, say},
 };
 use crate::{
@@ -18,9 +18,10 @@ use crate::{
     trace::{Side, Trace},
 };
 
+mod end;
 mod sign_in;
 
-use sign_in::{Tries, refusal};
+use sign_in::Tries;
 
 /// One connection to a server, from its greeting to the end.
 #[derive(Debug)]
@@ -51,13 +52,14 @@ enum State {
     Ready(Ready),
     /// MAIL and RCPT.
     Envelope(Box<Sending>),
-    Refused(Box<Sending>, Reply),
+    Refused(Box<Sending>, Refusal),
     Data,
     Message(Body),
     End,
     /// RSET is sent behind a message that came to nothing.
-    Rset(Step, Reply),
-    Sent(Fate),
+    Rset(Refusal),
+    /// And the reply by which the server has closed the connection, if it has.
+    Sent(Fate, Option<Reply>),
     Quit,
     Closed,
     Broken(Error),
@@ -101,48 +103,6 @@ impl Session {
         }
     }
 
-    /// The server has closed the connection. To be called at [`Event::NeedInput`], when all that was
-    /// received has been looked at.
-    ///
-    /// # Errors
-    /// [`Error::Disconnected`] where that is no good end, or the refusal that came before.
-    pub fn eof(&mut self) -> Result<(), Error> {
-        let step = self.state.step();
-        let error = match &self.state {
-            State::Closed => return Ok(()),
-            // Nothing is lost if the server does not wait for its reply to be read.
-            State::Quit => {
-                self.state = State::Closed;
-                return Ok(());
-            }
-            State::Broken(error) => error.clone(),
-            State::Rset(step, reply) => Error::Refused(*step, reply.clone()),
-            State::Envelope(sending) => sending.refused().unwrap_or(Error::Disconnected(step)),
-            State::AuthFailed(failed) => failed.error(),
-            State::Auth(exchange) if exchange.sees_impostor() => Error::ServerNotAuthentic,
-            State::Auth(exchange) => {
-                let mechanism = exchange.mechanism();
-                let token_error = exchange.token_error().map(Into::into);
-                let proof_awaited = exchange.awaits_proof();
-                match (self.pending_refusal(step), token_error, &self.tries.refused) {
-                    (Some(Error::Refused(_, reply)), token_error, _) => {
-                        Error::NotAuthenticated(refusal(mechanism, reply, token_error))
-                    }
-                    (_, token_error @ Some(_), _) => {
-                        let reply = None;
-                        Error::NotAuthenticated(AuthError::TokenRefused { reply, token_error })
-                    }
-                    _ if proof_awaited => Error::ServerNotAuthentic,
-                    (_, None, Some(refused)) => Error::NotAuthenticated(refused.clone()),
-                    (_, None, None) => Error::Disconnected(step),
-                }
-            }
-            _ => self.pending_refusal(step).unwrap_or(Error::Disconnected(step)),
-        };
-        self.state = State::Broken(error.clone());
-        Err(error)
-    }
-
     /// TLS has begun. All that the server said before is gone (RFC 3207 §4.2).
     pub fn tls_started(&mut self, channel: Channel) {
         let behind = self.lines.clear();
@@ -169,7 +129,7 @@ impl Session {
         self.authenticated
     }
 
-    /// Where the dialogue stands: for a host that has to say at which step time ran out.
+    /// Where the dialogue stands.
     pub fn step(&self) -> Step {
         self.state.step()
     }
@@ -194,9 +154,9 @@ impl Session {
                 _ => Event::NeedInput,
             },
             State::Ready(ready) => Event::Ready(ready),
-            State::Refused(sending, reply) => Event::Refused(sending.last_answered(), reply),
+            State::Refused(sending, refusal) => Event::Refused(sending.last_answered(), refusal),
             State::Message(body) => Event::Message(body),
-            State::Sent(fate) => Event::Sent(fate),
+            State::Sent(fate, _) => Event::Sent(fate),
             State::Closed => Event::Close,
             State::Broken(error) => return Err(error.clone()),
             State::Greeting
@@ -249,16 +209,31 @@ impl Session {
         if self.lines.rest().is_empty() {
             return Ok(());
         }
-        Err(self.pending_refusal(step).unwrap_or(Error::Unsolicited(step)))
+        Err(self.pending_refusal(step).map_or(Error::Unsolicited(step), Error::Refused))
     }
 
     /// A refusal that has come and has not been looked at.
-    fn pending_refusal(&mut self, step: Step) -> Option<Error> {
+    fn pending_refusal(&mut self, step: Step) -> Option<Refusal> {
         if !self.next_reply(step).ok()? {
             return None;
         }
         let reply = ReplyRef::parse(self.lines.shown()).ok()?;
-        (reply.code() >= 400).then(|| Error::Refused(step, reply.to_reply()))
+        (reply.code() >= 400).then(|| self.refusal(step, reply.to_reply()))
+    }
+
+    pub(super) fn refusal(&self, step: Step, reply: Reply) -> Refusal {
+        Refusal::new(step, reply, &self.channel, self.authenticated)
+    }
+
+    /// Nothing is under way, so that the server has nothing to say but that it closes the connection.
+    fn at_rest(&mut self) -> Result<(), Error> {
+        if !self.next_reply(Step::Rest)? {
+            return Ok(());
+        }
+        match ReplyRef::parse(self.lines.shown()) {
+            Ok(reply) if reply.code() >= 400 => Err(Error::Closed(Some(reply.to_reply()))),
+            _ => Err(Error::Unsolicited(Step::Rest)),
+        }
     }
 
     fn trace_sent(&mut self, secret: bool, block: &[u8]) {
@@ -282,38 +257,18 @@ impl Session {
                 State::Ehlo
             }
             State::Auth(exchange) => return self.exchange(exchange, out),
-            State::AuthFailed(AuthFailed {
-                answer: Some(answer),
-                error,
-                mechanism,
-                may_try_next,
-            }) => match answer {
-                Retry::With(credentials) => {
-                    self.credentials = Some(*credentials);
-                    self.tries = Tries::default();
-                    self.sign_in()
-                }
-                Retry::Next => match mechanism {
-                    Some(mechanism) if may_try_next => {
-                        self.tries.add(mechanism, error);
-                        self.sign_in()
-                    }
-                    Some(_) => State::AuthFailed(AuthFailed {
-                        error,
-                        mechanism: None,
-                        may_try_next: false,
-                        answer: None,
-                    }),
-                    None => quit(out),
-                },
-                Retry::GoOn => State::READY,
-                Retry::Quit => quit(out),
-            },
-            State::Ready(Ready { next: Some(Next::Quit) }) => quit(out),
-            State::Ready(Ready { next: Some(Next::Send(envelope)) }) => {
+            State::AuthFailed(failed @ AuthFailed { answer: Some(_), .. }) => {
+                self.settled(failed, out)?
+            }
+            State::Ready(Ready { next: Some(Next::Quit), .. }) => quit(out),
+            State::Ready(Ready { next: Some(Next::Send(_)), closed: closed @ Some(_) }) => {
+                return Err(Error::Closed(closed));
+            }
+            State::Ready(Ready { next: Some(Next::Send(envelope)), closed: None }) => {
+                self.at_rest()?;
                 match Sending::begin(envelope, &self.extensions, out) {
                     Ok(sending) => State::Envelope(Box::new(sending)),
-                    Err(fate) => State::Sent(fate),
+                    Err(fate) => State::Sent(fate, None),
                 }
             }
             State::Envelope(mut sending) => {
@@ -327,13 +282,9 @@ impl Session {
                         say(out, &["DATA"]);
                         State::Data
                     }
-                    // The server has said goodbye.
-                    Some(Err((step, reply))) if reply.code() == 421 => {
-                        State::Sent(Fate::Refused(step, reply))
-                    }
-                    Some(Err((step, reply))) => {
+                    Some(Err(refusal)) => {
                         say(out, &["RSET"]);
-                        State::Rset(step, reply)
+                        State::Rset(refusal)
                     }
                 }
             }
@@ -347,12 +298,16 @@ impl Session {
                 self.expect_silence(Step::Message)?;
                 return Ok(Progress::Wait(State::Message(body)));
             }
-            State::Sent(_) => State::READY,
-            owed @ (State::StartTls
-            | State::AuthFailed(_)
-            | State::Ready(_)
-            | State::Closed
-            | State::Broken(_)) => return Ok(Progress::Wait(owed)),
+            State::Sent(_, closed) => State::Ready(Ready { next: None, closed }),
+            State::Ready(ready) => {
+                if ready.closed.is_none() {
+                    self.at_rest()?;
+                }
+                return Ok(Progress::Wait(State::Ready(ready)));
+            }
+            owed @ (State::StartTls | State::AuthFailed(_) | State::Closed | State::Broken(_)) => {
+                return Ok(Progress::Wait(owed));
+            }
             waiting => return self.reply(waiting, out),
         })
         .shown())
@@ -367,11 +322,21 @@ impl Session {
         // Borrowed apart from `self`, and put back below.
         let lines = mem::take(&mut self.lines);
         let next = match ReplyRef::parse(lines.shown()) {
+            Ok(reply) if reply.codes_differ() => self.torn(state, reply),
             Ok(reply) => self.replied(state, reply, !lines.rest().is_empty(), out),
             Err(_) => Err(Error::NotAReply(step)),
         };
         self.lines = lines;
         Ok(Progress::Go(next?).shown())
+    }
+
+    /// A refusal that began as another reply. Nothing that follows can be relied on.
+    fn torn(&self, state: State, reply: ReplyRef<'_>) -> Result<State, Error> {
+        Err(Error::Refused(match state {
+            State::Quit => return Ok(State::Closed),
+            State::Rset(refusal) => refusal,
+            state => self.refusal(state.step(), reply.to_reply()),
+        }))
     }
 
     fn next_reply(&mut self, step: Step) -> Result<bool, Error> {
@@ -397,11 +362,11 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<State, Error> {
         let step = state.step();
-        let unexpected = || Err(Error::UnexpectedReply(step, reply.to_reply()));
-        let refused = || Err(Error::Refused(step, reply.to_reply()));
+        let closed = || closes(reply.code()).then(|| reply.to_reply());
+        let refusal = |own: &Self| own.refusal(step, reply.to_reply());
         Ok(match (state, reply.code()) {
             (State::Greeting, 220) => State::Hello,
-            (State::Greeting, 400..) => return refused(),
+            (State::Greeting, 400..) => return Err(Error::Refused(refusal(self))),
             (State::Ehlo, 250) => {
                 self.extensions = Extensions::read(Ehlo::new(reply), &self.config);
                 match self.config.tls {
@@ -424,13 +389,21 @@ impl Session {
                 State::Helo
             }
             (State::Helo, 250) => State::READY,
-            (State::Ehlo | State::Helo, 400..) => return refused(),
+            (State::Ehlo | State::Helo, 400..) => return Err(Error::Refused(refusal(self))),
             (State::AwaitTls, 220) if more => return Err(Error::InjectedBeforeTls),
             (State::AwaitTls, 220) => State::StartTls,
-            (State::AwaitTls, 400..) if self.config.tls == Tls::IfOffered => self.sign_in(),
-            (State::AwaitTls, 400..) => return Err(Error::Refused(step, reply.to_reply())),
+            (State::AwaitTls, code @ 400..)
+                if self.config.tls == Tls::IfOffered && !closes(code) =>
+            {
+                self.sign_in()
+            }
+            (State::AwaitTls, 400..) => return Err(Error::Refused(refusal(self))),
+            // It says nothing of the recipient, and no other reply will come.
+            (State::Envelope(_), code) if closes(code) => {
+                State::Sent(Fate::Refused(refusal(self)), closed())
+            }
             (State::Envelope(mut sending), 200..=299 | 400..) => {
-                match sending.answered(reply.code() < 300, || reply.to_reply()) {
+                match sending.answered(reply.code() < 300, || refusal(self)) {
                     Some(refusal) => State::Refused(sending, refusal),
                     None => State::Envelope(sending),
                 }
@@ -441,16 +414,17 @@ impl Session {
                 ended: false,
                 broken: false,
             }),
-            (State::Data, 421) => State::Sent(Fate::Refused(step, reply.to_reply())),
-            (State::Data, 400..) => {
+            (State::Data, code @ 400..) if !closes(code) => {
                 say(out, &["RSET"]);
-                State::Rset(step, reply.to_reply())
+                State::Rset(refusal(self))
             }
-            (State::End, 200..=299) => State::Sent(Fate::Accepted(reply.to_reply())),
-            (State::End, 400..) => State::Sent(Fate::Refused(step, reply.to_reply())),
-            (State::Rset(step, why), 200..=299 | 400..) => State::Sent(Fate::Refused(step, why)),
+            (State::Data | State::End, 400..) => {
+                State::Sent(Fate::Refused(refusal(self)), closed())
+            }
+            (State::End, 200..=299) => State::Sent(Fate::Accepted(reply.to_reply()), None),
+            (State::Rset(why), 200..=299 | 400..) => State::Sent(Fate::Refused(why), closed()),
             (State::Quit, _) => State::Closed,
-            _ => return unexpected(),
+            _ => return Err(Error::UnexpectedReply(step, reply.to_reply())),
         })
     }
 }
@@ -471,14 +445,14 @@ impl Progress {
     /// What is shown once waits for the host to see it.
     fn shown(self) -> Self {
         match self {
-            Self::Go(state @ (State::Refused(..) | State::Sent(_))) => Self::Wait(state),
+            Self::Go(state @ (State::Refused(..) | State::Sent(..))) => Self::Wait(state),
             other => other,
         }
     }
 }
 
 impl State {
-    const READY: Self = Self::Ready(Ready { next: None });
+    const READY: Self = Self::Ready(Ready { next: None, closed: None });
 
     fn step(&self) -> Step {
         match self {
@@ -490,9 +464,8 @@ impl State {
             Self::Data => Step::Data,
             Self::Message(_) | Self::End => Step::Message,
             Self::Rset(..) => Step::Rset,
-            Self::Ready(_) | Self::Sent(_) | Self::Quit | Self::Closed | Self::Broken(_) => {
-                Step::Quit
-            }
+            Self::Ready(_) | Self::Sent(..) => Step::Rest,
+            Self::Quit | Self::Closed | Self::Broken(_) => Step::Quit,
         }
     }
 }
