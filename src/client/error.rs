@@ -100,6 +100,12 @@ pub enum Error {
     /// What the server sent is not a reply.
     #[error("the server sent something that is not an SMTP reply at {0}")]
     NotAReply(Step),
+    /// The server ends its lines in CRLF and in a bare LF by turns, or a line of it holds a bare CR. Lines
+    /// that all end in a bare LF are taken.
+    #[error(
+        "the server's line ends change at {0}, from CRLF to a bare LF or back, or a line holds a bare CR"
+    )]
+    LineEnds(Step),
     /// Something came before it was asked for: a reply to a command that had not been sent.
     #[error("the server answered before it was asked, at {0}")]
     Unsolicited(Step),

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     auth::client as auth,
     ehlo::Ehlo,
-    line::Lines,
+    line::{BlockError, LineEnds, Lines},
     message::Stuffing,
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
     sasl::{Channel, Mechanism, client::Credentials},
@@ -30,6 +30,7 @@ pub struct Session {
     channel: Channel,
     credentials: Option<Credentials>,
     lines: Lines,
+    line_ends: LineEnds,
     state: State,
     extensions: Extensions,
     authenticated: Option<Mechanism>,
@@ -81,6 +82,7 @@ impl Session {
             channel: Channel::cleartext(),
             credentials: None,
             lines: Lines::default(),
+            line_ends: LineEnds::default(),
             state: State::Greeting,
             extensions: Extensions::default(),
             authenticated: None,
@@ -106,6 +108,7 @@ impl Session {
     /// TLS has begun. All that the server said before is gone (RFC 3207 §4.2).
     pub fn tls_started(&mut self, channel: Channel) {
         let behind = self.lines.clear();
+        self.line_ends.forget();
         self.channel = channel;
         self.extensions = Extensions::default();
         self.authenticated = None;
@@ -209,14 +212,24 @@ impl Session {
         if self.lines.rest().is_empty() {
             return Ok(());
         }
-        Err(self.pending_refusal(step).map_or(Error::Unsolicited(step), Error::Refused))
+        match self.next_reply(step) {
+            Ok(false) if self.lines.is_silent() => Ok(()),
+            Err(error @ Error::LineEnds(_)) => Err(error),
+            Ok(true) => match self.shown_refusal(step) {
+                Some(refusal) => Err(Error::Refused(refusal)),
+                None => Err(Error::Unsolicited(step)),
+            },
+            Ok(false) | Err(_) => Err(Error::Unsolicited(step)),
+        }
     }
 
     /// A refusal that has come and has not been looked at.
     fn pending_refusal(&mut self, step: Step) -> Option<Refusal> {
-        if !self.next_reply(step).ok()? {
-            return None;
-        }
+        if self.next_reply(step).ok()? { self.shown_refusal(step) } else { None }
+    }
+
+    /// The reply on show, if it refuses.
+    fn shown_refusal(&self, step: Step) -> Option<Refusal> {
         let reply = ReplyRef::parse(self.lines.shown()).ok()?;
         (reply.code() >= 400).then(|| self.refusal(step, reply.to_reply()))
     }
@@ -341,12 +354,13 @@ impl Session {
 
     fn next_reply(&mut self, step: Step) -> Result<bool, Error> {
         let last = |line: &[u8]| reply::line_is_last(line) != Some(false);
-        match self.lines.next_block(MAX_REPLY_LINE, MAX_REPLY_OCTETS, last) {
+        match self.lines.next_block(&mut self.line_ends, MAX_REPLY_LINE, MAX_REPLY_OCTETS, last) {
             None => {
                 self.lines.give_back();
                 Ok(false)
             }
-            Some(Err(_)) => Err(Error::NotAReply(step)),
+            Some(Err(BlockError::TooLong)) => Err(Error::NotAReply(step)),
+            Some(Err(BlockError::LineEnd)) => Err(Error::LineEnds(step)),
             Some(Ok(())) => {
                 self.trace.lines(Side::Server, self.lines.shown());
                 Ok(true)

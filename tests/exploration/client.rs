@@ -1,6 +1,7 @@
 //! The client's side.
 
 use std::{
+    collections::HashSet,
     fmt::Write,
     sync::{Arc, OnceLock},
 };
@@ -76,6 +77,15 @@ const REPLIES: &[&str] = &[
     "not a reply",
     "250 ok\r\n250 ok",
     "235 ok\r\n250 ok",
+    "220-x\r\n521 5.7.1 x",
+    "235-x\r\n535 5.7.8 x",
+    "535-x\r\n235 2.7.0 x",
+    "334-x\r\n504 5.5.4 x",
+    "250-x\r\n421 4.3.2 x",
+    "550-x\r\n250 ok",
+    "250-o\n250 k",
+    "250 o\rk",
+    "",
 ];
 
 const REST: [Input; 7] = [
@@ -116,6 +126,8 @@ pub(crate) struct World<const TOKENS: bool> {
     verified: bool,
     /// Whether a success may be believed: it has just come, in an exchange.
     success: bool,
+    /// Whether what has just come ends the session: lines that differ in code, or end differently.
+    ends: bool,
     authenticated: Option<Mechanism>,
     /// Whether SCRAM has gone past its command with these credentials, on this connection.
     in_scram: bool,
@@ -191,6 +203,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             reply: String::new(),
             verified: false,
             success: false,
+            ends: false,
             authenticated: None,
             in_scram: false,
             unauthenticated: false,
@@ -244,7 +257,13 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
 
 impl<const TOKENS: bool> World<TOKENS> {
     fn hear(&mut self, reply: &str) {
-        self.success = reply.starts_with("235") && self.mechanism.is_some();
+        let code = |line: &str| line.get(..3).map(str::to_owned);
+        let codes: HashSet<_> = reply.split("\r\n").map(code).collect();
+        self.success = codes.contains(&Some("235".into())) && self.mechanism.is_some();
+        self.success &= codes.len() == 1 || reply.ends_with("ok\r\n250 ok");
+        let goes_on = reply.rsplit("\r\n").nth(1).is_some_and(|line| line.get(3..4) == Some("-"));
+        let bare = reply.replace("\r\n", "").contains(['\r', '\n']);
+        self.ends = bare || goes_on && codes.len() > 1;
         self.session.receive(format!("{reply}\r\n").as_bytes());
     }
 
@@ -305,6 +324,8 @@ impl<const TOKENS: bool> World<TOKENS> {
             self.error = found;
             break;
         }
+        assert!(!self.ends || self.waits == Waits::Over, "goes on after such a reply");
+        self.ends = false;
         let authenticated = self.session.authenticated();
         if authenticated != self.authenticated {
             assert!(self.success, "signed in without a success");
