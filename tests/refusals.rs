@@ -298,3 +298,134 @@ fn a_recipient_that_is_answered_by_421_is_the_last() {
         ["the server closed the connection at the recipients' addresses (RCPT): 421 4.3.2 bye"]
     );
 }
+
+/// What a client with a password is told that cannot sign in.
+fn not_begun(tls: Tls, in_tls: bool, keywords: &str, starttls: Option<&str>) -> String {
+    let config = Config::new("c").unwrap().tls(tls);
+    let mut session = Session::new(config, Credentials::password("tim", "pw").unwrap());
+    if in_tls {
+        session.tls_started(Channel::tls());
+    }
+    assert!(matches!(session.next(&mut Vec::new()), Ok(Event::NeedInput)));
+    let ehlo = format!("250-s\r\n{keywords}250 SIZE\r\n");
+    for said in ["220 s\r\n", &ehlo].into_iter().chain(starttls) {
+        session.receive(said.as_bytes());
+        match session.next(&mut Vec::new()) {
+            Ok(Event::AuthFailed(failed)) => return failed.reason().to_string(),
+            Ok(Event::NeedInput) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("{keywords}")
+}
+
+#[test]
+fn advice_to_use_tls_is_for_those_who_do_not() {
+    const OTHERS: &str =
+        "the server offers no way to sign in that this client has, or is told to use";
+    const NONE: &str = "the server offers no way to sign in: send without a user name, or use another port or server";
+    const TOKENS: &str = "the server takes other credentials than these: a password, say, or an access token (OAuth)";
+    const BEFORE_TLS: &str = "the server offers no usable way to sign in before TLS: use TLS, by STARTTLS or on a port that begins with it";
+    const UNSAFE: &str = "the server offers no way to sign in that is safe without TLS: use TLS, by STARTTLS or on a port that begins with it";
+    for (auth, in_tls, in_clear) in [
+        ("", NONE, NONE),
+        ("250-AUTH GSSAPI\r\n", OTHERS, OTHERS),
+        ("250-AUTH XOAUTH2\r\n", TOKENS, TOKENS),
+    ] {
+        let listed = format!("250-STARTTLS\r\n{auth}");
+        let refused = Some("454 4.7.0 not now\r\n");
+        for tls in [Tls::Required, Tls::IfOffered, Tls::Never] {
+            // A server that lists it inside TLS is broken, and its users are not to be sent round in circles.
+            assert_eq!(not_begun(tls, true, &listed, None), in_tls, "{tls:?}, {auth}");
+            assert_eq!(not_begun(tls, true, auth, None), in_tls, "{tls:?}, {auth}");
+        }
+        for tls in [Tls::IfOffered, Tls::Never] {
+            assert_eq!(not_begun(tls, false, auth, None), in_clear, "{tls:?}, {auth}");
+        }
+        assert_eq!(not_begun(Tls::Never, false, &listed, None), BEFORE_TLS, "{auth}");
+        assert_eq!(not_begun(Tls::IfOffered, false, &listed, refused), BEFORE_TLS, "{auth}");
+    }
+    let plain = "250-AUTH PLAIN\r\n";
+    let listed = format!("250-STARTTLS\r\n{plain}");
+    for tls in [Tls::IfOffered, Tls::Never] {
+        assert_eq!(not_begun(tls, false, plain, None), UNSAFE, "{tls:?}");
+    }
+    assert_eq!(not_begun(Tls::Never, false, &listed, None), UNSAFE);
+    assert_eq!(not_begun(Tls::IfOffered, false, &listed, Some("454 4.7.0 not now\r\n")), UNSAFE);
+}
+
+#[test]
+fn a_silent_server_is_said_to_be_one_and_where() {
+    const TLS_FIRST: &str =
+        "; if the port wants TLS from the start, as 465 does, it is silent until TLS begins";
+    for place in Place::all() {
+        let mut session = place.session();
+        let waited = match place.step {
+            Step::Greeting => "the greeting".to_owned(),
+            step => format!("the reply to {step}"),
+        };
+        let expected = format!("the server did not answer in time: the client waited for {waited}");
+        // These speak no STARTTLS.
+        assert_eq!(session.timed_out().unwrap_err().to_string(), expected, "{place:?}");
+        assert_eq!(session.next(&mut Vec::new()).unwrap_err().to_string(), expected);
+        assert_eq!(session.eof().unwrap_err().to_string(), expected);
+    }
+    for (tls, in_tls, hint) in [
+        (Tls::Required, false, TLS_FIRST),
+        (Tls::IfOffered, false, TLS_FIRST),
+        (Tls::Never, false, ""),
+        (Tls::Required, true, ""),
+    ] {
+        let config = Config::new("c").unwrap().tls(tls);
+        let mut session = Session::without_credentials(config);
+        if in_tls {
+            session.tls_started(Channel::tls());
+        }
+        assert!(matches!(session.next(&mut Vec::new()), Ok(Event::NeedInput)));
+        let expected = "the server did not answer in time: the client waited for the greeting";
+        let told = session.timed_out().unwrap_err().to_string();
+        assert_eq!(told, format!("{expected}{hint}"), "{tls:?} {in_tls}");
+    }
+    // Nothing is lost after QUIT; and a refusal is more than silence.
+    let mut session = at_rest();
+    match session.next(&mut Vec::new()) {
+        Ok(Event::Ready(ready)) => ready.quit(),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(session.next(&mut Vec::new()), Ok(Event::NeedInput)));
+    assert_eq!(session.timed_out(), Ok(()));
+    assert!(matches!(session.next(&mut Vec::new()), Ok(Event::Close)));
+    let mut session = Place { step: Step::Mail, in_tls: true, signed_in: true }.session();
+    session.receive(b"550 5.7.1 no\r\n");
+    let told = session.timed_out().unwrap_err().to_string();
+    assert_eq!(told, "the server refused the sender's address (MAIL): 550 5.7.1 no");
+}
+
+#[test]
+fn a_domain_that_is_not_ascii_has_another_form() {
+    let utf8 =
+        "the message or an address is in UTF-8 and needs SMTPUTF8, which the server does not offer";
+    let a_label = "an address has a domain that is not ASCII, and the server does not offer SMTPUTF8: write the domain in its A-label form (IDNA), which begins with xn--";
+    for (from, to, header, expected) in [
+        ("a@bücher.example", "b@example.org", false, a_label),
+        ("a@example.org", "b@bücher.example", false, a_label),
+        ("a@example.org", "\"x@y\"@bücher.example", false, a_label),
+        ("", "b@bücher.example", false, a_label),
+        ("é@example.org", "b@bücher.example", false, utf8),
+        ("a@bücher.example", "\"é@\"@example.org", false, utf8),
+        ("a@bücher.example", "b@example.org", true, utf8),
+        ("a@example.org", "b@example.org", true, utf8),
+    ] {
+        let mut session = at_rest();
+        let envelope = Envelope::new(Some(from), [to]).unwrap().smtputf8(header);
+        match session.next(&mut Vec::new()) {
+            Ok(Event::Ready(ready)) => ready.send(envelope),
+            other => panic!("{other:?}"),
+        }
+        let told = match session.next(&mut Vec::new()) {
+            Ok(Event::Sent(fate)) => fate.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told, expected, "{from} {to}");
+    }
+}

@@ -334,6 +334,18 @@ fn every_place_of_a_dialogue() {
 }
 
 #[test]
+fn a_silent_port_may_want_tls_from_the_start() {
+    let stage = Stage::new();
+    for implicit in [false, true] {
+        let deviation = Deviation::Silence(Where::Before);
+        let run = stage.run(&Script { implicit, deviation, ..stage.good.clone() });
+        run.assert(CONNECTION);
+        assert!(run.stderr.contains("the client waited for the greeting"), "{}", run.stderr);
+        assert_eq!(run.stderr.contains("TLS from the start"), !implicit, "{}", run.stderr);
+    }
+}
+
+#[test]
 fn the_greeting_under_implicit_tls() {
     let stage = Stage::new();
     let good = Script { implicit: true, ..stage.good.clone() };

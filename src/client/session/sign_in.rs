@@ -52,7 +52,7 @@ impl Session {
             Err(none) => {
                 let none = match none {
                     NoMechanism::InCommon | NoMechanism::OtherCredentials
-                        if self.extensions.starttls =>
+                        if self.extensions.starttls && !self.channel.is_tls() =>
                     {
                         NoMechanism::OnlyAfterTls
                     }
