@@ -297,7 +297,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{mechanism}, a wrong password");
         let mut client = Client::connect(address)?;
         match client.sign_in(mechanism, "wrong")? {
-            Err(client::Failure::Refused(reply)) if reply.code() == 535 => {}
+            Err(client::Failure::Refused { reply, .. }) if reply.code() == 535 => {}
             other => return Err(format!("{other:?} is not 535").into()),
         }
         client.expect("MAIL FROM:<tim@example.org>", 530)?;

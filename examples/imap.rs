@@ -292,7 +292,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{name}, {mechanism}, the right password and a wrong one");
             sign_in(&mut connect(address)?, words, mechanism, "tanstaaftanstaaf")??;
             match sign_in(&mut connect(address)?, words, mechanism, "wrong")? {
-                Err(client::Failure::Refused) => {}
+                Err(client::Failure::Refused { .. }) => {}
                 other => return Err(format!("{other:?} is no refusal").into()),
             }
         }

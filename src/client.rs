@@ -78,7 +78,7 @@ mod sending;
 mod session;
 
 pub use envelope::{Envelope, EnvelopeError};
-pub use error::{AuthError, Error, Step};
+pub use error::{AuthError, Error, Refusal, Step};
 pub use extensions::Extensions;
 pub use session::Session;
 
@@ -96,7 +96,8 @@ pub struct Config {
 }
 
 /// Whether a client whose exchange came to nothing tries the next mechanism with the same
-/// credentials, without asking its host.
+/// credentials, without asking its host. Once the client has sent SCRAM's proof, or the server's first
+/// message of SCRAM is no good, no other mechanism is tried, whatever is set here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -239,10 +240,12 @@ pub enum Event<'a> {
     Challenge(&'a mut Challenge),
     /// Owed: the client is not signed in. Try again, or go on without, or give up.
     AuthFailed(&'a mut AuthFailed),
-    /// Owed: nothing is under way. Send a message, or quit.
+    /// Owed: nothing is under way. Send a message, or quit. Whoever keeps the connection for later
+    /// hands in what comes meanwhile, and asks again: [`Error::Closed`] tells that the server has had
+    /// enough.
     Ready(&'a mut Ready),
     /// A recipient, by its place in the envelope, was refused.
-    Refused(usize, &'a Reply),
+    Refused(usize, &'a Refusal),
     /// Owed: write the message.
     Message(&'a mut Body),
     /// What has become of the message.
@@ -258,6 +261,8 @@ pub enum Event<'a> {
 pub struct AuthFailed {
     error: AuthError,
     mechanism: Option<Mechanism>,
+    /// Whether another mechanism may be tried with the same credentials.
+    may_try_next: bool,
     answer: Option<Retry>,
 }
 
@@ -270,6 +275,11 @@ enum Retry {
 }
 
 impl AuthFailed {
+    /// There is no mechanism left to try.
+    fn without_more(error: AuthError) -> Self {
+        Self { error, mechanism: None, may_try_next: false, answer: None }
+    }
+
     /// Why.
     pub fn reason(&self) -> &AuthError {
         &self.error
@@ -291,8 +301,9 @@ impl AuthFailed {
     }
 
     /// Tries the next mechanism with the same credentials: a server may offer one that it has no
-    /// secrets for. Where there is none left, this is shown once more with the same reason and no
-    /// [`mechanism`](Self::mechanism); then it says QUIT.
+    /// secrets for. Where there is none left, or none may be tried, this is shown once more with the same
+    /// reason and no [`mechanism`](Self::mechanism); then it says QUIT. None may be tried where SCRAM has
+    /// failed for more than its name: the password would go by PLAIN to an impostor.
     pub fn try_next(&mut self) {
         self.answer = Some(Retry::Next);
     }
@@ -312,6 +323,8 @@ impl AuthFailed {
 #[derive(Debug)]
 pub struct Ready {
     next: Option<Next>,
+    /// The reply by which the server has closed the connection, if it has.
+    closed: Option<Reply>,
 }
 
 #[derive(Debug)]
@@ -321,7 +334,7 @@ enum Next {
 }
 
 impl Ready {
-    /// Begins a message.
+    /// Begins a message. After a `421` the session is over instead, with [`Error::Closed`].
     pub fn send(&mut self, envelope: Envelope) {
         self.next = Some(Next::Send(Box::new(envelope)));
     }
@@ -338,10 +351,13 @@ impl Ready {
 pub enum Fate {
     /// The server has taken it, for all recipients but those refused.
     Accepted(Reply),
-    /// It has not, as it said at that step.
-    Refused(Step, Reply),
+    /// It has not.
+    Refused(Refusal),
     /// It was not offered to the server, which cannot take UTF-8 in addresses or headers.
     NeedsSmtpUtf8,
+    /// The same, and it is only the domain of an address that is not ASCII: in its A-label form
+    /// (`xn--…`, IDNA, RFC 5890 §2.3.2.1) the server would take it.
+    NeedsALabels,
     /// It was not offered to the server, which takes at most that many octets.
     TooBig(u64),
 }
@@ -350,9 +366,12 @@ impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted(reply) => write!(f, "the server accepted the message: {reply}"),
-            Self::Refused(step, reply) => write!(f, "the server refused {step}: {reply}"),
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::NeedsSmtpUtf8 => f.write_str(
                 "the message or an address is in UTF-8 and needs SMTPUTF8, which the server does not offer",
+            ),
+            Self::NeedsALabels => f.write_str(
+                "an address has a domain that is not ASCII, and the server does not offer SMTPUTF8: write the domain in its A-label form (IDNA), which begins with xn--",
             ),
             Self::TooBig(limit) => {
                 write!(f, "the message is over the server's limit of {limit} octets")

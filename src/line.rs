@@ -1,5 +1,7 @@
 //! Octets to lines. CRLF alone ends a line (RFC 5321 §2.3.8): a bare LF or CR that some other
-//! program takes for an end would smuggle commands past it.
+//! program takes for an end would smuggle commands past it. Blocks of lines, which are replies that a
+//! client reads, may end their lines in a bare LF, if all do: there is nothing to smuggle, as nothing is
+//! passed on.
 
 use alloc::vec::Vec;
 use core::{fmt, ops::Range};
@@ -13,6 +15,34 @@ pub(crate) enum Error {
     TooLong,
     /// It holds a bare CR, a bare LF or a NUL.
     BadOctet,
+}
+
+/// Why a block of lines cannot be shown. Nothing that follows is in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockError {
+    /// A line, or all of them, are over the limit.
+    TooLong,
+    /// A line does not end as the first one did, or holds a bare CR.
+    LineEnd,
+}
+
+/// The most empty lines that count as nothing.
+const MAX_EMPTY_LINES: u8 = 8;
+
+/// How the lines of a connection's blocks end.
+#[derive(Debug, Default)]
+pub(crate) struct LineEnds {
+    /// The octets of the first one's end: CRLF, or LF.
+    length: Option<usize>,
+    /// How many empty lines there were.
+    empty_lines: u8,
+}
+
+impl LineEnds {
+    /// Forgets how the lines ended: the next one decides.
+    pub(crate) fn forget(&mut self) {
+        self.length = None;
+    }
 }
 
 /// The least memory that is taken for octets: most lines fit.
@@ -187,35 +217,56 @@ impl Lines {
         self.taken = start + length + past;
     }
 
-    /// Shows the next block of lines, each with its CRLF, once its last line is there. `is_last`
-    /// judges a line. Nothing after an error is in step.
+    /// Shows the next block of lines, each with its end, once its last line is there. `is_last` judges a
+    /// line. Empty lines before it are dropped, up to a bound. Nothing after an error is in step.
     pub(crate) fn next_block(
         &mut self,
+        ends: &mut LineEnds,
         line_limit: usize,
         block_limit: usize,
         is_last: impl Fn(&[u8]) -> bool,
-    ) -> Option<Result<(), Error>> {
+    ) -> Option<Result<(), BlockError>> {
         self.shown = self.taken..self.taken;
         loop {
             let rest = self.rest();
-            let held = rest.len();
-            let end = find_crlf(rest, self.scanned);
-            let seen = end.unwrap_or(held);
+            let behind = rest.get(self.scanned..).unwrap_or_default();
+            let found = memchr::memchr2(b'\r', b'\n', behind).map(|at| at + self.scanned);
+            let seen = found.unwrap_or(rest.len());
             if seen - self.line > line_limit || seen > block_limit {
-                return Some(Err(Error::TooLong));
+                return Some(Err(BlockError::TooLong));
             }
-            let Some(end) = end else {
-                self.scanned = held.saturating_sub(1).max(self.line);
-                return None;
+            let length = match rest.get(seen..) {
+                Some([b'\n', ..]) => 1,
+                Some([b'\r', b'\n', ..]) => 2,
+                Some([b'\r']) if ends.length == Some(1) => return Some(Err(BlockError::LineEnd)),
+                Some([_, _, ..]) => return Some(Err(BlockError::LineEnd)),
+                // The rest of the line, or its LF, is still to come.
+                _ => {
+                    self.scanned = seen;
+                    return None;
+                }
             };
-            let last = is_last(rest.get(self.line..end).unwrap_or_default());
-            (self.line, self.scanned) = (end + 2, end + 2);
+            if *ends.length.get_or_insert(length) != length {
+                return Some(Err(BlockError::LineEnd));
+            }
+            if seen == 0 && ends.empty_lines < MAX_EMPTY_LINES {
+                ends.empty_lines += 1;
+                self.show(0, 0, length);
+                continue;
+            }
+            let last = is_last(rest.get(self.line..seen).unwrap_or_default());
+            (self.line, self.scanned) = (seen + length, seen + length);
             if last {
                 (self.line, self.scanned) = (0, 0);
-                self.show(0, end + 2, 0);
+                self.show(0, seen + length, 0);
                 return Some(Ok(()));
             }
         }
+    }
+
+    /// Whether nothing is left but what may be the first half of an empty line.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.rest(), [] | [b'\r'])
     }
 
     /// Nothing is on show any more. With nothing left at all the memory goes back.
@@ -297,6 +348,61 @@ mod tests {
             let octets: Vec<String> = pieces.concat().chars().map(String::from).collect();
             let octets: Vec<&str> = octets.iter().map(String::as_str).collect();
             assert_eq!(lines(&octets), *expected, "{pieces:?}, octet by octet");
+        }
+    }
+
+    /// What comes of replies in these pieces: `error` ends it.
+    fn blocks(pieces: &[&str]) -> String {
+        let (mut lines, mut ends, mut seen) =
+            (Lines::default(), LineEnds::default(), String::new());
+        for piece in pieces {
+            lines.receive(piece.as_bytes());
+            loop {
+                match lines.next_block(&mut ends, 16, 64, |line| !line.starts_with(b"-")) {
+                    None => break,
+                    Some(Ok(())) => seen += &alloc::format!("<{}>", lines.shown().escape_ascii()),
+                    Some(Err(error)) => return seen + &alloc::format!("{error:?}"),
+                }
+            }
+            lines.give_back();
+        }
+        seen + if lines.is_silent() { "" } else { "..." }
+    }
+
+    #[test]
+    fn the_first_line_of_replies_decides_how_they_end() {
+        let nine = "\n".repeat(9);
+        let table = [
+            ("a\r\n-b\r\nc\r\n", r"<a\r\n><-b\r\nc\r\n>"),
+            ("a\n-b\nc\n", r"<a\n><-b\nc\n>"),
+            ("a\nb\r\n", r"<a\n>LineEnd"),
+            ("a\r\nb\n", r"<a\r\n>LineEnd"),
+            ("-a\r\nb\n", "LineEnd"),
+            ("-a\nb\r\n", "LineEnd"),
+            ("a\rb", "LineEnd"),
+            ("a\r\r\n", "LineEnd"),
+            ("a\nb\rc", r"<a\n>LineEnd"),
+            ("a\n\r", r"<a\n>LineEnd"),
+            ("a\r", "..."),
+            ("\r", ""),
+            ("a\r\n\r", r"<a\r\n>"),
+            // An empty line is a line.
+            ("\na\n", r"<a\n>"),
+            ("\r\n\r\na\r\n\r\n", r"<a\r\n>"),
+            ("\na\r\n", "LineEnd"),
+            ("-a\n\nb\n", r"<-a\n\n><b\n>"),
+            (&nine[1..], ""),
+            (&nine, r"<\n>"),
+            ("a\n\n\n\n\nb\n\n\n\n\n\nc\n", r"<a\n><b\n><\n><c\n>"),
+            ("12345678901234567", "TooLong"),
+            ("12345678901234567\r\n", "TooLong"),
+            ("-234567890123456\r\n-\r\n1\r\n", r"<-234567890123456\r\n-\r\n1\r\n>"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(blocks(&[text]), expected, "{text:?}");
+            let octets: Vec<String> = text.chars().map(String::from).collect();
+            let octets: Vec<&str> = octets.iter().map(String::as_str).collect();
+            assert_eq!(blocks(&octets), expected, "{text:?}, octet by octet");
         }
     }
 

@@ -904,7 +904,7 @@ fn talk_sasl(
             }
             sasl::client::Step::Done(end) => {
                 if end.is_err_and(|why| {
-                    !matches!(why, ClientFailure::Refused | ClientFailure::EarlySuccess)
+                    !matches!(why, ClientFailure::Refused { .. } | ClientFailure::EarlySuccess)
                 }) && !sent.is_empty()
                 {
                     sent.push("*".into());
@@ -940,8 +940,8 @@ fn talk_auth(
         }
     };
     let end = end.map_err(|failure| match failure {
-        auth::client::Failure::Refused(_) => ClientFailure::Refused,
-        auth::client::Failure::Cancelled(why, _)
+        auth::client::Failure::Refused { .. } => ClientFailure::Refused { after_proof: false },
+        auth::client::Failure::Cancelled { why, .. }
         | auth::client::Failure::FalseSuccess(why)
         | auth::client::Failure::NotAllowed(why) => why,
         other => panic!("{other}"),
@@ -967,7 +967,7 @@ fn talk_session(
             Ok(client::Event::Challenge(ask)) => host.answer(ask),
             Ok(client::Event::AuthFailed(failed)) => {
                 break Err(match failed.reason() {
-                    client::AuthError::Refused(_) => ClientFailure::Refused,
+                    client::AuthError::Refused(_) => ClientFailure::Refused { after_proof: false },
                     client::AuthError::NotBegun(why) | client::AuthError::Cancelled(why, _) => *why,
                     other => panic!("{other}"),
                 });
@@ -1016,7 +1016,7 @@ fn a_clients_initial_response_is_there_or_not_or_empty() {
         &["535 no"],
         &["AUTH X-OWN_2 eA=="],
         &[None],
-        Err(ClientFailure::Refused),
+        Err(ClientFailure::Refused { after_proof: false }),
     );
 }
 

@@ -188,11 +188,11 @@ fn session(
 
 fn reply_of(error: &Error) -> Option<&Reply> {
     match error {
-        Error::Refused(_, reply)
-        | Error::UnexpectedReply(_, reply)
-        | Error::NotAuthenticated(AuthError::Refused(reply) | AuthError::Cancelled(_, reply)) => {
-            Some(reply)
+        Error::Refused(refusal) | Error::NotAuthenticated(AuthError::Refused(refusal)) => {
+            Some(refusal.reply())
         }
+        Error::UnexpectedReply(_, reply) => Some(reply),
+        Error::NotAuthenticated(AuthError::Cancelled(_, reply)) => reply.as_ref(),
         Error::NotAuthenticated(AuthError::TokenRefused { reply, .. }) => reply.as_ref(),
         _ => None,
     }
@@ -331,7 +331,7 @@ fn a_run_of_eight() {
     {
         let (failure, text_shown) = exchange("123456789", format!("535 {text}\r\n").as_bytes());
         assert_eq!(text_shown.contains(text), shown, "{text}: {text_shown}");
-        let auth::client::Failure::Refused(reply) = failure else { panic!("{failure:?}") };
+        let auth::client::Failure::Refused { reply, .. } = failure else { panic!("{failure:?}") };
         assert_eq!(reply.text(), if shown { text } else { "" });
     }
     // A shorter password is found by its encoded form alone, and in the replies that repeat a command.

@@ -99,11 +99,20 @@ fn replay<W: World>(path: &[u8]) -> W {
 }
 
 /// The text, without the numbers that only grow, of queries, which no two of a process share, and of
-/// commands, recipients and octets, which nothing here bounds; and those of a reply that is kept to be
+/// commands, recipients, octets and empty lines, which nothing here bounds; and those of a reply that is kept to be
 /// reported. What counts is whether there are any.
 fn without_counts(shown: &str) -> impl Iterator<Item = &str> {
-    const COUNTS: [&str; 8] =
-        ["serial", "commands", "recipients", "octets", "code", "class", "subject", "detail"];
+    const COUNTS: [&str; 9] = [
+        "serial",
+        "commands",
+        "recipients",
+        "octets",
+        "empty_lines",
+        "code",
+        "class",
+        "subject",
+        "detail",
+    ];
     shown.split(": ").scan("", |before, part| {
         let counts = COUNTS.iter().any(|count| before.ends_with(count));
         *before = part;

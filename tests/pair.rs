@@ -266,7 +266,8 @@ fn bare_sasl() {
                 response(&mut client).refused()
             }
             let sasl::client::Step::Done(end) = client.step() else { panic!() };
-            let refused = sasl::client::Failure::Refused;
+            let after_proof = mechanism.name().starts_with("SCRAM-");
+            let refused = sasl::client::Failure::Refused { after_proof };
             assert_eq!(end, if outcome.is_ok() { Ok(()) } else { Err(refused) });
             let told = (mechanism.takes_token() && outcome.is_err())
                 .then_some(r#"{"status":"invalid_token"}"#);
@@ -474,8 +475,9 @@ impl Pair {
                     Some((envelope, _)) => ready.send(envelope.clone()),
                     None => ready.quit(),
                 },
-                Ok(client::Event::Refused(recipient, reply)) => {
-                    self.seen.push(format!("client: recipient {recipient}: {}", reply.code()));
+                Ok(client::Event::Refused(recipient, refusal)) => {
+                    self.seen
+                        .push(format!("client: recipient {recipient}: {}", refusal.reply().code()));
                 }
                 Ok(client::Event::Message(body)) => {
                     for part in self.mail[0].1.chunks(7) {

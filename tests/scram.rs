@@ -20,11 +20,15 @@ use core::{
 use std::{panic::catch_unwind, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use smtp_auth::sasl::{
-    Answer, Authenticator, Channel, CheckPassword, CramSecret, CramSecretFor, Failure, Mechanism,
-    Nonce, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor,
-    client::{self, Credentials, NoMechanism},
-    server,
+use smtp_auth::{
+    auth,
+    reply::ReplyRef,
+    sasl::{
+        Answer, Authenticator, Channel, CheckPassword, CramSecret, CramSecretFor, Failure,
+        Mechanism, Nonce, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor,
+        client::{self, Credentials, NoMechanism},
+        server,
+    },
 };
 
 const SALT: &str = "W22ZaJ0SNY7soEsUEjb6gQ==";
@@ -419,18 +423,21 @@ fn a_client_believes_only_a_server_that_proves_itself() {
             Err(client::Failure::ServerError("the user name or password is wrong")),
         ),
         (&[first, "e=other-error"], Err(client::Failure::ServerError("it does not say which"))),
-        (&[first, last, "more"], Err(client::Failure::UnexpectedChallenge)),
+        (&[first, last, "more"], Err(client::Failure::MalformedServerMessage)),
         (&["r=rOprNGfwEbeRWgbNEkqO,s=c2FsdA==,i=4096"], not_authentic),
         (&["r=another,s=c2FsdA==,i=4096"], not_authentic),
         (
             &["r=rOprNGfwEbeRWgbNEkqO x,s=c2FsdA==,i=4096"],
-            Err(client::Failure::UnexpectedChallenge),
+            Err(client::Failure::MalformedServerMessage),
         ),
         (
             &["r=rOprNGfwEbeRWgbNEkqO\0,s=c2FsdA==,i=4096"],
-            Err(client::Failure::UnexpectedChallenge),
+            Err(client::Failure::MalformedServerMessage),
         ),
-        (&["r=rOprNGfwEbeRWgbNEkqOé,s=c2FsdA==,i=4096"], Err(client::Failure::UnexpectedChallenge)),
+        (
+            &["r=rOprNGfwEbeRWgbNEkqOé,s=c2FsdA==,i=4096"],
+            Err(client::Failure::MalformedServerMessage),
+        ),
         (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4095"], Err(client::Failure::Iterations(4095))),
         (
             &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=600001"],
@@ -443,19 +450,87 @@ fn a_client_believes_only_a_server_that_proves_itself() {
         (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=0"], Err(client::Failure::Iterations(0))),
         (&[first, "undecodable"], not_authentic),
         (&[first, "\u{fffd}"], not_authentic),
-        (&["undecodable"], Err(client::Failure::UnexpectedChallenge)),
-        (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i="], Err(client::Failure::UnexpectedChallenge)),
+        (&["undecodable"], Err(client::Failure::MalformedServerMessage)),
+        (&["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i="], Err(client::Failure::MalformedServerMessage)),
         (
             &["r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=04096"],
-            Err(client::Failure::UnexpectedChallenge),
+            Err(client::Failure::MalformedServerMessage),
         ),
-        (&["r=rOprNGfwEbeRWgbNEkqOx,i=4096"], Err(client::Failure::UnexpectedChallenge)),
+        (&["r=rOprNGfwEbeRWgbNEkqOx,i=4096"], Err(client::Failure::MalformedServerMessage)),
         (
             &["m=x,r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=4096"],
-            Err(client::Failure::UnexpectedChallenge),
+            Err(client::Failure::MalformedServerMessage),
         ),
     ] {
         assert_eq!(client_after(challenges, &config), expected, "{challenges:?}");
+        // Or an impostor would get the password by PLAIN.
+        assert!(!expected.is_err_and(|failure| failure.may_try_next()), "{challenges:?}");
+    }
+}
+
+/// The end of an AUTH exchange in which the server says all this, and whether it owed its proof before
+/// the last of it.
+fn auth_after(replies: &[String]) -> (auth::client::Failure, bool) {
+    let config =
+        client::Config::builder().nonces(|| Nonce::new("rOprNGfwEbeRWgbNEkqO")).build().unwrap();
+    let credentials = Credentials::password("user", "pencil").unwrap();
+    let choice = Mechanism::ScramSha256;
+    let mut exchange = auth::client::Exchange::new(&config, &Channel::tls(), choice, credentials);
+    let (mut replies, mut owed) = (replies.iter(), false);
+    loop {
+        match exchange.step(&mut Vec::new()) {
+            auth::client::Step::NeedReply(_) => {
+                owed = exchange.awaits_proof();
+                let auth::client::Step::NeedReply(slot) = exchange.step(&mut Vec::new()) else {
+                    panic!()
+                };
+                slot.reply(ReplyRef::parse(replies.next().unwrap().as_bytes()).unwrap());
+            }
+            auth::client::Step::Derive(derive) => derive.run(),
+            auth::client::Step::Challenge(_) => panic!(),
+            auth::client::Step::Done(end) => return (end.unwrap_err().clone(), owed),
+        }
+    }
+}
+
+#[test]
+fn a_failure_tells_whether_the_password_may_go_by_another_mechanism() {
+    let challenge = |text: &str| format!("334 {}\r\n", STANDARD.encode(text));
+    let first = challenge(
+        "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+    );
+    let last = challenge("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+    let few = challenge("r=rOprNGfwEbeRWgbNEkqOx,s=c2FsdA==,i=1");
+    for code in ["435", "454", "500", "501", "504", "534", "535", "538", "550"] {
+        let refusal = format!("{code} no\r\n");
+        let all = |said: &[&String]| said.iter().map(|said| (*said).clone()).collect::<Vec<_>>();
+        for (replies, owed, may) in [
+            // The command itself.
+            (all(&[&refusal]), false, true),
+            (all(&[&first, &refusal]), true, false),
+            (all(&[&first, &last, &refusal]), false, false),
+            (all(&[&few, &refusal]), false, false),
+            (all(&[&challenge("x"), &refusal]), false, false),
+            (all(&[&"334 x\r\n".to_owned(), &refusal]), false, false),
+        ] {
+            let (failure, was_owed) = auth_after(&replies);
+            assert_eq!((was_owed, failure.may_try_next()), (owed, may), "{replies:?}: {failure:?}");
+        }
+    }
+    // Who closes, and what is out of step.
+    for replies in [
+        &["421 bye\r\n"][..],
+        &["235-ok\r\n504 no\r\n"],
+        &["250 ok\r\n"],
+        &["235 ok\r\n"],
+        &[&few, "235 ok\r\n"],
+    ] {
+        let replies: Vec<_> = replies.iter().map(|&said| said.to_owned()).collect();
+        assert!(!auth_after(&replies).0.may_try_next(), "{replies:?}");
+    }
+    for said in ["250 ok\r\n", "354 ok\r\n", "235 ok\r\n"] {
+        let impostor = auth::client::Failure::FalseSuccess(client::Failure::ServerNotAuthentic);
+        assert_eq!(auth_after(&[first.clone(), said.into()]), (impostor, true), "{said}");
     }
 }
 

@@ -141,9 +141,12 @@ impl Delivery<'_> {
             match self.session.next(&mut self.out)? {
                 Event::NeedInput => {
                     send(stream, &mut self.out, self.timeout).await?;
-                    match receive(stream, &mut buffer, self.timeout).await? {
-                        [] => self.session.eof()?,
-                        octets => self.session.receive(octets),
+                    match time::timeout(self.timeout, receive(stream, &mut buffer)).await {
+                        Err(_) => self.session.timed_out()?,
+                        Ok(octets) => match octets? {
+                            [] => self.session.eof()?,
+                            octets => self.session.receive(octets),
+                        },
                     }
                 }
                 Event::StartTls => {
@@ -166,10 +169,10 @@ impl Delivery<'_> {
                     Some(envelope) => ready.send(envelope),
                     None => ready.quit(),
                 },
-                Event::Refused(recipient, reply) => {
+                Event::Refused(recipient, refusal) => {
                     self.refused += 1;
                     let to = self.to.get(recipient).map_or("", String::as_str);
-                    tell(format_args!("client: the server refused the recipient {to}: {reply}"));
+                    tell(format_args!("client: recipient {to}: {refusal}"));
                 }
                 Event::Message(body) => {
                     for part in self.message.chunks(PART) {
@@ -213,24 +216,21 @@ where
 }
 
 /// What the server sent; nothing at the end of the stream.
-async fn receive<'b, S>(
-    stream: &mut S,
-    buffer: &'b mut [u8],
-    timeout: Duration,
-) -> Result<&'b [u8], Failure>
+async fn receive<'b, S>(stream: &mut S, buffer: &'b mut [u8]) -> Result<&'b [u8], Failure>
 where
     S: AsyncRead + Unpin,
 {
-    let receiving = async {
-        match stream.read(buffer).await {
-            // TLS that ends without a goodbye. Replies have an end of their own, so that nothing
-            // can be cut off unseen.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-            other => other,
-        }
-    };
-    let n = within(timeout, "the connection broke", receiving).await?;
-    Ok(buffer.get(..n).unwrap_or_default())
+    match stream.read(buffer).await {
+        Ok(n) => Ok(buffer.get(..n).unwrap_or_default()),
+        // TLS that ends without a goodbye. Replies have an end of their own, so that nothing
+        // can be cut off unseen.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(&[]),
+        Err(error) => Err(broken("the connection broke", error)),
+    }
+}
+
+fn broken(what: &str, error: io::Error) -> Failure {
+    Failure::Connection(format!("{what}: {}", trust::explain(error)))
 }
 
 /// Does the work in time; what cannot be done is a failure of the connection.
@@ -241,7 +241,7 @@ pub(crate) async fn within<T>(
 ) -> Result<T, Failure> {
     match time::timeout(timeout, work).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(Failure::Connection(format!("{what}: {}", trust::explain(error)))),
+        Ok(Err(error)) => Err(broken(what, error)),
         Err(_) => {
             let seconds = timeout.as_secs();
             Err(Failure::Connection(format!("{what}: no answer within {seconds} seconds")))

@@ -62,17 +62,20 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let why = error.to_string();
         match error {
-            Error::Refused(Step::Greeting | Step::Ehlo | Step::StartTls, _)
-            | Error::Disconnected(_)
+            Error::Refused(refusal) => match refusal.step() {
+                Step::Greeting | Step::Ehlo | Step::StartTls => Self::Connection(why),
+                Step::Auth => Self::NotAuthenticated(why),
+                _ => Self::Refused(why),
+            },
+            Error::Disconnected(_)
+            | Error::TimedOut { .. }
+            | Error::Closed(_)
             | Error::TlsNotOffered
             | Error::InjectedBeforeTls => Self::Connection(why),
             Error::NotAuthenticated(AuthError::TokenRefused {
                 token_error: Some(json), ..
             }) => Self::TokenRefused(why, json),
-            Error::NotAuthenticated(_) | Error::Refused(Step::Auth, _) => {
-                Self::NotAuthenticated(why)
-            }
-            Error::Refused(..) => Self::Refused(why),
+            Error::NotAuthenticated(_) => Self::NotAuthenticated(why),
             // `message::read` has made every line end in CRLF.
             Error::BareLineEnd => Self::Usage(why),
             _ => Self::Protocol(why),

@@ -146,6 +146,7 @@ fn dialogue(
                     Ok(n) => session.receive(buffer.get(..n).unwrap_or_default()),
                     // TLS that ends without a goodbye: replies have an end of their own.
                     Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => session.eof()?,
+                    Err(why) if is_timeout(&why) => session.timed_out()?,
                     Err(why) => return Err(format!("no reply to {}: {why}", session.step()).into()),
                 }
             }
@@ -165,9 +166,9 @@ fn dialogue(
                 }
                 body.end(&mut out)?;
             }
-            Event::Refused(place, reply) => {
+            Event::Refused(place, refusal) => {
                 let who = envelope.and_then(|envelope| envelope.recipients().nth(place));
-                refused.push(format!("{}: {reply}", who.unwrap_or_default()));
+                refused.push(format!("{}: {refusal}", who.unwrap_or_default()));
             }
             Event::Sent(Fate::Accepted(reply)) => return Ok(Some(reply.to_string())),
             Event::Sent(fate) if refused.is_empty() => return Err(fate.to_string().into()),
@@ -176,6 +177,11 @@ fn dialogue(
             Event::Ready(_) | Event::Close => return Ok(None),
         }
     }
+}
+
+/// Whether the socket's timeout has run out: systems differ in how they say it.
+fn is_timeout(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 pub(crate) fn flush(stream: &mut impl Write, out: &mut Vec<u8>) -> io::Result<()> {

@@ -83,10 +83,12 @@ impl Relay {
             Err(error) => {
                 log("relay", &error);
                 return match error.downcast_ref() {
-                    Some(client::Error::Refused(Step::Auth, refusal)) => not_signed_in(refusal),
-                    Some(client::Error::Refused(_, refusal)) => pass_on(refusal, None),
+                    Some(client::Error::Refused(refusal)) if refusal.step() == Step::Auth => {
+                        not_signed_in(refusal.reply())
+                    }
+                    Some(client::Error::Refused(refusal)) => pass_on(refusal.reply(), None),
                     Some(client::Error::NotAuthenticated(AuthError::Refused(refusal))) => {
-                        not_signed_in(refusal)
+                        not_signed_in(refusal.reply())
                     }
                     _ => next_hop_down(),
                 };
@@ -95,9 +97,13 @@ impl Relay {
         log("relay", &fate);
         match fate {
             Fate::Accepted(_) => Reply::OK.with_text("Message handed on"),
-            Fate::Refused(Step::Rcpt, refusal) => pass_on(&refusal, mail.refused),
-            Fate::Refused(_, refusal) => pass_on(&refusal, None),
-            Fate::NeedsSmtpUtf8 => reply(550, (5, 6, 9), "The next hop does not take SMTPUTF8"),
+            Fate::Refused(refusal) => {
+                let recipient = mail.refused.filter(|_| refusal.step() == Step::Rcpt);
+                pass_on(refusal.reply(), recipient)
+            }
+            Fate::NeedsSmtpUtf8 | Fate::NeedsALabels => {
+                reply(550, (5, 6, 9), "The next hop does not take SMTPUTF8")
+            }
             Fate::TooBig(_) => Reply::MESSAGE_TOO_BIG,
             _ => next_hop_down(),
         }
@@ -166,9 +172,10 @@ impl Mail {
                         return Ok(fate);
                     }
                     sent?;
-                    match timeout(PATIENCE, stream.read(&mut buffer)).await?? {
-                        0 => session.eof()?,
-                        n => session.receive(buffer.get(..n).unwrap_or_default()),
+                    match timeout(PATIENCE, stream.read(&mut buffer)).await {
+                        Err(_) => session.timed_out()?,
+                        Ok(Ok(0)) => session.eof()?,
+                        Ok(n) => session.receive(buffer.get(..n?).unwrap_or_default()),
                     }
                 }
                 Event::StartTls => {
@@ -183,9 +190,9 @@ impl Mail {
                     Some(envelope) => ready.send(envelope),
                     None => ready.quit(),
                 },
-                Event::Refused(recipient, reply) => {
+                Event::Refused(recipient, refusal) => {
                     self.refused.get_or_insert(recipient + 1);
-                    log("relay", format_args!("recipient {}: {reply}", recipient + 1));
+                    log("relay", format_args!("recipient {}: {refusal}", recipient + 1));
                 }
                 Event::Message(body) => {
                     match self.message.read(&mut buffer).await? {
@@ -194,8 +201,9 @@ impl Mail {
                     }
                     send(stream, &mut out).await?;
                 }
-                Event::Sent(Fate::Refused(Step::Mail, reply))
-                    if reply.code() == 555 && self.without_submitter.is_some() =>
+                Event::Sent(Fate::Refused(refusal))
+                    if (refusal.step(), refusal.reply().code()) == (Step::Mail, 555)
+                        && self.without_submitter.is_some() =>
                 {
                     self.envelope = self.without_submitter.take();
                 }

@@ -82,6 +82,8 @@ fn piece((kind, octets): (u8, Vec<u8>)) -> Vec<u8> {
         10 => b"504 no such mechanism\r\n".into(),
         11 => b"535 wrong\r\n".into(),
         12 => b"354 go on\r\n".into(),
+        13 => b"235-x\r\n535 wrong\r\n".into(),
+        14 => [&octets[..], b"\n"].concat(),
         _ => octets,
     }
 }
@@ -106,6 +108,21 @@ fn respond(ask: &mut Challenge, answers: &mut vec::IntoIter<u8>) -> bool {
     complete
 }
 
+/// Whether no AUTH follows where SCRAM's proof has been sent.
+fn ends_by_its_proof(said: &[u8]) -> bool {
+    let (mut scram, mut proven) = (false, false);
+    said.split(|&octet| octet == b'\n').all(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.starts_with(b"AUTH ") {
+            scram = line.starts_with(b"AUTH SCRAM-");
+            return !proven;
+        }
+        let message = STANDARD.decode(line).unwrap_or_default();
+        proven |= scram && message.windows(3).any(|octets| octets == b",p=");
+        true
+    })
+}
+
 /// Whether a line shows no secret.
 fn is_safe(line: &[u8]) -> bool {
     let Some(auth) = line.strip_prefix(b"AUTH ") else { return true };
@@ -126,6 +143,8 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     let (mut answers, mut said) = (answers.into_iter(), Vec::new());
     let mut in_clear = if choice & IN_TLS != 0 { Some(0) } else { None };
     let (mut failed_before, mut complete) = (0, false);
+    // Where TLS, or other credentials, begin anew.
+    let mut anew = vec![0];
     while let Ok(event) = session.next(&mut out) {
         match event {
             Event::NeedInput => match pieces.next() {
@@ -139,12 +158,14 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
             Event::Derive(ask) => ask.run(),
             Event::StartTls => {
                 in_clear.get_or_insert(out.len());
+                anew.push(out.len());
                 session.tls_started(channel().expect("there is data"));
             }
             Event::AuthFailed(failed) => {
                 failed_before += 1;
                 match answers.next() {
                     Some(byte) if failed_before < 5 && byte & 1 == 0 => {
+                        anew.push(out.len());
                         failed.retry(self::credentials(byte >> 1).expect("good credentials"));
                     }
                     Some(_) if failed_before < 20 => failed.try_next(),
@@ -166,6 +187,8 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
         }
     }
     assert!(out.is_empty() || out.ends_with(b"\r\n"));
+    anew.push(out.len());
+    assert!(anew.windows(2).all(|part| ends_by_its_proof(&out[part[0]..part[1]])));
     if choice & CLEARTEXT == 0 {
         let clear = &out[..in_clear.unwrap_or(out.len())];
         assert!(clear.split_inclusive(|&octet| octet == b'\n').all(is_safe));
@@ -174,6 +197,7 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
         assert!(complete, "success came too early");
     }
     if session.authenticated().is_some() {
-        assert!(said.windows(3).any(|octets| octets == b"235"));
+        let last = |line: &[u8]| line.starts_with(b"235") && line.get(3) != Some(&b'-');
+        assert!(said.split(|&octet| octet == b'\n').any(last));
     }
 });

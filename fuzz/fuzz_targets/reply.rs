@@ -1,4 +1,5 @@
-//! A reply that was read is written, and read back to the same value, as far as writing keeps it.
+//! A reply that was read has one code, or is its last line's refusal; it is written, and read back to
+//! the same value, as far as writing keeps it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,6 +7,15 @@ use smtp_auth::{ehlo::Ehlo, reply::ReplyRef};
 
 fuzz_target!(|block: &[u8]| {
     let Ok(reply) = ReplyRef::parse(block) else { return };
+    // One code, or the last line's refusal; one end of all lines.
+    let lines: Vec<_> = block.split_inclusive(|&octet| octet == b'\n').collect();
+    let code = |line: &[u8]| line.iter().take(3).fold(0, |n, digit| 10 * n + u16::from(digit - b'0'));
+    let last = lines.last().map_or(0, |line| code(line));
+    let same = lines.iter().all(|line| code(line) == last);
+    assert_eq!((reply.code(), reply.codes_differ()), (last, !same));
+    assert!(same || last >= 400);
+    let crlf = lines.iter().filter(|line| line.ends_with(b"\r\n")).count();
+    assert!(crlf == 0 || crlf == lines.len());
     let ehlo = Ehlo::new(reply);
     let _ = (ehlo.domain(), ehlo.keywords().count(), ehlo.mechanisms().count());
     let owned = reply.to_reply();

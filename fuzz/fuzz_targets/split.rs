@@ -208,6 +208,7 @@ fn reply((kind, octets): &(u8, Vec<u8>)) -> Vec<u8> {
         11 => [b"550 ", &octets[..], b"\r\n"].concat(),
         12 => b"250-x\r\n".repeat(octets.len()),
         13 => b"x".repeat(octets.len() * 100),
+        14 => [b"250-", &octets[..], b"\n550 no\n"].concat(),
         _ => octets.clone(),
     }
 }

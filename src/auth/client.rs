@@ -45,11 +45,23 @@ pub enum Step<'a> {
 #[non_exhaustive]
 pub enum Failure {
     /// The server refused, with this reply.
-    #[error("the server answered {0}")]
-    Refused(Reply),
-    /// The client cancelled, for this reason; this is the server's answer to that.
-    #[error("{0}; the client cancelled")]
-    Cancelled(sasl::Failure, Reply),
+    #[error("the server answered {reply}")]
+    Refused {
+        /// The refusal.
+        reply: Reply,
+        /// As [`may_try_next`](Self::may_try_next) has it.
+        may_try_next: bool,
+    },
+    /// The client cancelled.
+    #[error("{why}; the client cancelled")]
+    Cancelled {
+        /// For this reason.
+        why: sasl::Failure,
+        /// The server's answer to that, which may be no refusal.
+        reply: Reply,
+        /// As [`may_try_next`](Self::may_try_next) has it.
+        may_try_next: bool,
+    },
     /// The server said success before the exchange was complete, or has not proven who it is.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
@@ -61,6 +73,25 @@ pub enum Failure {
     NotAllowed(sasl::Failure),
 }
 
+impl Failure {
+    /// Whether another mechanism may be tried with the same credentials on the same connection. A caller
+    /// that goes on by itself has to hold to it, as a session does.
+    ///
+    /// Not once SCRAM has begun, as an impostor or a man in the middle would get the password by PLAIN
+    /// ([`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next)); nor where the connection
+    /// has come to its end: after `421` (RFC 5321 §3.8), a reply whose
+    /// [codes differ](ReplyRef::codes_differ), or one that is out of turn.
+    pub fn may_try_next(&self) -> bool {
+        match self {
+            Self::Refused { may_try_next, .. } | Self::Cancelled { may_try_next, .. } => {
+                *may_try_next
+            }
+            Self::NotAllowed(why) => why.may_try_next(),
+            Self::FalseSuccess(_) | Self::UnexpectedReply(_) => false,
+        }
+    }
+}
+
 /// The slot for the server's next reply. **The exchange waits until it is filled.**
 #[derive(Debug)]
 pub struct NeedReply<'a> {
@@ -68,7 +99,8 @@ pub struct NeedReply<'a> {
 }
 
 impl NeedReply<'_> {
-    /// The reply, whole: all its lines as they came, by [`ReplyRef::parse`].
+    /// The reply, whole: all its lines as they came, by [`ReplyRef::parse`]. Where its
+    /// [codes differ](ReplyRef::codes_differ), the connection is to be ended, too.
     pub fn reply(self, reply: ReplyRef<'_>) {
         self.exchange.take(reply);
     }
@@ -129,6 +161,11 @@ impl Exchange {
     /// The mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.sasl.mechanism()
+    }
+
+    /// Whether the server is to prove itself next, as [`sasl`](sasl::Exchange::awaits_proof) has it.
+    pub fn awaits_proof(&self) -> bool {
+        self.sasl.awaits_proof()
     }
 
     /// What the server said of a token that is no good, as
@@ -204,9 +241,12 @@ impl Exchange {
         self.state = next;
     }
 
-    /// Whether the server has not proven who it is. Nothing that it says can change that.
-    pub(crate) fn sees_impostor(&self) -> bool {
-        matches!(self.state, State::Cancelled(sasl::Failure::ServerNotAuthentic))
+    /// Why the client has cancelled, if it has.
+    pub(crate) fn cancelled(&self) -> Option<sasl::Failure> {
+        match self.state {
+            State::Cancelled(why) => Some(why),
+            _ => None,
+        }
     }
 
     /// Whether the reply's text is to be kept out of what is printed. That of `500` to `504` is, as a
@@ -234,6 +274,8 @@ impl Exchange {
 
     fn judge(&mut self, reply: ReplyRef<'_>) {
         let refused = matches!(reply.code(), 400..=599);
+        // 421 closes the connection.
+        let goes_on = refused && reply.code() != 421 && !reply.codes_differ();
         self.state = match (&self.state, reply.code()) {
             (State::Withheld | State::Sent, 334) => self.challenged(reply),
             (State::Sent, 235) => {
@@ -251,18 +293,24 @@ impl Exchange {
             (State::Withheld, 235) => {
                 State::Done(Err(Failure::FalseSuccess(sasl::Failure::EarlySuccess)))
             }
-            (State::Cancelled(why @ sasl::Failure::ServerNotAuthentic), _) => {
-                State::Done(Err(Failure::Cancelled(*why, self.kept(reply))))
-            }
-            (State::Cancelled(why), _) if refused => {
-                State::Done(Err(Failure::Cancelled(*why, self.kept(reply))))
+            (&State::Cancelled(why), _) => {
+                let may_try_next = goes_on && why.may_try_next();
+                State::Done(Err(Failure::Cancelled { why, reply: self.kept(reply), may_try_next }))
             }
             (_, _) if refused => {
                 let kept = self.kept(reply);
                 if let sasl::Step::Response(response) = self.sasl.step() {
                     response.refused();
                 }
-                State::Done(Err(Failure::Refused(kept)))
+                let allowed = match self.sasl.step() {
+                    sasl::Step::Done(Err(failure)) => failure.may_try_next(),
+                    _ => true,
+                };
+                let may_try_next = goes_on && allowed;
+                State::Done(Err(Failure::Refused { reply: kept, may_try_next }))
+            }
+            _ if self.awaits_proof() => {
+                State::Done(Err(Failure::FalseSuccess(sasl::Failure::ServerNotAuthentic)))
             }
             _ => State::Done(Err(Failure::UnexpectedReply(self.kept(reply)))),
         };

@@ -16,6 +16,8 @@ pub struct Envelope {
     pub(super) size: Option<u64>,
     pub(super) eight_bit: bool,
     pub(super) smtputf8: bool,
+    /// Whether the header is why.
+    header_utf8: bool,
     pub(super) auth: Option<String>,
     pub(super) every_recipient: bool,
 }
@@ -65,6 +67,7 @@ impl Envelope {
             size: None,
             eight_bit: false,
             smtputf8,
+            header_utf8: false,
             auth: None,
             every_recipient: false,
         })
@@ -73,6 +76,14 @@ impl Envelope {
     /// The sender; `None` for the null sender of bounces.
     pub fn sender(&self) -> Option<&str> {
         (!self.from.is_empty()).then_some(&self.from)
+    }
+
+    /// Whether an address has a domain that is not ASCII, and nothing else asks for SMTPUTF8.
+    pub(super) fn only_domains_need_utf8(&self) -> bool {
+        let is_ascii = |address: &str| {
+            address.rsplit_once('@').map_or(address, |(local_part, _)| local_part).is_ascii()
+        };
+        !self.header_utf8 && is_ascii(&self.from) && self.to.iter().all(|to| is_ascii(to))
     }
 
     /// The recipients, in order: [`Event::Refused`](super::Event::Refused) counts them from 0.
@@ -97,6 +108,7 @@ impl Envelope {
     /// is offered. An address that does is seen without this.
     pub fn smtputf8(mut self, smtputf8: bool) -> Self {
         self.smtputf8 |= smtputf8;
+        self.header_utf8 |= smtputf8;
         self
     }
 

@@ -3,9 +3,11 @@
 use core::fmt;
 
 use crate::{
-    auth,
     reply::Reply,
-    sasl::client::{self as sasl, NoMechanism},
+    sasl::{
+        Channel, Mechanism,
+        client::{self as sasl, NoMechanism},
+    },
     secret::Secret,
 };
 
@@ -31,6 +33,8 @@ pub enum Step {
     Message,
     /// RSET.
     Rset,
+    /// None: nothing is under way.
+    Rest,
     /// QUIT.
     Quit,
 }
@@ -47,6 +51,7 @@ impl fmt::Display for Step {
             Self::Data => "DATA",
             Self::Message => "the message",
             Self::Rset => "RSET",
+            Self::Rest => "rest, with nothing under way",
             Self::Quit => "QUIT",
         })
     }
@@ -61,9 +66,23 @@ pub enum Error {
     /// The server closed the connection, or it broke.
     #[error("the connection was closed at {0}; try again later")]
     Disconnected(Step),
-    /// The server refused at that step, and there is no way on.
-    #[error("the server refused {what}: {reply}", what = refused(.0), reply = .1)]
-    Refused(Step, Reply),
+    /// The server was silent for as long as the caller waits.
+    #[error("the server did not answer in time: the client waited for {what}{hint}",
+        what = Awaited(*.step), hint = if *.may_want_tls { TLS_FIRST } else { "" })]
+    TimedOut {
+        /// Where that was.
+        step: Step,
+        /// Whether the port may want TLS from the start: the client waited for a greeting in the clear,
+        /// and would have asked for TLS by STARTTLS.
+        may_want_tls: bool,
+    },
+    /// The server refused, and there is no way on.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The server closed the connection while nothing was under way, with this reply if it said one
+    /// (`421` as a rule). No message is lost: whoever keeps connections opens another one.
+    #[error("the server closed the connection while nothing was under way{reply}", reply = Said(.0, ""))]
+    Closed(Option<Reply>),
     /// TLS is required, and the server does not offer it.
     #[error(
         "the server does not offer TLS (STARTTLS), which is required here: use another port or server"
@@ -81,6 +100,12 @@ pub enum Error {
     /// What the server sent is not a reply.
     #[error("the server sent something that is not an SMTP reply at {0}")]
     NotAReply(Step),
+    /// The server ends its lines in CRLF and in a bare LF by turns, or a line of it holds a bare CR. Lines
+    /// that all end in a bare LF are taken.
+    #[error(
+        "the server's line ends change at {0}, from CRLF to a bare LF or back, or a line holds a bare CR"
+    )]
+    LineEnds(Step),
     /// Something came before it was asked for: a reply to a command that had not been sent.
     #[error("the server answered before it was asked, at {0}")]
     Unsolicited(Step),
@@ -106,12 +131,12 @@ pub enum Error {
 #[non_exhaustive]
 pub enum AuthError {
     /// The server refused: `535` for wrong credentials.
-    #[error("{why}: {0}", why = explain(.0))]
-    Refused(Reply),
+    #[error("{0}")]
+    Refused(Refusal),
     /// The server refused the token, or would not let its owner act as the user.
     #[error(
         "the server refused the access token: it may have expired, lack a scope, or be another user's{reply}",
-        reply = Behind(.reply)
+        reply = Said(.reply, "; then it closed the connection")
     )]
     TokenRefused {
         /// The refusal. `None` where the server closed the connection before it.
@@ -127,31 +152,106 @@ pub enum AuthError {
     /// The client could not begin, for this reason; nothing was sent.
     #[error(transparent)]
     NotBegun(sasl::Failure),
-    /// The client cancelled, for this reason; this is what the server said to that.
-    #[error("{0}, so the sign-in was cancelled: {1}")]
-    Cancelled(sasl::Failure, Reply),
+    /// The client cancelled, for this reason; and the server's reply to that. `None` where the server
+    /// closed the connection, or sent what is not a reply.
+    #[error("{0}, so the sign-in was cancelled{reply}", reply = Said(.1, ""))]
+    Cancelled(sasl::Failure, Option<Reply>),
 }
 
-/// A reply behind a colon, if there is one.
-struct Behind<'a>(&'a Option<Reply>);
+impl AuthError {
+    /// The reply with which the server closes the connection, if it was one.
+    pub(super) fn closing(&self) -> Option<&Reply> {
+        let reply = match self {
+            Self::Refused(refusal) => Some(&refusal.reply),
+            Self::TokenRefused { reply, .. } | Self::Cancelled(_, reply) => reply.as_ref(),
+            Self::NoMechanism(_) | Self::NotBegun(_) => None,
+        };
+        reply.filter(|reply| closes(reply.code()))
+    }
+}
 
-impl fmt::Display for Behind<'_> {
+/// Whether the server closes the connection by a reply of this code (RFC 5321 §3.8).
+pub(super) fn closes(code: u16) -> bool {
+    code == 421
+}
+
+/// A reply by which the server refuses, and what it means where it came. `Display` says it in words,
+/// the reply among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    step: Step,
+    reply: Reply,
+    meaning: Meaning,
+}
+
+/// What the codes mean that mean the same at every step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// The connection is at its end.
+    Closed,
+    WantsTls,
+    WantsSignIn,
+    WantsEither,
+    /// What it says of the step.
+    Refused,
+}
+
+impl Refusal {
+    /// A refusal at that step, over that connection, of a client that has signed in by that mechanism or
+    /// not at all: a session makes them so.
+    pub fn new(
+        step: Step,
+        reply: Reply,
+        channel: &Channel,
+        authenticated: Option<Mechanism>,
+    ) -> Self {
+        let meaning = match (reply.code(), channel.is_tls(), authenticated.is_some()) {
+            (421, ..) => Meaning::Closed,
+            // RFC 4954 §6, RFC 3207 §4
+            (530, false, false) => Meaning::WantsEither,
+            (530, false, true) => Meaning::WantsTls,
+            (530, true, false) => Meaning::WantsSignIn,
+            // 523 and 524 are in the registry of RFC 5248, 538 is in RFC 2554.
+            (523 | 524 | 538, false, _) => Meaning::WantsTls,
+            _ => Meaning::Refused,
+        };
+        Self { step, reply, meaning }
+    }
+
+    /// Where in the dialogue.
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// The reply.
+    pub fn reply(&self) -> &Reply {
+        &self.reply
+    }
+
+    pub(super) fn into_reply(self) -> Reply {
+        self.reply
+    }
+}
+
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(reply) => write!(f, ": {reply}"),
-            None => f.write_str("; then it closed the connection"),
-        }
+        let Self { step, reply, .. } = self;
+        match (self.meaning, step) {
+            (Meaning::Closed, _) => write!(f, "the server closed the connection at {step}"),
+            (Meaning::WantsTls, _) => f.write_str("the server wants TLS first"),
+            (Meaning::WantsSignIn, _) => f.write_str("the server wants a sign-in first"),
+            (Meaning::WantsEither, _) => f.write_str("the server wants TLS, or a sign-in, first"),
+            (Meaning::Refused, Step::Auth) => f.write_str(explain(reply)),
+            (Meaning::Refused, Step::Greeting | Step::Ehlo) => {
+                f.write_str("the server refused to talk to this client")
+            }
+            (Meaning::Refused, _) => write!(f, "the server refused {step}"),
+        }?;
+        write!(f, ": {reply}")
     }
 }
 
-fn refused(step: &Step) -> &dyn fmt::Display {
-    match step {
-        Step::Greeting | Step::Ehlo => &"to talk to this client",
-        step => step,
-    }
-}
-
-/// A reply to AUTH in words (RFC 4954 §6).
+/// A refusal of AUTH in words (RFC 4954 §6).
 fn explain(reply: &Reply) -> &'static str {
     match reply.code() {
         535 => "the server refused the user name, password or certificate",
@@ -160,33 +260,34 @@ fn explain(reply: &Reply) -> &'static str {
             "the server wants the account moved to this way of signing in, by another way, first"
         }
         534 => "the server wants a stronger way to sign in for this account",
-        538 => "the server wants TLS before the sign-in: turn it on",
-        421 => "the server is closing the connection",
         400..=499 => "the server could not sign the user in for the moment, try again later",
         _ => "the server refused the sign-in, ask its operator why",
     }
 }
 
-impl From<auth::client::Failure> for Error {
-    fn from(failure: auth::client::Failure) -> Self {
-        match failure {
-            auth::client::Failure::Refused(reply) => {
-                Self::NotAuthenticated(AuthError::Refused(reply))
-            }
-            auth::client::Failure::Cancelled(sasl::Failure::ServerNotAuthentic, _)
-            | auth::client::Failure::FalseSuccess(sasl::Failure::ServerNotAuthentic) => {
-                Self::ServerNotAuthentic
-            }
-            auth::client::Failure::Cancelled(why, reply) => {
-                Self::NotAuthenticated(AuthError::Cancelled(why, reply))
-            }
-            auth::client::Failure::FalseSuccess(_) => Self::EarlySuccess,
-            auth::client::Failure::NotAllowed(why) => {
-                Self::NotAuthenticated(AuthError::NotBegun(why))
-            }
-            auth::client::Failure::UnexpectedReply(reply) => {
-                Self::UnexpectedReply(Step::Auth, reply)
-            }
+const TLS_FIRST: &str =
+    "; if the port wants TLS from the start, as 465 does, it is silent until TLS begins";
+
+/// What the client waits for at that step.
+struct Awaited(Step);
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            step @ Step::Greeting => step.fmt(f),
+            step => write!(f, "the reply to {step}"),
+        }
+    }
+}
+
+/// A reply after a colon; or, if there is none, these words.
+struct Said<'a>(&'a Option<Reply>, &'static str);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(reply) => write!(f, ": {reply}"),
+            None => f.write_str(self.1),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use super::{Envelope, Error, Extensions, Fate, Step};
-use crate::{reply::Reply, secret::append};
+use super::{Envelope, Extensions, Fate, Refusal, Step};
+use crate::secret::append;
 
 /// How many RCPT commands may wait for their replies, so that neither side's buffers fill up while
 /// the other does not read.
@@ -18,8 +18,8 @@ pub(super) struct Sending {
     asked: usize,
     answered: usize,
     accepted: usize,
-    /// The reply that ends it, if it does.
-    refusal: Option<(Step, Reply)>,
+    /// The one that ends it, if it does.
+    refusal: Option<Refusal>,
 }
 
 impl Sending {
@@ -30,7 +30,10 @@ impl Sending {
         out: &mut Vec<u8>,
     ) -> Result<Self, Fate> {
         if envelope.smtputf8 && !offered.smtputf8 {
-            return Err(Fate::NeedsSmtpUtf8);
+            return Err(match envelope.only_domains_need_utf8() {
+                true => Fate::NeedsALabels,
+                false => Fate::NeedsSmtpUtf8,
+            });
         }
         if let (Some(size), Some(limit)) = (envelope.size, offered.size) {
             if limit > 0 && size > limit {
@@ -83,7 +86,7 @@ impl Sending {
     }
 
     /// Whether the message may go, once every reply has come.
-    pub(super) fn verdict(&mut self) -> Option<Result<(), (Step, Reply)>> {
+    pub(super) fn verdict(&mut self) -> Option<Result<(), Refusal>> {
         let all = self.asked == self.envelope.to.len() || self.ends_early();
         if self.mail.is_none() || !all || self.answered < self.asked {
             return None;
@@ -95,12 +98,16 @@ impl Sending {
     }
 
     /// A reply to MAIL, or to the next RCPT, has come. A refused recipient's comes back, to be shown.
-    pub(super) fn answered(&mut self, taken: bool, reply: impl Fn() -> Reply) -> Option<Reply> {
+    pub(super) fn answered(
+        &mut self,
+        taken: bool,
+        refusal: impl Fn() -> Refusal,
+    ) -> Option<Refusal> {
         match self.mail {
             None => {
                 self.mail = Some(taken);
                 if !taken {
-                    self.refusal = Some((Step::Mail, reply()));
+                    self.refusal = Some(refusal());
                 }
                 None
             }
@@ -110,8 +117,8 @@ impl Sending {
                 if taken || !mail {
                     return None;
                 }
-                self.refusal.get_or_insert_with(|| (Step::Rcpt, reply()));
-                Some(reply())
+                self.refusal.get_or_insert_with(&refusal);
+                Some(refusal())
             }
         }
     }
@@ -122,8 +129,8 @@ impl Sending {
     }
 
     /// The first refusal, if there is one.
-    pub(super) fn refused(&self) -> Option<Error> {
-        self.refusal.clone().map(|(step, reply)| Error::Refused(step, reply))
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        self.refusal.clone()
     }
 
     pub(super) fn step(&self) -> Step {

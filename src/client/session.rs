@@ -4,14 +4,14 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
 use super::{
-    AuthError, AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Retry, Step,
-    Tls,
+    AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Refusal, Step, Tls,
+    error::closes,
     sending::{Sending, say},
 };
 use crate::{
     auth::client as auth,
     ehlo::Ehlo,
-    line::Lines,
+    line::{BlockError, LineEnds, Lines},
     message::Stuffing,
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
     sasl::{Channel, Mechanism, client::Credentials},
@@ -19,9 +19,10 @@ use crate::{
     trace::{Side, Trace},
 };
 
+mod end;
 mod sign_in;
 
-use sign_in::{Tries, refusal};
+use sign_in::Tries;
 
 /// One connection to a server, from its greeting to the end.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Session {
     channel: Channel,
     credentials: Option<Credentials>,
     lines: Lines,
+    line_ends: LineEnds,
     state: State,
     extensions: Extensions,
     authenticated: Option<Mechanism>,
@@ -52,13 +54,14 @@ enum State {
     Ready(Ready),
     /// MAIL and RCPT.
     Envelope(Box<Sending>),
-    Refused(Box<Sending>, Reply),
+    Refused(Box<Sending>, Refusal),
     Data,
     Message(Body),
     End,
     /// RSET is sent behind a message that came to nothing.
-    Rset(Step, Reply),
-    Sent(Fate),
+    Rset(Refusal),
+    /// And the reply by which the server has closed the connection, if it has.
+    Sent(Fate, Option<Reply>),
     Quit,
     Closed,
     Broken(Error),
@@ -81,6 +84,7 @@ impl Session {
             channel: Channel::cleartext(),
             credentials: None,
             lines: Lines::default(),
+            line_ends: LineEnds::default(),
             state: State::Greeting,
             extensions: Extensions::default(),
             authenticated: None,
@@ -103,47 +107,10 @@ impl Session {
         }
     }
 
-    /// The server has closed the connection. To be called at [`Event::NeedInput`], when all that was
-    /// received has been looked at.
-    ///
-    /// # Errors
-    /// [`Error::Disconnected`] where that is no good end, or the refusal that came before.
-    pub fn eof(&mut self) -> Result<(), Error> {
-        let step = self.state.step();
-        let state = mem::replace(&mut self.state, State::Closed);
-        let error = match &state {
-            // Nothing is lost if the server does not wait for its reply to QUIT to be read.
-            State::Closed | State::Quit => return Ok(()),
-            State::Broken(error) => error.clone(),
-            State::Rset(step, reply) => Error::Refused(*step, reply.clone()),
-            State::Envelope(sending) => sending.refused().unwrap_or(Error::Disconnected(step)),
-            State::AuthFailed(failed) => failed.error(),
-            State::Auth(exchange) if exchange.sees_impostor() => Error::ServerNotAuthentic,
-            State::Auth(exchange) => {
-                let mechanism = exchange.mechanism();
-                let token_error = exchange.token_error().map(Into::into);
-                match (self.pending_refusal(step, Some(exchange)), token_error, &self.tries.refused)
-                {
-                    (Some(Error::Refused(_, reply)), token_error, _) => {
-                        Error::NotAuthenticated(refusal(mechanism, reply, token_error))
-                    }
-                    (_, token_error @ Some(_), _) => {
-                        let reply = None;
-                        Error::NotAuthenticated(AuthError::TokenRefused { reply, token_error })
-                    }
-                    (_, None, Some(refused)) => Error::NotAuthenticated(refused.clone()),
-                    (_, None, None) => Error::Disconnected(step),
-                }
-            }
-            _ => self.pending_refusal(step, None).unwrap_or(Error::Disconnected(step)),
-        };
-        self.state = State::Broken(error.clone());
-        Err(error)
-    }
-
     /// TLS has begun. All that the server said before is gone (RFC 3207 §4.2).
     pub fn tls_started(&mut self, channel: Channel) {
         let behind = self.lines.clear();
+        self.line_ends.forget();
         self.channel = channel;
         self.extensions = Extensions::default();
         self.authenticated = None;
@@ -167,7 +134,7 @@ impl Session {
         self.authenticated
     }
 
-    /// Where the dialogue stands: for a host that has to say at which step time ran out.
+    /// Where the dialogue stands.
     pub fn step(&self) -> Step {
         self.state.step()
     }
@@ -192,9 +159,9 @@ impl Session {
                 _ => Event::NeedInput,
             },
             State::Ready(ready) => Event::Ready(ready),
-            State::Refused(sending, reply) => Event::Refused(sending.last_answered(), reply),
+            State::Refused(sending, refusal) => Event::Refused(sending.last_answered(), refusal),
             State::Message(body) => Event::Message(body),
-            State::Sent(fate) => Event::Sent(fate),
+            State::Sent(fate, _) => Event::Sent(fate),
             State::Closed => Event::Close,
             State::Broken(error) => return Err(error.clone()),
             State::Greeting
@@ -252,17 +219,47 @@ impl Session {
         if self.lines.rest().is_empty() {
             return Ok(());
         }
-        Err(self.pending_refusal(step, exchange).unwrap_or(Error::Unsolicited(step)))
+        match self.next_reply(step, exchange) {
+            Ok(false) if self.lines.is_silent() => Ok(()),
+            Err(error @ Error::LineEnds(_)) => Err(error),
+            Ok(true) => match self.shown_refusal(step, exchange) {
+                Some(refusal) => Err(Error::Refused(refusal)),
+                None => Err(Error::Unsolicited(step)),
+            },
+            Ok(false) | Err(_) => Err(Error::Unsolicited(step)),
+        }
     }
 
     /// A refusal that has come and has not been looked at.
-    fn pending_refusal(&mut self, step: Step, exchange: Option<&auth::Exchange>) -> Option<Error> {
-        if !self.next_reply(step, exchange).ok()? {
-            return None;
-        }
+    fn pending_refusal(
+        &mut self,
+        step: Step,
+        exchange: Option<&auth::Exchange>,
+    ) -> Option<Refusal> {
+        let come = self.next_reply(step, exchange).ok()?;
+        if come { self.shown_refusal(step, exchange) } else { None }
+    }
+
+    /// The reply on show, if it refuses.
+    fn shown_refusal(&self, step: Step, exchange: Option<&auth::Exchange>) -> Option<Refusal> {
         let reply = ReplyRef::parse(self.lines.shown()).ok()?;
         let kept = || exchange.map_or_else(|| reply.to_reply(), |exchange| exchange.kept(reply));
-        (reply.code() >= 400).then(|| Error::Refused(step, kept()))
+        (reply.code() >= 400).then(|| self.refusal(step, kept()))
+    }
+
+    pub(super) fn refusal(&self, step: Step, reply: Reply) -> Refusal {
+        Refusal::new(step, reply, &self.channel, self.authenticated)
+    }
+
+    /// Nothing is under way, so that the server has nothing to say but that it closes the connection.
+    fn at_rest(&mut self) -> Result<(), Error> {
+        if !self.next_reply(Step::Rest, None)? {
+            return Ok(());
+        }
+        match ReplyRef::parse(self.lines.shown()) {
+            Ok(reply) if reply.code() >= 400 => Err(Error::Closed(Some(reply.to_reply()))),
+            _ => Err(Error::Unsolicited(Step::Rest)),
+        }
     }
 
     fn trace_sent(&mut self, secret: bool, block: &[u8]) {
@@ -286,29 +283,18 @@ impl Session {
                 State::Ehlo
             }
             State::Auth(exchange) => return self.exchange(exchange, out),
-            State::AuthFailed(AuthFailed { answer: Some(answer), error, mechanism }) => {
-                match answer {
-                    Retry::With(credentials) => {
-                        self.credentials = Some(*credentials);
-                        self.tries = Tries::default();
-                        self.sign_in()
-                    }
-                    Retry::Next => match mechanism {
-                        Some(mechanism) => {
-                            self.tries.add(mechanism, error);
-                            self.sign_in()
-                        }
-                        None => quit(out),
-                    },
-                    Retry::GoOn => State::READY,
-                    Retry::Quit => quit(out),
-                }
+            State::AuthFailed(failed @ AuthFailed { answer: Some(_), .. }) => {
+                self.settled(failed, out)?
             }
-            State::Ready(Ready { next: Some(Next::Quit) }) => quit(out),
-            State::Ready(Ready { next: Some(Next::Send(envelope)) }) => {
+            State::Ready(Ready { next: Some(Next::Quit), .. }) => quit(out),
+            State::Ready(Ready { next: Some(Next::Send(_)), closed: closed @ Some(_) }) => {
+                return Err(Error::Closed(closed));
+            }
+            State::Ready(Ready { next: Some(Next::Send(envelope)), closed: None }) => {
+                self.at_rest()?;
                 match Sending::begin(envelope, &self.extensions, out) {
                     Ok(sending) => State::Envelope(Box::new(sending)),
-                    Err(fate) => State::Sent(fate),
+                    Err(fate) => State::Sent(fate, None),
                 }
             }
             State::Envelope(mut sending) => {
@@ -322,13 +308,9 @@ impl Session {
                         say(out, &["DATA"]);
                         State::Data
                     }
-                    // The server has said goodbye.
-                    Some(Err((step, reply))) if reply.code() == 421 => {
-                        State::Sent(Fate::Refused(step, reply))
-                    }
-                    Some(Err((step, reply))) => {
+                    Some(Err(refusal)) => {
                         say(out, &["RSET"]);
-                        State::Rset(step, reply)
+                        State::Rset(refusal)
                     }
                 }
             }
@@ -342,12 +324,16 @@ impl Session {
                 self.expect_silence(Step::Message, None)?;
                 return Ok(Progress::Wait(State::Message(body)));
             }
-            State::Sent(_) => State::READY,
-            owed @ (State::StartTls
-            | State::AuthFailed(_)
-            | State::Ready(_)
-            | State::Closed
-            | State::Broken(_)) => return Ok(Progress::Wait(owed)),
+            State::Sent(_, closed) => State::Ready(Ready { next: None, closed }),
+            State::Ready(ready) => {
+                if ready.closed.is_none() {
+                    self.at_rest()?;
+                }
+                return Ok(Progress::Wait(State::Ready(ready)));
+            }
+            owed @ (State::StartTls | State::AuthFailed(_) | State::Closed | State::Broken(_)) => {
+                return Ok(Progress::Wait(owed));
+            }
             waiting => return self.reply(waiting, out),
         })
         .shown())
@@ -362,6 +348,7 @@ impl Session {
         // Borrowed apart from `self`, and put back below.
         let lines = mem::take(&mut self.lines);
         let next = match ReplyRef::parse(lines.shown()) {
+            Ok(reply) if reply.codes_differ() => self.torn(state, reply),
             Ok(reply) => self.replied(state, reply, !lines.rest().is_empty(), out),
             Err(_) => Err(Error::NotAReply(step)),
         };
@@ -369,15 +356,25 @@ impl Session {
         Ok(Progress::Go(next?).shown())
     }
 
+    /// A refusal that began as another reply. Nothing that follows can be relied on.
+    fn torn(&self, state: State, reply: ReplyRef<'_>) -> Result<State, Error> {
+        Err(Error::Refused(match state {
+            State::Quit => return Ok(State::Closed),
+            State::Rset(refusal) => refusal,
+            state => self.refusal(state.step(), reply.to_reply()),
+        }))
+    }
+
     /// Whether a reply has come: in the exchange, if one is under way, which knows what may be shown of it.
     fn next_reply(&mut self, step: Step, exchange: Option<&auth::Exchange>) -> Result<bool, Error> {
         let last = |line: &[u8]| reply::line_is_last(line) != Some(false);
-        match self.lines.next_block(MAX_REPLY_LINE, MAX_REPLY_OCTETS, last) {
+        match self.lines.next_block(&mut self.line_ends, MAX_REPLY_LINE, MAX_REPLY_OCTETS, last) {
             None => {
                 self.lines.give_back();
                 Ok(false)
             }
-            Some(Err(_)) => Err(Error::NotAReply(step)),
+            Some(Err(BlockError::TooLong)) => Err(Error::NotAReply(step)),
+            Some(Err(BlockError::LineEnd)) => Err(Error::LineEnds(step)),
             Some(Ok(())) => {
                 let block = self.lines.shown();
                 let hides = |exchange: &auth::Exchange| {
@@ -401,11 +398,11 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<State, Error> {
         let step = state.step();
-        let unexpected = || Err(Error::UnexpectedReply(step, reply.to_reply()));
-        let refused = || Err(Error::Refused(step, reply.to_reply()));
+        let closed = || closes(reply.code()).then(|| reply.to_reply());
+        let refusal = |own: &Self| own.refusal(step, reply.to_reply());
         Ok(match (state, reply.code()) {
             (State::Greeting, 220) => State::Hello,
-            (State::Greeting, 400..) => return refused(),
+            (State::Greeting, 400..) => return Err(Error::Refused(refusal(self))),
             (State::Ehlo, 250) => {
                 self.extensions = Extensions::read(Ehlo::new(reply), &self.config);
                 match self.config.tls {
@@ -428,13 +425,21 @@ impl Session {
                 State::Helo
             }
             (State::Helo, 250) => State::READY,
-            (State::Ehlo | State::Helo, 400..) => return refused(),
+            (State::Ehlo | State::Helo, 400..) => return Err(Error::Refused(refusal(self))),
             (State::AwaitTls, 220) if more => return Err(Error::InjectedBeforeTls),
             (State::AwaitTls, 220) => State::StartTls,
-            (State::AwaitTls, 400..) if self.config.tls == Tls::IfOffered => self.sign_in(),
-            (State::AwaitTls, 400..) => return Err(Error::Refused(step, reply.to_reply())),
+            (State::AwaitTls, code @ 400..)
+                if self.config.tls == Tls::IfOffered && !closes(code) =>
+            {
+                self.sign_in()
+            }
+            (State::AwaitTls, 400..) => return Err(Error::Refused(refusal(self))),
+            // It says nothing of the recipient, and no other reply will come.
+            (State::Envelope(_), code) if closes(code) => {
+                State::Sent(Fate::Refused(refusal(self)), closed())
+            }
             (State::Envelope(mut sending), 200..=299 | 400..) => {
-                match sending.answered(reply.code() < 300, || reply.to_reply()) {
+                match sending.answered(reply.code() < 300, || refusal(self)) {
                     Some(refusal) => State::Refused(sending, refusal),
                     None => State::Envelope(sending),
                 }
@@ -445,16 +450,17 @@ impl Session {
                 ended: false,
                 broken: false,
             }),
-            (State::Data, 421) => State::Sent(Fate::Refused(step, reply.to_reply())),
-            (State::Data, 400..) => {
+            (State::Data, code @ 400..) if !closes(code) => {
                 say(out, &["RSET"]);
-                State::Rset(step, reply.to_reply())
+                State::Rset(refusal(self))
             }
-            (State::End, 200..=299) => State::Sent(Fate::Accepted(reply.to_reply())),
-            (State::End, 400..) => State::Sent(Fate::Refused(step, reply.to_reply())),
-            (State::Rset(step, why), 200..=299 | 400..) => State::Sent(Fate::Refused(step, why)),
+            (State::Data | State::End, 400..) => {
+                State::Sent(Fate::Refused(refusal(self)), closed())
+            }
+            (State::End, 200..=299) => State::Sent(Fate::Accepted(reply.to_reply()), None),
+            (State::Rset(why), 200..=299 | 400..) => State::Sent(Fate::Refused(why), closed()),
             (State::Quit, _) => State::Closed,
-            _ => return unexpected(),
+            _ => return Err(Error::UnexpectedReply(step, reply.to_reply())),
         })
     }
 }
@@ -482,14 +488,14 @@ impl Progress {
     /// What is shown once waits for the host to see it.
     fn shown(self) -> Self {
         match self {
-            Self::Go(state @ (State::Refused(..) | State::Sent(_))) => Self::Wait(state),
+            Self::Go(state @ (State::Refused(..) | State::Sent(..))) => Self::Wait(state),
             other => other,
         }
     }
 }
 
 impl State {
-    const READY: Self = Self::Ready(Ready { next: None });
+    const READY: Self = Self::Ready(Ready { next: None, closed: None });
 
     fn step(&self) -> Step {
         match self {
@@ -501,9 +507,8 @@ impl State {
             Self::Data => Step::Data,
             Self::Message(_) | Self::End => Step::Message,
             Self::Rset(..) => Step::Rset,
-            Self::Ready(_) | Self::Sent(_) | Self::Quit | Self::Closed | Self::Broken(_) => {
-                Step::Quit
-            }
+            Self::Ready(_) | Self::Sent(..) => Step::Rest,
+            Self::Quit | Self::Closed | Self::Broken(_) => Step::Quit,
         }
     }
 }

@@ -14,7 +14,8 @@ use nom::{
 use super::{EnhancedCode, MAX_REPLY_LINE, MAX_REPLY_LINES, MAX_REPLY_OCTETS, Reply};
 use crate::shown::shown;
 
-/// A complete reply as received: one or more lines, each ending in CRLF.
+/// A complete reply as received: one or more lines, each ending in CRLF; or each in a bare LF, as
+/// some servers have it.
 ///
 /// ```
 /// use smtp_auth::reply::ReplyRef;
@@ -27,6 +28,7 @@ use crate::shown::shown;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ReplyRef<'a> {
     code: u16,
+    codes_differ: bool,
     block: &'a [u8],
 }
 
@@ -37,15 +39,23 @@ impl<'a> ReplyRef<'a> {
     /// LF and NUL, and lines of up to 12,294 octets, which a `334` may need.
     ///
     /// # Errors
-    /// The block is not one reply: a line breaks the grammar of RFC 5321 §4.2, the codes of two
-    /// lines differ, or octets stand behind the last line; or it has more than 128 lines or 65,536
-    /// octets.
+    /// The block is not one reply: a line breaks the grammar of RFC 5321 §4.2, lines end in CRLF and
+    /// others in a bare LF, the codes of two lines differ and the last line is no refusal, or octets
+    /// stand behind the last line; or it has more than 128 lines or 65,536 octets.
     pub fn parse(block: &'a [u8]) -> Result<Self, Error> {
         if block.len() > MAX_REPLY_OCTETS {
             return Err(Error { rule: "reply length", offset: MAX_REPLY_OCTETS });
         }
-        let code = parse_all(block, reply)?;
-        Ok(Self { code, block })
+        let (code, kept) = parse_all(block, reply)?;
+        Ok(Self { code, codes_differ: kept.len() < block.len(), block: kept })
+    }
+
+    /// Whether lines of another code stood before these. A server should not do so (RFC 5321 §4.2.1),
+    /// but some say `220-` and then `521`. The last line's refusal is what counts: only the lines that
+    /// have its code are kept, and the connection is to be ended with it, as nothing that follows can be
+    /// relied on.
+    pub fn codes_differ(self) -> bool {
+        self.codes_differ
     }
 
     /// The three digits: 200 to 599.
@@ -66,7 +76,7 @@ impl<'a> ReplyRef<'a> {
             // Where the text is empty, a code may have nothing behind it.
             let text = rest.get("250".len()..)?;
             let end = from_its_end(text);
-            rest = end.get("\r\n".len()..)?;
+            rest = end.strip_prefix(b"\r").unwrap_or(end).get("\n".len()..)?;
             text.get("-".len()..text.len() - end.len()).or(Some(&[]))
         })
     }
@@ -197,31 +207,50 @@ pub(crate) fn parse_all<'a, T>(
 
 /// `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF`
 ///
-/// "the three-digit code MUST be the same" on all lines (§4.2.1).
-fn reply(octets: &[u8]) -> Parsed<'_, u16> {
-    let (_, code) = reply_code(octets)?;
+/// Returns the code, and the lines that have it.
+///
+/// "the three-digit code MUST be the same" on all lines (§4.2.1). Where it is not, the reply is a
+/// refusal by its last line, or a fault.
+fn reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
+    let (_, mut code) = reply_code(octets)?;
     let more = octets.first_chunk().map(|&[a, b, c]| [a, b, c, b'-']);
-    let mut rest = octets;
+    let (mut rest, mut kept, mut end, mut differs) = (octets, octets, None, None);
     for _ in 0..MAX_REPLY_LINES {
         rest = match rest.split_first_chunk() {
-            Some((start, text)) if Some(*start) == more => line_behind(text, rest)?.0,
-            _ => return last_line(code, rest),
+            Some((start, text)) if Some(*start) == more && differs.is_none() => {
+                line_behind(text, rest, &mut end)?.0
+            }
+            _ => {
+                let (text, (own, last)) = (reply_code, separator).parse(rest)?;
+                let (behind, ()) = line_behind(text, rest, &mut end)?;
+                if own != code {
+                    differs.get_or_insert(rest);
+                    (code, kept) = (own, rest);
+                }
+                match differs {
+                    Some(first) if last && code < 400 => return fail("repeated Reply-code", first),
+                    _ if last => return Ok((behind, (code, kept))),
+                    _ => behind,
+                }
+            }
         };
     }
     fail("number of lines", rest)
 }
 
-/// `Reply-code [ SP textstring ] CRLF`, or the fault for which no more lines are read.
-fn last_line(code: u16, line: &[u8]) -> Parsed<'_, u16> {
-    let (text, (own, _)) = (reply_code, separator).parse(line)?;
-    let (behind, ()) = line_behind(text, line)?;
-    if own == code { Ok((behind, code)) } else { fail("repeated Reply-code", line) }
-}
-
-/// `[ textstring ] CRLF`, which with what stands before it is no longer than a line may be.
+/// `[ textstring ] CRLF`, which with what stands before it is no longer than a line may be. In place
+/// of CRLF it may be a bare LF, if that is so on all lines: `end` is the first one's length.
 #[inline(always)]
-fn line_behind<'a>(text: &'a [u8], line: &'a [u8]) -> Parsed<'a, ()> {
-    let (behind, _) = (textstring, crlf).parse(text)?;
+fn line_behind<'a>(text: &'a [u8], line: &'a [u8], end: &mut Option<usize>) -> Parsed<'a, ()> {
+    let (at_end, ()) = textstring(text)?;
+    let behind = match at_end {
+        [b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..] => behind,
+        _ => return fail("CRLF", at_end),
+    };
+    let length = at_end.len() - behind.len();
+    if *end.get_or_insert(length) != length {
+        return fail("CRLF", at_end);
+    }
     match line.len() - behind.len() {
         ..=MAX_REPLY_LINE => Ok((behind, ())),
         _ => fail("line length", line),
@@ -244,7 +273,7 @@ fn separator(octets: &[u8]) -> Parsed<'_, bool> {
     match octets {
         [b'-', rest @ ..] => Ok((rest, false)),
         [b' ', rest @ ..] => Ok((rest, true)),
-        [] | [b'\r', ..] => Ok((octets, true)),
+        [] | [b'\r' | b'\n', ..] => Ok((octets, true)),
         _ => fail("Reply-line", octets),
     }
 }
@@ -279,14 +308,6 @@ fn from_its_end(octets: &[u8]) -> &[u8] {
     }
 }
 
-/// `CRLF = %x0D %x0A`
-fn crlf(octets: &[u8]) -> Parsed<'_, ()> {
-    match octets {
-        [b'\r', b'\n', rest @ ..] => Ok((rest, ())),
-        _ => fail("CRLF", octets),
-    }
-}
-
 /// `status-code = class "." subject "." detail` (RFC 2034 §4), and the space that ends it.
 pub(super) fn status_code(text: &[u8]) -> Parsed<'_, EnhancedCode> {
     let (rest, (class, _, subject, _, detail)) =
@@ -307,7 +328,7 @@ fn number(text: &[u8]) -> Parsed<'_, u16> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::{vec, vec::Vec};
+    use alloc::{string::ToString, vec, vec::Vec};
 
     use super::*;
 
@@ -321,11 +342,25 @@ mod tests {
             (b"299-a\r\n299-\r\n299\r\n", 299, vec!["a", "", ""]),
             (b"535-5.7.8 a\r\n535 5.7.8 b\r\n", 535, vec!["5.7.8 a", "5.7.8 b"]),
             (b"220 \xc3\xa9\ta\r\n", 220, vec!["é\ta"]),
+            // A bare LF on all lines.
+            (b"250\n", 250, vec![""]),
+            (b"250 a\n", 250, vec!["a"]),
+            (b"250-a\n250-\n250\n", 250, vec!["a", "", ""]),
+            (b"235-a\n535 b\n", 535, vec!["b"]),
+            // A refusal in the end.
+            (b"220-a\r\n521 b\r\n", 521, vec!["b"]),
+            (b"250-a\r\n250-b\r\n552-c\r\n552 d\r\n", 552, vec!["c", "d"]),
+            (b"550-a\r\n450 b\r\n", 450, vec!["b"]),
+            (b"550-a\r\n250-b\r\n550\r\n", 550, vec![""]),
         ] {
             let reply = ReplyRef::parse(block).unwrap();
             assert_eq!(reply.code(), code);
             let expected: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
             assert_eq!(reply.lines().collect::<Vec<_>>(), expected);
+            let differs = !block
+                .split(|&octet| octet == b'\n')
+                .all(|line| line.is_empty() || line.starts_with(code.to_string().as_bytes()));
+            assert_eq!(reply.codes_differ(), differs);
         }
     }
 
@@ -352,13 +387,18 @@ mod tests {
             (b"600 a\r\n", "Reply-code", 0),
             (b"250", "CRLF", 3),
             (b"250+a\r\n", "Reply-line", 3),
-            (b"250\n", "Reply-line", 3),
-            (b"250 a\n", "CRLF", 5),
             (b"250 a\rb\r\n", "CRLF", 5),
+            (b"250 a\rb\n", "CRLF", 5),
+            (b"250-a\n250 b\r\n", "CRLF", 11),
+            (b"250-a\r\n250 b\n", "CRLF", 12),
             (b"250 a\0\r\n", "CRLF", 5),
             (b"250-a\r\n", "Reply-code", 7),
             (b"250-a\r\n251 b\r\n", "repeated Reply-code", 7),
-            (b"250-a\r\n251-b\r\n", "repeated Reply-code", 7),
+            (b"250-a\r\n251-b\r\n", "Reply-code", 14),
+            (b"535-a\r\n235 b\r\n", "repeated Reply-code", 7),
+            (b"235-a\r\n535-b\r\n235 c\r\n", "repeated Reply-code", 7),
+            (b"235-a\r\n250-b\r\n334 c\r\n", "repeated Reply-code", 7),
+            (b"250-a\r\n550-b\r\n550 c\r\n550 d\r\n", "end", 21),
             (b"250-a\r\n251 b\n", "CRLF", 12),
             (b"250 a\r\n250 b\r\n", "end", 7),
         ] {
@@ -379,6 +419,7 @@ mod tests {
             (b"250 2.1.0  a\r\n", Some((2, 1, 0)), " a"),
             (b"250-2.1.0 a\r\n250-b\r\n250 2.1.0 c\r\n", Some((2, 1, 0)), "a\nb\nc"),
             (b"250 5.1.0 a\r\n", None, "5.1.0 a"),
+            (b"220-a\r\n521 5.7.1 b\r\n", Some((5, 7, 1)), "b"),
             (b"250 2.1.0a\r\n", None, "2.1.0a"),
             (b"250 2.1 a\r\n", None, "2.1 a"),
             (b"250 2.1.1000 a\r\n", None, "2.1.1000 a"),

@@ -27,7 +27,10 @@ use credentials::Kind;
 pub enum Failure {
     /// The server refused.
     #[error("the server refused the credentials")]
-    Refused,
+    Refused {
+        /// Whether it has SCRAM's proof of the password.
+        after_proof: bool,
+    },
     /// The configuration does not list the mechanism, or it cannot carry the credentials.
     #[error("this client does not use the mechanism with these credentials")]
     Unsupported,
@@ -37,6 +40,9 @@ pub enum Failure {
     /// The server's challenge could not be decoded, or has no place in the mechanism.
     #[error("the server sent a challenge that the mechanism does not have")]
     UnexpectedChallenge,
+    /// A message of SCRAM's server cannot be read, breaks its grammar, or has no place there.
+    #[error("the server sent a message that SCRAM does not have")]
+    MalformedServerMessage,
     /// The server said success before the mechanism was at its end.
     #[error("the server said success before the exchange was complete")]
     EarlySuccess,
@@ -60,6 +66,30 @@ pub enum Failure {
     /// There is no usable nonce.
     #[error("this client has no random numbers, which the mechanism needs")]
     NoNonce,
+}
+
+impl Failure {
+    /// Whether another mechanism may be tried with the same credentials.
+    ///
+    /// Not after a server has failed within SCRAM, or has refused in place of its own proof: an
+    /// impostor or a man in the middle who cannot make that proof would get the password by PLAIN.
+    pub fn may_try_next(self) -> bool {
+        match self {
+            Self::Refused { after_proof: true }
+            | Self::MalformedServerMessage
+            | Self::EarlySuccess
+            | Self::ServerNotAuthentic
+            | Self::ServerError(_)
+            | Self::Iterations(_) => false,
+            Self::Refused { after_proof: false }
+            | Self::Unsupported
+            | Self::NeedsTls
+            | Self::UnexpectedChallenge
+            | Self::Unprepared
+            | Self::GaveUp
+            | Self::NoNonce => true,
+        }
+    }
 }
 
 /// What the exchange needs now.
@@ -195,7 +225,8 @@ impl Exchange {
                 sent.extend(response.data.take().filter(|data| !data.as_slice().is_empty()));
             }
         }
-        let state = mem::replace(&mut self.state, State::Done(Err(Failure::Refused)));
+        let failure = Failure::Refused { after_proof: true };
+        let state = mem::replace(&mut self.state, State::Done(Err(failure)));
         self.state = state.advance().unwrap_or_else(|failure| State::Done(Err(failure)));
         if let State::Respond(_, Client::Oauth(oauth::Client::Refused(error))) = &self.state {
             self.token_error.get_or_insert_with(|| error.clone());
@@ -225,13 +256,20 @@ impl Exchange {
 
     /// Nothing more will come: what was sent is zeroed.
     pub(crate) fn end(&mut self) {
-        self.state = State::Done(Err(Failure::Refused));
+        self.state = State::Done(Err(Failure::Refused { after_proof: true }));
         self.sent = None;
     }
 
     /// The mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
+    }
+
+    /// Whether the client has sent SCRAM's proof, and the server has not answered by its own. Where the
+    /// connection ends now, or what comes cannot be read, take the server for an impostor
+    /// ([`Failure::ServerNotAuthentic`]), and try no other mechanism.
+    pub fn awaits_proof(&self) -> bool {
+        matches!(&self.state, State::Respond(_, Client::Scram(client)) if client.awaits_proof())
     }
 
     /// What the server said of a token that is no good: JSON (RFC 7628 §3.2.2) as it came, which may
@@ -305,7 +343,7 @@ impl State {
                 Answer::Challenge(challenge) => client.take(challenge.as_slice()),
                 Answer::Success => client.finish().map(|()| Self::Done(Ok(()))),
                 Answer::Undecodable => Err(client.undecodable()),
-                Answer::Refused => Err(Failure::Refused),
+                Answer::Refused => Err(Failure::Refused { after_proof: client.has_proven() }),
             },
             Self::Derive(derive, message) => Ok(match &derive.answer {
                 Some(salted) => message.client_final(salted),
@@ -362,9 +400,14 @@ impl Client {
     /// What it means that the challenge cannot be read.
     fn undecodable(&self) -> Failure {
         match self {
-            Self::Scram(client) if client.awaits_proof() => Failure::ServerNotAuthentic,
+            Self::Scram(client) => client.unreadable(),
             _ => Failure::UnexpectedChallenge,
         }
+    }
+
+    /// Whether the client has sent SCRAM's proof.
+    fn has_proven(&self) -> bool {
+        matches!(self, Self::Scram(client) if client.has_proven())
     }
 
     fn finish(self) -> Result<(), Failure> {

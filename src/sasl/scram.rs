@@ -414,13 +414,12 @@ impl Client {
     pub(super) fn take(self, challenge: &[u8]) -> Result<client::State, client::Failure> {
         let text = match core::str::from_utf8(challenge) {
             Ok(text) => text,
-            Err(_) if self.awaits_proof() => return Err(client::Failure::ServerNotAuthentic),
-            Err(_) => return Err(client::Failure::UnexpectedChallenge),
+            Err(_) => return Err(self.unreadable()),
         };
         match self {
             Self::First { hash, password, mut message, iterations } => {
                 let (combined, salt, count) =
-                    read_server_first(text).ok_or(client::Failure::UnexpectedChallenge)?;
+                    read_server_first(text).ok_or(client::Failure::MalformedServerMessage)?;
                 let own = message.nonce();
                 if combined.len() <= own.len() || !combined.as_bytes().starts_with(own) {
                     return Err(client::Failure::ServerNotAuthentic);
@@ -455,13 +454,26 @@ impl Client {
                     client::Client::Scram(Box::new(Self::Verified)),
                 ))
             }
-            Self::Verified => Err(client::Failure::UnexpectedChallenge),
+            Self::Verified => Err(client::Failure::MalformedServerMessage),
         }
     }
 
     /// Whether the server is to prove itself next: whatever else it says, it has not.
     pub(super) fn awaits_proof(&self) -> bool {
         matches!(self, Self::Final { .. })
+    }
+
+    /// Whether the client has sent its proof.
+    pub(super) fn has_proven(&self) -> bool {
+        matches!(self, Self::Final { .. } | Self::Verified)
+    }
+
+    /// What it means that the server's message cannot be read.
+    pub(super) fn unreadable(&self) -> client::Failure {
+        match self {
+            Self::Final { .. } => client::Failure::ServerNotAuthentic,
+            Self::First { .. } | Self::Verified => client::Failure::MalformedServerMessage,
+        }
     }
 
     pub(super) fn finish(self) -> Result<(), client::Failure> {

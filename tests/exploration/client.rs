@@ -1,6 +1,7 @@
 //! The client's side.
 
 use std::{
+    collections::HashSet,
     fmt::Write,
     sync::{Arc, OnceLock},
 };
@@ -76,6 +77,15 @@ const REPLIES: &[&str] = &[
     "not a reply",
     "250 ok\r\n250 ok",
     "235 ok\r\n250 ok",
+    "220-x\r\n521 5.7.1 x",
+    "235-x\r\n535 5.7.8 x",
+    "535-x\r\n235 2.7.0 x",
+    "334-x\r\n504 5.5.4 x",
+    "250-x\r\n421 4.3.2 x",
+    "550-x\r\n250 ok",
+    "250-o\n250 k",
+    "250 o\rk",
+    "",
 ];
 
 const REST: [Input; 7] = [
@@ -116,7 +126,11 @@ pub(crate) struct World<const TOKENS: bool> {
     verified: bool,
     /// Whether a success may be believed: it has just come, in an exchange.
     success: bool,
+    /// Whether what has just come ends the session: lines that differ in code, or end differently.
+    ends: bool,
     authenticated: Option<Mechanism>,
+    /// Whether SCRAM has gone past its command with these credentials, on this connection.
+    in_scram: bool,
     /// Whether the host has said to go on without a sign-in.
     unauthenticated: bool,
     error: Option<Error>,
@@ -196,7 +210,9 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             reply: String::new(),
             verified: false,
             success: false,
+            ends: false,
             authenticated: None,
+            in_scram: false,
             unauthenticated: false,
             error: None,
             sent: 0,
@@ -218,7 +234,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             (Input::Tls, Waits::Server | Waits::Host | Waits::Tls) => {
                 self.session.tls_started(channel());
                 (self.tls, self.authenticated, self.honest) = (true, None, None);
-                (self.mechanism, self.unauthenticated) = (None, false);
+                (self.mechanism, self.unauthenticated, self.in_scram) = (None, false, false);
                 assert_eq!(self.session.authenticated(), None, "a sign-in outlives TLS");
             }
             (Input::Eof, Waits::Server) => {
@@ -242,12 +258,19 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
         let Self { session, waits, honest, mechanism, reply, verified, unauthenticated, .. } = self;
         write!(shown, "{session:?}{waits:?}{honest:?}{mechanism:?}{reply}{verified}").unwrap();
         write!(shown, "{unauthenticated}{}{}{}", self.tls, self.sent, self.retries).unwrap();
+        write!(shown, "{}", self.in_scram).unwrap();
     }
 }
 
 impl<const TOKENS: bool> World<TOKENS> {
     fn hear(&mut self, reply: &str) {
-        self.success = reply.starts_with("235") && self.mechanism.is_some();
+        let code = |line: &str| line.get(..3).map(str::to_owned);
+        let codes: HashSet<_> = reply.split("\r\n").map(code).collect();
+        self.success = codes.contains(&Some("235".into())) && self.mechanism.is_some();
+        self.success &= codes.len() == 1 || reply.ends_with("ok\r\n250 ok");
+        let goes_on = reply.rsplit("\r\n").nth(1).is_some_and(|line| line.get(3..4) == Some("-"));
+        let bare = reply.replace("\r\n", "").contains(['\r', '\n']);
+        self.ends = bare || goes_on && codes.len() > 1;
         self.session.receive(format!("{reply}\r\n").as_bytes());
     }
 
@@ -263,7 +286,7 @@ impl<const TOKENS: bool> World<TOKENS> {
                 Host::Quit => failed.quit(),
                 Host::Next => failed.try_next(),
                 Host::Retry if self.retries < 1 => {
-                    self.retries += 1;
+                    (self.retries, self.in_scram) = (self.retries + 1, false);
                     failed.retry(credentials(TOKENS));
                 }
                 Host::Retry => return false,
@@ -308,6 +331,8 @@ impl<const TOKENS: bool> World<TOKENS> {
             self.error = found;
             break;
         }
+        assert!(!self.ends || self.waits == Waits::Over, "goes on after such a reply");
+        self.ends = false;
         let authenticated = self.session.authenticated();
         if authenticated != self.authenticated {
             assert!(self.success, "signed in without a success");
@@ -341,8 +366,10 @@ impl<const TOKENS: bool> World<TOKENS> {
             assert!(free, "mail before the sign-in");
         }
         let mut said = Vec::new();
+        let scram = self.mechanism.is_some_and(|own| own.name().starts_with("SCRAM-"));
         if let Some(args) = line.strip_prefix("AUTH ") {
             assert!(self.authenticated.is_none(), "a second sign-in");
+            assert!(!self.in_scram, "another mechanism once SCRAM had begun");
             let name = args.split(' ').next().unwrap_or_default();
             self.mechanism = Mechanism::from_name(name);
             self.verified = false;
@@ -359,6 +386,8 @@ impl<const TOKENS: bool> World<TOKENS> {
             .is_some_and(|verb| ["EHLO", "STARTTLS", "MAIL", "QUIT", "RSET"].contains(&verb))
         {
             (self.honest, self.mechanism) = (None, None);
+        } else if scram && !line.starts_with("AUTH ") {
+            self.in_scram = true;
         }
         self.reply.clear();
         if let Some(exchange) = &mut self.honest {

@@ -175,7 +175,7 @@ impl Run {
             self.assert_sentence(stdout, "the server accepted the message: 2");
         } else {
             assert_eq!(stdout, "", "{name}");
-            let recipient = format!("client: the server refused the recipient {RECIPIENT}: ");
+            let recipient = format!("client: recipient {RECIPIENT}: ");
             let mut lines: Vec<_> = stderr.lines().collect();
             if lines.len() > 1 && lines[0].starts_with(&recipient) {
                 lines.remove(0);
@@ -231,21 +231,29 @@ fn deviations(place: &Place) -> Vec<Deviation> {
 
 /// What the client has to exit with. The message's fate is settled by the reply to it: whatever
 /// comes then changes nothing.
-fn expected(place: &Place, deviation: Deviation) -> i32 {
+fn expected(place: &Place, script: &Script) -> i32 {
     let Place { step, last, .. } = *place;
+    let deviation = script.deviation;
+    let scram = script.mechanism.name().starts_with("SCRAM-");
     let settled = step == Step::Quit;
     match deviation {
         _ if settled => SENT,
         Deviation::None | Deviation::Slow | Deviation::SlowLf | Deviation::OctetByOctet => SENT,
         Deviation::Cut(Where::Behind, _) if step == Step::Message => SENT,
+        // The client has sent its proof, and gets none.
+        Deviation::Cut(Where::Behind, _) if step == Step::Challenge && scram => PROTOCOL,
+        Deviation::Cut(Where::Before | Where::Within, _) if step == Step::Proof => PROTOCOL,
         Deviation::Cut(..) | Deviation::Silence(_) => CONNECTION,
         Deviation::Twice | Deviation::Ahead | Deviation::Again if step == Step::Message => SENT,
         Deviation::ThenClosing => refused_behind(step),
         // What stands between STARTTLS and TLS is not the server's, but of who is in between.
         Deviation::Twice | Deviation::Ahead if step == Step::StartTls => CONNECTION,
         Deviation::Twice | Deviation::Ahead | Deviation::Again => PROTOCOL,
-        // The codes of one reply's lines are the same (RFC 5321 §4.2.1).
-        Deviation::Code(_) if place.line > 0 => PROTOCOL,
+        // The codes of one reply's lines are the same (RFC 5321 §4.2.1), or the last one refuses.
+        Deviation::Code(code) if place.line > 0 => match code.as_bytes()[0] {
+            b'4' | b'5' if last => refused_at(step),
+            _ => PROTOCOL,
+        },
         Deviation::Code(code) => expected_for(step, code),
         Deviation::Line(_) | Deviation::Flood(_) => PROTOCOL,
         Deviation::Inserted(octets) if BROKEN.contains(&octets) => PROTOCOL,
@@ -289,7 +297,8 @@ fn refused_at(step: Step) -> i32 {
 fn refused_behind(step: Step) -> i32 {
     match step {
         Step::EhloInTls => NOT_SIGNED_IN,
-        Step::Verdict => REFUSED,
+        // Nothing is under way.
+        Step::Verdict => CONNECTION,
         Step::Message => SENT,
         same => refused_at(same),
     }
@@ -311,7 +320,7 @@ fn everywhere(stage: &Stage, good: &[Script], at: impl Fn(Step) -> bool) {
     assert!(!cases.is_empty());
     each(&cases, |(script, place)| {
         let run = stage.run(script);
-        run.assert(expected(place, script.deviation));
+        run.assert(expected(place, script));
         assert_eq!(run.seen.places.get(script.at), Some(place), "{}", run.name);
         // A command before the one in front of it was answered.
         assert!(!run.seen.hasty || script.pipelining, "{}", run.name);
@@ -322,6 +331,18 @@ fn everywhere(stage: &Stage, good: &[Script], at: impl Fn(Step) -> bool) {
 fn every_place_of_a_dialogue() {
     let stage = Stage::new();
     everywhere(&stage, slice::from_ref(&stage.good), |_| true);
+}
+
+#[test]
+fn a_silent_port_may_want_tls_from_the_start() {
+    let stage = Stage::new();
+    for implicit in [false, true] {
+        let deviation = Deviation::Silence(Where::Before);
+        let run = stage.run(&Script { implicit, deviation, ..stage.good.clone() });
+        run.assert(CONNECTION);
+        assert!(run.stderr.contains("the client waited for the greeting"), "{}", run.stderr);
+        assert_eq!(run.stderr.contains("TLS from the start"), !implicit, "{}", run.stderr);
+    }
 }
 
 #[test]

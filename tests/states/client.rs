@@ -163,6 +163,10 @@ impl Side for Client {
     }
 
     fn shown(&self, edge: Edge) -> Option<Edge> {
+        // After a `421`, of which the places tell nothing.
+        if edge.to == "error" && ["failed", "ready"].contains(&edge.from) {
+            return None;
+        }
         let cause = match edge.to {
             "error" => Cause { what: "anything else", code: None },
             _ => edge.cause,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use smtp_auth::{
-    client::{AuthError, Config, Envelope, Error, Event, Fate, Session, Tls, TryNext},
+    client::{AuthError, Config, Envelope, Error, Event, Fate, Refusal, Session, Tls, TryNext},
     command::MailAuth,
     sasl::{
         Channel, Nonce, NonceError, SaltedPassword,
@@ -187,7 +187,7 @@ fn envelope(value: &str) -> Envelope {
 
 fn failure(error: &AuthError) -> String {
     match error {
-        AuthError::Refused(reply) => format!("refused {}", reply.code()),
+        AuthError::Refused(refusal) => format!("refused {}", refusal.reply().code()),
         AuthError::TokenRefused { reply, token_error } => {
             let told = token_error.as_ref().map(|told| format!(" {}", on_one_line(told.expose())));
             let code = reply.as_ref().map_or("unsaid".into(), |reply| reply.code().to_string());
@@ -205,9 +205,16 @@ fn failure(error: &AuthError) -> String {
         },
         AuthError::NotBegun(why) => format!("not begun, {why:?}"),
         AuthError::Cancelled(Failure::ServerError(what), _) => format!("cancelled, {what}"),
-        AuthError::Cancelled(why, reply) => format!("cancelled, {why:?} {}", reply.code()),
+        AuthError::Cancelled(why, reply) => {
+            let code = reply.as_ref().map_or("unsaid".into(), |reply| reply.code().to_string());
+            format!("cancelled, {why:?} {code}")
+        }
         other => format!("{other:?}"),
     }
+}
+
+fn refused(refusal: &Refusal) -> String {
+    format!("refused at {:?}: {}", refusal.step(), refusal.reply().code())
 }
 
 fn on_one_line(text: &str) -> String {
@@ -219,7 +226,10 @@ fn on_one_line(text: &str) -> String {
 fn error(error: &Error) -> String {
     match error {
         Error::Disconnected(step) => format!("disconnected at {step:?}"),
-        Error::Refused(step, reply) => format!("refused at {step:?}: {}", reply.code()),
+        Error::Refused(refusal) => refused(refusal),
+        Error::Closed(reply) => {
+            format!("closed {}", reply.as_ref().map_or(0, |reply| reply.code()))
+        }
         Error::NotAuthenticated(why) => failure(why),
         Error::NotAReply(step) => format!("not a reply at {step:?}"),
         Error::UnexpectedReply(step, reply) => format!("unexpected at {step:?}: {}", reply.code()),
@@ -307,8 +317,9 @@ impl Player for Host {
                         });
                     }
                 }
-                Ok(Event::Refused(recipient, reply)) => {
-                    seen = Some(format!("= refused recipient {recipient}: {}", reply.code()));
+                Ok(Event::Refused(recipient, refusal)) => {
+                    let code = refusal.reply().code();
+                    seen = Some(format!("= refused recipient {recipient}: {code}"));
                 }
                 Ok(Event::Message(body)) => {
                     for piece in self.message.chunks(5) {
@@ -322,8 +333,8 @@ impl Player for Host {
                 Ok(Event::Sent(fate)) => {
                     seen = Some(match fate {
                         Fate::Accepted(reply) => format!("= sent {}", reply.code()),
-                        Fate::Refused(step, reply) => {
-                            format!("= not sent, {step:?} {}", reply.code())
+                        Fate::Refused(refusal) => {
+                            format!("= not sent, {:?} {}", refusal.step(), refusal.reply().code())
                         }
                         other => format!("= not sent, {other:?}"),
                     });

@@ -2,10 +2,10 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use super::{Error, Progress, Session, State};
+use super::{Error, Progress, Session, State, quit};
 use crate::{
     auth::client as auth,
-    client::{AuthError, AuthFailed, Step, TryNext},
+    client::{AuthError, AuthFailed, Ready, Retry, Step, TryNext},
     reply::{Reply, ReplyRef},
     sasl::{
         Mechanism,
@@ -50,7 +50,7 @@ impl Session {
             Err(none) => {
                 let none = match none {
                     NoMechanism::InCommon | NoMechanism::OtherCredentials
-                        if self.extensions.starttls =>
+                        if self.extensions.starttls && !self.channel.is_tls() =>
                     {
                         NoMechanism::OnlyAfterTls
                     }
@@ -60,7 +60,7 @@ impl Session {
                     none => none,
                 };
                 let error = self.tries.refused.clone().unwrap_or(AuthError::NoMechanism(none));
-                State::AuthFailed(AuthFailed { error, mechanism: None, answer: None })
+                State::AuthFailed(AuthFailed::without_more(error))
             }
         }
     }
@@ -71,7 +71,7 @@ impl Session {
         mut exchange: Box<auth::Exchange>,
         out: &mut Vec<u8>,
     ) -> Result<Progress, Error> {
-        let (mechanism, mark) = (exchange.mechanism(), out.len());
+        let mark = out.len();
         let failure = match exchange.step(out) {
             auth::Step::Derive(_) | auth::Step::Challenge(_) => {
                 return Ok(Progress::Wait(State::Auth(exchange)));
@@ -80,40 +80,122 @@ impl Session {
             auth::Step::NeedReply(_) if out.len() > mark => {
                 return Ok(Progress::Go(State::Auth(exchange)));
             }
-            auth::Step::NeedReply(_) => {
-                if !self.next_reply(Step::Auth, Some(&exchange))? {
-                    return Ok(Progress::Wait(State::Auth(exchange)));
-                }
-                let reply = ReplyRef::parse(self.lines.shown());
-                let reply = reply.map_err(|_| Error::NotAReply(Step::Auth))?;
-                // Asked again, it appends nothing.
-                if let auth::Step::NeedReply(slot) = exchange.step(out) {
-                    slot.reply(reply);
-                }
-                return Ok(Progress::Go(State::Auth(exchange)));
-            }
+            auth::Step::NeedReply(_) => return self.reply_to_auth(exchange),
             auth::Step::Done(Ok(())) => {
-                self.authenticated = Some(mechanism);
+                self.authenticated = Some(exchange.mechanism());
                 return Ok(Progress::Go(State::READY));
             }
             auth::Step::Done(Err(failure)) => failure.clone(),
         };
+        let may_try_next = failure.may_try_next();
         let another = self.tries_another(&failure, exchange.token_error().is_some());
-        let error = match failure {
-            auth::Failure::Refused(reply) => {
-                refusal(mechanism, reply, exchange.token_error().map(Into::into))
-            }
-            failure => match Error::from(failure) {
-                Error::NotAuthenticated(error) => error,
-                error => return Err(error),
-            },
-        };
+        let mechanism = exchange.mechanism();
+        let error = self.not_signed_in(&exchange, failure)?;
         Ok(Progress::Go(if another {
             self.tries.add(mechanism, error);
             self.sign_in()
         } else {
-            State::AuthFailed(AuthFailed { error, mechanism: Some(mechanism), answer: None })
+            State::AuthFailed(AuthFailed {
+                error,
+                mechanism: Some(mechanism),
+                may_try_next,
+                answer: None,
+            })
         }))
+    }
+
+    /// Does what the caller says to a failure.
+    pub(super) fn settled(
+        &mut self,
+        AuthFailed { error, mechanism, may_try_next, answer }: AuthFailed,
+        out: &mut Vec<u8>,
+    ) -> Result<State, Error> {
+        let closed = error.closing().cloned();
+        Ok(match (answer, mechanism) {
+            (Some(Retry::With(_)), _) if closed.is_some() => {
+                return Err(Error::NotAuthenticated(error));
+            }
+            (Some(Retry::With(credentials)), _) => {
+                self.credentials = Some(*credentials);
+                self.tries = Tries::default();
+                self.sign_in()
+            }
+            (Some(Retry::Next), Some(mechanism)) if may_try_next => {
+                self.tries.add(mechanism, error);
+                self.sign_in()
+            }
+            (Some(Retry::Next), Some(_)) => State::AuthFailed(AuthFailed::without_more(error)),
+            (Some(Retry::GoOn), _) => State::Ready(Ready { next: None, closed }),
+            (Some(Retry::Next | Retry::Quit), _) => quit(out),
+            (None, _) => {
+                State::AuthFailed(AuthFailed { error, mechanism, may_try_next, answer: None })
+            }
+        })
+    }
+
+    /// Takes the reply that the exchange waits for, if it has come.
+    fn reply_to_auth(&mut self, mut exchange: Box<auth::Exchange>) -> Result<Progress, Error> {
+        match self.next_reply(Step::Auth, Some(&exchange)) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Progress::Wait(State::Auth(exchange))),
+            Err(error) => return Err(unanswered(&exchange).unwrap_or(error)),
+        }
+        let Ok(reply) = ReplyRef::parse(self.lines.shown()) else {
+            return Err(unanswered(&exchange).unwrap_or(Error::NotAReply(Step::Auth)));
+        };
+        if let auth::Step::NeedReply(slot) = exchange.step(&mut Vec::new()) {
+            slot.reply(reply);
+        }
+        if reply.codes_differ() {
+            if let auth::Step::Done(Err(failure)) = exchange.step(&mut Vec::new()) {
+                let failure = failure.clone();
+                return Err(Error::NotAuthenticated(self.not_signed_in(&exchange, failure)?));
+            }
+        }
+        Ok(Progress::Go(State::Auth(exchange)))
+    }
+
+    /// What came of the exchange, for the caller to say what becomes of that.
+    ///
+    /// # Errors
+    /// The session ends with it.
+    fn not_signed_in(
+        &self,
+        exchange: &auth::Exchange,
+        failure: auth::Failure,
+    ) -> Result<AuthError, Error> {
+        match failure {
+            auth::Failure::Refused { reply, .. } => {
+                let token_error = exchange.token_error().map(Into::into);
+                Ok(self.refused_auth(exchange.mechanism(), reply, token_error))
+            }
+            auth::Failure::Cancelled { why: Why::ServerNotAuthentic, .. }
+            | auth::Failure::FalseSuccess(Why::ServerNotAuthentic) => {
+                Err(Error::ServerNotAuthentic)
+            }
+            auth::Failure::Cancelled { why, reply, .. } => {
+                let refused = !reply.is_positive();
+                let error = AuthError::Cancelled(why, Some(reply));
+                if refused { Ok(error) } else { Err(Error::NotAuthenticated(error)) }
+            }
+            auth::Failure::FalseSuccess(_) => Err(Error::EarlySuccess),
+            auth::Failure::NotAllowed(why) => Ok(AuthError::NotBegun(why)),
+            auth::Failure::UnexpectedReply(reply) => Err(Error::UnexpectedReply(Step::Auth, reply)),
+        }
+    }
+
+    /// A refusal, by what was refused.
+    pub(super) fn refused_auth(
+        &self,
+        mechanism: Mechanism,
+        reply: Reply,
+        token_error: Option<Secret>,
+    ) -> AuthError {
+        if token_error.is_some() || mechanism.takes_token() && reply.code() == 535 {
+            AuthError::TokenRefused { reply: Some(reply), token_error }
+        } else {
+            AuthError::Refused(self.refusal(Step::Auth, reply))
+        }
     }
 
     /// Whether the next mechanism is tried without asking the host.
@@ -121,38 +203,28 @@ impl Session {
         let policy = self.config.try_next;
         let another = match failure {
             // The server does not know the mechanism, or does not want it for this account.
-            auth::Failure::Refused(reply) => match reply.code() {
+            auth::Failure::Refused { reply, .. } => match reply.code() {
                 504 | 534 => policy != TryNext::Never,
                 // A wrong password stays wrong, and each try may count against the account.
                 535 => policy == TryNext::Always,
                 _ => false,
             },
-            // The server says what cannot be understood. What else the client cancels for is no fault
-            // of the mechanism: fewer iterations than are safe, say, which a weaker one would not
-            // mend.
-            auth::Failure::Cancelled(why, reply) => {
-                let unusable =
-                    matches!(why, Why::UnexpectedChallenge | Why::Unprepared | Why::GaveUp);
-                // A token that was refused stays so.
-                let mendable = unusable && !token_refused && reply.code() != 421;
-                policy != TryNext::Never && mendable
-            }
+            // The server says what cannot be understood. A token that was refused stays so.
+            auth::Failure::Cancelled { .. } => policy != TryNext::Never && !token_refused,
             _ => false,
         };
         let tries = self.tries.mechanisms.len().saturating_add(1);
-        another && tries < usize::try_from(self.config.max_tries).unwrap_or(usize::MAX)
+        another
+            && failure.may_try_next()
+            && tries < usize::try_from(self.config.max_tries).unwrap_or(usize::MAX)
     }
 }
 
-/// A refusal, by what was refused.
-pub(super) fn refusal(
-    mechanism: Mechanism,
-    reply: Reply,
-    token_error: Option<Secret>,
-) -> AuthError {
-    if token_error.is_some() || mechanism.takes_token() && reply.code() == 535 {
-        AuthError::TokenRefused { reply: Some(reply), token_error }
-    } else {
-        AuthError::Refused(reply)
+/// What it means that no reply comes, or none that can be read, where it means more than that.
+pub(super) fn unanswered(exchange: &auth::Exchange) -> Option<Error> {
+    match exchange.cancelled() {
+        Some(Why::ServerNotAuthentic) => Some(Error::ServerNotAuthentic),
+        Some(why) => Some(Error::NotAuthenticated(AuthError::Cancelled(why, None))),
+        None => exchange.awaits_proof().then_some(Error::ServerNotAuthentic),
     }
 }

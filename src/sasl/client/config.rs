@@ -236,10 +236,14 @@ impl Builder {
 #[non_exhaustive]
 pub enum NoMechanism {
     /// The server has no AUTH.
-    #[error("the server offers no way to sign in: send without a user name, or use another server")]
+    #[error(
+        "the server offers no way to sign in: send without a user name, or use another port or server"
+    )]
     NotOffered,
     /// The server has STARTTLS, may offer more behind it, and the client has not begun TLS.
-    #[error("the server offers no usable way to sign in before TLS: turn TLS on")]
+    #[error(
+        "the server offers no usable way to sign in before TLS: use TLS, by STARTTLS or on a port that begins with it"
+    )]
     OnlyAfterTls,
     /// Of the server's mechanisms the client has none, or may use none.
     #[error("the server offers no way to sign in that this client has, or is told to use")]
@@ -264,7 +268,9 @@ pub enum NoMechanism {
     #[error("the password is too long for every way to sign in that the server offers")]
     TooLong,
     /// All that could be used would show the password or the token, as there is no TLS.
-    #[error("the server offers no way to sign in that is safe without TLS: turn TLS on")]
+    #[error(
+        "the server offers no way to sign in that is safe without TLS: use TLS, by STARTTLS or on a port that begins with it"
+    )]
     WithoutTls,
     /// None of those in common can act as another account, which the credentials ask for.
     #[error(
