@@ -33,6 +33,7 @@
 //!     let known = |name: &str| ["SIZE", "BODY", "AUTH"].iter().any(|own| own.eq_ignore_ascii_case(name));
 //!     match command {
 //!         Command::Mail(mail) if mail.parameters().iter().all(|parameter| known(parameter.name())) => {
+//!             // Whether that address is the account's to use, the guide's chapter on guessers checks.
 //!             let from = mail.from().map(|from| from.as_str().to_owned()).unwrap_or_default();
 //!             *message = Message { from, ..Message::default() };
 //!             Reply::SENDER_OK
