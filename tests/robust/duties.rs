@@ -22,12 +22,12 @@ const SENDER_OK: &str = "250 2.1.0 Sender OK";
 fn replies(server: &Server, name: &str, from: &[&str]) -> Vec<String> {
     let mut client = server.client();
     assert!(client.sign_in(name, PASSWORD).starts_with("235 "));
-    let mut reply_to = |from| {
+    let reply_to = |from: &&str| {
         let reply = client.say(&format!("MAIL FROM:{from}"));
         assert!(client.say("RSET").starts_with("250 "));
         reply
     };
-    from.iter().map(|from| reply_to(from)).collect()
+    from.iter().map(reply_to).collect()
 }
 
 #[test]
