@@ -28,7 +28,8 @@
 //!     command::Command, reply::Reply, sasl::{Authenticator, Channel}, server::{Config, Event, Session},
 //! };
 //!
-//! /// How many connections there are at once, and from one address.
+//! /// How many connections there are at once, and from one address (IPv6: better from one /64, as the
+//! /// guide's chapter on guessers has it).
 //! const MAX_CONNECTIONS: usize = 500;
 //! const MAX_OF_ADDRESS: usize = 20;
 //! /// How many octets all messages have together, those that are on their way among them.
@@ -125,7 +126,7 @@
 //!     }
 //! }
 //!
-//! /// A thread for each connection. What is in excess is closed.
+//! /// A thread for each connection. What is in excess is closed. `begin_tls` is your TLS library's.
 //! fn listen<S: Read + Write>(
 //!     listener: TcpListener, begin_tls: fn(TcpStream) -> io::Result<S>, config: Arc<Config>,
 //!     users: &(dyn Authenticator + Sync), stored: &Mutex<Vec<Message>>,

@@ -1,5 +1,6 @@
 //! Runs the code of the documents: `samples serve NAME` is a server, `samples sign-in …` a client,
-//! `samples crowd` a crowd of clients at the store that computes argon2.
+//! `samples crowd` a crowd of clients at the guide's threads for argon2, `samples password-store` one at
+//! those of the example.
 #![allow(
     dead_code,
     unused_imports,
@@ -13,10 +14,18 @@ mod credentials;
 mod kept;
 mod migration;
 mod oauth;
+mod password_store;
 mod readme_client;
 mod readme_server;
 mod readme_users;
 mod users;
+
+#[path = "../../examples/password_store/check.rs"]
+mod check;
+#[path = "../../examples/password_store/store.rs"]
+mod store;
+#[path = "../../examples/password_store/worker.rs"]
+mod worker;
 
 use std::{env, io::Write, net::TcpListener, sync::Arc};
 
@@ -39,8 +48,17 @@ fn main() {
         ["crowd", number, at_once] => {
             argon2_workers::crowd(number.parse().unwrap(), at_once.parse().unwrap())
         }
+        ["password-store", number, at_once] => {
+            password_store::crowd(number.parse().unwrap(), at_once.parse().unwrap());
+        }
         _ => panic!("what is {words:?}"),
     }
+}
+
+/// Prints the most memory that the process has had.
+fn print_most() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM:")).unwrap());
 }
 
 fn serve(name: &str) {
