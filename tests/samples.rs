@@ -36,7 +36,7 @@ use std::{
 };
 
 /// A module of the program, the document whose code it has, and words of the piece that is meant.
-const PIECES: [(&str, &str, &str); 11] = [
+const PIECES: [(&str, &str, &str); 14] = [
     ("readme_server", "README.md", "fn serve("),
     ("readme_users", "README.md", "impl Authenticator for"),
     ("readme_client", "README.md", "fn begin("),
@@ -45,6 +45,9 @@ const PIECES: [(&str, &str, &str); 11] = [
     ("users", "src/guide/authenticator.md", "struct Users;"),
     ("argon2_memory", "src/guide/authenticator.md", "fn is_password"),
     ("argon2_workers", "src/guide/authenticator.md", "struct Workers"),
+    ("settle", "src/guide/authenticator.md", "async fn settle"),
+    ("event_loop", "src/guide/authenticator.md", "fn look_up"),
+    ("auth", "src/guide/porting.md", "auth::server::{Exchange, Step}"),
     ("credentials", "src/guide/credentials.md", "impl Authenticator for"),
     ("migration", "src/guide/migration.md", "impl Authenticator for"),
     ("oauth", "src/guide/oauth.md", "impl Authenticator for"),
@@ -273,6 +276,19 @@ fn the_server_of_the_readme() {
 #[test]
 fn the_store_of_the_chapter_on_authenticators() {
     check("users", &["PLAIN", "LOGIN"]);
+}
+
+/// Answered in an async task, on threads for argon2, and on another thread while an event loop goes on.
+#[test]
+fn the_answers_that_come_later() {
+    check("settle", &["PLAIN", "LOGIN", "SCRAM-SHA-256"]);
+    check("argon2", &["PLAIN", "LOGIN"]);
+    check("event-loop", &["PLAIN", "LOGIN"]);
+}
+
+#[test]
+fn the_exchange_in_a_server_with_its_own_parser() {
+    check("auth", &["PLAIN", "LOGIN"]);
 }
 
 #[test]

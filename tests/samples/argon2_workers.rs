@@ -32,11 +32,21 @@ async fn sign_in(config: Arc<Config>, response: &str, workers: Arc<Workers>) -> 
     }
 }
 
+fn start() -> Workers {
+    let hash = Argon2::default().hash_password(b"tanstaaftanstaaf").unwrap();
+    Workers::start(2, Arc::new(Hashed(hash))).unwrap()
+}
+
+/// What answers a server's questions.
+pub(crate) fn answers() -> impl AsyncFn(Query<'_>) + 'static {
+    let workers = start();
+    async move |query: Query<'_>| workers.ask(query).await
+}
+
 /// So many sign-ins, so many of them at once; every tenth of them meets a panic of the store. The memory
 /// that the process has had at most is the output.
 pub(crate) fn crowd(number: usize, at_once: usize) {
-    let hash = Argon2::default().hash_password(b"tanstaaftanstaaf").unwrap();
-    let workers = Arc::new(Workers::start(2, Arc::new(Hashed(hash))).unwrap());
+    let workers = Arc::new(start());
     let config = Arc::new(Config::try_from("mail.example.org").unwrap());
     std::panic::set_hook(Box::new(|_| {}));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();

@@ -9,8 +9,10 @@
 
 mod argon2_memory;
 mod argon2_workers;
+mod auth;
 mod client;
 mod credentials;
+mod event_loop;
 mod kept;
 mod migration;
 mod oauth;
@@ -18,6 +20,7 @@ mod password_store;
 mod readme_client;
 mod readme_server;
 mod readme_users;
+mod settle;
 mod users;
 
 #[path = "../../examples/password_store/check.rs"]
@@ -27,12 +30,19 @@ mod store;
 #[path = "../../examples/password_store/worker.rs"]
 mod worker;
 
-use std::{env, io::Write, net::TcpListener, sync::Arc};
+use std::{
+    env,
+    io::{self, Write},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+};
 
 use smtp_auth::{
-    sasl::{self, Authenticator, Mechanism},
-    server::Config,
+    reply::Reply,
+    sasl::{self, Authenticator, Channel, Mechanism, Query},
+    server::{Config, Event, Session},
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Users = Box<dyn Authenticator + Sync>;
 
@@ -55,6 +65,54 @@ fn main() {
     }
 }
 
+/// One connection after the other.
+fn serve_each(listener: &TcpListener, serve: impl Fn(TcpStream) -> io::Result<()>) {
+    for socket in listener.incoming() {
+        let _ = serve(socket.unwrap());
+    }
+}
+
+/// The loop of a server in async tasks, whose questions are answered by that.
+fn serve_async(listener: TcpListener, config: Arc<Config>, answer: impl AsyncFn(Query<'_>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = drive(&mut socket, Arc::clone(&config), &answer).await;
+        }
+    });
+}
+
+async fn drive(
+    socket: &mut tokio::net::TcpStream,
+    config: Arc<Config>,
+    answer: &impl AsyncFn(Query<'_>),
+) -> io::Result<()> {
+    let mut session = Session::new(config);
+    session.tls_started(Channel::tls());
+    let (mut out, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match session.next(&mut out) {
+            Event::NeedInput => {
+                socket.write_all(&out).await?;
+                out.clear();
+                match socket.read(&mut buffer).await? {
+                    0 => return Ok(()),
+                    n => session.receive(&buffer[..n]),
+                }
+            }
+            Event::Query(query) => answer(query).await,
+            Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
+            Event::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
+            Event::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
+            Event::StartTls | Event::Close => return socket.write_all(&out).await,
+            _ => {}
+        }
+    }
+}
+
 /// Prints the most memory that the process has had.
 fn print_most() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -74,6 +132,24 @@ fn serve(name: &str) {
         "readme" => (readme_users::shared(), readme_users::users()),
         "users" => (offering(&passwords), users::users()),
         "kept" => return kept::run(listener, offering(&passwords), &users::users()),
+        "auth" => {
+            return serve_each(&listener, |socket| {
+                auth::serve(socket, offering(&passwords).sasl(), &*users::users())
+            });
+        }
+        "event-loop" => {
+            return serve_each(&listener, |socket| {
+                event_loop::serve(socket, offering(&passwords), &*users::users())
+            });
+        }
+        "settle" => {
+            return serve_async(
+                listener,
+                offering(&[Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login]),
+                settle::answer,
+            );
+        }
+        "argon2" => return serve_async(listener, offering(&passwords), argon2_workers::answers()),
         "credentials" => credentials::store(),
         "migration" => (offering(&[Mechanism::ScramSha256, Mechanism::Plain]), migration::users()),
         "oauth" => (offering(&[Mechanism::OauthBearer, Mechanism::Xoauth2]), oauth::users()),
