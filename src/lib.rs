@@ -138,8 +138,8 @@
 //! # What is the host's to do
 //!
 //! Sockets, TLS, timeouts, logs; the store of accounts; all of mail but its framing and order; to
-//! slow down who guesses from many connections; to find out whether a token is genuine and whom a
-//! certificate names. Over TLS, verify the server's certificate: SCRAM alone proves the server to
+//! slow down who guesses from many connections; to compare `MAIL FROM` with the account's addresses;
+//! to find out whether a token is genuine and whom a certificate names. Over TLS, verify the server's certificate: SCRAM alone proves the server to
 //! the client, and not that nobody stands between, which takes a -PLUS mechanism and
 //! [binding data](sasl::ChannelBinding).
 //!

@@ -16,30 +16,59 @@
 //! `535`. Do not read while something else is owed: that is what holds a fast client back. So a client
 //! that leaves during a long look-up is not noticed by reading: bound the look-up's time.
 //!
-//! A server that keeps what it takes in memory:
+//! A server that keeps what it takes in memory, and bounds how much that is:
 //!
 #![cfg_attr(feature = "plain", doc = "```")]
 #![cfg_attr(not(feature = "plain"), doc = "```ignore")]
-//! use std::{io::{self, Read, Write}, sync::Arc, thread};
+//! use std::{
+//!     io::{self, Read, Write}, mem, net::{TcpListener, TcpStream}, thread, time::Duration,
+//!     sync::{Arc, Mutex, PoisonError, atomic::{AtomicUsize, Ordering::Relaxed}},
+//! };
 //! use smtp_auth::{
 //!     command::Command, reply::Reply, sasl::{Authenticator, Channel}, server::{Config, Event, Session},
 //! };
 //!
+//! /// How many connections there are at once, and from one address (IPv6: better from one /64, as the
+//! /// guide's chapter on guessers has it).
+//! const MAX_CONNECTIONS: usize = 500;
+//! const MAX_OF_ADDRESS: usize = 20;
+//! /// How many octets all messages have together, those that are on their way among them.
+//! const MAX_HELD: usize = 64 << 20;
+//! static HELD: AtomicUsize = AtomicUsize::new(0);
+//!
 //! #[derive(Default)]
-//! struct Message { from: String, to: Vec<String>, octets: Vec<u8> }
+//! struct Message { from: String, to: Vec<String>, octets: Vec<u8>, counted: usize }
+//!
+//! impl Message {
+//!     /// Whether there is room for so much more of it.
+//!     fn has_room(&mut self, more: usize) -> bool {
+//!         self.counted += more;
+//!         HELD.fetch_add(more, Relaxed) + more <= MAX_HELD
+//!     }
+//! }
+//!
+//! impl Drop for Message {
+//!     fn drop(&mut self) {
+//!         HELD.fetch_sub(self.counted, Relaxed);
+//!     }
+//! }
 //!
 //! /// What to reply to a command; what it says of the message is noted.
 //! fn command(command: Command<'_>, message: &mut Message) -> Reply {
 //!     let known = |name: &str| ["SIZE", "BODY", "AUTH"].iter().any(|own| own.eq_ignore_ascii_case(name));
 //!     match command {
 //!         Command::Mail(mail) if mail.parameters().iter().all(|parameter| known(parameter.name())) => {
-//!             let from = mail.from().map(|from| from.as_str().to_owned()).unwrap_or_default();
-//!             *message = Message { from, ..Message::default() };
+//!             // Whether that address is the account's to use, the guide's chapter on guessers checks.
+//!             *message = Message::default();
+//!             message.from = mail.from().map(|from| from.as_str().to_owned()).unwrap_or_default();
 //!             Reply::SENDER_OK
 //!         }
 //!         Command::Rcpt(rcpt) if rcpt.parameters().iter().next().is_none() => {
 //!             if !rcpt.to().is_ascii() {
 //!                 return Reply::MAILBOX_UNAVAILABLE; // SMTPUTF8 is not offered; nor is it our domain
+//!             }
+//!             if !message.has_room(rcpt.to().as_str().len()) {
+//!                 return Reply::INSUFFICIENT_STORAGE;
 //!             }
 //!             message.to.push(rcpt.to().as_str().to_owned());
 //!             Reply::RECIPIENT_OK
@@ -54,10 +83,11 @@
 //! /// call `session.tls_started`.
 //! fn serve(
 //!     socket: &mut (impl Read + Write), config: Arc<Config>, users: &dyn Authenticator,
-//!     stored: &mut Vec<Message>,
+//!     stored: &Mutex<Vec<Message>>,
 //! ) -> io::Result<()> {
 //!     let mut session = Session::new(config); // one configuration for all connections
-//!     let (mut out, mut buffer, mut message) = (Vec::new(), [0; 4096], Message::default());
+//!     let (mut out, mut buffer) = (Vec::new(), [0; 4096]);
+//!     let (mut message, mut fits) = (Message::default(), true);
 //!     session.tls_started(Channel::tls());
 //!     loop {
 //!         match session.next(&mut out) {
@@ -72,17 +102,54 @@
 //!             Event::Query(query) => query.answer_with(users),
 //!             Event::AuthFailed(failed) => thread::sleep(failed.pause), // nothing is sent before `NeedInput`
 //!             Event::Command(said, ask) => ask.reply(command(said, &mut message)),
-//!             Event::Message(permission) => permission.accept(),
-//!             Event::Data(piece) => message.octets.extend_from_slice(piece),
-//!             Event::EndOfData(ask) => {
-//!                 stored.push(std::mem::take(&mut message));
+//!             Event::Message(permission) => {
+//!                 fits = true;
+//!                 permission.accept();
+//!             }
+//!             Event::Data(piece) => {
+//!                 fits = fits && message.has_room(piece.len());
+//!                 if fits { message.octets.extend_from_slice(piece) } else { message.octets = Vec::new() }
+//!             }
+//!             Event::EndOfData(ask) if fits => {
+//!                 stored.lock().unwrap_or_else(PoisonError::into_inner).push(mem::take(&mut message));
 //!                 ask.reply(Reply::OK);
+//!             }
+//!             Event::EndOfData(ask) => {
+//!                 message = Message::default();
+//!                 ask.reply(Reply::INSUFFICIENT_STORAGE);
 //!             }
 //!             Event::Reset => message = Message::default(),
 //!             Event::Hello(_) | Event::Authenticated(_) => {}
 //!             Event::StartTls | Event::Close => return socket.write_all(&out),
 //!         }
 //!     }
+//! }
+//!
+//! /// A thread for each connection. What is in excess is closed. `begin_tls` is your TLS library's.
+//! fn listen<S: Read + Write>(
+//!     listener: TcpListener, begin_tls: fn(TcpStream) -> io::Result<S>, config: Arc<Config>,
+//!     users: &(dyn Authenticator + Sync), stored: &Mutex<Vec<Message>>,
+//! ) {
+//!     thread::scope(|scope| {
+//!         let mut open = Vec::<(_, thread::ScopedJoinHandle<'_, io::Result<()>>)>::new();
+//!         loop {
+//!             let Ok((socket, client)) = listener.accept() else {
+//!                 thread::sleep(Duration::from_millis(100)); // no file descriptor is left
+//!                 continue;
+//!             };
+//!             open.retain(|(_, connection)| !connection.is_finished());
+//!             let of_address = open.iter().filter(|(address, _)| *address == client.ip()).count();
+//!             if open.len() < MAX_CONNECTIONS && of_address < MAX_OF_ADDRESS {
+//!                 let config = Arc::clone(&config);
+//!                 let connection = scope.spawn(move || {
+//!                     let time = Some(Duration::from_secs(300)); // that a client may be silent
+//!                     socket.set_read_timeout(time).and(socket.set_write_timeout(time))?;
+//!                     serve(&mut begin_tls(socket)?, config, users, stored)
+//!                 });
+//!                 open.push((client.ip(), connection));
+//!             }
+//!         }
+//!     })
 //! }
 //! # use smtp_auth::sasl::{self, Answer, CheckPassword, Mechanism};
 //! # struct Tim;
@@ -104,14 +171,18 @@
 //! # }
 //! # let said = b"EHLO c\r\nAUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\nMAIL FROM:<tim@example.org> FOO=bar\r\n\
 //! #     MAIL FROM:<tim@example.org> SIZE=9\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nHello\r\n.\r\nQUIT\r\n";
-//! # let (mut socket, mut stored) = (Socket(said, Vec::new()), Vec::new());
+//! # let (mut socket, stored) = (Socket(said, Vec::new()), Mutex::new(Vec::new()));
 //! # let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Tim.mechanisms()).build()?;
 //! # let config = Config::builder("mail.example.org").sasl(sasl).build()?;
-//! # serve(&mut socket, Arc::new(config), &Tim, &mut stored)?;
+//! # serve(&mut socket, Arc::new(config), &Tim, &stored)?;
 //! # let replies = String::from_utf8(socket.1)?;
 //! # let codes: Vec<_> = replies.lines().filter(|line| line.get(3..4) == Some(" ")).map(|line| &line[..3]).collect();
 //! # assert_eq!(codes, ["220", "250", "235", "555", "250", "250", "354", "250", "221"], "{replies}");
+//! # let stored = stored.into_inner()?;
 //! # assert_eq!((&*stored[0].from, &*stored[0].to[0], &*stored[0].octets), ("tim@example.org", "ann@example.org", &b"Hello\r\n"[..]));
+//! # assert_eq!(HELD.load(Relaxed), "ann@example.orgHello\r\n".len());
+//! # drop(stored);
+//! # assert_eq!(HELD.load(Relaxed), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -117,6 +117,8 @@ impl Server {
             .args(["--guess-limit", "off", "--user", &format!("tim:{PASSWORD}")])
             .args(["--user", &format!("ann:{ASCII_PASSWORD}")])
             .args(["--user", &format!("anonymous:{ASCII_PASSWORD}")])
+            // The message is tim's, whoever sends it.
+            .args(["ann", "ann@example.org", "anonymous"].map(|name| format!("--senders={name}:*")))
             .args(["--token", &format!("tim:{TOKEN}")])
             .args(["--token", &format!("ann@example.org:{ANNS_TOKEN}"), "--client-ca"])
             .arg(folder.path().join("ca.pem"))

@@ -189,7 +189,11 @@ fn each_code_at_each_step() {
             let told = told(&mut place.session(), &format!("{reply}\r\n"));
             assert!(!told.is_empty());
             for told in told {
-                assert_eq!(told, format!("{}: {reply}", expected(code, place)), "{place:?}");
+                // Within an exchange these may repeat what was sent.
+                let withheld = place.step == Step::Auth && (500..=504).contains(&code);
+                let shown =
+                    if withheld { reply.replace('x', "[text withheld]") } else { reply.into() };
+                assert_eq!(told, format!("{}: {shown}", expected(code, place)), "{place:?}");
             }
         }
     }

@@ -25,6 +25,8 @@
     feature = "scram-sha-256"
 ))]
 
+#[path = "robust/duties.rs"]
+mod duties;
 #[path = "../examples/server/limits.rs"]
 mod limits;
 #[path = "robust/peers.rs"]
@@ -74,7 +76,7 @@ fn an_address_has_so_many_guesses() {
     let folder = tempdir().unwrap();
     let server = Server::start(folder.path(), &["--guess-limit", "3"]);
     let (mut early, mut inside) = (server.client_from(2), server.client_from(2));
-    assert!(inside.sign_in("ann", PASSWORD).starts_with("235 "));
+    assert!(inside.sign_in("tim", PASSWORD).starts_with("235 "));
     guess(&server, &[(2, "one"), (2, "two")]);
     assert!(server.client_from(2).sign_in("ann", PASSWORD).starts_with("235 "));
     guess(&server, &[(2, "three")]);

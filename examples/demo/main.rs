@@ -34,6 +34,8 @@ mod options;
 mod received;
 #[path = "../server/relay.rs"]
 mod relay;
+#[path = "../server/senders.rs"]
+mod senders;
 #[path = "../server/tls.rs"]
 mod tls;
 #[path = "../server/transaction.rs"]

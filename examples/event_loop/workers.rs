@@ -1,6 +1,7 @@
 //! The threads on which the store is asked.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
         mpsc::{self, Receiver, SyncSender},
@@ -39,7 +40,10 @@ impl Workers {
                 // One thread waits for a question, the others for the lock, which is let go with the
                 // line. All end with the loop.
                 while let Some((token, mut job)) = queue.lock().ok().and_then(|q| q.recv().ok()) {
-                    job.query().answer_with(users);
+                    // A panic of the store ends this question alone: what got no answer is settled as
+                    // `TempFail`.
+                    let work = || job.query().answer_with(users);
+                    let _ = catch_unwind(AssertUnwindSafe(work));
                     if done.send((token, job)).is_err() || waker.wake().is_err() {
                         return;
                     }
@@ -52,5 +56,45 @@ impl Workers {
     /// Whether the question could be taken. Never waits.
     pub(crate) fn take(&self, token: Token, job: QueryJob) -> bool {
         self.jobs.try_send((token, job)).is_ok()
+    }
+}
+
+/// A store panics over more names than there are threads.
+#[test]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+fn the_threads_outlive_a_panic() {
+    use smtp_auth::sasl::{
+        Answer, Channel, CheckPassword, Mechanism,
+        server::{Config, Exchange},
+    };
+    use std::time::Duration;
+
+    struct Panics;
+
+    impl Authenticator for Panics {
+        fn mechanisms(&self) -> &[Mechanism] {
+            &[Mechanism::Plain]
+        }
+
+        fn check_password(&self, ask: &CheckPassword) -> Answer {
+            assert_ne!(ask.authcid(), "panic", "as a store may");
+            Answer::accept(())
+        }
+    }
+
+    let poll = mio::Poll::new().unwrap();
+    let workers = Workers::start(Panics, Waker::new(poll.registry(), Token(0)).unwrap());
+    let config = Config::builder("mail.example.org").mechanisms(Panics.mechanisms());
+    let config = Arc::new(config.build().unwrap());
+    for n in 0..=WORKERS {
+        let (name, right) = if n < WORKERS { ("panic", false) } else { ("tim", true) };
+        let response = format!("\0{name}\0secret").into_bytes();
+        let mut exchange =
+            Exchange::new(&config, &Channel::tls(), Mechanism::Plain, Some(response));
+        assert!(workers.take(Token(1), exchange.query().unwrap().job().unwrap()));
+        let (_, job) = workers.answers.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert!(exchange.query().unwrap().settle(job));
+        let over = matches!(exchange.step(), smtp_auth::sasl::server::Step::Done(Ok(_)));
+        assert_eq!(over, right, "{name}");
     }
 }

@@ -2,13 +2,15 @@
 //! keys and CRAM-MD5's states, which are replaced together when it is changed.
 //!
 //! `cargo run --example password_store` has clients sign in to a server in memory, as if inside TLS.
-//! `store.rs` and `worker.rs` are to copy from: the accounts, and the thread that computes argon2.
+//! `store.rs`, `check.rs` and `worker.rs` are to copy from: the accounts, argon2 in memory that stays,
+//! and the thread that computes it.
 #![allow(
     clippy::std_instead_of_alloc,
     clippy::std_instead_of_core,
     reason = "a program has the standard library"
 )]
 
+mod check;
 mod store;
 mod worker;
 

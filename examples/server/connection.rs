@@ -297,7 +297,7 @@ impl Connection {
         let outcome = match command {
             Command::Mail(mail) => {
                 let claimed = ask.mail_auth(&mail);
-                Transaction::begin(mail, claimed, &self.client).map(|transaction| {
+                Transaction::begin(mail, claimed, &self.host, &self.client).map(|transaction| {
                     self.transaction = Some(transaction);
                     Reply::SENDER_OK
                 })

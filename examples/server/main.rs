@@ -14,6 +14,7 @@ mod limits;
 mod options;
 mod received;
 mod relay;
+mod senders;
 mod tls;
 mod transaction;
 mod users;
@@ -48,7 +49,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    match start(&Options::parse()) {
+    let options = Options::parse();
+    // Mail is nobody else's to read: what this process makes, directories and files, is its owner's
+    // alone.
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    match start(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log("error", error);

@@ -4,7 +4,7 @@ use core::{error::Error, net::SocketAddr, num::NonZeroU32, str::FromStr, time::D
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -23,6 +23,7 @@ use crate::{
     limits::{Connections, Guesses, Network, Place},
     log,
     relay::Relay,
+    senders::Senders,
     tls::{self, Tls},
     users::Users,
 };
@@ -56,6 +57,11 @@ pub(crate) struct Options {
     /// address of its alternative names, or else its subject's common name.
     #[arg(long, value_name = "PEM", conflicts_with = "no_tls")]
     client_ca: Option<PathBuf>,
+    /// Which sender's addresses an account may use, `*` for all; may be repeated. By default an account
+    /// whose name is an address may use that one, and any other the address of its name in each domain.
+    /// What it may not use is refused (553).
+    #[arg(long, value_name = "NAME:ADDRESS,…")]
+    senders: Vec<String>,
     /// The mechanisms to offer. By default all that are compiled in, but those for tokens only where
     /// there is a token, and no ANONYMOUS. By that one a guest may come in, and send nothing.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = mechanism)]
@@ -107,7 +113,8 @@ pub(crate) struct Options {
     /// The certificate's private key, as PEM.
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
-    /// Where to write the certificate that is made at start if none is given, for clients to trust.
+    /// Where to write the certificate that is made at start if none is given, for clients to trust. A new
+    /// file is the owner's alone, as all that the server writes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "no_tls"])]
     cert_out: Option<PathBuf>,
     /// Do not offer TLS.
@@ -116,7 +123,8 @@ pub(crate) struct Options {
     /// Take passwords without TLS too, where anyone on the way can read them.
     #[arg(long)]
     allow_cleartext: bool,
-    /// The Maildir that takes the mail of every recipient.
+    /// The Maildir that takes the mail of every recipient. Where it is new it is the owner's alone to
+    /// read, and so is each message.
     #[arg(long, value_name = "DIR", default_value = "target/maildir")]
     maildir: PathBuf,
     /// Hand messages on to that server instead. The Maildir's `tmp` holds them on their way.
@@ -223,6 +231,7 @@ pub(crate) struct Host {
     pub(crate) smtp: Arc<server::Config>,
     pub(crate) tls: Option<Tls>,
     pub(crate) users: Users,
+    pub(crate) senders: Senders,
     pub(crate) maildir: Maildir,
     pub(crate) relay: Option<Relay>,
     pub(crate) connections: Arc<Connections>,
@@ -247,6 +256,7 @@ impl Host {
             smtp,
             tls: options.tls()?,
             users,
+            senders: Senders::new(&options.senders).map_err(|why| format!("--senders: {why}"))?,
             maildir: open_maildir(&options.maildir)
                 .map_err(|error| format!("{}: {error}", options.maildir.display()))?,
             relay: relay.transpose()?,
@@ -282,14 +292,8 @@ impl Host {
     }
 }
 
-/// Mail is nobody else's to read, so a new directory is the owner's alone.
-fn open_maildir(path: &PathBuf) -> io::Result<Maildir> {
-    let mut directory = fs::DirBuilder::new();
-    directory.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
-    directory.create(path)?;
-    let maildir = Maildir::from(path.clone());
+fn open_maildir(path: &Path) -> io::Result<Maildir> {
+    let maildir = Maildir::from(path.to_owned());
     maildir.create_dirs()?;
     clear_tmp(&maildir)?;
     Ok(maildir)

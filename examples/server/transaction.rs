@@ -55,6 +55,7 @@ impl Transaction {
     pub(crate) fn begin(
         mail: Mail<'_>,
         claimed: Option<MailAuth<'_>>,
+        host: &Host,
         client: &Client,
     ) -> Result<Self, Reply> {
         check_names(mail.parameters(), &["SIZE", "BODY", "SMTPUTF8", "AUTH"])?;
@@ -71,11 +72,21 @@ impl Transaction {
         if let Some(from) = mail.from() {
             check_ascii(from, smtputf8)?;
         }
-        // Those who have signed in are trusted to say for whom they hand a message in. Who does not
-        // say is the submitter, if the account is a mailbox.
-        let submitter = match (claimed, &client.account) {
-            (Some(claimed), _) => claimed.mailbox().map(str::to_owned),
-            (None, Some(account)) => Mailbox::parse(account).is_ok().then(|| account.clone()),
+        let account = client.account.as_deref();
+        let may_use = |address: Option<Mailbox<'_>>| {
+            account.is_some_and(|name| host.senders.may_use(name, address))
+        };
+        if !may_use(mail.from()) {
+            return Err(reply(553, (5, 7, 1), "This account may not send from that address"));
+        }
+        // An account is trusted to name a submitter whose address it may use; any other is as `<>`. If
+        // the client names none, the account is the submitter, if it is a mailbox.
+        let submitter = match (claimed, account) {
+            (Some(claimed), _) => {
+                let own = |text: &&str| Mailbox::parse(text).is_ok_and(|own| may_use(Some(own)));
+                claimed.mailbox().filter(own).map(str::to_owned)
+            }
+            (None, Some(account)) => Mailbox::parse(account).is_ok().then(|| account.to_owned()),
             (None, None) => None,
         };
         Ok(Self {

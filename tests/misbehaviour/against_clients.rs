@@ -59,6 +59,7 @@ impl Stage {
         let own = Pair::new(folder.path(), "localhost", 4000);
         let (cert, key) = (own.cert.to_str().unwrap(), own.key.to_str().unwrap());
         let mut all = vec!["--guess-limit", "off", "--max-per-address", "1000"];
+        all.extend(["--senders", "ann:*", "--senders", "tim:*"]);
         all.extend(["--cert", cert, "--key", key].iter().chain(options));
         let server = Server::start(&folder.path().join("mail"), &all);
         Self { server, tls: own.connector(), served: AtomicUsize::new(0), folder }

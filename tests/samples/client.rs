@@ -1,0 +1,36 @@
+/// Signs in and sends a message. What came of it is the output.
+pub(crate) fn sign_in(port: &str, mechanism: &str, user: &str, secret: &str) {
+    use smtp_auth::{
+        client::Config,
+        sasl::{Mechanism, client},
+    };
+    let mechanism = Mechanism::from_name(mechanism).unwrap();
+    let credentials = match mechanism.takes_token() {
+        true => client::Credentials::token(user, secret),
+        false => client::Credentials::password(user, secret),
+    };
+    let sasl = client::Config::builder().mechanisms(&[mechanism]).build().unwrap();
+    let config = Config::new("laptop.example.org").unwrap().sasl(sasl);
+    let session = Session::new(config.into(), credentials.unwrap());
+    let envelope = Envelope::new(Some("tim@example.org"), ["ann@example.org"]).unwrap();
+    run(port, session, envelope);
+}
+
+/// The same with what the README begins with.
+pub(crate) fn begin(port: &str) {
+    let (session, envelope) = crate::readme_client::first();
+    run(port, session, envelope);
+}
+
+fn run(port: &str, mut session: Session, envelope: Envelope) {
+    let port = port.parse().unwrap();
+    let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    session.tls_started(Channel::tls());
+    let outcome =
+        send(&mut socket, &mut session, &mut Some(envelope), b"Subject: hello\r\n\r\nHello\r\n");
+    println!("authenticated: {}", session.authenticated().is_some());
+    match outcome {
+        Ok(fate) => println!("{}", fate.unwrap()),
+        Err(error) => println!("{error}"),
+    }
+}

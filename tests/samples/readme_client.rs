@@ -1,0 +1,3 @@
+pub(crate) fn first() -> (Session, Envelope) {
+    begin().unwrap()
+}

@@ -1,0 +1,3 @@
+pub(crate) fn users() -> crate::Users {
+    Box::new(Users)
+}
