@@ -205,12 +205,12 @@ struct Readme;
 /// A session takes a configuration that is shared: with one of its own it would show salts of its own.
 ///
 /// ```compile_fail,E0308
-/// let config = smtp_auth::server::Config::try_from("mail.example.org").unwrap();
-/// let session = smtp_auth::server::Session::new(config);
+/// let config = smtp_auth::server::Config::builder("mail.example.org").allow_unauthenticated(true);
+/// let session = smtp_auth::server::Session::new(config.build().unwrap());
 /// ```
 ///
 /// ```compile_fail,E0308
-/// let config = smtp_auth::client::Config::new("client.example.org").unwrap();
+/// let config = smtp_auth::client::Config::builder("client.example.org").build().unwrap();
 /// let session = smtp_auth::client::Session::without_credentials(config);
 /// ```
 #[cfg(doctest)]

@@ -65,14 +65,23 @@ fn drive(session: &mut Session, users: &dyn Authenticator, out: &mut Vec<u8>) ->
 
 /// A server whose nonces, and so its challenges, are always the same: for tests alone.
 pub fn config(nonce: &'static str) -> Config {
-    let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap();
-    Config::builder("mail.example.org").sasl(sasl.nonces(move || Nonce::new(nonce))).build().unwrap()
+    let sasl = sasl::server::Config::builder("mail.example.org")
+        .mechanisms(Users.mechanisms())
+        .nonces(move || Nonce::new(nonce))
+        .build()
+        .unwrap();
+    Config::builder("mail.example.org").sasl(sasl).build().unwrap()
 }
 
 /// What the standards have in their examples: `tim` of RFC 2195, `user` of RFC 7677.
 pub struct Users;
 
 impl Authenticator for Users {
+    fn mechanisms(&self) -> &[sasl::Mechanism] {
+        use sasl::Mechanism::{CramMd5, Login, Plain, ScramSha256};
+        &[ScramSha256, CramMd5, Plain, Login]
+    }
+
     fn check_password(&self, ask: &sasl::CheckPassword) -> sasl::Answer {
         (ask.authcid() == "tim" && *ask.password() == "tanstaaftanstaaf".into()).into()
     }
