@@ -3,13 +3,17 @@ use argon2::{
     password_hash::{PasswordHasher, phc::PasswordHash},
 };
 use smtp_auth::{
-    sasl::{Channel, CheckPassword, Answer},
+    sasl::{self, Answer, Channel, CheckPassword, Mechanism},
     server::{Config, Event, Session},
 };
 
 struct Hashed(PasswordHash);
 
 impl Authenticator for Hashed {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::Plain, Mechanism::Login]
+    }
+
     fn check_password(&self, ask: &CheckPassword) -> Answer {
         assert_ne!(ask.authcid(), "panic", "as a store may");
         crate::argon2_memory::is_right(ask.password().expose().as_bytes(), &self.0).into()
@@ -47,7 +51,9 @@ pub(crate) fn answers() -> impl AsyncFn(Query<'_>) + 'static {
 /// that the process has had at most is the output.
 pub(crate) fn crowd(number: usize, at_once: usize) {
     let workers = Arc::new(start());
-    let config = Arc::new(Config::try_from("mail.example.org").unwrap());
+    let sasl = sasl::server::Config::builder("mail.example.org").mechanisms([Mechanism::Plain]);
+    let config = Config::builder("mail.example.org").sasl(sasl.build().unwrap());
+    let config = Arc::new(config.build().unwrap());
     std::panic::set_hook(Box::new(|_| {}));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
     let free = Arc::new(tokio::sync::Semaphore::new(at_once));

@@ -9,8 +9,8 @@ pub(crate) fn sign_in(port: &str, mechanism: &str, user: &str, secret: &str) {
         true => client::Credentials::token(user, secret),
         false => client::Credentials::password(user, secret),
     };
-    let sasl = client::Config::builder().mechanisms(&[mechanism]).build().unwrap();
-    let config = Config::new("laptop.example.org").unwrap().sasl(sasl);
+    let sasl = client::Config::builder().mechanisms([mechanism]).build().unwrap();
+    let config = Config::builder("laptop.example.org").sasl(sasl).build().unwrap();
     let session = Session::new(config.into(), credentials.unwrap());
     let envelope = Envelope::new(Some("tim@example.org"), ["ann@example.org"]).unwrap();
     run(port, session, envelope);

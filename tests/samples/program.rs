@@ -124,13 +124,16 @@ fn serve(name: &str) {
     println!("listening on {}", listener.local_addr().unwrap());
     std::io::stdout().flush().unwrap();
     let offering = |mechanisms: &[Mechanism]| {
-        let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap();
-        Arc::new(Config::new(sasl.mechanisms(mechanisms).unwrap()))
+        let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(mechanisms);
+        let sasl = sasl.build().unwrap();
+        Arc::new(Config::builder("mail.example.org").sasl(sasl).build().unwrap())
     };
+    // What the store of the document says that it can answer for.
+    let with = |users: Users| (offering(users.mechanisms()), users);
     let passwords = [Mechanism::Plain, Mechanism::Login];
     let (config, users) = match name {
         "readme" => (readme_users::shared(), readme_users::users()),
-        "users" => (offering(&passwords), users::users()),
+        "users" => with(users::users()),
         "kept" => return kept::run(listener, offering(&passwords), &users::users()),
         "auth" => {
             return serve_each(&listener, |socket| {
@@ -152,7 +155,7 @@ fn serve(name: &str) {
         "argon2" => return serve_async(listener, offering(&passwords), argon2_workers::answers()),
         "credentials" => credentials::store(),
         "migration" => (offering(&[Mechanism::ScramSha256, Mechanism::Plain]), migration::users()),
-        "oauth" => (offering(&[Mechanism::OauthBearer, Mechanism::Xoauth2]), oauth::users()),
+        "oauth" => with(oauth::users()),
         _ => panic!("what is {name}"),
     };
     readme_server::run(listener, config, &users);
