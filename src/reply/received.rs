@@ -243,9 +243,8 @@ fn reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
 #[inline(always)]
 fn line_behind<'a>(text: &'a [u8], line: &'a [u8], end: &mut Option<usize>) -> Parsed<'a, ()> {
     let (at_end, ()) = textstring(text)?;
-    let behind = match at_end {
-        [b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..] => behind,
-        _ => return fail("CRLF", at_end),
+    let ([b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..]) = at_end else {
+        return fail("CRLF", at_end);
     };
     let length = at_end.len() - behind.len();
     if *end.get_or_insert(length) != length {

@@ -412,9 +412,8 @@ impl Client {
     }
 
     pub(super) fn take(self, challenge: &[u8]) -> Result<client::State, client::Failure> {
-        let text = match core::str::from_utf8(challenge) {
-            Ok(text) => text,
-            Err(_) => return Err(self.unreadable()),
+        let Ok(text) = core::str::from_utf8(challenge) else {
+            return Err(self.unreadable());
         };
         match self {
             Self::First { hash, password, mut message, iterations } => {

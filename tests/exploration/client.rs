@@ -84,6 +84,8 @@ const REPLIES: &[&str] = &[
     "250-x\r\n421 4.3.2 x",
     "550-x\r\n250 ok",
     "250-o\n250 k",
+    "250 ok\n",
+    "550 no\n",
     "250 o\rk",
     "",
 ];
@@ -128,6 +130,8 @@ pub(crate) struct World<const TOKENS: bool> {
     success: bool,
     /// Whether what has just come ends the session: lines that differ in code, or end differently.
     ends: bool,
+    /// Whether the connection's lines end in a bare LF, once there is one.
+    lf: Option<bool>,
     authenticated: Option<Mechanism>,
     /// Whether SCRAM has gone past its command with these credentials, on this connection.
     in_scram: bool,
@@ -211,6 +215,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             verified: false,
             success: false,
             ends: false,
+            lf: None,
             authenticated: None,
             in_scram: false,
             unauthenticated: false,
@@ -234,6 +239,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             (Input::Tls, Waits::Server | Waits::Host | Waits::Tls) => {
                 self.session.tls_started(channel());
                 (self.tls, self.authenticated, self.honest) = (true, None, None);
+                self.lf = None;
                 (self.mechanism, self.unauthenticated, self.in_scram) = (None, false, false);
                 assert_eq!(self.session.authenticated(), None, "a sign-in outlives TLS");
             }
@@ -269,9 +275,12 @@ impl<const TOKENS: bool> World<TOKENS> {
         self.success = codes.contains(&Some("235".into())) && self.mechanism.is_some();
         self.success &= codes.len() == 1 || reply.ends_with("ok\r\n250 ok");
         let goes_on = reply.rsplit("\r\n").nth(1).is_some_and(|line| line.get(3..4) == Some("-"));
-        let bare = reply.replace("\r\n", "").contains(['\r', '\n']);
-        self.ends = bare || goes_on && codes.len() > 1;
-        self.session.receive(format!("{reply}\r\n").as_bytes());
+        let bare = reply.trim_end().replace("\r\n", "").contains(['\r', '\n']);
+        // A bare LF is good where it is the end of the first line, and then of all.
+        let lf = reply.ends_with('\n');
+        let other_end = *self.lf.get_or_insert(lf) != lf;
+        self.ends = bare || other_end || goes_on && codes.len() > 1;
+        self.session.receive(format!("{reply}{}", if lf { "" } else { "\r\n" }).as_bytes());
     }
 
     fn go_on(&mut self, host: Host) -> bool {
