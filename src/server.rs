@@ -170,14 +170,17 @@
 //! #     fn flush(&mut self) -> io::Result<()> { Ok(()) }
 //! # }
 //! # let said = b"EHLO c\r\nAUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\nMAIL FROM:<tim@example.org> FOO=bar\r\n\
-//! #     MAIL FROM:<tim@example.org> SIZE=9\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nHello\r\n.\r\nQUIT\r\n";
+//! #     MAIL FROM:<tim@example.org> SIZE=9 SIZE=9\r\nMAIL FROM:<tim@example.org> BODY=NONSENSE\r\n\
+//! #     MAIL FROM:<tim@example.org> SIZE=9 BODY=7BIT\r\nRCPT TO:<ann@example.org> NOTIFY=NEVER NOTIFY=NEVER\r\n\
+//! #     RCPT TO:<ann@example.org> NOTIFY=NEVER\r\nswordfish\r\n\
+//! #     RCPT TO:<ann@example.org>\r\nDATA\r\nHello\r\n.\r\nQUIT\r\n";
 //! # let (mut socket, stored) = (Socket(said, Vec::new()), Mutex::new(Vec::new()));
 //! # let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Tim.mechanisms()).build()?;
 //! # let config = Config::builder("mail.example.org").sasl(sasl).build()?;
 //! # serve(&mut socket, Arc::new(config), &Tim, &stored)?;
 //! # let replies = String::from_utf8(socket.1)?;
 //! # let codes: Vec<_> = replies.lines().filter(|line| line.get(3..4) == Some(" ")).map(|line| &line[..3]).collect();
-//! # assert_eq!(codes, ["220", "250", "235", "555", "250", "250", "354", "250", "221"], "{replies}");
+//! # assert_eq!(codes, ["220", "250", "235", "555", "501", "501", "250", "501", "555", "500", "250", "354", "250", "221"], "{replies}");
 //! # let stored = stored.into_inner()?;
 //! # assert_eq!((&*stored[0].from, &*stored[0].to[0], &*stored[0].octets), ("tim@example.org", "ann@example.org", &b"Hello\r\n"[..]));
 //! # assert_eq!(HELD.load(Relaxed), "ann@example.orgHello\r\n".len());
@@ -418,11 +421,13 @@ pub enum Event<'a> {
     Hello(Hello<'a>),
     /// Owed: a reply to MAIL, RCPT, VRFY, EXPN or HELP. No other command gets here, and no unknown one,
     /// which may be a password of a client out of step: the session answers it with `500 5.5.2`. MAIL and
-    /// RCPT come in order, and only from clients that may send; SIZE and AUTH are checked.
+    /// RCPT come in order, and only from clients that may send, no parameter comes twice, and SIZE, BODY and
+    /// AUTH are checked.
     ///
     /// What else an extension brings is the host's to judge, as it says by
     /// [`keywords`](Builder::keywords) which it has: of a parameter that it does not know
-    /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), BODY and SMTPUTF8 among them, and
+    /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), BODY and SMTPUTF8 too where it lists
+    /// neither 8BITMIME nor SMTPUTF8, and
     /// of an address that [is not ASCII](crate::command::Mailbox::is_ascii) without SMTPUTF8.
     Command(Command<'a>, &'a mut Ask),
     /// Owed: may the message come?

@@ -341,6 +341,15 @@ fn size_is_twenty_digits() {
 }
 
 #[test]
+fn binary_messages_are_announced_where_they_are_offered() {
+    let offered =
+        || config().keywords([Keyword::Chunking, Keyword::other("BINARYMIME", "").unwrap()]);
+    let line = b"MAIL FROM:<a@b.c> BODY=BinaryMime\r\n";
+    assert_eq!(serve_on(offered(), line), ["250 2.0.0"]);
+    assert_eq!(serve_on(config(), line), ["501 5.5.4"]);
+}
+
+#[test]
 fn the_hosts_replies_keep_the_dialogue_in_step() {
     let log = serve_on(config(), b"VRFY 354\r\nVRFY bare\r\nHELP\r\nNOOP\r\n");
     assert_eq!(log, ["451 4.3.0", "250 2.0.0", "421 4.3.2", "close"]);

@@ -59,12 +59,6 @@ impl Transaction {
         client: &Client,
     ) -> Result<Self, Reply> {
         check_names(mail.parameters(), &["SIZE", "BODY", "SMTPUTF8", "AUTH"])?;
-        if let Some(body) = mail.parameters().get("BODY") {
-            let value = body.value().unwrap_or_default();
-            if !["7BIT", "8BITMIME"].iter().any(|known| known.eq_ignore_ascii_case(value)) {
-                return Err(Reply::SYNTAX);
-            }
-        }
         let smtputf8 = match mail.parameters().get("SMTPUTF8") {
             Some(parameter) if parameter.value().is_some() => return Err(Reply::SYNTAX),
             parameter => parameter.is_some(),
@@ -258,18 +252,13 @@ fn into_io(error: MaildirError) -> io::Error {
     }
 }
 
-/// Every parameter has to be known, and given once.
+/// Every parameter has to be known.
 fn check_names(parameters: Parameters<'_>, known: &[&str]) -> Result<(), Reply> {
-    for (n, parameter) in parameters.iter().enumerate() {
-        let name = parameter.name();
-        if !known.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-            return Err(Reply::PARAMETER_NOT_RECOGNIZED);
-        }
-        if parameters.iter().take(n).any(|earlier| earlier.name().eq_ignore_ascii_case(name)) {
-            return Err(Reply::SYNTAX);
-        }
+    let is_known = |name: &str| known.iter().any(|known| known.eq_ignore_ascii_case(name));
+    match parameters.iter().all(|parameter| is_known(parameter.name())) {
+        true => Ok(()),
+        false => Err(Reply::PARAMETER_NOT_RECOGNIZED),
     }
-    Ok(())
 }
 
 /// An address in UTF-8 needs SMTPUTF8 (RFC 6531 §3.5).

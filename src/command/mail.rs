@@ -202,6 +202,9 @@ impl<'a> Rcpt<'a> {
     }
 }
 
+/// More than all extensions of MAIL or RCPT have together.
+const MAX_PARAMETERS: usize = 32;
+
 /// The parameters of MAIL and RCPT. The default is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parameters<'a>(pub(super) Utf8<'a>);
@@ -234,6 +237,15 @@ impl<'a> Parameters<'a> {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Parameter<'a>> {
         self.iter().find(|given| given.is(name))
+    }
+
+    /// Whether each comes once. More than [`MAX_PARAMETERS`] are not looked at, as that takes the square of their
+    /// number.
+    pub(crate) fn come_once(&self) -> bool {
+        let again = |(n, one): (usize, Parameter<'_>)| {
+            self.iter().skip(n + 1).any(|other| other.is(one.name()))
+        };
+        self.iter().nth(MAX_PARAMETERS).is_none() && !self.iter().enumerate().any(again)
     }
 
     /// As an argument of a line, which has none if there are no parameters.

@@ -447,11 +447,14 @@ impl Session {
                 Ok(()) => State::Command(Ask::new(proven)),
             },
             Command::Rcpt(_) if !trusted => answer(Reply::AUTHENTICATION_REQUIRED, out),
-            Command::Rcpt(_) => match self.transaction {
+            Command::Rcpt(rcpt) => match self.transaction {
                 Some(Transaction { chunks: false, recipients, .. })
                     if recipients >= self.config.max_recipients =>
                 {
                     answer(Reply::TOO_MANY_RECIPIENTS, out)
+                }
+                Some(Transaction { chunks: false, .. }) if !rcpt.parameters().come_once() => {
+                    answer(Reply::SYNTAX, out)
                 }
                 Some(Transaction { chunks: false, .. }) => State::Command(Ask::new(proven)),
                 _ => answer(Reply::BAD_SEQUENCE, out),
@@ -521,7 +524,7 @@ impl Session {
         if !trusted {
             return Err(Reply::AUTHENTICATION_REQUIRED);
         }
-        if mail.auth().is_err() {
+        if !mail.parameters().come_once() || mail.auth().is_err() || !self.may_be_body(mail) {
             return Err(Reply::SYNTAX);
         }
         match mail.parameters().get("SIZE").map(|size| size.value()) {
@@ -532,6 +535,16 @@ impl Session {
                 Some(_) => Ok(()),
             },
         }
+    }
+
+    /// Whether BODY has one of its values (RFC 6152 §3), or that of RFC 3030 §3 where it is offered.
+    fn may_be_body(&self, mail: &Mail<'_>) -> bool {
+        let Some(body) = mail.parameters().get("BODY") else { return true };
+        let is = |value: &str| body.value().is_some_and(|own| own.eq_ignore_ascii_case(value));
+        let is_binary = |keyword: &Keyword<'_>| keyword.name().eq_ignore_ascii_case("BINARYMIME");
+        is("7BIT")
+            || is("8BITMIME")
+            || is("BINARYMIME") && self.config.keywords.iter().any(is_binary)
     }
 
     /// The host has replied to the command on show.
