@@ -151,7 +151,7 @@ fn config(cleartext: bool) -> Arc<Config> {
 
 fn make_config(cleartext: bool) -> Arc<Config> {
     let sasl = sasl::server::Config::builder("mail.example.org")
-        .mechanisms(&[
+        .mechanisms([
             Mechanism::ScramSha256Plus,
             Mechanism::ScramSha256,
             Mechanism::CramMd5,
@@ -340,7 +340,7 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                 ask.answer(match host {
                     Host::AcceptAnother => Answer::transition_needed(),
                     Host::TooWeak => Answer::too_weak(),
-                    _ => answer.into(),
+                    _ => answer,
                 });
             }
             Event::Query(Query::CramSecret(ask)) => {

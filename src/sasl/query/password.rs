@@ -143,7 +143,7 @@ impl CramSecretFor {
 
     /// The account's name, [folded](crate::sasl::server::Builder::fold_names): what to look up.
     pub fn authcid(&self) -> &str {
-        self.folded.as_deref().map_or_else(|| self.authcid_as_sent(), |folded| folded)
+        self.folded.as_deref().map_or(self.authcid_as_sent(), |folded| folded)
     }
 
     /// The account's name, as sent.
