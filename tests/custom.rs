@@ -1237,7 +1237,7 @@ fn a_client_wants_tls_for_it() {
 fn a_password_is_not_for_it() {
     let tim = || Credentials::password("tim", "tanstaaf").unwrap();
     let config =
-        || sasl::client::Config::builder().mechanisms(&[OWN, Mechanism::Plain]).build().unwrap();
+        || sasl::client::Config::builder().mechanisms([OWN, Mechanism::Plain]).build().unwrap();
     let chosen = choice(config(), tim(), Channel::tls(), "AUTH X-OWN_2 PLAIN").unwrap();
     assert!(chosen.starts_with("AUTH PLAIN "), "{chosen}");
     let none = choice(config(), tim(), Channel::tls(), "AUTH X-OWN_2");

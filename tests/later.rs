@@ -92,9 +92,9 @@ fn outcome(
     settle: impl Fn(&mut Exchange),
 ) -> (Result<String, Failure>, usize) {
     let channel = Channel::tls().with_identity("tim").unwrap();
-    let config = Config::builder("mail.example.org").mechanisms(&[mechanism]).build().unwrap();
+    let config = Config::builder("mail.example.org").mechanisms([mechanism]).build().unwrap();
     let config = Arc::new(config);
-    let own = sasl::client::Config::builder().mechanisms(&[mechanism]).build().unwrap();
+    let own = sasl::client::Config::builder().mechanisms([mechanism]).build().unwrap();
     let (choice, credentials) = (mechanism, credentials(mechanism));
     let mut client = sasl::client::Exchange::new(&own, &channel, choice, credentials);
     let (mut server, mut questions) = (None::<Exchange>, 0);
@@ -216,7 +216,7 @@ fn the_store_cannot_say_now() {
         let mut server = match mechanism {
             OWN => {
                 let config =
-                    Config::builder("mail.example.org").mechanisms(&[OWN]).build().unwrap();
+                    Config::builder("mail.example.org").mechanisms([OWN]).build().unwrap();
                 Exchange::new(&Arc::new(config), &Channel::tls(), OWN, None)
             }
             _ => {
@@ -235,7 +235,7 @@ fn the_store_cannot_say_now() {
 /// Where `next` would go on, `query` says that there is none.
 #[test]
 fn to_look_for_the_question_moves_nothing_on() {
-    let sasl = Config::builder("mail.example.org").mechanisms(&[Mechanism::Plain]).build().unwrap();
+    let sasl = Config::builder("mail.example.org").mechanisms([Mechanism::Plain]).build().unwrap();
     let mut session = server::Session::new(
         server::Config::builder("mail.example.org").sasl(sasl).build().unwrap().into(),
     );

@@ -186,7 +186,7 @@ fn a_client_is_configured() {
         "lenient_challenges": true,
     }));
     let sasl = sasl::client::Config::builder()
-        .mechanisms(&[Mechanism::ScramSha256])
+        .mechanisms([Mechanism::ScramSha256])
         .allow_cleartext(true)
         .scram_iterations(5000, 6000)
         .channel_binding(BindingPolicy::Required)
