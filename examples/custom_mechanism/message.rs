@@ -6,7 +6,6 @@ use std::str;
 use smtp_auth::sasl::Mechanism;
 
 /// The mechanism. A name that cannot be one does not compile.
-#[expect(clippy::panic, reason = "it would be at compile time")]
 pub(crate) const SECURID: Mechanism = match Mechanism::custom("SECURID") {
     Ok(securid) => securid,
     Err(_) => panic!("not the name of a mechanism"),
