@@ -222,7 +222,9 @@ fn deviations(place: &Place) -> Vec<Deviation> {
         all.extend(again);
     }
     all.extend(CODES.iter().filter(|&&code| code != place.code).map(|&code| Deviation::Code(code)));
-    all.extend(NOT_A_REPLY.map(Deviation::Line));
+    // An empty line before a reply counts as nothing.
+    let not_a_reply = NOT_A_REPLY.into_iter().filter(|line| place.line > 0 || !line.is_empty());
+    all.extend(not_a_reply.map(Deviation::Line));
     all.extend(BROKEN.map(Deviation::Inserted));
     all.extend(UNUSUAL.map(Deviation::Inserted));
     all.extend([b"x", &b"250-more\r\n"[..]].map(Deviation::Flood));
