@@ -83,7 +83,7 @@ fn scram_and_plus() -> impl Strategy<Value = Mechanism> {
 
 proptest! {
     #[test]
-    fn a_password_arrives(name in "[^\\pC]{1,40}", to in "[^\\pC]{0,40}", word in "[^\0]{1,40}") {
+    fn a_password_arrives(name in "[^\\pC\\p{Zl}\\p{Zp}]{1,40}", to in "[^\\pC\\p{Zl}\\p{Zp}]{0,40}", word in "[^\0]{1,40}") {
         let mut credentials = Credentials::password(&name, word.as_str()).unwrap();
         if !to.is_empty() {
             credentials = credentials.acting_as(&to).unwrap();
@@ -101,7 +101,7 @@ proptest! {
     #[test]
     fn a_token_arrives(
         mechanism in select(vec![Mechanism::OauthBearer, Mechanism::Xoauth2]),
-        user in "[^\\pC]{1,40}",
+        user in "[^\\pC\\p{Zl}\\p{Zp}]{1,40}",
         token in "[-A-Za-z0-9._~+/]{1,60}={0,2}",
         server in proptest::option::of(("[a-z.]{1,20}", any::<u16>())),
     ) {
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn a_name_to_act_as_and_a_trace_arrive(to in "[^\\pC]{1,40}", trace in "[ -?A-~]{1,40}") {
+    fn a_name_to_act_as_and_a_trace_arrive(to in "[^\\pC\\p{Zl}\\p{Zp}]{1,40}", trace in "[ -?A-~]{1,40}") {
         let external = Credentials::external().acting_as(&to).unwrap();
         let found = asked(Mechanism::External, first(Mechanism::External, external));
         prop_assert_eq!(found, [Some("cert@example.org".into()), Some(to)]);
