@@ -215,8 +215,7 @@ fn the_store_cannot_say_now() {
     for (mechanism, _) in MECHANISMS.into_iter().chain([(OWN, 1)]) {
         let mut server = match mechanism {
             OWN => {
-                let config =
-                    Config::builder("mail.example.org").mechanisms([OWN]).build().unwrap();
+                let config = Config::builder("mail.example.org").mechanisms([OWN]).build().unwrap();
                 Exchange::new(&Arc::new(config), &Channel::tls(), OWN, None)
             }
             _ => {

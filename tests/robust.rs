@@ -172,11 +172,11 @@ fn failures_count_for_their_network_and_their_account() {
     let guesses = Guesses::new(NonZeroU32::new(2).unwrap());
     let (now, tim, here) = (Instant::now(), guesses.account("tim"), network("192.0.2.1"));
     let barred = || (guesses.bar_network(here, now), guesses.bar_account(tim, now));
-    guesses.failed(here, Some(tim), now);
+    guesses.failed(here, ["tim"], now);
     assert_eq!(barred(), (false, false));
-    guesses.failed(here, None, now);
+    guesses.failed(here, [], now);
     assert_eq!(barred(), (true, false));
-    guesses.failed(network("192.0.2.2"), Some(tim), now);
+    guesses.failed(network("192.0.2.2"), ["tim"], now);
     assert_eq!(barred(), (true, true));
     guesses.signed_in(tim);
     assert_eq!(barred(), (true, false));
@@ -187,18 +187,18 @@ fn failures_are_forgotten_one_by_one() {
     let guesses = Guesses::new(NonZeroU32::new(4).unwrap());
     let (begin, here, leak) = (Instant::now(), network("192.0.2.1"), WINDOW / 4);
     let barred = |now| guesses.bar_network(here, now);
-    (0..4).for_each(|_| guesses.failed(here, None, begin));
+    (0..4).for_each(|_| guesses.failed(here, [], begin));
     assert!(barred(begin + leak - TICK));
     assert!(!barred(begin + leak));
     // Room for one, and no more.
-    guesses.failed(here, None, begin + leak);
+    guesses.failed(here, [], begin + leak);
     assert!(barred(begin + leak * 2 - TICK));
     assert!(!barred(begin + leak * 2));
     // When it has been quiet for the whole time there is room for all.
     for end in [begin + leak + WINDOW, begin + WINDOW * 4] {
-        (0..3).for_each(|_| guesses.failed(here, None, end));
+        (0..3).for_each(|_| guesses.failed(here, [], end));
         assert!(!barred(end));
-        guesses.failed(here, None, end);
+        guesses.failed(here, [], end);
         assert!(barred(end));
     }
 }
@@ -207,7 +207,7 @@ fn failures_are_forgotten_one_by_one() {
 fn failures_beyond_the_limit_prolong_nothing() {
     let guesses = Guesses::new(NonZeroU32::new(2).unwrap());
     let (now, here) = (Instant::now(), network("192.0.2.1"));
-    (0..50).for_each(|_| guesses.failed(here, None, now));
+    (0..50).for_each(|_| guesses.failed(here, [], now));
     assert!(guesses.bar_network(here, now + WINDOW / 2 - TICK));
     assert!(!guesses.bar_network(here, now + WINDOW / 2));
 }
@@ -218,9 +218,9 @@ fn every_limit_is_kept_to_the_failure() {
     for limit in [1, 2, 7, 10, 999, 100_003] {
         let guesses = Guesses::new(NonZeroU32::new(limit).unwrap());
         let (now, here) = (Instant::now(), network("192.0.2.1"));
-        (1..limit).for_each(|_| guesses.failed(here, None, now));
+        (1..limit).for_each(|_| guesses.failed(here, [], now));
         assert!(!guesses.bar_network(here, now), "{limit}");
-        guesses.failed(here, None, now);
+        guesses.failed(here, [], now);
         assert!(guesses.bar_network(here, now), "{limit}");
     }
 }
@@ -231,7 +231,7 @@ fn a_table_of_failures_has_an_end() {
     let address = |n: usize| Network::from(IpAddr::from(Ipv4Addr::from(n as u32)));
     let now = Instant::now();
     for n in 0..=MAX_REMEMBERED.get() {
-        guesses.failed(address(n), None, now);
+        guesses.failed(address(n), [], now);
     }
     let barred = |n| guesses.bar_network(address(n), now);
     assert_eq!([0, 1, MAX_REMEMBERED.get()].map(barred), [false, true, true]);

@@ -26,7 +26,7 @@ use argon2::{
 };
 use smtp_auth::sasl::{
     Channel,
-    Failure::{self, Rejected, TempFail},
+    Failure::{self, Locked, NoSecret, Rejected, TempFail},
     Mechanism::{self, CramMd5, Plain, ScramSha256},
     Query,
     client::{self, Credentials},
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     server.expect(&ALL, "tim", "ginger", Ok(()))?;
 
     println!("Ann has an old argon2 hash and nothing else, until she signs in by PLAIN");
-    server.expect(&[ScramSha256, CramMd5], "ann", "rosebud", Err(Rejected))?;
+    server.expect(&[ScramSha256, CramMd5], "ann", "rosebud", Err(NoSecret))?;
     server.expect(&[Plain], "ann", "rosebud", Ok(()))?;
     server.expect(&[ScramSha256, CramMd5], "ann", "rosebud", Ok(()))?;
 
@@ -79,6 +79,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::new(Store::from_text(&server.store.to_text())?)?;
     server.expect(&ALL, "tim", "ginger", Ok(()))?;
     server.expect(&ALL, "ann", "rosebud", Ok(()))?;
+
+    println!(
+        "Too many passwords for ann were wrong: now the right one is, too, which clients cannot tell"
+    );
+    server.store.lock("ann");
+    server.expect(&ALL, "ann", "rosebud", Err(Locked))?;
+    server.expect(&[Plain], "ann", "wrong", Err(Rejected))?;
 
     println!("More clients than the queue has room for");
     let ends = server.serve(&[Plain; 3 * QUEUE], "tim", "ginger")?;

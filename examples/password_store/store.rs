@@ -1,7 +1,7 @@
 //! The accounts: what is kept of each password, in memory and as text.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     error::Error,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -26,8 +26,11 @@ const ITERATIONS: u32 = 4096;
 /// Shared by the loop that serves and the thread that computes argon2. No lock is held while
 /// anything is computed. It has no `Debug`, as that of the hashes shows them.
 pub(crate) struct Store {
-    /// Names are prepared.
+    /// By their prepared names, as the questions have them.
     accounts: Mutex<HashMap<String, Account>>,
+    /// Names for which too many passwords were wrong, as something that counts them says: no account need
+    /// have them.
+    locked: Mutex<HashSet<String>>,
     /// The password of an account that does not exist is checked against this, to take as long.
     nobody: PasswordHash,
     /// The key of the salts that SCRAM shows for such accounts. It is kept with them, because real
@@ -85,7 +88,12 @@ impl Store {
 
     fn with_salt_key(salt_key: &str) -> Result<Self, Box<dyn Error>> {
         let nobody = Argon2::default().hash_password(Nonce::random()?.as_str().as_bytes())?;
-        Ok(Self { accounts: Mutex::default(), nobody, salt_key: salt_key.into() })
+        Ok(Self {
+            accounts: Mutex::default(),
+            locked: Mutex::default(),
+            nobody,
+            salt_key: salt_key.into(),
+        })
     }
 
     /// What a server with these accounts offers: what they have the secrets for. SCRAM shows for
@@ -101,7 +109,7 @@ impl Store {
     /// Makes the account, or replaces all that is kept of its password at once. This takes as long
     /// as argon2 and PBKDF2 do.
     ///
-    /// SCRAM prepares name and password (RFC 4013), PLAIN and CRAM-MD5 leave it to the store; CRAM-MD5's
+    /// The crate prepares names (RFC 4013), and SCRAM the password; PLAIN leaves that to the store. CRAM-MD5's
     /// client digests the password as it was typed, so that there it has to be typed as it is prepared.
     /// What is prepared holds no tab and no line end, either.
     pub(crate) fn set_password(&self, name: &str, password: &str) -> Result<(), Box<dyn Error>> {
@@ -119,14 +127,14 @@ impl Store {
     /// than an old argon2 hash gets the others here, where its password is known for once.
     fn is_password(&self, name: &str, password: &str) -> bool {
         // What cannot be prepared is nobody's, and that is no secret.
-        let (Some(name), Some(password)) = (prepare(name), prepare(password)) else { return false };
-        let found = self.accounts().get(&*name).cloned();
+        let Some(password) = prepare(password) else { return false };
+        let found = self.accounts().get(name).cloned();
         let hash = found.as_ref().map_or(&self.nobody, |account| &account.argon2);
         let right = check::is_password(password.as_bytes(), hash);
         match found {
             Some(mut account) if right => {
                 account.others = account.others.or_else(|| others(&password));
-                self.keep(&name, account)
+                self.keep(name, account)
             }
             _ => false,
         }
@@ -163,6 +171,34 @@ impl Store {
         Ok(store)
     }
 
+    /// From now on each password for that name is wrong, the right one too.
+    pub(crate) fn lock(&self, name: &str) {
+        self.locked().insert(name.to_owned());
+    }
+
+    /// The answer, which takes as long and shows the same where the name is locked.
+    fn judge<T>(&self, name: &str, answer: Answer<T>) -> Answer<T> {
+        if self.locked().contains(name) { answer.lock() } else { answer }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is kept beside an account's argon2 hash, if anything is yet.
+    fn look_up<T>(
+        &self,
+        name: &str,
+        kept: impl FnOnce(&(ScramKeys, CramSecret)) -> T,
+    ) -> Answer<T> {
+        let answer = match self.accounts().get(name) {
+            Some(Account { others: Some(others), .. }) => Answer::accept(kept(others)),
+            Some(_) => Answer::no_secret(),
+            None => Answer::reject(),
+        };
+        self.judge(name, answer)
+    }
+
     /// An account is replaced whole, so that a panic leaves none half changed.
     fn accounts(&self) -> MutexGuard<'_, HashMap<String, Account>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -176,20 +212,18 @@ impl Authenticator for Store {
 
     /// To be called on the worker's thread.
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        self.is_password(ask.authcid(), ask.password().expose()).into()
+        let right = self.is_password(ask.authcid(), ask.password().expose());
+        self.judge(ask.authcid(), right.into())
     }
 
     /// Looked up, without computing anything. Where there is nothing, the exchange does as much work as
     /// with a wrong password, and shows what `Config::decoy_keys` has.
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        let keys = |account: &Account| Some(account.others.as_ref()?.0.clone());
-        self.accounts().get(ask.authcid()).and_then(keys).into()
+        self.look_up(ask.authcid(), |(scram, _)| scram.clone())
     }
 
     fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
-        let states = |account: &Account| Some(account.others.as_ref()?.1.clone());
-        let name = prepare(ask.authcid()).unwrap_or_default();
-        self.accounts().get(&*name).and_then(states).into()
+        self.look_up(ask.authcid(), |(_, cram)| cram.clone())
     }
 }
 

@@ -64,14 +64,6 @@ enum End {
     StartTls,
 }
 
-/// What becomes of a question.
-enum Verdict {
-    Ask,
-    Reject,
-    /// The client is sent away.
-    Close,
-}
-
 /// Serves a client until it leaves.
 pub(crate) async fn serve(
     host: Arc<Host>,
@@ -182,16 +174,20 @@ impl Connection {
                 }
                 Event::Query(query) => {
                     self.note(&query);
-                    match self.judge(&query) {
-                        Verdict::Ask => query.answer_with(&self.host.users),
-                        Verdict::Reject => query.reject(),
-                        Verdict::Close => session.close(&Reply::TOO_MANY_ATTEMPTS, &mut out),
+                    if self.may_ask(&query) {
+                        query.answer_with(&self.host.users_now());
+                    } else {
+                        session.close(&Reply::TOO_MANY_ATTEMPTS, &mut out);
                     }
                 }
                 Event::Authenticated(identity) => {
-                    self.claimed = None;
+                    let claimed = self.claimed.take();
                     if let (Some(guesses), false) = (&self.host.guesses, identity.is_anonymous()) {
-                        guesses.signed_in(guesses.account(identity.authcid()));
+                        let own = guesses.account(identity.authcid());
+                        [Some(own), claimed]
+                            .into_iter()
+                            .flatten()
+                            .for_each(|one| guesses.signed_in(one));
                     }
                     self.client.account = Some(identity.acts_as().to_owned());
                     let (name, mechanism) = (identity.acts_as(), identity.mechanism());
@@ -200,10 +196,11 @@ impl Connection {
                 // The name is not logged: some people type their password in its place.
                 Event::AuthFailed(failed) => {
                     self.log(format_args!("not signed in: {failed}"));
-                    let claimed = self.claimed.take();
+                    self.claimed = None;
                     if let Some(guesses) = &self.host.guesses {
                         if failed.why.is_attempt() {
-                            guesses.failed(self.network, claimed, Instant::now().into_std());
+                            let names = [failed.authcid(), failed.account()].into_iter().flatten();
+                            guesses.failed(self.network, names, Instant::now().into_std());
                         }
                         // Nothing has been sent yet, so this delays the reply.
                         sleep(failed.pause).await;
@@ -262,26 +259,16 @@ impl Connection {
         self.end(session).min(Instant::now() + self.host.handshake_time)
     }
 
-    /// Judges a question by what has failed before.
-    fn judge(&mut self, query: &Query<'_>) -> Verdict {
-        let Some(guesses) = &self.host.guesses else { return Verdict::Ask };
-        if self.host.bars(self.network) {
-            return Verdict::Close;
+    /// Whether the client may sign in, by what has failed before. Keeps in mind the name that it gives, unless
+    /// that is locked already.
+    fn may_ask(&mut self, query: &Query<'_>) -> bool {
+        let Some(guesses) = &self.host.guesses else { return true };
+        if let Some(name) = query.authcid() {
+            let account = guesses.account(name);
+            let barred = guesses.bar_account(account, Instant::now().into_std());
+            self.claimed = (!barred).then_some(account);
         }
-        let name = match query {
-            Query::CheckPassword(ask) => ask.authcid(),
-            Query::CramSecret(ask) => ask.authcid(),
-            Query::ScramKeys(ask) => ask.authcid(),
-            // Nobody guesses a token or a key; and who asks to act as another is proven already.
-            _ => return Verdict::Ask,
-        };
-        let account = guesses.account(name);
-        if guesses.bar_account(account, Instant::now().into_std()) {
-            self.claimed = None;
-            return Verdict::Reject;
-        }
-        self.claimed = Some(account);
-        Verdict::Ask
+        !self.host.bars(self.network)
     }
 
     /// Whether the attempts were used up, by other connections, since the exchange got its answer:

@@ -14,7 +14,13 @@ use std::{
 };
 
 use lru::LruCache;
-use smtp_auth::reply::Reply;
+use smtp_auth::{
+    reply::Reply,
+    sasl::{
+        Answer, Authenticator, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
+        CramSecret, CramSecretFor, Mechanism, ScramKeys, ScramKeysFor, TokenAnswer,
+    },
+};
 
 /// How long it takes to forget as many failed attempts to sign in as there may be.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10 * 60);
@@ -91,15 +97,15 @@ impl Drop for Place {
 
 /// The failed attempts to sign in over all connections.
 ///
-/// What is refused for an account because it has too many is no failure of that account: they are
-/// forgotten, and its owner can sign in again, though somebody goes on guessing.
+/// An account that has too many gets no more of them: they are forgotten, and its owner can sign in
+/// again, though somebody goes on guessing.
 pub(crate) struct Guesses {
     hasher: RandomState,
     networks: Table<Network>,
     accounts: Table<Account>,
 }
 
-/// The hash of an account's name: names are as long as clients like, and some people type their
+/// The hash of an account's folded name: names are as long as clients like, and some people type their
 /// password in their place, which is not to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Account(u64);
@@ -125,11 +131,17 @@ impl Guesses {
         self.accounts.is_full(account, now)
     }
 
-    /// Counts a failure; the account is not known where the client did not get as far as a name.
-    pub(crate) fn failed(&self, network: Network, account: Option<Account>, now: Instant) {
+    /// Counts a failure under each of the names, of which there are none where the client did not get
+    /// as far as that.
+    pub(crate) fn failed<'a>(
+        &self,
+        network: Network,
+        names: impl IntoIterator<Item = &'a str>,
+        now: Instant,
+    ) {
         self.networks.add(network, now);
-        if let Some(account) = account {
-            self.accounts.add(account, now);
+        for name in names {
+            self.accounts.add(self.account(name), now);
         }
     }
 
@@ -137,6 +149,58 @@ impl Guesses {
     /// buy guesses at others.
     pub(crate) fn signed_in(&self, account: Account) {
         self.accounts.forget(account);
+    }
+}
+
+/// The store, as those find it who may have too many failures behind them: their accounts are locked.
+///
+/// The store is asked first, and what it has is passed on: SCRAM shows a locked account's own salt, and
+/// fails at the proof. An answer of its own would tell that there is such an account.
+pub(crate) struct Limited<'a, Users> {
+    pub(crate) users: &'a Users,
+    /// `None` where guessing is not limited.
+    pub(crate) guesses: Option<&'a Guesses>,
+    pub(crate) now: Instant,
+}
+
+impl<Users> Limited<'_, Users> {
+    fn judge<T>(&self, name: &str, answer: Answer<T>) -> Answer<T> {
+        let Some(guesses) = self.guesses else { return answer };
+        let is_full = |name| guesses.bar_account(guesses.account(name), self.now);
+        let full = is_full(name) | answer.account().is_some_and(is_full);
+        if full { answer.lock() } else { answer }
+    }
+}
+
+impl<Users: Authenticator> Authenticator for Limited<'_, Users> {
+    fn mechanisms(&self) -> &[Mechanism] {
+        self.users.mechanisms()
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
+        self.judge(ask.authcid(), self.users.check_password(ask))
+    }
+
+    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        self.judge(ask.authcid(), self.users.cram_secret(ask))
+    }
+
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        self.judge(ask.authcid(), self.users.scram_keys(ask))
+    }
+
+    // Nobody guesses a token or a key.
+
+    fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
+        self.users.check_token(ask)
+    }
+
+    fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
+        self.users.check_external(ask)
+    }
+
+    fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
+        self.users.check_anonymous(ask)
     }
 }
 
@@ -158,16 +222,20 @@ impl<K: Hash + Eq> Table<K> {
     }
 
     fn is_full(&self, key: K, now: Instant) -> bool {
-        let empty = lock(&self.empty).peek(&key).copied();
-        let rest = empty.map_or(Duration::ZERO, |empty| empty.saturating_duration_since(now));
-        rest > self.leak(self.limit - 1)
+        lock(&self.empty).peek(&key).is_some_and(|&empty| self.is_rest_full(empty, now))
     }
 
-    /// A full bucket takes no more: exchanges that run side by side can fail more often than may be.
+    fn is_rest_full(&self, empty: Instant, now: Instant) -> bool {
+        empty.saturating_duration_since(now) > self.leak(self.limit - 1)
+    }
+
+    /// A full bucket takes no more: or who goes on guessing could keep it full.
     fn add(&self, key: K, now: Instant) {
         let mut table = lock(&self.empty);
         let empty = table.get_or_insert_mut(key, || now);
-        *empty = (now.max(*empty) + self.leak(1)).min(now + self.leak(self.limit));
+        if !self.is_rest_full(*empty, now) {
+            *empty = now.max(*empty) + self.leak(1);
+        }
     }
 
     fn forget(&self, key: K) {

@@ -20,7 +20,7 @@ use smtp_auth::{
 
 use crate::{
     binding,
-    limits::{Connections, Guesses, Network, Place},
+    limits::{Connections, Guesses, Limited, Network, Place},
     log,
     relay::Relay,
     senders::Senders,
@@ -279,6 +279,11 @@ impl Host {
             return Err(Reply::TOO_MANY_ATTEMPTS);
         }
         self.connections.enter(network)
+    }
+
+    /// The accounts, of which some are locked now.
+    pub(crate) fn users_now(&self) -> Limited<'_, Users> {
+        Limited { users: &self.users, guesses: self.guesses.as_ref(), now: Instant::now() }
     }
 
     /// Whether a client of that network may not try to sign in any more.

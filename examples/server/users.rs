@@ -8,7 +8,7 @@ use smtp_auth::{
     sasl::{
         Answer, Authenticator, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
         CramSecret, CramSecretFor, Mechanism, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
-        client::Credentials,
+        client::Credentials, prepare,
     },
 };
 
@@ -50,12 +50,15 @@ impl Users {
                 // A password that SCRAM cannot have is no reason to refuse the account.
                 scram.extend(ScramKeys::from_password(hash, password, &salt, ITERATIONS));
             }
-            Ok((name.to_owned(), Account { password: password.into(), cram, scram }))
+            let name =
+                prepare(name).ok_or_else(|| format!("no client can send the name {name:?}"))?;
+            Ok((name.into_owned(), Account { password: password.into(), cram, scram }))
         };
         let token = |&(name, token): &(&str, &str)| {
             // A token that no client can send is a mistake.
             Credentials::token(name, token)?;
-            Ok((token.into(), name.to_owned()))
+            let name = prepare(name).ok_or("no client can send that name")?;
+            Ok((token.into(), name.into_owned()))
         };
         let answered = |own: &Mechanism| {
             *own != Mechanism::Anonymous && (!own.takes_token() || !tokens.is_empty())
@@ -92,8 +95,9 @@ impl Authenticator for Users {
     }
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        let keys = self.accounts.get(ask.authcid()).map(|account| &account.scram);
-        keys.and_then(|keys| keys.iter().find(|keys| keys.hash() == ask.hash())).cloned().into()
+        let Some(account) = self.accounts.get(ask.authcid()) else { return Answer::reject() };
+        let keys = account.scram.iter().find(|keys| keys.hash() == ask.hash());
+        keys.cloned().map_or_else(Answer::no_secret, Answer::accept)
     }
 
     fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
