@@ -47,8 +47,12 @@ use std::{
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use limits::{Connections, Guesses, MAX_REMEMBERED, Network, WINDOW};
+use limits::{Connections, Guesses, Limited, MAX_REMEMBERED, Network, WINDOW};
 use peers::{Client, PASSWORD, Server, example};
+use smtp_auth::sasl::{
+    self, Answer, Authenticator, Channel, CheckPassword, Failure, Mechanism,
+    server::{Exchange, Step},
+};
 use tempfile::tempdir;
 
 const WRONG: &str = "535 5.7.8 The user name, password, token or certificate is wrong";
@@ -124,6 +128,67 @@ fn exchanges_begun_before_are_no_more_guesses() {
     assert_eq!(replies[2..], [GUESSED; 2]);
 }
 
+/// A locked account goes on to show its own salt, or who sees another knows that there is one.
+#[test]
+fn a_locked_account_shows_its_own_salt() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--guess-limit", "2"]);
+    let salt = |n: u8, name: &str| {
+        let first = BASE64_STANDARD.encode(format!("n,,n={name},r=fyko+d2lbbFgONRv9qkxdawL"));
+        let mut client = server.client_from(n);
+        let reply = client.say(&format!("AUTH SCRAM-SHA-256 {first}"));
+        let challenge = BASE64_STANDARD.decode(reply.strip_prefix("334 ").unwrap()).unwrap();
+        let salt = String::from_utf8(challenge).unwrap().split_once(',').unwrap().1.to_owned();
+        (salt, client)
+    };
+    for (n, name) in [(10, "tim"), (20, "nobody")] {
+        let (before, _) = salt(n, name);
+        guess(&server, &[(n + 1, name), (n + 2, name)]);
+        assert_eq!(server.client_from(n + 3).sign_in(name, PASSWORD), WRONG);
+        let (locked, mut client) = salt(n + 4, name);
+        assert_eq!(locked, before, "{name}");
+        assert_eq!(
+            client.say("AAAA"),
+            "535 5.7.8 Malformed credentials: the final message of SCRAM is malformed"
+        );
+    }
+}
+
+/// Every way to write a name is a guess at the same account.
+#[test]
+fn guesses_under_other_spellings_count() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--guess-limit", "2"]);
+    guess(&server, &[(2, "t\u{ad}im"), (3, "\u{ff54}im")]);
+    assert_eq!(server.client_from(4).sign_in("tim\u{200d}", PASSWORD), WRONG);
+    assert_eq!(server.client_from(5).sign_in("tim", PASSWORD), WRONG);
+}
+
+/// Clients hang up as soon as they are told that their token is refused.
+#[test]
+fn refused_tokens_meet_the_limit_as_passwords_do() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--token", "tim:abc", "--guess-limit", "10"]);
+    let wrong = BASE64_STANDARD.encode("user=tim\u{1}auth=Bearer wrong\u{1}\u{1}");
+    let mut told = 0;
+    for _ in 0..10 {
+        let mut clients: Vec<Client> = (0..30).map(|_| server.connect_from(2)).collect();
+        for client in &mut clients {
+            // Who is over the limit has been sent away already.
+            let _ = client.write(format!("EHLO c\r\nAUTH XOAUTH2 {wrong}\r\n"));
+        }
+        for client in &mut clients {
+            let mut reply = client.reply();
+            while reply.starts_with("2") {
+                reply = client.reply();
+            }
+            told += u32::from(reply.starts_with("334 "));
+            assert!(reply.starts_with("334 ") || reply == GUESSED, "{reply}");
+        }
+    }
+    assert_eq!(told, 10, "of 300");
+}
+
 #[test]
 fn guessing_is_not_limited_where_that_is_off() {
     let folder = tempdir().unwrap();
@@ -180,6 +245,44 @@ fn failures_count_for_their_network_and_their_account() {
     assert_eq!(barred(), (true, true));
     guesses.signed_in(tim);
     assert_eq!(barred(), (true, false));
+}
+
+/// Who has an account by ten names has no more guesses at it.
+#[test]
+fn an_alias_is_locked_with_its_account() {
+    struct Users;
+
+    impl Authenticator for Users {
+        fn mechanisms(&self) -> &[Mechanism] {
+            &[Mechanism::Plain]
+        }
+
+        fn check_password(&self, ask: &CheckPassword) -> Answer {
+            let right = ask.password().expose() == PASSWORD;
+            Answer::from(right).of("tim")
+        }
+    }
+
+    let config = sasl::server::Config::builder("localhost").mechanisms(Users.mechanisms());
+    let config = Arc::new(config.build().unwrap());
+    let guesses = Guesses::new(NonZeroU32::new(2).unwrap());
+    let sign_in = |name: &str, password: &str| {
+        let now = Instant::now();
+        let users = Limited { users: &Users, guesses: Some(&guesses), now };
+        let response = format!("\0{name}\0{password}").into_bytes();
+        let mut exchange =
+            Exchange::new(&config, &Channel::tls(), Mechanism::Plain, Some(response));
+        exchange.query().unwrap().answer_with(&users);
+        let Step::Done(outcome) = exchange.step() else { panic!("it goes on") };
+        let why = outcome.err();
+        let names = [exchange.authcid(), exchange.account()].into_iter().flatten();
+        guesses.failed(network("192.0.2.1"), names, now);
+        why
+    };
+    assert_eq!(sign_in("t.im", "wrong"), Some(Failure::Rejected));
+    assert_eq!(sign_in("ti.m", "wrong"), Some(Failure::Rejected));
+    assert_eq!(sign_in("t.i.m", PASSWORD), Some(Failure::Locked));
+    assert_eq!(sign_in("tim", PASSWORD), Some(Failure::Locked));
 }
 
 #[test]

@@ -130,14 +130,16 @@ impl Config {
             .map(|folded| folded.map_or_else(|| name.into(), |folded| *folded))
     }
 
-    /// What SCRAM shows for an account that does not exist: keys that no password has, with the salt of its name,
-    /// which is to be [folded](Self::fold). A store that checks the passwords of PLAIN and LOGIN by
+    /// What SCRAM shows for an account that does not exist: keys that no password has, with the salt of its
+    /// [folded](Self::fold) name. A store that checks the passwords of PLAIN and LOGIN by
     /// [`ScramKeys::check_password`] checks them against these where there is no account, so that it takes
     /// as long.
     ///
     /// `None` where no mechanism of SCRAM is listed.
     pub fn decoy_keys(&self, hash: ScramHash, name: &str) -> Option<ScramKeys> {
-        Some(self.decoys(hash)?.keys_of(name, self.iterations))
+        let folded = self.rules.fold(name).ok().flatten();
+        let folded = folded.as_deref().map_or(name, |folded| &**folded);
+        Some(self.decoys(hash)?.keys_of(folded, self.iterations))
     }
 
     pub(in crate::sasl) fn rules(&self) -> Rules {
