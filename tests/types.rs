@@ -20,15 +20,15 @@ fn sizes_and_threads() {
     let table = table! {
         Secret: 32
         Side: 1
-        auth::client::Exchange: 184
-        auth::client::Failure: 64
+        auth::client::Exchange: 192
+        auth::client::Failure: 72
         auth::client::NeedReply<'_>: 8
         auth::client::Step<'_>: 16
         auth::server::Exchange: 144
         auth::server::NeedLine<'_>: 16
         auth::server::Step<'_>: 24
         client::AuthError: 64
-        client::AuthFailed: 104
+        client::AuthFailed: 112
         client::Body: 16
         client::Config: 88
         client::Envelope: 96
@@ -37,8 +37,9 @@ fn sizes_and_threads() {
         client::Event<'_>: 24
         client::Extensions: 48
         client::Fate: 48
-        client::Ready: 16
-        client::Session: 424
+        client::Ready: 56
+        client::Refusal: 48
+        client::Session: 440
         client::Step: 1
         client::Tls: 1
         client::TryNext: 1
