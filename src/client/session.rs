@@ -240,7 +240,7 @@ impl Session {
 
     /// Nothing is under way, so that the server has nothing to say but that it closes the connection.
     fn at_rest(&mut self) -> Result<(), Error> {
-        if !self.next_reply(Step::Rest)? {
+        if self.lines.rest().is_empty() || !self.next_reply(Step::Rest)? {
             return Ok(());
         }
         match ReplyRef::parse(self.lines.shown()) {
