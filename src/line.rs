@@ -33,7 +33,7 @@ const MAX_EMPTY_LINES: u8 = 8;
 #[derive(Debug, Default)]
 pub(crate) struct LineEnds {
     /// The octets of the first one's end: CRLF, or LF.
-    length: Option<usize>,
+    length: Option<u8>,
     /// How many empty lines there were.
     empty_lines: u8,
 }
@@ -249,6 +249,7 @@ impl Lines {
             if *ends.length.get_or_insert(length) != length {
                 return Some(Err(BlockError::LineEnd));
             }
+            let length = usize::from(length);
             if seen == 0 && ends.empty_lines < MAX_EMPTY_LINES {
                 ends.empty_lines += 1;
                 self.show(0, 0, length);

@@ -21,7 +21,7 @@ fn sizes_and_threads() {
         Secret: 32
         Side: 1
         auth::client::Exchange: 200
-        auth::client::Failure: 64
+        auth::client::Failure: 72
         auth::client::NeedReply<'_>: 8
         auth::client::Step<'_>: 16
         auth::server::Exchange: 152
@@ -38,7 +38,8 @@ fn sizes_and_threads() {
         client::Event<'_>: 24
         client::Extensions: 48
         client::Fate: 48
-        client::Ready: 16
+        client::Ready: 56
+        client::Refusal: 48
         client::Session: 440
         client::Step: 1
         client::Tls: 1

@@ -253,7 +253,7 @@ impl Session {
 
     /// Nothing is under way, so that the server has nothing to say but that it closes the connection.
     fn at_rest(&mut self) -> Result<(), Error> {
-        if !self.next_reply(Step::Rest, None)? {
+        if self.lines.rest().is_empty() || !self.next_reply(Step::Rest, None)? {
             return Ok(());
         }
         match ReplyRef::parse(self.lines.shown()) {

@@ -76,7 +76,8 @@ impl<'a> ReplyRef<'a> {
             // Where the text is empty, a code may have nothing behind it.
             let text = rest.get("250".len()..)?;
             let end = from_its_end(text);
-            rest = end.strip_prefix(b"\r").unwrap_or(end).get("\n".len()..)?;
+            let ([b'\r', _, behind @ ..] | [_, behind @ ..]) = end else { return None };
+            rest = behind;
             text.get("-".len()..text.len() - end.len()).or(Some(&[]))
         })
     }
@@ -148,6 +149,7 @@ impl Error {
 }
 
 /// Whether a line, with or without CRLF, is the last of its reply; `None` if it is of no reply.
+#[inline]
 pub(crate) fn line_is_last(line: &[u8]) -> Option<bool> {
     let (rest, _) = reply_code(line).ok()?;
     separator(rest).ok().map(|(_, last)| last)
@@ -205,55 +207,75 @@ pub(crate) fn parse_all<'a, T>(
     }
 }
 
+/// The code, and the lines that have it.
+fn reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
+    match strict_reply(octets) {
+        Ok((behind, code)) => Ok((behind, (code, octets))),
+        // Apart, so that a reply by the standard does not pay for others.
+        Err(_) => lenient_reply(octets),
+    }
+}
+
 /// `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF`
 ///
-/// Returns the code, and the lines that have it.
-///
-/// "the three-digit code MUST be the same" on all lines (§4.2.1). Where it is not, the reply is a
-/// refusal by its last line, or a fault.
-fn reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
-    let (_, mut code) = reply_code(octets)?;
+/// "the three-digit code MUST be the same" on all lines (§4.2.1).
+fn strict_reply(octets: &[u8]) -> Parsed<'_, u16> {
+    let (_, code) = reply_code(octets)?;
     let more = octets.first_chunk().map(|&[a, b, c]| [a, b, c, b'-']);
-    let (mut rest, mut kept, mut end, mut differs) = (octets, octets, None, None);
+    let mut rest = octets;
     for _ in 0..MAX_REPLY_LINES {
         rest = match rest.split_first_chunk() {
-            Some((start, text)) if Some(*start) == more && differs.is_none() => {
-                line_behind(text, rest, &mut end)?.0
-            }
-            _ => {
-                let (text, (own, last)) = (reply_code, separator).parse(rest)?;
-                let (behind, ()) = line_behind(text, rest, &mut end)?;
-                if own != code {
-                    differs.get_or_insert(rest);
-                    (code, kept) = (own, rest);
-                }
-                match differs {
-                    Some(first) if last && code < 400 => return fail("repeated Reply-code", first),
-                    _ if last => return Ok((behind, (code, kept))),
-                    _ => behind,
-                }
-            }
+            Some((start, text)) if Some(*start) == more => line_behind(text, rest)?.0,
+            _ => return last_line(code, rest),
         };
     }
     fail("number of lines", rest)
 }
 
-/// `[ textstring ] CRLF`, which with what stands before it is no longer than a line may be. In place
-/// of CRLF it may be a bare LF, if that is so on all lines: `end` is the first one's length.
+/// `Reply-code [ SP textstring ] CRLF`, or the fault for which no more lines are read.
+fn last_line(code: u16, line: &[u8]) -> Parsed<'_, u16> {
+    let (text, (own, _)) = (reply_code, separator).parse(line)?;
+    let (behind, ()) = line_behind(text, line)?;
+    if own == code { Ok((behind, code)) } else { fail("repeated Reply-code", line) }
+}
+
+/// `[ textstring ] CRLF`, which with what stands before it is no longer than a line may be.
 #[inline(always)]
-fn line_behind<'a>(text: &'a [u8], line: &'a [u8], end: &mut Option<usize>) -> Parsed<'a, ()> {
-    let (at_end, ()) = textstring(text)?;
-    let ([b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..]) = at_end else {
-        return fail("CRLF", at_end);
-    };
-    let length = at_end.len() - behind.len();
-    if *end.get_or_insert(length) != length {
-        return fail("CRLF", at_end);
-    }
+fn line_behind<'a>(text: &'a [u8], line: &'a [u8]) -> Parsed<'a, ()> {
+    let (behind, _) = (textstring, crlf).parse(text)?;
     match line.len() - behind.len() {
         ..=MAX_REPLY_LINE => Ok((behind, ())),
         _ => fail("line length", line),
     }
+}
+
+/// The same where all lines end in a bare LF, or their codes differ and the last one refuses.
+#[cold]
+fn lenient_reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
+    let (_, mut code) = reply_code(octets)?;
+    let bare_lf = matches!(from_its_end(octets), [b'\n', ..]);
+    let (mut rest, mut kept, mut differs) = (octets, octets, None);
+    for _ in 0..MAX_REPLY_LINES {
+        let (text, (own, last)) = (reply_code, separator).parse(rest)?;
+        let behind = match from_its_end(text) {
+            [b'\r', b'\n', behind @ ..] if !bare_lf => behind,
+            [b'\n', behind @ ..] if bare_lf => behind,
+            end => return fail("CRLF", end),
+        };
+        if rest.len() - behind.len() > MAX_REPLY_LINE {
+            return fail("line length", rest);
+        }
+        if own != code {
+            differs.get_or_insert(rest);
+            (code, kept) = (own, rest);
+        }
+        match differs {
+            Some(first) if last && code < 400 => return fail("repeated Reply-code", first),
+            _ if last => return Ok((behind, (code, kept))),
+            _ => rest = behind,
+        }
+    }
+    fail("number of lines", rest)
 }
 
 /// `Reply-code = %x32-35 %x30-35 %x30-39`; here with any second digit.
@@ -304,6 +326,14 @@ fn from_its_end(octets: &[u8]) -> &[u8] {
             [] | [b'\r' | b'\n' | 0, ..] => return rest,
             [_, behind @ ..] => rest = behind,
         }
+    }
+}
+
+/// `CRLF = %x0D %x0A`
+fn crlf(octets: &[u8]) -> Parsed<'_, ()> {
+    match octets {
+        [b'\r', b'\n', rest @ ..] => Ok((rest, ())),
+        _ => fail("CRLF", octets),
     }
 }
 
