@@ -203,7 +203,7 @@ impl Setting {
         let named = matches!(self.acting_as % 4, 0..=2);
         let lets_in = self.right || matches!(self.credentials % 5, 2 | 3);
         let left_alone = !self.between && self.server_bindings & STRUCK == 0;
-        let open = !self.is_locked() || self.credentials % 5 != 0;
+        let open = !self.is_locked() || !self.credentials.is_multiple_of(5);
         alike && left_alone && named && lets_in && open && self.max_response.is_none()
     }
 }
