@@ -25,6 +25,10 @@ fuzz_target!(|block: &[u8]| {
     assert!(out.split_inclusive(|&octet| octet == b'\n').all(|line| line.len() <= 512));
     let again = ReplyRef::parse(&out).expect("what is written can be read").to_reply();
     assert_eq!((again.code(), again.enhanced_code()), (owned.code(), owned.enhanced_code()));
+    // A server's proof may be in it.
+    if owned.code() == 334 {
+        return assert_eq!(again.text(), "", "the text of a challenge is written");
+    }
     let kept = owned.text().split('\n').all(|line| line.len() < 490);
     if kept && owned.text().is_ascii() {
         assert_eq!(again, owned);
