@@ -1,6 +1,6 @@
 //! Any octets in any pieces from a server, to a client with credentials of any kind: the session ends
-//! or waits, what it sends are lines, it shows nothing secret without TLS, and it says that it is
-//! signed in only where the server has said so.
+//! or waits, what it sends are lines, it shows nothing secret without TLS, it says that it is signed in
+//! only where the server has said so, and it goes on only while the server's replies are in step.
 #![no_main]
 
 use std::{slice, vec};
@@ -14,14 +14,7 @@ use smtp_auth::{
         client::{self as sasl, Challenge, Credentials, CustomResponse},
     },
 };
-
-const OWN: Mechanism = match Mechanism::custom("X-OWN") {
-    Ok(mechanism) => mechanism,
-    Err(_) => panic!("a good name"),
-};
-
-const POLICIES: [BindingPolicy; 3] =
-    [BindingPolicy::Preferred, BindingPolicy::Required, BindingPolicy::None];
+use smtp_auth_fuzz::{OWN, POLICIES, mechanisms, pick};
 
 /// The bits of the first octet of the input.
 const CLEARTEXT: u8 = 1;
@@ -31,15 +24,26 @@ const LENIENT: u8 = 8;
 const X_EXPS: u8 = 16;
 const TRY_ALL: u8 = 32;
 const TLS_REQUIRED: u8 = 64;
+const BARE_LF: u8 = 128;
 
 fn config(choice: u8, policy: u8) -> Result<Config, ConfigError> {
-    let all = [Mechanism::COMPILED, &[OWN]].concat();
-    let sasl = sasl::Config::builder().mechanisms(&all).nonces(|| Nonce::new("nonce")).build()?
+    let sasl = sasl::Config::builder()
+        .mechanisms(mechanisms())
+        .nonces(|| Nonce::new("nonce"))
         // PBKDF2 takes its time.
         .scram_iterations(1, 10)
         .allow_cleartext(choice & CLEARTEXT != 0)
-        .channel_binding(POLICIES[usize::from(policy) % 3]);
-    Ok(Config::builder("client.example.org").sasl(sasl).tls(if choice & TLS_REQUIRED != 0 { Tls::Required } else { Tls::IfOffered }).initial_response(choice & WITHHOLD == 0).lenient_challenges(choice & LENIENT != 0).x_exps(choice & X_EXPS != 0).try_next(if choice & TRY_ALL != 0 { TryNext::Always } else { TryNext::IfUnusable }).build()?)
+        .channel_binding(pick(&POLICIES, policy));
+    let tls = if choice & TLS_REQUIRED != 0 { Tls::Required } else { Tls::IfOffered };
+    let next = if choice & TRY_ALL != 0 { TryNext::Always } else { TryNext::IfUnusable };
+    Config::builder("client.example.org")
+        .sasl(sasl.build()?)
+        .tls(tls)
+        .initial_response(choice & WITHHOLD == 0)
+        .lenient_challenges(choice & LENIENT != 0)
+        .x_exps(choice & X_EXPS != 0)
+        .try_next(next)
+        .build()
 }
 
 fn credentials(kind: u8) -> Result<Credentials, ConfigError> {
@@ -62,7 +66,15 @@ fn channel() -> Result<Channel, ConfigError> {
 }
 
 /// What the server sends: octets as they are, or a reply, or they would hardly ever be one.
-fn piece((kind, octets): (u8, Vec<u8>)) -> Vec<u8> {
+fn piece(choice: u8, kind: u8, octets: Vec<u8>) -> Vec<u8> {
+    let octets = said(kind, octets);
+    if choice & BARE_LF == 0 || kind % 16 > 13 {
+        return octets;
+    }
+    octets.into_iter().filter(|octet| *octet != b'\r').collect()
+}
+
+fn said(kind: u8, octets: Vec<u8>) -> Vec<u8> {
     let mechanism = Mechanism::COMPILED[usize::from(kind >> 4) % Mechanism::COMPILED.len()];
     match kind % 16 {
         0 => b"220 mail.example.org\r\n".into(),
@@ -88,7 +100,7 @@ fn piece((kind, octets): (u8, Vec<u8>)) -> Vec<u8> {
     }
 }
 
-/// What a mechanism of the host's own says, by an octet of the input. Returns whether that is all.
+/// What a mechanism of the application's own says, by an octet of the input. Returns whether that is all.
 fn respond(ask: &mut Challenge, answers: &mut vec::IntoIter<u8>) -> bool {
     let count = ask.state().get_or_insert_with(|| Box::new(0_u32));
     let count = count.downcast_mut::<u32>().expect("what was put there");
@@ -123,6 +135,44 @@ fn ends_by_its_proof(said: &[u8]) -> bool {
     })
 }
 
+/// Whether SCRAM's first messages say what the client has seen of channel binding (RFC 5802 §6), which it
+/// supports inside TLS unless the policy is against it.
+fn says_what_it_saw(said: &[u8], supports_binding: bool) -> bool {
+    let mut name = &b""[..];
+    said.split(|&octet| octet == b'\n').all(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let mut words = line.split(|&octet| octet == b' ');
+        if line.starts_with(b"AUTH ") {
+            name = words.nth(1).unwrap_or_default();
+        }
+        let message = STANDARD.decode(words.next().unwrap_or_default()).unwrap_or_default();
+        let flag = message.split(|&octet| octet == b',').next().unwrap_or_default();
+        match (name.starts_with(b"SCRAM-"), name.ends_with(b"-PLUS"), flag) {
+            (true, true, b"n" | b"y") => false,
+            (true, false, b"n") => !supports_binding,
+            (true, false, b"y") => supports_binding,
+            (true, false, flag) => !flag.starts_with(b"p="),
+            _ => true,
+        }
+    })
+}
+
+/// Whether all lines end alike, and those of a reply have one code: else the client has to end the
+/// connection.
+fn is_in_step(said: &[u8]) -> bool {
+    let lines =
+        || said.split_inclusive(|&octet| octet == b'\n').filter(|line| line.ends_with(b"\n"));
+    let ends = lines().filter(|line| line.ends_with(b"\r\n")).count();
+    let mut code = None;
+    let same = lines().filter(|line| line.len() > 2).all(|line| {
+        let (own, more) = (line.get(..3), line.get(3) == Some(&b'-'));
+        let same = code.is_none() || code == own;
+        code = own.filter(|_| more);
+        same
+    });
+    same && (ends == 0 || ends == lines().count())
+}
+
 /// Whether a line shows no secret.
 fn is_safe(line: &[u8]) -> bool {
     let Some(auth) = line.strip_prefix(b"AUTH ") else { return true };
@@ -139,26 +189,32 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     if choice & IN_TLS != 0 {
         session.tls_started(channel().expect("there is data"));
     }
-    let (mut out, mut pieces, mut sent) = (Vec::new(), pieces.into_iter().map(piece), 0);
+    let (mut out, mut pieces, mut sent) = (Vec::new(), pieces.into_iter(), 0);
     let (mut answers, mut said) = (answers.into_iter(), Vec::new());
     let mut in_clear = if choice & IN_TLS != 0 { Some(0) } else { None };
     let (mut failed_before, mut complete) = (0, false);
     // Where TLS, or other credentials, begin anew.
     let mut anew = vec![0];
+    let mut waits = false;
     while let Ok(event) = session.next(&mut out) {
         match event {
             Event::NeedInput => match pieces.next() {
-                Some(piece) => {
+                Some((kind, octets)) => {
+                    let piece = piece(choice, kind, octets);
                     session.receive(&piece);
                     said.extend(piece);
                 }
-                None => break,
+                None => {
+                    waits = true;
+                    break;
+                }
             },
             Event::Challenge(ask) => complete = respond(ask, &mut answers),
             Event::Derive(ask) => ask.run(),
             Event::StartTls => {
                 in_clear.get_or_insert(out.len());
                 anew.push(out.len());
+                said.clear();
                 session.tls_started(channel().expect("there is data"));
             }
             Event::AuthFailed(failed) => {
@@ -189,8 +245,11 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     assert!(out.is_empty() || out.ends_with(b"\r\n"));
     anew.push(out.len());
     assert!(anew.windows(2).all(|part| ends_by_its_proof(&out[part[0]..part[1]])));
+    assert!(!waits || is_in_step(&said), "it goes on with a server that is out of step");
+    let (clear, in_tls) = out.split_at(in_clear.unwrap_or(out.len()));
+    let binds = pick(&POLICIES, policy) != BindingPolicy::None;
+    assert!(says_what_it_saw(clear, false) && says_what_it_saw(in_tls, binds));
     if choice & CLEARTEXT == 0 {
-        let clear = &out[..in_clear.unwrap_or(out.len())];
         assert!(clear.split_inclusive(|&octet| octet == b'\n').all(is_safe));
     }
     if session.authenticated() == Some(OWN) {

@@ -19,8 +19,17 @@ use smtp_auth::{
     server::{self, StartTls},
 };
 use smtp_auth_fuzz::{
-    END_POINT, EXPORTED, ITERATIONS, KEYS, OWN, PASSWORD, POLICIES, TOKEN, mechanisms, pick,
+    END_POINT, EXPORTED, ITERATIONS, KEYS, OWN, PASSWORD, POLICIES, SCRAM, TOKEN, hash_of,
+    mechanisms, pick,
 };
+
+/// Bits of what each side can bind to, above the kinds: whether the -PLUS mechanisms are left out; of the
+/// server's, whether somebody strikes them from its list; of the client's, whether its account is locked,
+/// and whether it signs in by another name of the account.
+const UNBOUND: u8 = 4;
+const STRUCK: u8 = 8;
+const LOCKED: u8 = 16;
+const ALIAS: u8 = 32;
 
 /// How both are configured, and what they sign in with.
 #[derive(Debug, Arbitrary)]
@@ -55,6 +64,9 @@ struct Setting {
 
 const ACCOUNTS: [&str; 3] = ["tim", "ann", "bob"];
 
+/// The names of one account.
+const NAMES: [&str; 2] = ["tim", "tim@example.org"];
+
 impl Setting {
     fn listed(set: u16) -> Vec<Mechanism> {
         let all = mechanisms();
@@ -62,20 +74,91 @@ impl Setting {
         all.into_iter().enumerate().filter_map(|(at, own)| listed(at).then_some(own)).collect()
     }
 
-    fn server(&self) -> server::Config {
-        let sasl = server_sasl::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap().and_then(|config| config.mechanisms(&Self::listed(self.server_mechanisms))).expect("a good name, and what is compiled in").scram_iterations(ITERATIONS).allow_cleartext(self.server_cleartext).channel_binding(pick(&POLICIES, self.server_policy)).max_response(self.max_response.map_or(usize::MAX, usize::from));
+    fn server(&self) -> Option<server::Config> {
+        let sasl = server_sasl::Config::builder("mail.example.org")
+            .mechanisms(Self::listed(self.server_mechanisms))
+            .without(self.left_out(self.server_bindings))
+            .scram_iterations(ITERATIONS)
+            .allow_cleartext(self.server_cleartext)
+            .channel_binding(pick(&POLICIES, self.server_policy))
+            .max_response(self.max_response.map_or(usize::MAX, usize::from));
         let starttls = [StartTls::Offered, StartTls::Unavailable, StartTls::Off];
-        server::Config::builder("mail.example.org").sasl(sasl).starttls(pick(&starttls, self.starttls)).allow_unauthenticated(self.open).build().unwrap()
+        let config = server::Config::builder("mail.example.org")
+            .sasl(sasl.build().ok()?)
+            .starttls(pick(&starttls, self.starttls))
+            .allow_unauthenticated(self.open);
+        Some(config.build().expect("a good name"))
     }
 
-    fn client(&self) -> client::Config {
-        let sasl = client_sasl::Config::builder().mechanisms(&Self::listed(self.client_mechanisms)).scram_iterations(ITERATIONS, ITERATIONS).allow_cleartext(self.client_cleartext).channel_binding(pick(&POLICIES, self.client_policy)).build().expect("what is compiled in");
-        client::Config::builder("client.example.org").sasl(sasl).tls(pick(&[Tls::Required, Tls::IfOffered, Tls::Never], self.tls)).initial_response(!self.withhold).try_next(pick(&[TryNext::IfUnusable, TryNext::Never, TryNext::Always], self.try_next)).max_tries(u32::from(self.max_tries)).build().expect("a good name")
+    fn client(&self) -> Option<client::Config> {
+        let sasl = client_sasl::Config::builder()
+            .mechanisms(Self::listed(self.client_mechanisms))
+            .without(self.left_out(self.client_bindings))
+            .scram_iterations(ITERATIONS, ITERATIONS)
+            .allow_cleartext(self.client_cleartext)
+            .channel_binding(pick(&POLICIES, self.client_policy));
+        let try_next = [TryNext::IfUnusable, TryNext::Never, TryNext::Always];
+        let config = client::Config::builder("client.example.org")
+            .sasl(sasl.build().ok()?)
+            .tls(pick(&[Tls::Required, Tls::IfOffered, Tls::Never], self.tls))
+            .initial_response(!self.withhold)
+            .try_next(pick(&try_next, self.try_next))
+            .max_tries(u32::from(self.max_tries));
+        Some(config.build().expect("a good name"))
+    }
+
+    /// The mechanisms that a side has not, though it lists SCRAM.
+    fn left_out(&self, bits: u8) -> Vec<Mechanism> {
+        let bound = |own: &&Mechanism| own.binds_channel();
+        if bits & UNBOUND == 0 { Vec::new() } else { SCRAM.iter().filter(bound).copied().collect() }
+    }
+
+    /// The mechanisms that a side has over a connection that it can bind to, or not.
+    fn has(&self, set: u16, bits: u8, policy: u8) -> Vec<Mechanism> {
+        let listed = Self::listed(set);
+        // SCRAM brings its -PLUS.
+        let hash = |own: &Mechanism| listed.iter().any(|other| hash_of(*own) == hash_of(*other));
+        let plus = SCRAM.iter().filter(|own| own.binds_channel() && hash(own));
+        let all: Vec<_> = plus.chain(&listed).copied().collect();
+        let out = self.left_out(bits);
+        let binds = bits & 3 != 0 && pick(&POLICIES, policy) != BindingPolicy::None;
+        let has = |own: &Mechanism| !out.contains(own) && (binds || !own.binds_channel());
+        all.into_iter().filter(has).collect()
+    }
+
+    /// Whether both sides can bind, so that SCRAM without it means that a -PLUS was struck from the list.
+    fn binds(&self) -> bool {
+        let server = self.has(self.server_mechanisms, self.server_bindings, self.server_policy);
+        let client = self.has(self.client_mechanisms, self.client_bindings, self.client_policy);
+        [server, client].iter().all(|own| own.iter().any(|own| own.binds_channel()))
+    }
+
+    /// What somebody between the two lets through of what the server says.
+    fn let_through(&self, said: Vec<u8>) -> Vec<u8> {
+        if self.server_bindings & STRUCK == 0 {
+            return said;
+        }
+        let said = String::from_utf8(said).expect("a server's replies are ASCII");
+        let lines = said.split_inclusive("\r\n").map(|line| match line.get(4..9) {
+            Some("AUTH ") => {
+                let words = line.trim_end().split(' ').filter(|word| !word.ends_with("-PLUS"));
+                words.collect::<Vec<_>>().join(" ") + "\r\n"
+            }
+            _ => line.to_owned(),
+        });
+        lines.collect::<String>().into()
+    }
+
+    fn is_locked(&self) -> bool {
+        self.client_bindings & LOCKED != 0
     }
 
     fn credentials(&self, right: bool) -> Credentials {
         let (password, token) = if right { (PASSWORD, TOKEN) } else { ("wrong", "wrong") };
         let made = match self.credentials % 5 {
+            0 if self.client_bindings & ALIAS != 0 => {
+                Credentials::password("tim@example.org", password)
+            }
             0 => Credentials::password("tim", password),
             1 => Credentials::token("tim", token),
             2 => Ok(Credentials::external()),
@@ -119,13 +202,23 @@ impl Setting {
         let alike = unbound || binds_alike[0] == binds_alike[1] || binds_alike[1] == 0;
         let named = matches!(self.acting_as % 4, 0..=2);
         let lets_in = self.right || matches!(self.credentials % 5, 2 | 3);
-        alike && !self.between && named && lets_in && self.max_response.is_none()
+        let left_alone = !self.between && self.server_bindings & STRUCK == 0;
+        let open = !self.is_locked() || !self.credentials.is_multiple_of(5);
+        alike && left_alone && named && lets_in && open && self.max_response.is_none()
     }
 }
 
-/// Accounts, of which tim may act as ann, and not as bob.
+/// Accounts, of which tim, who has another name, may act as ann, and not as bob.
 struct Accounts {
     right: bool,
+    locked: bool,
+}
+
+impl Accounts {
+    fn answer<T>(&self, name: &str, answer: Answer<T>) -> Answer<T> {
+        let answer = if self.locked { answer.lock() } else { answer };
+        if name == "tim" { answer } else { answer.of("tim") }
+    }
 }
 
 impl Authenticator for Accounts {
@@ -134,16 +227,19 @@ impl Authenticator for Accounts {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        (ask.authcid() == "tim" && ask.password().expose() == PASSWORD).into()
+        let right = NAMES.contains(&ask.authcid()) && ask.password().expose() == PASSWORD;
+        self.answer(ask.authcid(), right.into())
     }
 
     fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
-        (ask.authcid() == "tim").then(|| CramSecret::from_password(PASSWORD)).into()
+        let secret = NAMES.contains(&ask.authcid()).then(|| CramSecret::from_password(PASSWORD));
+        self.answer(ask.authcid(), secret.into())
     }
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let keys = || KEYS.iter().find(|keys| keys.hash() == ask.hash()).cloned();
-        (ask.authcid() == "tim").then(keys).flatten().into()
+        let keys = NAMES.contains(&ask.authcid()).then(keys).flatten();
+        self.answer(ask.authcid(), keys.into())
     }
 
     fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
@@ -170,7 +266,7 @@ impl Authenticator for Accounts {
     }
 }
 
-/// A mechanism of the host's own, on the server.
+/// A mechanism of the application's own, on the server.
 struct Ticket {
     asked: bool,
 }
@@ -223,17 +319,18 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(mut setting: Setting) -> Self {
-        let config = Arc::new(setting.client());
+    /// `None` for what cannot be configured.
+    fn new(mut setting: Setting) -> Option<Self> {
+        let config = Arc::new(setting.client()?);
         let mut client = client::Session::new(config, setting.credentials(setting.right));
-        let mut server = server::Session::new(setting.server().into());
+        let mut server = server::Session::new(setting.server()?.into());
         if setting.implicit_tls {
             client.tls_started(setting.client_channel());
             server.tls_started(setting.server_channel());
         }
         let (right, on_failure) = (setting.right, mem::take(&mut setting.on_failure));
-        Self {
-            accounts: Accounts { right },
+        Some(Self {
+            accounts: Accounts { right, locked: setting.is_locked() },
             client,
             server,
             to_client: VecDeque::new(),
@@ -248,7 +345,7 @@ impl Pair {
             sent: 0,
             last_error: None,
             setting,
-        }
+        })
     }
 
     /// What of the way goes over at once.
@@ -296,7 +393,7 @@ impl Pair {
             events += 1;
         }
         let happened = events > 0 || !octets.is_empty() || !out.is_empty();
-        self.to_client.extend(out);
+        self.to_client.extend(self.setting.let_through(out));
         happened
     }
 
@@ -416,9 +513,16 @@ impl Pair {
         assert_eq!(who.authcid(), if who.is_anonymous() { "anonymous" } else { "tim" });
         let other = setting.acting_as % 4 == 2;
         assert_eq!(who.authzid(), other.then_some("ann"));
-        assert!(Setting::listed(setting.server_mechanisms).contains(&mechanism));
-        assert!(Setting::listed(setting.client_mechanisms).contains(&mechanism));
+        let server =
+            setting.has(setting.server_mechanisms, setting.server_bindings, setting.server_policy);
+        let client =
+            setting.has(setting.client_mechanisms, setting.client_bindings, setting.client_policy);
+        assert!(server.contains(&mechanism) && client.contains(&mechanism));
         let tls = self.client.channel().is_tls();
+        let unbound = hash_of(mechanism).is_some() && !mechanism.binds_channel();
+        let struck = setting.server_bindings & STRUCK != 0 && setting.binds();
+        assert!(!(tls && unbound && struck), "a -PLUS was struck from the list unseen");
+        assert!(!setting.is_locked() || !mechanism.takes_password(), "a locked account");
         assert_eq!(tls, self.server.channel().is_tls());
         let cleartext = setting.server_cleartext && setting.client_cleartext;
         assert!(tls || cleartext || !mechanism.needs_tls());
@@ -446,7 +550,7 @@ fn is_for_want_of_a_mechanism(why: &AuthError) -> bool {
 }
 
 fuzz_target!(|setting: Setting| {
-    let mut pair = Pair::new(setting);
+    let Some(mut pair) = Pair::new(setting) else { return };
     pair.run();
     pair.check();
 });

@@ -1,40 +1,19 @@
-//! Any octets in any pieces, and a host that answers each question in any way: the session answers or
-//! waits, and nobody is signed in without a yes.
+//! Any octets in any pieces, and a store that answers each question in any way: the session answers or
+//! waits, nobody is signed in without a yes, and each failure is shown once, and before the client is told.
 #![no_main]
 
-use std::{sync::LazyLock, vec};
-
-use base64::{Engine, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 use smtp_auth::{
-    command::Command,
+    command::{Command, Parameters},
     reply::Reply,
-    sasl::{
-        Answer, BindingPolicy, Channel, ChannelBinding, CramSecret, Custom, CustomAnswer, Failure,
-        Identity, Mechanism, Nonce, Query, ScramHash, ScramKeys, TokenAnswer,
-        TokenError, server as sasl,
-    },
+    sasl::{Channel, ChannelBinding, Mechanism, Nonce, Query, server as sasl},
     server::{Config, Event, Session},
 };
-
-const OWN: Mechanism = match Mechanism::custom("X-OWN") {
-    Ok(mechanism) => mechanism,
-    Err(_) => panic!("a good name"),
+use smtp_auth_fuzz::{
+    FOLDS, ITERATIONS, OWN, POLICIES, SALT_KEY, encode, mechanisms, pick, store::Store,
 };
 
-const POLICIES: [BindingPolicy; 3] =
-    [BindingPolicy::Preferred, BindingPolicy::Required, BindingPolicy::None];
-
-const FAILURES: [Failure; 6] = [
-    Failure::Rejected,
-    Failure::Malformed("it is not\r\n250 good"),
-    Failure::TempFail,
-    Failure::UnexpectedInitialResponse,
-    Failure::TooWeak,
-    Failure::Cancelled,
-];
-
-/// Messages with which a client may sign in, where the host says yes.
+/// Messages with which a client may sign in, where the store says yes.
 const GOOD: [(Mechanism, &str); 9] = [
     (OWN, "tim"),
     (OWN, "tim,ann"),
@@ -47,27 +26,21 @@ const GOOD: [(Mechanism, &str); 9] = [
     (Mechanism::ScramSha1, "y,a=ann,n=tim,r=nonce"),
 ];
 
-/// Too slow to be made for each input.
-static KEYS: LazyLock<Vec<ScramKeys>> = LazyLock::new(|| {
-    let keys = |hash| ScramKeys::from_password(hash, "pencil", b"salt", 4096);
-    [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512].into_iter().filter_map(keys).collect()
-});
-
 /// What the client sends: octets as they are, or a line made with them, or they would hardly ever be
 /// one.
 fn piece((kind, octets): (u8, Vec<u8>)) -> Vec<u8> {
     let (mechanism, good) = GOOD[usize::from(kind >> 4) % GOOD.len()];
     let any = Mechanism::COMPILED[usize::from(kind >> 4) % Mechanism::COMPILED.len()];
-    let base64 = STANDARD.encode(&octets);
+    let base64 = encode(&octets);
     match kind % 8 {
         0 => "EHLO c\r\n".into(),
         1 => "STARTTLS\r\n".into(),
         2 => format!("AUTH {any}\r\n").into(),
         3 => format!("AUTH {any} {base64}\r\n").into(),
-        4 => format!("AUTH {mechanism} {}\r\n", STANDARD.encode(good)).into(),
+        4 => format!("AUTH {mechanism} {}\r\n", encode(good)).into(),
         5 => {
             let octets = [good.as_bytes(), &octets].concat();
-            format!("AUTH {mechanism} {}\r\n", STANDARD.encode(octets)).into()
+            format!("AUTH {mechanism} {}\r\n", encode(octets)).into()
         }
         6 => format!("{base64}\r\n").into(),
         _ => octets,
@@ -75,9 +48,18 @@ fn piece((kind, octets): (u8, Vec<u8>)) -> Vec<u8> {
 }
 
 fn config(choice: u8) -> Config {
-    let all = [Mechanism::COMPILED, &[OWN]].concat();
-    let sasl = sasl::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap().and_then(|config| config.mechanisms(&all)).expect("a good name, and what is compiled in").nonces(|| Nonce::new("nonce")).salt_key("key").allow_cleartext(choice & 1 != 0).channel_binding(POLICIES[usize::from(choice >> 1) % 3]);
-    Config::builder("mail.example.org").sasl(sasl).allow_unauthenticated(choice & 128 != 0).build().unwrap()
+    let sasl = sasl::Config::builder("mail.example.org")
+        .mechanisms(mechanisms())
+        .nonces(|| Nonce::new("nonce"))
+        .salt_key(SALT_KEY)
+        .scram_iterations(ITERATIONS)
+        .allow_cleartext(choice & 1 != 0)
+        .channel_binding(pick(&POLICIES, choice >> 1))
+        .fold_names(pick(&FOLDS, choice >> 3));
+    let config = Config::builder("mail.example.org")
+        .sasl(sasl.build().expect("a good name, and what is compiled in"))
+        .allow_unauthenticated(choice & 128 != 0);
+    config.build().expect("a good name")
 }
 
 fn channel() -> Channel {
@@ -89,170 +71,106 @@ fn channel() -> Channel {
         .expect("a good name")
 }
 
-/// What the host has said in the exchange under way.
-#[derive(Debug, Default)]
+/// The application: its store, and what it was shown.
 struct Host {
-    answers: vec::IntoIter<u8>,
-    /// Who may have been proven, by whatever the client has sent.
-    accepted: Option<String>,
-    authorized: Option<String>,
-    /// Whom the client wants to act as, where the question says so.
-    wanted: Option<String>,
+    store: Store,
     /// The question that was left as it is.
     waiting: Option<u64>,
     /// The last one that was answered.
     settled: u64,
+    attempts: u32,
+    failures: usize,
+    /// How much stood in the output when the last failure was shown.
+    told: usize,
 }
 
 impl Host {
     /// Answers, or leaves it for later.
-    fn answer(&mut self, query: Query<'_>) {
-        // Where the input ends, each answer is no.
-        let byte = self.answers.next().unwrap_or(0);
+    fn answer(&mut self, query: Query<'_>, config: &sasl::Config) {
+        let octet = self.store.octet();
         let serial = query.serial();
         assert!(serial > self.settled, "each question has a serial of its own");
         assert_eq!(self.waiting.take().unwrap_or(serial), serial, "it stands until it is answered");
-        if byte == 255 {
+        if octet == 255 {
             self.waiting = Some(serial);
             return;
         }
         self.settled = serial;
-        let answer = match byte % 4 {
-            0 => Answer::reject(),
-            1 => Answer::temp_fail(),
-            _ => Answer::accept(()),
-        };
-        let yes = answer == Answer::accept(());
-        let accept = |name: &str| yes.then(|| name.to_owned());
-        match query {
-            Query::CheckPassword(ask) => {
-                self.accepted = accept(ask.authcid());
-                self.wanted = ask.authzid().map(str::to_owned);
-                ask.answer(match answer {
-                    Answer::accept(()) => Answer::accept(()),
-                    Answer::reject() => Answer::reject(),
-                    Answer::temp_fail() if byte & 4 != 0 => Answer::too_weak(),
-                    Answer::temp_fail() if byte & 8 != 0 => Answer::transition_needed(),
-                    Answer::temp_fail() => Answer::temp_fail(),
-                });
-            }
-            Query::CramSecret(ask) => {
-                self.accepted = accept(ask.authcid());
-                ask.answer(with(answer, CramSecret::from_password("tanstaaf")));
-            }
-            Query::ScramKeys(ask) => {
-                self.accepted = accept(ask.authcid());
-                // Perhaps those of another hash.
-                ask.answer(with(answer, KEYS[usize::from(byte >> 2) % KEYS.len()].clone()));
-            }
-            Query::CheckToken(ask) => {
-                self.accepted = accept("tim");
-                self.wanted = ask.authzid().map(str::to_owned);
-                ask.answer(match answer {
-                    Answer::accept(()) => TokenAnswer::Accept("tim".into()),
-                    Answer::temp_fail() => TokenAnswer::TempFail,
-                    Answer::reject() if byte & 4 != 0 => {
-                        TokenAnswer::RejectWith(TokenError::INVALID_TOKEN)
-                    }
-                    Answer::reject() => TokenAnswer::Reject,
-                });
-            }
-            Query::CheckExternal(ask) => {
-                let name = ask.identity().to_owned();
-                self.accepted = accept(&name);
-                self.wanted = ask.authzid().map(str::to_owned);
-                ask.answer(with(answer, name));
-            }
-            Query::CheckAnonymous(ask) => {
-                self.accepted = accept("anonymous");
-                ask.answer(answer);
-            }
-            Query::Custom(ask) => self.custom(ask, byte),
-            Query::Authorize(ask) => {
-                assert_eq!(self.accepted.as_deref(), Some(ask.authcid()));
-                assert_ne!(ask.authcid(), ask.authzid());
-                self.authorized = accept(ask.authzid());
-                ask.answer(answer);
-            }
-            other => other.reject(),
-        }
-    }
-
-    /// The names of a mechanism of the host's own may be anything: here what the client has sent.
-    fn custom(&mut self, ask: &mut Custom, byte: u8) {
-        let rounds = ask.state().get_or_insert_with(|| Box::new(0_u8));
-        let rounds = rounds.downcast_mut::<u8>().expect("what was put there");
-        *rounds += 1;
-        assert!(*rounds <= 21, "the exchange comes to an end");
-        let sent = ask.response().map(|octets| String::from_utf8_lossy(octets).into_owned());
-        ask.answer(match (byte % 4, sent) {
-            (0, _) => CustomAnswer::Fail(FAILURES[usize::from(byte >> 2) % FAILURES.len()]),
-            (1, _) | (_, None) => CustomAnswer::Challenge(vec![byte; usize::from(byte)]),
-            (_, Some(sent)) => {
-                let (authcid, authzid) = match sent.split_once(',') {
-                    Some((authcid, authzid)) => (authcid.to_owned(), Some(authzid.to_owned())),
-                    None => (sent, None),
-                };
-                self.accepted = Some(authcid.clone());
-                self.wanted = authzid.clone();
-                CustomAnswer::Accept { authcid, authzid }
-            }
-        });
-    }
-
-    /// Whether that can be, by what was answered.
-    fn check(&self, who: &Identity) {
-        let printable = |name: &str| !name.is_empty() && !name.contains(char::is_control);
-        assert_eq!(self.accepted.as_deref(), Some(who.authcid()));
-        assert_eq!(self.authorized.as_deref(), who.authzid());
-        assert_eq!(self.wanted.as_deref().unwrap_or(who.acts_as()), who.acts_as());
-        assert!(printable(who.authcid()) && printable(who.acts_as()));
-    }
-
-    /// The next exchange begins with no answer.
-    fn forget(&mut self) {
-        let answers = std::mem::take(&mut self.answers);
-        *self = Self { answers, ..Self::default() };
+        self.store.answer(query, config, octet);
     }
 }
 
-fn with<T>(answer: Answer, found: T) -> Answer<T> {
-    match answer {
-        Answer::accept(()) => Answer::accept(found),
-        Answer::reject() => Answer::reject(),
-        Answer::temp_fail() => Answer::temp_fail(),
-    }
+/// Whether no parameter comes twice.
+fn are_unlike(parameters: Parameters<'_>) -> bool {
+    let mut names: Vec<_> = parameters.iter().map(|own| own.name().to_ascii_uppercase()).collect();
+    names.sort_unstable();
+    names.windows(2).all(|two| two[0] != two[1])
+}
+
+/// Whether the last line tells the client that its token is no good, by a challenge that begins with
+/// `{"status"`.
+fn refuses_token(out: &[u8]) -> bool {
+    let last = out.split_inclusive(|&octet| octet == b'\n').next_back();
+    last.is_some_and(|line| line.starts_with(b"334 eyJzdGF0dXMi"))
 }
 
 fuzz_target!(|input: (u8, Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     let (choice, answers, pieces) = input;
-    let mut session = Session::new(config(choice).into());
+    let config = config(choice);
+    let sasl = config.sasl().clone();
+    let mut session = Session::new(config.into());
     if choice & 64 != 0 {
         session.tls_started(channel());
     }
-    let (mut out, mut pieces) = (Vec::new(), pieces.into_iter().map(piece));
-    let mut host = Host { answers: answers.into_iter(), ..Host::default() };
+    let pieces: Vec<_> = pieces.into_iter().map(piece).collect();
+    let said = pieces.concat();
+    let (mut out, mut pieces) = (Vec::new(), pieces.into_iter());
+    // Where the input ends, each answer is no.
+    let store = Store::new(answers, 0);
+    let mut host = Host { store, waiting: None, settled: 0, attempts: 0, failures: 0, told: 0 };
     loop {
         match session.next(&mut out) {
-            Event::NeedInput => match pieces.next() {
-                Some(piece) => session.receive(&piece),
-                None => break,
-            },
-            Event::Query(query) => host.answer(query),
-            Event::Authenticated(who) => host.check(who),
-            Event::AuthFailed(_) => host.forget(),
+            Event::NeedInput => {
+                assert!(!refuses_token(&out) || host.told == out.len(), "the client is told first");
+                match pieces.next() {
+                    Some(piece) => session.receive(&piece),
+                    None => break,
+                }
+            }
+            Event::Query(query) => host.answer(query, &sasl),
+            Event::Authenticated(who) => {
+                host.store.check(who);
+                host.store.forget();
+            }
+            Event::AuthFailed(failed) => {
+                host.store.check_failed(&failed, host.attempts);
+                host.attempts = failed.attempts;
+                host.failures += 1;
+                host.store.forget();
+                host.told = out.len();
+            }
             Event::Command(Command::Unknown(_), _) => panic!("an unknown command is shown"),
+            Event::Command(Command::Mail(mail), ask) => {
+                assert!(are_unlike(mail.parameters()));
+                ask.reply(Reply::OK);
+            }
+            Event::Command(Command::Rcpt(rcpt), ask) => {
+                assert!(are_unlike(rcpt.parameters()));
+                ask.reply(Reply::OK);
+            }
             Event::Command(_, ask) | Event::EndOfData(ask) => ask.reply(Reply::OK),
             Event::Message(permission) => permission.accept(),
             Event::StartTls => {
                 let _ = session.tls_started(channel());
                 assert!(session.identity().is_none());
-                host.forget();
+                host.store.forget();
             }
             Event::Hello(_) | Event::Data(_) | Event::Reset => {}
             Event::Close => break,
         }
     }
+    let commands = said.windows(4).filter(|octets| octets.eq_ignore_ascii_case(b"AUTH")).count();
+    assert!(host.failures <= commands, "a failure is shown twice");
     assert!(out.is_empty() || out.ends_with(b"\r\n"));
     for line in out.split_inclusive(|&octet| octet == b'\n') {
         assert!(line.len() <= 512 && line.is_ascii());

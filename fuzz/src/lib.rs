@@ -1,8 +1,9 @@
 //! What the targets share: exchanges of each side, SCRAM and CRAM-MD5 computed a second time, apart
-//! from the crate, and a host's accounts.
+//! from the crate, and a server's store.
 
 pub mod sasl_client;
 pub mod sasl_server;
+pub mod store;
 
 use std::sync::LazyLock;
 
@@ -12,7 +13,8 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use smtp_auth::sasl::{
-    Answer, BindingPolicy, Channel, ChannelBinding, Mechanism, ScramHash, ScramKeys,
+    BindingPolicy, Channel, ChannelBinding, FoldName, Mechanism, ScramHash, ScramKeys, as_sent,
+    prepare, prepare_lower_case,
 };
 
 /// The one password that is right.
@@ -45,6 +47,12 @@ pub const SCRAM: &[Mechanism] = &[
 pub const POLICIES: [BindingPolicy; 3] =
     [BindingPolicy::Preferred, BindingPolicy::Required, BindingPolicy::None];
 
+/// How names are folded.
+pub const FOLDS: [FoldName; 3] = [prepare, prepare_lower_case, as_sent];
+
+/// A key of the length that is asked for.
+pub const SALT_KEY: &str = "the key of salts";
+
 /// What `tls-exporter` gives.
 pub const EXPORTED: [u8; 32] = [7; 32];
 
@@ -62,7 +70,7 @@ pub fn pick<T: Copy>(values: &[T], octet: u8) -> T {
     values[usize::from(octet) % values.len()]
 }
 
-/// Each mechanism, the host's own too.
+/// Each mechanism, the application's own too.
 pub fn mechanisms() -> Vec<Mechanism> {
     [Mechanism::COMPILED, &[OWN]].concat()
 }
@@ -75,15 +83,6 @@ pub fn channel() -> Channel {
         .with_binding(end_point)
         .with_identity("tim")
         .expect("a good name")
-}
-
-/// The same answer, with what was found.
-pub fn with<T>(answer: Answer, found: T) -> Answer<T> {
-    match answer {
-        Answer::accept(()) => Answer::accept(found),
-        Answer::reject() => Answer::reject(),
-        Answer::temp_fail() => Answer::temp_fail(),
-    }
 }
 
 /// What CRAM-MD5 answers to a challenge.

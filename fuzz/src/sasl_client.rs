@@ -5,11 +5,11 @@
 use std::vec;
 
 use crate::{
-    OWN, PASSWORD, POLICIES, SALT, Scram, TOKEN, channel, cram_digest, encode, hash_of, nearly,
-    pick,
+    OWN, PASSWORD, POLICIES, SALT, SCRAM, Scram, TOKEN, channel, cram_digest, encode, hash_of,
+    nearly, pick,
 };
 use smtp_auth::sasl::{
-    Channel, ConfigError, Mechanism, Nonce,
+    BindingPolicy, Channel, ConfigError, Mechanism, Nonce,
     client::{Config, Credentials, CustomResponse, Exchange, Failure, Response, Step},
 };
 
@@ -20,6 +20,7 @@ const BARE_TLS: u8 = 4;
 const ACTING_AS: u8 = 8;
 const FROM_LIST: u8 = 16;
 const OTHER_CREDENTIALS: u8 = 32;
+const UNBOUND: u8 = 64;
 
 /// What a server says, by octets of the input.
 const UNDECODABLE: u8 = 253;
@@ -54,13 +55,15 @@ struct Server {
     honest: bool,
     /// Whether the client has the password that the server knows.
     same_password: bool,
+    /// Whether the client supports channel binding.
+    supports_binding: bool,
     /// What the client has sent; before anything, nothing.
     heard: Vec<Vec<u8>>,
     challenges: Vec<Vec<u8>>,
     scram: Option<Scram>,
     /// Whether success was the last that it said.
     success: bool,
-    /// Whether a mechanism of the host's own has said all.
+    /// Whether a mechanism of the application's own has said all.
     complete: bool,
     /// What ends the exchange by another word than success.
     ended: bool,
@@ -93,6 +96,14 @@ impl Server {
         self.heard.push(data.to_vec());
         let shows = data.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes());
         assert!(!shows || matches!(self.mechanism, Mechanism::Plain | Mechanism::Login));
+        if let (Some(_), [first]) = (hash_of(self.mechanism), &self.heard[..]) {
+            let flag = match self.mechanism.binds_channel() {
+                true => &b"p=tls-exporter,"[..],
+                false if self.supports_binding => b"y,",
+                false => b"n,",
+            };
+            assert!(first.starts_with(flag), "the client says whether it saw no -PLUS");
+        }
         if !self.same_password {
             return;
         }
@@ -170,7 +181,7 @@ impl Server {
     }
 }
 
-/// What a mechanism of the host's own says, by an octet of the input. Returns whether that is all.
+/// What a mechanism of the application's own says, by an octet of the input. Returns whether that is all.
 fn respond(answers: &mut vec::IntoIter<u8>) -> CustomResponse {
     // Where the input ends, that is all.
     let byte = answers.next().unwrap_or(3);
@@ -182,7 +193,7 @@ fn respond(answers: &mut vec::IntoIter<u8>) -> CustomResponse {
     }
 }
 
-/// The choices, the host's answers, and the messages with their kind.
+/// The choices, the application's answers, and the messages with their kind.
 pub type Input = ([u8; 4], Vec<u8>, Vec<(u8, Vec<u8>)>);
 
 /// An exchange by one of the mechanisms.
@@ -190,13 +201,22 @@ pub fn run(
     mechanisms: &[Mechanism],
     ([mechanism, choice, policy, other], answers, messages): Input,
 ) {
-    let mechanism = pick(mechanisms, mechanism);
-    let config = Config::builder().mechanisms(&crate::mechanisms()).build().expect("what is compiled in");
-    let config = config
+    let offered = pick(mechanisms, mechanism);
+    let mechanism = offered;
+    let bound: Vec<_> = SCRAM.iter().filter(|own| own.binds_channel()).collect();
+    let binds = choice & UNBOUND == 0;
+    let policy = pick(&POLICIES, policy);
+    let config = Config::builder()
+        .mechanisms(crate::mechanisms())
+        .without(if binds { vec![] } else { bound })
         .nonces(|| Nonce::new("client"))
         .scram_iterations(2, 10)
         .allow_cleartext(choice & CLEARTEXT != 0)
-        .channel_binding(pick(&POLICIES, policy));
+        .channel_binding(policy);
+    let Ok(config) = config.build() else {
+        assert!(!binds && policy == BindingPolicy::Required);
+        return;
+    };
     let channel = match choice & (IN_TLS | BARE_TLS) {
         0 => Channel::cleartext(),
         IN_TLS => channel(),
@@ -204,16 +224,22 @@ pub fn run(
     };
     let credentials = credentials(mechanism, choice, other).expect("good credentials");
     let same_password = choice & OTHER_CREDENTIALS == 0 || other % 6 != 5;
-    let chosen = config.choose(&credentials, &channel, |own| own == mechanism);
-    let choice = match chosen {
+    let supports_binding = binds && policy != BindingPolicy::None && !channel.bindings().is_empty();
+    // What is offered beside it is weaker, or takes other credentials.
+    let chosen = config.choose(&credentials, &channel, &format!("AUTH {mechanism} LOGIN X-OTHER"));
+    let must = supports_binding && mechanism.binds_channel() && choice & OTHER_CREDENTIALS == 0;
+    assert!(!must || chosen == Ok(mechanism), "a -PLUS mechanism goes before all others");
+    let mechanism = match chosen {
         Ok(chosen) if choice & FROM_LIST != 0 => chosen,
         _ => mechanism,
     };
-    let mut exchange = Exchange::new(&config, &channel, choice, credentials);
+    assert!(mechanism == offered || mechanism == Mechanism::Login);
+    let mut exchange = Exchange::new(&config, &channel, mechanism, credentials);
     let mut server = Server {
         mechanism,
         honest: same_password,
         same_password,
+        supports_binding,
         heard: Vec::new(),
         challenges: Vec::new(),
         scram: None,

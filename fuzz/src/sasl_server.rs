@@ -1,14 +1,15 @@
 //! Each mechanism's messages to a server's exchange, the right ones or nearly so: it ends, nobody is
 //! signed in without a yes for just that name and a right proof, and who does all right is.
 
-use std::{sync::Arc, vec};
+use std::sync::Arc;
 
 use crate::{
-    KEYS, PASSWORD, POLICIES, Scram, TOKEN, channel, cram_digest, hash_of, nearly, pick, with,
+    FOLDS, ITERATIONS, PASSWORD, POLICIES, SALT_KEY, Scram, TOKEN, channel, cram_digest, hash_of,
+    nearly, pick,
+    store::{Says, Store},
 };
 use smtp_auth::sasl::{
-    Answer, Channel, CramSecret, CustomAnswer, Identity, Mechanism, Nonce, Query,
-    TokenAnswer, TokenError,
+    Channel, Mechanism, Nonce, Query,
     server::{Challenge, Config, Exchange, Step},
 };
 
@@ -138,152 +139,67 @@ impl Client {
     }
 }
 
-/// A host that answers by octets of the input.
-struct Host {
-    answers: vec::IntoIter<u8>,
-    /// Whether it has said yes each time, and has the right keys.
-    kind: bool,
-    accepted: Option<String>,
-    authorized: Option<String>,
-    wanted: Option<String>,
-    questions: u32,
+/// The same name in two forms: as it was sent, and as a question has it.
+fn is_name(config: &Config, sent: &[u8], asked: &str) -> bool {
+    let sent = std::str::from_utf8(sent).expect("it was taken");
+    config.fold(sent).as_deref() == Some(asked)
 }
 
-impl Host {
-    fn answer(&mut self, query: Query<'_>, client: &Client) {
-        // Where the input ends, each answer is yes.
-        let byte = self.answers.next().unwrap_or(2);
-        let answer = match byte % 4 {
-            0 => Answer::reject(),
-            1 => Answer::temp_fail(),
-            _ => Answer::accept(()),
-        };
-        let yes = answer == Answer::accept(());
-        self.kind &= yes;
-        self.questions += 1;
-        let accept = |name: &str| yes.then(|| name.to_owned());
-        let (first, last) = (client.sent.first(), client.sent.last());
-        let is =
-            |sent: Option<&Vec<u8>>, text: &str| sent.is_some_and(|sent| sent == text.as_bytes());
-        match query {
-            Query::CheckPassword(ask) => {
-                let (authcid, password) = (ask.authcid(), ask.password().expose());
-                self.wanted = ask.authzid().map(str::to_owned);
-                let authzid = ask.authzid().unwrap_or_default();
-                assert!(match ask.mechanism() {
-                    Mechanism::Plain => is(first, &format!("{authzid}\0{authcid}\0{password}")),
-                    _ => is(first, authcid) && is(last, password) && authzid.is_empty(),
-                });
-                self.accepted = accept(authcid);
-                ask.answer(match answer {
-                    Answer::accept(()) => Answer::accept(()),
-                    Answer::reject() => Answer::reject(),
-                    Answer::temp_fail() if byte & 4 != 0 => Answer::too_weak(),
-                    Answer::temp_fail() if byte & 8 != 0 => Answer::transition_needed(),
-                    Answer::temp_fail() => Answer::temp_fail(),
-                });
-            }
-            Query::CramSecret(ask) => {
-                assert!(first.is_some_and(|sent| sent.starts_with(ask.authcid().as_bytes())));
-                self.accepted = accept(ask.authcid());
-                ask.answer(with(answer, CramSecret::from_password(PASSWORD)));
-            }
-            Query::ScramKeys(ask) => {
-                assert_eq!(Some(ask.hash()), hash_of(ask.mechanism()));
-                self.accepted = accept(ask.authcid());
-                let right = KEYS.iter().find(|keys| keys.hash() == ask.hash());
-                let keys = match byte & 128 {
-                    0 => right.expect("all hashes have keys").clone(),
-                    // Perhaps those of another hash.
-                    _ => KEYS[usize::from(byte >> 2) % KEYS.len()].clone(),
-                };
-                self.kind &= keys.hash() == ask.hash();
-                if keys.hash() != ask.hash() {
-                    self.accepted = None;
-                }
-                ask.answer(with(answer, keys));
-            }
-            Query::CheckToken(ask) => {
-                let token = ask.token().expose().as_bytes();
-                let sent = first.expect("a token was sent");
-                assert!(sent.windows(token.len()).any(|part| part == token));
-                self.accepted = accept("tim");
-                self.wanted = ask.authzid().map(str::to_owned);
-                ask.answer(match answer {
-                    Answer::accept(()) => TokenAnswer::Accept("tim".into()),
-                    Answer::temp_fail() => TokenAnswer::TempFail,
-                    Answer::reject() if byte & 4 != 0 => {
-                        TokenAnswer::RejectWith(TokenError::INSUFFICIENT_SCOPE.scope("a\"\n"))
-                    }
-                    Answer::reject() => TokenAnswer::Reject,
-                });
-            }
-            Query::CheckExternal(ask) => {
-                assert_eq!(ask.identity(), "tim");
-                assert!(is(first, ask.authzid().unwrap_or_default()));
-                self.accepted = accept("tim");
-                self.wanted = ask.authzid().map(str::to_owned);
-                ask.answer(with(answer, "tim".to_owned()));
-            }
-            Query::CheckAnonymous(ask) => {
-                assert!(is(first, ask.trace().unwrap_or_default()));
-                self.accepted = accept("anonymous");
-                ask.answer(answer);
-            }
-            Query::Custom(ask) => {
-                let rounds = ask.state().get_or_insert_with(|| Box::new(0_u8));
-                *rounds.downcast_mut::<u8>().expect("what was put there") += 1;
-                let sent = ask.response().and_then(|sent| String::from_utf8(sent.into()).ok());
-                assert!(ask.response().is_none_or(|sent| last.is_some_and(|last| last == sent)));
-                ask.answer(match (answer, sent) {
-                    (Answer::accept(()), Some(authcid)) => {
-                        self.accepted = Some(authcid.clone());
-                        CustomAnswer::Accept { authcid, authzid: None }
-                    }
-                    (Answer::accept(()) | Answer::temp_fail(), _) => {
-                        CustomAnswer::Challenge(vec![byte; usize::from(byte)])
-                    }
-                    (Answer::reject(), _) => CustomAnswer::Fail(smtp_auth::sasl::Failure::Rejected),
-                });
-            }
-            Query::Authorize(ask) => {
-                assert_eq!(self.accepted.as_deref(), Some(ask.authcid()));
-                assert_ne!(ask.authcid(), ask.authzid());
-                self.authorized = accept(ask.authzid());
-                ask.answer(answer);
-            }
-            other => other.reject(),
+/// What the questions have is what the client has sent.
+fn check_question(query: &Query<'_>, client: &Client, config: &Config) {
+    let first = client.sent.first().map(Vec::as_slice).unwrap_or_default();
+    let last = client.sent.last().map(Vec::as_slice).unwrap_or_default();
+    let is = |sent: &[u8], asked: &str| is_name(config, sent, asked);
+    let if_any = |sent: &[u8], asked: Option<&str>| match asked {
+        None => sent.is_empty(),
+        Some(asked) => is(sent, asked),
+    };
+    match query {
+        Query::CheckPassword(ask) if ask.mechanism() == Mechanism::Plain => {
+            let parts: Vec<_> = first.split(|octet| *octet == 0).collect();
+            let [authzid, authcid, password] = parts[..] else { panic!("it was taken") };
+            assert!(if_any(authzid, ask.authzid()) && is(authcid, ask.authcid()));
+            assert_eq!(password, ask.password().expose().as_bytes());
         }
-    }
-
-    /// Whether that can be, by what was answered.
-    fn check(&self, who: &Identity, client: &Client) {
-        let printable = |name: &str| !name.is_empty() && !name.contains(char::is_control);
-        assert_eq!(self.accepted.as_deref(), Some(who.authcid()));
-        assert_eq!(self.authorized.as_deref(), who.authzid());
-        assert_eq!(self.wanted.as_deref().unwrap_or(who.acts_as()), who.acts_as());
-        assert!(printable(who.authcid()) && printable(who.acts_as()));
-        assert_eq!(who.mechanism(), client.mechanism);
-        assert!(client.has_proven(), "there is no right proof");
+        Query::CheckPassword(ask) => {
+            assert!(is(first, ask.authcid()) && ask.authzid().is_none());
+            assert_eq!(last, ask.password().expose().as_bytes());
+        }
+        Query::CramSecret(ask) => {
+            let space = first.iter().rposition(|octet| *octet == b' ').expect("it was taken");
+            assert!(is(&first[..space], ask.authcid()));
+        }
+        Query::ScramKeys(ask) => assert_eq!(Some(ask.hash()), hash_of(ask.mechanism())),
+        Query::CheckToken(ask) => {
+            let token = ask.token().expose().as_bytes();
+            assert!(first.windows(token.len()).any(|part| part == token));
+        }
+        Query::CheckExternal(ask) => {
+            assert_eq!(ask.identity(), "tim");
+            assert!(if_any(first, ask.authzid()));
+        }
+        Query::CheckAnonymous(ask) => {
+            assert_eq!(first, ask.trace().unwrap_or_default().as_bytes());
+        }
+        Query::Custom(ask) => assert!(ask.response().is_none_or(|sent| sent == last)),
+        _ => {}
     }
 }
 
 fn config(policy: u8, choice: u8) -> Arc<Config> {
-    let config =
-        Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap().and_then(|own| own.mechanisms(&crate::mechanisms()));
-    let config = config.expect("a good name, and what is compiled in");
-    Arc::new(
-        config
-            .nonces(|| Nonce::new("fresh"))
-            .salt_key("key")
-            .scram_iterations(1)
-            .allow_cleartext(choice & CLEARTEXT != 0)
-            .channel_binding(pick(&POLICIES, policy))
-            .max_response(if policy & 128 != 0 { 64 } else { usize::MAX }),
-    )
+    let config = Config::builder("mail.example.org")
+        .mechanisms(crate::mechanisms())
+        .nonces(|| Nonce::new("fresh"))
+        .salt_key(SALT_KEY)
+        .scram_iterations(ITERATIONS)
+        .allow_cleartext(choice & CLEARTEXT != 0)
+        .channel_binding(pick(&POLICIES, policy))
+        .fold_names(pick(&FOLDS, policy / 3))
+        .max_response(if policy & 128 != 0 { 64 } else { usize::MAX });
+    Arc::new(config.build().expect("a good name, and what is compiled in"))
 }
 
-/// Whether an honest client, of whom the host thinks well, gets in.
+/// Whether an honest client, of whom the store thinks well, gets in.
 fn is_for_all(config: &Config, channel: &Channel, client: &Client) -> bool {
     let bound = config.offered(channel).any(Mechanism::binds_channel);
     let misses_binding = client.choice & NOT_SEEN != 0 && bound;
@@ -293,7 +209,7 @@ fn is_for_all(config: &Config, channel: &Channel, client: &Client) -> bool {
         && client.sent.iter().all(|sent| sent.len() <= 64)
 }
 
-/// The choices, the host's answers, and the messages with their kind.
+/// The choices, the store's answers, and the messages with their kind.
 pub type Input = ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>);
 
 /// An exchange by one of the mechanisms.
@@ -314,30 +230,41 @@ pub fn run(mechanisms: &[Mechanism], ([mechanism, choice, policy], answers, mess
     });
     let bound = 100 + messages.len();
     let mut exchange = Exchange::new(&config, &channel, client.mechanism, initial);
-    let mut host = Host {
-        answers: answers.into_iter(),
-        kind: true,
-        accepted: None,
-        authorized: None,
-        wanted: None,
-        questions: 0,
-    };
+    // Where the input ends, each answer is yes.
+    let mut store = Store::new(answers, Says::YES);
+    // Whether the client was told that its token is no good.
+    let mut told = false;
     for step in 0.. {
         assert!(step < bound, "the exchange comes to an end");
         match exchange.step() {
-            Step::Challenge(challenge) => client.answer(challenge, messages.next()),
-            Step::Query(query) => host.answer(query, &client),
+            Step::Challenge(challenge) => {
+                let tells = challenge.data().starts_with(b"{\"status\"");
+                client.answer(challenge, messages.next());
+                assert_eq!(exchange.failure().is_some(), tells, "a refusal is known at once");
+                told |= tells;
+            }
+            Step::Query(query) => {
+                check_question(&query, &client, &config);
+                let octet = store.octet();
+                store.answer(query, &config, octet);
+            }
             Step::Done(Ok(who)) => {
-                host.check(who, &client);
+                store.check(who);
+                assert_eq!(who.mechanism(), client.mechanism);
+                assert!(client.has_proven(), "there is no right proof");
+                assert!(!told, "signed in with a token that was refused");
+                assert_eq!(exchange.failure(), None);
                 break;
             }
             Step::Done(Err(failure)) => {
-                let good = client.honest && host.kind && is_for_all(&config, &channel, &client);
+                let good = client.honest && store.kind && is_for_all(&config, &channel, &client);
                 assert!(!good, "{} should have signed in: {failure}", client.mechanism);
+                assert!(told || store.refused.is_none_or(|refused| refused == failure));
+                assert_eq!(exchange.failure(), Some(failure));
                 break;
             }
         }
     }
-    assert!(host.questions <= 2 || matches!(client.mechanism, Mechanism::Custom(_)));
+    assert!(store.questions <= 2 || matches!(client.mechanism, Mechanism::Custom(_)));
     assert!(matches!(exchange.step(), Step::Done(_)));
 }

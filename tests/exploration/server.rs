@@ -42,7 +42,13 @@ pub(crate) enum Host {
     Reject,
     TempFail,
     TooWeak,
+    /// It has what it has, and the account is locked.
+    Lock,
+    NotImplemented,
 }
+
+/// `y,,n=tim,r=abc`
+const NOT_SEEN: &str = "AUTH SCRAM-SHA-256 eSwsbj10aW0scj1hYmM=";
 
 const LINES: &[&str] = &[
     "EHLO client.example.org",
@@ -84,7 +90,7 @@ const LINES: &[&str] = &[
     "AUTH CRAM-MD5",
     "AUTH CRAM-MD5 dGlt",
     "AUTH SCRAM-SHA-256 biwsbj10aW0scj1hYmM=",
-    "AUTH SCRAM-SHA-256 eSwsbj10aW0scj1hYmM=",
+    NOT_SEEN,
     "AUTH SCRAM-SHA-256-PLUS cD10bHMtZXhwb3J0ZXIsLG49dGltLHI9YWJj",
     "AUTH OAUTHBEARER bixhPXRpbSwBYXV0aD1CZWFyZXIgdAEB",
     "AUTH OAUTHBEARER bix1c2VyPXUsAQE=",
@@ -183,7 +189,7 @@ fn channel() -> Channel {
 }
 
 impl<const CLEARTEXT: bool> super::World for World<CLEARTEXT> {
-    const INPUTS: u8 = (LINES.len() + 9) as u8;
+    const INPUTS: u8 = (LINES.len() + 11) as u8;
 
     fn new() -> Self {
         let mut world = Self {
@@ -320,13 +326,17 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
         let accept = host == Host::Accept;
         let answer: Answer = match host {
             Host::Accept => Answer::accept(()),
+            Host::Lock => Answer::accept(()).lock(),
             Host::TempFail => Answer::temp_fail(),
+            Host::NotImplemented => Answer::not_implemented(),
             Host::AcceptAnother | Host::Reject | Host::TooWeak => Answer::reject(),
         };
         let account = match host {
             Host::Accept => Answer::accept("tim".to_owned()),
             Host::AcceptAnother => Answer::accept("kurt".to_owned()),
+            Host::Lock => Answer::accept("tim".to_owned()).lock(),
             Host::TempFail => Answer::temp_fail(),
+            Host::NotImplemented => Answer::not_implemented(),
             Host::Reject | Host::TooWeak => Answer::reject(),
         };
         let named = match host {
@@ -348,18 +358,23 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                 ask.answer(match host {
                     Host::Accept => Answer::accept(CramSecret::from_password("pw")),
                     Host::AcceptAnother => Answer::accept(CramSecret::from_password("else")),
+                    Host::Lock => Answer::accept(CramSecret::from_password("pw")).lock(),
                     Host::TempFail => Answer::temp_fail(),
+                    Host::NotImplemented => Answer::not_implemented(),
                     Host::Reject | Host::TooWeak => Answer::reject(),
                 });
             }
             Event::Query(Query::ScramKeys(ask)) => {
-                let keys =
-                    |password| ScramKeys::from_password(ask.hash(), password, b"salt", 1).into();
+                let keys = |password| {
+                    Answer::from(ScramKeys::from_password(ask.hash(), password, b"salt", 1))
+                };
                 (self.known, self.given) = (accept, Some(host));
                 let answer = match host {
                     Host::Accept => keys("pw"),
                     Host::AcceptAnother => keys("else"),
+                    Host::Lock => keys("pw").lock(),
                     Host::TempFail => Answer::temp_fail(),
+                    Host::NotImplemented => Answer::not_implemented(),
                     Host::Reject | Host::TooWeak => Answer::reject(),
                 };
                 ask.answer(answer);
@@ -369,6 +384,7 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                 ask.answer(match named.map(String::from) {
                     Some(account) => TokenAnswer::Accept(account),
                     None if host == Host::TempFail => TokenAnswer::TempFail,
+                    None if host == Host::NotImplemented => TokenAnswer::NotImplemented,
                     None => TokenAnswer::Reject,
                 });
             }
@@ -418,6 +434,10 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                     assert_eq!(self.mechanism, Some(mechanism), "an exchange inside another");
                     assert!(self.tls || CLEARTEXT || !secret, "a secret without TLS");
                     assert!(!signed_in, "asked though signed in");
+                    // The client supports channel binding, and says that it saw no -PLUS.
+                    let not_seen = LINES.get(usize::from(self.said)) == Some(&NOT_SEEN);
+                    let struck = not_seen && matches!(query, Query::ScramKeys(_));
+                    assert!(!(struck && self.tls), "a -PLUS struck from the list goes unseen");
                     self.waits = Waits::Host;
                 }
                 Event::Authenticated(who) => {
@@ -465,9 +485,10 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
             identity.map(|who| (who.authcid().to_owned(), who.authzid().map(str::to_owned)));
         assert_eq!(identity, self.identity, "who is signed in");
         self.read(&out);
-        // RFC 4954 §4: what was begun and came to nothing, or was refused.
+        // RFC 4954 §4: what was begun and came to nothing, or was refused; of a token the client is told so
+        // by a challenge.
         let begun = self.prompted && matches!(self.last, 500 | 501);
-        self.attempts += u32::from(failed && (begun || self.last == 535));
+        self.attempts += u32::from(failed && (begun || matches!(self.last, 334 | 535)));
     }
 
     /// Counts the replies.
@@ -490,7 +511,7 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
 }
 
 pub(crate) fn input(number: u8) -> Input {
-    const REST: [Input; 9] = [
+    const REST: [Input; 11] = [
         Input::Proof(true),
         Input::Proof(false),
         Input::Host(Host::Accept),
@@ -498,6 +519,8 @@ pub(crate) fn input(number: u8) -> Input {
         Input::Host(Host::Reject),
         Input::Host(Host::TempFail),
         Input::Host(Host::TooWeak),
+        Input::Host(Host::Lock),
+        Input::Host(Host::NotImplemented),
         Input::Tls,
         Input::Close,
     ];

@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc};
 use smtp_auth::{
     auth,
     command::{self, Command},
-    sasl::{Channel, CramSecret, Nonce, Query, ScramHash, ScramKeys, server::Config},
+    sasl::{Channel, CramSecret, Mechanism, Nonce, Query, ScramHash, ScramKeys, server::Config},
 };
 
 use crate::inputs::{ITERATIONS, PASSWORD, SALT, SERVER_NONCE, SUCCESS, USER, without_crlf};
@@ -21,10 +21,12 @@ pub struct Server {
 
 impl Server {
     pub fn new() -> Self {
-        let config = Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap();
-        let config = config.salt_key("k").nonces(|| Nonce::new(SERVER_NONCE));
+        let config = Config::builder("mail.example.org")
+            .mechanisms(Mechanism::COMPILED)
+            .salt_key("sixteen octets, at least")
+            .nonces(|| Nonce::new(SERVER_NONCE));
         Self {
-            config: Arc::new(config),
+            config: Arc::new(config.build().unwrap()),
             channel: Channel::tls(),
             secret: CramSecret::from_password(PASSWORD),
             keys: ScramKeys::from_password(ScramHash::Sha256, PASSWORD, SALT, ITERATIONS).unwrap(),
@@ -40,7 +42,7 @@ impl Server {
             }
             Query::CramSecret(ask) => ask.answer(Some(self.secret.clone())),
             Query::ScramKeys(ask) => ask.answer(Some(self.keys.clone())),
-            other => other.reject(),
+            other => other.not_implemented(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
-    sasl::{self, Query},
+    sasl::{self, Mechanism, Query},
     server::{Config, Event, Session},
 };
 
@@ -122,7 +122,11 @@ fn traced(hook: bool) -> Run {
 }
 
 fn config() -> Arc<Config> {
-    let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).allow_cleartext(true).build().unwrap();
+    let sasl = sasl::server::Config::builder("mail.example.org")
+        .mechanisms(Mechanism::COMPILED)
+        .allow_cleartext(true)
+        .build()
+        .unwrap();
     Arc::new(Config::builder("mail.example.org").sasl(sasl).build().unwrap())
 }
 
