@@ -425,7 +425,7 @@ pub enum Event<'a> {
     /// AUTH are checked.
     ///
     /// What else an extension brings is the host's to judge, as it says by
-    /// [`keywords`](Config::keywords) which it has: of a parameter that it does not know
+    /// [`keywords`](Builder::keywords) which it has: of a parameter that it does not know
     /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), as BODY is where 8BITMIME is not listed,
     /// and of an address that [is not ASCII](crate::command::Mailbox::is_ascii) without SMTPUTF8.
     Command(Command<'a>, &'a mut Ask),

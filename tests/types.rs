@@ -20,7 +20,7 @@ fn sizes_and_threads() {
     let table = table! {
         Secret: 32
         Side: 1
-        auth::client::Exchange: 200
+        auth::client::Exchange: 208
         auth::client::Failure: 72
         auth::client::NeedReply<'_>: 8
         auth::client::Step<'_>: 16
@@ -28,7 +28,7 @@ fn sizes_and_threads() {
         auth::server::NeedLine<'_>: 16
         auth::server::Step<'_>: 24
         client::AuthError: 72
-        client::AuthFailed: 112
+        client::AuthFailed: 120
         client::Body: 16
         client::Builder: 88
         client::Config: 88
@@ -40,7 +40,7 @@ fn sizes_and_threads() {
         client::Fate: 48
         client::Ready: 56
         client::Refusal: 48
-        client::Session: 440
+        client::Session: 456
         client::Step: 1
         client::Tls: 1
         client::TryNext: 1
