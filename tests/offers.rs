@@ -1,0 +1,99 @@
+//! What a configuration offers, and which contradict themselves, in whatever order they are put together.
+#![cfg(all(
+    feature = "std",
+    feature = "getrandom",
+    feature = "plain",
+    feature = "scram-sha-1",
+    feature = "scram-sha-256"
+))]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use smtp_auth::{
+    ehlo::Keyword,
+    sasl::{
+        BindingPolicy::{None as NoBinding, Preferred, Required},
+        Channel, ChannelBinding, ConfigError,
+        Mechanism::{self, Plain, ScramSha1, ScramSha1Plus, ScramSha256, ScramSha256Plus},
+        client,
+        server::{Builder, Config},
+    },
+    server,
+};
+
+fn builder() -> Builder {
+    Config::builder("mail.example.org")
+}
+
+fn channel() -> Channel {
+    Channel::tls().with_binding(ChannelBinding::tls_exporter([7; 32]))
+}
+
+fn offered(config: &Config, channel: &Channel) -> Vec<Mechanism> {
+    config.offered(channel).collect()
+}
+
+#[test]
+fn what_binds_comes_with_what_does_not() {
+    let named = builder().mechanisms([ScramSha256, Plain]).build().unwrap();
+    assert_eq!(offered(&named, &channel()), [ScramSha256Plus, ScramSha256, Plain]);
+    // And nowhere else.
+    assert_eq!(offered(&named, &Channel::tls()), [ScramSha256, Plain]);
+    let twice = builder().mechanisms([Plain, ScramSha256, ScramSha256Plus]).build().unwrap();
+    let mut all = offered(&twice, &channel());
+    assert_eq!(all.len(), 3);
+    all.sort_by_key(|own| own.name());
+    assert_eq!(all, [Plain, ScramSha256, ScramSha256Plus]);
+    let client = client::Config::builder().mechanisms([ScramSha256]).build().unwrap();
+    let list = "SCRAM-SHA-256 SCRAM-SHA-256-PLUS";
+    let tim = client::Credentials::password("tim", "tanstaaf").unwrap();
+    assert_eq!(client.choose(&tim, &channel(), list), Ok(ScramSha256Plus));
+}
+
+#[test]
+fn one_is_taken_out_by_name_wherever_that_is_said() {
+    for config in [
+        builder().without([ScramSha256Plus]).mechanisms([ScramSha256, ScramSha1]),
+        builder().mechanisms([ScramSha256, ScramSha1]).without([ScramSha256Plus]),
+    ] {
+        let config = config.build().unwrap();
+        assert_eq!(offered(&config, &channel()), [ScramSha256, ScramSha1Plus, ScramSha1]);
+    }
+}
+
+#[test]
+fn what_is_required_and_cannot_be_is_an_error_in_any_order() {
+    let nothing = |config: Builder| config.build().err();
+    let binds = Some(ConfigError::NothingBinds);
+    assert_eq!(nothing(builder().mechanisms([Plain]).channel_binding(Required)), binds);
+    assert_eq!(nothing(builder().channel_binding(Required).mechanisms([Plain])), binds);
+    let without = builder().channel_binding(Required).without([ScramSha256Plus]);
+    assert_eq!(nothing(without.mechanisms([ScramSha256])), binds);
+    for policy in [NoBinding, Preferred] {
+        assert_eq!(nothing(builder().mechanisms([Plain]).channel_binding(policy)), None);
+    }
+    let required = builder().channel_binding(Required).mechanisms([Plain, ScramSha256]);
+    assert_eq!(offered(&required.build().unwrap(), &channel()), [ScramSha256Plus]);
+    // A client's, too.
+    let client = client::Config::builder().channel_binding(Required).mechanisms([Plain]).build();
+    assert_eq!(client.err(), binds);
+}
+
+#[test]
+fn what_is_missing_or_too_short_is_an_error() {
+    assert_eq!(builder().build().err(), Some(ConfigError::NoMechanism));
+    let left = builder().mechanisms([Plain]).without([Plain]).build();
+    assert_eq!(left.err(), Some(ConfigError::NoMechanism));
+    let keyed = |key: &str| builder().mechanisms([ScramSha256]).salt_key(key).build().err();
+    assert_eq!(keyed("fifteen octets."), Some(ConfigError::SaltKey));
+    assert_eq!(keyed(""), Some(ConfigError::SaltKey));
+    assert_eq!(keyed("sixteen octets.."), None);
+    let session = |config: server::Builder| config.build().err();
+    let hostname = "mail.example.org";
+    assert_eq!(session(server::Config::builder(hostname)), Some(ConfigError::NoSasl));
+    assert_eq!(session(server::Config::builder(hostname).allow_unauthenticated(true)), None);
+    for own in [Keyword::StartTls, Keyword::Size(Some(1))] {
+        let sasl = builder().mechanisms([Plain]).build().unwrap();
+        let config = server::Config::builder(hostname).sasl(sasl).keywords([own]);
+        assert_eq!(session(config), Some(ConfigError::Keyword));
+    }
+}
