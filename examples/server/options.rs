@@ -63,7 +63,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME:ADDRESS,…")]
     senders: Vec<String>,
     /// The mechanisms to offer. By default all that are compiled in, but those for tokens only where
-    /// there is a token, and no ANONYMOUS. By that one a guest may come in, and send nothing.
+    /// there is a token, and no ANONYMOUS. By that one a guest may come in, and send nothing. SCRAM brings its
+    /// -PLUS form along.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = mechanism)]
     mechanisms: Option<Vec<Mechanism>>,
     /// Whether sign-ins are bound to the TLS connection, so that nobody who stands between can pass
