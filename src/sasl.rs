@@ -376,7 +376,12 @@ pub enum ConfigError {
 /// assert_eq!(prepare("caf\u{e9}"), prepare("cafe\u{301}")); // one é or another
 /// assert_eq!(prepare("\u{7}"), None);
 /// ```
+#[inline]
 pub fn prepare(text: &str) -> Option<Cow<'_, str>> {
+    // It leaves printable ASCII as it is, and most names are nothing else.
+    if is_printable_ascii(text) && !text.is_empty() {
+        return Some(text.into());
+    }
     saslprep(text).filter(|prepared| !prepared.is_empty())
 }
 
@@ -385,10 +390,9 @@ fn saslprep(text: &str) -> Option<Cow<'_, str>> {
     stringprep::saslprep(text).ok()
 }
 
-/// Only what it leaves as it is.
 #[cfg(not(feature = "saslprep"))]
-fn saslprep(text: &str) -> Option<Cow<'_, str>> {
-    is_printable_ascii(text).then(|| text.into())
+fn saslprep(_: &str) -> Option<Cow<'_, str>> {
+    None
 }
 
 /// Whether the profile "trace" of stringprep (RFC 4505 §3) allows the character.

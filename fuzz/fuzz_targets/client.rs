@@ -163,12 +163,13 @@ fn is_in_step(said: &[u8]) -> bool {
     let lines =
         || said.split_inclusive(|&octet| octet == b'\n').filter(|line| line.ends_with(b"\n"));
     let ends = lines().filter(|line| line.ends_with(b"\r\n")).count();
-    let mut code = None;
+    let (mut code, mut torn) = (None, false);
     let same = lines().filter(|line| line.len() > 2).all(|line| {
         let (own, more) = (line.get(..3), line.get(3) == Some(&b'-'));
-        let same = code.is_none() || code == own;
+        torn |= code.is_some() && code != own;
         code = own.filter(|_| more);
-        same
+        // A reply is read once it is whole.
+        more || !std::mem::take(&mut torn)
     });
     same && (ends == 0 || ends == lines().count())
 }

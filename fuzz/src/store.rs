@@ -63,7 +63,8 @@ impl Says {
             (1, _) => Verdict::TooWeak,
             _ => Verdict::Accept,
         };
-        let more = octet % 4 != Self::YES;
+        // What is not implemented is so for all accounts.
+        let more = octet % 4 != Self::YES && verdict != Verdict::NotImplemented;
         let of = match octet & 80 {
             16 if more => Some(ACCOUNT),
             80 if more => Some(NO_NAME),

@@ -10,17 +10,17 @@ use crate::{
 /// Work, row, instructions, allocations. Some room is left above what is measured, as a compiler
 /// makes of the same source a little more or less.
 const CEILINGS: &[(&str, &str, u64, u64)] = &[
-    ("commands", "smtp-auth", 2_890, 0),
-    ("commands-8", "smtp-auth", 2_680, 0),
-    ("ehlo", "smtp-auth", 2_310, 0),
-    ("plain-server", "smtp-auth", 2_310, 1),
-    ("login-server", "smtp-auth", 3_510, 2),
-    ("cram-server", "smtp-auth", 5_490, 2),
-    ("scram-server", "smtp-auth", 39_200, 3),
-    ("scram-client", "smtp-auth", 29_900_000, 20),
+    ("commands", "smtp-auth", 3_070, 0),
+    ("commands-8", "smtp-auth", 2_860, 0),
+    ("ehlo", "smtp-auth", 2_590, 0),
+    ("plain-server", "smtp-auth", 2_570, 1),
+    ("login-server", "smtp-auth", 3_890, 2),
+    ("cram-server", "smtp-auth", 5_930, 2),
+    ("scram-server", "smtp-auth", 39_200, 4),
+    ("scram-client", "smtp-auth", 29_900_000, 21),
     ("scram-kept", "smtp-auth", 40_000, 15),
     ("cram-client", "smtp-auth", 6_120, 3),
-    ("cram-client", "smtp-auth, lines", 7_150, 2),
+    ("cram-client", "smtp-auth, lines", 7_530, 2),
 ];
 
 /// Whether all stay below.
