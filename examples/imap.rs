@@ -220,7 +220,10 @@ fn reply_to(outcome: Result<(), Failure>) -> (&'static str, &'static str, &'stat
     match failure {
         Failure::Unsupported => ("NO", "-ERR", "This mechanism is not offered here"),
         Failure::NeedsTls => ("NO [PRIVACYREQUIRED]", "-ERR", "This mechanism needs TLS"),
-        Failure::TempFail => ("NO [UNAVAILABLE]", "-ERR [SYS/TEMP]", "Try again later"),
+        // That the server offers what it cannot answer is no fault of the user's.
+        Failure::TempFail | Failure::NotImplemented(_) => {
+            ("NO [UNAVAILABLE]", "-ERR [SYS/TEMP]", "Try again later")
+        }
         Failure::Cancelled => ("BAD", "-ERR", "Cancelled"),
         Failure::UnexpectedInitialResponse => ("BAD", "-ERR", "Wrong arguments"),
         Failure::InitialResponseEncoding | Failure::Encoding => ("BAD", "-ERR", "Not valid base64"),

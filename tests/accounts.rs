@@ -376,6 +376,41 @@ fn an_authzid_that_is_ones_own_is_no_foreign_one() {
     }
 }
 
+/// A name that turns out to be the client's own account's, or another's, when it is looked up.
+#[test]
+fn an_authzid_that_is_an_alias_of_ones_own_account_is_no_other() {
+    struct Aliases(&'static str);
+    impl Authenticator for Aliases {
+        fn mechanisms(&self) -> &[Mechanism] {
+            &WITH_PASSWORD
+        }
+
+        fn check_password(&self, _: &CheckPassword) -> Answer {
+            Answer::accept(())
+        }
+
+        fn authorize(&self, _: &Authorize) -> Answer {
+            Answer::accept(()).of(self.0)
+        }
+    }
+    for (account, authzid) in [("tim", None), ("ann", Some("ann"))] {
+        let mut exchange = sasl::server::Exchange::new(
+            config(None).sasl(),
+            &Channel::tls(),
+            Mechanism::Plain,
+            Some(b"t.i.m\0tim\0secret".to_vec()),
+        );
+        let who = loop {
+            match exchange.step() {
+                sasl::server::Step::Query(query) => query.answer_with(&Aliases(account)),
+                sasl::server::Step::Done(outcome) => break outcome.cloned().unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((who.authcid(), who.authzid(), who.acts_as()), ("tim", authzid, account));
+    }
+}
+
 /// Without the salts themselves, of which no two accounts have one; their length stays.
 fn masked(replies: Vec<String>) -> Vec<String> {
     let mask = |reply: String| {

@@ -215,6 +215,17 @@ fn a_client_without_plus_gets_in_to_an_honest_server() {
     assert!(signed_in && outcome == Ok(()) && flag == "y", "{outcome:?}");
 }
 
+/// The text of an AUTH line, as it comes: the last name counts as the others do.
+#[test]
+fn a_line_end_hides_no_name() {
+    let config = client(&SCRAM).build().unwrap();
+    for line in ["AUTH {}", "250-AUTH {}\r\n", "AUTH={}\n", "AUTH\t{} ", " {}\r\n"] {
+        let line = line.replace("{}", "SCRAM-SHA-256 PLAIN SCRAM-SHA-256-PLUS");
+        let mechanism = config.choose(&tim(), &channel(7), &line);
+        assert_eq!(mechanism, Ok(Mechanism::ScramSha256Plus), "{line:?}");
+    }
+}
+
 /// A mechanism that the caller names without the server's list.
 #[test]
 fn without_the_list_a_client_says_that_it_saw_none() {

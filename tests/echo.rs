@@ -266,6 +266,25 @@ fn what_repeats_nothing_is_shown() {
     }
 }
 
+/// Lines of another code before a refusal are not the refusal's, and may repeat what was sent as well.
+#[test]
+fn no_line_of_a_reply_whose_codes_differ_is_in_the_trace() {
+    for code in [220, 235, 250, 334, 454, 500, 550] {
+        for (initial, text) in (0..4).flat_map(|text| [(true, text), (false, text)]) {
+            let reply = |text: &str| format!("{code}-{text}\r\n535 5.7.8 An innocent line\r\n");
+            let what = format!("{code}, text {text}");
+            let Some((sent, Ended { error, shown, trace })) =
+                session(Mechanism::Plain, initial, 0, &reply, text)
+            else {
+                panic!("{what}")
+            };
+            shown.has_none_of(&secrets(&sent), &what);
+            assert!(trace.contains("S: 535 5.7.8"), "{trace}");
+            assert_eq!(reply_of(&error).unwrap().text(), "An innocent line");
+        }
+    }
+}
+
 /// All lines of a challenge, whichever of them has something in it.
 #[test]
 fn every_line_of_a_challenge_is_masked() {

@@ -377,8 +377,10 @@ impl Session {
             Some(Err(BlockError::LineEnd)) => Err(Error::LineEnds(step)),
             Some(Ok(())) => {
                 let block = self.lines.shown();
+                // Of a reply whose codes differ only the last lines can be looked at, and all would be shown.
                 let hides = |exchange: &auth::Exchange| {
-                    ReplyRef::parse(block).map_or(true, |reply| exchange.hides(reply))
+                    ReplyRef::parse(block)
+                        .map_or(true, |reply| reply.codes_differ() || exchange.hides(reply))
                 };
                 if self.trace.is_set() && exchange.is_some_and(hides) {
                     self.trace.codes(Side::Server, block);

@@ -222,7 +222,10 @@ impl Authorize {
     /// Who acts as the other: as the account that the answer names, where it names one.
     pub(super) fn take_identity(&mut self, account: Option<Box<Box<str>>>) -> Identity {
         let authzid = account.map_or_else(|| mem::take(&mut self.authzid), |account| *account);
-        Identity { authzid: Some(authzid), ..self.identity.take() }
+        let identity = self.identity.take();
+        // The other may be an alias of its own account.
+        let authzid = Some(authzid).filter(|authzid| **authzid != *identity.authcid);
+        Identity { authzid, ..identity }
     }
 
     /// The account that was proven.

@@ -57,8 +57,8 @@ impl Config {
     }
 
     /// The preferred mechanism of those that fit the credentials and the connection and that the server
-    /// offers: `offered` is the text of its AUTH line as it came, such as `AUTH SCRAM-SHA-256 PLAIN`, or the names
-    /// alone, separated by spaces. Hand in all of it: where the name of a -PLUS mechanism is left out, the server
+    /// offers: `offered` is the text of its AUTH line as it came, such as `AUTH SCRAM-SHA-256 PLAIN`, with or
+    /// without its line end, or the names alone, separated by white space. Hand in all of it: where the name of a -PLUS mechanism is left out, the server
     /// takes that for an attack (RFC 5802 §6), and refuses the right password.
     ///
     /// A client *supports channel binding* where the channel has binding data, the policy is not
@@ -73,7 +73,7 @@ impl Config {
         channel: &Channel,
         offered: &str,
     ) -> Result<Mechanism, NoMechanism> {
-        let names = offered.split([' ', '=']);
+        let names = offered.split(|c: char| c.is_ascii_whitespace() || c == '=');
         let offered: Vec<_> = names.filter_map(|name| self.named(name)).collect();
         self.choose_among(&offered, &[], credentials, channel)
     }
