@@ -59,7 +59,8 @@ fn config(fold: Option<FoldName>) -> Arc<Config> {
     Arc::new(config.max_attempts(1000).build().unwrap())
 }
 
-/// `tim` and `ann`, who have one password; `t.i.m` is another name of `tim`'s.
+/// `tim` and `ann`, who have one password; `t.i.m` is another name of `tim`'s, with its keys, and `t-i-m` one with
+/// keys of its own.
 #[derive(Default)]
 struct Store {
     /// The names whose attempts are used up.
@@ -78,7 +79,7 @@ impl Store {
         self.asked.borrow_mut().push((kind, name.to_owned(), sent.to_owned()));
         let answer = match name {
             "tim" | "ann" => Answer::accept(found()),
-            "t.i.m" => Answer::accept(found()).of("tim"),
+            "t.i.m" | "t-i-m" => Answer::accept(found()).of("tim"),
             _ => Answer::reject(),
         };
         let full = self.locked.contains(&name)
@@ -112,7 +113,8 @@ impl Authenticator for Store {
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let names = (ask.authcid(), ask.authcid_as_sent());
-        self.look_up("keys", names, || keys(ask.hash()))
+        let salt = if names.0 == "t-i-m" { b"sixteen others.." } else { b"sixteen octets.." };
+        self.look_up("keys", names, || keys(ask.hash(), salt))
     }
 
     fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
@@ -126,8 +128,8 @@ impl Authenticator for Store {
     }
 }
 
-fn keys(hash: ScramHash) -> ScramKeys {
-    ScramKeys::from_password(hash, PASSWORD, b"sixteen octets..", 1).unwrap()
+fn keys(hash: ScramHash, salt: &[u8]) -> ScramKeys {
+    ScramKeys::from_password(hash, PASSWORD, salt, 1).unwrap()
 }
 
 /// What a client sees and the server logs of one attempt to sign in.
@@ -340,6 +342,23 @@ fn an_alias_is_counted_at_its_account_and_seen_by_nobody() {
             assert_eq!((own.first(), own.last()), (seen.replies.first(), seen.replies.last()));
         }
     }
+}
+
+/// Two names that show one salt have one account, which exists. So a name whose keys have a salt of their own is not
+/// seen to be another's, and one that has its account's is.
+#[test]
+fn an_alias_shows_the_salt_of_its_keys() {
+    let server = config(None);
+    let first = |name: &str| {
+        let store = Store::default();
+        as_is((&server, &store), Mechanism::ScramSha256, ("", name), "wrong").replies.remove(0)
+    };
+    assert_eq!(first("t.i.m"), first("tim"));
+    assert_ne!(first("t-i-m"), first("tim"));
+    assert_ne!(first("b-o-b"), first("bob"));
+    let store = Store::default();
+    let seen = as_is((&server, &store), Mechanism::ScramSha256, ("", "t-i-m"), PASSWORD);
+    assert_eq!(seen.signed_in, Some(("tim".into(), "tim".into())));
 }
 
 #[test]

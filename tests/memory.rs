@@ -439,3 +439,30 @@ fn a_clients_session_is_bounded() {
         assert!(most < bound, "{what}: {most}");
     }
 }
+
+/// What was sent is compared with the reply to it, by a table of eight octets for each two of what was sent at least.
+#[test]
+fn a_reply_that_may_repeat_what_was_sent_is_bounded() {
+    let password = Credentials::password("tim", "x".repeat(MESSAGE)).unwrap();
+    let token = Credentials::token("tim", "x".repeat(8000)).unwrap();
+    for (credentials, challenges) in [(password, "334 \r\n334 \r\n"), (token, "")] {
+        let config = client::Config::builder("client.example.com").build().unwrap();
+        let mut session = client::Session::new(config.into(), credentials);
+        session.tls_started(channel());
+        let mut out = Vec::with_capacity(1 << 15);
+        session.receive(b"220 x\r\n");
+        sign_in(&mut session, &mut out);
+        session.receive(b"250-x\r\n250 AUTH LOGIN XOAUTH2\r\n");
+        sign_in(&mut session, &mut out);
+        for challenge in challenges.split_inclusive('\n') {
+            session.receive(challenge.as_bytes());
+            sign_in(&mut session, &mut out);
+        }
+        let reply = format!("{}535 x\r\n", format!("535-{}\r\n", "a".repeat(1000)).repeat(60));
+        let most = most(|| {
+            session.receive(reply.as_bytes());
+            sign_in(&mut session, &mut out);
+        });
+        assert!(most < 640 << 10, "{most}");
+    }
+}

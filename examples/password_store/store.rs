@@ -121,22 +121,24 @@ impl Store {
         Ok(())
     }
 
-    /// Whether that is the account's password, by argon2: tens of milliseconds, for accounts that do
+    /// Judges the account's password, by argon2: tens of milliseconds, for accounts that do
     /// not exist too. (Old hashes of another cost take another time, which tells them apart; those of
     /// passwords that were not prepared, and that it changes, match no more.) An account that has no more
-    /// than an old argon2 hash gets the others here, where its password is known for once.
-    fn is_password(&self, name: &str, password: &str) -> bool {
+    /// than an old argon2 hash gets the others here, where its password is known for once; not while it is
+    /// locked, as another salt would tell who has locked it by guessing which guess was right.
+    fn judge_password(&self, name: &str, password: &str) -> Answer {
         // What cannot be prepared is nobody's, and that is no secret.
-        let Some(password) = prepare(password) else { return false };
+        let Some(password) = prepare(password) else { return Answer::reject() };
         let found = self.accounts().get(name).cloned();
         let hash = found.as_ref().map_or(&self.nobody, |account| &account.argon2);
         let right = check::is_password(password.as_bytes(), hash);
         match found {
+            Some(_) if right && self.is_locked(name) => Answer::accept(()).lock(),
             Some(mut account) if right => {
                 account.others = account.others.or_else(|| others(&password));
-                self.keep(name, account)
+                self.keep(name, account).into()
             }
-            _ => false,
+            _ => Answer::reject(),
         }
     }
 
@@ -176,9 +178,8 @@ impl Store {
         self.locked().insert(name.to_owned());
     }
 
-    /// The answer, which takes as long and shows the same where the name is locked.
-    fn judge<T>(&self, name: &str, answer: Answer<T>) -> Answer<T> {
-        if self.locked().contains(name) { answer.lock() } else { answer }
+    fn is_locked(&self, name: &str) -> bool {
+        self.locked().contains(name)
     }
 
     fn locked(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -196,7 +197,8 @@ impl Store {
             Some(_) => Answer::no_secret(),
             None => Answer::reject(),
         };
-        self.judge(name, answer)
+        // It shows the same where the name is locked.
+        if self.is_locked(name) { answer.lock() } else { answer }
     }
 
     /// An account is replaced whole, so that a panic leaves none half changed.
@@ -212,8 +214,7 @@ impl Authenticator for Store {
 
     /// To be called on the worker's thread.
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        let right = self.is_password(ask.authcid(), ask.password().expose());
-        self.judge(ask.authcid(), right.into())
+        self.judge_password(ask.authcid(), ask.password().expose())
     }
 
     /// Looked up, without computing anything. Where there is nothing, the exchange does as much work as
@@ -239,4 +240,33 @@ fn keys_of_an_old_password_do_not_come_back() {
     assert!(!store.keep("tim", computed));
     let (scram, cram) = store.accounts().get("tim").unwrap().others.clone().unwrap();
     assert!(scram.check_password("new") && cram.check_password("new"));
+}
+
+/// Whoever has locked a name by guessing sees nothing change when a guess is right: keys that are new would show
+/// another salt.
+#[test]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+fn a_locked_account_gets_no_keys() {
+    use smtp_auth::sasl::{
+        Channel, Failure,
+        server::{Exchange, Step},
+    };
+    use std::sync::Arc;
+
+    let hash: PasswordHash = Argon2::default().hash_password(b"rosebud").unwrap();
+    let text = format!("a salt key of 16 octets or more\nann\t{hash}\n");
+    let store = Store::from_text(&text.into()).unwrap();
+    let config = Arc::new(store.config("mail.example.org").unwrap());
+    let sign_in = || {
+        let response = b"\0ann\0rosebud".to_vec();
+        let mut exchange =
+            Exchange::new(&config, &Channel::tls(), Mechanism::Plain, Some(response));
+        exchange.query().unwrap().answer_with(&store);
+        let Step::Done(outcome) = exchange.step() else { panic!("it goes on") };
+        (outcome.map(|_| ()), store.look_up("ann", |_| ()))
+    };
+    store.lock("ann");
+    assert_eq!(sign_in(), (Err(Failure::Locked), Answer::no_secret()));
+    store.locked().clear();
+    assert_eq!(sign_in(), (Ok(()), Answer::accept(())));
 }

@@ -12,6 +12,10 @@ use crate::{
 /// So many octets in a row, the same in what was sent and in what is said, are no chance.
 const RUN: usize = 8;
 
+/// How far a run may stand from its place in the table. By chance none stands so far. A server that chooses what is
+/// sent, its nonce in SCRAM say, can choose runs that have one place.
+const MAX_PROBES: usize = 256;
+
 /// Whether a line has a run of octets that one of the messages has too, as it is or in base64, as it was
 /// sent. The line may be in base64 itself. The time is linear in the length of all.
 pub(super) fn repeats<'a>(
@@ -37,36 +41,70 @@ struct Runs {
     /// `0` is free: no reply has a run of NULs.
     table: Zeroizing<Vec<u64>>,
     shift: u32,
+    /// A run was too far from its place. What was sent was made for that, and any line counts as one that repeats it.
+    crowded: bool,
 }
 
 impl Runs {
     fn with_room(most: usize) -> Self {
         let bits = (2 * most).next_power_of_two().trailing_zeros().max(1);
-        Self { table: Zeroizing::new(vec![0; 1 << bits]), shift: u64::BITS - bits }
+        let table = Zeroizing::new(vec![0; 1 << bits]);
+        Self { table, shift: u64::BITS - bits, crowded: false }
     }
 
     fn add(&mut self, octets: &[u8]) {
         for run in runs(octets) {
-            if let Some(place) = self.place(run).and_then(|at| self.table.get_mut(at)) {
-                *place = run;
+            match self.place(run).and_then(|at| self.table.get_mut(at)) {
+                Some(place) => *place = run,
+                None => self.crowded = true,
             }
         }
     }
 
     fn any_of(&self, octets: &[u8]) -> bool {
         let known = |run| self.place(run).and_then(|at| self.table.get(at)) == Some(&run);
-        runs(octets).filter(|run| *run != 0).any(known)
+        self.crowded || runs(octets).filter(|run| *run != 0).any(known)
     }
 
-    /// Where the run is, or where it would be.
+    /// Where the run is, or where it would be; `None` where that is too far.
     fn place(&self, run: u64) -> Option<usize> {
         // Fibonacci hashing: all octets weigh on the upper bits of the product.
         let start = (run.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
-        let mut places = (start..self.table.len()).chain(0..start);
+        let mut places = (start..self.table.len()).chain(0..start).take(MAX_PROBES);
         places.find(|at| self.table.get(*at).is_some_and(|own| *own == 0 || *own == run))
     }
 }
 
 fn runs(octets: &[u8]) -> impl Iterator<Item = u64> + '_ {
     octets.windows(RUN).map(|run| u64::from_le_bytes(run.try_into().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each octet is the one that has its run stand the furthest in front.
+    fn crowd(length: usize) -> Vec<u8> {
+        let mut text = b"fyko+d2l".to_vec();
+        while text.len() < length {
+            let place = |octet: &u8| {
+                let run: Vec<u8> = text[text.len() - 7..].iter().copied().chain([*octet]).collect();
+                runs(&run).next().unwrap_or_default().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            };
+            text.extend((b'!'..=b'~').filter(|octet| *octet != b',').min_by_key(place));
+        }
+        text
+    }
+
+    #[test]
+    fn runs_that_have_one_place_are_not_searched_for() {
+        let line = &b"535 5.7.8 The user name, password, token or certificate is wrong"[..];
+        let repeats = |message: &[u8]| repeats([message].into_iter(), [line].into_iter());
+        assert!(repeats(&crowd(1024)));
+        let chance: Vec<u8> = (0..9216u64)
+            .map(|n| b'!' + ((n + 1).wrapping_mul(0xd129_0d3b_3b94_5b05) >> 32) as u8 % 90)
+            .collect();
+        assert!(!repeats(&chance));
+        assert!(!repeats(&[b'a'; 9216]));
+    }
 }

@@ -65,7 +65,9 @@ impl<T> Answer<T> {
     }
 
     /// The name is an alias of that account's: what fails is [counted](crate::server::AuthFailed::account) there
-    /// too, and a success is that account's. No reply shows it.
+    /// too, and a success is that account's. No reply shows it, but for the salt of SCRAM: where two names have the
+    /// same keys, it tells that they are one account's, and that there is that account. Keys of the alias's own, of
+    /// the same password with another salt, do not.
     #[must_use]
     pub fn of(self, account: impl Into<Box<str>>) -> Self {
         Self { account: Some(Box::new(account.into())), ..self }
