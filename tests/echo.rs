@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
     auth,
-    client::{AuthError, Config, Error, Event, Session},
+    client::{AuthError, AuthFailed, Config, Error, Event, Session},
     reply::{Reply, ReplyRef},
     sasl::{
         self, Channel, Mechanism,
@@ -281,6 +281,51 @@ fn no_line_of_a_reply_whose_codes_differ_is_in_the_trace() {
             shown.has_none_of(&secrets(&sent), &what);
             assert!(trace.contains("S: 535 5.7.8"), "{trace}");
             assert_eq!(reply_of(&error).unwrap().text(), "An innocent line");
+        }
+    }
+}
+
+/// A server that takes a line for a command says so behind its word on the exchange.
+#[test]
+fn what_comes_unasked_behind_an_exchange() {
+    let sent = STANDARD.encode(format!("\0tim\0{PASSWORD}"));
+    let ends: [fn(&mut AuthFailed); 3] =
+        [AuthFailed::go_on, AuthFailed::quit, AuthFailed::try_next];
+    for ((word, end), behind) in
+        ["235 ok", "535 no"].into_iter().flat_map(|word| ends.map(|end| (word, end))).flat_map(
+            |ends| repeats(&format!("AUTH PLAIN {sent}")).into_iter().map(move |text| (ends, text)),
+        )
+    {
+        for block in [
+            format!("500 {behind}\r\n"),
+            format!("501-x\r\n501 {behind}\r\n"),
+            format!("250-{behind}\r\n550 no\r\n"),
+            format!("{behind}\r\n"),
+        ] {
+            let config = Config::builder("client.example.com").sasl(config(Mechanism::Plain));
+            let credentials = Credentials::password("tim", PASSWORD).unwrap();
+            let mut session = Session::new(config.build().unwrap().into(), credentials);
+            session.tls_started(Channel::tls());
+            let shown = Shown::default();
+            let hook = shown.clone();
+            session.trace(move |side, line| hook.text(&format!("{side}: {line}")));
+            let mut error = None;
+            for said in ["220 x\r\n", "250-x\r\n250 AUTH PLAIN\r\n", &format!("{word}\r\n{block}")]
+            {
+                session.receive(said.as_bytes());
+                error = loop {
+                    match session.next(&mut Vec::new()) {
+                        Ok(Event::NeedInput) => break None,
+                        Ok(Event::AuthFailed(failed)) => end(failed),
+                        Ok(Event::Ready(ready)) => ready.quit(),
+                        Ok(other) => panic!("{other:?}"),
+                        Err(error) => break Some(error),
+                    }
+                };
+            }
+            shown.both(&error.unwrap());
+            shown.debug(&session);
+            shown.has_none_of(&secrets(&sent), &format!("{word}, then {block}"));
         }
     }
 }

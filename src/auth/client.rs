@@ -338,7 +338,7 @@ impl Exchange {
 }
 
 /// Whether it is the reply to a command that is not known, or malformed.
-fn takes_for_command(reply: ReplyRef<'_>) -> bool {
+pub(crate) fn takes_for_command(reply: ReplyRef<'_>) -> bool {
     matches!(reply.code(), 500..=504)
 }
 

@@ -219,10 +219,10 @@ impl Session {
         if self.lines.rest().is_empty() {
             return Ok(());
         }
-        match self.next_reply(step, exchange) {
+        match self.next_reply(step, exchange, Asked::No) {
             Ok(false) if self.lines.is_silent() => Ok(()),
             Err(error @ Error::LineEnds(_)) => Err(error),
-            Ok(true) => match self.shown_refusal(step, exchange) {
+            Ok(true) => match self.shown_refusal(step, exchange, Asked::No) {
                 Some(refusal) => Err(Error::Refused(refusal)),
                 None => Err(Error::Unsolicited(step)),
             },
@@ -236,14 +236,19 @@ impl Session {
         step: Step,
         exchange: Option<&auth::Exchange>,
     ) -> Option<Refusal> {
-        let come = self.next_reply(step, exchange).ok()?;
-        if come { self.shown_refusal(step, exchange) } else { None }
+        let come = self.next_reply(step, exchange, Asked::Yes).ok()?;
+        if come { self.shown_refusal(step, exchange, Asked::Yes) } else { None }
     }
 
     /// The reply on show, if it refuses.
-    fn shown_refusal(&self, step: Step, exchange: Option<&auth::Exchange>) -> Option<Refusal> {
+    fn shown_refusal(
+        &self,
+        step: Step,
+        exchange: Option<&auth::Exchange>,
+        asked: Asked,
+    ) -> Option<Refusal> {
         let reply = ReplyRef::parse(self.lines.shown()).ok()?;
-        let kept = || exchange.map_or_else(|| reply.to_reply(), |exchange| exchange.kept(reply));
+        let kept = || exchange.map_or_else(|| asked.kept(reply), |exchange| exchange.kept(reply));
         (reply.code() >= 400).then(|| self.refusal(step, kept()))
     }
 
@@ -253,11 +258,11 @@ impl Session {
 
     /// Nothing is under way, so that the server has nothing to say but that it closes the connection.
     fn at_rest(&mut self) -> Result<(), Error> {
-        if self.lines.rest().is_empty() || !self.next_reply(Step::Rest, None)? {
+        if self.lines.rest().is_empty() || !self.next_reply(Step::Rest, None, Asked::No)? {
             return Ok(());
         }
         match ReplyRef::parse(self.lines.shown()) {
-            Ok(reply) if reply.code() >= 400 => Err(Error::Closed(Some(reply.to_reply()))),
+            Ok(reply) if reply.code() >= 400 => Err(Error::Closed(Some(Asked::No.kept(reply)))),
             _ => Err(Error::Unsolicited(Step::Rest)),
         }
     }
@@ -342,7 +347,7 @@ impl Session {
     /// Takes the reply that the state waits for, if it has come.
     fn reply(&mut self, state: State, out: &mut Vec<u8>) -> Result<Progress, Error> {
         let step = state.step();
-        if !self.next_reply(step, None)? {
+        if !self.next_reply(step, None, Asked::Yes)? {
             return Ok(Progress::Wait(state));
         }
         // Borrowed apart from `self`, and put back below.
@@ -366,7 +371,12 @@ impl Session {
     }
 
     /// Whether a reply has come: in the exchange, if one is under way, which knows what may be shown of it.
-    fn next_reply(&mut self, step: Step, exchange: Option<&auth::Exchange>) -> Result<bool, Error> {
+    fn next_reply(
+        &mut self,
+        step: Step,
+        exchange: Option<&auth::Exchange>,
+        asked: Asked,
+    ) -> Result<bool, Error> {
         let last = |line: &[u8]| reply::line_is_last(line) != Some(false);
         match self.lines.next_block(&mut self.line_ends, MAX_REPLY_LINE, MAX_REPLY_OCTETS, last) {
             None => {
@@ -378,11 +388,12 @@ impl Session {
             Some(Ok(())) => {
                 let block = self.lines.shown();
                 // Of a reply whose codes differ only the last lines can be looked at, and all would be shown.
-                let hides = |exchange: &auth::Exchange| {
-                    ReplyRef::parse(block)
-                        .map_or(true, |reply| reply.codes_differ() || exchange.hides(reply))
+                let hides = || match (ReplyRef::parse(block), exchange) {
+                    (Ok(reply), Some(exchange)) => reply.codes_differ() || exchange.hides(reply),
+                    (Ok(reply), None) => asked.hides(reply),
+                    (Err(_), exchange) => exchange.is_some() || asked == Asked::No,
                 };
-                if self.trace.is_set() && exchange.is_some_and(hides) {
+                if self.trace.is_set() && hides() {
                     self.trace.codes(Side::Server, block);
                 } else {
                     self.trace.lines(Side::Server, block);
@@ -464,6 +475,26 @@ impl Session {
             (State::Quit, _) => State::Closed,
             _ => return Err(Error::UnexpectedReply(step, reply.to_reply())),
         })
+    }
+}
+
+/// Whether a reply is to a command of the client's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
+}
+
+impl Asked {
+    /// A server that takes a line of an exchange for a command says so behind its word on the exchange, in which
+    /// that line was, and repeats it: `535`, then `500`.
+    fn hides(self, reply: ReplyRef<'_>) -> bool {
+        self == Self::No && (reply.codes_differ() || auth::takes_for_command(reply))
+    }
+
+    fn kept(self, reply: ReplyRef<'_>) -> Reply {
+        let kept = reply.to_reply();
+        if self.hides(reply) { kept.withheld() } else { kept }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use super::{Error, Progress, Session, State, quit};
+use super::{Asked, Error, Progress, Session, State, quit};
 use crate::{
     auth::client as auth,
     client::{AuthError, AuthFailed, Ready, Retry, Step, TryNext},
@@ -135,7 +135,7 @@ impl Session {
 
     /// Takes the reply that the exchange waits for, if it has come.
     fn reply_to_auth(&mut self, mut exchange: Box<auth::Exchange>) -> Result<Progress, Error> {
-        match self.next_reply(Step::Auth, Some(&exchange)) {
+        match self.next_reply(Step::Auth, Some(&exchange), Asked::Yes) {
             Ok(true) => {}
             Ok(false) => return Ok(Progress::Wait(State::Auth(exchange))),
             Err(error) => return Err(unanswered(&exchange).unwrap_or(error)),
