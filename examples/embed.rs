@@ -81,14 +81,19 @@ impl Session<'_> {
             self.reply("421 4.7.0 Too many failed attempts to sign in")?;
             return Ok(false);
         }
+        // Some part of a line that cannot be read may be meant as BDAT, and what follows is then no command.
         if line.len() > MAX_LINE {
             self.reply("500 5.5.2 Line too long")?;
-            return Ok(true);
+            return Ok(false);
         }
         // In its own reading smtp-proto ends a line at a bare LF, and leaves a bare CR out.
         if line.iter().any(|octet| b"\r\n\0".contains(octet)) {
             self.reply("500 5.5.2 Lines end in CRLF")?;
-            return Ok(true);
+            return Ok(false);
+        }
+        if line.trim_ascii_start().get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT")) {
+            self.reply("502 5.5.1 Not in this example")?;
+            return Ok(false);
         }
         // The text behind `AUTH ` is taken from the line before smtp-proto sees it. What that makes of
         // it cannot be converted back: a mechanism that it does not know (SCRAM-SHA-512, your own)
@@ -304,10 +309,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!("What is no sign-in");
-    let mut client = Client::connect(address)?;
     for (line, code) in [
         (&*format!("NOOP {}", "A".repeat(MAX_LINE)), 500),
         ("NOOP\nNOOP", 500),
+        ("BDAT 7 LAST\r\nNOOP\r\n", 502),
+    ] {
+        let mut client = Client::connect(address)?;
+        client.expect(line, code)?;
+        if !client.read_reply()?.is_empty() {
+            return Err("what follows a line that cannot be read is a command".into());
+        }
+    }
+    let mut client = Client::connect(address)?;
+    for (line, code) in [
         ("AUTH", 501),
         ("AUTH UNKNOWN", 504), // not an attempt, nor is the one before
         ("AUTH LOGIN", 334),

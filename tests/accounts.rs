@@ -503,6 +503,29 @@ fn a_locked_account_is_told_apart_by_nothing() {
     }
 }
 
+/// That is the application's mistake, and tells nothing of the password.
+#[test]
+fn an_alias_of_an_account_that_none_can_be_is_a_temporary_failure() {
+    struct Wrong;
+
+    impl Authenticator for Wrong {
+        fn mechanisms(&self) -> &[Mechanism] {
+            &[Mechanism::Plain]
+        }
+
+        fn check_password(&self, ask: &CheckPassword) -> Answer {
+            Answer::from(ask.password().expose() == PASSWORD).of("x\u{7}y")
+        }
+    }
+
+    let server = config(None);
+    for password in [PASSWORD, "wrong"] {
+        let seen = honest(&server, &Wrong, Mechanism::Plain, "tim", password);
+        assert_eq!((seen.why, seen.counted), (Some(Failure::TempFail), vec!["tim".to_owned()]));
+        assert!(seen.replies.last().unwrap().starts_with("454 "), "{:?}", seen.replies);
+    }
+}
+
 /// An account that is locked under its own name is locked under each other.
 #[test]
 fn a_locked_account_is_locked_by_its_aliases_too() {

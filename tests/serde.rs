@@ -46,10 +46,11 @@ fn replies(config: server::Config, lines: &[u8]) -> String {
 #[test]
 fn a_server_is_configured() {
     let config: server::Config = read(json!({
+        "hostname": "mail.example.org",
         "sasl": {
             "host": "mail.example.org",
-            "mechanisms": ["SCRAM-SHA-256", "plain"],
-            "also": ["OAUTHBEARER"],
+            "mechanisms": ["SCRAM-SHA-256", "plain", "OAUTHBEARER", "LOGIN"],
+            "without": ["LOGIN"],
             "allow_cleartext": true,
             "salt_key": "the same over restarts",
             "scram_iterations": 10_000,
@@ -208,16 +209,21 @@ fn a_client_is_configured() {
 #[test]
 fn what_is_wrong_is_said_and_no_secret_shown() {
     for (wrong, said) in [
-        (json!({ "host": "a b" }), "the host name is empty, or holds spaces"),
+        (
+            json!({ "host": "a b", "mechanisms": ["PLAIN"] }),
+            "the host name is empty, or holds spaces",
+        ),
         (json!({ "host": "a", "mechanisms": ["PLAINTEXT"] }), "a mechanism that is not known"),
         (json!({ "host": "a", "allow_clear_text": true }), "unknown field `allow_clear_text`"),
         (json!({ "host": "a", "channel_binding": "always" }), "unknown variant `always`"),
         (json!({}), "missing field `host`"),
+        (json!({ "host": "a" }), "missing field `mechanisms`"),
     ] {
         let error = error_of::<sasl::server::Config>(wrong);
         assert!(error.contains(said), "{error}");
     }
-    let keywords = json!({ "sasl": { "host": "a" }, "keywords": ["SIZE"] });
+    let keywords =
+        json!({ "sasl": { "host": "a", "mechanisms": ["PLAIN"] }, "keywords": ["SIZE"] });
     assert!(error_of::<server::Config>(keywords).starts_with("not one of PIPELINING, "));
     let [keys, states] = ["SCRAM-SHA-256$4096:hunter2", "{CRAM-MD5}hunter2"].map(Value::from);
     let key = error_of::<sasl::server::Config>(json!({ "host": "a", "salt_key": ["hunter2"] }));

@@ -252,7 +252,7 @@ fn about_sign_in(refusal: &Reply) -> bool {
 
 /// The next hop's text is left out: it may repeat what was sent to sign in.
 fn not_signed_in(refusal: &Reply) -> Reply {
-    as_own(refusal, "The next hop asks this server to sign in".to_owned())
+    as_own(refusal, "The next hop asks this server for TLS, or to sign in".to_owned())
 }
 
 /// With the next hop's codes. What has another meaning as a reply to a message, `421` or `530` say, gets

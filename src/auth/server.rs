@@ -246,7 +246,7 @@ pub fn reply_to(failure: Failure) -> Reply {
     match failure {
         Failure::Syntax => standard!(501 (5, 5, 4) "Syntax: AUTH mechanism [initial-response]"),
         Failure::Unsupported => standard!(504 (5, 5, 4) "This mechanism is not offered here"),
-        Failure::NeedsTls => standard!(538 (5, 7, 11) "Encryption is required: use STARTTLS first"),
+        Failure::NeedsTls => standard!(538 (5, 7, 11) "Encryption is required: use TLS first"),
         Failure::UnexpectedInitialResponse => {
             standard!(501 (5, 7, 0) "This mechanism takes no initial response")
         }

@@ -499,9 +499,6 @@ impl State {
         mut then: Then,
     ) -> Self {
         let Claim { authcid, account } = claim;
-        if let Some(Err(failure)) = account.as_deref().map(|account| check_name(account)) {
-            return Self::failed(failure);
-        }
         let own = account.as_deref().map_or(&*authcid, |account| &**account);
         let other = authzid.filter(|authzid| !authzid.is_own(&authcid, own));
         let authcid = account.map_or(authcid, |account| (*account).into());

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use crate::sasl::{Failure, Mechanism};
+use crate::sasl::{Failure, Mechanism, check_name};
 
 /// The answer to a question about an account: yes, with what was asked for, or why not. `true`, `false` and
 /// an `Option` become one by themselves.
@@ -68,9 +68,16 @@ impl<T> Answer<T> {
     /// too, and a success is that account's. No reply shows it, but for the salt of SCRAM: where two names have the
     /// same keys, it tells that they are one account's, and that there is that account. Keys of the alias's own, of
     /// the same password with another salt, do not.
+    ///
+    /// The name is the application's, [folded](crate::sasl::server::Config::fold) as that of any other account is.
+    /// With one that no account can have, the answer is [`temp_fail`](Self::temp_fail), whatever it was.
     #[must_use]
     pub fn of(self, account: impl Into<Box<str>>) -> Self {
-        Self { account: Some(Box::new(account.into())), ..self }
+        let account = account.into();
+        match check_name(&account) {
+            Ok(_) => Self { account: Some(Box::new(account)), ..self },
+            Err(_) => Self::temp_fail(),
+        }
     }
 
     /// The same answer of an account that is locked: because of too many failed attempts, say. To the client,
