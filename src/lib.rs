@@ -69,9 +69,9 @@
 //! # Features
 //!
 //! One for each mechanism (`scram-sha-512`, `scram-sha-256` and `scram-sha-1`, each with its -PLUS,
-//! `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous`); `getrandom`, the operating system's random numbers for challenges;
-//! `saslprep`, RFC 4013 for the names and passwords of SCRAM, which without it are printable ASCII;
-//! `std`. All are on by default, and without `std` the crate needs `alloc` alone. A feature only
+//! `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous`); `getrandom`, the
+//! operating system's random numbers for challenges; `saslprep`, RFC 4013 for accounts' names and for the
+//! passwords of SCRAM, which without it are printable ASCII; `std`. All are on by default, and without `std` the crate needs `alloc` alone. A feature only
 //! compiles something in: what is offered or used is what a `Config` lists.
 //!
 //! `serde`, which is off by default, reads every `Config` from a file, and reads and writes what a store
@@ -139,9 +139,9 @@
 //!
 //! Sockets, TLS, timeouts, logs; the store of accounts; all of mail but its framing and order; to
 //! slow down who guesses from many connections; to compare `MAIL FROM` with the account's addresses;
-//! to find out whether a token is genuine and whom a certificate names. Over TLS, verify the server's certificate: SCRAM alone proves the server to
-//! the client, and not that nobody stands between, which takes a -PLUS mechanism and
-//! [binding data](sasl::ChannelBinding).
+//! to find out whether a token is genuine and whom a certificate names. Over TLS, verify the server's
+//! certificate: SCRAM alone proves the server to the client, and not that nobody stands between, which
+//! takes a -PLUS mechanism and [binding data](sasl::ChannelBinding).
 //!
 //! [`Authenticator`]: sasl::Authenticator
 

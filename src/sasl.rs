@@ -182,7 +182,8 @@ pub enum Failure {
     /// The mechanism is too weak for this account.
     #[error("the mechanism is too weak for this account")]
     TooWeak,
-    /// The account [is locked](Answer::lock). The client is told what it is told of a wrong password.
+    /// The account [is locked](Answer::lock), whatever the password was. The client is told what it is told of a
+    /// wrong one.
     #[error("the account is locked, whatever the password")]
     Locked,
     /// The account [has nothing](Answer::no_secret) that the mechanism could check a proof with. The client is

@@ -487,7 +487,7 @@ impl<'a> AuthFailed<'a> {
     }
 
     /// The account of which that name is an alias, as the store's [answer](crate::sasl::Answer::of) said: a rate
-    /// limit counts there, too.
+    /// limit counts there, too. `None` where it is that name itself.
     pub fn account(&self) -> Option<&'a str> {
         self.exchange.account()
     }

@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     server.store.lock("ann");
     server.expect(&ALL, "ann", "rosebud", Err(Locked))?;
-    server.expect(&[Plain], "ann", "wrong", Err(Rejected))?;
+    server.expect(&[Plain], "ann", "wrong", Err(Locked))?;
 
     println!("More clients than the queue has room for");
     let ends = server.serve(&[Plain; 3 * QUEUE], "tim", "ginger")?;

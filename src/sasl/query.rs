@@ -46,7 +46,7 @@ pub enum Query<'a> {
     ScramKeys(&'a mut ScramKeysFor),
     /// Whose token is this? (OAUTHBEARER, XOAUTH2)
     CheckToken(&'a mut CheckToken),
-    /// Which account has whom the client's certificate names? (EXTERNAL)
+    /// Which account does the client's certificate belong to? (EXTERNAL)
     CheckExternal(&'a mut CheckExternal),
     /// May a guest come in? (ANONYMOUS)
     CheckAnonymous(&'a mut CheckAnonymous),

@@ -210,9 +210,10 @@ impl Exchange {
     }
 
     /// The account of which that name is an alias, as the store's [answer](super::Answer::of) said: what fails
-    /// is to be counted there, too.
+    /// is to be counted there, too. `None` where it is that name itself.
     pub fn account(&self) -> Option<&str> {
-        Some(self.claim()?.account.as_deref()?)
+        let claim = self.claim()?;
+        Some(&***claim.account.as_ref()?).filter(|account| *account != claim.authcid)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -469,13 +470,8 @@ impl State {
             Self::Authorize(ask, then) => {
                 let answer = ask.answer.take()?;
                 match answer.verdict {
-                    Verdict::Accept(()) => {
-                        match answer.account.as_deref().map(|account| check_name(account)) {
-                            Some(Err(failure)) => Self::failed(failure),
-                            _ => then.follow(ask.take_identity(answer.account)),
-                        }
-                    }
-                    Verdict::Reject | Verdict::Lock(()) | Verdict::NoSecret => {
+                    Verdict::Accept(()) => then.follow(ask.take_identity(answer.account)),
+                    Verdict::Reject | Verdict::Lock(()) | Verdict::Locked | Verdict::NoSecret => {
                         then.refuse(ask.take_identity(None).authcid)
                     }
                     other => match other.outcome(ask.mechanism()) {
@@ -499,6 +495,9 @@ impl State {
         mut then: Then,
     ) -> Self {
         let Claim { authcid, account } = claim;
+        if let Some(Err(failure)) = account.as_deref().map(|account| check_name(account)) {
+            return Self::failed(failure);
+        }
         let own = account.as_deref().map_or(&*authcid, |account| &**account);
         let other = authzid.filter(|authzid| !authzid.is_own(&authcid, own));
         let authcid = account.map_or(authcid, |account| (*account).into());

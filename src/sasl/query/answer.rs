@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 
 use crate::sasl::{Failure, Mechanism, check_name};
 
-/// The answer to a question about an account: yes, with what was asked for, or why not. `true`, `false` and
-/// an `Option` become one by themselves.
+/// The answer to a question about an account: yes, with what was asked for, or why not. `true`
+/// and `Some` become [`accept`](Self::accept) by themselves, `false` and `None` [`reject`](Self::reject).
 ///
 /// There is no `From<Result>`: an error of the store is the caller's to log before it becomes
 /// [`temp_fail`](Self::temp_fail).
@@ -28,6 +28,8 @@ pub(in crate::sasl) enum Verdict<T> {
     Accept(T),
     /// This is what the store has, and the sign-in fails.
     Lock(T),
+    /// The store has nothing, and would have said why.
+    Locked,
     Reject,
     NoSecret,
     TempFail,
@@ -69,8 +71,9 @@ impl<T> Answer<T> {
     /// same keys, it tells that they are one account's, and that there is that account. Keys of the alias's own, of
     /// the same password with another salt, do not.
     ///
-    /// The name is the application's, [folded](crate::sasl::server::Config::fold) as that of any other account is.
-    /// With one that no account can have, the answer is [`temp_fail`](Self::temp_fail), whatever it was.
+    /// Give the name [folded](crate::sasl::server::Config::fold): it is taken as it stands, and another spelling makes
+    /// another account of it, with a count of its own. Where it is empty or holds control characters, the answer is
+    /// [`temp_fail`](Self::temp_fail), whatever it was.
     #[must_use]
     pub fn of(self, account: impl Into<Box<str>>) -> Self {
         let account = account.into();
@@ -82,14 +85,19 @@ impl<T> Answer<T> {
 
     /// The same answer of an account that is locked: because of too many failed attempts, say. To the client,
     /// whatever it sends, it is a wrong password for the same account: SCRAM goes on to show the account's own
-    /// salt, and fails at the proof. The log says why ([`Failure::Locked`]).
+    /// salt, and fails at the proof. The log says [`Failure::Locked`], whatever the password was. Where the store
+    /// cannot tell ([`temp_fail`](Self::temp_fail), [`not_implemented`](Self::not_implemented)), that stays.
     #[must_use]
     pub fn lock(self) -> Self {
         let verdict = match self.verdict {
-            Verdict::Accept(found) => Verdict::Lock(found),
-            // Both tell that the password was right.
-            Verdict::TooWeak | Verdict::TransitionNeeded => Verdict::Reject,
-            other => other,
+            Verdict::Accept(found) | Verdict::Lock(found) => Verdict::Lock(found),
+            Verdict::Reject
+            | Verdict::NoSecret
+            | Verdict::TooWeak
+            | Verdict::TransitionNeeded
+            | Verdict::Locked => Verdict::Locked,
+            Verdict::TempFail => Verdict::TempFail,
+            Verdict::NotImplemented => Verdict::NotImplemented,
         };
         Self { verdict, ..self }
     }
@@ -119,6 +127,7 @@ impl<T> Verdict<T> {
         match self {
             Self::Accept(found) => Verdict::Accept(found),
             Self::Lock(found) => Verdict::Lock(found),
+            Self::Locked => Verdict::Locked,
             Self::Reject => Verdict::Reject,
             Self::NoSecret => Verdict::NoSecret,
             Self::TempFail => Verdict::TempFail,
@@ -132,7 +141,7 @@ impl<T> Verdict<T> {
     pub(in crate::sasl) fn outcome(self, mechanism: Mechanism) -> Result<T, Failure> {
         Err(match self {
             Self::Accept(found) => return Ok(found),
-            Self::Lock(_) => Failure::Locked,
+            Self::Lock(_) | Self::Locked => Failure::Locked,
             Self::Reject => Failure::Rejected,
             Self::NoSecret => Failure::NoSecret,
             Self::TempFail => Failure::TempFail,
@@ -163,7 +172,8 @@ impl<T> Verdict<T> {
     ) -> Result<(Option<T>, Verdict<()>), Failure> {
         Ok(match self {
             Self::Accept(found) => (Some(found), Verdict::Accept(())),
-            Self::Lock(found) => (Some(found), Verdict::Lock(())),
+            Self::Lock(found) => (Some(found), Verdict::Locked),
+            Self::Locked => (None, Verdict::Locked),
             Self::NoSecret => (None, Verdict::NoSecret),
             Self::Reject | Self::TooWeak | Self::TransitionNeeded => (None, Verdict::Reject),
             Self::TempFail => return Err(Failure::TempFail),
