@@ -169,7 +169,7 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<(u8, Vec<u8>)>)| {
             Event::Close => break,
         }
     }
-    let commands = said.windows(4).filter(|octets| octets.eq_ignore_ascii_case(b"AUTH")).count();
+    let commands = said.windows(5).filter(|octets| octets.eq_ignore_ascii_case(b"AUTH ")).count();
     assert!(host.failures <= commands, "a failure is shown twice");
     assert!(out.is_empty() || out.ends_with(b"\r\n"));
     for line in out.split_inclusive(|&octet| octet == b'\n') {
