@@ -35,7 +35,11 @@ fn main() -> Result<()> {
     println!("A message: {}", connection.send(&envelope, &one)?);
     arrived(&arriving, &one)?;
     let elsewhere = Envelope::new(Some("tim@example.org"), ["ann@example.org", "ann@example.com"])?;
-    refused("One for elsewhere too", "ann@example.com: 550", connection.send(&elsewhere, &two))?;
+    refused(
+        "One for elsewhere too",
+        "ann@example.com: the server refused the recipients' addresses (RCPT): 550",
+        connection.send(&elsewhere, &two),
+    )?;
     println!("The next: {}", connection.send(&envelope, &two)?);
     arrived(&arriving, &two)?;
     let bare = connection.send(&envelope, b"Subject: Three\n\nHi\n");
