@@ -487,8 +487,10 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
         self.read(&out);
         // RFC 4954 §4: what was begun and came to nothing, or was refused; of a token the client is told so
         // by a challenge.
-        let begun = self.prompted && matches!(self.last, 500 | 501);
-        self.attempts += u32::from(failed && (begun || matches!(self.last, 334 | 535)));
+        // More lines may have come with the one that ended it.
+        let first = std::str::from_utf8(&out).unwrap().get(..3).and_then(|code| code.parse().ok());
+        let begun = self.prompted && matches!(first, Some(500 | 501));
+        self.attempts += u32::from(failed && (begun || matches!(first, Some(334 | 535))));
     }
 
     /// Counts the replies.
