@@ -135,6 +135,26 @@ pub(crate) fn truncate(octets: &mut Vec<u8>, length: usize) {
     }
 }
 
+/// Computes with secrets, and zeroes the stack that it took: the copies that values leave there when they are
+/// moved would get into the unused parts of what is made there next, and with that into memory that is given
+/// back. What it gives is moved, too, and had better be none of the secrets.
+pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn run<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
+    #[inline(never)]
+    fn clear() {
+        let mut room = [0_u64; 512];
+        core::hint::black_box(&mut room);
+    }
+
+    let done = run(work);
+    clear();
+    done
+}
+
 /// Whether they are the same, in constant time for their length: word by word, as to keep the
 /// compiler from an early end costs as much for an octet as for a word.
 pub(crate) fn equal(one: &[u8], other: &[u8]) -> Choice {

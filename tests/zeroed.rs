@@ -261,8 +261,6 @@ fn exchanges() {
 
 /// What is made of a password, and is as good as it in one mechanism or one exchange.
 #[test]
-#[ignore = "values that are moved leave copies on the stack, and these may get into what is moved later, as the \
-            compiler has it: to be looked at by hand"]
 fn keys_states_and_proofs() {
     let secrets = Secrets::of(40);
     for mechanism in mechanisms() {

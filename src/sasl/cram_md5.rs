@@ -9,11 +9,12 @@ use zeroize::Zeroizing;
 use super::{
     CramSecret, CramSecretFor, Failure,
     client::{self, Password},
+    cram_secret::States,
     hex,
     names::Rules,
     server::{Config, Said, State},
 };
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBytes, apart};
 
 #[derive(Debug)]
 pub(super) struct Server;
@@ -50,10 +51,11 @@ impl Server {
 /// Whether the digest, in hexadecimal, is right. For an account that does not exist the work is the same,
 /// against a secret that nobody has, and its result is not used.
 pub(super) fn verify(found: Option<&CramSecret>, challenge: &[u8], digest: &str) -> bool {
-    let digest = Zeroizing::new(hex::decode(digest.as_bytes()).unwrap_or_default());
-    let nobody = CramSecret::from_states([0; 16], [0; 16]);
-    let (secret, exists) = (found.unwrap_or(&nobody), found.is_some());
-    secret.verifies(challenge, &digest) & exists
+    apart(|| {
+        let digest = Zeroizing::new(hex::decode(digest.as_bytes()).unwrap_or_default());
+        let (nobody, exists) = (States::default(), found.is_some());
+        found.map_or(&nobody, CramSecret::as_states).verifies(challenge, &digest) & exists
+    })
 }
 
 #[derive(Debug)]
@@ -75,15 +77,18 @@ impl Client {
             return Err(client::Failure::UnexpectedChallenge);
         };
         let Password { authcid, password, .. } = &*own;
-        let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
-            .map_err(|_| client::Failure::Unsupported)?;
-        digest.update(challenge);
-        let digest = Zeroizing::new(digest.finalize().into_bytes().into());
-        let digest = Zeroizing::new(hex::encode::<16>(&digest));
-        let mut response = Vec::with_capacity(authcid.len() + 33);
-        response.extend_from_slice(authcid.as_bytes());
-        response.push(b' ');
-        response.extend_from_slice(digest.as_flattened());
+        let response = apart(|| {
+            let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
+                .map_err(|_| client::Failure::Unsupported)?;
+            digest.update(challenge);
+            let digest = Zeroizing::new(digest.finalize().into_bytes().into());
+            let digest = Zeroizing::new(hex::encode::<16>(&digest));
+            let mut response = Vec::with_capacity(authcid.len() + 33);
+            response.extend_from_slice(authcid.as_bytes());
+            response.push(b' ');
+            response.extend_from_slice(digest.as_flattened());
+            Ok(response)
+        })?;
         Ok((response, Self::Sent))
     }
 

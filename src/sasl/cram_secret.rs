@@ -1,12 +1,12 @@
 //! What a store keeps for CRAM-MD5.
 
-use alloc::string::String;
+use alloc::{string::String, sync::Arc};
 use core::{fmt, str::FromStr};
 
 use super::hex;
-use crate::secret::Secret;
 #[cfg(feature = "cram-md5")]
 use crate::secret::equal;
+use crate::secret::{Secret, apart};
 
 #[cfg(feature = "cram-md5")]
 use md5::{
@@ -30,8 +30,12 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 ///
 /// As text they are Dovecot's `{CRAM-MD5}` and 64 hexadecimal digits, the outer state first. It is read in
 /// upper and lower case, and by Dovecot's other name for it, `{HMAC-MD5}`, too.
-#[derive(Clone, ZeroizeOnDrop)]
-pub struct CramSecret {
+#[derive(Clone)]
+pub struct CramSecret(Arc<States>);
+
+/// Shared, so that who gives them out leaves no copy.
+#[derive(Default, ZeroizeOnDrop)]
+pub(super) struct States {
     outer: [u8; 16],
     inner: [u8; 16],
 }
@@ -41,6 +45,51 @@ impl CramSecret {
     /// of over 64 octets.
     #[cfg(feature = "cram-md5")]
     pub fn from_password(password: &str) -> Self {
+        apart(|| Self(Arc::new(States::of_password(password))))
+    }
+
+    /// Takes the two states as a store kept them: four words each, low octet first.
+    pub fn from_states(outer: [u8; 16], inner: [u8; 16]) -> Self {
+        Self(Arc::new(States { outer, inner }))
+    }
+
+    /// The outer and the inner state, to keep in a store.
+    pub fn states(&self) -> (&[u8; 16], &[u8; 16]) {
+        (&self.0.outer, &self.0.inner)
+    }
+
+    /// The text form, to keep in a store as safely as the password itself.
+    pub fn to_text(&self) -> Secret {
+        apart(|| {
+            let (outer, inner) = self.states();
+            let digits = Zeroizing::new([hex::encode(outer), hex::encode(inner)]);
+            let digits = digits.as_flattened().as_flattened();
+            let mut text = String::with_capacity(DOVECOT.len() + digits.len());
+            text.push_str(DOVECOT);
+            text.extend(digits.iter().copied().map(char::from));
+            Secret::new(text)
+        })
+    }
+
+    /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and
+    /// LOGIN too.
+    #[cfg(feature = "cram-md5")]
+    pub fn check_password(&self, password: &str) -> bool {
+        apart(|| {
+            let (own, States { outer, inner }) = (States::of_password(password), &*self.0);
+            (equal(&own.outer, outer) & equal(&own.inner, inner)).into()
+        })
+    }
+
+    #[cfg(feature = "cram-md5")]
+    pub(super) fn as_states(&self) -> &States {
+        &self.0
+    }
+}
+
+#[cfg(feature = "cram-md5")]
+impl States {
+    fn of_password(password: &str) -> Self {
         let mut key = Zeroizing::new([0; 64]);
         // A key of just the block's size is used as it is.
         if password.len() <= key.len() {
@@ -60,36 +109,7 @@ impl CramSecret {
         Self { outer: state_behind(0x5c), inner: state_behind(0x36) }
     }
 
-    /// Takes the two states as a store kept them: four words each, low octet first.
-    pub fn from_states(outer: [u8; 16], inner: [u8; 16]) -> Self {
-        Self { outer, inner }
-    }
-
-    /// The outer and the inner state, to keep in a store.
-    pub fn states(&self) -> (&[u8; 16], &[u8; 16]) {
-        (&self.outer, &self.inner)
-    }
-
-    /// The text form, to keep in a store as safely as the password itself.
-    pub fn to_text(&self) -> Secret {
-        let digits = Zeroizing::new([hex::encode(&self.outer), hex::encode(&self.inner)]);
-        let digits = digits.as_flattened().as_flattened();
-        let mut text = String::with_capacity(DOVECOT.len() + digits.len());
-        text.push_str(DOVECOT);
-        text.extend(digits.iter().copied().map(char::from));
-        Secret::new(text)
-    }
-
-    /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and
-    /// LOGIN too.
-    #[cfg(feature = "cram-md5")]
-    pub fn check_password(&self, password: &str) -> bool {
-        let own = Self::from_password(password);
-        (equal(&own.outer, &self.outer) & equal(&own.inner, &self.inner)).into()
-    }
-
     /// Whether that is HMAC-MD5 of the message under the password, in constant time.
-    #[cfg(feature = "cram-md5")]
     pub(super) fn verifies(&self, message: &[u8], digest: &[u8; 16]) -> bool {
         let Ok(inner) = resume(&self.inner, message) else {
             return false;
@@ -137,14 +157,16 @@ impl FromStr for CramSecret {
         if ![DOVECOT, ALIAS].iter().any(|own| own.eq_ignore_ascii_case(scheme)) {
             return Err(CramSecretError);
         }
-        let mut digits = Zeroizing::new([0; 64]);
-        digits.get_mut(..text.len()).ok_or(CramSecretError)?.copy_from_slice(text.as_bytes());
-        digits.make_ascii_lowercase();
-        let (outer, inner) = digits.split_at(32);
-        match (hex::decode(outer), hex::decode(inner)) {
-            (Some(outer), Some(inner)) => Ok(Self { outer, inner }),
-            _ => Err(CramSecretError),
-        }
+        apart(|| {
+            let mut digits = Zeroizing::new([0; 64]);
+            digits.get_mut(..text.len()).ok_or(CramSecretError)?.copy_from_slice(text.as_bytes());
+            digits.make_ascii_lowercase();
+            let (outer, inner) = digits.split_at(32);
+            match (hex::decode(outer), hex::decode(inner)) {
+                (Some(outer), Some(inner)) => Ok(Self::from_states(outer, inner)),
+                _ => Err(CramSecretError),
+            }
+        })
     }
 }
 
@@ -170,8 +192,8 @@ mod tests {
                 Hmac::<Md5>::new_from_slice(password.as_bytes()).map(|m| m.chain_update(&message));
             let digest = mac.map(|m| m.finalize().into_bytes().into()).unwrap_or_default();
             let secret = CramSecret::from_password(&password);
-            assert!(secret.verifies(&message, &digest), "length {len}");
-            assert!(!secret.verifies(&message, &[0; 16]), "length {len}");
+            assert!(secret.as_states().verifies(&message, &digest), "length {len}");
+            assert!(!secret.as_states().verifies(&message, &[0; 16]), "length {len}");
         }
     }
 }

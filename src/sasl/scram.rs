@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base64::{decode, encode},
     decimal::decimal,
-    secret::SecretBytes,
+    secret::{SecretBytes, apart},
 };
 
 #[derive(Debug)]
@@ -161,7 +161,7 @@ impl Server {
     pub(super) fn take(&mut self, rules: &Rules, said: Said, response: SecretBytes) -> State {
         match self {
             Self::First(terms) => terms.client_first(rules, response).into(),
-            Self::Final(proof) => match proof.client_final(said, response) {
+            Self::Final(proof) => match apart(|| proof.client_final(said, response)) {
                 Ok(server_final) => proof.proven(server_final),
                 Err(failure) => State::refused(failure, self.claim()),
             },
@@ -365,12 +365,16 @@ impl AuthMessage {
         self.text.extend_from_within(..self.places.start());
         self.push(b",r=");
         self.text.extend_from_within(self.places.nonce());
-        let proof = salted.prove(self.as_slice());
-        let expected = Signature(salted.server_signature(self.as_slice()));
-        let mut text = self.text;
-        drop(text.drain(..start));
-        text.extend_from_slice(b",p=");
-        encode(proof.as_slice(), &mut text);
+        let mut text = Vec::new();
+        let expected = apart(|| {
+            let proof = salted.prove(self.as_slice());
+            let expected = Signature(salted.server_signature(self.as_slice()));
+            text = self.text;
+            drop(text.drain(..start));
+            text.extend_from_slice(b",p=");
+            encode(proof.as_slice(), &mut text);
+            expected
+        });
         client::State::respond(text, client::Client::Scram(Box::new(Client::Final { expected })))
     }
 }

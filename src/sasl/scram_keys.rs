@@ -9,7 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{Mechanism, prepare};
 use crate::{
     base64::{encode, encoded},
-    secret::{Secret, SecretBytes, equal},
+    secret::{Secret, SecretBytes, apart, equal},
 };
 
 /// The hash of a SCRAM mechanism. Only those whose feature is on are there.
@@ -329,8 +329,10 @@ impl ScramKeys {
             return None;
         }
         let password = Secret::new(prepare(password)?);
-        let salted = hash.hi(password.expose().as_bytes(), salt, iterations);
-        Some(Self::from_salted(hash, &salted, salt, iterations).0)
+        Some(apart(|| {
+            let salted = hash.hi(password.expose().as_bytes(), salt, iterations);
+            Self::from_salted(hash, &salted, salt, iterations).0
+        }))
     }
 
     /// The keys, and the ClientKey behind them (RFC 5802 §3).
@@ -479,7 +481,7 @@ impl FromStr for ScramKeys {
     type Err = ScramKeysError;
 
     fn from_str(text: &str) -> Result<Self, ScramKeysError> {
-        Self::read(text).ok_or(ScramKeysError)
+        apart(|| Self::read(text)).ok_or(ScramKeysError)
     }
 }
 
