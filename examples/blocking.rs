@@ -59,8 +59,7 @@ const MESSAGE: &[u8] =
 fn main() -> Result<(), Box<dyn Error>> {
     let keys = ScramKeys::generate(ScramHash::Sha256, "tanstaaftanstaaf", 4096);
     let tim = Arc::new(Tim(keys.ok_or("there are no random numbers")?));
-    let offered =
-        sasl::server::Config::builder("mail.example.org").mechanisms(tim.mechanisms()).build()?;
+    let offered = sasl::server::Config::builder("mail.example.org").answered_by(&*tim).build()?;
     let config = Config::builder("mail.example.org")
         .sasl(offered)
         .starttls(StartTls::Off)

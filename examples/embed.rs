@@ -279,7 +279,7 @@ impl Client {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let config = Config::builder("mail.example.org").mechanisms(OneUser.mechanisms()).build()?;
+    let config = Config::builder("mail.example.org").answered_by(&OneUser).build()?;
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

@@ -96,7 +96,7 @@ pub struct Config {
 }
 
 /// Whether a client whose exchange came to nothing tries the next mechanism with the same
-/// credentials, without asking its host. Once the client has sent SCRAM's proof, or the server's first
+/// credentials, without asking the caller. Once the client has sent SCRAM's proof, or the server's first
 /// message of SCRAM is no good, no other mechanism is tried, whatever is set here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -187,7 +187,7 @@ impl Lines {
         Some(Ok(()))
     }
 
-    /// Whether the line on show begins with BDAT, or a part of it after a bare CR or LF does, the part of
+    /// Whether the pending line begins with BDAT, or a part of it after a bare CR or LF does, the part of
     /// it that was dropped included.
     pub(crate) fn holds_bdat(&self) -> bool {
         let FindBdat { at_start, after_bare, .. } = self.dropped.look(self.shown());

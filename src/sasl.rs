@@ -332,6 +332,11 @@ pub enum ConfigError {
     /// A keyword of EHLO is listed that the session writes by itself.
     #[error("the keywords STARTTLS, AUTH and SIZE are the session's own: they cannot be listed")]
     Keyword,
+    /// The authenticator lists a mechanism, and does not implement what that asks.
+    #[error(
+        "the authenticator lists {0}, and does not implement its question: write that, or leave {0} out"
+    )]
+    NotImplemented(Mechanism),
     /// A mechanism is listed whose feature is off.
     #[error("the mechanism {0} is not compiled in: turn on its feature")]
     NotCompiled(Mechanism),

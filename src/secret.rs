@@ -127,7 +127,7 @@ pub(crate) fn append(octets: &mut Vec<u8>, more: &[u8]) {
     octets.extend_from_slice(more);
 }
 
-/// Cuts off what stands behind that length, and zeroes it.
+/// Cuts off what stands after that length, and zeroes it.
 pub(crate) fn truncate(octets: &mut Vec<u8>, length: usize) {
     if let Some(cut_off @ [_, ..]) = octets.get_mut(length..) {
         cut_off.zeroize();

@@ -175,7 +175,7 @@
 //! #     RCPT TO:<ann@example.org> NOTIFY=NEVER\r\nswordfish\r\n\
 //! #     RCPT TO:<ann@example.org>\r\nDATA\r\nHello\r\n.\r\nQUIT\r\n";
 //! # let (mut socket, stored) = (Socket(said, Vec::new()), Mutex::new(Vec::new()));
-//! # let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Tim.mechanisms()).build()?;
+//! # let sasl = sasl::server::Config::builder("mail.example.org").answered_by(&Tim).build()?;
 //! # let config = Config::builder("mail.example.org").sasl(sasl).build()?;
 //! # serve(&mut socket, Arc::new(config), &Tim, &stored)?;
 //! # let replies = String::from_utf8(socket.1)?;

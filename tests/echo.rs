@@ -285,7 +285,7 @@ fn no_line_of_a_reply_whose_codes_differ_is_in_the_trace() {
     }
 }
 
-/// A server that takes a line for a command says so behind its word on the exchange.
+/// A server that takes a line for a command says so after its reply to the exchange.
 #[test]
 fn what_comes_unasked_behind_an_exchange() {
     let sent = STANDARD.encode(format!("\0tim\0{PASSWORD}"));

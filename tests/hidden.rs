@@ -460,7 +460,7 @@ fn client_turn(client: &mut client::Session, out: &mut Vec<u8>, shown: &Shown) {
     }
 }
 
-/// A line of letters behind a refused AUTH may be a password, and a mechanism's name that is none, too.
+/// A line of letters after a refused AUTH may be a password, and a mechanism's name that is none, too.
 #[test]
 fn of_commands() {
     use smtp_auth::command::parse;

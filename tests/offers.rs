@@ -8,13 +8,16 @@
 ))]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use core::cell::RefCell;
+
 use smtp_auth::{
     ehlo::Keyword,
     sasl::{
+        Answer, Authenticator,
         BindingPolicy::{None as NoBinding, Preferred, Required},
-        Channel, ChannelBinding, ConfigError,
+        Channel, ChannelBinding, CheckPassword, ConfigError,
         Mechanism::{self, Plain, ScramSha1, ScramSha1Plus, ScramSha256, ScramSha256Plus},
-        client,
+        ScramKeys, ScramKeysFor, client,
         server::{Builder, Config},
     },
     server,
@@ -76,6 +79,67 @@ fn what_is_required_and_cannot_be_is_an_error_in_any_order() {
     // A client's, too.
     let client = client::Config::builder().channel_binding(Required).mechanisms([Plain]).build();
     assert_eq!(client.err(), binds);
+}
+
+/// Lists what it is told, and answers questions about passwords and SCRAM alone.
+struct Users(Vec<Mechanism>, RefCell<Vec<String>>);
+
+impl Users {
+    fn listing(mechanisms: impl Into<Vec<Mechanism>>) -> Self {
+        Self(mechanisms.into(), RefCell::default())
+    }
+}
+
+impl Authenticator for Users {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &self.0
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
+        self.1.borrow_mut().push(ask.authcid().to_owned());
+        Answer::reject()
+    }
+
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        self.1.borrow_mut().push(ask.authcid().to_owned());
+        Answer::reject()
+    }
+}
+
+/// Answers nothing.
+struct Nothing(Vec<Mechanism>);
+
+impl Authenticator for Nothing {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &self.0
+    }
+}
+
+#[test]
+fn what_an_authenticator_lists_it_has_to_answer_for() {
+    let users = Users::listing([ScramSha256, Plain]);
+    let config = builder().answered_by(&users).build().unwrap();
+    assert_eq!(offered(&config, &channel()), [ScramSha256Plus, ScramSha256, Plain]);
+    // About nobody whom there could be.
+    assert_eq!(users.1.take(), ["nobody@smtp-auth.invalid"; 2]);
+    for &own in Mechanism::COMPILED {
+        let nothing = Nothing(vec![own]);
+        let error = ConfigError::NotImplemented(own);
+        assert_eq!(builder().answered_by(&nothing).build().err(), Some(error), "{own}");
+        assert!(error.to_string().contains(own.name()));
+        let required = builder().channel_binding(Preferred).answered_by(&nothing);
+        // What is not offered after all needs no answer, whatever the order.
+        assert_eq!(required.mechanisms([Plain]).without([own]).build().is_ok(), own != Plain);
+    }
+    let users = Users::listing([Plain, Mechanism::CramMd5]);
+    let cram = Some(ConfigError::NotImplemented(Mechanism::CramMd5));
+    if Mechanism::CramMd5.is_compiled() {
+        assert_eq!(builder().answered_by(&users).build().err(), cram);
+        assert!(builder().without([Mechanism::CramMd5]).answered_by(&users).build().is_ok());
+    }
+    // A mechanism of one's own is asked with its client alone.
+    let own = Nothing(vec![Mechanism::custom("X-OWN").unwrap()]);
+    assert!(builder().answered_by(&own).build().is_ok());
 }
 
 #[test]

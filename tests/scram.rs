@@ -468,7 +468,7 @@ fn a_client_believes_only_a_server_that_proves_itself() {
     }
 }
 
-/// The end of an AUTH exchange in which the server says all this, and whether it owed its proof before
+/// The end of an AUTH exchange in which the server says all this, and whether it had its proof to send before
 /// the last of it.
 fn auth_after(replies: &[String]) -> (auth::client::Failure, bool) {
     let config =

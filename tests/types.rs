@@ -108,7 +108,7 @@ fn sizes_and_threads() {
         sasl::client::NoMechanism: 1
         sasl::client::Response: 48
         sasl::client::Step<'_>: 24
-        sasl::server::Builder: 224
+        sasl::server::Builder: 232
         sasl::server::Challenge: 56
         sasl::server::Config: 152
         sasl::server::Exchange: 144

@@ -338,7 +338,7 @@ fn exchanges_that_are_refused_at_once() {
 }
 
 /// The lines of AUTH. What is appended to the caller's buffers is the caller's, who has them zeroed;
-/// that they grow meanwhile leaves nothing behind.
+/// that they grow meanwhile leaves nothing.
 fn lines(mechanism: Mechanism, secrets: &Secrets, steps: usize, end: End) -> bool {
     let choice = mechanism;
     let credentials = credentials(mechanism, secrets);
@@ -588,7 +588,7 @@ fn a_password_that_is_repeated() {
     }
 }
 
-/// A response of the host's own mechanism that nobody has taken.
+/// A response of the application's own mechanism that nobody has taken.
 #[test]
 fn responses_that_are_not_used() {
     let secrets = Secrets::of(100);

@@ -20,7 +20,7 @@ use smtp_auth::{
     Secret,
     client::{Config, Event, Session},
     reply::Reply,
-    sasl::{self, Authenticator, Channel, Identity, client::Credentials},
+    sasl::{self, Channel, Identity, client::Credentials},
     server::{Config as ServerConfig, Event as Asked, Session as ServerSession},
 };
 use totp_rs::TOTP;
@@ -79,8 +79,7 @@ fn sign_in(
     token: &Token,
     authzid: Option<&str>,
 ) -> Result<(Option<Identity>, String), Box<dyn Error>> {
-    let offered =
-        sasl::server::Config::builder("mail.example.org").mechanisms(users.mechanisms()).build()?;
+    let offered = sasl::server::Config::builder("mail.example.org").answered_by(users).build()?;
     // Of what EHLO can list, this is about AUTH.
     let mut server = ServerSession::new(Arc::new(
         ServerConfig::builder("mail.example.org").sasl(offered).keywords([]).build()?,

@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (gates, held) = mpsc::channel();
     let accounts = Accounts(gates);
     let offered = sasl::server::Config::builder("mail.example.org")
-        .mechanisms(accounts.mechanisms())
+        .answered_by(&accounts)
         .allow_cleartext(true)
         .build()?;
     let config =

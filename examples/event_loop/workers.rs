@@ -40,7 +40,7 @@ impl Workers {
                 // One thread waits for a question, the others for the lock, which is let go with the
                 // line. All end with the loop.
                 while let Some((token, mut job)) = queue.lock().ok().and_then(|q| q.recv().ok()) {
-                    // A panic of the store ends this question alone: what got no answer is settled as
+                    // A panic of the store ends this question alone: what got no answer is taken as
                     // `TempFail`.
                     let work = || job.query().answer_with(users);
                     let _ = catch_unwind(AssertUnwindSafe(work));
@@ -84,7 +84,7 @@ fn the_threads_outlive_a_panic() {
 
     let poll = mio::Poll::new().unwrap();
     let workers = Workers::start(Panics, Waker::new(poll.registry(), Token(0)).unwrap());
-    let config = Config::builder("mail.example.org").mechanisms(Panics.mechanisms());
+    let config = Config::builder("mail.example.org").answered_by(&Panics);
     let config = Arc::new(config.build().unwrap());
     for n in 0..=WORKERS {
         let (name, right) = if n < WORKERS { ("panic", false) } else { ("tim", true) };

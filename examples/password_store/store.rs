@@ -100,7 +100,7 @@ impl Store {
     /// accounts that do not exist what real ones have.
     pub(crate) fn config(&self, host: &str) -> Result<Config, ConfigError> {
         Config::builder(host)
-            .mechanisms(self.mechanisms())
+            .answered_by(self)
             .salt_key(self.salt_key.clone())
             .scram_iterations(ITERATIONS)
             .build()

@@ -31,7 +31,7 @@ impl Worker {
         let (answers, done) = channel();
         thread::Builder::new().name("argon2".into()).spawn(move || {
             for (number, mut job) in queue {
-                // A panic of the store ends this job alone: what got no answer is settled as `TempFail`.
+                // A panic of the store ends this job alone: what got no answer is taken as `TempFail`.
                 let work = || job.query().answer_with(&*users);
                 let _ = catch_unwind(AssertUnwindSafe(work));
                 // Where the loop is gone, the queue has come to its end.
@@ -71,7 +71,7 @@ fn a_panic_is_a_temporary_failure() {
     }
 
     let worker = Worker::start(Arc::new(Panics)).unwrap();
-    let config = Config::builder("mail.example.org").mechanisms(Panics.mechanisms());
+    let config = Config::builder("mail.example.org").answered_by(&Panics);
     let config = Arc::new(config.build().unwrap());
     for (name, expected) in [("panic", Err(Failure::TempFail)), ("tim", Ok(()))] {
         let response = format!("\0{name}\0secret").into_bytes();

@@ -152,7 +152,7 @@ impl Guesses {
     }
 }
 
-/// The store, as those find it who may have too many failures behind them: their accounts are locked.
+/// The store, with the accounts locked that have had too many failures.
 ///
 /// The store is asked first, and what it has is passed on: SCRAM shows a locked account's own salt, and
 /// fails at the proof. An answer of its own would tell that there is such an account.

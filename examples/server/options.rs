@@ -14,7 +14,7 @@ use maildir::Maildir;
 use smtp_auth::{
     ehlo::Keyword,
     reply::Reply,
-    sasl::{self, Authenticator, BindingPolicy, Channel, ChannelBinding, Mechanism},
+    sasl::{self, BindingPolicy, Channel, ChannelBinding, Mechanism},
     server,
 };
 
@@ -141,9 +141,12 @@ impl Options {
     }
 
     fn smtp(&self, users: &Users) -> Result<server::Config, sasl::ConfigError> {
-        let mechanisms = self.mechanisms.as_deref().unwrap_or(users.mechanisms());
-        let sasl = sasl::server::Config::builder(&self.hostname)
-            .mechanisms(mechanisms)
+        let builder = sasl::server::Config::builder(&self.hostname).answered_by(users);
+        let builder = match &self.mechanisms {
+            Some(others) => builder.mechanisms(others),
+            None => builder,
+        };
+        let sasl = builder
             .allow_cleartext(self.allow_cleartext)
             .channel_binding(self.channel_binding)
             .build()?;

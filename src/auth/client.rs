@@ -3,7 +3,7 @@
 //! A server may repeat what it was sent. So the replies in a [`Failure`] have the text of `500` to `504`
 //! *withheld*: `Display` and `Debug` show `[text withheld]`, and [`Reply::text`] the text, for who asks. Any
 //! other reply with eight octets in a row of what was sent in the exchange, as it was or in base64, has
-//! its text taken away. Codes stay. A host that logs what the server says does so from the failure, and
+//! its text taken away. Codes stay. A caller that logs what the server says does so from the failure, and
 //! not from the [`ReplyRef`] that it hands in.
 
 use alloc::vec::Vec;

@@ -240,7 +240,7 @@ impl Session {
         if come { self.shown_refusal(step, exchange, Asked::Yes) } else { None }
     }
 
-    /// The reply on show, if it refuses.
+    /// The pending reply, if it refuses.
     fn shown_refusal(
         &self,
         step: Step,
@@ -486,7 +486,7 @@ enum Asked {
 }
 
 impl Asked {
-    /// A server that takes a line of an exchange for a command says so behind its word on the exchange, in which
+    /// A server that takes a line of an exchange for a command says so after its reply to the exchange, in which
     /// that line was, and repeats it: `535`, then `500`.
     fn hides(self, reply: ReplyRef<'_>) -> bool {
         self == Self::No && (reply.codes_differ() || auth::takes_for_command(reply))

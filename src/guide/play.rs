@@ -66,7 +66,7 @@ fn drive(session: &mut Session, users: &dyn Authenticator, out: &mut Vec<u8>) ->
 /// A server whose nonces, and so its challenges, are always the same: for tests alone.
 pub fn config(nonce: &'static str) -> Config {
     let sasl = sasl::server::Config::builder("mail.example.org")
-        .mechanisms(Users.mechanisms())
+        .answered_by(&Users)
         .nonces(move || Nonce::new(nonce))
         .build()
         .unwrap();

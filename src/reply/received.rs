@@ -41,7 +41,7 @@ impl<'a> ReplyRef<'a> {
     /// # Errors
     /// The block is not one reply: a line breaks the grammar of RFC 5321 §4.2, lines end in CRLF and
     /// others in a bare LF, the codes of two lines differ and the last line is no refusal, or octets
-    /// stand behind the last line; or it has more than 128 lines or 65,536 octets.
+    /// follow the last line; or it has more than 128 lines or 65,536 octets.
     pub fn parse(block: &'a [u8]) -> Result<Self, Error> {
         if block.len() > MAX_REPLY_OCTETS {
             return Err(Error { rule: "reply length", offset: MAX_REPLY_OCTETS });

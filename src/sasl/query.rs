@@ -6,7 +6,8 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{CramSecret, Failure, Identity, Mechanism, ScramKeys};
+use super::{CramSecret, Failure, Identity, Mechanism, ScramKeys, scram_keys::Kind};
+use crate::secret::Secret;
 
 mod answer;
 mod custom;
@@ -19,7 +20,6 @@ pub use answer::Answer;
 pub(super) use answer::Verdict;
 pub use custom::{Custom, CustomAnswer, ServerMechanism};
 pub use job::QueryJob;
-#[cfg(any(feature = "plain", feature = "login"))]
 pub(super) use password::Authcid;
 pub use password::{CheckPassword, CramSecretFor, ScramKeysFor};
 pub use peer::{CheckAnonymous, CheckExternal};
@@ -252,7 +252,7 @@ impl Authorize {
 /// The simple case: a store that can answer every question at once.
 ///
 /// [`mechanisms`](Self::mechanisms) says what it can answer for, and a server's configuration offers that
-/// ([`Builder::mechanisms`](super::server::Builder::mechanisms)). Each other method that is not written answers
+/// ([`Builder::answered_by`](super::server::Builder::answered_by)). Each other method that is not written answers
 /// [`not_implemented`](Answer::not_implemented), but for [`authorize`](Self::authorize), which refuses.
 /// Implementations must take as long for an account that does not exist as for a wrong password: hash the
 /// password against a dummy.
@@ -273,7 +273,7 @@ impl Authorize {
 /// }
 ///
 /// # #[cfg(all(feature = "plain", feature = "login"))]
-/// let config = Config::builder("mail.example.org").mechanisms(Users.mechanisms()).build()?;
+/// let config = Config::builder("mail.example.org").answered_by(&Users).build()?;
 /// # Ok::<(), smtp_auth::sasl::ConfigError>(())
 /// ```
 pub trait Authenticator {
@@ -328,5 +328,45 @@ pub trait Authenticator {
     fn authorize(&self, ask: &Authorize) -> Answer {
         let _ = ask;
         Answer::reject()
+    }
+}
+
+/// An account that there cannot be (RFC 2606 §2).
+const NOBODY: &str = "nobody@smtp-auth.invalid";
+
+/// Whether the authenticator implements what that mechanism asks. It is asked, about an account that there cannot
+/// be; a mechanism of the application's own is not, as it may count on a client.
+pub(super) fn implements(users: &(impl Authenticator + ?Sized), mechanism: Mechanism) -> bool {
+    let text = || Secret::new([NOBODY, "x"].concat());
+    match mechanism {
+        Mechanism::Plain | Mechanism::Login => {
+            let (authcid, password) = match mechanism {
+                Mechanism::Plain => {
+                    (Authcid::InFront(0..NOBODY.len()), text().behind(NOBODY.len()))
+                }
+                _ => (Authcid::Own(Secret::new(NOBODY)), Secret::new("x")),
+            };
+            let ask = CheckPassword::new(authcid, None, None, password);
+            users.check_password(&ask).is_implemented()
+        }
+        Mechanism::CramMd5 => {
+            let digest = text().behind(NOBODY.len());
+            users.cram_secret(&CramSecretFor::new(None, Box::default(), digest)).is_implemented()
+        }
+        Mechanism::OauthBearer | Mechanism::Xoauth2 => {
+            let ask = CheckToken::new(mechanism, None, Secret::new("x"));
+            users.check_token(&ask) != TokenAnswer::NotImplemented
+        }
+        Mechanism::External => {
+            users.check_external(&CheckExternal::new(NOBODY, None)).is_implemented()
+        }
+        Mechanism::Anonymous => users.check_anonymous(&CheckAnonymous::new(None)).is_implemented(),
+        mechanism => match Kind::of(mechanism) {
+            Some(kind) => {
+                let ask = ScramKeysFor::new(NOBODY.into(), None, None, kind);
+                users.scram_keys(&ask).is_implemented()
+            }
+            None => true,
+        },
     }
 }

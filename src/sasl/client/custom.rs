@@ -89,7 +89,7 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// What a mechanism of the host's own says to a challenge. A response is zeroed when it is dropped.
+/// What a mechanism of the application's own says to a challenge. A response is zeroed when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]

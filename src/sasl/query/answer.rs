@@ -102,6 +102,10 @@ impl<T> Answer<T> {
         Self { verdict, ..self }
     }
 
+    pub(in crate::sasl) const fn is_implemented(&self) -> bool {
+        !matches!(self.verdict, Verdict::NotImplemented)
+    }
+
     /// The account of which the name is an [alias](Self::of), if it was said to be one.
     pub fn account(&self) -> Option<&str> {
         Some(self.account.as_deref()?)

@@ -180,7 +180,7 @@ impl fmt::Debug for CustomAnswer {
 ///     }
 /// }
 ///
-/// let config = server::Config::builder("mail.example.org").mechanisms(Tickets.mechanisms()).build()?;
+/// let config = server::Config::builder("mail.example.org").answered_by(&Tickets).build()?;
 /// let initial = Some(b"ticket 17".to_vec());
 /// let mut exchange = server::Exchange::new(&Arc::new(config), &Channel::tls(), TICKET, initial);
 /// if let server::Step::Query(query) = exchange.step() {

@@ -5,7 +5,7 @@ use super::{
     ScramKeysFor,
 };
 
-/// A copy of a question, for a host that answers elsewhere and later: on another thread, in a task.
+/// A copy of a question, for an application that answers elsewhere and later: on another thread, in a task.
 ///
 /// [`Query::job`] makes it, [`query`](Self::query) is the question there, answered as it would be at
 /// once, and [`Query::settle`] brings the answer back.
@@ -17,8 +17,9 @@ use super::{
 /// # struct Users;
 /// # impl Authenticator for Users {
 /// #     fn mechanisms(&self) -> &[sasl::Mechanism] { &[sasl::Mechanism::Plain] }
+/// #     fn check_password(&self, _: &sasl::CheckPassword) -> sasl::Answer { sasl::Answer::reject() }
 /// # }
-/// # let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(Users.mechanisms());
+/// # let sasl = sasl::server::Config::builder("mail.example.org").answered_by(&Users);
 /// # let sasl = sasl.allow_cleartext(true).build()?;
 /// # let config = Config::builder("mail.example.org").sasl(sasl).build()?;
 /// # let (mut session, mut out) = (Session::new(config.into()), Vec::new());

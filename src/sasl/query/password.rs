@@ -223,7 +223,7 @@ impl ScramKeysFor {
         self.kind.mechanism()
     }
 
-    /// Settles the question; a second answer replaces the first. Keys of another hash are as
+    /// Answers the question; a second answer replaces the first. Keys of another hash are as
     /// [none](Answer::no_secret).
     pub fn answer(&mut self, answer: impl Into<Answer<ScramKeys>>) {
         self.answer = Some(answer.into());

@@ -5,8 +5,9 @@ use core::{borrow::Borrow, fmt};
 
 use crate::{
     sasl::{
-        BindingPolicy, Channel, ConfigError, Failure, FoldName, Mechanism, Nonce, NonceError,
-        NonceSource, ScramHash, ScramKeys, TokenError, names::Rules, prepare, scram_keys::Decoys,
+        Authenticator, BindingPolicy, Channel, ConfigError, Failure, FoldName, Mechanism, Nonce,
+        NonceError, NonceSource, ScramHash, ScramKeys, TokenError, names::Rules, prepare,
+        query::implements, scram_keys::Decoys,
     },
     secret::Secret,
 };
@@ -28,8 +29,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration to be built, for a server of that name. [`mechanisms`](Builder::mechanisms) has to be
-    /// called, all else has a default.
+    /// A configuration to be built, for a server of that name. [`answered_by`](Builder::answered_by) or
+    /// [`mechanisms`](Builder::mechanisms) has to be called, all else has a default.
     pub fn builder(host: &str) -> Builder {
         Builder {
             config: Self {
@@ -47,6 +48,7 @@ impl Config {
                 token_error: TokenError::INVALID_TOKEN,
             },
             without: Vec::new(),
+            not_implemented: Vec::new(),
             salt_key: None,
         }
     }
@@ -180,13 +182,27 @@ impl fmt::Debug for Config {
 pub struct Builder {
     config: Config,
     without: Vec<Mechanism>,
+    /// Those that the authenticator lists and does not answer for.
+    not_implemented: Vec<Mechanism>,
     salt_key: Option<Secret>,
 }
 
 impl Builder {
+    /// Offers what that authenticator [can answer for](Authenticator::mechanisms), in its order.
+    ///
+    /// To see that it does, it is asked once for each, here and now, about an account that does not exist,
+    /// `nobody@smtp-auth.invalid`: [`build`](Self::build) fails where it lists a mechanism and does not
+    /// implement what that asks. Only a mechanism of the application's own is taken on trust.
+    pub fn answered_by(mut self, users: &(impl Authenticator + ?Sized)) -> Self {
+        let listed = users.mechanisms();
+        let missing = listed.iter().copied().filter(|own| !implements(users, *own));
+        self.not_implemented.extend(missing);
+        self.mechanisms(listed)
+    }
+
     /// The mechanisms to offer, in this order: **those that the application can answer for**, and no
-    /// others, as clients take the strongest on offer and may give up where it fails. An
-    /// [`Authenticator`](crate::sasl::Authenticator) says which these are.
+    /// others, as clients take the strongest on offer and may give up where it fails. For an application that
+    /// has no [`Authenticator`], or does not offer all that its authenticator can answer for.
     ///
     /// | mechanism | what the accounts need |
     /// | --- | --- |
@@ -289,19 +305,24 @@ impl Builder {
     /// The configuration, if it is complete and nothing in it contradicts the rest.
     ///
     /// # Errors
+    /// [`ConfigError::NotImplemented`] where a mechanism is left that the
+    /// [authenticator](Self::answered_by) lists and does not answer for;
     /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
     /// `>`; [`ConfigError::NoMechanism`] where none is listed, or left; [`ConfigError::NotCompiled`] for one
     /// whose feature is off; [`ConfigError::NothingBinds`] where channel binding is required and no -PLUS
     /// mechanism is left; [`ConfigError::NoNonces`] and [`ConfigError::SaltKey`] where a mechanism needs random
     /// numbers, or a key, that there are not; `SaltKey` also for a key of fewer than 16 octets.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let Self { mut config, without, salt_key } = self;
+        let Self { mut config, without, not_implemented, salt_key } = self;
         Config::check_host(&config.host)?;
         config.mechanisms.retain(|own| !without.contains(own));
         if config.mechanisms.is_empty() {
             return Err(ConfigError::NoMechanism);
         }
         Mechanism::check(&config.mechanisms, config.binding)?;
+        if let Some(own) = not_implemented.iter().find(|own| config.mechanisms.contains(own)) {
+            return Err(ConfigError::NotImplemented(*own));
+        }
         let scram = |own: &Mechanism| ScramHash::of(*own).is_some();
         let challenges = |own: &Mechanism| scram(own) || *own == Mechanism::CramMd5;
         if let (Some(own), None) =
