@@ -430,6 +430,32 @@ fn an_authzid_that_is_an_alias_of_ones_own_account_is_no_other() {
     }
 }
 
+/// Hanging up or cancelling in the middle is an attempt at the account that was named.
+#[test]
+fn an_exchange_that_is_broken_off_counts_at_its_account() {
+    let server = config(None);
+    let begins = [
+        (Mechanism::Login, OTHERWISE[0].to_owned(), false),
+        (Mechanism::ScramSha256, format!("n,,n={},r=fyko+d2lbbFgONRv9qkxdawL", OTHERWISE[0]), true),
+    ];
+    let ends: [Option<&[u8]>; 3] = [None, Some(b"\xff"), Some(b"")];
+    for (mechanism, first, initial) in begins {
+        for end in ends {
+            let store = Store::default();
+            let command = match initial {
+                true => format!("AUTH {mechanism} {}", STANDARD.encode(&first)),
+                false => format!("AUTH {mechanism}"),
+            };
+            let mut says = (!initial).then(|| Some(first.clone().into_bytes())).into_iter();
+            let seen = attempt(&server, &store, &command, |_| {
+                says.next().unwrap_or_else(|| end.map(<[u8]>::to_vec))
+            });
+            assert!(seen.why.is_some_and(Failure::is_attempt), "{mechanism} {seen:?}");
+            assert_eq!(seen.counted, ["tim"], "{mechanism} {end:?} {seen:?}");
+        }
+    }
+}
+
 /// Without the salts themselves, of which no two accounts have one; their length stays.
 fn masked(replies: Vec<String>) -> Vec<String> {
     let mask = |reply: String| {

@@ -5,7 +5,7 @@ use alloc::{sync::Arc, vec::Vec};
 use super::{
     CheckPassword, Failure,
     client::{self, Password},
-    names::{Folded, Rules},
+    names::{Claim, Folded, Rules},
     query::Authcid,
     server::{Config, Next, Said, State},
 };
@@ -47,6 +47,13 @@ impl Server {
                 Ok(State::CheckPassword(CheckPassword::new(name, folded.take(), None, text)))
             }
         }
+    }
+
+    /// Whom the client claims to be, once it has said so.
+    pub(super) fn claim(&mut self) -> Option<Claim> {
+        let Self::Password { authcid, folded } = self else { return None };
+        let authcid = folded.take().map_or_else(|| authcid.take_all(), |folded| (*folded).into());
+        Some(Claim { authcid, account: None })
     }
 }
 

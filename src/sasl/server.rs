@@ -495,9 +495,6 @@ impl State {
         mut then: Then,
     ) -> Self {
         let Claim { authcid, account } = claim;
-        if let Some(Err(failure)) = account.as_deref().map(|account| check_name(account)) {
-            return Self::failed(failure);
-        }
         let own = account.as_deref().map_or(&*authcid, |account| &**account);
         let other = authzid.filter(|authzid| !authzid.is_own(&authcid, own));
         let authcid = account.map_or(authcid, |account| (*account).into());
@@ -570,7 +567,9 @@ impl Next {
     fn take(&mut self, rules: &Rules, challenge: Said, response: SecretBytes) -> State {
         match self {
             Self::Plain(server) => server.take(rules, challenge, response).into(),
-            Self::Login(server) => server.take(rules, challenge, response).into(),
+            Self::Login(server) => server
+                .take(rules, challenge, response)
+                .unwrap_or_else(|failure| State::refused(failure, server.claim())),
             Self::CramMd5(server) => server.take(rules, challenge, response).into(),
             Self::Scram(server) => server.take(rules, challenge, response),
             Self::Oauth(server) => server.take(rules, response).into(),
@@ -593,6 +592,7 @@ impl Next {
     /// Whom the client claims to be, where the exchange has come that far.
     fn claim(&mut self) -> Option<Claim> {
         match self {
+            Self::Login(server) => server.claim(),
             Self::Scram(server) => server.claim(),
             Self::Confirm(identity) => {
                 Some(Claim { authcid: identity.take().authcid, account: None })
