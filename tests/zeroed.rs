@@ -538,16 +538,24 @@ fn a_buffer_that_is_never_emptied() {
 #[test]
 fn a_token_that_is_repeated() {
     let secrets = Secrets::of(100);
+    // What is not UTF-8 is shown by something longer.
+    for junk in [&b""[..], &[0xff; 60]] {
+        repeat_token(&secrets, junk);
+    }
+}
+
+fn repeat_token(secrets: &Secrets, junk: &[u8]) {
     let ((), found) = looking(|| {
         let (choice, mut out) = (Mechanism::OauthBearer, Zeroed::default());
-        let credentials = credentials(Mechanism::OauthBearer, &secrets);
+        let credentials = credentials(Mechanism::OauthBearer, secrets);
         let mut client =
             auth::client::Exchange::new(&client_config(choice), &channel(), choice, credentials);
         let mut challenge = Zeroed(Vec::with_capacity(1000));
         challenge.0.extend_from_slice(b"334 ");
         let at = challenge.0.len();
-        challenge.0.resize(at + secrets.token.len().div_ceil(3) * 4, b'=');
-        STANDARD.encode_slice(&secrets.token, &mut challenge.0[at..]).unwrap();
+        let said = Zeroed([secrets.token.as_bytes(), junk].concat());
+        challenge.0.resize(at + said.0.len().div_ceil(3) * 4, b'=');
+        STANDARD.encode_slice(&said.0, &mut challenge.0[at..]).unwrap();
         challenge.0.extend_from_slice(b"\r\n");
         let auth::client::Step::NeedReply(slot) = client.step(&mut out.0) else { panic!() };
         slot.reply(ReplyRef::parse(&challenge.0).unwrap());

@@ -179,7 +179,14 @@ impl Client {
         let Self::Sent(mechanism) = self else {
             return Err(client::Failure::UnexpectedChallenge);
         };
-        let error = Box::new(Secret::new(String::from_utf8_lossy(challenge)));
+        // With room for all that stands in for octets that are not UTF-8, as it may repeat the token.
+        let mut error =
+            String::with_capacity(challenge.len() * char::REPLACEMENT_CHARACTER.len_utf8());
+        for chunk in challenge.utf8_chunks() {
+            error.push_str(chunk.valid());
+            error.extend((!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER));
+        }
+        let error = Box::new(Secret::new(error));
         let answer = if mechanism == Mechanism::Xoauth2 { Vec::new() } else { b"\x01".to_vec() };
         Ok((answer, Self::Refused(error)))
     }

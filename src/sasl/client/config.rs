@@ -58,8 +58,9 @@ impl Config {
 
     /// The preferred mechanism of those that fit the credentials and the connection and that the server
     /// offers: `offered` is the text of its AUTH line as it came, such as `AUTH SCRAM-SHA-256 PLAIN`, with or
-    /// without its line end, or the names alone, separated by white space. Hand in all of it: where the name of a -PLUS mechanism is left out, the server
-    /// takes that for an attack (RFC 5802 §6), and refuses the right password.
+    /// without its line end, or the names alone, separated by white space. Hand in all of it: where the name
+    /// of a -PLUS mechanism is left out, the server takes that for an attack (RFC 5802 §6), and refuses the
+    /// right password.
     ///
     /// A client *supports channel binding* where the channel has binding data, the policy is not
     /// [`None`](BindingPolicy::None), and a -PLUS mechanism that fits the credentials is among its own. Then a

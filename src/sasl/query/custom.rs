@@ -106,7 +106,7 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// What a mechanism of the host's own says to a response.
+/// What a mechanism of the application's own says to a response.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, succeeds, or fails")]
