@@ -138,6 +138,8 @@ pub(crate) fn truncate(octets: &mut Vec<u8>, length: usize) {
 /// Computes with secrets, and zeroes the stack that it took: the copies that values leave there when they are
 /// moved would get into the unused parts of what is made there next, and with that into memory that is given
 /// back. What it gives is moved, too, and had better be none of the secrets.
+///
+/// Nearly two KiB are zeroed, which is what a proof takes in an optimised build.
 pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
     #[inline(never)]
     fn run<T>(work: impl FnOnce() -> T) -> T {
@@ -146,7 +148,7 @@ pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
 
     #[inline(never)]
     fn clear() {
-        let mut room = [0_u64; 512];
+        let mut room = [0_u64; 248];
         core::hint::black_box(&mut room);
     }
 

@@ -19,7 +19,7 @@ const CEILINGS: &[(&str, &str, u64, u64)] = &[
     ("scram-server", "smtp-auth", 39_200, 4),
     ("scram-client", "smtp-auth", 29_900_000, 21),
     ("scram-kept", "smtp-auth", 40_000, 15),
-    ("cram-client", "smtp-auth", 6_120, 3),
+    ("cram-client", "smtp-auth", 6_400, 3),
     ("cram-client", "smtp-auth, lines", 7_530, 2),
 ];
 
