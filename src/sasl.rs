@@ -332,9 +332,10 @@ pub enum ConfigError {
     /// A keyword of EHLO is listed that the session writes by itself.
     #[error("the keywords STARTTLS, AUTH and SIZE are the session's own: they cannot be listed")]
     Keyword,
-    /// The authenticator lists a mechanism, and does not implement what that asks.
+    /// A mechanism is on offer that the authenticator does not list, or whose question it does not implement.
     #[error(
-        "the authenticator lists {0}, and does not implement its question: write that, or leave {0} out"
+        "the authenticator does not answer for {0}: list it and write its method {method}, in a wrapper too, or leave {0} out",
+        method = query::method(*.0)
     )]
     NotImplemented(Mechanism),
     /// A mechanism is listed whose feature is off.

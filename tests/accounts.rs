@@ -430,7 +430,7 @@ fn an_authzid_that_is_an_alias_of_ones_own_account_is_no_other() {
     }
 }
 
-/// Hanging up or cancelling in the middle is an attempt at the account that was named.
+/// Cancelling in the middle is an attempt at the account that was named.
 #[test]
 fn an_exchange_that_is_broken_off_counts_at_its_account() {
     let server = config(None);

@@ -24,6 +24,7 @@
 use std::{cell::Cell, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
 use smtp_auth::{
     Secret, auth, client,
     reply::ReplyRef,
@@ -280,6 +281,12 @@ fn made_of_password(mechanism: Mechanism, secrets: &Secrets) -> Vec<Vec<u8>> {
         let text = keys.to_text();
         let (_, stored) = text.expose().rsplit_once('$').unwrap();
         made.extend(stored.split(':').map(|key| STANDARD.decode(key).unwrap()));
+        made.extend(salted(hash, &secrets.password));
+        // As HMAC uses them.
+        for pad in [0x36, 0x5c] {
+            let padded = |key: &Vec<u8>| key.iter().map(|octet| octet ^ pad).collect();
+            made.extend(made.iter().skip(2).take(4).map(padded).collect::<Vec<_>>());
+        }
     }
     // The last response of the client ends in its proof or digest.
     let choice = mechanism;
@@ -309,6 +316,24 @@ fn made_of_password(mechanism: Mechanism, secrets: &Secrets) -> Vec<Vec<u8>> {
             }
             sasl::server::Step::Done(_) => return made,
         }
+    }
+}
+
+/// SaltedPassword and ClientKey (RFC 5802 §3).
+fn salted(hash: ScramHash, password: &str) -> [Vec<u8>; 2] {
+    macro_rules! of {
+        ($hash:ty, $length:literal) => {{
+            let mut salted = vec![0; $length];
+            pbkdf2::pbkdf2_hmac::<$hash>(password.as_bytes(), b"salt", 1, &mut salted);
+            let mut client_key = Hmac::<$hash>::new_from_slice(&salted).unwrap();
+            client_key.update(b"Client Key");
+            [salted, client_key.finalize().into_bytes().to_vec()]
+        }};
+    }
+    match hash {
+        ScramHash::Sha1 => of!(sha1::Sha1, 20),
+        ScramHash::Sha256 => of!(sha2::Sha256, 32),
+        _ => of!(sha2::Sha512, 64),
     }
 }
 

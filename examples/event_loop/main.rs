@@ -44,7 +44,7 @@ const NOT_ANN: &str = "AUTH PLAIN AGFubgBndWVzcw==";
 /// decides what is first.
 struct Accounts(Sender<Sender<()>>);
 
-/// Called on the workers' threads, where it may wait.
+/// Called on the workers' threads, where it may wait, and by `answered_by` for nobody, where it does not.
 impl Authenticator for Accounts {
     fn mechanisms(&self) -> &[Mechanism] {
         &[Mechanism::Plain]

@@ -216,7 +216,7 @@ impl Authenticator for Store {
         &[Mechanism::ScramSha256, Mechanism::CramMd5, Mechanism::Plain]
     }
 
-    /// To be called on the worker's thread.
+    /// To be called on the worker's thread, as it takes its time; `answered_by` calls it once when the program starts.
     fn check_password(&self, ask: &CheckPassword) -> Answer {
         self.judge(ask.authcid(), self.check(ask.authcid(), ask.password().expose()))
     }

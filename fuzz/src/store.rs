@@ -74,7 +74,7 @@ impl Says {
     }
 
     fn is_yes(self) -> bool {
-        self.verdict == Verdict::Accept && !self.locked
+        self.verdict == Verdict::Accept && !self.locked && self.of != Some(NO_NAME)
     }
 
     fn finished<T>(self, answer: Answer<T>) -> Answer<T> {
@@ -152,13 +152,13 @@ impl Says {
     /// Why such an answer to a question that a yes is all to is no success.
     fn failure(self, mechanism: &'static str) -> Option<Failure> {
         Some(match self.verdict {
-            Verdict::Accept if self.locked => Failure::Locked,
-            Verdict::Accept => return None,
-            Verdict::TooWeak | Verdict::TransitionNeeded if self.locked => Failure::Rejected,
-            Verdict::Reject => Failure::Rejected,
-            Verdict::NoSecret => Failure::NoSecret,
+            _ if self.of == Some(NO_NAME) => Failure::TempFail,
             Verdict::TempFail => Failure::TempFail,
             Verdict::NotImplemented => Failure::NotImplemented(mechanism),
+            _ if self.locked => Failure::Locked,
+            Verdict::Accept => return None,
+            Verdict::Reject => Failure::Rejected,
+            Verdict::NoSecret => Failure::NoSecret,
             Verdict::TooWeak => Failure::TooWeak,
             Verdict::TransitionNeeded => Failure::TransitionNeeded,
         })
@@ -235,7 +235,7 @@ impl Store {
         if let Some(name) = query.authcid() {
             assert_eq!(config.fold(name).as_deref(), Some(name), "the name is folded");
             self.claimed = Some(name.to_owned());
-            self.of = says.of;
+            self.of = says.of.filter(|of| *of != NO_NAME && *of != name);
         }
         let accept = |name: &str| (yes && name != NO_NAME).then(|| name.to_owned());
         self.accepted = match &query {
@@ -262,7 +262,8 @@ impl Store {
                 }
                 // All others show themselves once the client has sent its proof.
                 let later =
-                    matches!(says.verdict, Verdict::Accept | Verdict::Reject | Verdict::NoSecret);
+                    matches!(says.verdict, Verdict::Accept | Verdict::Reject | Verdict::NoSecret)
+                        && says.of != Some(NO_NAME);
                 self.refused = says.failure_with(ask.mechanism().name()).filter(|_| !later);
             }
             Query::CheckToken(ask) => {
@@ -341,8 +342,10 @@ impl Store {
         let printable = |name: &str| !name.is_empty() && !name.contains(char::is_control);
         assert_eq!(self.refused, None, "signed in after a no");
         assert_eq!(self.accepted.as_deref(), Some(who.authcid()));
-        assert_eq!(self.authorized.as_deref(), who.authzid());
-        if let (Some((wanted, sent)), None) = (&self.wanted, who.authzid()) {
+        // Where the other is an alias of its own account, it is itself.
+        let other = self.authorized.as_deref().filter(|other| *other != who.authcid());
+        assert_eq!(other, who.authzid());
+        if let (Some((wanted, sent)), None) = (&self.wanted, &self.authorized) {
             let own = [self.claimed.as_deref(), Some(who.authcid())];
             let sent = sent.as_deref().filter(|sent| *sent == who.authcid());
             assert!(own.contains(&Some(wanted)) || sent.is_some(), "acts as another unasked");
@@ -358,7 +361,9 @@ impl Store {
             assert!(self.claimed.is_none() || failed.account() == self.of);
         }
         let known = [self.claimed.as_deref(), self.accepted.as_deref()];
-        assert!(failed.authcid().is_none() || known.contains(&failed.authcid()));
+        // A client that breaks off before any question has named itself, as LOGIN begins.
+        let asked = self.questions > 0;
+        assert!(!asked || failed.authcid().is_none() || known.contains(&failed.authcid()));
         let counts = failed.why.is_attempt();
         let pause = if counts { server::pause(failed.attempts) } else { Default::default() };
         assert_eq!(failed.attempts, before + u32::from(counts), "it counts once");

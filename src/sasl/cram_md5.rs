@@ -51,7 +51,7 @@ impl Server {
 /// Whether the digest, in hexadecimal, is right. For an account that does not exist the work is the same,
 /// against a secret that nobody has, and its result is not used.
 pub(super) fn verify(found: Option<&CramSecret>, challenge: &[u8], digest: &str) -> bool {
-    apart(|| {
+    apart(1, || {
         let digest = Zeroizing::new(hex::decode(digest.as_bytes()).unwrap_or_default());
         let (nobody, exists) = (States::default(), found.is_some());
         found.map_or(&nobody, CramSecret::as_states).verifies(challenge, &digest) & exists
@@ -77,7 +77,7 @@ impl Client {
             return Err(client::Failure::UnexpectedChallenge);
         };
         let Password { authcid, password, .. } = &*own;
-        let response = apart(|| {
+        let response = apart(1, || {
             let mut digest = Hmac::<Md5>::new_from_slice(password.expose().as_bytes())
                 .map_err(|_| client::Failure::Unsupported)?;
             digest.update(challenge);

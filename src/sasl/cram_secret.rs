@@ -45,7 +45,7 @@ impl CramSecret {
     /// of over 64 octets.
     #[cfg(feature = "cram-md5")]
     pub fn from_password(password: &str) -> Self {
-        apart(|| Self(Arc::new(States::of_password(password))))
+        apart(1, || Self(Arc::new(States::of_password(password))))
     }
 
     /// Takes the two states as a store kept them: four words each, low octet first.
@@ -60,7 +60,7 @@ impl CramSecret {
 
     /// The text form, to keep in a store as safely as the password itself.
     pub fn to_text(&self) -> Secret {
-        apart(|| {
+        apart(1, || {
             let (outer, inner) = self.states();
             let digits = Zeroizing::new([hex::encode(outer), hex::encode(inner)]);
             let digits = digits.as_flattened().as_flattened();
@@ -75,7 +75,7 @@ impl CramSecret {
     /// LOGIN too.
     #[cfg(feature = "cram-md5")]
     pub fn check_password(&self, password: &str) -> bool {
-        apart(|| {
+        apart(1, || {
             let (own, States { outer, inner }) = (States::of_password(password), &*self.0);
             (equal(&own.outer, outer) & equal(&own.inner, inner)).into()
         })
@@ -157,7 +157,7 @@ impl FromStr for CramSecret {
         if ![DOVECOT, ALIAS].iter().any(|own| own.eq_ignore_ascii_case(scheme)) {
             return Err(CramSecretError);
         }
-        apart(|| {
+        apart(1, || {
             let mut digits = Zeroizing::new([0; 64]);
             digits.get_mut(..text.len()).ok_or(CramSecretError)?.copy_from_slice(text.as_bytes());
             digits.make_ascii_lowercase();

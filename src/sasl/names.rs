@@ -83,6 +83,11 @@ pub(super) struct Authzid {
 }
 
 impl Authzid {
+    /// One that needs no folding.
+    pub(super) fn plain(name: &str) -> Self {
+        Self { sent: name.into(), folded: None }
+    }
+
     /// The name, folded.
     pub(super) fn as_str(&self) -> &str {
         self.folded.as_deref().unwrap_or(&self.sent)

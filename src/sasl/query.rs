@@ -6,7 +6,9 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{CramSecret, Failure, Identity, Mechanism, ScramKeys, scram_keys::Kind};
+use super::{
+    CramSecret, Failure, Identity, Mechanism, ScramKeys, names::Authzid, scram_keys::Kind,
+};
 use crate::secret::Secret;
 
 mod answer;
@@ -334,6 +336,19 @@ pub trait Authenticator {
 /// An account that there cannot be (RFC 2606 §2).
 const NOBODY: &str = "nobody@smtp-auth.invalid";
 
+/// The method of an [`Authenticator`] that a mechanism needs.
+pub(super) fn method(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Plain | Mechanism::Login => "check_password",
+        Mechanism::CramMd5 => "cram_secret",
+        Mechanism::OauthBearer | Mechanism::Xoauth2 => "check_token",
+        Mechanism::External => "check_external",
+        Mechanism::Anonymous => "check_anonymous",
+        scram if Kind::of(scram).is_some() => "scram_keys",
+        _ => "custom",
+    }
+}
+
 /// Whether the authenticator implements what that mechanism asks. It is asked, about an account that there cannot
 /// be; a mechanism of the application's own is not, as it may count on a client.
 pub(super) fn implements(users: &(impl Authenticator + ?Sized), mechanism: Mechanism) -> bool {
@@ -354,7 +369,8 @@ pub(super) fn implements(users: &(impl Authenticator + ?Sized), mechanism: Mecha
             users.cram_secret(&CramSecretFor::new(None, Box::default(), digest)).is_implemented()
         }
         Mechanism::OauthBearer | Mechanism::Xoauth2 => {
-            let ask = CheckToken::new(mechanism, None, Secret::new("x"));
+            let authzid = Box::new(Authzid::plain(NOBODY));
+            let ask = CheckToken::new(mechanism, Some(authzid), Secret::new("x"));
             users.check_token(&ask) != TokenAnswer::NotImplemented
         }
         Mechanism::External => {

@@ -161,7 +161,7 @@ impl Server {
     pub(super) fn take(&mut self, rules: &Rules, said: Said, response: SecretBytes) -> State {
         match self {
             Self::First(terms) => terms.client_first(rules, response).into(),
-            Self::Final(proof) => match apart(|| proof.client_final(said, response)) {
+            Self::Final(proof) => match apart(2, || proof.client_final(said, response)) {
                 Ok(server_final) => proof.proven(server_final),
                 Err(failure) => State::refused(failure, self.claim()),
             },
@@ -366,7 +366,7 @@ impl AuthMessage {
         self.push(b",r=");
         self.text.extend_from_within(self.places.nonce());
         let mut text = Vec::new();
-        let expected = apart(|| {
+        let expected = apart(2, || {
             let proof = salted.prove(self.as_slice());
             let expected = Signature(salted.server_signature(self.as_slice()));
             text = self.text;

@@ -329,7 +329,7 @@ impl ScramKeys {
             return None;
         }
         let password = Secret::new(prepare(password)?);
-        Some(apart(|| {
+        Some(apart(2, || {
             let salted = hash.hi(password.expose().as_bytes(), salt, iterations);
             Self::from_salted(hash, &salted, salt, iterations).0
         }))
@@ -481,7 +481,7 @@ impl FromStr for ScramKeys {
     type Err = ScramKeysError;
 
     fn from_str(text: &str) -> Result<Self, ScramKeysError> {
-        apart(|| Self::read(text)).ok_or(ScramKeysError)
+        apart(2, || Self::read(text)).ok_or(ScramKeysError)
     }
 }
 
@@ -517,7 +517,9 @@ impl ScramKeys {
 /// A password after PBKDF2, with what it was made of, the password included: kept and given again with
 /// [`Credentials::salted`](super::client::Credentials::salted), it spares a client the work.
 #[derive(Clone)]
-pub struct SaltedPassword {
+pub struct SaltedPassword(Arc<Salted>);
+
+struct Salted {
     /// As it was prepared: salts are stable, so that they do not tell one password from another.
     password: Secret,
     client_key: Digest,
@@ -526,9 +528,11 @@ pub struct SaltedPassword {
 
 impl SaltedPassword {
     pub(super) fn derive(hash: ScramHash, password: Secret, salt: &[u8], iterations: u32) -> Self {
-        let salted = hash.hi(password.expose().as_bytes(), salt, iterations);
-        let (keys, client_key) = ScramKeys::from_salted(hash, &salted, salt, iterations);
-        Self { password, client_key, keys }
+        apart(2, || {
+            let salted = hash.hi(password.expose().as_bytes(), salt, iterations);
+            let (keys, client_key) = ScramKeys::from_salted(hash, &salted, salt, iterations);
+            Self(Arc::new(Salted { password, client_key, keys }))
+        })
     }
 
     /// Whether that is what it was made of.
@@ -539,19 +543,19 @@ impl SaltedPassword {
         salt: &[u8],
         iterations: u32,
     ) -> bool {
-        let keys = &*self.keys.0;
-        self.password == *password
+        let keys = &*self.0.keys.0;
+        self.0.password == *password
             && (keys.hash, &*keys.salt, keys.iterations) == (hash, salt, iterations)
     }
 
     /// The client's proof (RFC 5802 §3).
     pub(super) fn prove(&self, auth_message: &[u8]) -> Digest {
-        self.keys.0.signatures.client(auth_message).xor(&self.client_key)
+        self.0.keys.0.signatures.client(auth_message).xor(&self.0.client_key)
     }
 
     /// What the server is believed by.
     pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
-        self.keys.server_signature(auth_message)
+        self.0.keys.server_signature(auth_message)
     }
 }
 

@@ -48,7 +48,7 @@ impl Config {
                 token_error: TokenError::INVALID_TOKEN,
             },
             without: Vec::new(),
-            not_implemented: Vec::new(),
+            answered: None,
             salt_key: None,
         }
     }
@@ -182,21 +182,24 @@ impl fmt::Debug for Config {
 pub struct Builder {
     config: Config,
     without: Vec<Mechanism>,
-    /// Those that the authenticator lists and does not answer for.
-    not_implemented: Vec<Mechanism>,
+    /// Those that the authenticator answers for, if it was asked.
+    answered: Option<Vec<Mechanism>>,
     salt_key: Option<Secret>,
 }
 
 impl Builder {
-    /// Offers what that authenticator [can answer for](Authenticator::mechanisms), in its order.
+    /// Offers what that authenticator [can answer for](Authenticator::mechanisms), in its order;
+    /// [`build`](Self::build) fails where anything else is on offer.
     ///
-    /// To see that it does, it is asked once for each, here and now, about an account that does not exist,
-    /// `nobody@smtp-auth.invalid`: [`build`](Self::build) fails where it lists a mechanism and does not
-    /// implement what that asks. Only a mechanism of the application's own is taken on trust.
+    /// To see that it does answer, each of its methods that a listed mechanism needs is called once, here and now and
+    /// on this thread, for an account that cannot exist: the name, or for a token the account to act as, is
+    /// `nobody@smtp-auth.invalid`, the password, token or digest `x`; a guest has no trace. Only a mechanism of the
+    /// application's own is taken on trust. So the methods may block here, and count one failure each; those that
+    /// may not be called here, as they wait for a runtime or for threads that do not run yet, want
+    /// `mechanisms(users.mechanisms())` instead, with which nothing is called and nothing checked.
     pub fn answered_by(mut self, users: &(impl Authenticator + ?Sized)) -> Self {
         let listed = users.mechanisms();
-        let missing = listed.iter().copied().filter(|own| !implements(users, *own));
-        self.not_implemented.extend(missing);
+        self.answered = Some(Mechanism::list(listed.iter().filter(|own| implements(users, **own))));
         self.mechanisms(listed)
     }
 
@@ -306,21 +309,23 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConfigError::NotImplemented`] where a mechanism is left that the
-    /// [authenticator](Self::answered_by) lists and does not answer for;
+    /// [authenticator](Self::answered_by) does not answer for;
     /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
     /// `>`; [`ConfigError::NoMechanism`] where none is listed, or left; [`ConfigError::NotCompiled`] for one
     /// whose feature is off; [`ConfigError::NothingBinds`] where channel binding is required and no -PLUS
     /// mechanism is left; [`ConfigError::NoNonces`] and [`ConfigError::SaltKey`] where a mechanism needs random
     /// numbers, or a key, that there are not; `SaltKey` also for a key of fewer than 16 octets.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let Self { mut config, without, not_implemented, salt_key } = self;
+        let Self { mut config, without, answered, salt_key } = self;
         Config::check_host(&config.host)?;
         config.mechanisms.retain(|own| !without.contains(own));
         if config.mechanisms.is_empty() {
             return Err(ConfigError::NoMechanism);
         }
         Mechanism::check(&config.mechanisms, config.binding)?;
-        if let Some(own) = not_implemented.iter().find(|own| config.mechanisms.contains(own)) {
+        let unanswered =
+            |own: &&Mechanism| answered.as_ref().is_some_and(|answered| !answered.contains(own));
+        if let Some(own) = config.mechanisms.iter().find(unanswered) {
             return Err(ConfigError::NotImplemented(*own));
         }
         let scram = |own: &Mechanism| ScramHash::of(*own).is_some();
