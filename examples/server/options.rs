@@ -143,8 +143,8 @@ impl Options {
     fn smtp(&self, users: &Users) -> Result<server::Config, sasl::ConfigError> {
         let builder = sasl::server::Config::builder(&self.hostname).answered_by(users);
         let builder = match &self.mechanisms {
-            Some(others) => builder.mechanisms(others),
-            None => builder,
+            Some(chosen) => builder.mechanisms(chosen),
+            None => builder.without(users.unused()),
         };
         let sasl = builder
             .allow_cleartext(self.allow_cleartext)

@@ -27,7 +27,6 @@ pub(crate) struct Users {
     tokens: Vec<(Secret, String)>,
     /// What the password of an account that does not exist is compared with.
     nobody: Secret,
-    mechanisms: Vec<Mechanism>,
 }
 
 /// An account with a password.
@@ -60,15 +59,19 @@ impl Users {
             let name = prepare(name).ok_or("no client can send that name")?;
             Ok((token.into(), name.into_owned()))
         };
-        let answered = |own: &Mechanism| {
-            *own != Mechanism::Anonymous && (!own.takes_token() || !tokens.is_empty())
-        };
         Ok(Self {
-            mechanisms: Mechanism::COMPILED.iter().copied().filter(answered).collect(),
             accounts: passwords.iter().map(account).collect::<Result<_, Box<dyn Error>>>()?,
             tokens: tokens.iter().map(token).collect::<Result<_, Box<dyn Error>>>()?,
             nobody: "no such account".into(),
         })
+    }
+
+    /// The mechanisms that nobody can use, or only a guest.
+    pub(crate) fn unused(&self) -> impl Iterator<Item = Mechanism> {
+        let tokens = !self.tokens.is_empty();
+        let unused =
+            move |own: &Mechanism| *own == Mechanism::Anonymous || own.takes_token() && !tokens;
+        Mechanism::COMPILED.iter().copied().filter(unused)
     }
 
     fn exists(&self, name: &str) -> bool {
@@ -77,9 +80,8 @@ impl Users {
 }
 
 impl Authenticator for Users {
-    /// Tokens only where there is one; and no guests, unless `--mechanisms` says so.
     fn mechanisms(&self) -> &[Mechanism] {
-        &self.mechanisms
+        Mechanism::COMPILED
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
