@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String};
 use core::{
     fmt, mem,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use super::{
@@ -176,11 +176,15 @@ impl Query<'_> {
 /// A question's number. It has none until that is asked for, or copied, or shown: most hosts never ask,
 /// and one count for all of a process is dear where many threads go on it.
 #[derive(Default)]
-struct Serial(AtomicU64);
+struct Serial(AtomicUsize);
 
 impl Serial {
     fn get(&self) -> u64 {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        self.number() as u64
+    }
+
+    fn number(&self) -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
         let given = self.0.load(Ordering::Relaxed);
         if given != 0 {
             return given;
@@ -195,7 +199,7 @@ impl Serial {
 
 impl Clone for Serial {
     fn clone(&self) -> Self {
-        Self(self.get().into())
+        Self(self.number().into())
     }
 }
 
