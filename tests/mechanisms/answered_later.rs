@@ -1,0 +1,273 @@
+//! Questions that are answered elsewhere and later.
+
+use std::{sync::Arc, thread};
+
+use smtp_auth::{
+    reply::Reply,
+    sasl::{
+        self, Answer, Authenticator, Authorize, Channel, CheckAnonymous, CheckExternal,
+        CheckPassword, CheckToken, CramSecret, CramSecretFor, Custom, CustomAnswer, Failure,
+        Mechanism, Query, QueryJob, ScramKeys, ScramKeysFor, TokenAnswer,
+        client::Credentials,
+        server::{Config, Exchange, Step},
+    },
+    server::{self, Event},
+};
+
+/// Says yes to everything.
+struct Willing;
+
+impl Authenticator for Willing {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
+        assert_eq!((ask.authcid(), ask.password().expose()), ("tim", "pencil"));
+        Answer::accept(())
+    }
+
+    fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {
+        Answer::accept(CramSecret::from_password("pencil"))
+    }
+
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        ScramKeys::generate(ask.hash(), "pencil", 4096).into()
+    }
+
+    fn check_token(&self, _: &CheckToken) -> TokenAnswer {
+        TokenAnswer::Accept("tim".into())
+    }
+
+    fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
+        Answer::accept(ask.identity().to_owned())
+    }
+
+    fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
+        Answer::accept(())
+    }
+
+    fn authorize(&self, ask: &Authorize) -> Answer {
+        (ask.authzid() == "ann").into()
+    }
+
+    fn custom(&self, _: &mut Custom) -> CustomAnswer {
+        CustomAnswer::Accept { authcid: "tim".into(), authzid: None }
+    }
+}
+
+const OWN: Mechanism = match Mechanism::custom("X-OWN") {
+    Ok(own) => own,
+    Err(_) => panic!("the name is good"),
+};
+
+/// Each mechanism's credentials, which act as another where they can.
+fn credentials(mechanism: Mechanism) -> Credentials {
+    let password = || Credentials::password("tim", "pencil").unwrap();
+    match mechanism {
+        Mechanism::CramMd5 => password(),
+        Mechanism::OauthBearer => {
+            Credentials::token("tim", "t0ken").unwrap().acting_as("ann").unwrap()
+        }
+        Mechanism::External => Credentials::external().acting_as("ann").unwrap(),
+        Mechanism::Anonymous => Credentials::anonymous("guest").unwrap(),
+        _ => password().acting_as("ann").unwrap(),
+    }
+}
+
+/// How an exchange ends whose questions are settled so; and how many there were.
+fn outcome(
+    mechanism: Mechanism,
+    settle: impl Fn(&mut Exchange),
+) -> (Result<String, Failure>, usize) {
+    let channel = Channel::tls().with_identity("tim").unwrap();
+    let config = Config::builder("mail.example.org").mechanisms([mechanism]).build().unwrap();
+    let config = Arc::new(config);
+    let own = sasl::client::Config::builder().mechanisms([mechanism]).build().unwrap();
+    let (choice, credentials) = (mechanism, credentials(mechanism));
+    let mut client = sasl::client::Exchange::new(&own, &channel, choice, credentials);
+    let (mut server, mut questions) = (None::<Exchange>, 0);
+    loop {
+        let response = loop {
+            match client.step() {
+                sasl::client::Step::Derive(derive) => derive.run(),
+                sasl::client::Step::Response(response) => break response,
+                step => panic!("{step:?}"),
+            }
+        };
+        let data = response.data().map(<[u8]>::to_vec);
+        match &mut server {
+            None => server = Some(Exchange::new(&config, &channel, mechanism, data)),
+            Some(server) => match server.step() {
+                Step::Challenge(challenge) => challenge.respond(data.unwrap()),
+                step => panic!("{step:?}"),
+            },
+        }
+        let server = server.as_mut().unwrap();
+        loop {
+            match server.step() {
+                Step::Query(_) => {
+                    questions += 1;
+                    settle(server);
+                }
+                Step::Challenge(challenge) => break response.challenge(challenge.data()),
+                Step::Done(outcome) => {
+                    return (outcome.map(|who| who.acts_as().to_owned()), questions);
+                }
+            }
+        }
+    }
+}
+
+/// Each with a question of its own, and how many there are with that of who acts as whom.
+const MECHANISMS: [(Mechanism, usize); 6] = [
+    (Mechanism::Plain, 2),
+    (Mechanism::CramMd5, 1),
+    (Mechanism::ScramSha256, 2),
+    (Mechanism::OauthBearer, 2),
+    (Mechanism::External, 2),
+    (Mechanism::Anonymous, 1),
+];
+
+fn job(server: &mut Exchange) -> QueryJob {
+    server.query().unwrap().job().unwrap()
+}
+
+#[test]
+fn an_answer_from_a_thread_settles_the_question() {
+    for (mechanism, expected) in MECHANISMS {
+        let (outcome, questions) = outcome(mechanism, |server| {
+            let mut job = job(server);
+            let worker = thread::spawn(move || {
+                job.query().answer_with(&Willing);
+                job
+            });
+            // Asked again meanwhile, it is the same.
+            let Step::Query(query) = server.step() else { panic!("no question") };
+            let job = worker.join().unwrap();
+            assert!(query.settle(job));
+        });
+        let who = match mechanism {
+            Mechanism::Anonymous => "anonymous",
+            Mechanism::CramMd5 => "tim",
+            _ => "ann",
+        };
+        assert_eq!((outcome.as_deref(), questions), (Ok(who), expected), "{mechanism}");
+    }
+}
+
+#[test]
+fn a_job_without_an_answer_is_a_failure_of_the_store() {
+    for (mechanism, _) in MECHANISMS {
+        let (outcome, _) = outcome(mechanism, |server| {
+            let job = job(server);
+            assert!(server.query().unwrap().settle(job));
+        });
+        assert_eq!(outcome, Err(Failure::TempFail), "{mechanism}");
+    }
+    // So it is with the second question.
+    let (outcome, questions) = outcome(Mechanism::Plain, |server| {
+        let mut job = job(server);
+        if let Query::CheckPassword(ask) = job.query() {
+            ask.answer(true);
+        }
+        assert!(server.query().unwrap().settle(job));
+    });
+    assert_eq!((outcome, questions), (Err(Failure::TempFail), 2));
+}
+
+#[test]
+fn the_answer_of_another_question_changes_nothing() {
+    for (mechanism, _) in MECHANISMS {
+        let (outcome, _) = outcome(mechanism, |server| {
+            // Of another exchange, or the one before in this.
+            let late = core::cell::RefCell::new(Vec::new());
+            for (other, _) in MECHANISMS {
+                let _ = self::outcome(other, |server| {
+                    let mut job = job(server);
+                    job.query().answer_with(&Willing);
+                    late.borrow_mut().push(job);
+                    server.query().unwrap().answer_with(&Willing);
+                });
+            }
+            for job in late.into_inner() {
+                assert!(!server.query().unwrap().settle(job));
+            }
+            server.query().unwrap().reject();
+        });
+        assert!(matches!(outcome, Err(Failure::Rejected)), "{mechanism}: {outcome:?}");
+    }
+}
+
+#[test]
+fn the_store_cannot_say_now() {
+    for (mechanism, _) in MECHANISMS.into_iter().chain([(OWN, 1)]) {
+        let mut server = match mechanism {
+            OWN => {
+                let config = Config::builder("mail.example.org").mechanisms([OWN]).build().unwrap();
+                Exchange::new(&Arc::new(config), &Channel::tls(), OWN, None)
+            }
+            _ => {
+                let (outcome, _) = outcome(mechanism, |server| server.query().unwrap().temp_fail());
+                assert_eq!(outcome, Err(Failure::TempFail), "{mechanism}");
+                continue;
+            }
+        };
+        assert!(matches!(server.step(), Step::Query(Query::Custom(_))));
+        assert!(server.query().unwrap().job().is_none());
+        server.query().unwrap().temp_fail();
+        assert!(matches!(server.step(), Step::Done(Err(Failure::TempFail))));
+    }
+}
+
+/// Where `next` would go on, `query` says that there is none.
+#[test]
+fn to_look_for_the_question_moves_nothing_on() {
+    let sasl = Config::builder("mail.example.org").mechanisms([Mechanism::Plain]).build().unwrap();
+    let mut session = server::Session::new(
+        server::Config::builder("mail.example.org").sasl(sasl).build().unwrap().into(),
+    );
+    session.tls_started(Channel::tls());
+    let mut out = Vec::new();
+    assert!(session.query().is_none());
+    session.receive(b"EHLO a\r\nAUTH PLAIN AHRpbQBwZW5jaWw=\r\nAUTH PLAIN AHRpbQBwZW5jaWw=\r\n");
+    assert!(session.query().is_none());
+    assert!(matches!(session.next(&mut out), Event::Hello(_)));
+    assert!(session.query().is_none());
+
+    let Event::Query(query) = session.next(&mut out) else { panic!("no question") };
+    let mut job = query.job().unwrap();
+    job.query().answer_with(&Willing);
+    let serial = session.query().unwrap().serial();
+    assert_eq!(session.query().unwrap().serial(), serial);
+    // The store took too long.
+    session.query().unwrap().temp_fail();
+    assert_eq!(session.query().unwrap().serial(), serial, "answered, and not gone on from");
+    assert!(matches!(session.next(&mut out), Event::AuthFailed(_)));
+    assert!(session.query().is_none(), "the pause would be lost");
+
+    let Event::Query(query) = session.next(&mut out) else { panic!("no question") };
+    assert_ne!(query.serial(), serial);
+    assert!(!query.settle(job));
+    session.query().unwrap().reject();
+    assert!(matches!(session.next(&mut out), Event::AuthFailed(_)));
+    session.close(&Reply::IDLE, &mut out);
+    assert!(session.query().is_none());
+    assert!(matches!(session.next(&mut out), Event::Close));
+}
+
+#[test]
+fn what_an_initial_response_asks_is_on_show_before_any_step() {
+    let config = Arc::new(
+        Config::builder("mail.example.org").mechanisms(Mechanism::COMPILED).build().unwrap(),
+    );
+    let begin = |response: Option<&[u8]>| {
+        let response = response.map(<[u8]>::to_vec);
+        Exchange::new(&config, &Channel::tls(), Mechanism::Plain, response)
+    };
+    let mut server = begin(Some(b"\0tim\0pencil"));
+    let serial = server.query().unwrap().serial();
+    let Step::Query(query) = server.step() else { panic!("no question") };
+    assert_eq!(query.serial(), serial);
+    assert!(begin(None).query().is_none());
+}

@@ -1,0 +1,141 @@
+//! Every public type can be sent to another thread and shared, and none has grown unnoticed.
+
+use smtp_auth::{Secret, Side, auth, client, command, ehlo, reply, sasl, server};
+
+/// The types with their most octets, as a table of name, size, and that most.
+macro_rules! table {
+    ($($ty:ty: $most:literal)*) => {
+        [$((stringify!($ty), shared::<$ty>(), $most)),*]
+    };
+}
+
+fn shared<T: Send + Sync>() -> usize {
+    size_of::<T>()
+}
+
+#[test]
+fn sizes_and_threads() {
+    let table = table! {
+        Secret: 32
+        Side: 1
+        auth::client::Exchange: 208
+        auth::client::Failure: 72
+        auth::client::NeedReply<'_>: 8
+        auth::client::Step<'_>: 16
+        auth::server::Exchange: 152
+        auth::server::NeedLine<'_>: 16
+        auth::server::Step<'_>: 24
+        client::AuthError: 72
+        client::AuthFailed: 120
+        client::Body: 16
+        client::Builder: 88
+        client::Config: 88
+        client::Envelope: 96
+        client::EnvelopeError: 16
+        client::Error: 72
+        client::Event<'_>: 24
+        client::Extensions: 48
+        client::Fate: 48
+        client::Ready: 56
+        client::Refusal: 48
+        client::Session: 456
+        client::Step: 1
+        client::Tls: 1
+        client::TryNext: 1
+        command::Auth<'_>: 32
+        command::Command<'_>: 48
+        command::EhloName<'_>: 16
+        command::Error: 24
+        command::Mail<'_>: 40
+        command::MailAuth<'_>: 24
+        command::Mailbox<'_>: 24
+        command::Parameter<'_>: 32
+        command::Parameters<'_>: 16
+        command::ParametersIter<'_>: 16
+        command::Rcpt<'_>: 40
+        command::Text<'_>: 16
+        command::Verb<'_>: 16
+        ehlo::Ehlo<'_>: 24
+        ehlo::Keyword<'_>: 40
+        ehlo::MechanismNames<'_>: 16
+        reply::EnhancedCode: 6
+        reply::Error: 24
+        reply::InvalidReply: 1
+        reply::Reply: 40
+        reply::ReplyRef<'_>: 24
+        sasl::Answer: 16
+        sasl::Authorize: 104
+        sasl::BindingPolicy: 1
+        sasl::Channel: 16
+        sasl::ChannelBinding: 24
+        sasl::CheckAnonymous: 40
+        sasl::CheckExternal: 72
+        sasl::CheckPassword: 120
+        sasl::CheckToken: 160
+        sasl::ConfigError: 32
+        sasl::CramSecret: 32
+        sasl::CramSecretError: 0
+        sasl::CramSecretFor: 120
+        sasl::Custom: 128
+        sasl::CustomAnswer: 48
+        sasl::CustomName: 24
+        sasl::Failure: 24
+        sasl::Identity: 64
+        sasl::Mechanism: 24
+        sasl::Nonce: 136
+        sasl::NonceError: 0
+        sasl::Answer: 16
+        sasl::Query<'_>: 16
+        sasl::QueryJob: 160
+        sasl::SaltedPassword: 112
+        sasl::ScramHash: 1
+        sasl::ScramKeys: 8
+        sasl::ScramKeysError: 0
+        sasl::ScramKeysFor: 72
+        sasl::TokenAnswer: 56
+        sasl::TokenError: 48
+        sasl::client::Builder: 88
+        sasl::client::Challenge: 104
+        sasl::client::Config: 56
+        sasl::client::Credentials: 40
+        sasl::client::CustomResponse: 32
+        sasl::client::Derive: 176
+        sasl::client::DeriveJob: 64
+        sasl::client::Exchange: 128
+        sasl::client::Failure: 24
+        sasl::client::NoMechanism: 1
+        sasl::client::Response: 48
+        sasl::client::Step<'_>: 24
+        sasl::server::Builder: 232
+        sasl::server::Challenge: 56
+        sasl::server::Config: 152
+        sasl::server::Exchange: 144
+        sasl::server::Step<'_>: 24
+        server::Ask: 48
+        server::AuthFailed<'_>: 56
+        server::Builder: 120
+        server::Config: 72
+        server::Event<'_>: 64
+        server::Hello<'_>: 24
+        server::Permission: 40
+        server::Session: 216
+        server::StartTls: 1
+    };
+    let listed: Vec<_> = table.iter().map(|(name, ..)| name.replace("<'_>", "")).collect();
+    let mut wrong = String::new();
+    for line in include_str!("../api.txt").lines() {
+        let ty =
+            line.split_once("pub struct smtp_auth::").or(line.split_once("pub enum smtp_auth::"));
+        let name = ty.map_or("", |(_, ty)| ty.split(['<', '(']).next().unwrap_or_default());
+        if !name.is_empty() && !listed.iter().any(|own| own == name) {
+            wrong += &format!("{name} is not in the table\n");
+        }
+    }
+    for (name, size, most) in table {
+        println!("{name}: {size}");
+        if size > most {
+            wrong += &format!("{name} has {size} octets, over {most}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

@@ -1,0 +1,104 @@
+//! The exchanges alone, without a session.
+
+use super::*;
+
+#[test]
+fn bare_sasl() {
+    for &mechanism in MECHANISMS {
+        for (credentials, who, why, _) in rows(mechanism) {
+            let config = Arc::new(sasl_config());
+            let mut client = sasl::client::Exchange::new(
+                &sasl_only(mechanism),
+                &channel(),
+                mechanism,
+                credentials,
+            );
+            let initial = response(&mut client).data().map(<[u8]>::to_vec);
+            let waits = matches!(mechanism, Mechanism::Login | Mechanism::CramMd5);
+            assert_eq!(initial.is_none(), waits);
+            let mut server = sasl::server::Exchange::new(&config, &channel(), mechanism, initial);
+            let outcome = loop {
+                match server.step() {
+                    sasl::server::Step::Challenge(challenge) => {
+                        response(&mut client).challenge(challenge.data());
+                        challenge.respond(response(&mut client).data().unwrap());
+                    }
+                    sasl::server::Step::Query(query) => query.answer_with(&Users),
+                    sasl::server::Step::Done(outcome) => break outcome.cloned(),
+                }
+            };
+            same(outcome.as_ref().map_err(|failure| *failure), who, why);
+            if outcome.is_ok() {
+                response(&mut client).success()
+            } else {
+                response(&mut client).refused()
+            }
+            let sasl::client::Step::Done(end) = client.step() else { panic!() };
+            let after_proof = mechanism.name().starts_with("SCRAM-");
+            let refused = sasl::client::Failure::Refused { after_proof };
+            assert_eq!(end, if outcome.is_ok() { Ok(()) } else { Err(refused) });
+            let told = (mechanism.takes_token() && outcome.is_err())
+                .then_some(r#"{"status":"invalid_token"}"#);
+            assert_eq!(client.token_error(), told);
+        }
+    }
+}
+
+#[test]
+fn bare_auth() {
+    for &mechanism in MECHANISMS {
+        for (credentials, who, why, code) in rows(mechanism) {
+            for withhold in [false, true] {
+                let config = Arc::new(sasl_config());
+                let mut client = auth::client::Exchange::new(
+                    &sasl_only(mechanism),
+                    &channel(),
+                    mechanism,
+                    credentials.clone(),
+                );
+                if withhold {
+                    client = client.without_initial_response();
+                }
+                let (mut from_client, mut from_server) = (Vec::new(), Vec::new());
+                let auth::client::Step::NeedReply(_) = client.step(&mut from_client) else {
+                    panic!()
+                };
+                let line = from_client.strip_suffix(b"\r\n").unwrap();
+                let args = line.strip_prefix(b"AUTH ").unwrap();
+                let mut server = auth::server::Exchange::new(&config, &channel(), args);
+                let outcome = loop {
+                    match server.step(&mut from_server) {
+                        auth::server::Step::NeedLine(slot) => {
+                            from_client.clear();
+                            let step = client.step(&mut from_client);
+                            let auth::client::Step::NeedReply(reply) = step else { panic!() };
+                            reply.reply(ReplyRef::parse(&from_server).unwrap());
+                            from_server.clear();
+                            if let auth::client::Step::Derive(derive) =
+                                client.step(&mut from_client)
+                            {
+                                derive.run();
+                            }
+                            let _ = client.step(&mut from_client);
+                            slot.line(from_client.strip_suffix(b"\r\n").unwrap());
+                        }
+                        auth::server::Step::Query(query) => query.answer_with(&Users),
+                        auth::server::Step::Done(outcome) => break outcome.cloned(),
+                    }
+                };
+                same(outcome.as_ref().map_err(|failure| *failure), who, why);
+                let step = client.step(&mut from_client);
+                let auth::client::Step::NeedReply(reply) = step else { panic!() };
+                let last = ReplyRef::parse(&from_server).unwrap();
+                assert_eq!(last.code(), code);
+                reply.reply(last);
+                let auth::client::Step::Done(end) = client.step(&mut from_client) else { panic!() };
+                assert_eq!(end.is_ok(), code == 235);
+                // It stays over, and says nothing more.
+                from_server.clear();
+                assert!(matches!(server.step(&mut from_server), auth::server::Step::Done(_)));
+                assert!(from_server.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Whole sessions.
+
+use super::*;
+
+#[test]
+fn sessions() {
+    for &mechanism in MECHANISMS {
+        for (credentials, who, why, code) in rows(mechanism) {
+            for step in [usize::MAX, 1, 7] {
+                let mut pair = Pair::inside_tls(
+                    only(mechanism),
+                    credentials.clone(),
+                    server::Config::builder("mail.example.org")
+                        .sasl(sasl_config())
+                        .build()
+                        .unwrap(),
+                );
+                pair.step = step;
+                pair.run(&Users);
+                let mut expected = vec!["hello client.example.com".to_owned()];
+                if let Some((authcid, authzid)) = who {
+                    let acts_as = authzid.unwrap_or(authcid);
+                    expected.push(format!("{authcid} signed in as {acts_as}"));
+                    assert_eq!(pair.client.authenticated(), Some(mechanism));
+                    assert_eq!(pair.server.identity().unwrap().mechanism(), mechanism);
+                }
+                if let Some(why) = why {
+                    assert_eq!(code, 535);
+                    expected.push(format!("{why:?}"));
+                    let refused = if mechanism.takes_token() {
+                        "the access token: it may have expired, lack a scope, or be another user's"
+                    } else {
+                        "the user name, password or certificate"
+                    };
+                    let reply = auth::server::reply_to(why);
+                    expected.push(format!("client: the server refused {refused}: {reply}"));
+                    assert_eq!(pair.client.authenticated(), None);
+                    assert_eq!(pair.server.identity(), None);
+                }
+                expected.push("closes".into());
+                assert_eq!(pair.seen, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_that_are_no_yes_and_no_no() {
+    for (answer, why, code) in [
+        (Answer::temp_fail(), Failure::TempFail, 454),
+        (Answer::too_weak(), Failure::TooWeak, 534),
+        (Answer::transition_needed(), Failure::TransitionNeeded, 432),
+    ] {
+        for &mechanism in MECHANISMS {
+            let (why, code) = match mechanism {
+                Mechanism::Plain | Mechanism::Login => (why, code),
+                _ => (Failure::TempFail, 454),
+            };
+            let mut pair = Pair::inside_tls(only(mechanism), good(mechanism), server_config());
+            pair.run(&Broken(answer.clone()));
+            assert_eq!(pair.seen[1], format!("{why:?}"));
+            let reply = auth::server::reply_to(why);
+            assert_eq!(reply.code(), code);
+            assert!(pair.seen[2].ends_with(&format!(": {reply}")), "{}", pair.seen[2]);
+        }
+    }
+    let mut pair = Pair::inside_tls(only(Mechanism::Plain), kurt_as("Ursel"), server_config());
+    pair.run(&Broken(Answer::accept(())));
+    assert_eq!(pair.seen[1], "TempFail");
+}
+
+#[test]
+fn starttls_then_two_messages() {
+    let first = b".\r\n..\r\n.a dot, \xc3\xa9, \x80\xff\0\r\n\r\n.".to_vec();
+    let envelope = |to: &[&str]| client::Envelope::new(Some("tim@example.org"), to.to_vec());
+    for step in [usize::MAX, 1, 3] {
+        let config = server::Config::builder("mail.example.org")
+            .sasl(sasl_config())
+            .starttls(StartTls::Offered)
+            .build()
+            .unwrap();
+        let client = client::Config::builder("client.example.com")
+            .sasl(sasl_client().build().unwrap())
+            .build()
+            .unwrap();
+        let mut pair = Pair::new(
+            client::Session::new(client.into(), tim()),
+            server::Session::new(config.into()),
+        );
+        pair.step = step;
+        let submitter = MailAuth::new("e=mc2@example.com").unwrap();
+        let two = envelope(&["refused@example.org", "b@example.org"]).unwrap();
+        pair.mail = vec![
+            (two.eight_bit(true).size(40).auth(&submitter), first.clone()),
+            (envelope(&["c@example.org"]).unwrap(), b"two\r\n".to_vec()),
+            (envelope(&["refused@example.org"]).unwrap(), b"three\r\n".to_vec()),
+        ];
+        pair.run(&Users);
+        let expected = [
+            "hello client.example.com",
+            "TLS",
+            "hello client.example.com",
+            "tim signed in as tim",
+            "client: recipient 0: 550",
+            &format!("message {}\\r\\n", first.escape_ascii()),
+            "client: sent: true",
+            "message two\\r\\n",
+            "client: sent: true",
+            "client: recipient 0: 550",
+            "reset",
+            "client: sent: false",
+            "closes",
+        ];
+        assert_eq!(pair.seen, expected);
+        assert!(pair.client.channel().is_tls() && pair.server.channel().is_tls());
+        assert!(matches!(pair.client.eof(), Ok(())));
+    }
+}

@@ -1,0 +1,74 @@
+//! Stored forms, and what was never used.
+
+use super::*;
+
+/// A response of the application's own mechanism that nobody has taken.
+#[test]
+fn responses_that_are_not_used() {
+    let secrets = Secrets::of(100);
+    let respond = || CustomResponse::Respond(secrets.password.clone().into_bytes());
+    let ((), found) = looking(|| {
+        drop(respond());
+        drop(respond().clone());
+        let mechanism = Mechanism::custom(CUSTOM).unwrap();
+        let choice = mechanism;
+        let credentials = credentials(mechanism, &secrets);
+        let mut client =
+            sasl::client::Exchange::new(&client_config(choice), &channel(), choice, credentials);
+        if let sasl::client::Step::Challenge(ask) = client.step() {
+            ask.answer(respond());
+        }
+    });
+    assert_eq!(found, 0);
+}
+
+/// The texts of what a store keeps.
+#[test]
+fn stored_forms() {
+    let secrets = Secrets::of(40);
+    let states = CramSecret::from_password(&secrets.password);
+    let upper = {
+        let text = states.to_text();
+        Secret::new(format!("{{CRAM-MD5}}{}", text.expose()[10..].to_ascii_uppercase()))
+    };
+    let keys = |hash| ScramKeys::from_password(hash, &secrets.password, b"salt", 1).unwrap();
+    let text = states.to_text();
+    let mut made = vec![&text.expose().as_bytes()[10..42], &text.expose().as_bytes()[42..]];
+    made.extend([&states.states().0[..], &states.states().1[..]]);
+    let lower = &text.expose().as_bytes()[10..];
+    made.push(lower);
+    look_for(&made);
+    let ((), found) = looking(|| {
+        assert_eq!(states.to_text(), text);
+        for text in [text.expose(), upper.expose()] {
+            assert!(text.parse::<CramSecret>().unwrap().check_password(&secrets.password));
+        }
+        assert!(format!("{}0", &upper.expose()[..10]).parse::<CramSecret>().is_err());
+    });
+    assert_eq!(found, 0, "CRAM-MD5");
+    for hash in [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512] {
+        let text = keys(hash).to_text();
+        let stored = text.expose().rsplit_once('$').unwrap().1;
+        let decoded: Vec<_> = stored.split(':').map(|key| STANDARD.decode(key).unwrap()).collect();
+        let mut made: Vec<&[u8]> = decoded.iter().map(|key| &**key).collect();
+        made.extend(stored.split(':').map(str::as_bytes));
+        look_for(&made);
+        let ((), found) = looking(|| {
+            assert_eq!(keys(hash).to_text(), text);
+            let read: ScramKeys = text.expose().parse().unwrap();
+            assert_eq!(read.to_text(), text);
+        });
+        assert_eq!(found, 0, "{hash:?}");
+    }
+}
+
+/// The allocator sees what it is to see.
+#[test]
+fn what_is_not_zeroed_is_found() {
+    let secrets = Secrets::of(28);
+    let ((), found) = looking(|| {
+        drop(secrets.password.clone());
+        drop(STANDARD.encode(format!("\0tim\0{}", secrets.password)));
+    });
+    assert!(found >= 2);
+}
