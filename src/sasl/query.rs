@@ -258,7 +258,8 @@ impl Authorize {
 /// The simple case: a store that can answer every question at once.
 ///
 /// [`mechanisms`](Self::mechanisms) says what it can answer for, and a server's configuration offers that
-/// ([`Builder::answered_by`](super::server::Builder::answered_by)). Each other method that is not written answers
+/// ([`Builder::answered_by`](super::server::Builder::answered_by), which calls each method that is needed once). Each
+/// other method that is not written answers
 /// [`not_implemented`](Answer::not_implemented), but for [`authorize`](Self::authorize), which refuses.
 /// Implementations must take as long for an account that does not exist as for a wrong password: hash the
 /// password against a dummy.
