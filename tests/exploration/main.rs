@@ -3,7 +3,7 @@
 //!
 //! Breadth first: each state by each input, until no new one is found. A state is told apart by all
 //! that `Debug` shows of the session and by what was said in the exchange under way, of which
-//! `Debug` shows nothing that is secret. `EXPLORE_DEPTH` bounds how far it goes: 7 inputs unless it
+//! `Debug` shows nothing that is secret. `EXPLORE_DEPTH` bounds how far it goes: 4 inputs unless it
 //! says otherwise, `all` for no bound.
 #![cfg(feature = "default")]
 #![allow(clippy::restriction, reason = "a test fails by panicking")]

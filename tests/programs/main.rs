@@ -1,5 +1,6 @@
-//! The example programs, and the documents' code as programs, on loopback.
-#![cfg(feature = "default")]
+//! The example programs, and the documents' code as programs, on loopback, which has more
+//! than one address on Linux alone.
+#![cfg(all(feature = "default", target_os = "linux"))]
 #![allow(
     clippy::restriction,
     unreachable_pub,
@@ -8,13 +9,9 @@
     reason = "a test fails by panicking, and nothing here is public"
 )]
 
-#[cfg(unix)]
 mod documents;
-#[cfg(target_os = "linux")]
-mod example;
-#[cfg(target_os = "linux")]
+mod example_server;
 mod misbehaviour;
-mod others;
-#[cfg(target_os = "linux")]
+mod peers;
 mod server;
 mod setup;

@@ -139,7 +139,6 @@ fn who_talks_on_without_a_sign_in_is_sent_away() {
 }
 
 /// To a session a guest is nobody.
-#[cfg(feature = "anonymous")]
 #[test]
 fn a_guest_talks_on_no_longer_than_somebody_who_has_not_signed_in() {
     let serve = |open: bool| {

@@ -71,7 +71,6 @@ fn a_client_wants_tls_for_it() {
 }
 
 #[test]
-#[cfg(feature = "plain")]
 fn a_password_is_not_for_it() {
     let tim = || Credentials::password("tim", "tanstaaf").unwrap();
     let config =

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The client of it. It knows one word or both, and has its names sent at once or when asked.
+/// The client of [`ThreeRounds`]. It knows one word or both, and has its names sent at once or when asked.
 #[derive(Clone, Copy)]
 struct Words {
     authzid: &'static str,

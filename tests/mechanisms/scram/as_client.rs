@@ -174,7 +174,6 @@ fn a_caller_sets_the_bounds_of_the_iterations() {
 }
 
 #[test]
-#[cfg(all(feature = "getrandom", feature = "cram-md5"))]
 fn no_nonce_comes_twice() {
     let of_server = Arc::new(
         server::Config::builder("smtp.example.com")

@@ -3,7 +3,6 @@
 use super::*;
 
 #[test]
-#[cfg(feature = "saslprep")]
 fn passwords_are_prepared() {
     let plain = keys(ScramHash::Sha256, "IX").unwrap().to_text();
     assert_eq!(keys(ScramHash::Sha256, "\u{2168}").unwrap().to_text(), plain);

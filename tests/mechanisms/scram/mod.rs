@@ -1,4 +1,4 @@
-//! SCRAM's stored forms, and what a client and a server must not believe.
+//! SCRAM: the stored forms, what a client and a server must not believe, and what a client keeps.
 
 mod as_client;
 mod as_server;

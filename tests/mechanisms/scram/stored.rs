@@ -42,7 +42,6 @@ fn stored_forms() {
 const CRAM_MD5: &str = "{CRAM-MD5}d06d4e1b26fccaa4b0b61801132340a354b21152711fb604ca3e035e7015116b";
 
 #[test]
-#[cfg(feature = "cram-md5")]
 fn stored_form_of_cram_md5() {
     let own = CramSecret::from_password("tanstaaftanstaaf");
     assert_eq!(own.to_text().expose(), CRAM_MD5);
@@ -72,7 +71,6 @@ fn stored_form_of_cram_md5() {
 }
 
 #[test]
-#[cfg(feature = "cram-md5")]
 fn a_store_without_passwords_serves_all_that_it_can() {
     let password = "tanstaaftanstaaf";
     let scram = keys(ScramHash::Sha256, password).unwrap();

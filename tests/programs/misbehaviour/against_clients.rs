@@ -20,7 +20,7 @@ use super::{
     },
     wire::{BOUND, Cut, Pair, bounded, each},
 };
-use crate::example::{PASSWORD, Server};
+use crate::example_server::{PASSWORD, Server};
 
 /// The example server, and its Maildir.
 struct Stage {

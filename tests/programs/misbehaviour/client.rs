@@ -7,7 +7,7 @@ use tokio::{net::TcpStream, time};
 use tokio_rustls::{TlsConnector, rustls::ClientConnection};
 
 use super::wire::{Cut, Over, Stream, Wire};
-use crate::example::PASSWORD;
+use crate::example_server::PASSWORD;
 
 /// What a line is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -413,7 +413,7 @@ fn reply_behind(step: Step) -> &'static str {
 struct Users;
 
 pub const USER: &str = "tim";
-pub const PASSWORD: &str = crate::example::PASSWORD;
+pub const PASSWORD: &str = crate::example_server::PASSWORD;
 
 impl Authenticator for Users {
     fn mechanisms(&self) -> &[Mechanism] {

@@ -14,7 +14,7 @@ use std::{
 use tempfile::tempdir;
 
 use crate::{
-    example::{PASSWORD, Server},
+    example_server::{PASSWORD, Server},
     setup::example,
 };
 

@@ -25,7 +25,7 @@ use std::{
 };
 
 use crate::{
-    example::{Client, PASSWORD, Server},
+    example_server::{Client, PASSWORD, Server},
     setup::{example, skip},
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -38,12 +38,15 @@ use tempfile::tempdir;
 
 #[path = "../../../examples/server/limits.rs"]
 mod limits;
+// Its own tests run here.
+#[allow(dead_code, reason = "the server uses it")]
+#[path = "../../../examples/server/senders.rs"]
+mod senders;
 
 const WRONG: &str = "535 5.7.8 The user name, password, token or certificate is wrong";
 
 const GUESSED: &str = "421 4.7.0 Too many failed authentication attempts, closing";
 
-/// Says why a test does not run.
 fn within_a_second(mut condition: impl FnMut() -> bool) -> bool {
     (0..50).any(|_| {
         let holds = condition();

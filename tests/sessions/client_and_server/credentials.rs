@@ -95,7 +95,6 @@ fn a_guest_is_told_apart() {
         assert!(Credentials::anonymous(bad).is_err(), "{bad}");
     }
     // What does not show has no place in a log.
-    #[cfg(feature = "saslprep")]
     for bad in ["\u{202e}", "\u{e000}", "\u{fdd0}", "\u{e0041}", "\u{fffd}", "\u{200d}"] {
         assert!(Credentials::anonymous(bad).is_err(), "{bad:?}");
     }

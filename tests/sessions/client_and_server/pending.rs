@@ -252,7 +252,6 @@ fn octets_behind_the_reply_to_starttls_end_it_before_tls_begins() {
 
 /// A host's own values go with its configuration, and what they do must not leave a sign-in without
 /// names.
-#[cfg(feature = "xoauth2")]
 #[test]
 fn a_configuration_that_panics_when_dropped_changes_nothing() {
     struct Loud;

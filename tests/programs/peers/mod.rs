@@ -198,7 +198,7 @@ const TIM: [&str; 4] = ["--user", "tim", "--password", PASSWORD];
 
 /// A file beside this test.
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/others").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/peers").join(name)
 }
 
 /// The Python of a virtual environment that has aiosmtpd and scramp, made if need be.
