@@ -12,6 +12,7 @@ use super::{
 use crate::secret::Secret;
 
 mod answer;
+mod asynchronous;
 mod custom;
 mod job;
 mod password;
@@ -20,6 +21,7 @@ mod token;
 
 pub use answer::Answer;
 pub(super) use answer::Verdict;
+pub use asynchronous::{AsyncAuthenticator, Boxed, Immediate};
 pub use custom::{Custom, CustomAnswer, ServerMechanism};
 pub use job::QueryJob;
 pub(super) use password::Authcid;

@@ -1,18 +1,24 @@
 //! Questions that are answered elsewhere and later.
 
-use std::{sync::Arc, thread};
+use std::{
+    future::Future,
+    sync::Arc,
+    task::{Context, Waker},
+    thread,
+};
 
 use smtp_auth::{
     reply::Reply,
     sasl::{
-        self, Answer, Authenticator, Authorize, Channel, CheckAnonymous, CheckExternal,
-        CheckPassword, CheckToken, CramSecret, CramSecretFor, Custom, CustomAnswer, Failure,
-        Mechanism, Query, QueryJob, ScramKeys, ScramKeysFor, TokenAnswer,
+        self, Answer, AsyncAuthenticator, Authenticator, Authorize, Boxed, Channel, CheckAnonymous,
+        CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Custom, CustomAnswer,
+        Failure, Immediate, Mechanism, Query, QueryJob, ScramKeys, ScramKeysFor, TokenAnswer,
         client::Credentials,
         server::{Config, Exchange, Step},
     },
     server::{self, Event},
 };
+use tokio::task::yield_now;
 
 /// Says yes to everything.
 struct Willing;
@@ -270,4 +276,112 @@ fn what_an_initial_response_asks_is_on_show_before_any_step() {
     let Step::Query(query) = server.step() else { panic!("no question") };
     assert_eq!(query.serial(), serial);
     assert!(begin(None).query().is_none());
+}
+
+/// As [`Willing`], after a while.
+struct Slow;
+
+impl AsyncAuthenticator for Slow {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Mechanism::COMPILED
+    }
+
+    async fn check_password(&self, ask: &CheckPassword) -> Answer {
+        yield_now().await;
+        Willing.check_password(ask)
+    }
+
+    async fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        yield_now().await;
+        Willing.cram_secret(ask)
+    }
+
+    async fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        yield_now().await;
+        Willing.scram_keys(ask)
+    }
+
+    async fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
+        yield_now().await;
+        Willing.check_token(ask)
+    }
+
+    async fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
+        yield_now().await;
+        Willing.check_external(ask)
+    }
+
+    async fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
+        yield_now().await;
+        Willing.check_anonymous(ask)
+    }
+
+    async fn authorize(&self, ask: &Authorize) -> Answer {
+        yield_now().await;
+        Willing.authorize(ask)
+    }
+
+    async fn custom(&self, ask: &mut Custom) -> CustomAnswer {
+        yield_now().await;
+        Willing.custom(ask)
+    }
+}
+
+/// Has a runtime move it where it likes.
+fn wait_for(users: &impl AsyncAuthenticator, exchange: &mut Exchange) {
+    fn sendable<F: Future + Send>(future: F) -> F {
+        future
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(sendable(exchange.query().unwrap().answer_with_async(users)));
+}
+
+#[test]
+fn a_store_that_is_waited_for_answers_as_one_that_answers_at_once() {
+    let boxed = [Boxed::new(Slow), Boxed::new(Immediate(Willing))];
+    assert_eq!(boxed[0].mechanisms(), Mechanism::COMPILED);
+    for (mechanism, _) in MECHANISMS {
+        let at_once = outcome(mechanism, |server| server.query().unwrap().answer_with(&Willing));
+        assert!(at_once.0.is_ok(), "{mechanism}: {at_once:?}");
+        assert_eq!(outcome(mechanism, |server| wait_for(&Slow, server)), at_once);
+        assert_eq!(outcome(mechanism, |server| wait_for(&Immediate(Willing), server)), at_once);
+        for users in &boxed {
+            assert_eq!(outcome(mechanism, |server| wait_for(users, server)), at_once);
+        }
+    }
+}
+
+/// Writes none of the methods.
+struct Silent;
+
+impl AsyncAuthenticator for Silent {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[]
+    }
+}
+
+#[test]
+fn what_is_not_written_is_not_implemented() {
+    for (mechanism, _) in MECHANISMS {
+        let (outcome, questions) = outcome(mechanism, |server| wait_for(&Silent, server));
+        assert_eq!((outcome, questions), (Err(Failure::NotImplemented(mechanism.name())), 1));
+    }
+}
+
+#[test]
+fn a_question_whose_future_is_dropped_stays_pending() {
+    let config = Config::builder("mail.example.org").mechanisms([Mechanism::Plain]).build();
+    let initial = Some(b"\0tim\0pencil".to_vec());
+    let config = Arc::new(config.unwrap());
+    let mut exchange = Exchange::new(&config, &Channel::tls(), Mechanism::Plain, initial);
+    let Step::Query(query) = exchange.step() else { panic!("a question") };
+    let serial = query.serial();
+    let mut future = Box::pin(query.answer_with_async(&Slow));
+    let waits = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(waits.is_pending());
+    drop(future);
+    let Step::Query(query) = exchange.step() else { panic!("the question is still pending") };
+    assert_eq!(query.serial(), serial);
+    query.temp_fail();
+    assert!(matches!(exchange.step(), Step::Done(Err(Failure::TempFail))));
 }
