@@ -169,6 +169,7 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+mod advance;
 mod base64;
 mod decimal;
 mod line;
@@ -189,6 +190,7 @@ pub mod reply;
 pub mod sasl;
 pub mod server;
 
+pub use advance::Advance;
 pub use secret::Secret;
 pub use trace::Side;
 

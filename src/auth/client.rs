@@ -195,6 +195,23 @@ impl Exchange {
         }
     }
 
+    /// What the last [`step`](Self::step) came to, where that still waits for an answer, or is the end; nothing is
+    /// written, and nothing moves on. `None` where there is something to go on with.
+    pub fn pending(&mut self) -> Option<Step<'_>> {
+        match self.state {
+            State::Done(Ok(())) => Some(Step::Done(Ok(()))),
+            State::Done(Err(ref failure)) => Some(Step::Done(Err(failure))),
+            State::Command | State::Respond => match self.sasl.pending() {
+                sasl::Step::Derive(derive) => Some(Step::Derive(derive)),
+                sasl::Step::Challenge(challenge) => Some(Step::Challenge(challenge)),
+                sasl::Step::Response(_) | sasl::Step::Done(_) => None,
+            },
+            State::Withheld | State::Sent | State::Cancelled(_) => {
+                Some(Step::NeedReply(NeedReply { exchange: self }))
+            }
+        }
+    }
+
     /// Writes what is to be written in this state.
     fn write(&mut self, out: &mut Vec<u8>) {
         let mechanism = self.sasl.mechanism().name();

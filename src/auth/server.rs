@@ -202,6 +202,21 @@ impl Exchange {
         self.sasl.query()
     }
 
+    /// What the last [`step`](Self::step) came to, where that still waits for an answer, or is the end; nothing is
+    /// written, and nothing moves on. `None` where there is something to go on with.
+    pub fn pending(&mut self) -> Option<Step<'_>> {
+        if !self.written && self.sasl.query().is_none() {
+            return None;
+        }
+        Some(match self.sasl.pending() {
+            sasl::Step::Query(query) => Step::Query(query),
+            sasl::Step::Challenge(challenge) => {
+                Step::NeedLine(NeedLine { challenge, written: &mut self.written })
+            }
+            sasl::Step::Done(outcome) => Step::Done(outcome),
+        })
+    }
+
     /// What the exchange needs now. Appends `334` or the final reply when it is first shown.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         let outcome = match self.sasl.step() {

@@ -9,6 +9,7 @@ use super::{
     sending::{Sending, say},
 };
 use crate::{
+    Advance,
     auth::client as auth,
     ehlo::Ehlo,
     line::{BlockError, LineEnds, Lines},
@@ -144,26 +145,50 @@ impl Session {
         &self.channel
     }
 
-    /// What is to be done now. Appends what is to be sent.
+    /// What is to be done now: [`advance`](Self::advance), and then [`pending`](Self::pending). Appends what is to be
+    /// sent.
     ///
     /// # Errors
     /// The session is over; each later call says the same. Close the connection.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<Event<'_>, Error> {
-        self.advance(out);
-        Ok(match &mut self.state {
+        self.go_on(out);
+        match &self.state {
+            State::Broken(error) => Err(error.clone()),
+            _ => Ok(self.pending()),
+        }
+    }
+
+    /// Moves on, and says whether that needs input. Appends what is to be sent.
+    ///
+    /// An event that waits for an answer stays until it has one. **A notification is passed**: call this once for
+    /// each, after [`pending`](Self::pending) has shown it. For a driver that lends events, as the server's
+    /// [`advance`](crate::server::Session::advance) shows.
+    ///
+    /// # Errors
+    /// The session is over; each later call says the same. Close the connection.
+    pub fn advance(&mut self, out: &mut Vec<u8>) -> Result<Advance, Error> {
+        self.next(out).map(|event| match event {
+            Event::NeedInput => Advance::NeedInput,
+            _ => Advance::Event,
+        })
+    }
+
+    /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. Before the
+    /// first it is [`Event::NeedInput`], and after an error [`Event::Close`].
+    pub fn pending(&mut self) -> Event<'_> {
+        match &mut self.state {
             State::StartTls => Event::StartTls,
             State::AuthFailed(failed) => Event::AuthFailed(failed),
-            State::Auth(exchange) => match exchange.step(out) {
-                auth::Step::Derive(derive) => Event::Derive(derive),
-                auth::Step::Challenge(challenge) => Event::Challenge(challenge),
+            State::Auth(exchange) => match exchange.pending() {
+                Some(auth::Step::Derive(derive)) => Event::Derive(derive),
+                Some(auth::Step::Challenge(challenge)) => Event::Challenge(challenge),
                 _ => Event::NeedInput,
             },
             State::Ready(ready) => Event::Ready(ready),
             State::Refused(sending, refusal) => Event::Refused(sending.last_answered(), refusal),
             State::Message(body) => Event::Message(body),
             State::Sent(fate, _) => Event::Sent(fate),
-            State::Closed => Event::Close,
-            State::Broken(error) => return Err(error.clone()),
+            State::Closed | State::Broken(_) => Event::Close,
             State::Greeting
             | State::Hello
             | State::Ehlo
@@ -174,11 +199,11 @@ impl Session {
             | State::End
             | State::Rset(..)
             | State::Quit => Event::NeedInput,
-        })
+        }
     }
 
     /// Moves on until something is owed, or is to be shown.
-    fn advance(&mut self, out: &mut Vec<u8>) {
+    fn go_on(&mut self, out: &mut Vec<u8>) {
         loop {
             let mark = out.len();
             let failure = State::Broken(Error::Disconnected(self.state.step()));

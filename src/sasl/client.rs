@@ -231,6 +231,11 @@ impl Exchange {
         if let State::Respond(_, Client::Oauth(oauth::Client::Refused(error))) = &self.state {
             self.token_error.get_or_insert_with(|| error.clone());
         }
+        self.pending()
+    }
+
+    /// What the last step came to; nothing moves on.
+    pub(crate) fn pending(&mut self) -> Step<'_> {
         match &mut self.state {
             State::Respond(response, _) => Step::Response(response),
             State::Derive(derive, _) => Step::Derive(derive),

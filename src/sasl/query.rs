@@ -6,10 +6,7 @@ use core::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use super::{
-    CramSecret, Failure, Identity, Mechanism, ScramKeys, names::Authzid, scram_keys::Kind,
-};
-use crate::secret::Secret;
+use super::{CramSecret, Failure, Identity, Mechanism, ScramKeys, scram_keys::Kind};
 
 mod answer;
 mod asynchronous;
@@ -24,6 +21,7 @@ pub(super) use answer::Verdict;
 pub use asynchronous::{AsyncAuthenticator, Boxed, Immediate};
 pub use custom::{Custom, CustomAnswer, ServerMechanism};
 pub use job::QueryJob;
+pub(super) use job::probe;
 pub(super) use password::Authcid;
 pub use password::{CheckPassword, CramSecretFor, ScramKeysFor};
 pub use peer::{CheckAnonymous, CheckExternal};
@@ -340,9 +338,6 @@ pub trait Authenticator {
     }
 }
 
-/// An account that there cannot be (RFC 2606 §2).
-const NOBODY: &str = "nobody@smtp-auth.invalid";
-
 /// The method of an [`Authenticator`] that a mechanism needs.
 pub(super) fn method(mechanism: Mechanism) -> &'static str {
     match mechanism {
@@ -353,43 +348,5 @@ pub(super) fn method(mechanism: Mechanism) -> &'static str {
         Mechanism::Anonymous => "check_anonymous",
         scram if Kind::of(scram).is_some() => "scram_keys",
         _ => "custom",
-    }
-}
-
-/// Whether the authenticator implements what that mechanism asks. It is asked, about an account that there cannot
-/// be; a mechanism of the application's own is not, as it may count on a client.
-pub(super) fn implements(users: &(impl Authenticator + ?Sized), mechanism: Mechanism) -> bool {
-    let text = || Secret::new([NOBODY, "x"].concat());
-    match mechanism {
-        Mechanism::Plain | Mechanism::Login => {
-            let (authcid, password) = match mechanism {
-                Mechanism::Plain => {
-                    (Authcid::InFront(0..NOBODY.len()), text().behind(NOBODY.len()))
-                }
-                _ => (Authcid::Own(Secret::new(NOBODY)), Secret::new("x")),
-            };
-            let ask = CheckPassword::new(authcid, None, None, password);
-            users.check_password(&ask).is_implemented()
-        }
-        Mechanism::CramMd5 => {
-            let digest = text().behind(NOBODY.len());
-            users.cram_secret(&CramSecretFor::new(None, Box::default(), digest)).is_implemented()
-        }
-        Mechanism::OauthBearer | Mechanism::Xoauth2 => {
-            let authzid = Box::new(Authzid::plain(NOBODY));
-            let ask = CheckToken::new(mechanism, Some(authzid), Secret::new("x"));
-            users.check_token(&ask) != TokenAnswer::NotImplemented
-        }
-        Mechanism::External => {
-            users.check_external(&CheckExternal::new(NOBODY, None)).is_implemented()
-        }
-        Mechanism::Anonymous => users.check_anonymous(&CheckAnonymous::new(None)).is_implemented(),
-        mechanism => match Kind::of(mechanism) {
-            Some(kind) => {
-                let ask = ScramKeysFor::new(NOBODY.into(), None, None, kind);
-                users.scram_keys(&ask).is_implemented()
-            }
-            None => true,
-        },
     }
 }

@@ -188,7 +188,7 @@ impl Exchange {
     #[inline]
     pub fn step(&mut self) -> Step<'_> {
         self.state.go_on(&self.rules);
-        self.show()
+        self.pending()
     }
 
     /// Why the exchange has failed, as soon as that is decided. Where a token is refused that is before the
@@ -230,14 +230,14 @@ impl Exchange {
     /// The question on show, if one is; nothing moves on. Behind an initial response one may be on
     /// show before any step.
     pub fn query(&mut self) -> Option<Query<'_>> {
-        match self.show() {
+        match self.pending() {
             Step::Query(query) => Some(query),
             Step::Challenge(_) | Step::Done(_) => None,
         }
     }
 
     #[inline(always)]
-    fn show(&mut self) -> Step<'_> {
+    pub(crate) fn pending(&mut self) -> Step<'_> {
         match &mut self.state {
             State::Await(challenge, _) => Step::Challenge(challenge),
             State::CheckPassword(ask) => Step::Query(Query::CheckPassword(ask)),

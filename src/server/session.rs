@@ -5,7 +5,7 @@ use core::mem;
 
 use super::{Ask, AuthFailed, Config, Event, Hello, Permission, StartTls};
 use crate::{
-    auth,
+    Advance, auth,
     command::{self, BadPath, Command, Mail},
     ehlo::{self, Keyword},
     line::{Error, Lines},
@@ -178,13 +178,49 @@ impl Session {
         (self.identity.map(|identity| *identity), self.lines.rest().to_vec())
     }
 
-    /// What is to be done now. Appends what is to be sent.
+    /// What is to be done now: [`advance`](Self::advance), and then [`pending`](Self::pending). Appends what is to be
+    /// sent.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Event<'_> {
-        let line_awaited = matches!(self.state, State::Idle | State::Response(_));
-        if line_awaited && self.lines.still_awaits(auth::MAX_LINE) {
+        if self.still_awaits() {
             return Event::NeedInput;
         }
-        self.go_on(out)
+        self.go_on(out);
+        self.pending()
+    }
+
+    /// Moves on, and says whether that needs input. Appends what is to be sent.
+    ///
+    /// An event that waits for an answer stays until it has one. **A notification is passed**: call this once for
+    /// each, after [`pending`](Self::pending) has shown it.
+    ///
+    /// With this a driver that reads by itself lends events, and need not give up the borrow in between:
+    ///
+    /// ```
+    /// # use smtp_auth::{Advance, server::{Event, Session}};
+    /// # struct Connection { session: Session, out: Vec<u8> }
+    /// # impl Connection { async fn send_and_receive(&mut self) {} }
+    /// impl Connection {
+    ///     async fn event(&mut self) -> Event<'_> {
+    ///         while self.session.advance(&mut self.out) == Advance::NeedInput {
+    ///             self.send_and_receive().await;
+    ///         }
+    ///         self.session.pending()
+    ///     }
+    /// }
+    /// ```
+    pub fn advance(&mut self, out: &mut Vec<u8>) -> Advance {
+        if !self.still_awaits() {
+            self.go_on(out);
+        }
+        match self.pending() {
+            Event::NeedInput => Advance::NeedInput,
+            _ => Advance::Event,
+        }
+    }
+
+    fn still_awaits(&mut self) -> bool {
+        matches!(self.state, State::Idle | State::Response(_))
+            && self.lines.still_awaits(auth::MAX_LINE)
     }
 
     /// The question on show, if one is; nothing moves on. For an answer that comes later, when what
@@ -196,10 +232,9 @@ impl Session {
         }
     }
 
-    /// Apart from [`next`](Self::next), so that octets that come one by one do not pay for it.
-    #[inline(never)]
-    fn go_on(&mut self, out: &mut Vec<u8>) -> Event<'_> {
-        self.advance(out);
+    /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. Before the
+    /// first it is [`Event::NeedInput`].
+    pub fn pending(&mut self) -> Event<'_> {
         let Self { state, lines, identity, greeted, attempts, .. } = self;
         match state {
             State::Start | State::Idle | State::Response(_) | State::Body(..) => Event::NeedInput,
@@ -210,10 +245,7 @@ impl Session {
                 },
                 extended: *greeted == Greeted::Ehlo,
             }),
-            State::Auth(exchange) => match exchange.step(out) {
-                auth::server::Step::Query(query) => Event::Query(query),
-                _ => Event::NeedInput,
-            },
+            State::Auth(exchange) => exchange.query().map_or(Event::NeedInput, Event::Query),
             State::Authenticated => match identity {
                 Some(identity) => Event::Authenticated(identity),
                 None => Event::Close,
@@ -237,8 +269,10 @@ impl Session {
         }
     }
 
-    /// Moves on until something is owed, or is to be shown.
-    fn advance(&mut self, out: &mut Vec<u8>) {
+    /// Moves on until something is owed, or is to be shown. Apart from [`next`](Self::next), so that octets that
+    /// come one by one do not pay for it.
+    #[inline(never)]
+    fn go_on(&mut self, out: &mut Vec<u8>) {
         loop {
             let mark = out.len();
             let state = mem::replace(&mut self.state, State::Close);

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
-    auth,
+    Advance, auth,
     client::{Config, Envelope, Error, Event, Session, Tls, TryNext},
     sasl::{
         self, Channel, ChannelBinding, CramSecret, Mechanism, Nonce, Query, ScramKeys, TokenAnswer,
@@ -322,7 +322,11 @@ impl<const TOKENS: bool> World<TOKENS> {
     fn pump(&mut self) {
         let mut out = Vec::new();
         loop {
-            let next = self.session.next(&mut out);
+            let advanced = self.session.advance(&mut out);
+            let shown = matches!(self.session.pending(), Event::NeedInput);
+            let needs_input = advanced == Ok(Advance::NeedInput);
+            assert_eq!(shown, needs_input, "what is pending is not what was come to");
+            let next = advanced.map(|_| self.session.pending());
             let found = next.as_ref().err().cloned();
             self.waits = match next {
                 Ok(Event::NeedInput) => Waits::Server,

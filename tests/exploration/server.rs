@@ -7,6 +7,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
+    Advance,
     command::Command,
     reply::Reply,
     sasl::{
@@ -418,7 +419,10 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
         let (mut out, mut failed) = (Vec::new(), false);
         loop {
             let signed_in = self.identity.is_some();
-            match session.next(&mut out) {
+            let needs_input = session.advance(&mut out) == Advance::NeedInput;
+            let shown = matches!(session.pending(), Event::NeedInput);
+            assert_eq!(shown, needs_input, "what is pending is not what was come to");
+            match session.pending() {
                 Event::NeedInput => self.waits = Waits::Client,
                 Event::Query(query) => {
                     let (mechanism, secret) = match &query {

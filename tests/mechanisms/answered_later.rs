@@ -11,8 +11,9 @@ use smtp_auth::{
     reply::Reply,
     sasl::{
         self, Answer, AsyncAuthenticator, Authenticator, Authorize, Boxed, Channel, CheckAnonymous,
-        CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Custom, CustomAnswer,
-        Failure, Immediate, Mechanism, Query, QueryJob, ScramKeys, ScramKeysFor, TokenAnswer,
+        CheckExternal, CheckPassword, CheckToken, ConfigError, CramSecret, CramSecretFor, Custom,
+        CustomAnswer, Failure, Immediate, Mechanism, Query, QueryJob, ScramKeys, ScramKeysFor,
+        TokenAnswer,
         client::Credentials,
         server::{Config, Exchange, Step},
     },
@@ -20,7 +21,7 @@ use smtp_auth::{
 };
 use tokio::task::yield_now;
 
-/// Says yes to everything.
+/// Says yes to whoever is right.
 struct Willing;
 
 impl Authenticator for Willing {
@@ -29,8 +30,7 @@ impl Authenticator for Willing {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        assert_eq!((ask.authcid(), ask.password().expose()), ("tim", "pencil"));
-        Answer::accept(())
+        ((ask.authcid(), ask.password().expose()) == ("tim", "pencil")).into()
     }
 
     fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {
@@ -340,6 +340,7 @@ fn wait_for(users: &impl AsyncAuthenticator, exchange: &mut Exchange) {
 fn a_store_that_is_waited_for_answers_as_one_that_answers_at_once() {
     let boxed = [Boxed::new(Slow), Boxed::new(Immediate(Willing))];
     assert_eq!(boxed[0].mechanisms(), Mechanism::COMPILED);
+    assert!(offered(&boxed[0]).unwrap().contains(&Mechanism::ScramSha256));
     for (mechanism, _) in MECHANISMS {
         let at_once = outcome(mechanism, |server| server.query().unwrap().answer_with(&Willing));
         assert!(at_once.0.is_ok(), "{mechanism}: {at_once:?}");
@@ -352,19 +353,30 @@ fn a_store_that_is_waited_for_answers_as_one_that_answers_at_once() {
 }
 
 /// Writes none of the methods.
-struct Silent;
+struct Silent([Mechanism; 1]);
 
 impl AsyncAuthenticator for Silent {
     fn mechanisms(&self) -> &[Mechanism] {
-        &[]
+        &self.0
     }
+}
+
+/// What a configuration gets from the authenticator.
+fn offered(users: &impl AsyncAuthenticator) -> Result<Vec<Mechanism>, ConfigError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let builder = Config::builder("mail.example.org").answered_by_async(users);
+    let config = runtime.block_on(builder).build()?;
+    Ok(config.offered(&Channel::tls()).collect())
 }
 
 #[test]
 fn what_is_not_written_is_not_implemented() {
     for (mechanism, _) in MECHANISMS {
-        let (outcome, questions) = outcome(mechanism, |server| wait_for(&Silent, server));
+        let silent = Silent([mechanism]);
+        let (outcome, questions) = outcome(mechanism, |server| wait_for(&silent, server));
         assert_eq!((outcome, questions), (Err(Failure::NotImplemented(mechanism.name())), 1));
+        let refused = offered(&silent).unwrap_err();
+        assert!(matches!(refused, ConfigError::NotImplemented(_)), "{mechanism}: {refused}");
     }
 }
 

@@ -23,7 +23,9 @@ use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
 ///
 #[cfg_attr(feature = "plain", doc = "```")]
 #[cfg_attr(not(feature = "plain"), doc = "```ignore")]
-/// use smtp_auth::sasl::{Answer, AsyncAuthenticator, CheckPassword, Mechanism, server::Config};
+/// use smtp_auth::sasl::{
+///     Answer, AsyncAuthenticator, CheckPassword, ConfigError, Mechanism, server::Config,
+/// };
 /// # struct Database;
 /// # impl Database { async fn verify(&self, _: &str, _: &str) -> Result<bool, String> { Ok(false) } }
 ///
@@ -40,9 +42,9 @@ use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
 ///     }
 /// }
 ///
-/// # let database = Database;
-/// let config = Config::builder("mail.example.org").mechanisms(database.mechanisms()).build()?;
-/// # Ok::<(), smtp_auth::sasl::ConfigError>(())
+/// async fn config(database: &Database) -> Result<Config, ConfigError> {
+///     Config::builder("mail.example.org").answered_by_async(database).await.build()
+/// }
 /// ```
 ///
 /// [`Query::answer_with_async`] asks it. A store that answers at once becomes one by [`Immediate`]; there is no

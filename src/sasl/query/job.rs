@@ -1,8 +1,14 @@
 //! A question taken along.
 
+use alloc::boxed::Box;
+
 use super::{
-    Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecretFor, Query,
-    ScramKeysFor,
+    Answer, Authcid, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
+    CramSecretFor, Query, ScramKeysFor, TokenAnswer,
+};
+use crate::{
+    sasl::{Mechanism, names::Authzid, scram_keys::Kind},
+    secret::Secret,
 };
 
 /// A copy of a question, for an application that answers elsewhere and later: on another thread, in a task.
@@ -70,6 +76,56 @@ impl QueryJob {
             Question::CheckExternal(ask) => Query::CheckExternal(ask),
             Question::CheckAnonymous(ask) => Query::CheckAnonymous(ask),
             Question::Authorize(ask) => Query::Authorize(ask),
+        }
+    }
+}
+
+/// An account that there cannot be (RFC 2606 §2).
+const NOBODY: &str = "nobody@smtp-auth.invalid";
+
+/// What that mechanism asks, about an account that there cannot be. `None` for one of the application's own, whose
+/// answer may depend on the client.
+pub(in crate::sasl) fn probe(mechanism: Mechanism) -> Option<QueryJob> {
+    let text = || Secret::new([NOBODY, "x"].concat()).behind(NOBODY.len());
+    Some(QueryJob(match mechanism {
+        Mechanism::Plain => {
+            let authcid = Authcid::InFront(0..NOBODY.len());
+            Question::CheckPassword(CheckPassword::new(authcid, None, None, text()))
+        }
+        Mechanism::Login => {
+            let authcid = Authcid::Own(Secret::new(NOBODY));
+            Question::CheckPassword(CheckPassword::new(authcid, None, None, Secret::new("x")))
+        }
+        Mechanism::CramMd5 => {
+            Question::CramSecret(CramSecretFor::new(None, Box::default(), text()))
+        }
+        Mechanism::OauthBearer | Mechanism::Xoauth2 => {
+            let authzid = Some(Box::new(Authzid::plain(NOBODY)));
+            Question::CheckToken(CheckToken::new(mechanism, authzid, Secret::new("x")))
+        }
+        Mechanism::External => Question::CheckExternal(CheckExternal::new(NOBODY, None)),
+        Mechanism::Anonymous => Question::CheckAnonymous(CheckAnonymous::new(None)),
+        scram => {
+            let kind = Kind::of(scram)?;
+            Question::ScramKeys(ScramKeysFor::new(NOBODY.into(), None, None, kind))
+        }
+    }))
+}
+
+impl QueryJob {
+    /// Whether the application implements this kind of question, by its answer.
+    pub(in crate::sasl) fn is_implemented(&self) -> bool {
+        fn of<T>(answer: Option<&Answer<T>>) -> bool {
+            answer.is_some_and(Answer::is_implemented)
+        }
+        match &self.0 {
+            Question::CheckPassword(ask) => of(ask.answer.as_ref()),
+            Question::CramSecret(ask) => of(ask.answer.as_ref()),
+            Question::ScramKeys(ask) => of(ask.answer.as_ref()),
+            Question::CheckToken(ask) => ask.answer != Some(TokenAnswer::NotImplemented),
+            Question::CheckExternal(ask) => of(ask.answer.as_ref()),
+            Question::CheckAnonymous(ask) => of(ask.answer.as_ref()),
+            Question::Authorize(ask) => of(ask.answer.as_ref()),
         }
     }
 }

@@ -6,8 +6,11 @@ use core::{borrow::Borrow, fmt};
 use crate::{
     sasl::{
         Authenticator, BindingPolicy, Channel, ConfigError, Failure, FoldName, Mechanism, Nonce,
-        NonceError, NonceSource, ScramHash, ScramKeys, TokenError, names::Rules, prepare,
-        query::implements, scram_keys::Decoys,
+        NonceError, NonceSource, ScramHash, ScramKeys, TokenError,
+        names::Rules,
+        prepare,
+        query::{self, AsyncAuthenticator},
+        scram_keys::Decoys,
     },
     secret::Secret,
 };
@@ -198,9 +201,32 @@ impl Builder {
     /// may not be called here, as they wait for a runtime or for threads that do not run yet, want
     /// `mechanisms(users.mechanisms())` instead, with which nothing is called and nothing checked.
     pub fn answered_by(mut self, users: &(impl Authenticator + ?Sized)) -> Self {
-        let listed = users.mechanisms();
-        self.answered = Some(Mechanism::list(listed.iter().filter(|own| implements(users, **own))));
-        self.mechanisms(listed)
+        let mut answered = Vec::new();
+        for &own in users.mechanisms() {
+            let mut job = query::probe(own);
+            job.iter_mut().for_each(|job| job.query().answer_with(users));
+            if job.is_none_or(|job| job.is_implemented()) {
+                answered.push(own);
+            }
+        }
+        self.answered = Some(Mechanism::list(answered));
+        self.mechanisms(users.mechanisms())
+    }
+
+    /// [`answered_by`](Self::answered_by) for an authenticator that has to be waited for.
+    pub async fn answered_by_async(mut self, users: &(impl AsyncAuthenticator + ?Sized)) -> Self {
+        let mut answered = Vec::new();
+        for &own in users.mechanisms() {
+            let mut job = query::probe(own);
+            if let Some(job) = &mut job {
+                job.query().answer_with_async(users).await;
+            }
+            if job.is_none_or(|job| job.is_implemented()) {
+                answered.push(own);
+            }
+        }
+        self.answered = Some(Mechanism::list(answered));
+        self.mechanisms(users.mechanisms())
     }
 
     /// The mechanisms to offer, in this order: **those that the application can answer for**, and no

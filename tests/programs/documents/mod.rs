@@ -28,7 +28,7 @@ const PIECES: [(&str, &str, &str); 14] = [
     ("users", "src/guide/authenticator.md", "struct Users;"),
     ("argon2_memory", "src/guide/authenticator.md", "fn is_password"),
     ("argon2_workers", "src/guide/authenticator.md", "struct Workers"),
-    ("settle", "src/guide/authenticator.md", "async fn settle"),
+    ("settle", "src/guide/authenticator.md", "impl AsyncAuthenticator for"),
     ("event_loop", "src/guide/authenticator.md", "fn look_up"),
     ("auth", "src/guide/porting.md", "auth::server::{Exchange, Step}"),
     ("credentials", "src/guide/credentials.md", "impl Authenticator for"),

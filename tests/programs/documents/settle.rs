@@ -1,6 +1,6 @@
 use smtp_auth::{
     Secret,
-    sasl::{ScramHash, ScramKeys},
+    sasl::{Query, ScramHash},
 };
 
 struct Db;
@@ -11,7 +11,7 @@ impl Db {
         Ok(name == "tim" && password.expose() == "tanstaaftanstaaf")
     }
 
-    async fn scram_keys(&self, name: &str) -> Result<Option<ScramKeys>, String> {
+    async fn scram_keys_of(&self, name: &str) -> Result<Option<ScramKeys>, String> {
         tokio::task::yield_now().await;
         let keys = || ScramKeys::generate(ScramHash::Sha256, "tanstaaftanstaaf", 4096);
         Ok(if name == "tim" { keys() } else { None })
@@ -19,5 +19,5 @@ impl Db {
 }
 
 pub(crate) async fn answer(query: Query<'_>) {
-    settle(&Db, query).await;
+    query.answer_with_async(&Db).await;
 }

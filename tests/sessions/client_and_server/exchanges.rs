@@ -102,3 +102,62 @@ fn bare_auth() {
         }
     }
 }
+
+/// A server that is called with each line, and holds the exchange in between.
+fn process(server: &mut auth::server::Exchange, line: &[u8]) -> Vec<u8> {
+    let Some(auth::server::Step::NeedLine(slot)) = server.pending() else { panic!("no line") };
+    slot.line(line);
+    assert!(server.pending().is_none(), "the line is taken");
+    reply(server)
+}
+
+fn reply(server: &mut auth::server::Exchange) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let auth::server::Step::Query(query) = server.step(&mut out) {
+        query.answer_with(&Users);
+    }
+    let shown = format!("{:?}", server.pending().unwrap());
+    assert_eq!(format!("{:?}", server.pending().unwrap()), shown);
+    out
+}
+
+/// A client that is called with each reply.
+fn hear(client: &mut auth::client::Exchange, octets: &[u8]) -> Vec<u8> {
+    let Some(auth::client::Step::NeedReply(slot)) = client.pending() else { panic!("no reply") };
+    slot.reply(ReplyRef::parse(octets).unwrap());
+    say(client)
+}
+
+fn say(client: &mut auth::client::Exchange) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let auth::client::Step::Derive(derive) = client.step(&mut out) {
+        derive.run();
+    }
+    let shown = format!("{:?}", client.pending().unwrap());
+    assert_eq!(format!("{:?}", client.pending().unwrap()), shown);
+    out
+}
+
+#[test]
+fn what_an_exchange_waits_for_is_shown_again() {
+    for &mechanism in MECHANISMS {
+        for (credentials, who, why, code) in rows(mechanism) {
+            let (own, config) = (sasl_only(mechanism), Arc::new(sasl_config()));
+            let mut client = auth::client::Exchange::new(&own, &channel(), mechanism, credentials);
+            assert!(client.pending().is_none(), "the command is to be written");
+            let command = say(&mut client);
+            let args = command.strip_prefix(b"AUTH ").unwrap().strip_suffix(b"\r\n").unwrap();
+            let mut server = auth::server::Exchange::new(&config, &channel(), args);
+            let mut from_server = reply(&mut server);
+            while !matches!(server.pending(), Some(auth::server::Step::Done(_))) {
+                let line = hear(&mut client, &from_server);
+                from_server = process(&mut server, line.strip_suffix(b"\r\n").unwrap());
+            }
+            let Some(auth::server::Step::Done(outcome)) = server.pending() else { panic!() };
+            same(outcome, who, why);
+            assert_eq!(hear(&mut client, &from_server), b"");
+            let Some(auth::client::Step::Done(end)) = client.pending() else { panic!() };
+            assert_eq!(end.is_ok(), code == 235);
+        }
+    }
+}

@@ -9,7 +9,7 @@ mod sessions;
 use std::sync::Arc;
 
 use smtp_auth::{
-    auth, client,
+    Advance, auth, client,
     command::{Command, MailAuth},
     reply::{Reply, ReplyRef},
     sasl::{
@@ -279,7 +279,7 @@ impl Pair {
             let before = self.seen.len();
             let (mut server_tls, mut moved) = (false, false);
             loop {
-                let seen = match self.server.next(&mut self.to_client) {
+                let seen = match server_event(&mut self.server, &mut self.to_client) {
                     server::Event::NeedInput => break,
                     server::Event::StartTls => {
                         server_tls = true;
@@ -355,7 +355,7 @@ impl Pair {
 
     fn client_turn(&mut self) {
         loop {
-            match self.client.next(&mut self.to_server) {
+            match client_event(&mut self.client, &mut self.to_server) {
                 Ok(client::Event::NeedInput | client::Event::StartTls) => return,
                 Ok(client::Event::Close) => return,
                 // No mechanism of our own is listed.
@@ -396,4 +396,24 @@ impl Pair {
 /// The text of an AUTH line.
 fn list(mechanisms: impl Iterator<Item = Mechanism>) -> String {
     mechanisms.fold("AUTH".to_owned(), |line, own| line + " " + own.name())
+}
+
+/// The server's next event, which stays the same however often it is looked at.
+fn server_event<'a>(session: &'a mut server::Session, out: &mut Vec<u8>) -> server::Event<'a> {
+    let needs_input = session.advance(out) == Advance::NeedInput;
+    let shown = (format!("{session:?}"), format!("{:?}", session.pending()));
+    assert_eq!((format!("{session:?}"), format!("{:?}", session.pending())), shown);
+    assert_eq!(matches!(session.pending(), server::Event::NeedInput), needs_input);
+    session.pending()
+}
+
+fn client_event<'a>(
+    session: &'a mut client::Session,
+    out: &mut Vec<u8>,
+) -> Result<client::Event<'a>, client::Error> {
+    let needs_input = session.advance(out)? == Advance::NeedInput;
+    let shown = (format!("{session:?}"), format!("{:?}", session.pending()));
+    assert_eq!((format!("{session:?}"), format!("{:?}", session.pending())), shown);
+    assert_eq!(matches!(session.pending(), client::Event::NeedInput), needs_input);
+    Ok(session.pending())
 }

@@ -251,7 +251,8 @@ impl Player for Host {
         let mut eof = eof;
         while !self.over {
             let mut seen = None;
-            match self.session.next(&mut self.out) {
+            let advanced = self.session.advance(&mut self.out);
+            match advanced.map(|_| self.session.pending()) {
                 Err(why) => {
                     seen = Some(format!("= error {}", error(&why)));
                     self.over = true;

@@ -8,6 +8,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use smtp_auth::{
+    Advance,
     command::{Command, Parameters},
     reply::Reply,
     sasl::{
@@ -375,7 +376,9 @@ impl Player for Host {
         let mut pieces = pieces.iter();
         while !self.closed {
             let mut seen = None;
-            match self.session.next(&mut self.out) {
+            let needs_input = self.session.advance(&mut self.out) == Advance::NeedInput;
+            assert_eq!(needs_input, matches!(self.session.pending(), Event::NeedInput));
+            match self.session.pending() {
                 Event::NeedInput => {
                     self.note();
                     match pieces.next() {
