@@ -184,6 +184,12 @@ impl Session {
         if self.still_awaits() {
             return Event::NeedInput;
         }
+        self.come_to(out)
+    }
+
+    /// Apart from [`next`](Self::next), so that octets that come one by one do not pay for it.
+    #[inline(never)]
+    fn come_to(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         self.go_on(out);
         self.pending()
     }
@@ -269,9 +275,7 @@ impl Session {
         }
     }
 
-    /// Moves on until something is owed, or is to be shown. Apart from [`next`](Self::next), so that octets that
-    /// come one by one do not pay for it.
-    #[inline(never)]
+    /// Moves on until an event is pending.
     fn go_on(&mut self, out: &mut Vec<u8>) {
         loop {
             let mark = out.len();
