@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | [`Derive`](Event::Derive), [`Challenge`](Event::Challenge), [`AuthFailed`](Event::AuthFailed), [`Ready`](Event::Ready), [`Message`](Event::Message) | *owed*: shown again until it is settled |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *owed*: send what was appended, then read, wrap or close |
-//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *facts*: shown once |
+//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
 //!
 //! ```
 //! use std::{error, io::{Read, Write}};

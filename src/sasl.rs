@@ -70,9 +70,9 @@ pub use cram_secret::{CramSecret, CramSecretError};
 pub use mechanism::{CustomName, Mechanism};
 pub use names::{FoldName, as_sent, prepare_lower_case};
 pub use query::{
-    Answer, AsyncAuthenticator, Authenticator, Authorize, Boxed, CheckAnonymous, CheckExternal,
-    CheckPassword, CheckToken, CramSecretFor, Custom, CustomAnswer, Immediate, Query, QueryJob,
-    ScramKeysFor, ServerMechanism, TokenAnswer, TokenError,
+    Answer, AsyncAuthenticator, Authenticator, Authorize, BoxedAuthenticator, CheckAnonymous,
+    CheckExternal, CheckPassword, CheckToken, CramSecretFor, Custom, CustomAnswer, Immediate,
+    Query, QueryJob, ScramKeysFor, ServerMechanism, TokenAnswer, TokenError,
 };
 pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError};
 

@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | [`Query`](Event::Query), [`Command`](Event::Command), [`Message`](Event::Message), [`EndOfData`](Event::EndOfData) | *owed*: shown again until it is answered |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *owed*: send what was appended, then read, wrap or close |
-//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *facts*: shown once |
+//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
 //!
 //! Send at `NeedInput`, `StartTls` and `Close` alone: a pause at `AuthFailed` then delays the
 //! `535`. Do not read while something else is owed: that is what holds a fast client back. So a client

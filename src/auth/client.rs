@@ -195,20 +195,34 @@ impl Exchange {
         }
     }
 
-    /// What the last [`step`](Self::step) came to, where that still waits for an answer, or is the end; nothing is
-    /// written, and nothing moves on. `None` where there is something to go on with.
+    /// What the exchange waits for, as often as wanted: nothing is written, and nothing moves on. `None` where it is to
+    /// go on by [`step`](Self::step): something is to be written, or an answer is there. For a client that holds the
+    /// exchange between two replies, and has no buffer at hand.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.state {
             State::Done(Ok(())) => Some(Step::Done(Ok(()))),
             State::Done(Err(ref failure)) => Some(Step::Done(Err(failure))),
-            State::Command | State::Respond => match self.sasl.pending() {
-                sasl::Step::Derive(derive) => Some(Step::Derive(derive)),
-                sasl::Step::Challenge(challenge) => Some(Step::Challenge(challenge)),
-                sasl::Step::Response(_) | sasl::Step::Done(_) => None,
-            },
+            State::Command | State::Respond => self.asked().filter(|asked| match asked {
+                Step::Derive(derive) => derive.salted().is_none(),
+                Step::Challenge(challenge) => !challenge.is_answered(),
+                _ => false,
+            }),
             State::Withheld | State::Sent | State::Cancelled(_) => {
                 Some(Step::NeedReply(NeedReply { exchange: self }))
             }
+        }
+    }
+
+    /// What is asked of the application, whether it is answered or not.
+    pub(crate) fn asked(&mut self) -> Option<Step<'_>> {
+        match (&self.state, self.sasl.pending()) {
+            (State::Command | State::Respond, sasl::Step::Derive(derive)) => {
+                Some(Step::Derive(derive))
+            }
+            (State::Command | State::Respond, sasl::Step::Challenge(challenge)) => {
+                Some(Step::Challenge(challenge))
+            }
+            _ => None,
         }
     }
 

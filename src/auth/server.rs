@@ -202,19 +202,18 @@ impl Exchange {
         self.sasl.query()
     }
 
-    /// What the last [`step`](Self::step) came to, where that still waits for an answer, or is the end; nothing is
-    /// written, and nothing moves on. `None` where there is something to go on with.
+    /// What the exchange waits for, as often as wanted: nothing is written, and nothing moves on. `None` where it is to
+    /// go on by [`step`](Self::step): something is to be written, or an answer is there. For a server that holds the
+    /// exchange between two lines, and has no buffer at hand.
     pub fn pending(&mut self) -> Option<Step<'_>> {
-        if !self.written && self.sasl.query().is_none() {
-            return None;
-        }
-        Some(match self.sasl.pending() {
-            sasl::Step::Query(query) => Step::Query(query),
+        match self.sasl.pending() {
+            sasl::Step::Query(query) => (!query.is_answered()).then_some(Step::Query(query)),
+            _ if !self.written => None,
             sasl::Step::Challenge(challenge) => {
-                Step::NeedLine(NeedLine { challenge, written: &mut self.written })
+                Some(Step::NeedLine(NeedLine { challenge, written: &mut self.written }))
             }
-            sasl::Step::Done(outcome) => Step::Done(outcome),
-        })
+            sasl::Step::Done(outcome) => Some(Step::Done(outcome)),
+        }
     }
 
     /// What the exchange needs now. Appends `334` or the final reply when it is first shown.

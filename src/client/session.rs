@@ -160,26 +160,56 @@ impl Session {
 
     /// Moves on, and says whether that needs input. Appends what is to be sent.
     ///
-    /// An event that waits for an answer stays until it has one. **A notification is passed**: call this once for
-    /// each, after [`pending`](Self::pending) has shown it. For a driver that lends events, as the server's
-    /// [`advance`](crate::server::Session::advance) shows.
+    /// An event that waits for an answer stays until it has one. **A notification is passed**: look at
+    /// [`pending`](Self::pending) after each call. A driver that reads by itself lends events with this, and waits in
+    /// between:
+    ///
+    /// ```
+    /// use std::{error::Error, future::Future, io};
+    /// use smtp_auth::{Advance, client::{Event, Session}};
+    ///
+    /// struct Connection { session: Session, out: Vec<u8> }
+    ///
+    /// impl Connection {
+    ///     async fn event(&mut self) -> Result<Event<'_>, Box<dyn Error>> {
+    ///         while self.session.advance(&mut self.out)? == Advance::NeedInput {
+    ///             self.send_and_receive().await?; // at the end of the stream, `session.eof()`
+    ///         }
+    ///         Ok(self.session.pending())
+    ///     }
+    /// #   fn send_and_receive(&mut self) -> impl Future<Output = io::Result<()>> { async { Ok(()) } }
+    /// }
+    /// ```
     ///
     /// # Errors
     /// The session is over; each later call says the same. Close the connection.
     pub fn advance(&mut self, out: &mut Vec<u8>) -> Result<Advance, Error> {
-        self.next(out).map(|event| match event {
-            Event::NeedInput => Advance::NeedInput,
-            _ => Advance::Event,
-        })
+        self.go_on(out);
+        match &mut self.state {
+            State::Broken(error) => Err(error.clone()),
+            State::StartTls
+            | State::AuthFailed(_)
+            | State::Ready(_)
+            | State::Refused(..)
+            | State::Message(_)
+            | State::Sent(..)
+            | State::Closed => Ok(Advance::Event),
+            State::Auth(exchange) => match exchange.asked() {
+                Some(_) => Ok(Advance::Event),
+                None => Ok(Advance::NeedInput),
+            },
+            _ => Ok(Advance::NeedInput),
+        }
     }
 
-    /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. Before the
-    /// first it is [`Event::NeedInput`], and after an error [`Event::Close`].
+    /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. One that was
+    /// answered is still shown until then, and another answer would replace the first. It is [`Event::NeedInput`]
+    /// before the first call and after [`tls_started`](Self::tls_started), and [`Event::Close`] after an error.
     pub fn pending(&mut self) -> Event<'_> {
         match &mut self.state {
             State::StartTls => Event::StartTls,
             State::AuthFailed(failed) => Event::AuthFailed(failed),
-            State::Auth(exchange) => match exchange.pending() {
+            State::Auth(exchange) => match exchange.asked() {
                 Some(auth::Step::Derive(derive)) => Event::Derive(derive),
                 Some(auth::Step::Challenge(challenge)) => Event::Challenge(challenge),
                 _ => Event::NeedInput,

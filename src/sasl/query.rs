@@ -18,10 +18,10 @@ mod token;
 
 pub use answer::Answer;
 pub(super) use answer::Verdict;
-pub use asynchronous::{AsyncAuthenticator, Boxed, Immediate};
+pub use asynchronous::{AsyncAuthenticator, BoxedAuthenticator, Immediate};
 pub use custom::{Custom, CustomAnswer, ServerMechanism};
 pub use job::QueryJob;
-pub(super) use job::probe;
+pub(super) use job::probes;
 pub(super) use password::Authcid;
 pub use password::{CheckPassword, CramSecretFor, ScramKeysFor};
 pub use peer::{CheckAnonymous, CheckExternal};
@@ -124,6 +124,19 @@ impl Query<'_> {
             Self::CheckAnonymous(ask) => ask.answer(Answer::not_implemented()),
             Self::Custom(ask) => ask.fail_not_implemented(),
             Self::Authorize(ask) => ask.answer(Answer::not_implemented()),
+        }
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        match self {
+            Self::CheckPassword(ask) => ask.answer.is_some(),
+            Self::CramSecret(ask) => ask.answer.is_some(),
+            Self::ScramKeys(ask) => ask.answer.is_some(),
+            Self::CheckToken(ask) => ask.answer.is_some(),
+            Self::CheckExternal(ask) => ask.answer.is_some(),
+            Self::CheckAnonymous(ask) => ask.answer.is_some(),
+            Self::Custom(ask) => ask.answer.is_some(),
+            Self::Authorize(ask) => ask.answer.is_some(),
         }
     }
 

@@ -196,30 +196,34 @@ impl Session {
 
     /// Moves on, and says whether that needs input. Appends what is to be sent.
     ///
-    /// An event that waits for an answer stays until it has one. **A notification is passed**: call this once for
-    /// each, after [`pending`](Self::pending) has shown it.
+    /// An event that waits for an answer stays until it has one. **A notification is passed**, and with
+    /// [`Event::Data`] so are its octets: look at [`pending`](Self::pending) after each call.
     ///
-    /// With this a driver that reads by itself lends events, and need not give up the borrow in between:
+    /// A driver that reads by itself lends events with this, and waits in between:
     ///
     /// ```
-    /// # use smtp_auth::{Advance, server::{Event, Session}};
-    /// # struct Connection { session: Session, out: Vec<u8> }
-    /// # impl Connection { async fn send_and_receive(&mut self) {} }
+    /// use std::{future::Future, io};
+    /// use smtp_auth::{Advance, server::{Event, Session}};
+    ///
+    /// struct Connection { session: Session, out: Vec<u8> }
+    ///
     /// impl Connection {
-    ///     async fn event(&mut self) -> Event<'_> {
+    ///     /// The next event; what was appended is sent before the answer is waited for.
+    ///     async fn event(&mut self) -> io::Result<Event<'_>> {
     ///         while self.session.advance(&mut self.out) == Advance::NeedInput {
-    ///             self.send_and_receive().await;
+    ///             self.send_and_receive().await?; // an error, too, at the end of the stream
     ///         }
-    ///         self.session.pending()
+    ///         Ok(self.session.pending())
     ///     }
+    /// #   fn send_and_receive(&mut self) -> impl Future<Output = io::Result<()>> { async { Ok(()) } }
     /// }
     /// ```
     pub fn advance(&mut self, out: &mut Vec<u8>) -> Advance {
         if !self.still_awaits() {
             self.go_on(out);
         }
-        match self.pending() {
-            Event::NeedInput => Advance::NeedInput,
+        match self.state {
+            State::Start | State::Idle | State::Response(_) | State::Body(..) => Advance::NeedInput,
             _ => Advance::Event,
         }
     }
@@ -238,8 +242,9 @@ impl Session {
         }
     }
 
-    /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. Before the
-    /// first it is [`Event::NeedInput`].
+    /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. One that was
+    /// answered is still shown until then, and another answer would replace the first. It is
+    /// [`Event::NeedInput`] before the first call, and after [`tls_started`](Self::tls_started).
     pub fn pending(&mut self) -> Event<'_> {
         let Self { state, lines, identity, greeted, attempts, .. } = self;
         match state {

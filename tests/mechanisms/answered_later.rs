@@ -10,10 +10,10 @@ use std::{
 use smtp_auth::{
     reply::Reply,
     sasl::{
-        self, Answer, AsyncAuthenticator, Authenticator, Authorize, Boxed, Channel, CheckAnonymous,
-        CheckExternal, CheckPassword, CheckToken, ConfigError, CramSecret, CramSecretFor, Custom,
-        CustomAnswer, Failure, Immediate, Mechanism, Query, QueryJob, ScramKeys, ScramKeysFor,
-        TokenAnswer,
+        self, Answer, AsyncAuthenticator, Authenticator, Authorize, BoxedAuthenticator, Channel,
+        CheckAnonymous, CheckExternal, CheckPassword, CheckToken, ConfigError, CramSecret,
+        CramSecretFor, Custom, CustomAnswer, Failure, Immediate, Mechanism, Query, QueryJob,
+        ScramKeys, ScramKeysFor, TokenAnswer,
         client::Credentials,
         server::{Config, Exchange, Step},
     },
@@ -327,18 +327,19 @@ impl AsyncAuthenticator for Slow {
     }
 }
 
-/// Has a runtime move it where it likes.
+/// A runtime may move it to another thread.
+fn sendable<F: Future + Send>(future: F) -> F {
+    future
+}
+
 fn wait_for(users: &impl AsyncAuthenticator, exchange: &mut Exchange) {
-    fn sendable<F: Future + Send>(future: F) -> F {
-        future
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(sendable(exchange.query().unwrap().answer_with_async(users)));
 }
 
 #[test]
 fn a_store_that_is_waited_for_answers_as_one_that_answers_at_once() {
-    let boxed = [Boxed::new(Slow), Boxed::new(Immediate(Willing))];
+    let boxed = [BoxedAuthenticator::new(Slow), BoxedAuthenticator::new(Immediate(Willing))];
     assert_eq!(boxed[0].mechanisms(), Mechanism::COMPILED);
     assert!(offered(&boxed[0]).unwrap().contains(&Mechanism::ScramSha256));
     for (mechanism, _) in MECHANISMS {
@@ -365,7 +366,7 @@ impl AsyncAuthenticator for Silent {
 fn offered(users: &impl AsyncAuthenticator) -> Result<Vec<Mechanism>, ConfigError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let builder = Config::builder("mail.example.org").answered_by_async(users);
-    let config = runtime.block_on(builder).build()?;
+    let config = runtime.block_on(sendable(builder)).build()?;
     Ok(config.offered(&Channel::tls()).collect())
 }
 
@@ -378,6 +379,31 @@ fn what_is_not_written_is_not_implemented() {
         let refused = offered(&silent).unwrap_err();
         assert!(matches!(refused, ConfigError::NotImplemented(_)), "{mechanism}: {refused}");
     }
+}
+
+/// A mechanism of the application's own, which is asked with its response.
+fn own(users: &impl AsyncAuthenticator) -> Result<String, Failure> {
+    let config = Config::builder("mail.example.org").mechanisms([OWN]).build().unwrap();
+    let initial = Some(b"whatever".to_vec());
+    let mut exchange = Exchange::new(&Arc::new(config), &Channel::tls(), OWN, initial);
+    loop {
+        match exchange.step() {
+            Step::Query(_) => wait_for(users, &mut exchange),
+            Step::Challenge(_) => panic!("no challenge is sent"),
+            Step::Done(outcome) => return outcome.map(|who| who.authcid().to_owned()),
+        }
+    }
+}
+
+#[test]
+fn a_mechanism_of_ones_own_is_waited_for_too() {
+    assert_eq!(own(&Slow).as_deref(), Ok("tim"));
+    assert_eq!(own(&Immediate(Willing)).as_deref(), Ok("tim"));
+    assert_eq!(own(&BoxedAuthenticator::new(Slow)).as_deref(), Ok("tim"));
+    let silent = BoxedAuthenticator::new(Silent([OWN]));
+    assert_eq!(own(&silent), Err(Failure::NotImplemented("X-OWN")));
+    // It is taken on trust.
+    assert_eq!(offered(&silent), Ok(vec![OWN]));
 }
 
 #[test]

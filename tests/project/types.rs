@@ -81,7 +81,7 @@ fn sizes_and_threads() {
         sasl::CustomAnswer: 48
         sasl::CustomName: 24
         sasl::Failure: 24
-        sasl::Boxed: 16
+        sasl::BoxedAuthenticator: 16
         sasl::Identity: 64
         sasl::Immediate<()>: 0
         sasl::Mechanism: 24

@@ -143,11 +143,11 @@ impl Session {
         let Ok(reply) = ReplyRef::parse(self.lines.shown()) else {
             return Err(unanswered(&exchange).unwrap_or(Error::NotAReply(Step::Auth)));
         };
-        if let auth::Step::NeedReply(slot) = exchange.step(&mut Vec::new()) {
+        if let Some(auth::Step::NeedReply(slot)) = exchange.pending() {
             slot.reply(reply);
         }
         if reply.codes_differ() {
-            if let auth::Step::Done(Err(failure)) = exchange.step(&mut Vec::new()) {
+            if let Some(auth::Step::Done(Err(failure))) = exchange.pending() {
                 let failure = failure.clone();
                 return Err(Error::NotAuthenticated(self.not_signed_in(&exchange, failure)?));
             }

@@ -76,6 +76,10 @@ impl Challenge {
         self.answer(CustomResponse::Fail);
     }
 
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// Settles it; a second answer replaces the first.
     pub fn answer(&mut self, answer: CustomResponse) {
         self.answer = Some(answer);

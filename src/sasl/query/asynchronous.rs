@@ -21,6 +21,9 @@ use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
 /// [`authorize`](Self::authorize), which refuses. Computing does not belong here: Argon2 blocks the thread that polls
 /// it, and all other connections with it. Send such work to a thread of its own, and wait for the answer here.
 ///
+/// Implementations must take as long for an account that does not exist as for a wrong password: hash the
+/// password against a dummy.
+///
 #[cfg_attr(feature = "plain", doc = "```")]
 #[cfg_attr(not(feature = "plain"), doc = "```ignore")]
 /// use smtp_auth::sasl::{
@@ -48,7 +51,7 @@ use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
 /// ```
 ///
 /// [`Query::answer_with_async`] asks it. A store that answers at once becomes one by [`Immediate`]; there is no
-/// implementation for every [`Authenticator`], which would let a store that blocks pass unseen. [`Boxed`] is for a store
+/// implementation for every [`Authenticator`], which would let a store that blocks pass unseen. [`BoxedAuthenticator`] is for a store
 /// that is chosen when the program runs.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not answer asynchronously",
@@ -109,9 +112,9 @@ pub trait AsyncAuthenticator: Send + Sync {
 impl Query<'_> {
     /// Answers by the method of `users` for this kind of question, once that has its answer.
     ///
-    /// Where the future is dropped before, the question stays pending: after a time limit answer it otherwise, by
-    /// [`temp_fail`](Self::temp_fail) say.
-    pub async fn answer_with_async(self, users: &(impl AsyncAuthenticator + ?Sized)) {
+    /// Where the future is dropped before, the question stays pending. After a time limit answer it by
+    /// [`temp_fail`](Self::temp_fail), and do not ask again: the state of a [`Custom`] one may have moved on.
+    pub async fn answer_with_async(self, users: &impl AsyncAuthenticator) {
         match self {
             Self::CheckPassword(ask) => {
                 let answer = users.check_password(ask).await;
@@ -209,22 +212,22 @@ impl<A: Authenticator + Send + Sync> AsyncAuthenticator for Immediate<A> {
 
 /// An [`AsyncAuthenticator`] of any type, for a store that is chosen when the program runs. Each answer costs an
 /// allocation.
-pub struct Boxed(Box<dyn AnyAuthenticator>);
+pub struct BoxedAuthenticator(Box<dyn AnyAuthenticator>);
 
-impl Boxed {
+impl BoxedAuthenticator {
     /// Takes the store.
     pub fn new(users: impl AsyncAuthenticator + 'static) -> Self {
         Self(Box::new(users))
     }
 }
 
-impl fmt::Debug for Boxed {
+impl fmt::Debug for BoxedAuthenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Boxed")
+        f.write_str("BoxedAuthenticator")
     }
 }
 
-impl AsyncAuthenticator for Boxed {
+impl AsyncAuthenticator for BoxedAuthenticator {
     fn mechanisms(&self) -> &[Mechanism] {
         self.0.mechanisms()
     }
@@ -234,7 +237,7 @@ impl AsyncAuthenticator for Boxed {
 
 type BoxedFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What [`Boxed`] can be made of: the same trait, with futures whose type is one.
+/// What [`BoxedAuthenticator`] can be made of: the same trait, with futures whose type is one.
 trait AnyAuthenticator: Send + Sync {
     fn mechanisms(&self) -> &[Mechanism];
 

@@ -1,6 +1,6 @@
 //! A question taken along.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 
 use super::{
     Answer, Authcid, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
@@ -85,7 +85,7 @@ const NOBODY: &str = "nobody@smtp-auth.invalid";
 
 /// What that mechanism asks, about an account that there cannot be. `None` for one of the application's own, whose
 /// answer may depend on the client.
-pub(in crate::sasl) fn probe(mechanism: Mechanism) -> Option<QueryJob> {
+fn probe(mechanism: Mechanism) -> Option<QueryJob> {
     let text = || Secret::new([NOBODY, "x"].concat()).behind(NOBODY.len());
     Some(QueryJob(match mechanism {
         Mechanism::Plain => {
@@ -112,6 +112,11 @@ pub(in crate::sasl) fn probe(mechanism: Mechanism) -> Option<QueryJob> {
     }))
 }
 
+/// Each mechanism with its probe.
+pub(in crate::sasl) fn probes(mechanisms: &[Mechanism]) -> Vec<(Mechanism, Option<QueryJob>)> {
+    mechanisms.iter().map(|&own| (own, probe(own))).collect()
+}
+
 impl QueryJob {
     /// Whether the application implements this kind of question, by its answer.
     pub(in crate::sasl) fn is_implemented(&self) -> bool {
@@ -122,7 +127,9 @@ impl QueryJob {
             Question::CheckPassword(ask) => of(ask.answer.as_ref()),
             Question::CramSecret(ask) => of(ask.answer.as_ref()),
             Question::ScramKeys(ask) => of(ask.answer.as_ref()),
-            Question::CheckToken(ask) => ask.answer != Some(TokenAnswer::NotImplemented),
+            Question::CheckToken(ask) => {
+                ask.answer.as_ref().is_some_and(|answer| *answer != TokenAnswer::NotImplemented)
+            }
             Question::CheckExternal(ask) => of(ask.answer.as_ref()),
             Question::CheckAnonymous(ask) => of(ask.answer.as_ref()),
             Question::Authorize(ask) => of(ask.answer.as_ref()),

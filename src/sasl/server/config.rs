@@ -9,7 +9,7 @@ use crate::{
         NonceError, NonceSource, ScramHash, ScramKeys, TokenError,
         names::Rules,
         prepare,
-        query::{self, AsyncAuthenticator},
+        query::{self, AsyncAuthenticator, QueryJob},
         scram_keys::Decoys,
     },
     secret::Secret,
@@ -198,35 +198,34 @@ impl Builder {
     /// on this thread, for an account that cannot exist: the name, or for a token the account to act as, is
     /// `nobody@smtp-auth.invalid`, the password, token or digest `x`; a guest has no trace. Only a mechanism of the
     /// application's own is taken on trust. So the methods may block here, and count one failure each; those that
-    /// may not be called here, as they wait for a runtime or for threads that do not run yet, want
-    /// `mechanisms(users.mechanisms())` instead, with which nothing is called and nothing checked.
-    pub fn answered_by(mut self, users: &(impl Authenticator + ?Sized)) -> Self {
-        let mut answered = Vec::new();
-        for &own in users.mechanisms() {
-            let mut job = query::probe(own);
-            job.iter_mut().for_each(|job| job.query().answer_with(users));
-            if job.is_none_or(|job| job.is_implemented()) {
-                answered.push(own);
-            }
+    /// may not be called here, as they wait for threads that do not run yet, want `mechanisms(users.mechanisms())`
+    /// instead, with which nothing is called and nothing checked. Those that wait for a runtime belong in an
+    /// [`AsyncAuthenticator`], and to [`answered_by_async`](Self::answered_by_async).
+    pub fn answered_by(self, users: &(impl Authenticator + ?Sized)) -> Self {
+        let mut probes = query::probes(users.mechanisms());
+        for job in probes.iter_mut().filter_map(|(_, job)| job.as_mut()) {
+            job.query().answer_with(users);
         }
-        self.answered = Some(Mechanism::list(answered));
-        self.mechanisms(users.mechanisms())
+        self.answered(probes)
     }
 
-    /// [`answered_by`](Self::answered_by) for an authenticator that has to be waited for.
-    pub async fn answered_by_async(mut self, users: &(impl AsyncAuthenticator + ?Sized)) -> Self {
-        let mut answered = Vec::new();
-        for &own in users.mechanisms() {
-            let mut job = query::probe(own);
-            if let Some(job) = &mut job {
-                job.query().answer_with_async(users).await;
-            }
-            if job.is_none_or(|job| job.is_implemented()) {
-                answered.push(own);
-            }
+    /// [`answered_by`](Self::answered_by) for an authenticator that has to be waited for. Its methods are awaited one after
+    /// the other.
+    pub async fn answered_by_async(self, users: &impl AsyncAuthenticator) -> Self {
+        let mut probes = query::probes(users.mechanisms());
+        for job in probes.iter_mut().filter_map(|(_, job)| job.as_mut()) {
+            job.query().answer_with_async(users).await;
         }
+        self.answered(probes)
+    }
+
+    fn answered(mut self, probes: Vec<(Mechanism, Option<QueryJob>)>) -> Self {
+        let listed: Vec<_> = probes.iter().map(|(own, _)| *own).collect();
+        let implemented =
+            |job: &Option<QueryJob>| job.as_ref().is_none_or(QueryJob::is_implemented);
+        let answered = probes.iter().filter(|(_, job)| implemented(job)).map(|(own, _)| *own);
         self.answered = Some(Mechanism::list(answered));
-        self.mechanisms(users.mechanisms())
+        self.mechanisms(listed)
     }
 
     /// The mechanisms to offer, in this order: **those that the application can answer for**, and no

@@ -6,6 +6,7 @@ use std::{
 };
 
 use smtp_auth::{
+    Advance,
     client::{AuthError, Config, Envelope, Error, Event, Fate, Refusal, Session, Tls, TryNext},
     command::MailAuth,
     sasl::{
@@ -37,6 +38,8 @@ pub(crate) struct Host {
     ehlo: Option<Vec<u8>>,
     ready: bool,
     over: bool,
+    /// Whether the session moves on and shows what is pending at once.
+    by_next: bool,
     trace: Arc<Mutex<Vec<String>>>,
 }
 
@@ -112,6 +115,7 @@ impl Host {
                 reply.into_bytes()
             }),
             ready: false,
+            by_next: false,
             over: false,
             trace,
         }
@@ -238,6 +242,10 @@ fn error(error: &Error) -> String {
 }
 
 impl Player for Host {
+    fn by_next(&mut self) {
+        self.by_next = true;
+    }
+
     fn begin(&mut self) -> Vec<Entry> {
         let Some(reply) = self.ehlo.take() else { return self.play(&[], false) };
         let said = self.play(&[b"220 smtp.example.com ESMTP\r\n"], false);
@@ -251,8 +259,17 @@ impl Player for Host {
         let mut eof = eof;
         while !self.over {
             let mut seen = None;
-            let advanced = self.session.advance(&mut self.out);
-            match advanced.map(|_| self.session.pending()) {
+            let event = if self.by_next {
+                self.session.next(&mut self.out)
+            } else {
+                self.session.advance(&mut self.out).map(|advance| {
+                    let event = self.session.pending();
+                    let needs_input = advance == Advance::NeedInput;
+                    assert_eq!(matches!(event, Event::NeedInput), needs_input);
+                    event
+                })
+            };
+            match event {
                 Err(why) => {
                     seen = Some(format!("= error {}", error(&why)));
                     self.over = true;

@@ -110,6 +110,8 @@ trait Player {
     fn play(&mut self, pieces: &[&[u8]], eof: bool) -> Vec<Entry>;
     /// The lines of the trace so far, and `Debug` of the session.
     fn traces(&self) -> (Vec<String>, String);
+    /// From here on by `next`, which is `advance` and `pending` in one.
+    fn by_next(&mut self);
 }
 
 fn player(script: &Script) -> Box<dyn Player> {
@@ -126,8 +128,11 @@ struct Run {
     trace: Vec<String>,
 }
 
-fn run(script: &Script, cuts: impl Fn(usize, &Block) -> Vec<usize>) -> Run {
+fn run(script: &Script, by_next: bool, cuts: impl Fn(usize, &Block) -> Vec<usize>) -> Run {
     let mut player = player(script);
+    if by_next {
+        player.by_next();
+    }
     let mut blocks = Vec::new();
     for (n, block) in script.blocks.iter().enumerate() {
         blocks.push(if n == 0 {
@@ -228,7 +233,7 @@ fn positions(octets: &[u8]) -> impl Iterator<Item = usize> {
 
 fn play(path: &Path) {
     let script = Script::read(path);
-    let whole = run(&script, |_, _| Vec::new());
+    let whole = run(&script, false, |_, _| Vec::new());
     check(&script, &whole);
     let compare = |how: &str, other: Run| {
         for (n, (a, b)) in whole.blocks.iter().zip(&other.blocks).enumerate() {
@@ -237,12 +242,12 @@ fn play(path: &Path) {
         }
         assert_eq!(whole.trace, other.trace, "{}: the trace, octets {how}", script.path);
     };
-    compare("line by line", run(&script, |_, block| block.line_ends.clone()));
-    compare("one by one", run(&script, |_, block| (1..block.octets.len()).collect()));
+    compare("line by line", run(&script, true, |_, block| block.line_ends.clone()));
+    compare("one by one", run(&script, true, |_, block| (1..block.octets.len()).collect()));
     for (n, block) in script.blocks.iter().enumerate() {
         for at in positions(&block.octets) {
             let cuts = |m, _: &Block| if m == n { vec![at] } else { Vec::new() };
-            compare(&format!("cut at {at}"), run(&script, cuts));
+            compare(&format!("cut at {at}"), run(&script, false, cuts));
         }
     }
 }

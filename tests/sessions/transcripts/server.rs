@@ -55,6 +55,8 @@ pub(crate) struct Host {
     greeting_shown: bool,
     ehlo: bool,
     closed: bool,
+    /// Whether the session moves on and shows what is pending at once.
+    by_next: bool,
     host: String,
     trace: Arc<Mutex<Vec<String>>>,
 }
@@ -294,6 +296,7 @@ impl Host {
             },
             at_data: refusal("refuse"),
             at_end: refusal("reject"),
+            by_next: false,
             greeting_shown: script.has_greeting(),
             ehlo: !own_ehlo && !script.is("ehlo", "none"),
             closed: false,
@@ -363,6 +366,10 @@ fn obey(command: Command<'_>) -> Reply {
 }
 
 impl Player for Host {
+    fn by_next(&mut self) {
+        self.by_next = true;
+    }
+
     fn begin(&mut self) -> Vec<Entry> {
         let greeting = self.play(&[], false);
         if self.ehlo {
@@ -376,9 +383,15 @@ impl Player for Host {
         let mut pieces = pieces.iter();
         while !self.closed {
             let mut seen = None;
-            let needs_input = self.session.advance(&mut self.out) == Advance::NeedInput;
-            assert_eq!(needs_input, matches!(self.session.pending(), Event::NeedInput));
-            match self.session.pending() {
+            let event = if self.by_next {
+                self.session.next(&mut self.out)
+            } else {
+                let needs_input = self.session.advance(&mut self.out) == Advance::NeedInput;
+                let event = self.session.pending();
+                assert_eq!(matches!(event, Event::NeedInput), needs_input);
+                event
+            };
+            match event {
                 Event::NeedInput => {
                     self.note();
                     match pieces.next() {
