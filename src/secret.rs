@@ -151,8 +151,8 @@ pub(crate) fn apart<T>(pieces: u8, work: impl FnOnce() -> T) -> T {
     fn clear(pieces: u8) {
         // A larger one is zeroed octet by octet where the processor is old, which takes ten times as long.
         let mut room = [0_u64; 248];
-        if let more @ 1.. = pieces.saturating_sub(1) {
-            clear(more);
+        if pieces > 1 {
+            clear(pieces - 1);
         }
         core::hint::black_box(&mut room);
     }

@@ -215,14 +215,10 @@ impl Exchange {
 
     /// What is asked of the application, whether it is answered or not.
     pub(crate) fn asked(&mut self) -> Option<Step<'_>> {
-        match (&self.state, self.sasl.pending()) {
-            (State::Command | State::Respond, sasl::Step::Derive(derive)) => {
-                Some(Step::Derive(derive))
-            }
-            (State::Command | State::Respond, sasl::Step::Challenge(challenge)) => {
-                Some(Step::Challenge(challenge))
-            }
-            _ => None,
+        match self.sasl.pending() {
+            sasl::Step::Derive(derive) => Some(Step::Derive(derive)),
+            sasl::Step::Challenge(challenge) => Some(Step::Challenge(challenge)),
+            sasl::Step::Response(_) | sasl::Step::Done(_) => None,
         }
     }
 

@@ -83,8 +83,8 @@ pub(super) struct Authzid {
 }
 
 impl Authzid {
-    /// One that needs no folding.
-    pub(super) fn plain(name: &str) -> Self {
+    /// One that is folded as it is.
+    pub(super) fn folded(name: &str) -> Self {
         Self { sent: name.into(), folded: None }
     }
 

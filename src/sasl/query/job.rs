@@ -100,7 +100,7 @@ fn probe(mechanism: Mechanism) -> Option<QueryJob> {
             Question::CramSecret(CramSecretFor::new(None, Box::default(), text()))
         }
         Mechanism::OauthBearer | Mechanism::Xoauth2 => {
-            let authzid = Some(Box::new(Authzid::plain(NOBODY)));
+            let authzid = Some(Box::new(Authzid::folded(NOBODY)));
             Question::CheckToken(CheckToken::new(mechanism, authzid, Secret::new("x")))
         }
         Mechanism::External => Question::CheckExternal(CheckExternal::new(NOBODY, None)),
