@@ -175,7 +175,7 @@ fn serve(
             Event::Command(Command::Mail(_), ask) => ask.reply(Reply::SENDER_OK),
             Event::Command(Command::Rcpt(_), ask) => ask.reply(Reply::RECIPIENT_OK),
             Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
-            Event::Message(permission) => permission.accept(),
+            Event::StartOfData(permission) => permission.accept(),
             Event::Data(piece) => message.extend_from_slice(piece),
             Event::EndOfData(ask) => ask.reply(match queue.send(mem::take(&mut message)) {
                 Ok(()) => Reply::OK,

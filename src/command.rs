@@ -5,7 +5,7 @@
 //! RFC 4954 §4, STARTTLS of RFC 3207 and BDAT of RFC 3030. Whatever text a command yields has no control
 //! characters, those that end a line or change its direction included, so it can be logged; a [`Mailbox`] and
 //! a parameter may have marks of direction, which `Display` and `Debug` escape. Two texts may be a password, and are
-//! not to be logged: the verb of an [unknown command](Verb), and what AUTH says. More is taken than the grammar has where clients send it and it can
+//! not to be logged: an [unknown command](Unknown), and what AUTH says. More is taken than the grammar has where clients send it and it can
 //! mean one thing only: spaces after the colon of MAIL and RCPT, and addresses without angle brackets.
 //!
 //! [`Command::write`] is the other direction. A value can only be made by checks of the same
@@ -171,9 +171,8 @@ pub enum Command<'a> {
     Help(Option<Text<'a>>),
     /// `QUIT`.
     Quit,
-    /// A verb that is none of these. What stood after it is checked to be text and dropped. `Debug` does not
-    /// show the verb, which may be a password.
-    Unknown(Verb<'a>),
+    /// A verb that is none of these, and its arguments. `Debug` shows neither, as they may be a password.
+    Unknown(Unknown<'a>),
 }
 
 impl Command<'_> {
@@ -213,7 +212,10 @@ impl Command<'_> {
                 put_argument(out, text.map(|text| text.0.0));
             }
             Self::Quit => put(out, &[b"QUIT"]),
-            Self::Unknown(verb) => put(out, &[verb.0.0]),
+            Self::Unknown(unknown) => {
+                put(out, &[unknown.verb.0]);
+                put_argument(out, unknown.arguments.map(|text| text.0));
+            }
         }
         put(out, &[b"\r\n"]);
     }
@@ -284,35 +286,53 @@ checked_text! {
     new = |text| grammar::whole(grammar::text, text)
 }
 
-/// The verb of an unknown command: letters.
+/// A command that the crate does not know: its verb, which is letters, and its arguments.
 ///
-/// A client that is out of step says its password here, or the base64 of it. So `Debug` does not show the
-/// verb, and there is no `Display`.
+/// A client that is out of step says its password here, or the base64 of it. So `Debug` shows neither, and there is
+/// no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Verb<'a>(Utf8<'a>);
+pub struct Unknown<'a> {
+    verb: Utf8<'a>,
+    arguments: Option<Utf8<'a>>,
+}
 
-impl<'a> Verb<'a> {
-    /// Checks a verb.
+impl<'a> Unknown<'a> {
+    /// Checks a verb and its arguments, if it has any.
     ///
     /// # Errors
-    /// It is not one or more letters of ASCII, or it is the verb of a known command.
-    pub fn new(text: &'a str) -> Result<Self, Error> {
-        match grammar::command(text.as_bytes())? {
-            Command::Unknown(verb) if verb.0.0.len() == text.len() => Ok(verb),
+    /// The verb is not one or more letters of ASCII, or it is that of a known command; or the arguments are no
+    /// [`Text`].
+    pub fn new(verb: &'a str, arguments: Option<&'a str>) -> Result<Self, Error> {
+        let arguments = arguments.map(Text::new).transpose()?.map(|text| text.0);
+        match grammar::command(verb.as_bytes())? {
+            Command::Unknown(unknown) if unknown.verb.0.len() == verb.len() => {
+                Ok(Self { arguments, ..unknown })
+            }
             _ => Err(Error { rule: grammar::VERB, offset: 0 }),
         }
     }
 
-    /// The verb as it was sent, to be compared with those that the caller knows. Any other is not to be logged.
+    /// The verb as it was sent, to be compared, in any case, with those that the caller knows. Any other is not to be
+    /// logged.
     #[must_use]
-    pub const fn as_str(&self) -> &'a str {
-        self.0.as_str()
+    pub const fn verb(&self) -> &'a str {
+        self.verb.as_str()
+    }
+
+    /// What stands after the verb, if anything does: words, without control characters and characters that end a
+    /// line or change its direction.
+    #[must_use]
+    pub const fn arguments(&self) -> Option<&'a str> {
+        match self.arguments {
+            Some(text) => Some(text.as_str()),
+            None => None,
+        }
     }
 }
 
-impl fmt::Debug for Verb<'_> {
+impl fmt::Debug for Unknown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Verb(***)")
+        f.write_str("Unknown(***)")
     }
 }
 

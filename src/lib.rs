@@ -41,7 +41,7 @@
 //!         Event::NeedInput => unreachable!("QUIT has been received"),
 //!         Event::Query(query) => query.reject(), // shown again until it is answered
 //!         Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
-//!         Event::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
+//!         Event::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
 //!         Event::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
 //!         Event::AuthFailed(failed) => assert_eq!(failed.why, smtp_auth::sasl::Failure::Cancelled),
 //!         Event::Hello(_) | Event::Authenticated(_) | Event::Data(_) | Event::Reset => {}

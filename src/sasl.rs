@@ -332,6 +332,11 @@ pub enum ConfigError {
     /// A keyword of EHLO is listed that the session writes by itself.
     #[error("the keywords STARTTLS, AUTH and SIZE are the session's own: they cannot be listed")]
     Keyword,
+    /// A command is declared that the session knows, or whose verb is not letters.
+    #[error(
+        "a command of the application's own must be letters, and not one that the session knows"
+    )]
+    Verb,
     /// A mechanism is on offer that the authenticator does not list, or whose question it does not implement.
     #[error(
         "the authenticator does not answer for {0}: list it and write its method {method}, in a wrapper too, or leave {0} out",

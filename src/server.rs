@@ -8,7 +8,7 @@
 //!
 //! | event | |
 //! | --- | --- |
-//! | [`Query`](Event::Query), [`Command`](Event::Command), [`Message`](Event::Message), [`EndOfData`](Event::EndOfData) | *owed*: shown again until it is answered |
+//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *owed*: shown again until it is answered |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *owed*: send what was appended, then read, wrap or close |
 //! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
 //!
@@ -102,7 +102,7 @@
 //!             Event::Query(query) => query.answer_with(users),
 //!             Event::AuthFailed(failed) => thread::sleep(failed.pause), // nothing is sent before `NeedInput`
 //!             Event::Command(said, ask) => ask.reply(command(said, &mut message)),
-//!             Event::Message(permission) => {
+//!             Event::StartOfData(permission) => {
 //!                 fits = true;
 //!                 permission.accept();
 //!             }
@@ -194,7 +194,7 @@ use core::{fmt, time::Duration};
 
 use crate::{
     auth,
-    command::{Command, Mail, MailAuth},
+    command::{Command, Mail, MailAuth, Unknown},
     ehlo::Keyword,
     reply::Reply,
     sasl::{ConfigError, Failure, Identity, Query, server as sasl},
@@ -226,6 +226,7 @@ pub struct Config {
     hostname: Box<str>,
     sasl: Arc<sasl::Config>,
     keywords: Vec<Keyword<'static>>,
+    verbs: Vec<&'static str>,
     max_message: u64,
     max_attempts: u32,
     max_commands: u32,
@@ -264,6 +265,8 @@ impl Config {
                 Keyword::EnhancedStatusCodes,
                 Keyword::Chunking,
             ],
+            verbs: Vec::new(),
+            verb_keywords: Vec::new(),
             max_message: MAX_MESSAGE,
             max_attempts: MAX_ATTEMPTS,
             max_commands: MAX_COMMANDS,
@@ -283,6 +286,10 @@ impl Config {
     pub fn sasl(&self) -> &Arc<sasl::Config> {
         &self.sasl
     }
+
+    fn declares(&self, command: &Unknown<'_>) -> bool {
+        self.verbs.iter().any(|own| own.eq_ignore_ascii_case(command.verb()))
+    }
 }
 
 /// A [`Config`] to be built.
@@ -292,6 +299,8 @@ pub struct Builder {
     hostname: Box<str>,
     sasl: Option<Arc<sasl::Config>>,
     keywords: Vec<Keyword<'static>>,
+    verbs: Vec<&'static str>,
+    verb_keywords: Vec<Keyword<'static>>,
     max_message: u64,
     max_attempts: u32,
     max_commands: u32,
@@ -312,6 +321,23 @@ impl Builder {
     /// SMTPUTF8 and what else asks something of the host is for the host to list.
     pub fn keywords(mut self, keywords: impl IntoIterator<Item = Keyword<'static>>) -> Self {
         self.keywords = keywords.into_iter().collect();
+        self
+    }
+
+    /// Declares a command of the application's own, and adds the keyword by which EHLO announces it:
+    /// `verb("ETRN", Keyword::other("ETRN", "")?)`. It comes as
+    /// [`Command::Unknown`], with its arguments, from clients that have said EHLO and may send mail; from others it is
+    /// answered `503 5.5.1` or `530 5.7.0`. Any other command that the crate does not know is answered `500 5.5.2` by
+    /// the session, and the application never sees it.
+    ///
+    /// The keyword stands once in EHLO, however many verbs it announces. A command after whose line something else
+    /// than a command follows, such as XCLIENT (another client) or BURL (another message), cannot be declared so: the
+    /// session would not know of it.
+    pub fn verb(mut self, verb: &'static str, keyword: Keyword<'static>) -> Self {
+        self.verbs.push(verb);
+        if !self.verb_keywords.contains(&keyword) {
+            self.verb_keywords.push(keyword);
+        }
         self
     }
 
@@ -367,9 +393,10 @@ impl Builder {
     /// # Errors
     /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
     /// `>`; [`ConfigError::NoSasl`] where clients must authenticate and cannot; [`ConfigError::Keyword`] where the
-    /// [`keywords`](Self::keywords) have one that the session writes by itself.
+    /// [`keywords`](Self::keywords) have one that the session writes by itself; [`ConfigError::Verb`] where a
+    /// [`verb`](Self::verb) is not letters, or is that of a command that the crate knows.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let Self { hostname, sasl, keywords, unauthenticated, .. } = self;
+        let Self { hostname, sasl, mut keywords, verbs, verb_keywords, unauthenticated, .. } = self;
         let sasl = match sasl {
             Some(sasl) => sasl,
             None if unauthenticated => Arc::new(sasl::Config::without_mechanisms(&hostname)),
@@ -382,6 +409,10 @@ impl Builder {
                 Keyword::StartTls | Keyword::Auth(_) | Keyword::LegacyAuth(_) | Keyword::Size(_)
             )
         };
+        keywords.extend(verb_keywords.into_iter().filter(|own| !keywords.contains(own)).collect::<Vec<_>>());
+        if verbs.iter().any(|verb| Unknown::new(verb, None).is_err()) {
+            return Err(ConfigError::Verb);
+        }
         if keywords.iter().any(own) {
             return Err(ConfigError::Keyword);
         }
@@ -389,6 +420,7 @@ impl Builder {
             hostname,
             sasl,
             keywords,
+            verbs,
             max_message: self.max_message,
             max_attempts: self.max_attempts,
             max_commands: self.max_commands,
@@ -419,8 +451,9 @@ pub enum Event<'a> {
     AuthFailed(AuthFailed<'a>),
     /// The client's EHLO or HELO: its name, as it gave it.
     Hello(Hello<'a>),
-    /// Owed: a reply to MAIL, RCPT, VRFY, EXPN or HELP. No other command gets here, and no unknown one,
-    /// which may be a password of a client out of step: the session answers it with `500 5.5.2`. MAIL and
+    /// Pending: a reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application
+    /// [has declared](Builder::verb). No other command gets here: one that is unknown may be a password of a client
+    /// that is out of step, and the session answers it with `500 5.5.2`. MAIL and
     /// RCPT come in order, and only from clients that may send, no parameter comes twice, and SIZE, BODY and
     /// AUTH are checked.
     ///
@@ -428,13 +461,13 @@ pub enum Event<'a> {
     /// [`keywords`](Builder::keywords) which it has: of a parameter that it does not know
     /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), as BODY is where 8BITMIME is not listed,
     /// and of an address that [is not ASCII](crate::command::Mailbox::is_ascii) without SMTPUTF8.
-    Command(Command<'a>, &'a mut Ask),
+    Command(Command<'a>, NeedReply<'a>),
     /// Owed: may the message come?
-    Message(&'a mut Permission),
+    StartOfData(Permission<'a>),
     /// Octets of the message, the dots of transparency removed.
     Data(&'a [u8]),
     /// Owed: the whole message has been shown, and is good. The reply says what becomes of it.
-    EndOfData(&'a mut Ask),
+    EndOfData(NeedReply<'a>),
     /// The transaction has ended without a message, by RSET, EHLO, STARTTLS or a refusal: forget it.
     /// At the session's end there is only [`Close`](Self::Close).
     Reset,
@@ -510,51 +543,57 @@ pub struct Hello<'a> {
     pub extended: bool,
 }
 
-/// The slot for a reply. **It is shown again until it is filled**; a second reply replaces the
-/// first. A positive one to MAIL begins a transaction, to RCPT adds a recipient to it.
+/// The handle of a command, or of a whole message, that waits for its reply. **The event is shown again until there
+/// is one**: whoever replies later gets the handle anew by [`Session::pending`].
 #[derive(Debug)]
-pub struct Ask {
-    reply: Option<Reply>,
-    authenticated: bool,
+#[must_use = "the client waits for the reply"]
+pub struct NeedReply<'a> {
+    reply: &'a mut Option<Reply>,
+    identity: Option<&'a Identity>,
 }
 
-impl Ask {
-    fn new(authenticated: bool) -> Self {
-        Self { reply: None, authenticated }
+impl<'a> NeedReply<'a> {
+    /// Who has authenticated, which decides what the client may do. `None` only where
+    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set; a guest of ANONYMOUS
+    /// [is told apart](Identity::is_anonymous).
+    pub fn identity(&self) -> Option<&'a Identity> {
+        self.identity
     }
 
-    /// What the AUTH parameter of the MAIL command on show is worth (RFC 4954 §5): `None` where
-    /// there is none. From a client that has not signed in it is [`MailAuth::UNKNOWN`], whatever it
-    /// says; whether one that has may speak for others is for the host to know.
+    /// What the AUTH parameter of that MAIL command is worth (RFC 4954 §5): `None` where it has none. From a
+    /// client that has not authenticated it is [`MailAuth::UNKNOWN`], whatever it says; whether one that has may
+    /// speak for others is for the application to know.
     pub fn mail_auth<'m>(&self, mail: &Mail<'m>) -> Option<MailAuth<'m>> {
         let claimed = mail.auth().ok()??;
-        Some(if self.authenticated { claimed } else { MailAuth::UNKNOWN })
+        let is_proven = self.identity.is_some_and(|who| !who.is_anonymous());
+        Some(if is_proven { claimed } else { MailAuth::UNKNOWN })
     }
 
-    /// Replies. A `3xx`, which has no place here, becomes [`Reply::LOCAL_ERROR`]; behind a `421` the
-    /// session ends.
-    pub fn reply(&mut self, reply: Reply) {
+    /// Replies. A positive reply to MAIL begins a transaction, one to RCPT adds a recipient to it. A `3xx`, which
+    /// has no place here, becomes [`Reply::LOCAL_ERROR`]; after a `421` the session ends.
+    pub fn reply(self, reply: Reply) {
         let intermediate = matches!(reply.code(), 300..=399);
-        self.reply = Some(if intermediate { Reply::LOCAL_ERROR } else { reply });
+        *self.reply = Some(if intermediate { Reply::LOCAL_ERROR } else { reply });
     }
 }
 
-/// The slot for the permission to send a message. **It is shown again until it is filled.**
-#[derive(Debug, Default)]
-pub struct Permission {
-    answer: Option<Result<(), Reply>>,
+/// The handle of a message that the client wants to send. **The event is shown again until it is answered.**
+#[derive(Debug)]
+#[must_use = "the client waits for the permission"]
+pub struct Permission<'a> {
+    answer: &'a mut Option<Result<(), Reply>>,
 }
 
-impl Permission {
+impl Permission<'_> {
     /// The message may come.
-    pub fn accept(&mut self) {
-        self.answer = Some(Ok(()));
+    pub fn accept(self) {
+        *self.answer = Some(Ok(()));
     }
 
     /// It may not, and the transaction ends. A reply that is not a refusal becomes
     /// [`Reply::LOCAL_ERROR`].
-    pub fn refuse(&mut self, reply: Reply) {
+    pub fn refuse(self, reply: Reply) {
         let refusal = reply.is_transient() || reply.is_permanent();
-        self.answer = Some(Err(if refusal { reply } else { Reply::LOCAL_ERROR }));
+        *self.answer = Some(Err(if refusal { reply } else { Reply::LOCAL_ERROR }));
     }
 }

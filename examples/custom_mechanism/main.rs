@@ -138,7 +138,7 @@ fn serve(session: &mut ServerSession, users: &Users, out: &mut Vec<u8>) {
             Asked::Command(_, ask) | Asked::EndOfData(ask) => {
                 ask.reply(Reply::NOT_IMPLEMENTED);
             }
-            Asked::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
+            Asked::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
             Asked::Hello(_)
             | Asked::Authenticated(_)
             | Asked::AuthFailed(_)

@@ -248,7 +248,7 @@ impl Connection {
                 Event::Command(Command::Mail(_), ask) => ask.reply(Reply::SENDER_OK),
                 Event::Command(Command::Rcpt(_), ask) => ask.reply(Reply::RECIPIENT_OK),
                 Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
-                Event::Message(permission) => permission.accept(),
+                Event::StartOfData(permission) => permission.accept(),
                 Event::EndOfData(ask) => ask.reply(Reply::OK),
                 Event::Hello(_) | Event::Data(_) | Event::Reset => {}
                 // STARTTLS is off: only `Close` is shown.

@@ -111,7 +111,7 @@ fn dialogue(
                 _ => Reply::MAILBOX_UNAVAILABLE,
             }),
             Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
-            Event::Message(permission) => permission.accept(),
+            Event::StartOfData(permission) => permission.accept(),
             Event::Data(octets) => message.extend_from_slice(octets),
             Event::EndOfData(ask) => ask.reply(match host.arrived.send(mem::take(&mut message)) {
                 Ok(()) => Reply::OK,

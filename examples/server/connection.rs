@@ -10,7 +10,7 @@ use smtp_auth::{
     command::Command,
     reply::Reply,
     sasl::{CheckToken, Query},
-    server::{Ask, Event, Session},
+    server::{Event, NeedReply, Session},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -211,10 +211,10 @@ impl Connection {
                     self.client.extended = hello.extended;
                 }
                 Event::Command(command, ask) => {
-                    let reply = self.command(command, ask);
+                    let reply = self.command(command, &ask);
                     ask.reply(reply);
                 }
-                Event::Message(permission) => match Box::pin(self.begin_message()).await {
+                Event::StartOfData(permission) => match Box::pin(self.begin_message()).await {
                     Ok(()) => permission.accept(),
                     Err(refusal) => permission.refuse(refusal),
                 },
@@ -280,7 +280,7 @@ impl Connection {
         self.host.bars(self.network) || guesses.bar_account(account, Instant::now().into_std())
     }
 
-    fn command(&mut self, command: Command<'_>, ask: &Ask) -> Reply {
+    fn command(&mut self, command: Command<'_>, ask: &NeedReply<'_>) -> Reply {
         let outcome = match command {
             Command::Mail(mail) => {
                 let claimed = ask.mail_auth(&mail);

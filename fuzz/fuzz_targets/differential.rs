@@ -315,9 +315,9 @@ impl<'a> Case<'a> {
             (Err(_), Err(_)) => None,
             // A verb that one of them does not know is for the host.
             (Ok(Command::Unknown(_)), Err(Error::UnknownCommand)) => None,
-            (Ok(Command::Unknown(verb)), _) => {
+            (Ok(Command::Unknown(unknown)), _) => {
                 let more = ["LHLO", "ETRN", "ATRN", "BURL"];
-                let known = more.iter().any(|own| is_named(verb.as_str(), own));
+                let known = more.iter().any(|own| is_named(unknown.verb(), own));
                 (!known).then_some(Field("verb"))
             }
             (Ok(_), Err(_)) => Some(OnlyOurs),

@@ -371,7 +371,7 @@ impl Pair {
                     Command::Mail(_) | Command::Rcpt(_) => Reply::OK,
                     _ => Reply::NOT_IMPLEMENTED,
                 }),
-                Event::Message(permission) => permission.accept(),
+                Event::StartOfData(permission) => permission.accept(),
                 Event::EndOfData(ask) => {
                     self.taken += 1;
                     ask.reply(Reply::OK);

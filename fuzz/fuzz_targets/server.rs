@@ -159,7 +159,7 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<(u8, Vec<u8>)>)| {
                 ask.reply(Reply::OK);
             }
             Event::Command(_, ask) | Event::EndOfData(ask) => ask.reply(Reply::OK),
-            Event::Message(permission) => permission.accept(),
+            Event::StartOfData(permission) => permission.accept(),
             Event::StartTls => {
                 let _ = session.tls_started(channel());
                 assert!(session.identity().is_none());

@@ -172,7 +172,7 @@ fn hosted(
     match event {
         Event::Query(query) => answer(query, answers),
         Event::Command(_, ask) | Event::EndOfData(ask) => ask.reply(Reply::OK),
-        Event::Message(permission) => match answers.next() {
+        Event::StartOfData(permission) => match answers.next() {
             Some(byte) if byte & 1 != 0 => permission.refuse(Reply::LOCAL_ERROR),
             _ => permission.accept(),
         },

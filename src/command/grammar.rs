@@ -21,7 +21,7 @@ use nom::{
 use self::leaf::{Fault, Res, envelope_utf8, many, octet, one, some, utf8, word};
 use super::{
     Auth, BadPath, Command, EhloName, Error, Mail, Mailbox, Parameter, Parameters, Rcpt, Text,
-    Utf8, Verb,
+    Unknown, Utf8,
 };
 use crate::set::{MAX_MECHANISM, MECH_CHAR, Set};
 
@@ -109,8 +109,10 @@ fn long_verb(line: &[u8]) -> Result<Command<'_>, Error> {
 /// It is rare, and so kept apart: what stands beside it in one function pays for its registers.
 #[inline(never)]
 fn unknown(line: &[u8]) -> Result<Command<'_>, Error> {
-    let verb = terminated(verb, opt(preceded(sp, cut(text)))).parse(line);
-    finish(line, verb).map(|verb| Command::Unknown(Verb(Utf8(verb))))
+    let parsed = pair(verb, opt(preceded(sp, cut(text)))).parse(line);
+    finish(line, parsed).map(|(verb, arguments)| {
+        Command::Unknown(Unknown { verb: Utf8(verb), arguments: arguments.map(|text| text.0) })
+    })
 }
 
 pub(super) const VERB: &str = "verb";

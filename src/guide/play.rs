@@ -55,7 +55,7 @@ fn drive(session: &mut Session, users: &dyn Authenticator, out: &mut Vec<u8>) ->
             Event::StartTls => return true,
             Event::Query(query) => query.answer_with(users),
             Event::Command(_, ask) => ask.reply(Reply::OK),
-            Event::Message(permission) => permission.accept(),
+            Event::StartOfData(permission) => permission.accept(),
             Event::EndOfData(ask) => ask.reply(Reply::OK),
             Event::Hello(_) | Event::Authenticated(_) | Event::AuthFailed(_) => {}
             Event::Data(_) | Event::Reset => {}

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
-use super::{Ask, AuthFailed, Config, Event, Hello, Permission, StartTls};
+use super::{AuthFailed, Config, Event, Hello, NeedReply, Permission, StartTls};
 use crate::{
     Advance, auth,
     command::{self, BadPath, Command, Mail},
@@ -61,13 +61,15 @@ enum State {
     Authenticated,
     /// The exchange has failed; a client whose token was refused has yet to be told why.
     AuthFailed(Box<auth::server::Exchange>, After),
-    Command(Ask),
-    Permission(Permission, Framing),
+    /// A reply to it is awaited, or is there.
+    Command(Option<Reply>),
+    /// Whether a message may come is awaited, or known.
+    Permission(Option<Result<(), Reply>>, Framing),
     /// A message's octets are awaited: for the host, or to be swallowed and then refused.
     Body(Framing, Option<Box<Reply>>),
     /// Some are on show.
     Data(Framing),
-    EndOfData(Ask),
+    EndOfData(Option<Reply>),
     /// The transaction has ended, and this follows.
     Reset(After),
     StartTls,
@@ -266,14 +268,18 @@ impl Session {
                 // It was there before.
                 None => Event::NeedInput,
             },
-            State::Command(ask) => match command::parse(lines.shown()) {
-                Ok(command) => Event::Command(command, ask),
+            State::Command(reply) => match command::parse(lines.shown()) {
+                Ok(command) => {
+                    Event::Command(command, NeedReply { reply, identity: identity.as_deref() })
+                }
                 // It was read before. Were that not so, it could not be answered.
                 Err(_) => Event::Close,
             },
-            State::Permission(permission, _) => Event::Message(permission),
+            State::Permission(answer, _) => Event::StartOfData(Permission { answer }),
             State::Data(_) => Event::Data(lines.shown()),
-            State::EndOfData(ask) => Event::EndOfData(ask),
+            State::EndOfData(reply) => {
+                Event::EndOfData(NeedReply { reply, identity: identity.as_deref() })
+            }
             State::Reset(_) => Event::Reset,
             State::StartTls => Event::StartTls,
             State::Close => Event::Close,
@@ -313,13 +319,11 @@ impl Session {
             State::Auth(exchange) | State::Response(exchange) => {
                 return self.exchange(exchange, out);
             }
-            State::Command(Ask { reply: Some(reply), .. }) => self.replied(reply, out),
-            State::Permission(Permission { answer: Some(answer) }, framing) => {
-                self.permitted(answer, framing, out)
-            }
+            State::Command(Some(reply)) => self.replied(reply, out),
+            State::Permission(Some(answer), framing) => self.permitted(answer, framing, out),
             State::Body(framing, refusal) => return self.body(framing, refusal, out),
             State::Data(framing) => State::Body(framing, None),
-            State::EndOfData(Ask { reply: Some(reply), .. }) => {
+            State::EndOfData(Some(reply)) => {
                 self.transaction = None;
                 answer(reply, out)
             }
@@ -439,8 +443,7 @@ impl Session {
     }
 
     fn obey(&mut self, command: Command<'_>, out: &mut Vec<u8>) -> State {
-        let proven = self.is_proven();
-        let trusted = proven || self.config.unauthenticated;
+        let trusted = self.is_proven() || self.config.unauthenticated;
         match command {
             Command::Ehlo(_) => {
                 self.greeted = Greeted::Ehlo;
@@ -477,17 +480,17 @@ impl Session {
                     }
                     Err(refusal) => State::Body(framing, Some(Box::new(refusal))),
                     Ok(Transaction { chunks: true, .. }) => State::Body(framing, None),
-                    Ok(_) => State::Permission(Permission::default(), framing),
+                    Ok(_) => State::Permission(None, framing),
                 }
             }
             Command::Data => match self.ready_for_data(trusted) {
                 Err(refusal) => answer(refusal, out),
                 Ok(Transaction { chunks: true, .. }) => answer(Reply::BAD_SEQUENCE, out),
-                Ok(_) => State::Permission(Permission::default(), Framing::Dots(Dots::START)),
+                Ok(_) => State::Permission(None, Framing::Dots(Dots::START)),
             },
             Command::Mail(mail) => match self.mail(&mail, trusted) {
                 Err(refusal) => answer(refusal, out),
-                Ok(()) => State::Command(Ask::new(proven)),
+                Ok(()) => State::Command(None),
             },
             Command::Rcpt(_) if !trusted => answer(Reply::AUTHENTICATION_REQUIRED, out),
             Command::Rcpt(rcpt) => match self.transaction {
@@ -499,17 +502,20 @@ impl Session {
                 Some(Transaction { chunks: false, .. }) if !rcpt.parameters().come_once() => {
                     answer(Reply::SYNTAX, out)
                 }
-                Some(Transaction { chunks: false, .. }) => State::Command(Ask::new(proven)),
+                Some(Transaction { chunks: false, .. }) => State::Command(None),
                 _ => answer(Reply::BAD_SEQUENCE, out),
             },
             Command::Vrfy(_) | Command::Expn(_) if !trusted => {
                 answer(Reply::AUTHENTICATION_REQUIRED, out)
             }
-            Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) => {
-                State::Command(Ask::new(proven))
-            }
+            Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) => State::Command(None),
             // It may be a password, so nobody else sees it.
-            Command::Unknown(_) => answer(Reply::UNRECOGNIZED, out),
+            Command::Unknown(unknown) if !self.config.declares(&unknown) => {
+                answer(Reply::UNRECOGNIZED, out)
+            }
+            Command::Unknown(_) if self.greeted != Greeted::Ehlo => answer(Reply::EHLO_FIRST, out),
+            Command::Unknown(_) if !trusted => answer(Reply::AUTHENTICATION_REQUIRED, out),
+            Command::Unknown(_) => State::Command(None),
         }
     }
 

@@ -406,8 +406,8 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                 Host::TooWeak => Reply::SHUTTING_DOWN,
                 _ => Reply::LOCAL_ERROR,
             }),
-            Event::Message(permission) if accept => permission.accept(),
-            Event::Message(permission) => permission.refuse(Reply::LOCAL_ERROR),
+            Event::StartOfData(permission) if accept => permission.accept(),
+            Event::StartOfData(permission) => permission.refuse(Reply::LOCAL_ERROR),
             other => panic!("{other:?}"),
         }
         self.pump();
@@ -475,7 +475,7 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                     assert!(signed_in || free, "{command:?} from who is not signed in");
                     self.waits = Waits::Host;
                 }
-                Event::Message(_) | Event::EndOfData(_) => {
+                Event::StartOfData(_) | Event::EndOfData(_) => {
                     assert!(signed_in, "a message from who is not signed in");
                     self.waits = Waits::Host;
                 }

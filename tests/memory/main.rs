@@ -89,7 +89,7 @@ fn serve(session: &mut server::Session, out: &mut Vec<u8>) -> bool {
             server::Event::Close => return false,
             server::Event::Query(query) => answer(query),
             server::Event::Command(_, ask) => ask.reply(Reply::OK),
-            server::Event::Message(ask) => ask.accept(),
+            server::Event::StartOfData(ask) => ask.accept(),
             server::Event::EndOfData(ask) => ask.reply(Reply::OK),
             _ => {}
         }

@@ -55,7 +55,7 @@ fn sizes_and_threads() {
         command::ParametersIter<'_>: 16
         command::Rcpt<'_>: 40
         command::Text<'_>: 16
-        command::Verb<'_>: 16
+        command::Unknown<'_>: 32
         ehlo::Ehlo<'_>: 24
         ehlo::Keyword<'_>: 40
         ehlo::MechanismNames<'_>: 16
@@ -114,13 +114,13 @@ fn sizes_and_threads() {
         sasl::server::Config: 152
         sasl::server::Exchange: 144
         sasl::server::Step<'_>: 24
-        server::Ask: 48
+        server::NeedReply: 16
         server::AuthFailed<'_>: 56
         server::Builder: 120
         server::Config: 72
         server::Event<'_>: 64
         server::Hello<'_>: 24
-        server::Permission: 40
+        server::Permission: 8
         server::Session: 216
         server::StartTls: 1
     };

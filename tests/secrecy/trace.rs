@@ -72,8 +72,8 @@ fn a_line_that_is_no_known_command_is_shown_to_nobody() {
         assert!(matches!(event, Event::NeedInput), "{line}: {event:?}");
         assert!(out.starts_with(b"500 5.5.2 "), "{line}: {}", out.escape_ascii());
         let parsed = parse(line.as_bytes());
-        if let Ok(Command::Unknown(verb)) = parsed {
-            assert!(line.starts_with(verb.as_str()));
+        if let Ok(Command::Unknown(unknown)) = parsed {
+            assert!(line.starts_with(unknown.verb()));
         }
         let shown = format!("{parsed:?} {parsed:#?} {session:?} {}", trace.lock().unwrap());
         assert!(!shown.contains("swordfish") && !shown.contains("c3dvcmRmaXNo"), "{shown}");

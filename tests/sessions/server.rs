@@ -45,7 +45,7 @@ fn serve(config: server::Builder, octets: &[u8]) -> Vec<String> {
                 });
                 continue;
             }
-            server::Event::Message(permission) => {
+            server::Event::StartOfData(permission) => {
                 permission.accept();
                 continue;
             }

@@ -133,7 +133,7 @@ fn serve(
                 other => other.reject(),
             },
             server::Event::Command(_, ask) => ask.reply(Reply::OK),
-            server::Event::Message(ask) => ask.refuse(Reply::LOCAL_ERROR),
+            server::Event::StartOfData(ask) => ask.refuse(Reply::LOCAL_ERROR),
             _ => {}
         }
         rounds += 1;
@@ -310,7 +310,7 @@ proptest! {
                     ask.reply(own.clone());
                 }
                 server::Event::Command(_, ask) => ask.reply(Reply::OK),
-                server::Event::Message(ask) => ask.refuse(own.clone()),
+                server::Event::StartOfData(ask) => ask.refuse(own.clone()),
                 _ => {}
             }
         }

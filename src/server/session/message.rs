@@ -6,7 +6,6 @@ use super::{After, Session, State, answer};
 use crate::{
     message::{Dots, LineEnds, Piece},
     reply::Reply,
-    server::Ask,
 };
 
 /// A mail transaction (RFC 5321 §3.3), from a MAIL that was taken.
@@ -137,7 +136,7 @@ impl Session {
         let fault = transaction.fault(self.config.max_message);
         match refusal.map(|refusal| *refusal).or(fault) {
             Some(refusal) => (self.refuse(refusal, out), true),
-            None if last => (State::EndOfData(Ask::new(self.is_proven())), true),
+            None if last => (State::EndOfData(None), true),
             None => {
                 transaction.chunks = true;
                 (answer(Reply::OK, out), false)

@@ -141,7 +141,7 @@ impl Side for Server {
                 _ => "connected",
             },
             Event::Query(_) => "query",
-            Event::Command(..) | Event::Message(_) | Event::EndOfData(_) => return None,
+            Event::Command(..) | Event::StartOfData(_) | Event::EndOfData(_) => return None,
             Event::StartTls => "tls",
             Event::Close => "closed",
             fact => panic!("{fact:?} is shown once"),

@@ -104,7 +104,7 @@ fn replies() -> Result<Vec<u8>, sasl::ConfigError> {
             }
             Event::Query(query) => query.not_implemented(),
             Event::Command(_, ask) | Event::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
-            Event::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
+            Event::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
             Event::Hello(_) | Event::Authenticated(_) | Event::AuthFailed(_) => {}
             Event::Data(_) | Event::Reset => {}
             Event::NeedInput | Event::StartTls | Event::Close => return Ok(out),

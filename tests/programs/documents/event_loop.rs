@@ -35,7 +35,7 @@ pub(crate) fn serve(
                 assert!(answered(&mut session, job));
             }
             Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
-            Event::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
+            Event::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
             Event::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
             Event::StartTls | Event::Close => return socket.write_all(&out),
             _ => {}

@@ -105,7 +105,7 @@ async fn drive(
             }
             Event::Query(query) => answer(query).await,
             Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
-            Event::Message(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
+            Event::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
             Event::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
             Event::StartTls | Event::Close => return socket.write_all(&out).await,
             _ => {}

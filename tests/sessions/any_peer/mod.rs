@@ -118,7 +118,7 @@ fn turn(session: &mut server::Session, answers: &mut Answers, seen: &mut Seen) {
             server::Event::Command(_, ask) => {
                 ask.reply(if answers.next() % 4 == 0 { Reply::LOCAL_ERROR } else { Reply::OK });
             }
-            server::Event::Message(ask) => match answers.next() % 4 {
+            server::Event::StartOfData(ask) => match answers.next() % 4 {
                 0 => ask.refuse(Reply::LOCAL_ERROR),
                 _ => ask.accept(),
             },

@@ -304,7 +304,7 @@ impl Pair {
                         });
                         continue;
                     }
-                    server::Event::Message(ask) => {
+                    server::Event::StartOfData(ask) => {
                         ask.accept();
                         continue;
                     }

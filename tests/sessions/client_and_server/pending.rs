@@ -135,17 +135,14 @@ fn receiving_changes_nothing_that_is_on_show() {
             },
             server::Event::Command(_, ask) => {
                 asked[0] += 1;
-                ask.reply(Reply::LOCAL_ERROR);
                 ask.reply(Reply::OK);
             }
-            server::Event::Message(ask) => {
+            server::Event::StartOfData(ask) => {
                 asked[1] += 1;
-                ask.refuse(Reply::LOCAL_ERROR);
                 ask.accept();
             }
             server::Event::EndOfData(ask) => {
                 asked[2] += 1;
-                ask.reply(Reply::OK);
                 ask.reply(Reply::LOCAL_ERROR);
             }
             server::Event::Data(piece) => shown.push(format!("Data({piece:?})")),
@@ -182,7 +179,7 @@ fn a_piece_on_show_outlives_what_is_received() {
                 more.next().into_iter().for_each(|piece| session.receive(piece));
             }
             server::Event::Command(_, ask) | server::Event::EndOfData(ask) => ask.reply(Reply::OK),
-            server::Event::Message(ask) => ask.accept(),
+            server::Event::StartOfData(ask) => ask.accept(),
             server::Event::NeedInput => match more.next() {
                 Some(piece) => session.receive(piece),
                 None => panic!("it ended early"),

@@ -419,7 +419,7 @@ impl Player for Host {
                     }
                     ask.reply(reply);
                 }
-                Event::Message(ask) => match &self.at_data {
+                Event::StartOfData(ask) => match &self.at_data {
                     Some(reply) => ask.refuse(reply.clone()),
                     None => ask.accept(),
                 },

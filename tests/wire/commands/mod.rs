@@ -6,7 +6,7 @@ mod verbs;
 
 use proptest::prelude::*;
 use smtp_auth::command::{
-    Auth, Command, EhloName, Error, Mail, MailAuth, Mailbox, Parameters, Rcpt, Text, Verb, parse,
+    Auth, Command, EhloName, Error, Mail, MailAuth, Mailbox, Parameters, Rcpt, Text, Unknown, parse,
 };
 
 fn written(command: &Command<'_>) -> String {

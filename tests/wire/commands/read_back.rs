@@ -74,7 +74,9 @@ fn texts<'a>(command: &Command<'a>) -> Vec<&'a str> {
             text.map(|text| text.as_str()).into_iter().collect()
         }
         Command::Vrfy(text) | Command::Expn(text) => vec![text.as_str()],
-        Command::Unknown(verb) => vec![verb.as_str()],
+        Command::Unknown(unknown) => {
+            [Some(unknown.verb()), unknown.arguments()].into_iter().flatten().collect()
+        }
         Command::StartTls
         | Command::Data
         | Command::Bdat { .. }
@@ -140,8 +142,10 @@ proptest! {
         reads_back(Command::Help(Some(text)));
         reads_back(Command::Vrfy(text));
         reads_back(Command::Expn(text));
-        if let Ok(verb) = Verb::new(&verb) {
-            reads_back(Command::Unknown(verb));
+        if let Ok(unknown) = Unknown::new(&verb, None) {
+            reads_back(Command::Unknown(unknown));
+            let unknown = Unknown::new(&verb, Some(text.as_str())).unwrap();
+            reads_back(Command::Unknown(unknown));
         }
     }
 
@@ -183,8 +187,11 @@ proptest! {
         if let Ok(text) = Text::new(&text) {
             reads_back(Command::Vrfy(text));
         }
-        if let Ok(verb) = Verb::new(&text) {
-            reads_back(Command::Unknown(verb));
+        if let Ok(unknown) = Unknown::new(&text, None) {
+            reads_back(Command::Unknown(unknown));
+        }
+        if let Ok(unknown) = Unknown::new("XFOO", Some(&text)) {
+            reads_back(Command::Unknown(unknown));
         }
         if let Ok(auth) = Auth::new("PLAIN", Some(&text)) {
             reads_back(Command::Auth(auth));
