@@ -125,6 +125,24 @@ impl Lines {
         }
     }
 
+    /// Has octets read straight in: `read` is lent room for so many, and says how many it has put there. What else it
+    /// has put there is gone, and so is all where it fails.
+    pub(crate) fn receive_with<E>(
+        &mut self,
+        room: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let cut = if self.shown.is_empty() { self.taken } else { self.shown.start };
+        self.make_room(cut, room.max(1));
+        let length = self.buffer.len();
+        self.buffer.resize(length + room.max(1), 0);
+        let mut filled = Filled { lines: self, length };
+        let octets = filled.lines.buffer.get_mut(length..).unwrap_or_default();
+        let read = read(octets)?.min(octets.len());
+        filled.length += read;
+        Ok(read)
+    }
+
     /// For that many octets more, without the first ones. Apart, so that octets that come one by one
     /// do not pay for it.
     #[inline(never)]
@@ -291,6 +309,21 @@ impl Lines {
     }
 }
 
+/// Room that is lent, and how far it is filled: after a panic, too, the rest is not taken for octets of the peer.
+struct Filled<'a> {
+    lines: &'a mut Lines,
+    length: usize,
+}
+
+impl Drop for Filled<'_> {
+    fn drop(&mut self) {
+        self.lines.wipe_behind(self.length);
+        if self.lines.shown.is_empty() {
+            self.lines.give_back();
+        }
+    }
+}
+
 /// How much there is, not what: it may be a password.
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -350,6 +383,44 @@ mod tests {
             let octets: Vec<&str> = octets.iter().map(String::as_str).collect();
             assert_eq!(lines(&octets), *expected, "{pieces:?}, octet by octet");
         }
+    }
+
+    #[test]
+    fn octets_are_read_straight_in() {
+        let read = |lines: &mut Lines, octets: &'static [u8]| {
+            lines.receive_with::<()>(16, |room| {
+                room[..octets.len()].copy_from_slice(octets);
+                room[octets.len()..].fill(b'x');
+                Ok(octets.len())
+            })
+        };
+        let mut lines = Lines::default();
+        for (piece, line) in [(&b"ab"[..], None), (b"c\r\nd", Some("abc")), (b"\r\n", Some("d"))] {
+            assert_eq!(read(&mut lines, piece), Ok(piece.len()));
+            let shown = lines.next(8).map(|line| line.map(|()| lines.shown().to_vec()));
+            assert_eq!(shown, line.map(|line| Ok(line.as_bytes().to_vec())));
+        }
+        lines.give_back();
+        assert_eq!(lines.buffer.capacity(), 0);
+        // Where nothing comes, nothing is held, and what is on show or has come before stays.
+        assert_eq!(read(&mut lines, b""), Ok(0));
+        assert_eq!(lines.receive_with(4096, |_| Err("would block")), Err("would block"));
+        assert_eq!(lines.buffer.capacity(), 0);
+        lines.receive(b"ab\r\nc");
+        assert_eq!(lines.next(8), Some(Ok(())));
+        assert_eq!(lines.receive_with(4096, |_| Err("would block")), Err("would block"));
+        assert_eq!((lines.shown(), lines.rest()), (&b"ab"[..], &b"c"[..]));
+        // More than there is room for.
+        assert_eq!(lines.receive_with::<()>(0, |room| Ok(room.len() + 7)), Ok(1));
+        assert_eq!((lines.shown(), lines.rest()), (&b"ab"[..], &b"c\0"[..]));
+        let unwound = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
+            lines.receive_with::<()>(16, |room| {
+                room.fill(b'x');
+                panic!("the reader")
+            })
+        }));
+        assert!(unwound.is_err());
+        assert_eq!((lines.shown(), lines.rest()), (&b"ab"[..], &b"c\0"[..]));
     }
 
     /// What comes of replies in these pieces: `error` ends it.

@@ -46,6 +46,7 @@ pub mod client;
 mod mechanism;
 mod names;
 mod query;
+mod refusal;
 pub mod server;
 
 #[cfg_attr(not(feature = "anonymous"), path = "sasl/off.rs")]
@@ -70,10 +71,12 @@ pub use cram_secret::{CramSecret, CramSecretError};
 pub use mechanism::{CustomName, Mechanism};
 pub use names::{FoldName, as_sent, prepare_lower_case};
 pub use query::{
-    Answer, AsyncAuthenticator, Authenticator, Authorize, BoxedAuthenticator, CheckAnonymous,
-    CheckExternal, CheckPassword, CheckToken, CramSecretFor, Custom, CustomAnswer, Immediate,
-    Query, QueryJob, ScramKeysFor, ServerMechanism, TokenAnswer, TokenError,
+    Answer, AsyncAuthenticator, Authenticator, AuthenticatorMut, Authorize, AuthorizeAnswer,
+    BoxedAuthenticator, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecretFor,
+    Custom, CustomAnswer, Immediate, Query, QueryJob, ScramKeysFor, ServerMechanism, TokenAnswer,
+    TokenError,
 };
+pub use refusal::{Refusal, RefusalKind};
 pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError};
 
 /// Who has signed in, by which mechanism, and as whom they act.
@@ -170,9 +173,15 @@ pub enum Failure {
         "the client's channel binding is not that of this connection: someone may stand between"
     )]
     ChannelBinding,
-    /// The credentials are good, but the client may not act as the account that it named.
-    #[error("the user may not act as the account that the client named")]
+    /// The credentials are good, but the application does not let the user come in, or act as the account that the
+    /// client named. The client is told what it is told of a wrong password.
+    #[error(
+        "the credentials are right, but the user may not come in, or act as the account that the client named"
+    )]
     NotAuthorized,
+    /// The credentials are good, and the application [refuses](Refusal) the user in words of its own.
+    #[error("the credentials are right, and the user is refused: {0}")]
+    Refused(RefusalKind),
     /// The host could not tell.
     #[error("the credentials could not be checked for the moment")]
     TempFail,
@@ -221,6 +230,7 @@ impl Failure {
             | Self::TempFail
             | Self::TransitionNeeded
             | Self::TooWeak
+            | Self::Refused(_)
             | Self::NotImplemented(_) => false,
         }
     }
@@ -332,6 +342,11 @@ pub enum ConfigError {
     /// A keyword of EHLO is listed that the session writes by itself.
     #[error("the keywords STARTTLS, AUTH and SIZE are the session's own: they cannot be listed")]
     Keyword,
+    /// A refusal of the application's own has another code, or other text, than it may have.
+    #[error(
+        "a refusal has a code of 400 to 599 other than 421, and 1 to 5 lines of printable ASCII within 512 octets"
+    )]
+    Refusal,
     /// A command is declared that the session knows, or whose verb is not letters.
     #[error(
         "a command of the application's own must be letters, and not one that the session knows"

@@ -409,7 +409,9 @@ impl Builder {
                 Keyword::StartTls | Keyword::Auth(_) | Keyword::LegacyAuth(_) | Keyword::Size(_)
             )
         };
-        keywords.extend(verb_keywords.into_iter().filter(|own| !keywords.contains(own)).collect::<Vec<_>>());
+        keywords.extend(
+            verb_keywords.into_iter().filter(|own| !keywords.contains(own)).collect::<Vec<_>>(),
+        );
         if verbs.iter().any(|verb| Unknown::new(verb, None).is_err()) {
             return Err(ConfigError::Verb);
         }

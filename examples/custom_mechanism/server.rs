@@ -8,7 +8,8 @@ use std::{
 use smtp_auth::{
     Secret,
     sasl::{
-        Answer, Authenticator, Authorize, Custom, CustomAnswer, Failure, Mechanism, ServerMechanism,
+        Authenticator, Authorize, AuthorizeAnswer, Custom, CustomAnswer, Failure, Mechanism,
+        ServerMechanism,
     },
 };
 use totp_rs::{Algorithm, TOTP};
@@ -142,7 +143,8 @@ impl Authenticator for Users {
         ask.step_with(|| SecurId { accounts: Arc::clone(&self.0), awaited: None })
     }
 
-    fn authorize(&self, ask: &Authorize) -> Answer {
-        self.0.may_act_as.contains(&(ask.authcid(), ask.authzid())).into()
+    fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
+        let may = |other| self.0.may_act_as.contains(&(ask.authcid(), other));
+        ask.authzid().is_none_or(may).into()
     }
 }

@@ -10,7 +10,7 @@ use smtp_auth::{
     command::Command,
     reply::Reply,
     sasl::{
-        Answer, Authenticator, Authorize, BindingPolicy, Channel, ChannelBinding, CheckAnonymous,
+        Answer, Authenticator, Authorize, AuthorizeAnswer, BindingPolicy, Channel, ChannelBinding, CheckAnonymous,
         CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Custom, CustomAnswer,
         Mechanism, ScramKeys, ScramKeysFor, ServerMechanism, TokenAnswer,
         client::{self as client_sasl, ClientMechanism, Credentials, CustomResponse, NoMechanism},
@@ -260,9 +260,9 @@ impl Authenticator for Accounts {
         ask.step_with(|| Ticket { asked: false })
     }
 
-    fn authorize(&self, ask: &Authorize) -> Answer {
+    fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
         assert_eq!(ask.authcid(), "tim");
-        (ask.authzid() == "ann").into()
+        (ask.authzid() == Some("ann")).into()
     }
 }
 

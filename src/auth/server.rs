@@ -8,7 +8,7 @@ use crate::{
     command::{self, Auth},
     reply::{Reply, standard},
     sasl::{
-        Channel, Failure, Identity, Mechanism, Query,
+        Channel, Failure, Identity, Mechanism, Query, Refusal,
         server::{self as sasl, Challenge, Config},
     },
     secret::SecretBytes,
@@ -185,6 +185,11 @@ impl Exchange {
         self.sasl.account()
     }
 
+    /// The application's own refusal, as [`sasl`](sasl::Exchange::refusal) has it.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.sasl.refusal()
+    }
+
     /// The failure, once: when it is decided.
     pub(crate) fn report(&mut self) -> Option<Failure> {
         let failure = self.failure().filter(|_| !self.reported);
@@ -218,28 +223,35 @@ impl Exchange {
 
     /// What the exchange needs now. Appends `334` or the final reply when it is first shown.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
-        let outcome = match self.sasl.step() {
-            sasl::Step::Query(query) => return Step::Query(query),
-            sasl::Step::Challenge(challenge) => {
-                if !self.written {
-                    self.written = true;
-                    // The space stands even before an empty challenge (RFC 4954 §4).
-                    out.extend_from_slice(b"334 ");
-                    encode(challenge.data(), out);
-                    out.extend_from_slice(b"\r\n");
-                }
-                return Step::NeedLine(NeedLine { challenge, written: &mut self.written });
-            }
-            sasl::Step::Done(outcome) => outcome,
-        };
         if !self.written {
-            self.written = true;
-            match outcome {
-                Ok(_) => Reply::AUTHENTICATED.write(out),
-                Err(failure) => reply_to(failure).write(out),
-            }
+            self.written = self.write(out);
         }
-        Step::Done(outcome)
+        match self.sasl.pending() {
+            sasl::Step::Query(query) => Step::Query(query),
+            sasl::Step::Challenge(challenge) => {
+                Step::NeedLine(NeedLine { challenge, written: &mut self.written })
+            }
+            sasl::Step::Done(outcome) => Step::Done(outcome),
+        }
+    }
+
+    /// Writes the challenge or the final reply, where the exchange has come to one.
+    fn write(&mut self, out: &mut Vec<u8>) -> bool {
+        match self.sasl.step() {
+            sasl::Step::Query(_) => return false,
+            sasl::Step::Challenge(challenge) => {
+                // The space stands even before an empty challenge (RFC 4954 §4).
+                out.extend_from_slice(b"334 ");
+                encode(challenge.data(), out);
+                out.extend_from_slice(b"\r\n");
+            }
+            sasl::Step::Done(Ok(_)) => Reply::AUTHENTICATED.write(out),
+            sasl::Step::Done(Err(failure)) => match self.sasl.refusal() {
+                Some(refusal) => reply_of(refusal).write(out),
+                None => reply_to(failure).write(out),
+            },
+        }
+        true
     }
 }
 
@@ -255,7 +267,19 @@ fn failure_of(error: command::Error) -> Failure {
     }
 }
 
-/// The reply to each failure (RFC 4954 §4, §6, RFC 5248).
+/// The reply of an application's own refusal.
+fn reply_of(refusal: &Refusal) -> Reply {
+    let reply = Reply::new(
+        refusal.code(),
+        Some(refusal.enhanced_code()),
+        alloc::string::String::from(refusal.text()),
+    );
+    // What a refusal may have, a reply may have.
+    reply.unwrap_or(Reply::LOCAL_ERROR)
+}
+
+/// The reply to each failure (RFC 4954 §4, §6, RFC 5248). That of a [`Refused`](Failure::Refused) exchange has the
+/// kind's text; the exchange writes the application's own.
 pub fn reply_to(failure: Failure) -> Reply {
     match failure {
         Failure::Syntax => standard!(501 (5, 5, 4) "Syntax: AUTH mechanism [initial-response]"),
@@ -282,6 +306,7 @@ pub fn reply_to(failure: Failure) -> Reply {
         Failure::TempFail | Failure::NotImplemented(_) => {
             standard!(454 (4, 7, 0) "Cannot check credentials now, try again later")
         }
+        Failure::Refused(kind) => reply_of(&kind.into()),
         Failure::TransitionNeeded => {
             standard!(432 (4, 7, 12) "A transition is needed: sign in with another mechanism first")
         }

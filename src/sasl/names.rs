@@ -39,13 +39,20 @@ pub(super) type Folded = Option<Box<Box<str>>>;
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
     /// The longest response to take, in octets.
-    pub(super) max_response: usize,
+    pub(super) max_response: u32,
     pub(super) fold: FoldName,
+    /// Whether everybody who is proven is asked about.
+    pub(super) authorize_always: bool,
 }
 
 impl Rules {
+    pub(super) fn max_response(&self) -> usize {
+        usize::try_from(self.max_response).unwrap_or(usize::MAX)
+    }
+
     /// Of an exchange that takes no response.
-    pub(super) const NOTHING: Self = Self { max_response: 0, fold: as_sent };
+    pub(super) const NOTHING: Self =
+        Self { max_response: 0, fold: as_sent, authorize_always: false };
 
     /// The name folded; `None` where that changes nothing.
     #[inline]
@@ -57,7 +64,7 @@ impl Rules {
             return Ok(None);
         }
         // No longer than another mechanism could bring it: SASLprep makes eighteen characters of some.
-        if folded.len() > self.max_response.min(MAX_MESSAGE).max(name.len()) {
+        if folded.len() > self.max_response().min(MAX_MESSAGE).max(name.len()) {
             return Err(Failure::Malformed("the user name is too long"));
         }
         check_name(&folded).map(|folded| Some(Box::new(folded.into())))

@@ -162,7 +162,7 @@ impl Server {
         match self {
             Self::First(terms) => terms.client_first(rules, response).into(),
             Self::Final(proof) => match apart(2, || proof.client_final(said, response)) {
-                Ok(server_final) => proof.proven(server_final),
+                Ok(server_final) => proof.proven(rules, server_final),
                 Err(failure) => State::refused(failure, self.claim()),
             },
         }
@@ -335,9 +335,9 @@ impl Proof {
         Ok(server_final)
     }
 
-    fn proven(&mut self, server_final: Vec<u8>) -> State {
+    fn proven(&mut self, rules: &Rules, server_final: Vec<u8>) -> State {
         let (claim, authzid, mechanism) = (self.claim(), self.authzid.take(), self.mechanism());
-        State::proven(claim, authzid, mechanism, Then::ServerFinal(server_final.into()))
+        State::proven(rules, claim, authzid, mechanism, Then::ServerFinal(server_final.into()))
     }
 
     fn mechanism(&self) -> Mechanism {

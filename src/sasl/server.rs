@@ -4,13 +4,11 @@ use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem};
 
 use super::{
-    Authorize, Channel, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecretFor,
-    Custom, CustomAnswer, Failure, Identity, Mechanism, Query, ScramKeysFor, TokenAnswer,
-    anonymous, check_name, cram_md5, external, login,
+    Authorize, AuthorizeAnswer, Channel, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
+    CramSecretFor, Custom, CustomAnswer, Failure, Identity, Mechanism, Query, Refusal,
+    ScramKeysFor, TokenAnswer, anonymous, check_name, cram_md5, external, login,
     names::{Authzid, Claim, Rules},
-    oauth, plain,
-    query::Verdict,
-    scram,
+    oauth, plain, scram,
 };
 use crate::secret::SecretBytes;
 
@@ -216,6 +214,15 @@ impl Exchange {
         Some(&***claim.account.as_ref()?).filter(|account| *account != claim.authcid)
     }
 
+    /// The application's own refusal, by which the exchange has [failed](Failure::Refused): for its text, and for the
+    /// codes of the protocol.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match &self.state {
+            State::Done(Err(failed)) => failed.refusal.as_deref(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Done(_))
     }
@@ -275,7 +282,8 @@ pub(super) enum State {
     CheckExternal(CheckExternal),
     CheckAnonymous(CheckAnonymous),
     Custom(Box<Custom>),
-    Authorize(Authorize, Then),
+    /// Boxed, as it is rare.
+    Authorize(Box<Authorize>, Then),
     Done(Result<Identity, Failed>),
 }
 
@@ -284,6 +292,8 @@ pub(super) enum State {
 pub(super) struct Failed {
     why: Failure,
     claim: Option<Box<Claim>>,
+    /// In the application's own words.
+    refusal: Option<Box<Refusal>>,
 }
 
 /// What follows for who has been proven.
@@ -322,7 +332,7 @@ impl State {
             return Self::failed(Failure::UnexpectedInitialResponse);
         }
         let rules = config.rules();
-        let within = |response| bounded(response, rules.max_response);
+        let within = |response| bounded(response, rules.max_response());
         let response = match initial_response.map(within).transpose() {
             Ok(response) => response,
             Err(failure) => return Self::failed(failure),
@@ -389,7 +399,7 @@ impl State {
     fn go_on(&mut self, rules: &Rules) -> Option<()> {
         *self = match self {
             Self::Await(challenge, next) => {
-                let response = challenge.response.take(rules.max_response)?;
+                let response = challenge.response.take(rules.max_response())?;
                 let said = mem::take(&mut challenge.memory);
                 match response {
                     Ok(response) => next.take(rules, said, response),
@@ -401,7 +411,7 @@ impl State {
                 let (authcid, authzid) = ask.take_names();
                 let claim = Claim { authcid, account: answer.account };
                 match answer.verdict.outcome(mechanism) {
-                    Ok(()) => Self::proven(claim, authzid, mechanism, Then::Done),
+                    Ok(()) => Self::proven(rules, claim, authzid, mechanism, Then::Done),
                     Err(failure) => Self::refused(failure, Some(claim)),
                 }
             }
@@ -416,7 +426,7 @@ impl State {
                 });
                 let claim = Claim { authcid: ask.take_authcid(), account };
                 match verified {
-                    Ok(()) => Self::proven(claim, None, mechanism, Then::Done),
+                    Ok(()) => Self::proven(rules, claim, None, mechanism, Then::Done),
                     Err(failure) => Self::refused(failure, Some(claim)),
                 }
             }
@@ -429,7 +439,7 @@ impl State {
             Self::CheckToken(ask, config) => match ask.answer.take()? {
                 TokenAnswer::Accept(account) => {
                     let then = Then::Token(Arc::clone(config));
-                    Self::named(account, ask.authzid.take(), ask.mechanism, then)
+                    Self::named(rules, account, ask.authzid.take(), ask.mechanism, then)
                 }
                 TokenAnswer::Reject => oauth::refuse(config.own_token_error(), Failure::Rejected),
                 TokenAnswer::RejectWith(error) => oauth::refuse(&error, Failure::Rejected),
@@ -442,7 +452,7 @@ impl State {
                 match ask.answer.take()?.verdict.outcome(Mechanism::External) {
                     Ok(account) => {
                         let authzid = ask.authzid.take();
-                        Self::named(account, authzid, Mechanism::External, Then::Done)
+                        Self::named(rules, account, authzid, Mechanism::External, Then::Done)
                     }
                     Err(failure) => Self::failed(failure),
                 }
@@ -450,7 +460,8 @@ impl State {
             Self::CheckAnonymous(ask) => {
                 match ask.answer.take()?.verdict.outcome(Mechanism::Anonymous) {
                     Ok(()) => {
-                        Self::named("anonymous".into(), None, Mechanism::Anonymous, Then::Done)
+                        let name = "anonymous".into();
+                        Self::named(rules, name, None, Mechanism::Anonymous, Then::Done)
                     }
                     Err(failure) => Self::failed(failure),
                 }
@@ -461,23 +472,34 @@ impl State {
                 }
                 CustomAnswer::Accept { authcid, authzid } => {
                     match authzid.map(|name| rules.authzid(&name)).transpose() {
-                        Ok(authzid) => Self::named(authcid, authzid, ask.mechanism(), Then::Done),
+                        Ok(authzid) => {
+                            Self::named(rules, authcid, authzid, ask.mechanism(), Then::Done)
+                        }
                         Err(failure) => Self::failed(failure),
                     }
                 }
                 CustomAnswer::Fail(failure) => Self::failed(failure),
             },
             Self::Authorize(ask, then) => {
-                let answer = ask.answer.take()?;
-                match answer.verdict {
-                    Verdict::Accept(()) => then.follow(ask.take_identity(answer.account)),
-                    Verdict::Reject | Verdict::Lock(()) | Verdict::Locked | Verdict::NoSecret => {
-                        then.refuse(ask.take_identity(None).authcid)
+                // Not a word of success has been written yet, nor signed by SCRAM.
+                match ask.answer.take()?.checked() {
+                    AuthorizeAnswer::Accept => then.follow(ask.take_identity(None)),
+                    AuthorizeAnswer::AcceptAs(account) => {
+                        then.follow(ask.take_identity(Some(account.into())))
                     }
-                    other => match other.outcome(ask.mechanism()) {
-                        Ok(()) => return None,
-                        Err(failure) => Self::failed(failure),
-                    },
+                    AuthorizeAnswer::Reject => then.refuse(ask.take_identity(None).authcid),
+                    AuthorizeAnswer::Refuse(refusal) => Self::Done(Err(Failed {
+                        why: Failure::Refused(refusal.kind()),
+                        claim: Some(Box::new(Claim {
+                            authcid: ask.take_identity(None).authcid,
+                            account: None,
+                        })),
+                        refusal: Some(Box::new(refusal)),
+                    })),
+                    AuthorizeAnswer::TempFail => Self::failed(Failure::TempFail),
+                    AuthorizeAnswer::NotImplemented => {
+                        Self::failed(Failure::NotImplemented(ask.mechanism().name()))
+                    }
                 }
             }
             Self::Done(_) => return None,
@@ -489,6 +511,7 @@ impl State {
     /// be.
     #[inline(always)]
     pub(super) fn proven(
+        rules: &Rules,
         claim: Claim,
         authzid: Option<Box<Authzid>>,
         mechanism: Mechanism,
@@ -499,32 +522,37 @@ impl State {
         let other = authzid.filter(|authzid| !authzid.is_own(&authcid, own));
         let authcid = account.map_or(authcid, |account| (*account).into());
         let identity = Identity { authcid, authzid: None, mechanism };
-        match other {
-            Some(other) => Self::Authorize(Authorize::new(identity, other.into_folded()), then),
-            None => then.follow(identity),
+        if other.is_some() || rules.authorize_always {
+            let other = other.map(|other| other.into_folded());
+            Self::Authorize(Box::new(Authorize::new(identity, other)), then)
+        } else {
+            then.follow(identity)
         }
     }
 
     /// The same for an account that the application named.
     fn named(
+        rules: &Rules,
         authcid: String,
         authzid: Option<Box<Authzid>>,
         mechanism: Mechanism,
         then: Then,
     ) -> Self {
         match check_name(&authcid) {
-            Ok(_) => Self::proven(Claim { authcid, account: None }, authzid, mechanism, then),
+            Ok(_) => {
+                Self::proven(rules, Claim { authcid, account: None }, authzid, mechanism, then)
+            }
             Err(failure) => Self::failed(failure),
         }
     }
 
     fn failed(why: Failure) -> Self {
-        Self::Done(Err(Failed { why, claim: None }))
+        Self::Done(Err(Failed { why, claim: None, refusal: None }))
     }
 
     /// The same of a client that has said who it is.
     pub(super) fn refused(why: Failure, claim: Option<Claim>) -> Self {
-        Self::Done(Err(Failed { why, claim: claim.map(Box::new) }))
+        Self::Done(Err(Failed { why, claim: claim.map(Box::new), refusal: None }))
     }
 
     pub(super) fn challenge(data: impl Into<Said>, next: Next) -> Self {

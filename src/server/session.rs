@@ -1,7 +1,7 @@
 //! The server's state machine.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::mem;
+use core::{mem, time::Duration};
 
 use super::{AuthFailed, Config, Event, Hello, NeedReply, Permission, StartTls};
 use crate::{
@@ -130,6 +130,33 @@ impl Session {
         }
     }
 
+    /// Takes octets from the client that `read` puts straight into the session's own buffer: it is lent room for so
+    /// many, and says how many it has put there. What it returns is passed on, a 0 at the end of the stream, too.
+    ///
+    /// A connection that is idle holds no buffer so: where `read` fails, as it does where nothing is there to be read,
+    /// the room is given back.
+    ///
+    /// ```
+    /// # use std::io::{self, Read};
+    /// # fn fill(session: &mut smtp_auth::server::Session, socket: &mut impl Read) -> io::Result<usize> {
+    /// session.receive_with(4096, |room| socket.read(room))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `read`; nothing has been received then.
+    pub fn receive_with<E>(
+        &mut self,
+        room: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let read = self.lines.receive_with(room, read);
+        if matches!(self.state, State::Close) {
+            let _ = self.lines.clear();
+        }
+        read
+    }
+
     /// TLS has begun. All that the client said before is gone (RFC 3207 §4.2), its sign-in and any
     /// transaction too.
     ///
@@ -233,6 +260,21 @@ impl Session {
     fn still_awaits(&mut self) -> bool {
         matches!(self.state, State::Idle | State::Response(_))
             && self.lines.still_awaits(auth::MAX_LINE)
+    }
+
+    /// How long to wait for what the session waits for: the client's next octets, or TLS. Five minutes, of which RFC 5321
+    /// §4.5.3.2.7 says that it is the least for a command. After that [`close`](Self::close) it with
+    /// [`Reply::IDLE`]. `None` while it waits for the application.
+    ///
+    /// The session has no clock. A client that sends an octet now and then is not idle: give authentication, and a
+    /// message as a whole, a limit of their own.
+    pub fn timeout(&self) -> Option<Duration> {
+        match self.state {
+            State::Start | State::Idle | State::Response(_) | State::Body(..) | State::StartTls => {
+                Some(Duration::from_secs(5 * 60))
+            }
+            _ => None,
+        }
     }
 
     /// The question on show, if one is; nothing moves on. For an answer that comes later, when what

@@ -9,10 +9,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
     Advance,
     command::Command,
+    ehlo::Keyword,
     reply::Reply,
     sasl::{
-        self, Answer, Channel, ChannelBinding, CramSecret, Mechanism, Nonce, Query, ScramKeys,
-        TokenAnswer,
+        self, Answer, AuthorizeAnswer, Channel, ChannelBinding, CramSecret, Failure, Mechanism,
+        Nonce, Query, RefusalKind, ScramKeys, TokenAnswer,
         client::{self, Credentials},
     },
     server::{Config, Event, Session},
@@ -63,6 +64,7 @@ const LINES: &[&str] = &[
     "EXPN all",
     "HELP",
     "WHAT is this",
+    "ETRN example.org",
     "MAIL FROM:<tim@example.org>",
     "MAIL FROM:<tim@example.org> AUTH=<>",
     "MAIL FROM:<",
@@ -135,8 +137,8 @@ pub(crate) struct World<const CLEARTEXT: bool> {
     mechanism: Option<Mechanism>,
     /// Whom the host has accepted, or the client has proven, in the exchange under way.
     proven: Option<String>,
-    /// Whom the host lets it act as.
-    authorized: Option<String>,
+    /// Whether the host lets it in, and as whom it acts.
+    authorized: Option<Option<String>>,
     identity: Option<(String, Option<String>)>,
     attempts: u32,
     /// Whether the exchange under way has had a challenge.
@@ -173,11 +175,13 @@ fn make_config(cleartext: bool) -> Arc<Config> {
         .salt_key("a key of 16 octets")
         .scram_iterations(1)
         .allow_cleartext(cleartext)
+        .authorize_always(!cleartext)
         .build()
         .unwrap();
     Arc::new(
         Config::builder("mail.example.org")
             .sasl(sasl)
+            .verb("ETRN", Keyword::other("ETRN", "").unwrap())
             .max_attempts(MAX_ATTEMPTS)
             .max_commands(u32::MAX)
             .build()
@@ -398,8 +402,20 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                 ask.answer(answer);
             }
             Event::Query(Query::Authorize(ask)) => {
-                self.authorized = Some(ask.authzid().to_owned()).filter(|_| accept);
-                ask.answer(answer);
+                let other = ask.authzid().map(str::to_owned);
+                self.authorized = match host {
+                    Host::Accept => Some(other),
+                    Host::AcceptAnother => Some(Some("kurt".to_owned())),
+                    _ => None,
+                };
+                ask.answer(match host {
+                    Host::Accept => AuthorizeAnswer::Accept,
+                    Host::AcceptAnother => AuthorizeAnswer::AcceptAs("kurt".to_owned()),
+                    Host::Reject | Host::Lock => AuthorizeAnswer::Reject,
+                    Host::TempFail => AuthorizeAnswer::TempFail,
+                    Host::TooWeak => RefusalKind::AccountDisabled.into(),
+                    Host::NotImplemented => AuthorizeAnswer::NotImplemented,
+                });
             }
             Event::Command(_, ask) | Event::EndOfData(ask) => ask.reply(match host {
                 Host::Accept => Reply::OK,
@@ -454,13 +470,20 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                         "signed in without a proof"
                     );
                     let acts_as = who.authzid();
-                    assert_eq!(acts_as, self.authorized.as_deref(), "acts as another unasked");
+                    // Who acts as itself acts as nobody else.
+                    let authorized = self.authorized.take();
+                    assert!(CLEARTEXT || authorized.is_some(), "in without being asked about");
+                    let other = authorized.flatten().filter(|other| other != who.authcid());
+                    assert_eq!(acts_as, other.as_deref(), "acts as another unasked");
                     assert_eq!(self.mechanism, Some(who.mechanism()), "by another mechanism");
                     assert!(!signed_in, "signed in twice");
                     self.identity = Some((who.authcid().to_owned(), acts_as.map(str::to_owned)));
                     continue;
                 }
-                Event::AuthFailed(_) => {
+                Event::AuthFailed(shown) => {
+                    let refused = matches!(shown.why, Failure::Refused(_));
+                    assert!(!refused || !shown.why.is_attempt(), "a refusal counts");
+                    assert!(!refused || self.last != 334 || self.owed == Some(1));
                     failed = true;
                     continue;
                 }
@@ -471,7 +494,11 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                 }
                 Event::Command(command, _) => {
                     let free = matches!(command, Command::Help(_));
-                    assert!(!matches!(command, Command::Unknown(_)), "an unknown command is shown");
+                    let declared = match command {
+                        Command::Unknown(unknown) => unknown.verb() == "ETRN",
+                        _ => true,
+                    };
+                    assert!(declared, "an unknown command is shown");
                     assert!(signed_in || free, "{command:?} from who is not signed in");
                     self.waits = Waits::Host;
                 }

@@ -10,10 +10,10 @@ use std::{
 use smtp_auth::{
     reply::Reply,
     sasl::{
-        self, Answer, AsyncAuthenticator, Authenticator, Authorize, BoxedAuthenticator, Channel,
-        CheckAnonymous, CheckExternal, CheckPassword, CheckToken, ConfigError, CramSecret,
-        CramSecretFor, Custom, CustomAnswer, Failure, Immediate, Mechanism, Query, QueryJob,
-        ScramKeys, ScramKeysFor, TokenAnswer,
+        self, Answer, AsyncAuthenticator, Authenticator, AuthenticatorMut, Authorize,
+        AuthorizeAnswer, BoxedAuthenticator, Channel, CheckAnonymous, CheckExternal, CheckPassword,
+        CheckToken, ConfigError, CramSecret, CramSecretFor, Custom, CustomAnswer, Failure,
+        Immediate, Mechanism, Query, QueryJob, ScramKeys, ScramKeysFor, TokenAnswer,
         client::Credentials,
         server::{Config, Exchange, Step},
     },
@@ -53,8 +53,8 @@ impl Authenticator for Willing {
         Answer::accept(())
     }
 
-    fn authorize(&self, ask: &Authorize) -> Answer {
-        (ask.authzid() == "ann").into()
+    fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
+        (ask.authzid() == Some("ann")).into()
     }
 
     fn custom(&self, _: &mut Custom) -> CustomAnswer {
@@ -84,7 +84,7 @@ fn credentials(mechanism: Mechanism) -> Credentials {
 /// How an exchange ends whose questions are settled so; and how many there were.
 fn outcome(
     mechanism: Mechanism,
-    settle: impl Fn(&mut Exchange),
+    mut settle: impl FnMut(&mut Exchange),
 ) -> (Result<String, Failure>, usize) {
     let channel = Channel::tls().with_identity("tim").unwrap();
     let config = Config::builder("mail.example.org").mechanisms([mechanism]).build().unwrap();
@@ -316,7 +316,7 @@ impl AsyncAuthenticator for Slow {
         Willing.check_anonymous(ask)
     }
 
-    async fn authorize(&self, ask: &Authorize) -> Answer {
+    async fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
         yield_now().await;
         Willing.authorize(ask)
     }
@@ -422,4 +422,76 @@ fn a_question_whose_future_is_dropped_stays_pending() {
     assert_eq!(query.serial(), serial);
     query.temp_fail();
     assert!(matches!(exchange.step(), Step::Done(Err(Failure::TempFail))));
+}
+
+/// Changes as it answers.
+#[derive(Default)]
+struct Counting(u32);
+
+impl AuthenticatorMut for Counting {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::Plain, Mechanism::CramMd5]
+    }
+
+    fn check_password(&mut self, ask: &CheckPassword) -> Answer {
+        self.0 += 1;
+        Willing.check_password(ask)
+    }
+
+    fn authorize(&mut self, ask: &Authorize) -> AuthorizeAnswer {
+        Willing.authorize(ask)
+    }
+}
+
+/// The outcome of an exchange that a store of one's own answers.
+fn outcome_of_own(
+    mechanism: Mechanism,
+    users: &mut (impl AuthenticatorMut + ?Sized),
+) -> Result<(), Failure> {
+    outcome(mechanism, |server| server.query().unwrap().answer_with_mut(&mut *users)).0.map(drop)
+}
+
+#[test]
+fn a_store_that_changes_as_it_answers_has_no_variants_to_tell_apart() {
+    let mut users = Counting::default();
+    for round in 1..=3 {
+        assert_eq!(outcome_of_own(Mechanism::Plain, &mut users), Ok(()));
+        assert_eq!(users.0, round);
+    }
+    let not_written = Err(Failure::NotImplemented("CRAM-MD5"));
+    assert_eq!(outcome_of_own(Mechanism::CramMd5, &mut users), not_written);
+    let builder = || Config::builder("mail.example.org");
+    let built = builder().answered_by_mut(&mut users).build();
+    assert_eq!(built.unwrap_err(), ConfigError::NotImplemented(Mechanism::CramMd5));
+    assert_eq!(users.0, 4, "it is asked once");
+    assert!(builder().answered_by_mut(&mut users).without([Mechanism::CramMd5]).build().is_ok());
+    let mut boxed: Box<dyn AuthenticatorMut> = Box::new(users);
+    assert_eq!(outcome_of_own(Mechanism::Plain, &mut boxed), Ok(()));
+    assert_eq!(outcome_of_own(Mechanism::Plain, &mut &mut *boxed), Ok(()));
+}
+
+#[test]
+fn what_points_to_a_store_is_one() {
+    fn answers(users: impl Authenticator) {
+        for (mechanism, _) in MECHANISMS {
+            let of_it = outcome(mechanism, |server| server.query().unwrap().answer_with(&users));
+            assert!(of_it.0.is_ok(), "{mechanism}: {of_it:?}");
+        }
+        assert_eq!(users.mechanisms(), Mechanism::COMPILED);
+    }
+    fn answers_later(users: impl AsyncAuthenticator) {
+        for (mechanism, _) in MECHANISMS {
+            assert!(outcome(mechanism, |server| wait_for(&users, server)).0.is_ok());
+        }
+        assert_eq!(users.mechanisms(), Mechanism::COMPILED);
+    }
+    answers(&Willing);
+    answers(Box::new(Willing));
+    answers(Arc::new(Willing));
+    answers(Arc::new(Willing) as Arc<dyn Authenticator>);
+    answers(&&Box::new(Willing) as &dyn Authenticator);
+    answers_later(&Slow);
+    answers_later(Box::new(Slow));
+    answers_later(Arc::new(Slow));
+    answers_later(Immediate(Arc::new(Willing)));
 }

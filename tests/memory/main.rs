@@ -107,7 +107,7 @@ fn answer(query: Query<'_>) {
         Query::CheckToken(ask) => ask.answer(TokenAnswer::Accept("tim".into())),
         Query::CheckExternal(ask) => ask.answer(Answer::accept("tim".into())),
         Query::CheckAnonymous(ask) => ask.answer(Answer::accept(())),
-        Query::Authorize(ask) => ask.answer(Answer::accept(())),
+        Query::Authorize(ask) => ask.answer(true),
         Query::Custom(ask) => ask.answer(CustomAnswer::Challenge(b"more".into())),
         other => other.reject(),
     }
@@ -197,6 +197,13 @@ fn an_idle_session_holds_nothing() {
             assert_eq!(HELD.get() > before, said == "NOO", "{said}");
         }
     }
+    // Nor does one that has looked for octets, and found none.
+    let mut session = server::Session::new(std::sync::Arc::clone(&config));
+    assert!(serve(&mut session, &mut out));
+    let before = HELD.get();
+    assert_eq!(session.receive_with(4096, |_| Err("would block")), Err("would block"));
+    assert_eq!(session.receive_with::<()>(4096, |_| Ok(0)), Ok(0));
+    assert_eq!(HELD.get(), before);
     // Of a response nothing is held but what the mechanism keeps of it.
     let mut session = server::Session::new(std::sync::Arc::clone(&config));
     let before = HELD.get();

@@ -65,7 +65,8 @@ fn sizes_and_threads() {
         reply::Reply: 40
         reply::ReplyRef<'_>: 24
         sasl::Answer: 16
-        sasl::Authorize: 104
+        sasl::Authorize: 120
+        sasl::AuthorizeAnswer: 40
         sasl::BindingPolicy: 1
         sasl::Channel: 16
         sasl::ChannelBinding: 24
@@ -90,6 +91,8 @@ fn sizes_and_threads() {
         sasl::Answer: 16
         sasl::Query<'_>: 16
         sasl::QueryJob: 160
+        sasl::Refusal: 24
+        sasl::RefusalKind: 1
         sasl::SaltedPassword: 8
         sasl::ScramHash: 1
         sasl::ScramKeys: 8
@@ -114,13 +117,13 @@ fn sizes_and_threads() {
         sasl::server::Config: 152
         sasl::server::Exchange: 144
         sasl::server::Step<'_>: 24
-        server::NeedReply: 16
+        server::NeedReply<'_>: 16
         server::AuthFailed<'_>: 56
-        server::Builder: 120
-        server::Config: 72
+        server::Builder: 168
+        server::Config: 96
         server::Event<'_>: 64
         server::Hello<'_>: 24
-        server::Permission: 8
+        server::Permission<'_>: 8
         server::Session: 216
         server::StartTls: 1
     };

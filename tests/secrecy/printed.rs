@@ -8,10 +8,10 @@ use smtp_auth::{
     Secret, client,
     reply::ReplyRef,
     sasl::{
-        self, Answer, Authenticator, Authorize, Channel, ChannelBinding, CheckAnonymous,
-        CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Mechanism, Query,
-        SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer, TokenError,
-        client::Credentials,
+        self, Answer, Authenticator, Authorize, AuthorizeAnswer, Channel, ChannelBinding,
+        CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor,
+        Mechanism, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
+        TokenError, client::Credentials,
     },
     server,
 };
@@ -129,8 +129,8 @@ impl Authenticator for Users {
         (ask.trace() == Some("a guest")).into()
     }
 
-    fn authorize(&self, _: &Authorize) -> Answer {
-        Answer::reject()
+    fn authorize(&self, _: &Authorize) -> AuthorizeAnswer {
+        AuthorizeAnswer::Reject
     }
 }
 

@@ -6,7 +6,7 @@ use smtp_auth::{
     command::{self, Command},
     ehlo::Keyword,
     reply::Reply,
-    sasl::{self, Mechanism, Query},
+    sasl::{self, Channel, Mechanism, Query},
     server,
 };
 
@@ -391,4 +391,106 @@ fn a_bad_response_disturbs_no_other_session() {
     });
     assert_eq!(ends, [["235 ", "334 "], ["334 ", "501 "]]);
     assert_eq!(sessions.map(|session| session.identity().is_some()), [true, false]);
+}
+
+#[test]
+fn commands_of_the_applications_own_come_with_their_arguments() {
+    let own = |name| Keyword::other(name, "").unwrap();
+    let declared = || {
+        config()
+            .verb("ETRN", own("ETRN"))
+            .verb("XFORWARD", Keyword::other("XFORWARD", "NAME ADDR").unwrap())
+            .verb("XNOTE", own("ETRN"))
+    };
+    let mut session = server::Session::new(declared().build().unwrap().into());
+    session.receive(
+        b"ETRN early\r\nEHLO c\r\netrn  example.org \r\nXFORWARD NAME=a ADDR=b\r\nXNOTE\r\n",
+    );
+    session.receive(b"XOTHER\r\nETRN \x07\r\nQUIT\r\n");
+    let (mut out, mut seen) = (Vec::new(), Vec::new());
+    loop {
+        match session.next(&mut out) {
+            server::Event::Command(shown @ Command::Unknown(command), ask) => {
+                assert_eq!(format!("{shown:?}"), "Unknown(Unknown(***))");
+                seen.push((command.verb().to_owned(), command.arguments().map(str::to_owned)));
+                ask.reply(Reply::OK);
+            }
+            server::Event::Hello(_) => {}
+            server::Event::Close => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let seen: Vec<_> = seen.iter().map(|(verb, text)| (&**verb, text.as_deref())).collect();
+    let expected =
+        [("etrn", Some("example.org")), ("XFORWARD", Some("NAME=a ADDR=b")), ("XNOTE", None)];
+    assert_eq!(seen, expected);
+    let said = String::from_utf8(out).unwrap();
+    let ends =
+        ["503 5.5.1", "250 2.0.0", "250 2.0.0", "250 2.0.0", "500 5.5.2", "501 5.5.4", "221 2.0.0"];
+    let replies: Vec<_> = said.lines().filter(|line| line.as_bytes()[3] == b' ').collect();
+    assert!(
+        replies
+            .iter()
+            .skip(1)
+            .filter(|line| !line.starts_with("250 AUTH"))
+            .map(|line| &line[..9])
+            .eq(ends),
+        "{said}"
+    );
+    assert!(
+        said.contains("-XFORWARD NAME ADDR\r\n") && said.matches("-ETRN\r\n").count() == 1,
+        "{said}"
+    );
+
+    // From a client that is to authenticate, and has not.
+    let log = serve_on(declared().allow_unauthenticated(false), b"ETRN a\r\n");
+    assert_eq!(log, ["530 5.7.0"]);
+    let log =
+        serve_on(declared().allow_unauthenticated(false), b"AUTH PLAIN AGEAYg==\r\nETRN a\r\n");
+    assert_eq!(log, ["235 2.7.0", "authenticated", "250 2.0.0"]);
+
+    for verb in ["mail", "QUIT", "STARTTLS", "", "X-A", "X A", "XÉ", "X\r\nQUIT"] {
+        let built = config().verb(verb, own("XOWN")).build();
+        assert_eq!(built.unwrap_err(), sasl::ConfigError::Verb, "{verb:?}");
+    }
+    let built = config().verb("XOWN", Keyword::StartTls).build();
+    assert_eq!(built.unwrap_err(), sasl::ConfigError::Keyword);
+}
+
+#[test]
+fn mail_is_judged_by_who_is_authenticated() {
+    let mut session = server::Session::new(config().build().unwrap().into());
+    session.tls_started(Channel::tls());
+    session.receive(b"EHLO c\r\nMAIL FROM:<a@example.org>\r\nRSET\r\nAUTH PLAIN AGEAYg==\r\n");
+    session.receive(
+        b"MAIL FROM:<b@example.org>\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n",
+    );
+    session.receive(b"DATA\r\nHi\r\n.\r\nQUIT\r\n");
+    let (mut out, mut seen) = (Vec::new(), Vec::new());
+    loop {
+        match session.next(&mut out) {
+            server::Event::Query(sasl::Query::CheckPassword(ask)) => ask.answer(true),
+            server::Event::Command(Command::Mail(mail), ask) => {
+                let who = ask.identity().map(|who| who.acts_as().to_owned());
+                let own = mail.from().unwrap().local_part();
+                let may = who.as_deref().is_none_or(|who| who == own);
+                ask.reply(if may { Reply::SENDER_OK } else { Reply::MAILBOX_UNAVAILABLE });
+                seen.push(who);
+            }
+            server::Event::Command(_, ask) | server::Event::EndOfData(ask) => {
+                seen.push(ask.identity().map(|who| who.acts_as().to_owned()));
+                ask.reply(Reply::OK);
+            }
+            server::Event::StartOfData(permission) => permission.accept(),
+            server::Event::Close => break,
+            _ => {}
+        }
+    }
+    let a = || Some("a".to_owned());
+    assert_eq!(seen, [None, a(), a(), a(), a()]);
+    assert!(
+        String::from_utf8(out)
+            .unwrap()
+            .contains("235 2.7.0 Authentication succeeded\r\n550 5.1.1 ")
+    );
 }

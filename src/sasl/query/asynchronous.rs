@@ -1,6 +1,6 @@
 //! A store that has to be waited for, whatever runs its futures.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, sync::Arc};
 use core::{
     fmt,
     future::{Future, ready},
@@ -8,10 +8,20 @@ use core::{
 };
 
 use super::{
-    Answer, Authenticator, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
-    CramSecretFor, Custom, CustomAnswer, Query, ScramKeysFor, TokenAnswer,
+    Answer, Authenticator, Authorize, AuthorizeAnswer, CheckAnonymous, CheckExternal,
+    CheckPassword, CheckToken, CramSecretFor, Custom, CustomAnswer, ScramKeysFor, TokenAnswer,
+    each::{Fixed, each_question, unless_written},
 };
-use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
+use crate::sasl::{CramSecret, Mechanism, ScramKeys};
+
+macro_rules! methods {
+    (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(#[doc = concat!("Answers [`Query::", stringify!($variant), "`](super::Query::", stringify!($variant), ").")]
+        fn $method(&self, ask: &$($mut)? $question) -> impl Future<Output = $answer> + Send {
+            ready(unless_written!($method ask))
+        })*
+    };
+}
 
 /// [`Authenticator`] for a store that has to be waited for: a database, a directory, the issuer of a token. It needs
 /// no runtime, and works with any.
@@ -50,7 +60,7 @@ use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
 /// }
 /// ```
 ///
-/// [`Query::answer_with_async`] asks it. A store that answers at once becomes one by [`Immediate`]; there is no
+/// [`Query::answer_with_async`](super::Query::answer_with_async) asks it. A store that answers at once becomes one by [`Immediate`]; there is no
 /// implementation for every [`Authenticator`], which would let a store that blocks pass unseen. [`BoxedAuthenticator`] is for a store
 /// that is chosen when the program runs.
 #[diagnostic::on_unimplemented(
@@ -61,140 +71,60 @@ pub trait AsyncAuthenticator: Send + Sync {
     /// The mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
     fn mechanisms(&self) -> &[Mechanism];
 
-    /// Answers [`Query::CheckPassword`].
-    fn check_password(&self, ask: &CheckPassword) -> impl Future<Output = Answer> + Send {
-        let _ = ask;
-        ready(Answer::not_implemented())
-    }
-
-    /// Answers [`Query::CramSecret`].
-    fn cram_secret(&self, ask: &CramSecretFor) -> impl Future<Output = Answer<CramSecret>> + Send {
-        let _ = ask;
-        ready(Answer::not_implemented())
-    }
-
-    /// Answers [`Query::ScramKeys`].
-    fn scram_keys(&self, ask: &ScramKeysFor) -> impl Future<Output = Answer<ScramKeys>> + Send {
-        let _ = ask;
-        ready(Answer::not_implemented())
-    }
-
-    /// Answers [`Query::CheckToken`].
-    fn check_token(&self, ask: &CheckToken) -> impl Future<Output = TokenAnswer> + Send {
-        let _ = ask;
-        ready(TokenAnswer::NotImplemented)
-    }
-
-    /// Answers [`Query::CheckExternal`], with the account.
-    fn check_external(&self, ask: &CheckExternal) -> impl Future<Output = Answer<String>> + Send {
-        let _ = ask;
-        ready(Answer::not_implemented())
-    }
-
-    /// Answers [`Query::CheckAnonymous`].
-    fn check_anonymous(&self, ask: &CheckAnonymous) -> impl Future<Output = Answer> + Send {
-        let _ = ask;
-        ready(Answer::not_implemented())
-    }
-
-    /// Answers [`Query::Custom`], best by [`Custom::step_with`].
-    fn custom(&self, ask: &mut Custom) -> impl Future<Output = CustomAnswer> + Send {
-        ready(CustomAnswer::Fail(Failure::NotImplemented(ask.mechanism().name())))
-    }
-
-    /// Answers [`Query::Authorize`]: nobody acts as another unless this is written.
-    fn authorize(&self, ask: &Authorize) -> impl Future<Output = Answer> + Send {
-        let _ = ask;
-        ready(Answer::reject())
-    }
-}
-
-impl Query<'_> {
-    /// Answers by the method of `users` for this kind of question, once that has its answer.
-    ///
-    /// Where the future is dropped before, the question stays pending. After a time limit answer it by
-    /// [`temp_fail`](Self::temp_fail), and do not ask again: the state of a [`Custom`] one may have moved on.
-    pub async fn answer_with_async(self, users: &impl AsyncAuthenticator) {
-        match self {
-            Self::CheckPassword(ask) => {
-                let answer = users.check_password(ask).await;
-                ask.answer(answer);
-            }
-            Self::CramSecret(ask) => {
-                let answer = users.cram_secret(ask).await;
-                ask.answer(answer);
-            }
-            Self::ScramKeys(ask) => {
-                let answer = users.scram_keys(ask).await;
-                ask.answer(answer);
-            }
-            Self::CheckToken(ask) => {
-                let answer = users.check_token(ask).await;
-                ask.answer(answer);
-            }
-            Self::CheckExternal(ask) => {
-                let answer = users.check_external(ask).await;
-                ask.answer(answer);
-            }
-            Self::CheckAnonymous(ask) => {
-                let answer = users.check_anonymous(ask).await;
-                ask.answer(answer);
-            }
-            Self::Custom(ask) => {
-                let answer = users.custom(ask).await;
-                ask.answer(answer);
-            }
-            Self::Authorize(ask) => {
-                let answer = users.authorize(ask).await;
-                ask.answer(answer);
-            }
-        }
-    }
-}
-
-/// Writes a method for each question.
-macro_rules! each_question {
-    ($write:ident) => {
-        $write!(check_password, [] CheckPassword, Answer);
-        $write!(cram_secret, [] CramSecretFor, Answer<CramSecret>);
-        $write!(scram_keys, [] ScramKeysFor, Answer<ScramKeys>);
-        $write!(check_token, [] CheckToken, TokenAnswer);
-        $write!(check_external, [] CheckExternal, Answer<String>);
-        $write!(check_anonymous, [] CheckAnonymous, Answer);
-        $write!(custom, [mut] Custom, CustomAnswer);
-        $write!(authorize, [] Authorize, Answer);
-    };
+    each_question!(methods!());
 }
 
 macro_rules! at_once {
-    ($method:ident, [$($mut:tt)?] $ask:ty, $answer:ty) => {
-        async fn $method(&self, ask: &$($mut)? $ask) -> $answer {
+    (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(async fn $method(&self, ask: &$($mut)? $question) -> $answer {
             self.0.$method(ask)
-        }
+        })*
+    };
+}
+
+macro_rules! awaited {
+    (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(async fn $method(&self, ask: &$($mut)? $question) -> $answer {
+            self.0.$method(ask).await
+        })*
+    };
+}
+
+macro_rules! forward {
+    (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(fn $method(&self, ask: &$($mut)? $question) -> impl Future<Output = $answer> + Send {
+            A::$method(self, ask)
+        })*
     };
 }
 
 macro_rules! in_a_box {
-    ($method:ident, [$($mut:tt)?] $ask:ty, $answer:ty) => {
-        fn $method<'a>(&'a self, ask: &'a $($mut)? $ask) -> BoxedFuture<'a, $answer>;
+    (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(fn $method<'a>(&'a self, ask: &'a $($mut)? $question) -> BoxedFuture<'a, $answer>;)*
     };
 }
 
 macro_rules! boxed {
-    ($method:ident, [$($mut:tt)?] $ask:ty, $answer:ty) => {
-        fn $method<'a>(&'a self, ask: &'a $($mut)? $ask) -> BoxedFuture<'a, $answer> {
-            Box::pin(AsyncAuthenticator::$method(self, ask))
-        }
+    (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(fn $method<'a>(&'a self, ask: &'a $($mut)? $question) -> BoxedFuture<'a, $answer> {
+            Box::pin(A::$method(self, ask))
+        })*
     };
 }
 
-macro_rules! out_of_the_box {
-    ($method:ident, [$($mut:tt)?] $ask:ty, $answer:ty) => {
-        async fn $method(&self, ask: &$($mut)? $ask) -> $answer {
-            self.0.$method(ask).await
-        }
+macro_rules! pointers {
+    ($($pointer:ty),*) => {
+        $(impl<A: AsyncAuthenticator> AsyncAuthenticator for $pointer {
+            fn mechanisms(&self) -> &[Mechanism] {
+                A::mechanisms(self)
+            }
+
+            each_question!(forward!());
+        })*
     };
 }
+
+pointers!(&A, Box<A>, Arc<A>);
 
 /// An [`Authenticator`] as an [`AsyncAuthenticator`] that answers at once: for a store in memory. One that computes or
 /// waits blocks the thread that polls it.
@@ -207,7 +137,7 @@ impl<A: Authenticator + Send + Sync> AsyncAuthenticator for Immediate<A> {
         self.0.mechanisms()
     }
 
-    each_question!(at_once);
+    each_question!(at_once!());
 }
 
 /// An [`AsyncAuthenticator`] of any type, for a store that is chosen when the program runs. Each answer costs an
@@ -232,7 +162,7 @@ impl AsyncAuthenticator for BoxedAuthenticator {
         self.0.mechanisms()
     }
 
-    each_question!(out_of_the_box);
+    each_question!(awaited!());
 }
 
 type BoxedFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -241,13 +171,13 @@ type BoxedFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 trait AnyAuthenticator: Send + Sync {
     fn mechanisms(&self) -> &[Mechanism];
 
-    each_question!(in_a_box);
+    each_question!(in_a_box!());
 }
 
 impl<A: AsyncAuthenticator> AnyAuthenticator for A {
     fn mechanisms(&self) -> &[Mechanism] {
-        AsyncAuthenticator::mechanisms(self)
+        A::mechanisms(self)
     }
 
-    each_question!(boxed);
+    each_question!(boxed!());
 }

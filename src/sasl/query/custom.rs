@@ -86,13 +86,9 @@ impl Custom {
         answer
     }
 
-    pub(super) fn fail_not_implemented(&mut self) {
-        self.answer(CustomAnswer::Fail(Failure::NotImplemented(self.mechanism.name())));
-    }
-
-    /// Settles the question; a second answer replaces the first.
-    pub fn answer(&mut self, answer: CustomAnswer) {
-        self.answer = Some(answer);
+    /// Answers the question; a second answer replaces the first.
+    pub fn answer(&mut self, answer: impl Into<CustomAnswer>) {
+        self.answer = Some(answer.into());
     }
 }
 

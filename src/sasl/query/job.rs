@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Answer, Authcid, Authorize, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
-    CramSecretFor, Query, ScramKeysFor, TokenAnswer,
+    Answer, Authcid, Authorize, AuthorizeAnswer, CheckAnonymous, CheckExternal, CheckPassword,
+    CheckToken, CramSecretFor, Query, ScramKeysFor, TokenAnswer,
 };
 use crate::{
     sasl::{Mechanism, names::Authzid, scram_keys::Kind},
@@ -132,7 +132,9 @@ impl QueryJob {
             }
             Question::CheckExternal(ask) => of(ask.answer.as_ref()),
             Question::CheckAnonymous(ask) => of(ask.answer.as_ref()),
-            Question::Authorize(ask) => of(ask.answer.as_ref()),
+            Question::Authorize(ask) => {
+                ask.answer.as_ref().is_some_and(|answer| *answer != AuthorizeAnswer::NotImplemented)
+            }
         }
     }
 }

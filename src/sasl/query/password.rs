@@ -94,7 +94,7 @@ impl CheckPassword {
         &self.password
     }
 
-    /// Settles the question; a second answer replaces the first.
+    /// Answers the question; a second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer>) {
         self.answer = Some(answer.into());
     }
@@ -152,7 +152,12 @@ impl CramSecretFor {
         name.strip_suffix(' ').unwrap_or(name)
     }
 
-    /// Settles the question; a second answer replaces the first.
+    /// The mechanism that the client uses: CRAM-MD5.
+    pub fn mechanism(&self) -> Mechanism {
+        Mechanism::CramMd5
+    }
+
+    /// Answers the question; a second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer<CramSecret>>) {
         self.answer = Some(answer.into());
     }

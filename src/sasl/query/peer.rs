@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String};
 
 use super::{Answer, Serial};
-use crate::sasl::names::Authzid;
+use crate::sasl::{Mechanism, names::Authzid};
 
 /// *Which account has whom the client's certificate names?* Of EXTERNAL (RFC 4422 appendix A).
 ///
@@ -32,7 +32,12 @@ impl CheckExternal {
         self.authzid.as_deref().map(Authzid::as_str)
     }
 
-    /// Settles the question, with the account; a second answer replaces the first.
+    /// The mechanism that the client uses: EXTERNAL.
+    pub fn mechanism(&self) -> Mechanism {
+        Mechanism::External
+    }
+
+    /// Answers the question, with the account; a second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer<String>>) {
         self.answer = Some(answer.into());
     }
@@ -57,7 +62,12 @@ impl CheckAnonymous {
         self.trace.as_deref()
     }
 
-    /// Settles the question; a second answer replaces the first.
+    /// The mechanism that the client uses: ANONYMOUS.
+    pub fn mechanism(&self) -> Mechanism {
+        Mechanism::Anonymous
+    }
+
+    /// Answers the question; a second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer>) {
         self.answer = Some(answer.into());
     }

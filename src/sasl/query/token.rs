@@ -61,7 +61,7 @@ impl CheckToken {
         self.mechanism
     }
 
-    /// Settles the question; a second answer replaces the first.
+    /// Answers the question; a second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<TokenAnswer>) {
         self.answer = Some(answer.into());
     }

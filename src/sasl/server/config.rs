@@ -5,8 +5,8 @@ use core::{borrow::Borrow, fmt};
 
 use crate::{
     sasl::{
-        Authenticator, BindingPolicy, Channel, ConfigError, Failure, FoldName, Mechanism, Nonce,
-        NonceError, NonceSource, ScramHash, ScramKeys, TokenError,
+        Authenticator, AuthenticatorMut, BindingPolicy, Channel, ConfigError, Failure, FoldName,
+        Mechanism, Nonce, NonceError, NonceSource, ScramHash, ScramKeys, TokenError,
         names::Rules,
         prepare,
         query::{self, AsyncAuthenticator, QueryJob},
@@ -47,7 +47,7 @@ impl Config {
                 decoys: Vec::new(),
                 iterations: 4096,
                 binding: BindingPolicy::Preferred,
-                rules: Rules { max_response: usize::MAX, fold: prepare },
+                rules: Rules { max_response: u32::MAX, fold: prepare, authorize_always: false },
                 token_error: TokenError::INVALID_TOKEN,
             },
             without: Vec::new(),
@@ -209,6 +209,15 @@ impl Builder {
         self.answered(probes)
     }
 
+    /// [`answered_by`](Self::answered_by) for an authenticator that changes as it answers.
+    pub fn answered_by_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) -> Self {
+        let mut probes = query::probes(users.mechanisms());
+        for job in probes.iter_mut().filter_map(|(_, job)| job.as_mut()) {
+            job.query().answer_with_mut(users);
+        }
+        self.answered(probes)
+    }
+
     /// [`answered_by`](Self::answered_by) for an authenticator that has to be waited for. Its methods are awaited one after
     /// the other.
     pub async fn answered_by_async(self, users: &impl AsyncAuthenticator) -> Self {
@@ -268,6 +277,14 @@ impl Builder {
         self
     }
 
+    /// Whether [`Authorize`](crate::sasl::Authorize) is asked of everybody who is proven, by any mechanism, and not only
+    /// where the client named another account to act as. For an application that has something to say after the proof:
+    /// that the account is disabled, or its password has expired. Off by default.
+    pub fn authorize_always(mut self, always: bool) -> Self {
+        self.config.rules.authorize_always = always;
+        self
+    }
+
     /// Another source of nonces. Each must be fresh and unpredictable; a fixed one is for tests. By default they
     /// are the operating system's, with the feature `getrandom`.
     pub fn nonces(
@@ -319,7 +336,7 @@ impl Builder {
     /// [`Failure::TooLong`]. So names, passwords and tokens are bounded, where the protocol's line
     /// (12,288 octets in SMTP) is too long for the store.
     pub fn max_response(mut self, octets: usize) -> Self {
-        self.config.rules.max_response = octets;
+        self.config.rules.max_response = u32::try_from(octets).unwrap_or(u32::MAX);
         self
     }
 

@@ -12,9 +12,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 use smtp_auth::{
     sasl::{
-        self, Answer, Authenticator, Authorize, Channel, CheckPassword, CheckToken, CramSecret,
-        CramSecretFor, Failure, FoldName, Mechanism, Nonce, ScramHash, ScramKeys, ScramKeysFor,
-        TokenAnswer, as_sent,
+        self, Answer, Authenticator, Authorize, AuthorizeAnswer, Channel, CheckPassword,
+        CheckToken, CramSecret, CramSecretFor, Failure, FoldName, Mechanism, Nonce, ScramHash,
+        ScramKeys, ScramKeysFor, TokenAnswer, as_sent,
         client::{self, Credentials},
         prepare_lower_case,
     },
@@ -110,9 +110,9 @@ impl Authenticator for Store {
         TokenAnswer::Accept("tim".into())
     }
 
-    fn authorize(&self, ask: &Authorize) -> Answer {
-        self.asked.borrow_mut().push(("authorize", ask.authzid().into(), String::new()));
-        Answer::reject()
+    fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
+        self.asked.borrow_mut().push(("authorize", ask.authzid().unwrap().into(), String::new()));
+        AuthorizeAnswer::Reject
     }
 }
 

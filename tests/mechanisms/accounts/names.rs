@@ -154,8 +154,8 @@ fn an_authzid_that_is_an_alias_of_ones_own_account_is_no_other() {
             Answer::accept(())
         }
 
-        fn authorize(&self, _: &Authorize) -> Answer {
-            Answer::accept(()).of(self.0)
+        fn authorize(&self, _: &Authorize) -> AuthorizeAnswer {
+            AuthorizeAnswer::AcceptAs(self.0.into())
         }
     }
     for (account, authzid) in [("tim", None), ("ann", Some("ann"))] {

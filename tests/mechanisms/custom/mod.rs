@@ -17,8 +17,8 @@ use smtp_auth::{
     client,
     reply::{Reply, ReplyRef},
     sasl::{
-        self, Answer, Authenticator, Authorize, BindingPolicy, Channel, ConfigError, Custom,
-        CustomAnswer, Failure, Identity, Mechanism, Query, ServerMechanism,
+        self, Authenticator, Authorize, AuthorizeAnswer, BindingPolicy, Channel, ConfigError,
+        Custom, CustomAnswer, Failure, Identity, Mechanism, Query, ServerMechanism,
         client::{
             ClientMechanism, Credentials, CustomResponse, Failure as ClientFailure, NoMechanism,
         },

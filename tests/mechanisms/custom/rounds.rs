@@ -38,13 +38,13 @@ impl Authenticator for Users {
         ask.step_with(ThreeRounds::default)
     }
 
-    fn authorize(&self, ask: &Authorize) -> Answer {
+    fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
         assert_eq!((ask.authcid(), ask.mechanism()), ("tim", OWN));
-        self.authorized.lock().unwrap().push(ask.authzid().to_owned());
+        self.authorized.lock().unwrap().push(ask.authzid().unwrap().to_owned());
         match ask.authzid() {
-            "Ursel" => Answer::accept(()),
-            "later" => Answer::temp_fail(),
-            _ => Answer::reject(),
+            Some("Ursel") => AuthorizeAnswer::Accept,
+            Some("later") => AuthorizeAnswer::TempFail,
+            _ => AuthorizeAnswer::Reject,
         }
     }
 }

@@ -94,7 +94,8 @@ fn turn(session: &mut server::Session, answers: &mut Answers, seen: &mut Seen) {
             }
             server::Event::Query(Query::Authorize(ask)) => {
                 let good = answers.next() % 2 == 0;
-                let (authcid, authzid) = (ask.authcid().to_owned(), ask.authzid().to_owned());
+                let (authcid, authzid) =
+                    (ask.authcid().to_owned(), ask.authzid().unwrap().to_owned());
                 assert_eq!(seen.accepted.take(), Some((authcid.clone(), None)));
                 assert_ne!(authcid, authzid);
                 seen.accepted = good.then_some((authcid, Some(authzid)));

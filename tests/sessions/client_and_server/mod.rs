@@ -13,9 +13,9 @@ use smtp_auth::{
     command::{Command, MailAuth},
     reply::{Reply, ReplyRef},
     sasl::{
-        self, Answer, Authenticator, Authorize, BindingPolicy, Channel, ChannelBinding,
-        CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor,
-        Failure, Mechanism, Query, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
+        self, Answer, Authenticator, Authorize, AuthorizeAnswer, BindingPolicy, Channel,
+        ChannelBinding, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret,
+        CramSecretFor, Failure, Mechanism, Query, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
         client::{Credentials, NoMechanism},
     },
     server::{self, StartTls},
@@ -84,8 +84,8 @@ impl Authenticator for Users {
         (ask.trace() == Some("sirhc")).into()
     }
 
-    fn authorize(&self, ask: &Authorize) -> Answer {
-        (ask.authcid() == "Kurt" && ask.authzid() == "Ursel").into()
+    fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
+        (ask.authcid() == "Kurt" && ask.authzid() == Some("Ursel")).into()
     }
 }
 
@@ -121,8 +121,8 @@ impl Authenticator for Broken {
         Answer::temp_fail()
     }
 
-    fn authorize(&self, _: &Authorize) -> Answer {
-        Answer::temp_fail()
+    fn authorize(&self, _: &Authorize) -> AuthorizeAnswer {
+        AuthorizeAnswer::TempFail
     }
 }
 

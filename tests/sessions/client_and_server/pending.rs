@@ -75,9 +75,9 @@ fn a_second_answer_replaces_the_first_for_each_query() {
                 ask.answer(true);
             }
             server::Event::Query(Query::Authorize(ask)) => {
-                assert_eq!((ask.authcid(), ask.authzid()), ("Kurt", "Ursel"));
+                assert_eq!((ask.authcid(), ask.authzid()), ("Kurt", Some("Ursel")));
                 ask.answer(true);
-                ask.answer(Answer::reject());
+                ask.answer(false);
             }
             server::Event::AuthFailed(failed) => {
                 assert_eq!(failed.why, Failure::NotAuthorized);

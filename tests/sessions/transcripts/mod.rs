@@ -50,7 +50,8 @@
 //!
 //! Headers of `server`: `user: NAME PASSWORD` (repeatable), `token: ACCOUNT TOKEN` (repeatable),
 //! `certificate: NAME [ACCOUNT]` (whom the client's certificate names, and the account that has it, by
-//! default of the same name), `authorize: AUTHCID AUTHZID` (repeatable),
+//! default of the same name), `authorize: AUTHCID AUTHZID` (repeatable; `-` is no other),
+//! `authorize_always: on`, `refusal: CODE ENHANCED TEXT` (to who is proven; `\n` separates lines),
 //! `answer: tempfail|reject|tooweak|transition|insufficient-scope` (to all queries that can be
 //! answered so; guests are let in otherwise), `nonce: TEXT` (repeatable, used in order; none left is
 //! a failing source), `salt: BASE64` and `iterations: N` (of the accounts' SCRAM keys),

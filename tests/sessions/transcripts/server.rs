@@ -12,8 +12,8 @@ use smtp_auth::{
     command::{Command, Parameters},
     reply::Reply,
     sasl::{
-        Answer, Channel, CramSecret, Failure, Mechanism, Nonce, NonceError, Query, ScramHash,
-        ScramKeys, TokenAnswer, TokenError, server as sasl,
+        Answer, AuthorizeAnswer, Channel, CramSecret, Failure, Mechanism, Nonce, NonceError, Query,
+        Refusal, RefusalKind, ScramHash, ScramKeys, TokenAnswer, TokenError, server as sasl,
     },
     server::{Config, Event, Session, StartTls},
 };
@@ -68,6 +68,8 @@ struct Users {
     /// The account that has the client's certificate.
     certified: Option<String>,
     authorized: Vec<Vec<String>>,
+    /// What is said of everybody who is proven.
+    refusal: Option<Refusal>,
     answer: Option<String>,
     /// Salt and iterations of the SCRAM keys of all accounts.
     scram: (Vec<u8>, u32),
@@ -195,9 +197,15 @@ impl Users {
                 seen
             }
             Query::Authorize(ask) => {
-                let pair = [ask.authcid(), ask.authzid()];
+                let pair = [ask.authcid(), ask.authzid().unwrap_or("-")];
                 let good = self.authorized.iter().any(|own| own[..] == pair);
-                let (answer, word) = self.settle(good.then_some(()), JUDGED);
+                let (answer, word) = match &self.refusal {
+                    Some(refusal) => (refusal.clone().into(), "refuse"),
+                    None => match self.settle(good.then_some(()), JUDGED).1 {
+                        word @ "tempfail" => (AuthorizeAnswer::TempFail, word),
+                        word => (good.into(), word),
+                    },
+                };
                 let seen = format!("? authorize {} as {} -> {word}", pair[0], pair[1]);
                 ask.answer(answer);
                 seen
@@ -215,6 +223,14 @@ impl Users {
 fn why(failure: Failure) -> String {
     let debug = format!("{failure:?}");
     debug.split('(').next().unwrap_or_default().into()
+}
+
+/// `525 5.7.13 the text, of lines\\nseparated so`
+fn refusal_of(text: &str) -> Refusal {
+    let (codes, text) = text.split_at(text.match_indices(' ').nth(1).unwrap().0);
+    let numbers: Vec<u16> = codes.split([' ', '.']).map(|number| number.parse().unwrap()).collect();
+    let refusal = Refusal::new(RefusalKind::Other, &text[1..].replace("\\n", "\n")).unwrap();
+    refusal.with_code(numbers[0], numbers[2], numbers[3]).unwrap()
 }
 
 impl Host {
@@ -245,6 +261,7 @@ impl Host {
                 Nonce::new(&next.ok_or(NonceError)?)
             });
         }
+        sasl = sasl.authorize_always(script.is("authorize_always", "on"));
         sasl = sasl.allow_cleartext(script.is("cleartext", "allowed"));
         let mut config = Config::builder(host)
             .allow_unauthenticated(script.is("unauthenticated", "allowed"))
@@ -287,6 +304,7 @@ impl Host {
                 tokens: script.all("token").map(words).collect(),
                 certified: script.header("certificate").and_then(|value| words(value).pop()),
                 authorized: script.all("authorize").map(words).collect(),
+                refusal: script.header("refusal").map(refusal_of),
                 answer: script.header("answer").map(Into::into),
                 scram: (
                     STANDARD.decode(script.header("salt").unwrap_or("c2FsdA==")).unwrap(),
@@ -395,7 +413,14 @@ impl Player for Host {
                 Event::NeedInput => {
                     self.note();
                     match pieces.next() {
-                        Some(piece) => self.session.receive(piece),
+                        Some(piece) if self.by_next => self.session.receive(piece),
+                        Some(piece) => {
+                            let read = self.session.receive_with::<()>(piece.len() + 9, |room| {
+                                room[..piece.len()].copy_from_slice(piece);
+                                Ok(piece.len())
+                            });
+                            assert_eq!(read, Ok(piece.len()));
+                        }
                         None => break,
                     }
                     continue;

@@ -6,11 +6,11 @@ use super::*;
 fn verb() {
     good(&[
         ("XFOO", "XFOO"),
-        ("xfoo  some  words ", "xfoo"),
+        ("xfoo  some  words ", "xfoo some  words"),
         ("MAILX", "MAILX"),
         ("STARTTLSX", "STARTTLSX"),
         ("A", "A"),
-        ("XFOO grüße", "XFOO"),
+        ("XFOO grüße", "XFOO grüße"),
     ]);
     bad(&[
         (b"", "verb", 0),

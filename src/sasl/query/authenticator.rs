@@ -1,0 +1,133 @@
+//! Who answers the questions at once.
+
+use alloc::{boxed::Box, string::String, sync::Arc};
+
+use super::{
+    Answer, Authorize, AuthorizeAnswer, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
+    CramSecretFor, Custom, CustomAnswer, ScramKeysFor, TokenAnswer,
+    each::{Fixed, each_question, unless_written},
+};
+use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
+
+/// The simple case: a store that can answer every question at once.
+///
+/// [`mechanisms`](Self::mechanisms) says what it can answer for, and a server's configuration offers that
+/// ([`Builder::answered_by`](super::server::Builder::answered_by), which calls each method that is needed once). Each
+/// other method that is not written answers
+/// [`not_implemented`](Answer::not_implemented), but for [`authorize`](Self::authorize), which refuses.
+/// Implementations must take as long for an account that does not exist as for a wrong password: hash the
+/// password against a dummy.
+///
+/// ```
+/// use smtp_auth::sasl::{Answer, Authenticator, CheckPassword, Mechanism, server::Config};
+///
+/// struct Users;
+///
+/// impl Authenticator for Users {
+///     fn mechanisms(&self) -> &[Mechanism] {
+///         &[Mechanism::Plain, Mechanism::Login]
+///     }
+///
+///     fn check_password(&self, ask: &CheckPassword) -> Answer {
+///         (ask.authcid() == "tim" && *ask.password() == "tanstaaftanstaaf".into()).into()
+///     }
+/// }
+///
+/// # #[cfg(all(feature = "plain", feature = "login"))]
+/// let config = Config::builder("mail.example.org").answered_by(&Users).build()?;
+/// # Ok::<(), smtp_auth::sasl::ConfigError>(())
+/// ```
+pub trait Authenticator {
+    /// The mechanisms that this store can answer for: PLAIN and LOGIN where
+    /// [`check_password`](Self::check_password) is written; SCRAM with each hash that the accounts have keys of
+    /// where [`scram_keys`](Self::scram_keys) is; and so on. A mechanism that is offered to clients whose accounts
+    /// have nothing for it fails with the right password.
+    fn mechanisms(&self) -> &[Mechanism];
+
+    /// Answers [`Query::CheckPassword`].
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
+        let _ = ask;
+        Answer::not_implemented()
+    }
+
+    /// Answers [`Query::CramSecret`].
+    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        let _ = ask;
+        Answer::not_implemented()
+    }
+
+    /// Answers [`Query::ScramKeys`].
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        let _ = ask;
+        Answer::not_implemented()
+    }
+
+    /// Answers [`Query::CheckToken`].
+    fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
+        let _ = ask;
+        TokenAnswer::NotImplemented
+    }
+
+    /// Answers [`Query::CheckExternal`], with the account.
+    fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
+        let _ = ask;
+        Answer::not_implemented()
+    }
+
+    /// Answers [`Query::CheckAnonymous`].
+    fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
+        let _ = ask;
+        Answer::not_implemented()
+    }
+
+    /// Answers [`Query::Custom`], best by [`Custom::step_with`].
+    fn custom(&self, ask: &mut Custom) -> CustomAnswer {
+        CustomAnswer::Fail(Failure::NotImplemented(ask.mechanism().name()))
+    }
+
+    /// Answers [`Query::Authorize`]: nobody acts as another unless this is written.
+    fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
+        AuthorizeAnswer::unless_written(ask)
+    }
+}
+
+macro_rules! methods_mut {
+    (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(#[doc = concat!("Answers [`Query::", stringify!($variant), "`](super::Query::", stringify!($variant), ").")]
+        fn $method(&mut self, ask: &$($mut)? $question) -> $answer {
+            unless_written!($method ask)
+        })*
+    };
+}
+
+/// [`Authenticator`] for a store that changes as it answers: one that is the connection's own, or that holds its
+/// database's connection by itself. [`Query::answer_with_mut`](super::Query::answer_with_mut) asks it.
+pub trait AuthenticatorMut {
+    /// The mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
+    fn mechanisms(&self) -> &[Mechanism];
+
+    each_question!(methods_mut!());
+}
+
+macro_rules! forward {
+    (($self_:ty) $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(fn $method(self: $self_, ask: &$($mut)? $question) -> $answer {
+            A::$method(self, ask)
+        })*
+    };
+}
+
+macro_rules! pointers {
+    ($trait:ident, $self_:ty: $($pointer:ty),*) => {
+        $(impl<A: $trait + ?Sized> $trait for $pointer {
+            fn mechanisms(&self) -> &[Mechanism] {
+                A::mechanisms(self)
+            }
+
+            each_question!(forward!($self_));
+        })*
+    };
+}
+
+pointers!(Authenticator, &Self: &A, Box<A>, Arc<A>);
+pointers!(AuthenticatorMut, &mut Self: &mut A, Box<A>);

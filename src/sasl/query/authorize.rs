@@ -1,0 +1,125 @@
+//! What is asked about a user who is proven.
+
+use alloc::{boxed::Box, string::String};
+use core::mem;
+
+use super::{Fixed, Serial};
+use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name};
+
+/// *May this account come in, and act as that one?* Asked once the account is proven: where the client named another
+/// to act as (RFC 4422 §3.4.1), and always with
+/// [`authorize_always`](crate::sasl::server::Builder::authorize_always).
+#[derive(Clone, Debug)]
+pub struct Authorize {
+    identity: Identity,
+    authzid: Option<Box<str>>,
+    pub(in crate::sasl) answer: Option<AuthorizeAnswer>,
+    pub(super) serial: Serial,
+}
+
+impl Authorize {
+    pub(in crate::sasl) fn new(identity: Identity, authzid: Option<Box<str>>) -> Self {
+        Self { identity, authzid, answer: None, serial: Serial::default() }
+    }
+
+    /// Who comes in: as the account that the answer names, where it names one.
+    pub(in crate::sasl) fn take_identity(&mut self, account: Option<Box<str>>) -> Identity {
+        let authzid = account.or_else(|| mem::take(&mut self.authzid));
+        let identity = self.identity.take();
+        // The other may be an alias of its own account.
+        let authzid = authzid.filter(|authzid| **authzid != *identity.authcid);
+        Identity { authzid, ..identity }
+    }
+
+    /// The account that was proven.
+    pub fn authcid(&self) -> &str {
+        &self.identity.authcid
+    }
+
+    /// The account that the client wants to act as: the name that it gave, folded. `None` where it is its own.
+    pub fn authzid(&self) -> Option<&str> {
+        self.authzid.as_deref()
+    }
+
+    /// The mechanism that the client uses.
+    pub fn mechanism(&self) -> Mechanism {
+        self.identity.mechanism
+    }
+
+    /// Answers the question; a second answer replaces the first.
+    pub fn answer(&mut self, answer: impl Into<AuthorizeAnswer>) {
+        self.answer = Some(answer.into());
+    }
+}
+
+/// The answer to [`Authorize`]. `true` becomes [`Accept`](Self::Accept) by itself, `false` [`Reject`](Self::Reject),
+/// a [`Refusal`] or its kind [`Refuse`](Self::Refuse).
+///
+/// | answer | reply | counts as an attempt | tells that the credentials are right |
+/// | --- | --- | --- | --- |
+/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | no |
+/// | [`Refuse`](Self::Refuse) | the refusal's | no | yes |
+/// | [`TempFail`](Self::TempFail), [`NotImplemented`](Self::NotImplemented) | `454 4.7.0` | no | yes |
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthorizeAnswer {
+    /// Yes.
+    Accept,
+    /// Yes, and the account to act as is this one, of which the client named an alias, or which the
+    /// application gives it. Where the name is empty or holds control characters, the answer is
+    /// [`TempFail`](Self::TempFail).
+    AcceptAs(String),
+    /// No; the client is told what it is told of a wrong password. The answer for whoever may not act as the other
+    /// account, and for every rate limit, locked account, and rule about addresses.
+    Reject,
+    /// No, in the application's own words, which tell that the credentials are right.
+    Refuse(Refusal),
+    /// The store cannot say now.
+    TempFail,
+    /// The application does not implement this question: see
+    /// [`Query::not_implemented`](super::Query::not_implemented).
+    NotImplemented,
+}
+
+impl AuthorizeAnswer {
+    /// What is said where the application does not say: the account may be used, and nobody acts as another.
+    pub(super) fn unless_written(ask: &Authorize) -> Self {
+        ask.authzid().is_none().into()
+    }
+
+    /// The account to act as, where the answer names one that may be.
+    pub(in crate::sasl) fn checked(self) -> Self {
+        match self {
+            Self::AcceptAs(account) if check_name(&account).is_err() => Self::TempFail,
+            answer => answer,
+        }
+    }
+}
+
+impl From<bool> for AuthorizeAnswer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Accept } else { Self::Reject }
+    }
+}
+
+impl From<Refusal> for AuthorizeAnswer {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+impl From<RefusalKind> for AuthorizeAnswer {
+    fn from(kind: RefusalKind) -> Self {
+        Self::Refuse(kind.into())
+    }
+}
+
+impl From<Fixed> for AuthorizeAnswer {
+    fn from(fixed: Fixed) -> Self {
+        match fixed {
+            Fixed::Reject => Self::Reject,
+            Fixed::TempFail => Self::TempFail,
+            Fixed::NotImplemented(_) => Self::NotImplemented,
+        }
+    }
+}

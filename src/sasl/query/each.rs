@@ -1,0 +1,121 @@
+//! The questions as a table, and what is the same for each of them.
+
+use super::{Answer, CustomAnswer, TokenAnswer};
+use crate::sasl::Failure;
+
+/// Hands the table to a macro, after the arguments: the variant of `Query`, the method of an authenticator, whether it
+/// changes the question, and the types of the question and its answer.
+macro_rules! each_question {
+    ($with:ident!($($arguments:tt)*)) => {
+        $with! { ($($arguments)*)
+            CheckPassword check_password [] CheckPassword, Answer;
+            CramSecret cram_secret [] CramSecretFor, Answer<CramSecret>;
+            ScramKeys scram_keys [] ScramKeysFor, Answer<ScramKeys>;
+            CheckToken check_token [] CheckToken, TokenAnswer;
+            CheckExternal check_external [] CheckExternal, Answer<String>;
+            CheckAnonymous check_anonymous [] CheckAnonymous, Answer;
+            Custom custom [mut] Custom, CustomAnswer;
+            Authorize authorize [] Authorize, AuthorizeAnswer;
+        }
+    };
+}
+
+/// The same of each question: `of_each!(query, ask => ask.serial)`.
+macro_rules! of_each {
+    ($query:expr, $ask:ident => $of:expr) => {
+        each_question!(match_each!($query, $ask => $of))
+    };
+}
+
+macro_rules! match_each {
+    (($query:expr, $ask:ident => $of:expr)
+        $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        match $query {
+            $(Query::$variant($ask) => $of,)*
+        }
+    };
+}
+
+/// Answers by the method of `users` for this kind of question: `answer!(query, users, at_once)`.
+macro_rules! answer {
+    ($query:expr, $users:expr, $when:ident) => {
+        each_question!(answer_each!($query, $users, $when))
+    };
+}
+
+macro_rules! answer_each {
+    (($query:expr, $users:expr, $when:ident)
+        $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        match $query {
+            $(Query::$variant(ask) => {
+                let answer = $when!($users.$method(ask));
+                ask.answer(answer);
+            })*
+        }
+    };
+}
+
+macro_rules! at_once {
+    ($answer:expr) => {
+        $answer
+    };
+}
+
+macro_rules! awaited {
+    ($answer:expr) => {
+        $answer.await
+    };
+}
+
+/// What a method answers that the application has not written.
+macro_rules! unless_written {
+    (authorize $ask:ident) => {
+        AuthorizeAnswer::unless_written($ask)
+    };
+    ($method:ident $ask:ident) => {
+        Fixed::NotImplemented($ask.mechanism().name()).into()
+    };
+}
+
+pub(super) use {
+    answer, answer_each, at_once, awaited, each_question, match_each, of_each, unless_written,
+};
+
+/// The answers that every question has.
+#[derive(Clone, Copy)]
+pub(super) enum Fixed {
+    Reject,
+    TempFail,
+    /// The mechanism that was not to be offered.
+    NotImplemented(&'static str),
+}
+
+impl<T> From<Fixed> for Answer<T> {
+    fn from(fixed: Fixed) -> Self {
+        match fixed {
+            Fixed::Reject => Self::reject(),
+            Fixed::TempFail => Self::temp_fail(),
+            Fixed::NotImplemented(_) => Self::not_implemented(),
+        }
+    }
+}
+
+impl From<Fixed> for TokenAnswer {
+    fn from(fixed: Fixed) -> Self {
+        match fixed {
+            Fixed::Reject => Self::Reject,
+            Fixed::TempFail => Self::TempFail,
+            Fixed::NotImplemented(_) => Self::NotImplemented,
+        }
+    }
+}
+
+impl From<Fixed> for CustomAnswer {
+    fn from(fixed: Fixed) -> Self {
+        Self::Fail(match fixed {
+            Fixed::Reject => Failure::Rejected,
+            Fixed::TempFail => Failure::TempFail,
+            Fixed::NotImplemented(mechanism) => Failure::NotImplemented(mechanism),
+        })
+    }
+}
