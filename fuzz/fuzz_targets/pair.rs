@@ -10,9 +10,9 @@ use smtp_auth::{
     command::Command,
     reply::Reply,
     sasl::{
-        Answer, Authenticator, Authorize, AuthorizeAnswer, BindingPolicy, Channel, ChannelBinding, CheckAnonymous,
-        CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor, Custom, CustomAnswer,
-        Mechanism, ScramKeys, ScramKeysFor, ServerMechanism, TokenAnswer,
+        Answer, Authenticator, Authorize, AuthorizeAnswer, BindingPolicy, Channel, ChannelBinding,
+        CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor,
+        Custom, CustomAnswer, Mechanism, ScramKeys, ScramKeysFor, ServerMechanism, TokenAnswer,
         client::{self as client_sasl, ClientMechanism, Credentials, CustomResponse, NoMechanism},
         server as server_sasl,
     },

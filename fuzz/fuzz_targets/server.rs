@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use smtp_auth::{
     command::{Command, Parameters},
+    ehlo::Keyword,
     reply::Reply,
     sasl::{Channel, ChannelBinding, Mechanism, Nonce, Query, server as sasl},
     server::{Config, Event, Session},
@@ -55,9 +56,11 @@ fn config(choice: u8) -> Config {
         .scram_iterations(ITERATIONS)
         .allow_cleartext(choice & 1 != 0)
         .channel_binding(pick(&POLICIES, choice >> 1))
-        .fold_names(pick(&FOLDS, choice >> 3));
+        .fold_names(pick(&FOLDS, choice >> 3))
+        .authorize_always(choice & 64 != 0);
     let config = Config::builder("mail.example.org")
         .sasl(sasl.build().expect("a good name, and what is compiled in"))
+        .verb("ETRN", Keyword::other("ETRN", "").expect("a keyword"))
         .allow_unauthenticated(choice & 128 != 0);
     config.build().expect("a good name")
 }
@@ -126,7 +129,8 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<(u8, Vec<u8>)>)| {
     let said = pieces.concat();
     let (mut out, mut pieces) = (Vec::new(), pieces.into_iter());
     // Where the input ends, each answer is no.
-    let store = Store::new(answers, 0);
+    let mut store = Store::new(answers, 0);
+    store.always = choice & 64 != 0;
     let mut host = Host { store, waiting: None, settled: 0, attempts: 0, failures: 0, told: 0 };
     loop {
         match session.next(&mut out) {
@@ -149,7 +153,10 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<(u8, Vec<u8>)>)| {
                 host.store.forget();
                 host.told = out.len();
             }
-            Event::Command(Command::Unknown(_), _) => panic!("an unknown command is shown"),
+            Event::Command(Command::Unknown(unknown), ask) => {
+                assert!(unknown.verb().eq_ignore_ascii_case("ETRN"), "an unknown command is shown");
+                ask.reply(Reply::OK);
+            }
             Event::Command(Command::Mail(mail), ask) => {
                 assert!(are_unlike(mail.parameters()));
                 ask.reply(Reply::OK);

@@ -195,6 +195,7 @@ fn config(policy: u8, choice: u8) -> Arc<Config> {
         .allow_cleartext(choice & CLEARTEXT != 0)
         .channel_binding(pick(&POLICIES, policy))
         .fold_names(pick(&FOLDS, policy / 3))
+        .authorize_always(policy & 64 != 0)
         .max_response(if policy & 128 != 0 { 64 } else { usize::MAX });
     Arc::new(config.build().expect("a good name, and what is compiled in"))
 }
@@ -232,6 +233,7 @@ pub fn run(mechanisms: &[Mechanism], ([mechanism, choice, policy], answers, mess
     let mut exchange = Exchange::new(&config, &channel, client.mechanism, initial);
     // Where the input ends, each answer is yes.
     let mut store = Store::new(answers, Says::YES);
+    store.always = policy & 64 != 0;
     // Whether the client was told that its token is no good.
     let mut told = false;
     for step in 0.. {

@@ -4,8 +4,8 @@ use std::vec;
 
 use smtp_auth::{
     sasl::{
-        Answer, CramSecret, Custom, CustomAnswer, Failure, Identity, Query, ScramHash, ScramKeys,
-        TokenAnswer, TokenError, server::Config,
+        Answer, AuthorizeAnswer, CramSecret, Custom, CustomAnswer, Failure, Identity, Query,
+        RefusalKind, ScramHash, ScramKeys, TokenAnswer, TokenError, server::Config,
     },
     server::{self, AuthFailed},
 };
@@ -123,6 +123,31 @@ impl Says {
         }
     }
 
+    fn authorize(self) -> AuthorizeAnswer {
+        match (self.verdict, self.of) {
+            (Verdict::Accept, _) if self.locked => AuthorizeAnswer::Reject,
+            (Verdict::Accept, Some(account)) => AuthorizeAnswer::AcceptAs(account.to_owned()),
+            (Verdict::Accept, None) => AuthorizeAnswer::Accept,
+            (Verdict::Reject | Verdict::NoSecret, _) => AuthorizeAnswer::Reject,
+            (Verdict::TempFail, _) => AuthorizeAnswer::TempFail,
+            (Verdict::NotImplemented, _) => AuthorizeAnswer::NotImplemented,
+            (Verdict::TooWeak, _) => RefusalKind::NeedsAppPassword.into(),
+            (Verdict::TransitionNeeded, _) => RefusalKind::PasswordExpired.into(),
+        }
+    }
+
+    /// Why such an answer lets nobody in.
+    fn authorize_failure(self, mechanism: &'static str) -> Option<Failure> {
+        match self.authorize() {
+            AuthorizeAnswer::AcceptAs(account) if account == NO_NAME => Some(Failure::TempFail),
+            AuthorizeAnswer::Accept | AuthorizeAnswer::AcceptAs(_) => None,
+            AuthorizeAnswer::Reject => Some(Failure::NotAuthorized),
+            AuthorizeAnswer::Refuse(refusal) => Some(Failure::Refused(refusal.kind())),
+            AuthorizeAnswer::NotImplemented => Some(Failure::NotImplemented(mechanism)),
+            _ => Some(Failure::TempFail),
+        }
+    }
+
     /// Perhaps those of another hash.
     fn keys(self, hash: ScramHash) -> ScramKeys {
         let right = KEYS.iter().find(|keys| keys.hash() == hash).expect("all hashes have keys");
@@ -144,7 +169,7 @@ impl Says {
             Query::CheckToken(ask) => ask.answer(self.token()),
             Query::CheckExternal(ask) => ask.answer(self.with(ask.identity().to_owned())),
             Query::CheckAnonymous(ask) => ask.answer(self.answer()),
-            Query::Authorize(ask) => ask.answer(self.answer()),
+            Query::Authorize(ask) => ask.answer(self.authorize()),
             other => other.not_implemented(),
         }
     }
@@ -191,6 +216,9 @@ pub struct Store {
     /// is known.
     wanted: Option<(String, Option<String>)>,
     authorized: Option<String>,
+    /// Whether everybody who is proven is asked about, and whether this one was, and is let in.
+    pub always: bool,
+    let_in: bool,
     /// Why the exchange has failed by the last answer, if it has.
     pub refused: Option<Failure>,
 }
@@ -211,13 +239,16 @@ impl Store {
             accepted: None,
             wanted: None,
             authorized: None,
+            always: false,
+            let_in: false,
             refused: None,
         }
     }
 
     /// The next exchange begins with no answer.
     pub fn forget(&mut self) {
-        *self = Self::with(std::mem::take(&mut self.answers), self.last);
+        let always = self.always;
+        *self = Self { always, ..Self::with(std::mem::take(&mut self.answers), self.last) };
     }
 
     /// What the next answer is made by.
@@ -284,15 +315,14 @@ impl Store {
             Query::CheckAnonymous(_) => self.refused = says.failure("ANONYMOUS"),
             Query::Authorize(ask) => {
                 assert_eq!(self.accepted.as_deref(), Some(ask.authcid()));
-                assert_ne!(ask.authcid(), ask.authzid());
-                assert!(self.wanted.as_ref().is_none_or(|(wanted, _)| wanted == ask.authzid()));
-                self.authorized = accept(says.of.unwrap_or(ask.authzid()));
-                self.refused = match says.failure(ask.mechanism().name()) {
-                    Some(Failure::Locked | Failure::Rejected | Failure::NoSecret) => {
-                        Some(Failure::NotAuthorized)
-                    }
-                    other => other,
-                };
+                assert!(self.always || ask.authzid().is_some(), "nobody is to be asked about");
+                if let Some(other) = ask.authzid() {
+                    assert_ne!(ask.authcid(), other);
+                    assert!(self.wanted.as_ref().is_none_or(|(wanted, _)| wanted == other));
+                }
+                self.authorized = says.of.or(ask.authzid()).and_then(accept);
+                self.refused = says.authorize_failure(ask.mechanism().name());
+                self.let_in = self.refused.is_none();
                 // Whom a failure is of is the account that was proven, if anybody.
                 (self.claimed, self.of) = (None, None);
             }
@@ -341,6 +371,7 @@ impl Store {
     pub fn check(&self, who: &Identity) {
         let printable = |name: &str| !name.is_empty() && !name.contains(char::is_control);
         assert_eq!(self.refused, None, "signed in after a no");
+        assert!(self.let_in || !self.always, "signed in before the last answer");
         assert_eq!(self.accepted.as_deref(), Some(who.authcid()));
         // Where the other is an alias of its own account, it is itself.
         let other = self.authorized.as_deref().filter(|other| *other != who.authcid());
