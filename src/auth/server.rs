@@ -282,36 +282,36 @@ fn reply_of(refusal: &Refusal) -> Reply {
 /// kind's text; the exchange writes the application's own.
 pub fn reply_to(failure: Failure) -> Reply {
     match failure {
-        Failure::Syntax => standard!(501 (5, 5, 4) "Syntax: AUTH mechanism [initial-response]"),
-        Failure::Unsupported => standard!(504 (5, 5, 4) "This mechanism is not offered here"),
-        Failure::NeedsTls => standard!(538 (5, 7, 11) "Encryption is required: use TLS first"),
+        Failure::Syntax => standard!("501 5.5.4 Syntax: AUTH mechanism [initial-response]"),
+        Failure::Unsupported => standard!("504 5.5.4 This mechanism is not offered here"),
+        Failure::NeedsTls => standard!("538 5.7.11 Encryption is required: use TLS first"),
         Failure::UnexpectedInitialResponse => {
-            standard!(501 (5, 7, 0) "This mechanism takes no initial response")
+            standard!("501 5.7.0 This mechanism takes no initial response")
         }
         Failure::InitialResponseEncoding => {
-            standard!(501 (5, 5, 2) "The initial response is not valid base64")
+            standard!("501 5.5.2 The initial response is not valid base64")
         }
-        Failure::Cancelled => standard!(501 (5, 7, 0) "Authentication cancelled"),
-        Failure::Encoding => standard!(501 (5, 5, 2) "The response is not valid base64"),
-        Failure::TooLong => standard!(500 (5, 5, 6) "The response is too long"),
-        Failure::Malformed(what) => standard!(535 (5, 7, 8) "Malformed credentials")
+        Failure::Cancelled => standard!("501 5.7.0 Authentication cancelled"),
+        Failure::Encoding => standard!("501 5.5.2 The response is not valid base64"),
+        Failure::TooLong => standard!("500 5.5.6 The response is too long"),
+        Failure::Malformed(what) => standard!("535 5.7.8 Malformed credentials")
             .with_text(alloc::format!("Malformed credentials: {what}")),
         // One text for all, or it would tell that the password was right, or that there is such an account.
         Failure::Rejected | Failure::Locked | Failure::NoSecret | Failure::NotAuthorized => {
-            standard!(535 (5, 7, 8) "The user name, password, token or certificate is wrong")
+            standard!("535 5.7.8 The user name, password, token or certificate is wrong")
         }
         Failure::Downgrade | Failure::ChannelBinding => {
-            standard!(535 (5, 7, 8) "The channel binding is not that of this connection")
+            standard!("535 5.7.8 The channel binding is not that of this connection")
         }
         Failure::TempFail | Failure::NotImplemented(_) => {
-            standard!(454 (4, 7, 0) "Cannot check credentials now, try again later")
+            standard!("454 4.7.0 Cannot check credentials now, try again later")
         }
         Failure::Refused(kind) => reply_of(&kind.into()),
         Failure::TransitionNeeded => {
-            standard!(432 (4, 7, 12) "A transition is needed: sign in with another mechanism first")
+            standard!("432 4.7.12 A transition is needed: sign in with another mechanism first")
         }
         Failure::TooWeak => {
-            standard!(534 (5, 7, 9) "This mechanism is too weak for the account, use another")
+            standard!("534 5.7.9 This mechanism is too weak for the account, use another")
         }
     }
 }
