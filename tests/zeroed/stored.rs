@@ -57,6 +57,50 @@ fn stored_forms() {
             assert_eq!(keys(hash).to_text(), text);
             let read: ScramKeys = text.expose().parse().unwrap();
             assert_eq!(read.to_text(), text);
+            assert_eq!(ScramKeys::from_parts(read.parts()).unwrap().to_text(), text);
+            let too_short = ScramParts { server_key: &decoded[1][1..], ..read.parts() };
+            assert!(ScramKeys::from_parts(too_short).is_none());
+        });
+        assert_eq!(found, 0, "{hash:?}");
+    }
+}
+
+/// The same as Dovecot encodes them once more; what is no such text, too.
+#[test]
+fn stored_forms_encoded_twice() {
+    let secrets = Secrets::of(40);
+    let hash = ScramHash::Sha256;
+    let text = ScramKeys::from_password(hash, &secrets.password, b"salt", 1).unwrap().to_text();
+    let fields = text.expose()["SCRAM-SHA-256$".len()..].replace([':', '$'], ",");
+    look_for(&fields[3..].split(',').map(str::as_bytes).collect::<Vec<_>>());
+    let digits: String = fields.bytes().map(|octet| format!("{octet:02x}")).collect();
+    let encoded = [
+        format!("{{SCRAM-SHA-256.b64}}{}", STANDARD.encode(&fields)),
+        format!("{{SCRAM-SHA-256.hex}}{digits}"),
+    ];
+    let ((), found) = looking(|| {
+        for encoded in &encoded {
+            assert_eq!(encoded.parse::<ScramKeys>().unwrap().to_text(), text);
+            assert!(encoded[..encoded.len() - 1].parse::<ScramKeys>().is_err());
+            assert!(encoded[..encoded.len() - 40].parse::<ScramKeys>().is_err());
+        }
+    });
+    assert_eq!(found, 0);
+}
+
+/// A salted password, and the ClientKey and the keys that are made of it.
+#[test]
+fn salted_passwords() {
+    for hash in [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512] {
+        let length =
+            ScramKeys::from_password(hash, "a", b"salt", 1).unwrap().parts().stored_key.len();
+        let salted: Vec<u8> = (0..length).map(|at| (at * 7 + 3) as u8).collect();
+        let made = |salted: &[u8]| ScramKeys::from_salted_password(hash, salted, b"salt", 1);
+        let keys = made(&salted).unwrap();
+        look_for(&[&salted, keys.parts().stored_key, keys.parts().server_key]);
+        let ((), found) = looking(|| {
+            assert_eq!(made(&salted).unwrap().to_text(), keys.to_text());
+            assert!(made(&salted[1..]).is_none());
         });
         assert_eq!(found, 0, "{hash:?}");
     }
