@@ -133,6 +133,11 @@ fn the_algorithm_that_is_signed() {
         let unknown = pkcs_1(unknown, NULL);
         assert_eq!(end_point(&signed(&unknown, &unknown)), None);
     }
+    // More after the signature, or something else in its place.
+    let (signed_part, bits) = (sequence(&[&element(2, &[&[1]]), &sha256]), element(3, &[&[0]]));
+    for signature in [&[&*bits, NULL].concat()[..], NULL, b""] {
+        assert_eq!(end_point(&sequence(&[&signed_part, &sha256, signature])), None);
+    }
     let empty = algorithm(b"", NULL);
     assert_eq!(end_point(&signed(&empty, &empty)), None);
 }

@@ -82,6 +82,7 @@ fn texts_of_other_programs() {
         format!("{{SCRAM-SHA-256.b32}}{encoded}"),
         format!("{{SCRAM-SHA-256.}}{fields}"),
         format!("{{SCRAM-SHA-256.hex}}{digits}ff"),
+        format!("{{SCRAM-SHA-256.hex}}{digits}f"),
         format!("{{SCRAM-SHA-256}}{fields},"),
         format!("{{SCRAM-SHA-256}} {fields}"),
         format!("{SHA_256}$"),
