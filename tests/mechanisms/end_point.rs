@@ -1,6 +1,6 @@
 //! `tls-server-end-point` of certificates (RFC 5929 §4.1).
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, str};
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};

@@ -132,6 +132,8 @@ fn parts() {
         assert_eq!((parts.hash, parts.iterations), (hash, 4096));
         assert_eq!(STANDARD.encode(parts.salt), work.rsplit_once(':').unwrap().1);
         assert_eq!(ScramKeys::from_parts(parts).unwrap().to_text(), text);
+        let shown = format!("ScramParts {{ hash: {hash:?}, iterations: 4096, .. }}");
+        assert_eq!(format!("{parts:?}"), shown);
         let (short, long) = (&parts.server_key[1..], &[0; 65][..]);
         for broken in [
             ScramParts { iterations: 0, ..parts },
