@@ -4,16 +4,16 @@ use alloc::boxed::Box;
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 
-/// Of the certificate, which is DER. `None` where it is none (RFC 5280 §4.1), or where its signature does not use just
-/// one hash that is known here: then the type is not defined for it (RFC 5929 §4.1).
+/// The certificate is DER. `None` where the octets are none (RFC 5280 §4.1), or where the signature does not use just
+/// one hash that is known here: the type is not defined for such a certificate (RFC 5929 §4.1).
 pub(super) fn end_point(certificate: &[u8]) -> Option<Box<[u8]>> {
     Some(hash(signature_algorithm(certificate)?)?(certificate))
 }
 
 /// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280 §4.1).
 ///
-/// Only where it is the one that is signed too, as §4.1.1.2 asks for: an algorithm that anyone can replace is none to
-/// choose a hash by.
+/// The field that is given stands outside of what is signed. It counts only where the signed one is the same, as
+/// §4.1.1.2 asks for.
 fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     let whole = only(certificate, SEQUENCE)?;
     let (signed, rest) = element(whole, SEQUENCE)?;
@@ -32,7 +32,7 @@ fn of<D: Digest>(octets: &[u8]) -> Box<[u8]> {
     D::digest(octets).as_slice().into()
 }
 
-/// The arcs of object identifiers that the last number stands after.
+/// Object identifiers without their last number.
 mod arc {
     /// 1.2.840.113549.1.1
     pub(super) const PKCS_1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];

@@ -25,10 +25,10 @@ const SALT: usize = 16;
 /// deceived, it is enough to sign in (RFC 5802 §9).
 ///
 /// As text it is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), as PostgreSQL writes it too.
-/// Read are that, with spaces around its parts as LDAP's `authPassword` may have them (RFC 3112 §2.1), and
-/// Dovecot's `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, also where Dovecot encoded it once more
-/// (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). From any other store there are [`from_parts`](Self::from_parts)
-/// and [`from_salted_password`](Self::from_salted_password).
+/// [`str::parse`] takes that, also with the spaces of LDAP's `authPassword` (RFC 3112 §2.1), and Dovecot's
+/// `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, also as Dovecot encodes it once more
+/// (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores there are [`from_parts`](Self::from_parts) and
+/// [`from_salted_password`](Self::from_salted_password).
 ///
 #[cfg_attr(all(feature = "getrandom", feature = "scram-sha-256"), doc = "```")]
 #[cfg_attr(not(all(feature = "getrandom", feature = "scram-sha-256")), doc = "```ignore")]
