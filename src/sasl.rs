@@ -54,6 +54,8 @@ mod anonymous;
 #[cfg_attr(not(feature = "cram-md5"), path = "sasl/off.rs")]
 mod cram_md5;
 mod cram_secret;
+#[cfg(any(feature = "scram-sha-256", feature = "scram-sha-512"))]
+mod end_point;
 #[cfg_attr(not(feature = "external"), path = "sasl/off.rs")]
 mod external;
 mod gs2;
@@ -77,7 +79,7 @@ pub use query::{
     TokenError,
 };
 pub use refusal::{Refusal, RefusalKind};
-pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError};
+pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError, ScramParts};
 
 /// Who has signed in, by which mechanism, and as whom they act.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -382,8 +384,8 @@ pub enum ConfigError {
     /// of one that the crate has.
     #[error("a mechanism's name must be 1 to 20 of A-Z 0-9 - _, and not that of a known one")]
     MechanismName,
-    /// Channel binding without data.
-    #[error("channel binding needs data")]
+    /// Channel binding without data, or with more than that type has.
+    #[error("channel binding needs its data: for tls-server-end-point a hash, not the certificate")]
     ChannelBinding,
 }
 

@@ -184,6 +184,11 @@ impl SecretBytes {
         &self.0
     }
 
+    /// Appends an octet, with room made as [`reserve`] makes it.
+    pub(crate) fn push(&mut self, octet: u8) {
+        append(&mut self.0, &[octet]);
+    }
+
     /// The text, in the same memory; `None`, and zeroed, where it is not UTF-8.
     #[inline(always)]
     pub(crate) fn into_text(mut self) -> Option<Secret> {

@@ -116,13 +116,47 @@ impl ChannelBinding {
         Self { kind: Kind::Exporter, data: exported.into() }
     }
 
-    /// `tls-server-end-point` (RFC 5929 §4): the hash of the server's certificate by the hash of its
-    /// signature, SHA-256 in place of MD5 and SHA-1. There is none where the signature has no
-    /// hash of its own, as Ed25519.
+    /// `tls-server-end-point` (RFC 5929 §4.1) of the server's certificate, which is given as DER: its hash by the hash
+    /// of its own signature, SHA-256 in place of MD5 and SHA-1.
+    ///
+    /// It has to be **the certificate that the server presented on this very connection**, the first of the chain. A
+    /// server with several certificates, for several names (SNI) or kinds of key, cannot take it from its
+    /// configuration: it has to ask its TLS library which one the connection got, or to note it where the choice
+    /// was made.
+    ///
+    /// `None` where the type is not defined for the certificate, so that it must not be offered: its signature has no
+    /// hash of its own (Ed25519, Ed448, ML-DSA) or two different ones (RSASSA-PSS whose MGF1 has another). `None`
+    /// also where the hash is not one of MD5, SHA-1 and SHA-2, and where the octets are not one certificate in strict
+    /// DER whose two algorithm fields are the same (RFC 5280 §4.1.1.2).
+    ///
+    /// It needs the feature `scram-sha-256` or `scram-sha-512`, which bring the hashes.
+    ///
+    /// With rustls, on the client's side:
+    ///
+    /// ```
+    /// use smtp_auth::sasl::{Channel, ChannelBinding};
+    /// # use tokio_rustls::rustls;
+    /// use rustls::ClientConnection;
+    ///
+    /// fn channel(tls: &ClientConnection) -> Channel {
+    ///     let presented = tls.peer_certificates().and_then(|chain| chain.first());
+    ///     let binding = presented.and_then(|der| ChannelBinding::tls_server_end_point_of(der));
+    ///     binding.into_iter().fold(Channel::tls(), Channel::with_binding)
+    /// }
+    /// ```
+    #[cfg(any(feature = "scram-sha-256", feature = "scram-sha-512"))]
+    pub fn tls_server_end_point_of(certificate: &[u8]) -> Option<Self> {
+        Some(Self { kind: Kind::ServerEndPoint, data: super::end_point::end_point(certificate)? })
+    }
+
+    /// The same where the hash was computed elsewhere, such as by the TLS library.
     ///
     /// # Errors
-    /// [`ConfigError::ChannelBinding`] where it is empty.
+    /// [`ConfigError::ChannelBinding`] where it is empty, or longer than 64 octets, as no hash is.
     pub fn tls_server_end_point(hash: &[u8]) -> Result<Self, ConfigError> {
+        if hash.len() > 64 {
+            return Err(ConfigError::ChannelBinding);
+        }
         Self::new(Kind::ServerEndPoint, hash)
     }
 

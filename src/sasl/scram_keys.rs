@@ -1,282 +1,34 @@
-//! The hashes of SCRAM, and what a store keeps for it (RFC 5802 §3, RFC 5803).
+//! What a store keeps for SCRAM (RFC 5802 §3, RFC 5803).
 
-use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
-use core::{fmt, str::FromStr};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::fmt;
 
-use ::base64::{Engine, engine::general_purpose::STANDARD};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::{Mechanism, prepare};
-use crate::{
-    base64::{encode, encoded},
-    secret::{Secret, SecretBytes, apart, equal},
-};
+use super::prepare;
+use crate::secret::{Secret, apart};
 
-/// The hash of a SCRAM mechanism. Only those whose feature is on are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ScramHash {
-    /// SHA-1 (RFC 5802).
-    #[cfg(feature = "scram-sha-1")]
-    Sha1,
-    /// SHA-256 (RFC 7677).
-    #[cfg(feature = "scram-sha-256")]
-    Sha256,
-    /// SHA-512, by the same rules.
-    #[cfg(feature = "scram-sha-512")]
-    Sha512,
-}
+mod hash;
+mod text;
 
-/// A mechanism of SCRAM, in less room than a [`Mechanism`] takes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
-    pub(super) hash: ScramHash,
-    /// Whether it is the -PLUS one.
-    pub(super) bound: bool,
-}
+pub use hash::ScramHash;
+pub(super) use hash::{Digest, Kind};
+pub use text::ScramKeysError;
 
-impl Kind {
-    pub(super) fn of(mechanism: Mechanism) -> Option<Self> {
-        Some(Self { hash: ScramHash::of(mechanism)?, bound: mechanism.binds_channel() })
-    }
-
-    pub(super) const fn mechanism(self) -> Mechanism {
-        match (self.hash.mechanism(), self.bound) {
-            (Mechanism::ScramSha1, true) => Mechanism::ScramSha1Plus,
-            (Mechanism::ScramSha256, true) => Mechanism::ScramSha256Plus,
-            (Mechanism::ScramSha512, true) => Mechanism::ScramSha512Plus,
-            (unbound, _) => unbound,
-        }
-    }
-}
-
-impl ScramHash {
-    const COMPILED: &'static [Self] = &[
-        #[cfg(feature = "scram-sha-1")]
-        Self::Sha1,
-        #[cfg(feature = "scram-sha-256")]
-        Self::Sha256,
-        #[cfg(feature = "scram-sha-512")]
-        Self::Sha512,
-    ];
-
-    /// The hash that the mechanism uses, if it is one of SCRAM's and compiled in.
-    pub const fn of(mechanism: Mechanism) -> Option<Self> {
-        match mechanism {
-            #[cfg(feature = "scram-sha-1")]
-            Mechanism::ScramSha1 | Mechanism::ScramSha1Plus => Some(Self::Sha1),
-            #[cfg(feature = "scram-sha-256")]
-            Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => Some(Self::Sha256),
-            #[cfg(feature = "scram-sha-512")]
-            Mechanism::ScramSha512 | Mechanism::ScramSha512Plus => Some(Self::Sha512),
-            _ => None,
-        }
-    }
-
-    /// The mechanism that uses it, without channel binding.
-    pub const fn mechanism(self) -> Mechanism {
-        match self {
-            #[cfg(feature = "scram-sha-1")]
-            Self::Sha1 => Mechanism::ScramSha1,
-            #[cfg(feature = "scram-sha-256")]
-            Self::Sha256 => Mechanism::ScramSha256,
-            #[cfg(feature = "scram-sha-512")]
-            Self::Sha512 => Mechanism::ScramSha512,
-        }
-    }
-
-    pub(super) fn hash(self, message: &[u8]) -> Digest {
-        let _ = message;
-        match self {
-            #[cfg(feature = "scram-sha-1")]
-            Self::Sha1 => on::hash::<sha1::Sha1>(message),
-            #[cfg(feature = "scram-sha-256")]
-            Self::Sha256 => on::hash::<sha2::Sha256>(message),
-            #[cfg(feature = "scram-sha-512")]
-            Self::Sha512 => on::hash::<sha2::Sha512>(message),
-        }
-    }
-
-    /// `HMAC(key, message)`
-    fn mac(self, key: &Digest, message: &[u8]) -> Digest {
-        let _ = (key, message);
-        match self {
-            #[cfg(feature = "scram-sha-1")]
-            Self::Sha1 => on::sign::<sha1::Sha1>(&on::keyed(key.as_slice()), message),
-            #[cfg(feature = "scram-sha-256")]
-            Self::Sha256 => on::sign::<sha2::Sha256>(&on::keyed(key.as_slice()), message),
-            #[cfg(feature = "scram-sha-512")]
-            Self::Sha512 => on::sign::<sha2::Sha512>(&on::keyed(key.as_slice()), message),
-        }
-    }
-
-    /// `Hi(password, salt, iterations)` (RFC 5802 §2.2), which is PBKDF2.
-    pub(super) fn hi(self, password: &[u8], salt: &[u8], iterations: u32) -> Digest {
-        let _ = (password, salt, iterations);
-        match self {
-            #[cfg(feature = "scram-sha-1")]
-            Self::Sha1 => on::hi::<sha1::Sha1>(password, salt, iterations),
-            #[cfg(feature = "scram-sha-256")]
-            Self::Sha256 => on::hi::<sha2::Sha256>(password, salt, iterations),
-            #[cfg(feature = "scram-sha-512")]
-            Self::Sha512 => on::hi::<sha2::Sha512>(password, salt, iterations),
-        }
-    }
-}
-
-/// HMAC under the StoredKey and under the ServerKey, whose blocks of padded key are hashed already
-/// (RFC 2104 §4). Boxed each for itself, as the memory of the largest holds whatever the stack held where
-/// a smaller one is moved there: a key, say, and nothing would zero it.
-enum Signatures {
-    #[cfg(feature = "scram-sha-1")]
-    Sha1(on::Pair<sha1::Sha1>),
-    #[cfg(feature = "scram-sha-256")]
-    Sha256(on::Pair<sha2::Sha256>),
-    #[cfg(feature = "scram-sha-512")]
-    Sha512(on::Pair<sha2::Sha512>),
-}
-
-impl Signatures {
-    fn new(hash: ScramHash, stored_key: &Digest, server_key: &Digest) -> Self {
-        let _ = (stored_key, server_key);
-        match hash {
-            #[cfg(feature = "scram-sha-1")]
-            ScramHash::Sha1 => Self::Sha1(on::pair(stored_key, server_key)),
-            #[cfg(feature = "scram-sha-256")]
-            ScramHash::Sha256 => Self::Sha256(on::pair(stored_key, server_key)),
-            #[cfg(feature = "scram-sha-512")]
-            ScramHash::Sha512 => Self::Sha512(on::pair(stored_key, server_key)),
-        }
-    }
-
-    /// `ClientSignature = HMAC(StoredKey, AuthMessage)`
-    fn client(&self, message: &[u8]) -> Digest {
-        let _ = message;
-        match *self {
-            #[cfg(feature = "scram-sha-1")]
-            Self::Sha1(ref keyed) => on::sign(&keyed.0, message),
-            #[cfg(feature = "scram-sha-256")]
-            Self::Sha256(ref keyed) => on::sign(&keyed.0, message),
-            #[cfg(feature = "scram-sha-512")]
-            Self::Sha512(ref keyed) => on::sign(&keyed.0, message),
-        }
-    }
-
-    /// `ServerSignature = HMAC(ServerKey, AuthMessage)`
-    fn server(&self, message: &[u8]) -> Digest {
-        let _ = message;
-        match *self {
-            #[cfg(feature = "scram-sha-1")]
-            Self::Sha1(ref keyed) => on::sign(&keyed.1, message),
-            #[cfg(feature = "scram-sha-256")]
-            Self::Sha256(ref keyed) => on::sign(&keyed.1, message),
-            #[cfg(feature = "scram-sha-512")]
-            Self::Sha512(ref keyed) => on::sign(&keyed.1, message),
-        }
-    }
-}
-
-#[cfg(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
-mod on {
-    use alloc::boxed::Box;
-
-    use hmac::{EagerHash, Hmac, KeyInit, Mac};
-    use siphasher::sip128::SipHasher24;
-
-    use super::Digest;
-
-    pub(super) fn keyed<D: EagerHash>(key: &[u8]) -> Hmac<D> {
-        // HMAC takes a key of any length (RFC 2104 §3), so this never comes to the second.
-        Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
-    }
-
-    pub(super) type Pair<D> = Box<(Hmac<D>, Hmac<D>)>;
-
-    pub(super) fn pair<D: EagerHash>(one: &Digest, other: &Digest) -> Pair<D> {
-        Box::new((keyed(one.as_slice()), keyed(other.as_slice())))
-    }
-
-    pub(super) fn sign<D: EagerHash>(mac: &Hmac<D>, message: &[u8]) -> Digest {
-        Digest::new(&mac.clone().chain_update(message).finalize().into_bytes())
-    }
-
-    pub(super) fn salt(key: &[u8; 16], name: &str) -> [u8; 16] {
-        SipHasher24::new_with_key(key).hash(name.as_bytes()).as_bytes()
-    }
-
-    pub(super) fn hash<D: hmac::digest::Digest>(message: &[u8]) -> Digest {
-        Digest::new(&D::digest(message))
-    }
-
-    pub(super) fn hi<D: EagerHash + hmac::digest::Digest>(
-        password: &[u8],
-        salt: &[u8],
-        iterations: u32,
-    ) -> Digest {
-        let mut digest = Digest::new(&D::digest([]));
-        pbkdf2::pbkdf2_hmac::<D>(password, salt, iterations, digest.as_mut());
-        digest
-    }
-}
+use hash::Signatures;
 
 /// How long a salt is: one of a real account, and one shown for an account that does not exist.
 const SALT: usize = 16;
-
-/// A hash's result: 20, 32 or 64 octets.
-#[derive(Clone)]
-pub(super) struct Digest {
-    octets: [u8; 64],
-    length: usize,
-}
-
-impl Drop for Digest {
-    fn drop(&mut self) {
-        self.octets.as_mut_slice().zeroize();
-    }
-}
-
-impl Digest {
-    /// No hash has more than 64 octets.
-    fn new(from: &[u8]) -> Self {
-        let mut digest = Self { octets: [0; 64], length: from.len().min(64) };
-        if let Some(octets) = digest.octets.get_mut(..from.len()) {
-            octets.copy_from_slice(from);
-        }
-        digest
-    }
-
-    /// `None` for what is not base64 (RFC 4648 §4), or too long for any hash.
-    pub(super) fn from_base64(text: &str) -> Option<Self> {
-        let mut room = Zeroizing::new([0; 66]);
-        let length = STANDARD.decode_slice(text, &mut *room).ok()?;
-        room.get(..length).filter(|octets| octets.len() <= 64).map(Self::new)
-    }
-
-    pub(super) fn as_slice(&self) -> &[u8] {
-        self.octets.get(..self.length).unwrap_or_default()
-    }
-
-    fn as_mut(&mut self) -> &mut [u8] {
-        self.octets.get_mut(..self.length).unwrap_or_default()
-    }
-
-    fn xor(mut self, other: &Self) -> Self {
-        self.octets.iter_mut().zip(&other.octets).for_each(|(to, from)| *to ^= *from);
-        self
-    }
-
-    /// In constant time.
-    pub(super) fn equals(&self, other: &Self) -> bool {
-        equal(self.as_slice(), other.as_slice()).into()
-    }
-}
 
 /// What a store keeps of a password for SCRAM with one hash. Nobody can sign in with it alone, but
 /// the password can be guessed by it; and with one sign-in listened to as well, or a client that was
 /// deceived, it is enough to sign in (RFC 5802 §9).
 ///
-/// As text it is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803); Dovecot's
-/// `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey` is read as well.
+/// As text it is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), as PostgreSQL writes it too.
+/// [`str::parse`] takes that, also with the spaces of LDAP's `authPassword` (RFC 3112 §2.1), and Dovecot's
+/// `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, also as Dovecot encodes it once more
+/// (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores there are [`from_parts`](Self::from_parts) and
+/// [`from_salted_password`](Self::from_salted_password).
 ///
 #[cfg_attr(all(feature = "getrandom", feature = "scram-sha-256"), doc = "```")]
 #[cfg_attr(not(all(feature = "getrandom", feature = "scram-sha-256")), doc = "```ignore")]
@@ -325,7 +77,7 @@ impl ScramKeys {
         salt: &[u8],
         iterations: u32,
     ) -> Option<Self> {
-        if salt.is_empty() || iterations == 0 {
+        if !usable(salt, iterations) {
             return None;
         }
         let password = Secret::new(prepare(password)?);
@@ -335,7 +87,57 @@ impl ScramKeys {
         }))
     }
 
-    /// The keys, and the ClientKey behind them (RFC 5802 §3).
+    /// Keys from a SaltedPassword (RFC 5802 §3), the result of `Hi`, and the salt and the iterations that it was
+    /// made with: what mox stores.
+    ///
+    /// Whoever has a salted password can authenticate with it, which [`ScramKeys`] alone do not allow: once the
+    /// keys are stored, delete it. `None` where it is not as long as the hash's result, the salt is empty, or
+    /// there are no iterations.
+    pub fn from_salted_password(
+        hash: ScramHash,
+        salted_password: &[u8],
+        salt: &[u8],
+        iterations: u32,
+    ) -> Option<Self> {
+        apart(2, || {
+            let salted = hash.digest(salted_password).filter(|_| usable(salt, iterations))?;
+            Some(Self::from_salted(hash, &salted, salt, iterations).0)
+        })
+    }
+
+    /// Keys from their parts, out of a store that has columns of its own for them.
+    ///
+    /// `None` where the salt is empty, there are no iterations, or a key is not as long as the hash's result.
+    ///
+    #[cfg_attr(feature = "scram-sha-256", doc = "```")]
+    #[cfg_attr(not(feature = "scram-sha-256"), doc = "```ignore")]
+    /// use smtp_auth::sasl::{ScramHash, ScramKeys, ScramParts};
+    ///
+    /// let salt = b"of sixteen octet";
+    /// let keys = ScramKeys::from_password(ScramHash::Sha256, "pencil", salt, 4096).ok_or("no password")?;
+    /// let ScramParts { stored_key, server_key, .. } = keys.parts(); // into the columns
+    /// let row = ScramParts { hash: ScramHash::Sha256, iterations: 4096, salt, stored_key, server_key };
+    /// assert!(ScramKeys::from_parts(row).is_some_and(|keys| keys.check_password("pencil")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_parts(parts: ScramParts<'_>) -> Option<Self> {
+        apart(2, || Self::of_parts(parts))
+    }
+
+    fn of_parts(parts: ScramParts<'_>) -> Option<Self> {
+        let ScramParts { hash, iterations, salt, stored_key, server_key } = parts;
+        let (stored_key, server_key) = (hash.digest(stored_key)?, hash.digest(server_key)?);
+        usable(salt, iterations).then(|| Self::new(hash, iterations, salt, stored_key, server_key))
+    }
+
+    /// The parts, for a store that has columns of its own for them.
+    pub fn parts(&self) -> ScramParts<'_> {
+        let Keys { hash, iterations, ref salt, ref stored_key, ref server_key, .. } = *self.0;
+        let (stored_key, server_key) = (stored_key.as_slice(), server_key.as_slice());
+        ScramParts { hash, iterations, salt, stored_key, server_key }
+    }
+
+    /// The keys, and the ClientKey that they were made of (RFC 5802 §3).
     fn from_salted(
         hash: ScramHash,
         salted: &Digest,
@@ -365,21 +167,6 @@ impl ScramKeys {
         }))
     }
 
-    /// The text form, to keep in a store as safely as a password's hash.
-    pub fn to_text(&self) -> Secret {
-        let Keys { hash, iterations, ref salt, ref stored_key, ref server_key, .. } = *self.0;
-        let start = format!("{}${iterations}:", hash.mechanism());
-        let parts = [&**salt, stored_key.as_slice(), server_key.as_slice()];
-        let length = parts.map(|part| "$".len() + encoded(part.len())).iter().sum::<usize>();
-        let mut text = Vec::with_capacity(start.len() + length);
-        text.extend_from_slice(start.as_bytes());
-        for (part, behind) in parts.into_iter().zip(["$", ":", ""]) {
-            encode(part, &mut text);
-            text.extend_from_slice(behind.as_bytes());
-        }
-        SecretBytes::new(text).into_text().unwrap_or_else(|| Secret::new(""))
-    }
-
     /// Whether that is the password: PBKDF2 again, compared in constant time. So a store with
     /// these keys alone serves PLAIN and LOGIN too.
     pub fn check_password(&self, password: &str) -> bool {
@@ -404,7 +191,7 @@ impl ScramKeys {
     /// Whether the client's proof is right (RFC 5802 §3).
     pub(super) fn verify(&self, auth_message: &[u8], proof: &Digest) -> bool {
         let signature = self.0.signatures.client(auth_message);
-        let fits = proof.length == signature.length;
+        let fits = proof.as_slice().len() == signature.as_slice().len();
         let client_key = signature.xor(proof);
         let stored_key = self.0.hash.hash(client_key.as_slice());
         fits & stored_key.equals(&self.0.stored_key)
@@ -413,6 +200,36 @@ impl ScramKeys {
     /// What a client believes a server by.
     pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
         self.0.signatures.server(auth_message)
+    }
+}
+
+/// Whether PBKDF2 may be asked for it.
+fn usable(salt: &[u8], iterations: u32) -> bool {
+    !salt.is_empty() && iterations > 0
+}
+
+/// The parts of [`ScramKeys`] (RFC 5802 §3). Keep them as safely as a password's hash; `Debug` shows the hash
+/// and the iterations alone.
+#[derive(Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "SCRAM has no other parts")]
+pub struct ScramParts<'a> {
+    /// The hash that they are for.
+    pub hash: ScramHash,
+    /// The number of iterations, which is not 0.
+    pub iterations: u32,
+    /// The salt, which is not empty.
+    pub salt: &'a [u8],
+    /// `StoredKey = H(ClientKey)`: as many octets as the hash's result has, 20, 32 or 64.
+    pub stored_key: &'a [u8],
+    /// `ServerKey = HMAC(SaltedPassword, "Server Key")`, of the same length.
+    pub server_key: &'a [u8],
+}
+
+impl fmt::Debug for ScramParts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hash, iterations, .. } = self;
+        let mut shown = f.debug_struct("ScramParts");
+        shown.field("hash", hash).field("iterations", iterations).finish_non_exhaustive()
     }
 }
 
@@ -453,7 +270,10 @@ impl Decoys {
                 feature = "scram-sha-256",
                 feature = "scram-sha-512"
             ))]
-            _ => on::salt(&self.salt_key, name),
+            _ => {
+                let hasher = siphasher::sip128::SipHasher24::new_with_key(&self.salt_key);
+                hasher.hash(name.as_bytes()).as_bytes()
+            }
         }
     }
 
@@ -468,49 +288,6 @@ impl Decoys {
 impl fmt::Debug for ScramKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScramKeys").field("hash", &self.hash()).finish_non_exhaustive()
-    }
-}
-
-/// The text is not the form of [`ScramKeys`], or its hash is not compiled in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a text form of SCRAM keys whose hash is compiled in")]
-#[non_exhaustive]
-pub struct ScramKeysError;
-
-impl FromStr for ScramKeys {
-    type Err = ScramKeysError;
-
-    fn from_str(text: &str) -> Result<Self, ScramKeysError> {
-        apart(2, || Self::read(text)).ok_or(ScramKeysError)
-    }
-}
-
-impl ScramKeys {
-    fn read(text: &str) -> Option<Self> {
-        let (name, fields) = match text.strip_prefix('{') {
-            Some(dovecot) => {
-                let (name, fields) = dovecot.split_once('}')?;
-                (name, fields.split(',').collect::<Vec<_>>())
-            }
-            None => {
-                let mut parts = text.split('$');
-                let (name, work, keys) = (parts.next()?, parts.next()?, parts.next()?);
-                let ((iterations, salt), (stored, server)) =
-                    (work.split_once(':')?, keys.split_once(':')?);
-                if parts.next().is_some() {
-                    return None;
-                }
-                (name, alloc::vec![iterations, salt, stored, server])
-            }
-        };
-        let [iterations, salt, stored, server] = fields.as_slice() else { return None };
-        let mechanism = Mechanism::from_name(name).filter(|scram| !scram.binds_channel())?;
-        let hash = ScramHash::of(mechanism)?;
-        let length = hash.hash(b"").length;
-        let key = |text| Digest::from_base64(text).filter(|key| key.length == length);
-        let iterations = positive(iterations)?;
-        let salt = STANDARD.decode(salt).ok().filter(|salt| !salt.is_empty())?;
-        Some(Self::new(hash, iterations, &salt, key(stored)?, key(server)?))
     }
 }
 
@@ -563,10 +340,4 @@ impl fmt::Debug for SaltedPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SaltedPassword(***)")
     }
-}
-
-/// `posit-number = %x31-39 *DIGIT` (RFC 5802 §7), as far as it can be counted to.
-pub(super) fn positive(text: &str) -> Option<u32> {
-    let digits = !text.starts_with('0') && text.bytes().all(|octet| octet.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
 }

@@ -98,6 +98,7 @@ fn sizes_and_threads() {
         sasl::ScramKeys: 8
         sasl::ScramKeysError: 0
         sasl::ScramKeysFor: 72
+        sasl::ScramParts<'_>: 56
         sasl::TokenAnswer: 56
         sasl::TokenError: 48
         sasl::client::Builder: 88

@@ -10,8 +10,8 @@ use smtp_auth::{
     sasl::{
         self, Answer, Authenticator, Authorize, AuthorizeAnswer, Channel, ChannelBinding,
         CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret, CramSecretFor,
-        Mechanism, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
-        TokenError, client::Credentials,
+        Mechanism, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, ScramParts,
+        TokenAnswer, TokenError, client::Credentials,
     },
     server,
 };
@@ -360,10 +360,11 @@ fn nothing_secret_is_compared_by_derive() {
         Of::<Secret>::HAS_EQ,
         Of::<CramSecret>::HAS_EQ,
         Of::<ScramKeys>::HAS_EQ,
+        Of::<ScramParts<'static>>::HAS_EQ,
         Of::<SaltedPassword>::HAS_EQ,
         Of::<Credentials>::HAS_EQ,
     ];
-    assert_eq!(have, [true, false, false, false, false]);
+    assert_eq!(have, [true, false, false, false, false, false]);
 }
 
 /// What the client has for the server, its work done and printed.

@@ -17,7 +17,7 @@ use smtp_auth::{
     reply::ReplyRef,
     sasl::{
         self, Channel, ChannelBinding, CramSecret, CustomAnswer, Mechanism, Nonce, Query,
-        ScramHash, ScramKeys, TokenAnswer,
+        ScramHash, ScramKeys, ScramParts, TokenAnswer,
         client::{Credentials, CustomResponse, Derive},
     },
     server,

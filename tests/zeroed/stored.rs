@@ -62,6 +62,58 @@ fn stored_forms() {
     }
 }
 
+/// The same as Dovecot encodes them once more; what is no such text, too.
+#[test]
+fn stored_forms_encoded_twice() {
+    let secrets = Secrets::of(40);
+    let hash = ScramHash::Sha256;
+    let text = ScramKeys::from_password(hash, &secrets.password, b"salt", 1).unwrap().to_text();
+    let fields = text.expose()["SCRAM-SHA-256$".len()..].replace([':', '$'], ",");
+    look_for(&fields[3..].split(',').map(str::as_bytes).collect::<Vec<_>>());
+    let digits: String = fields.bytes().map(|octet| format!("{octet:02x}")).collect();
+    let encoded = [
+        format!("{{SCRAM-SHA-256.b64}}{}", STANDARD.encode(&fields)),
+        format!("{{SCRAM-SHA-256.hex}}{digits}"),
+    ];
+    let ((), found) = looking(|| {
+        for encoded in &encoded {
+            assert_eq!(encoded.parse::<ScramKeys>().unwrap().to_text(), text);
+            assert!(encoded[..encoded.len() - 1].parse::<ScramKeys>().is_err());
+            assert!(encoded[..encoded.len() - 40].parse::<ScramKeys>().is_err());
+        }
+    });
+    assert_eq!(found, 0);
+}
+
+/// A salted password, the ClientKey and the keys that are made of it, and their parts. What is made next would
+/// take along what they leave on the stack.
+#[test]
+fn salted_passwords_and_parts() {
+    for hash in [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512] {
+        let length = ScramKeys::from_password(hash, "a", b"a", 1).unwrap().parts().stored_key.len();
+        let salted = secret('s', length).into_bytes();
+        let made = |salted: &[u8]| ScramKeys::from_salted_password(hash, salted, b"a", 1);
+        let keys = made(&salted).unwrap();
+        let parts = keys.parts();
+        let builder = || sasl::server::Config::builder("a.example").mechanisms([Mechanism::Plain]);
+        let config = Arc::new(builder().build().unwrap());
+        let plain = Mechanism::Plain;
+        look_for(&[&salted, parts.stored_key, parts.server_key]);
+        let ((), found) = looking(|| {
+            assert!(made(&salted[1..]).is_none());
+            let too_short = ScramParts { server_key: &parts.server_key[1..], ..parts };
+            assert!(ScramKeys::from_parts(too_short).is_none());
+            drop(made(&salted));
+            drop(Box::new(sasl::server::Exchange::new(&config, &channel(), plain, None)));
+            drop(made(&salted));
+            drop(Box::new(builder()));
+            drop(ScramKeys::from_parts(parts));
+            drop(Box::new(builder()));
+        });
+        assert_eq!(found, 0, "{hash:?}");
+    }
+}
+
 /// The allocator sees what it is to see.
 #[test]
 fn what_is_not_zeroed_is_found() {

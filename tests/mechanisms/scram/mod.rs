@@ -17,7 +17,7 @@ use smtp_auth::{
     reply::ReplyRef,
     sasl::{
         Answer, Authenticator, Channel, CheckPassword, CramSecret, CramSecretFor, Failure,
-        Mechanism, Nonce, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor,
+        Mechanism, Nonce, Query, SaltedPassword, ScramHash, ScramKeys, ScramKeysFor, ScramParts,
         client::{self, Credentials, NoMechanism},
         server,
     },
