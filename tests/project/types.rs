@@ -56,14 +56,14 @@ fn sizes_and_threads() {
         command::Rcpt<'_>: 40
         command::Text<'_>: 16
         command::Verb<'_>: 16
-        ehlo::Ehlo<'_>: 24
+        ehlo::Ehlo<'_>: 32
         ehlo::Keyword<'_>: 40
         ehlo::MechanismNames<'_>: 16
         reply::EnhancedCode: 6
         reply::Error: 24
         reply::InvalidReply: 1
         reply::Reply: 40
-        reply::ReplyRef<'_>: 24
+        reply::ReplyRef<'_>: 32
         sasl::Answer: 16
         sasl::Authorize: 104
         sasl::BindingPolicy: 1

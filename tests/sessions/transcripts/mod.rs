@@ -82,6 +82,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use script::{Block, Kind, Script};
 
 mod client;
+mod lines;
 mod script;
 mod server;
 
@@ -263,12 +264,17 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-#[test]
-fn transcripts() {
+fn all() -> Vec<PathBuf> {
     let mut found = Vec::new();
     files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts"), &mut found);
     found.sort();
     assert!(!found.is_empty());
+    found
+}
+
+#[test]
+fn transcripts() {
+    let found = all();
     let next = AtomicUsize::new(0);
     let work = || {
         let mine = iter::from_fn(|| found.get(next.fetch_add(1, Ordering::Relaxed)));
