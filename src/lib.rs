@@ -192,7 +192,7 @@ pub mod server;
 
 pub use advance::Advance;
 pub use secret::Secret;
-pub use trace::Side;
+pub use trace::{Mask, Side};
 
 #[test]
 fn the_readme_has_the_table_of_mechanisms() {

@@ -1,6 +1,6 @@
 //! Every public type can be sent to another thread and shared, and none has grown unnoticed.
 
-use smtp_auth::{Advance, Secret, Side, auth, client, command, ehlo, reply, sasl, server};
+use smtp_auth::{Advance, Mask, Secret, Side, auth, client, command, ehlo, reply, sasl, server};
 
 /// The types with their most octets, as a table of name, size, and that most.
 macro_rules! table {
@@ -17,6 +17,7 @@ fn shared<T: Send + Sync>() -> usize {
 fn sizes_and_threads() {
     let table = table! {
         Secret: 32
+        Mask: 24
         Side: 1
         Advance: 1
         auth::client::Exchange: 208
