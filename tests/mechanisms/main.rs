@@ -6,6 +6,7 @@ mod accounts;
 mod answered_later;
 mod custom;
 mod downgrade;
+mod fixed_texts;
 mod lengths;
 mod offers;
 mod round_trips;

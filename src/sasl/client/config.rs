@@ -274,48 +274,63 @@ impl Builder {
 
 /// Why no mechanism can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum NoMechanism {
     /// The server has no AUTH.
-    #[error(
-        "the server offers no way to sign in: send without a user name, or use another port or server"
-    )]
     NotOffered,
     /// The server has STARTTLS, may offer more behind it, and the client has not begun TLS.
-    #[error(
-        "the server offers no usable way to sign in before TLS: use TLS, by STARTTLS or on a port that begins with it"
-    )]
     OnlyAfterTls,
     /// Of the server's mechanisms the client has none, or may use none.
-    #[error("the server offers no way to sign in that this client has, or is told to use")]
     InCommon,
     /// What there is in common takes other credentials: passwords where there is a token, say.
-    #[error(
-        "the server takes other credentials than these: a password, say, or an access token (OAuth)"
-    )]
     OtherCredentials,
     /// What there is in common is not bound to the TLS connection, which the configuration requires;
     /// or is, and the client has no data to bind by.
-    #[error(
-        "a sign-in bound to the TLS connection is required, which only one of the two sides can do"
-    )]
     WithoutBinding,
     /// The user name or the password has characters that SASLprep (RFC 4013) does not allow, or is empty
     /// without those that it drops, or the name is over 1,024 octets with those that it adds; and no
     /// mechanism in common does without.
-    #[error("the user name or password holds characters that no way to sign in here allows")]
     Unprepared,
     /// What there is in common sends the password, which no line can carry, or not with the names.
-    #[error("the password is too long for every way to sign in that the server offers")]
     TooLong,
     /// All that could be used would show the password or the token, as there is no TLS.
-    #[error(
-        "the server offers no way to sign in that is safe without TLS: use TLS, by STARTTLS or on a port that begins with it"
-    )]
     WithoutTls,
     /// None of those in common can act as another account, which the credentials ask for.
-    #[error(
-        "the server offers no way to sign in as one account and act as another: leave that out"
-    )]
     ActingAs,
+}
+
+impl NoMechanism {
+    /// What `Display` says, as a fixed text.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotOffered => {
+                "the server offers no way to sign in: send without a user name, or use another port or server"
+            }
+            Self::OnlyAfterTls => {
+                "the server offers no usable way to sign in before TLS: use TLS, by STARTTLS or on a port that begins with it"
+            }
+            Self::InCommon => {
+                "the server offers no way to sign in that this client has, or is told to use"
+            }
+            Self::OtherCredentials => {
+                "the server takes other credentials than these: a password, say, or an access token (OAuth)"
+            }
+            Self::WithoutBinding => {
+                "a sign-in bound to the TLS connection is required, which only one of the two sides can do"
+            }
+            Self::Unprepared => {
+                "the user name or password holds characters that no way to sign in here allows"
+            }
+            Self::TooLong => {
+                "the password is too long for every way to sign in that the server offers"
+            }
+            Self::WithoutTls => {
+                "the server offers no way to sign in that is safe without TLS: use TLS, by STARTTLS or on a port that begins with it"
+            }
+            Self::ActingAs => {
+                "the server offers no way to sign in as one account and act as another: leave that out"
+            }
+        }
+    }
 }
