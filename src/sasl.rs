@@ -1,7 +1,7 @@
 //! SASL (RFC 4422): one exchange, either side, as raw challenge and response octets.
 //!
-//! This layer knows nothing of SMTP, of lines and of their base64. IMAP, POP3, XMPP and LDAP can use it as it
-//! stands; over SMTP, [`auth`](crate::auth) adds what RFC 4954 asks.
+//! This layer knows nothing of SMTP, of lines and of their base64. IMAP, POP3, XMPP, LDAP and ManageSieve can use
+//! it as it stands, and do so without the feature `smtp`; over SMTP, [`auth`](crate::auth) adds what RFC 4954 asks.
 //!
 //! The mechanisms are lock-step: at any moment one party owes one thing. `step` says what is owed
 //! now, and what it returns carries the slot to settle it. Asking again changes nothing until the
