@@ -40,7 +40,7 @@ use crate::{
 /// | line | shown |
 /// | --- | --- |
 /// | AUTH | the mechanism, `AUTH PLAIN ***`; `AUTH ***` where the crate does not have it, as the word may be a password |
-/// | a client's line from AUTH up to the reply that is no `334` | `***`, unless it is empty or `*` |
+/// | a client's line from AUTH up to its reply that is no `334` | `***`, unless it is empty or `*` |
 /// | a client's line that is no known command | `***`: after a `501` for its AUTH, a client's next line is often the password |
 /// | a reply that ends an exchange, or comes after what was masked, until the client goes on with another command | its codes, `535 5.7.8 ***`, as it may repeat that |
 /// | a `334` | as it is until the client has sent something secret; `334 ***` always with SCRAM, whose proof tells of the password, and with mechanisms that the crate does not have |
@@ -65,8 +65,9 @@ pub struct Mask {
 enum State {
     #[default]
     Command,
-    /// Within AUTH, as far as the replies have told: a pipelined command counts as one, too.
-    Response,
+    /// Within AUTH, as far as the replies have told: a pipelined command counts as one, too. So many of the replies
+    /// are still to come that are to commands before AUTH.
+    Response { before: u32 },
     /// Of a message that has so many octets already.
     Message(u64),
     /// Of a chunk, or a command after it.
@@ -104,7 +105,7 @@ impl Mask {
                 self.state = State::Message(octets.saturating_add(length as u64));
                 None
             }
-            State::Response => {
+            State::Response { .. } => {
                 let response = response(line);
                 self.sent |= response != line;
                 self.unanswered = self.unanswered.saturating_add(1);
@@ -115,12 +116,12 @@ impl Mask {
                 let (shown, all) = command(line, Mechanism::from_name, &mut self.challenges);
                 // Where commands are pipelined, the reply to what was masked is still to come.
                 self.sent = !all || (self.sent && self.unanswered > 0);
-                self.unanswered = self.unanswered.saturating_add(1);
                 self.state = match () {
-                    () if is(b"AUTH") => State::Response,
+                    () if is(b"AUTH") => State::Response { before: self.unanswered },
                     () if is(b"BDAT") => State::Chunk,
                     () => State::Command,
                 };
+                self.unanswered = self.unanswered.saturating_add(1);
                 Some(shown)
             }
         }
@@ -129,13 +130,16 @@ impl Mask {
     fn server(&mut self, line: &[u8]) -> String {
         let last = reply::line_is_last(line);
         self.unanswered = self.unanswered.saturating_sub(u32::from(last == Some(true)));
-        let ends = matches!(self.state, State::Response) && !line.starts_with(b"334");
-        self.state = match (line, last) {
-            // Replies to commands before AUTH may have come since.
-            ([b'3', b'3', b'4', ..], Some(_)) => State::Response,
-            ([b'3', b'5', b'4', ..], Some(_)) => State::Message(0),
-            (_, Some(true)) => State::Command,
-            (_, Some(false) | None) => self.state,
+        let ends = matches!(self.state, State::Response { .. }) && !line.starts_with(b"334");
+        self.state = match (line, last, self.state) {
+            // Only AUTH is answered so: if no exchange was seen to begin, it has begun.
+            ([b'3', b'3', b'4', ..], Some(_), _) => State::Response { before: 0 },
+            ([b'3', b'5', b'4', ..], Some(_), _) => State::Message(0),
+            (_, Some(true), State::Response { before: before @ 1.. }) => {
+                State::Response { before: before - 1 }
+            }
+            (_, Some(true), _) => State::Command,
+            (_, Some(false) | None, state) => state,
         };
         if self.sent || ends { masked(line) } else { self.challenges.shown(line) }
     }

@@ -95,15 +95,12 @@ fn refused_midway() {
         ("S: 221 2.0.0 bye", "S: 221 2.0.0 ***"),
     ]);
     // AUTH itself is malformed, or not known.
-    for refused in
-        ["AUTH", "AUTH AHUAc2VjcmV0", "AUTH LOGIN c3dvcmRmaXNo x", "AUTH  LOGIN", " AUTH LOGIN"]
-    {
+    for refused in ["AUTH", "AUTH AHUAc2VjcmV0", "AUTH LOGIN c3dvcmRmaXNo x", " AUTH LOGIN"] {
         let line = format!("C: {refused}");
         let found =
             shown([&*line, "C: QUIT", "S: 500 c3dvcmRmaXNo", "C: QUIT", "S: 500 AHUAc2VjcmV0"]);
         assert!(
-            found[0].ends_with("***") && found[2..] == ["S: 500 ***", "C: QUIT", "S: 500 ***"]
-                || found[0] == "C: AUTH LOGIN",
+            found[0].ends_with("***") && found[2..] == ["S: 500 ***", "C: QUIT", "S: 500 ***"],
             "{refused}: {found:?}"
         );
     }
@@ -129,9 +126,15 @@ fn pipelined() {
     check(&[
         ("C: NOOP", "C: NOOP"),
         ("C: AUTH LOGIN", "C: AUTH LOGIN"),
+        ("S: 250-a", "S: 250-***"),
         ("S: 250 ok", "S: 250 ***"),
-        ("S: 334 VXNlcm5hbWU6", "S: 334 VXNlcm5hbWU6"),
+        ("C: help", "C: ***"),
+        ("S: 334 VXNlcm5hbWU6", "S: 334 ***"),
         ("C: quit", "C: ***"),
+        ("S: 334 UGFzc3dvcmQ6", "S: 334 ***"),
+        ("S: 235 2.7.0 quit", "S: 235 2.7.0 ***"),
+        ("C: NOOP", "C: NOOP"),
+        ("S: 250 ok", "S: 250 ok"),
     ]);
 }
 
