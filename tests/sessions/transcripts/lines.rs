@@ -90,7 +90,7 @@ fn code_and_lines() {
             });
             for words in said {
                 let name = words.split(|&octet| octet == b' ').next().unwrap();
-                let mechanism = Mechanism::from_name(str::from_utf8(name).unwrap()).unwrap();
+                let mechanism = Mechanism::from_name(std::str::from_utf8(name).unwrap()).unwrap();
                 let replies: Vec<u8> =
                     script.blocks[n + 1..].iter().flat_map(|block| block.octets.clone()).collect();
                 let (mut rest, mut cut) = (&replies[..], Vec::new());
