@@ -20,6 +20,7 @@
 // The chapters speak of all mechanisms.
 #![cfg(all(
     doc,
+    feature = "smtp",
     feature = "getrandom",
     feature = "saslprep",
     feature = "plain",

@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | [`server::Session`], [`client::Session`] | the whole dialogue | most |
 //! | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | a server or client with its own parser and loop |
-//! | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | IMAP, POP3, XMPP, LDAP |
+//! | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | IMAP, POP3, XMPP, LDAP, ManageSieve |
 //!
 //! There are two of each `Config`: that of [`sasl::server`] and [`sasl::client`] says who may sign in
 //! and how, for any protocol; that of [`server`] and [`client`] holds one, and says the rest of the
@@ -27,7 +27,11 @@
 //! fitting answers. So a question may be answered at once, by an [`Authenticator`], or after a
 //! look-up elsewhere; nothing blocks and nothing is queued.
 //!
-//! ```
+#![cfg_attr(all(feature = "smtp", feature = "cram-md5", feature = "getrandom"), doc = "```")]
+#![cfg_attr(
+    not(all(feature = "smtp", feature = "cram-md5", feature = "getrandom")),
+    doc = "```ignore"
+)]
 //! use std::sync::Arc;
 //! use smtp_auth::{reply::Reply, sasl::{self, Mechanism}, server::{Config, Event, Session}};
 //!
@@ -68,19 +72,24 @@
 //!
 //! # Features
 //!
-//! One for each mechanism (`scram-sha-512`, `scram-sha-256` and `scram-sha-1`, each with its -PLUS,
-//! `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous`); `getrandom`, the
-//! operating system's random numbers for challenges; `saslprep`, RFC 4013 for accounts' names and for the
-//! passwords of SCRAM, which without it are printable ASCII; `std`. All are on by default, and without `std` the crate needs `alloc` alone. A feature only
-//! compiles something in: what is offered or used is what a `Config` lists.
+//! `smtp`, all but [`sasl`] and [`Secret`]: without it the crate is SASL for IMAP, POP3, XMPP, LDAP and
+//! ManageSieve, and needs no nom. One for each mechanism (`scram-sha-512`, `scram-sha-256` and
+//! `scram-sha-1`, each with its -PLUS, `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`,
+//! `anonymous`); `getrandom`, the operating system's random numbers for challenges; `saslprep`, RFC 4013 for
+//! accounts' names and for the passwords of SCRAM, which without it are printable ASCII; `std`. All are on by
+//! default, and without `std` the crate needs `alloc` alone. A feature only compiles something in: what is
+//! offered or used is what a `Config` lists.
 //!
 //! `serde`, which is off by default, reads every `Config` from a file, and reads and writes what a store
 //! keeps ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as its text. A `Config`'s
 //! fields are named as the methods that set them, and what is left out has its default:
 //!
-#![cfg_attr(all(feature = "serde", feature = "plain", feature = "scram-sha-256"), doc = "```")]
 #![cfg_attr(
-    not(all(feature = "serde", feature = "plain", feature = "scram-sha-256")),
+    all(feature = "serde", feature = "smtp", feature = "plain", feature = "scram-sha-256"),
+    doc = "```"
+)]
+#![cfg_attr(
+    not(all(feature = "serde", feature = "smtp", feature = "plain", feature = "scram-sha-256")),
     doc = "```ignore"
 )]
 //! # let read = |text: &str| serde_json::from_str::<smtp_auth::server::Config>(text).map(drop);
@@ -90,6 +99,7 @@
 //!         "host": "mail.example.org",
 //!         "mechanisms": ["SCRAM-SHA-256", "PLAIN"],
 //!         "allow_cleartext": false,
+//!         "authorize_always": false,
 //!         "without": ["SCRAM-SHA-256-PLUS"],
 //!         "fold_names": "prepare_lower_case",
 //!         "salt_key": "the same over restarts",
@@ -148,9 +158,10 @@
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-// Each mechanism that is compiled out leaves some shared parts without a user.
+// SMTP, and each mechanism, leave some shared parts without a user where they are compiled out.
 #![cfg_attr(
     not(all(
+        feature = "smtp",
         feature = "plain",
         feature = "login",
         feature = "cram-md5",
@@ -169,30 +180,43 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+#[cfg(feature = "smtp")]
 mod advance;
 mod base64;
 mod decimal;
+#[cfg(feature = "smtp")]
 mod line;
+#[cfg(feature = "smtp")]
 mod message;
 mod secret;
 #[cfg(feature = "serde")]
 mod serde;
+#[cfg(feature = "smtp")]
 mod set;
 mod shown;
+#[cfg(feature = "smtp")]
 mod trace;
 
+#[cfg(feature = "smtp")]
 pub mod auth;
+#[cfg(feature = "smtp")]
 pub mod client;
+#[cfg(feature = "smtp")]
 pub mod command;
+#[cfg(feature = "smtp")]
 pub mod ehlo;
 pub mod guide;
+#[cfg(feature = "smtp")]
 pub mod reply;
 pub mod sasl;
+#[cfg(feature = "smtp")]
 pub mod server;
 
+#[cfg(feature = "smtp")]
 pub use advance::Advance;
 pub use secret::Secret;
-pub use trace::Side;
+#[cfg(feature = "smtp")]
+pub use trace::{Mask, Side};
 
 #[test]
 fn the_readme_has_the_table_of_mechanisms() {
@@ -200,7 +224,7 @@ fn the_readme_has_the_table_of_mechanisms() {
 }
 
 /// The README's code, compiled.
-#[cfg(all(doctest, feature = "std", feature = "getrandom"))]
+#[cfg(all(doctest, feature = "smtp", feature = "std", feature = "getrandom"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
@@ -215,5 +239,5 @@ struct Readme;
 /// let config = smtp_auth::client::Config::builder("client.example.org").build().unwrap();
 /// let session = smtp_auth::client::Session::without_credentials(config);
 /// ```
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "smtp"))]
 struct ConfigIsShared;

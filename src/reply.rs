@@ -86,14 +86,25 @@ impl fmt::Display for EnhancedCode {
 
 /// Why [`Reply::new`] refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum InvalidReply {
     /// The code is not one of 200 to 599.
-    #[error("reply code outside 200 to 599")]
     Code,
     /// The enhanced code is out of range, or its class is not the code's first digit.
-    #[error("enhanced code out of range or of another class than the reply code")]
     EnhancedCode,
+}
+
+impl InvalidReply {
+    /// What `Display` says, as a fixed text.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Code => "reply code outside 200 to 599",
+            Self::EnhancedCode => {
+                "enhanced code out of range or of another class than the reply code"
+            }
+        }
+    }
 }
 
 /// A reply that owns its text: what a server says, or a copy of what a client got.

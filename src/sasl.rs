@@ -1,7 +1,7 @@
 //! SASL (RFC 4422): one exchange, either side, as raw challenge and response octets.
 //!
-//! This layer knows nothing of SMTP, of lines and of their base64. IMAP, POP3, XMPP and LDAP can use it as it
-//! stands; over SMTP, [`auth`](crate::auth) adds what RFC 4954 asks.
+//! This layer knows nothing of SMTP, of lines and of their base64. IMAP, POP3, XMPP, LDAP and ManageSieve can use
+//! it as it stands, and do so without the feature `smtp`; over SMTP, [`auth`](crate::auth) adds what RFC 4954 asks.
 //!
 //! The mechanisms are lock-step: at any moment one party owes one thing. `step` says what is owed
 //! now, and what it returns carries the slot to settle it. Asking again changes nothing until the
@@ -131,75 +131,53 @@ impl Identity {
 /// Only the exchange's own layer words it for the peer: `auth` has the one table from here to the
 /// reply. `Display` is for the host's log and holds nothing that the peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum Failure {
     /// The command that should have begun the exchange is malformed.
-    #[error("the client's command is malformed")]
     Syntax,
     /// The mechanism is unknown, not configured, or cannot work on this connection.
-    #[error("the client asked for a mechanism that is not offered")]
     Unsupported,
     /// The mechanism is configured, and needs TLS first.
-    #[error("the client asked for a mechanism that needs TLS, without TLS")]
     NeedsTls,
     /// The mechanism begins with a challenge, and the client sent an initial response.
-    #[error("the client sent an initial response to a mechanism that begins with a challenge")]
     UnexpectedInitialResponse,
     /// The initial response cannot be decoded.
-    #[error("the client's initial response is not valid base64")]
     InitialResponseEncoding,
     /// The client cancelled the exchange.
-    #[error("the client cancelled the exchange")]
     Cancelled,
     /// A response cannot be decoded.
-    #[error("the client's response is not valid base64")]
     Encoding,
     /// A response is longer than the limit.
-    #[error("the client's response is too long")]
     TooLong,
     /// A response breaks the grammar of its mechanism; the words say where.
-    #[error("the client's response is malformed: {0}")]
+    #[error("{}: {}", self.as_str(), .0)]
     Malformed(&'static str),
     /// The user name, the password, the token or the certificate is wrong.
-    #[error("the user name, password, token or certificate is wrong")]
     Rejected,
     /// The client saw no mechanism with channel binding, though they are on offer: somebody on the
     /// way may have struck them out (RFC 5802 §6).
-    #[error(
-        "the client did not see the channel binding that is on offer: the list may be tampered with"
-    )]
     Downgrade,
     /// The client is not at the other end of this TLS connection, or binds to it by what the server
     /// has no data for.
-    #[error(
-        "the client's channel binding is not that of this connection: someone may stand between"
-    )]
     ChannelBinding,
     /// The credentials are good, but the application does not let the user come in, or act as the account that the
     /// client named. The client is told what it is told of a wrong password.
-    #[error(
-        "the credentials are right, but the user may not come in, or act as the account that the client named"
-    )]
     NotAuthorized,
     /// The credentials are good, and the application [refuses](Refusal) the user in words of its own.
-    #[error("the credentials are right, and the user is refused: {0}")]
+    #[error("{}: {}", self.as_str(), .0)]
     Refused(RefusalKind),
     /// The host could not tell.
-    #[error("the credentials could not be checked for the moment")]
     TempFail,
     /// The account has to be moved to this mechanism, by a sign-in with another (RFC 4954 §6).
-    #[error("the account needs a transition to this mechanism")]
     TransitionNeeded,
     /// The mechanism is too weak for this account.
-    #[error("the mechanism is too weak for this account")]
     TooWeak,
     /// The account [is locked](Answer::lock), whatever the password was. The client is told what it is told of a
     /// wrong one.
-    #[error("the account is locked, whatever the password")]
     Locked,
     /// The account [has nothing](Answer::no_secret) that the mechanism could check a proof with. The client is
     /// told what it is told of a wrong password.
-    #[error("the account has no keys for the mechanism: it needs its password set anew")]
     NoSecret,
     /// The server offers this mechanism, and the application
     /// [does not implement](Query::not_implemented) what it asks. The mistake is the server's.
@@ -210,6 +188,45 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What `Display` says, as a fixed text: the words of [`Malformed`](Self::Malformed) and the name of
+    /// [`NotImplemented`](Self::NotImplemented) are not in it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Syntax => "the client's command is malformed",
+            Self::Unsupported => "the client asked for a mechanism that is not offered",
+            Self::NeedsTls => "the client asked for a mechanism that needs TLS, without TLS",
+            Self::UnexpectedInitialResponse => {
+                "the client sent an initial response to a mechanism that begins with a challenge"
+            }
+            Self::InitialResponseEncoding => "the client's initial response is not valid base64",
+            Self::Cancelled => "the client cancelled the exchange",
+            Self::Encoding => "the client's response is not valid base64",
+            Self::TooLong => "the client's response is too long",
+            Self::Malformed(_) => "the client's response is malformed",
+            Self::Rejected => "the user name, password, token or certificate is wrong",
+            Self::Downgrade => {
+                "the client did not see the channel binding that is on offer: the list may be tampered with"
+            }
+            Self::ChannelBinding => {
+                "the client's channel binding is not that of this connection: someone may stand between"
+            }
+            Self::NotAuthorized => {
+                "the credentials are right, but the user may not come in, or act as the account that the client named"
+            }
+            Self::Refused(_) => "the credentials are right, and the application refuses the user",
+            Self::TempFail => "the credentials could not be checked for the moment",
+            Self::TransitionNeeded => "the account needs a transition to this mechanism",
+            Self::TooWeak => "the mechanism is too weak for this account",
+            Self::Locked => "the account is locked, whatever the password",
+            Self::NoSecret => {
+                "the account has no keys for the mechanism: it needs its password set anew"
+            }
+            Self::NotImplemented(_) => {
+                "the server's configuration offers a mechanism that its authenticator does not implement: leave it out"
+            }
+        }
+    }
+
     /// Whether it counts as an attempt at guessing: credentials were looked at, or an exchange was
     /// begun and broken off. A server bounds these on a connection (RFC 4954 §4, §9).
     pub const fn is_attempt(self) -> bool {
@@ -295,9 +312,16 @@ impl fmt::Debug for Nonce {
 
 /// There is no usable nonce: the exchange ends in [`Failure::TempFail`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no usable nonce: it must be 1 to 128 printable octets without comma, space, <, > and @")]
+#[error("{}", self.as_str())]
 #[expect(clippy::exhaustive_structs, reason = "a host's own source returns it")]
 pub struct NonceError;
+
+impl NonceError {
+    /// What `Display` says, as a fixed text.
+    pub const fn as_str(&self) -> &'static str {
+        "no usable nonce: it must be 1 to 128 printable octets without comma, space, <, > and @"
+    }
+}
 
 /// A source of nonces, which a clone of the configuration shares.
 #[derive(Clone)]
@@ -321,38 +345,27 @@ impl fmt::Debug for NonceSource {
 
 /// A configuration or a name that the caller has to put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The host name is empty, too long, or holds characters that have no place in one.
-    #[error("the host name is empty, or holds spaces, control characters, < or >")]
     HostName,
     /// A server lists no mechanism.
-    #[error("no mechanism is listed: list those that the application's accounts can be checked by")]
     NoMechanism,
     /// Channel binding is required, and no mechanism with it is listed.
-    #[error("channel binding is required, and no SCRAM-…-PLUS mechanism is listed")]
     NothingBinds,
     /// SCRAM or CRAM-MD5 is listed, and there are no random numbers for their challenges.
     #[error("{0} needs random numbers: turn on the feature getrandom, or give a source of nonces")]
     NoNonces(Mechanism),
     /// The key of SCRAM's decoy salts is too short, or there is none.
-    #[error("the salt key must have 16 octets or more, secret, and the same after each restart")]
     SaltKey,
     /// Clients are to authenticate, and there is nothing by which they could.
-    #[error("clients must authenticate here, and no SASL configuration is given")]
     NoSasl,
     /// A keyword of EHLO is listed that the session writes by itself.
-    #[error("the keywords STARTTLS, AUTH and SIZE are the session's own: they cannot be listed")]
     Keyword,
     /// A refusal of the application's own has another code, or other text, than it may have.
-    #[error(
-        "a refusal has a code of 400 to 599 other than 421, and 1 to 5 lines of printable ASCII within 512 octets"
-    )]
     Refusal,
     /// A command is declared that the session knows, or whose verb is not letters.
-    #[error(
-        "a command of the application's own must be letters, and not one that the session knows"
-    )]
     Verb,
     /// A mechanism is on offer that the authenticator does not list, or whose question it does not implement.
     #[error(
@@ -364,29 +377,74 @@ pub enum ConfigError {
     #[error("the mechanism {0} is not compiled in: turn on its feature")]
     NotCompiled(Mechanism),
     /// A user name is empty, over 1,024 octets, or holds control characters.
-    #[error("a user name must have 1 to 1,024 octets, without control characters")]
     UserName,
     /// A password is empty, holds NUL, or is longer than any mechanism can carry it: with the names 9,214
     /// octets by PLAIN, 9,216 by LOGIN, without a bound by those that do not send it.
-    #[error("a password must have 1 to 9,216 octets with the user's name, without NUL")]
     Password,
     /// A token is empty, holds octets that no token has (RFC 6750 §2.1), or is too long together
     /// with the name and the server's.
-    #[error("a token must have letters, digits, -._~+/ and = at its end, and fit in 9,000 octets")]
     Token,
     /// The name of the server that a token is for is not one.
-    #[error("the server's name must be printable, without spaces")]
     ServerName,
     /// The trace text of ANONYMOUS is neither a mail address nor up to 255 characters without `@`.
-    #[error("the trace must be a mail address, or up to 255 characters without @ and controls")]
     Trace,
     /// The name of a mechanism of the host's own breaks the grammar of RFC 4422 §3.1, or is the name
     /// of one that the crate has.
-    #[error("a mechanism's name must be 1 to 20 of A-Z 0-9 - _, and not that of a known one")]
     MechanismName,
     /// Channel binding without data, or with more than that type has.
-    #[error("channel binding needs its data: for tls-server-end-point a hash, not the certificate")]
     ChannelBinding,
+}
+
+impl ConfigError {
+    /// What `Display` says, as a fixed text: where that names a mechanism, the name is not in it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::HostName => "the host name is empty, or holds spaces, control characters, < or >",
+            Self::NoMechanism => {
+                "no mechanism is listed: list those that the application's accounts can be checked by"
+            }
+            Self::NothingBinds => {
+                "channel binding is required, and no SCRAM-…-PLUS mechanism is listed"
+            }
+            Self::NoNonces(_) => {
+                "a mechanism needs random numbers: turn on the feature getrandom, or give a source of nonces"
+            }
+            Self::SaltKey => {
+                "the salt key must have 16 octets or more, secret, and the same after each restart"
+            }
+            Self::Refusal => {
+                "a refusal has a code of 400 to 599 other than 421, and 1 to 5 lines of printable ASCII within 512 octets"
+            }
+            Self::Verb => {
+                "a command of the application's own must be letters, and not one that the session knows"
+            }
+            Self::NoSasl => "clients must authenticate here, and no SASL configuration is given",
+            Self::Keyword => {
+                "the keywords STARTTLS, AUTH and SIZE are the session's own: they cannot be listed"
+            }
+            Self::NotImplemented(_) => {
+                "the authenticator does not answer for a mechanism: list it and write its method, in a wrapper too, or leave it out"
+            }
+            Self::NotCompiled(_) => "a mechanism is not compiled in: turn on its feature",
+            Self::UserName => "a user name must have 1 to 1,024 octets, without control characters",
+            Self::Password => {
+                "a password must have 1 to 9,216 octets with the user's name, without NUL"
+            }
+            Self::Token => {
+                "a token must have letters, digits, -._~+/ and = at its end, and fit in 9,000 octets"
+            }
+            Self::ServerName => "the server's name must be printable, without spaces",
+            Self::Trace => {
+                "the trace must be a mail address, or up to 255 characters without @ and controls"
+            }
+            Self::MechanismName => {
+                "a mechanism's name must be 1 to 20 of A-Z 0-9 - _, and not that of a known one"
+            }
+            Self::ChannelBinding => {
+                "channel binding needs its data: for tls-server-end-point a hash, not the certificate"
+            }
+        }
+    }
 }
 
 /// SASLprep (RFC 4013) of a name or a password, as SCRAM has it of both.

@@ -9,11 +9,8 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use ::serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
-    client,
-    ehlo::Keyword,
     sasl::{self, BindingPolicy, ConfigError, CramSecret, Mechanism, ScramKeys, TokenError},
     secret::Secret,
-    server,
 };
 
 /// By its registered name. One of the host's own is written, and not read.
@@ -90,6 +87,10 @@ macro_rules! with {
     }};
 }
 
+// After the macros, which it uses.
+#[cfg(feature = "smtp")]
+mod smtp;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SaslServer {
@@ -100,6 +101,7 @@ struct SaslServer {
     salt_key: Option<Secret>,
     scram_iterations: Option<u32>,
     allow_cleartext: Option<bool>,
+    authorize_always: Option<bool>,
     channel_binding: Option<BindingPolicy>,
     max_response: Option<usize>,
     token_error: Option<TokenError>,
@@ -114,7 +116,7 @@ impl SaslServer {
             Some(Fold::PrepareLowerCase) => builder.fold_names(sasl::prepare_lower_case),
             Some(Fold::AsSent) => builder.fold_names(sasl::as_sent),
         };
-        with!(builder, self: without salt_key scram_iterations allow_cleartext channel_binding max_response
+        with!(builder, self: without salt_key scram_iterations allow_cleartext authorize_always channel_binding max_response
             token_error)
         .build()
     }
@@ -163,59 +165,6 @@ read_by! {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Server {
-    hostname: Box<str>,
-    sasl: Option<sasl::server::Config>,
-    keywords: Option<Vec<OwnKeyword>>,
-    max_message: Option<u64>,
-    max_attempts: Option<u32>,
-    max_commands: Option<u32>,
-    max_recipients: Option<u32>,
-    starttls: Option<server::StartTls>,
-    allow_unauthenticated: Option<bool>,
-    legacy_auth_line: Option<bool>,
-}
-
-impl Server {
-    fn config(self) -> Result<server::Config, ConfigError> {
-        let mut builder = server::Config::builder(&self.hostname);
-        if let Some(keywords) = self.keywords {
-            builder = builder.keywords(keywords.into_iter().map(|OwnKeyword(keyword)| keyword));
-        }
-        with!(builder, self: sasl max_message max_attempts max_commands max_recipients starttls
-            allow_unauthenticated legacy_auth_line)
-        .build()
-    }
-}
-
-read_by! {
-    /// The name is `hostname`; how clients authenticate, `sasl` says. As `keywords` it takes PIPELINING, 8BITMIME,
-    /// SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING and DSN; `starttls` is `offered`, `unavailable` or `off`.
-    Server, server::Config
-}
-
-/// One that the crate has, without parameters.
-struct OwnKeyword(Keyword<'static>);
-
-impl<'de> Deserialize<'de> for OwnKeyword {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        match Keyword::parse(name.as_bytes()) {
-            Ok(Keyword::Pipelining) => Ok(Self(Keyword::Pipelining)),
-            Ok(Keyword::EightBitMime) => Ok(Self(Keyword::EightBitMime)),
-            Ok(Keyword::SmtpUtf8) => Ok(Self(Keyword::SmtpUtf8)),
-            Ok(Keyword::EnhancedStatusCodes) => Ok(Self(Keyword::EnhancedStatusCodes)),
-            Ok(Keyword::Chunking) => Ok(Self(Keyword::Chunking)),
-            Ok(Keyword::Dsn) => Ok(Self(Keyword::Dsn)),
-            _ => Err(D::Error::custom(
-                "not one of PIPELINING, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING, DSN",
-            )),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct SaslClient {
     mechanisms: Option<Vec<Mechanism>>,
     without: Option<Vec<Mechanism>>,
@@ -237,31 +186,4 @@ impl SaslClient {
 read_by! {
     /// `scram_iterations` is a pair, the least and the most.
     SaslClient, sasl::client::Config
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Client {
-    hostname: Box<str>,
-    sasl: Option<sasl::client::Config>,
-    tls: Option<client::Tls>,
-    initial_response: Option<bool>,
-    try_next: Option<client::TryNext>,
-    max_tries: Option<u32>,
-    x_exps: Option<bool>,
-    lenient_challenges: Option<bool>,
-}
-
-impl Client {
-    fn config(self) -> Result<client::Config, ConfigError> {
-        let builder = client::Config::builder(&self.hostname);
-        with!(builder, self: sasl tls initial_response try_next max_tries x_exps lenient_challenges)
-            .build()
-    }
-}
-
-read_by! {
-    /// With `sasl` in it. The name is `hostname`; `tls` is `required`, `if_offered` or `never`, `try_next`
-    /// is `never`, `if_unusable` or `always`.
-    Client, client::Config
 }

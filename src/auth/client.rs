@@ -99,8 +99,9 @@ pub struct NeedReply<'a> {
 }
 
 impl NeedReply<'_> {
-    /// The reply, whole: all its lines as they came, by [`ReplyRef::parse`]. Where its
-    /// [codes differ](ReplyRef::codes_differ), the connection is to be ended, too.
+    /// The reply, whole: all its lines as they came, by [`ReplyRef::parse`], or as the client's own parser
+    /// has read them, by [`ReplyRef::from_lines`]. Where its [codes differ](ReplyRef::codes_differ), the
+    /// connection is to be ended, too.
     pub fn reply(self, reply: ReplyRef<'_>) {
         self.exchange.take(reply);
     }

@@ -15,7 +15,7 @@ use super::{EnhancedCode, MAX_REPLY_LINE, MAX_REPLY_LINES, MAX_REPLY_OCTETS, Rep
 use crate::shown::shown;
 
 /// A complete reply as received: one or more lines, each ending in CRLF; or each in a bare LF, as
-/// some servers have it.
+/// some servers have it. [`from_lines`](Self::from_lines) takes it from a client's own parser.
 ///
 /// ```
 /// use smtp_auth::reply::ReplyRef;
@@ -25,11 +25,18 @@ use crate::shown::shown;
 /// assert_eq!(reply.to_reply().text(), "Wrong password\nTry again");
 /// # Ok::<(), smtp_auth::reply::Error>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct ReplyRef<'a> {
     code: u16,
     codes_differ: bool,
-    block: &'a [u8],
+    text: Text<'a>,
+}
+
+/// Where the lines' text is: in the octets that came, or taken out of them by the caller.
+#[derive(Clone, Copy)]
+enum Text<'a> {
+    Block(&'a [u8]),
+    Lines(&'a [&'a [u8]]),
 }
 
 impl<'a> ReplyRef<'a> {
@@ -47,7 +54,53 @@ impl<'a> ReplyRef<'a> {
             return Err(Error { rule: "reply length", offset: MAX_REPLY_OCTETS });
         }
         let (code, kept) = parse_all(block, reply)?;
-        Ok(Self { code, codes_differ: kept.len() < block.len(), block: kept })
+        Ok(Self { code, codes_differ: kept.len() < block.len(), text: Text::Block(kept) })
+    }
+
+    /// The same reply from a client's own parser: the code, and the text of each line without code,
+    /// separator and line end. An enhanced code stays in the text. No lines are one that is empty.
+    ///
+    /// A reply whose lines have different codes cannot be handed in so. Unless [`parse`](Self::parse)
+    /// takes it, end the connection.
+    ///
+    /// ```
+    /// use smtp_auth::reply::ReplyRef;
+    ///
+    /// let lines = vec!["5.7.8 Wrong password".to_owned(), "5.7.8 Try again".to_owned()];
+    /// let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+    /// let reply = ReplyRef::from_lines(535, &lines)?;
+    /// assert_eq!(reply.to_reply().text(), "Wrong password\nTry again");
+    /// # Ok::<(), smtp_auth::reply::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The code is not one of 200 to 599, or a text holds CR, LF or NUL; or it has more than 12,288 octets,
+    /// or the reply as it came over the wire more than 128 lines or 65,536 octets. The offset counts the
+    /// octets of all the lines' texts.
+    pub fn from_lines(code: u16, lines: &'a [&'a [u8]]) -> Result<Self, Error> {
+        if !(200..=599).contains(&code) {
+            return Err(Error { rule: "Reply-code", offset: 0 });
+        }
+        let lines = if lines.is_empty() { NO_TEXT } else { lines };
+        let mut offset = 0;
+        for (n, line) in lines.iter().enumerate() {
+            let text = line.len() - from_its_end(line).len();
+            let rule = if n == MAX_REPLY_LINES {
+                "number of lines"
+            } else if AROUND + line.len() > MAX_REPLY_LINE {
+                "line length"
+            } else if (n + 1) * AROUND + offset + line.len() > MAX_REPLY_OCTETS {
+                "reply length"
+            } else if text < line.len() {
+                offset += text;
+                "textstring"
+            } else {
+                offset += text;
+                continue;
+            };
+            return Err(Error { rule, offset });
+        }
+        Ok(Self { code, codes_differ: false, text: Text::Lines(lines) })
     }
 
     /// Whether lines of another code stood before these. A server should not do so (RFC 5321 §4.2.1),
@@ -71,8 +124,14 @@ impl<'a> ReplyRef<'a> {
 
     /// Each line's octets behind the code and the `-` or space: an enhanced code is still there.
     pub fn lines(self) -> impl Iterator<Item = &'a [u8]> + Clone {
-        let mut rest = self.block;
+        let (mut rest, mut lines) = match self.text {
+            Text::Block(block) => (block, [].iter()),
+            Text::Lines(lines) => (&[][..], lines.iter()),
+        };
         iter::from_fn(move || {
+            if let Some(line) = lines.next() {
+                return Some(*line);
+            }
             // Where the text is empty, a code may have nothing behind it.
             let text = rest.get("250".len()..)?;
             let end = from_its_end(text);
@@ -87,7 +146,10 @@ impl<'a> ReplyRef<'a> {
     /// The text's control characters, separators of lines and controls of direction become `?`, and what is
     /// not UTF-8 becomes U+FFFD. That of a `334` is withheld, as [`Reply`] has it.
     pub fn to_reply(self) -> Reply {
-        let mut text = String::with_capacity(self.block.len());
+        let mut text = String::with_capacity(match self.text {
+            Text::Block(block) => block.len(),
+            Text::Lines(lines) => lines.iter().map(|line| line.len() + 1).sum(),
+        });
         for (n, line) in self.lines().enumerate() {
             if n > 0 {
                 text.push('\n');
@@ -112,6 +174,16 @@ impl ReplyRef<'_> {
         Reply { code, enhanced, memory: Cow::Borrowed(""), start: 0, withheld: true }
     }
 }
+
+impl PartialEq for ReplyRef<'_> {
+    /// Whether they say the same, in whatever form they were handed in.
+    fn eq(&self, other: &Self) -> bool {
+        (self.code, self.codes_differ) == (other.code, other.codes_differ)
+            && self.lines().eq(other.lines())
+    }
+}
+
+impl Eq for ReplyRef<'_> {}
 
 impl fmt::Debug for ReplyRef<'_> {
     /// The codes alone: the text may be part of a proof, or repeat a password that was sent.
@@ -161,6 +233,12 @@ pub(crate) fn codes(line: &[u8]) -> &[u8] {
     let rest = status_code(text).map_or(text, |(rest, _)| rest);
     line.get(..line.len() - rest.len()).unwrap_or_default()
 }
+
+/// The one line of a reply without text.
+const NO_TEXT: &[&[u8]] = &[b""];
+
+/// What stands around a line's text: the code, `-` or a space, and CRLF.
+const AROUND: usize = "250-\r\n".len();
 
 /// What a rule returns.
 pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, Fault>;
@@ -473,6 +551,44 @@ mod tests {
         assert_eq!(ReplyRef::parse(&lines(129)).unwrap_err().rule(), "number of lines");
         let long = [b"250-", &vec![b'a'; 10_000][..], b"\r\n"].concat().repeat(7);
         assert_eq!(ReplyRef::parse(&long).unwrap_err().rule(), "reply length");
+    }
+
+    #[test]
+    fn from_lines() {
+        fn ok(code: u16, lines: &[&[u8]], block: &[u8]) {
+            let (own, read) = (ReplyRef::from_lines(code, lines), ReplyRef::parse(block));
+            assert_eq!(own, read, "{}", block.escape_ascii());
+            assert_eq!(own.unwrap().to_reply().to_string(), read.unwrap().to_reply().to_string());
+        }
+        ok(250, &[], b"250\r\n");
+        ok(334, &[b""], b"334 \r\n");
+        ok(535, &[b"5.7.8 a", b"", b"5.7.8 \xff"], b"535-5.7.8 a\r\n535-\r\n535 5.7.8 \xff\r\n");
+        ok(334, &[&[b'a'; 12_288]], &[b"334 ", &[b'a'; 12_288][..], b"\r\n"].concat());
+        assert_ne!(ReplyRef::from_lines(250, &[b"a"]), ReplyRef::parse(b"251 a\r\n"));
+        assert_ne!(ReplyRef::from_lines(535, &[b"a"]), ReplyRef::parse(b"235-b\r\n535 a\r\n"));
+        ok(250, &[&b"a"[..]; 128], &[&b"250-a\r\n".repeat(127)[..], b"250 a\r\n"].concat());
+        let most: [&[u8]; 8] = [&[b'a'; 8192 - AROUND]; 8];
+        ok(250, &most, &{
+            let mut block = [b"250-", most[0], b"\r\n"].concat().repeat(8);
+            block[7 * 8192 + 3] = b' ';
+            block
+        });
+        let (long, half) = ([b'a'; 12_289], [b'a'; 8192 - AROUND + 1]);
+        for (code, lines, rule, offset) in [
+            (0, &[&b"a"[..]][..], "Reply-code", 0),
+            (199, &[b"a"], "Reply-code", 0),
+            (600, &[b"a"], "Reply-code", 0),
+            (250, &[b"a", b"b\rc"], "textstring", 2),
+            (250, &[b"a\r\n250-b", b"c"], "textstring", 1),
+            (250, &[b"a\n"], "textstring", 1),
+            (250, &[b"\0"], "textstring", 0),
+            (334, &[b"abc", &long], "line length", 3),
+            (250, &[&b"a"[..]; 129], "number of lines", 128),
+            (250, &[&half[..]; 8], "reply length", 7 * half.len()),
+        ] {
+            let read = ReplyRef::from_lines(code, lines);
+            assert_eq!(read, Err(Error { rule, offset }), "{code} {}", lines.len());
+        }
     }
 
     #[test]

@@ -23,52 +23,70 @@ use credentials::Kind;
 
 /// Why an exchange did not sign the client in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum Failure {
     /// The server refused.
-    #[error("the server refused the credentials")]
     Refused {
         /// Whether it has SCRAM's proof of the password.
         after_proof: bool,
     },
     /// The configuration does not list the mechanism, or it cannot carry the credentials.
-    #[error("this client does not use the mechanism with these credentials")]
     Unsupported,
     /// The mechanism sends the password or a token, and there is no TLS.
-    #[error("this client does not send a password or a token without TLS")]
     NeedsTls,
     /// The server's challenge could not be decoded, or has no place in the mechanism.
-    #[error("the server sent a challenge that the mechanism does not have")]
     UnexpectedChallenge,
     /// A message of SCRAM's server cannot be read, breaks its grammar, or has no place there.
-    #[error("the server sent a message that SCRAM does not have")]
     MalformedServerMessage,
     /// The server said success before the mechanism was at its end.
-    #[error("the server said success before the exchange was complete")]
     EarlySuccess,
     /// The server has not proven that it knows the password: it is not the one that the password
     /// was made for.
-    #[error("the server could not prove that it knows the password: it may be an impostor")]
     ServerNotAuthentic,
     /// The server reports an error where its proof should stand (RFC 5802 §7); this is what it says,
     /// in words of this crate.
-    #[error("the server reports an error in the sign-in: {0}")]
+    #[error("{}: {}", self.as_str(), .0)]
     ServerError(&'static str),
     /// The server asks for a number of iterations that the configuration does not allow.
     #[error("the server asks for {0} iterations, which this client does not do")]
     Iterations(u32),
     /// The user name or the password has characters that SASLprep (RFC 4013) does not allow.
-    #[error("the user name or password holds characters that this mechanism does not allow")]
     Unprepared,
     /// The host's own mechanism gave up.
-    #[error("the mechanism cannot go on with what the server sent")]
     GaveUp,
     /// There is no usable nonce.
-    #[error("this client has no random numbers, which the mechanism needs")]
     NoNonce,
 }
 
 impl Failure {
+    /// What `Display` says, as a fixed text: the words of [`ServerError`](Self::ServerError) and the number of
+    /// [`Iterations`](Self::Iterations) are not in it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "the server refused the credentials",
+            Self::Unsupported => "this client does not use the mechanism with these credentials",
+            Self::NeedsTls => "this client does not send a password or a token without TLS",
+            Self::UnexpectedChallenge => {
+                "the server sent a challenge that the mechanism does not have"
+            }
+            Self::MalformedServerMessage => "the server sent a message that SCRAM does not have",
+            Self::EarlySuccess => "the server said success before the exchange was complete",
+            Self::ServerNotAuthentic => {
+                "the server could not prove that it knows the password: it may be an impostor"
+            }
+            Self::ServerError(_) => "the server reports an error in the sign-in",
+            Self::Iterations(_) => {
+                "the server asks for a number of iterations that this client does not do"
+            }
+            Self::Unprepared => {
+                "the user name or password holds characters that this mechanism does not allow"
+            }
+            Self::GaveUp => "the mechanism cannot go on with what the server sent",
+            Self::NoNonce => "this client has no random numbers, which the mechanism needs",
+        }
+    }
+
     /// Whether another mechanism may be tried with the same credentials.
     ///
     /// Not after a server has failed within SCRAM, or has refused in place of its own proof: an

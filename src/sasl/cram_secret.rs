@@ -145,9 +145,16 @@ const ALIAS: &str = "{HMAC-MD5}";
 
 /// The text is not the form of [`CramSecret`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a text form of CRAM-MD5 states: {{CRAM-MD5}} and 64 hexadecimal digits")]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub struct CramSecretError;
+
+impl CramSecretError {
+    /// What `Display` says, as a fixed text.
+    pub const fn as_str(&self) -> &'static str {
+        "not a text form of CRAM-MD5 states: {CRAM-MD5} and 64 hexadecimal digits"
+    }
+}
 
 impl FromStr for CramSecret {
     type Err = CramSecretError;

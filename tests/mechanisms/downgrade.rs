@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use smtp_auth::sasl::{
     BindingPolicy, Channel, ChannelBinding, Failure, Mechanism, Query, ScramHash, ScramKeys,
-    client::{self, Credentials},
+    client::{self, Credentials, NoMechanism},
     server,
 };
 
@@ -131,6 +131,8 @@ fn no_change_of_the_list_goes_unseen() {
             for seen in &lists {
                 let Ok(mechanism) = client.choose(&tim(), &own, seen) else { continue };
                 chosen += 1;
+                let usable = client.usable(&own, seen).unwrap();
+                assert_eq!(usable.first(), Some(&mechanism), "{list:?} sees {seen}");
                 let plus = SCRAM.iter().any(|own| {
                     own.binds_channel()
                         && list.contains(own)
@@ -225,4 +227,70 @@ fn without_the_list_a_client_says_that_it_saw_none() {
     let mechanism = Mechanism::ScramSha256;
     let (signed_in, outcome, flag) = both(&config, &own, mechanism, (&server, &own, mechanism));
     assert!(!signed_in && outcome == Err(Failure::Downgrade) && flag == "y", "{outcome:?}");
+}
+
+/// A mechanism that was picked before there were credentials: the exchange with them says the same of the
+/// list as one by `choose`.
+#[test]
+fn what_is_picked_before_the_credentials_binds_as_well() {
+    use Mechanism::{OauthBearer, Plain, ScramSha1, ScramSha256, ScramSha256Plus, Xoauth2};
+    let (server, own) = (server(&[ScramSha256Plus, ScramSha256]), channel(7));
+    let all = [OauthBearer, ScramSha1, Plain, Xoauth2, ScramSha256];
+    let config = client::Config::builder().mechanisms(all).scram_iterations(1, 1).build().unwrap();
+    for (offered, of_client, found, flag) in [
+        // The -PLUS before what else takes a password, and the token where the list has it.
+        (
+            "XOAUTH2 PLAIN SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-256-PLUS OAUTHBEARER",
+            &own,
+            &[OauthBearer, ScramSha256Plus, ScramSha1, Plain, Xoauth2, ScramSha256][..],
+            "p",
+        ),
+        // The man in the middle has struck it out.
+        ("SCRAM-SHA-256 XOAUTH2", &own, &[Xoauth2, ScramSha256], "y"),
+        ("SCRAM-SHA-256-PLUS SCRAM-SHA-256", &Channel::tls(), &[ScramSha256], "n"),
+    ] {
+        let usable = config.usable(of_client, offered).unwrap();
+        assert_eq!(usable, found, "{offered}");
+        let picked = usable.into_iter().find(|own| own.takes_password()).unwrap();
+        assert_eq!(config.choose(&tim(), of_client, offered), Ok(picked));
+        let (signed_in, outcome, said) = both(&config, of_client, picked, (&server, &own, picked));
+        assert_eq!(said, flag, "{offered}");
+        assert_eq!((signed_in, outcome.is_ok()), (flag != "y", flag != "y"), "{offered}");
+        if flag == "y" {
+            assert_eq!(outcome, Err(Failure::Downgrade));
+        }
+    }
+}
+
+/// Of those that are usable the first that fits the credentials is the one that is chosen with them.
+#[test]
+fn what_is_usable_is_what_is_chosen() {
+    type Fits = fn(Mechanism) -> bool;
+    let kinds: [(Credentials, Fits); 4] = [
+        (tim(), Mechanism::takes_password),
+        (Credentials::token("tim", "4b1p").unwrap(), Mechanism::takes_token),
+        (Credentials::external(), |own| own == Mechanism::External),
+        (Credentials::anonymous("").unwrap(), |own| own == Mechanism::Anonymous),
+    ];
+    let config = client::Config::default();
+    for set in 0..1_u32 << Mechanism::COMPILED.len() {
+        let all = Mechanism::COMPILED.iter().enumerate();
+        let offered = all.filter(|(bit, _)| set >> bit & 1 == 1).map(|(_, own)| own.name());
+        let offered = offered.collect::<Vec<_>>().join(" ");
+        for channel in [channel(7), Channel::tls(), Channel::cleartext()] {
+            let usable = config.usable(&channel, &offered).unwrap_or_default();
+            for (credentials, fits) in &kinds {
+                let chosen = config.choose(credentials, &channel, &offered).ok();
+                let first = usable.iter().copied().find(|own| fits(*own));
+                assert_eq!(first, chosen, "{offered} {channel:?}");
+            }
+        }
+    }
+    for (offered, channel, why) in [
+        ("AUTH NTLM", Channel::tls(), NoMechanism::InCommon),
+        ("AUTH PLAIN XOAUTH2 EXTERNAL", Channel::cleartext(), NoMechanism::WithoutTls),
+        ("AUTH SCRAM-SHA-256-PLUS", Channel::tls(), NoMechanism::WithoutBinding),
+    ] {
+        assert_eq!(config.usable(&channel, offered), Err(why));
+    }
 }

@@ -7,6 +7,7 @@ mod answered_later;
 mod custom;
 mod downgrade;
 mod end_point;
+mod fixed_texts;
 mod lengths;
 mod offers;
 mod round_trips;

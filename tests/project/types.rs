@@ -1,6 +1,6 @@
 //! Every public type can be sent to another thread and shared, and none has grown unnoticed.
 
-use smtp_auth::{Advance, Secret, Side, auth, client, command, ehlo, reply, sasl, server};
+use smtp_auth::{Advance, Mask, Secret, Side, auth, client, command, ehlo, reply, sasl, server};
 
 /// The types with their most octets, as a table of name, size, and that most.
 macro_rules! table {
@@ -17,6 +17,7 @@ fn shared<T: Send + Sync>() -> usize {
 fn sizes_and_threads() {
     let table = table! {
         Secret: 32
+        Mask: 24
         Side: 1
         Advance: 1
         auth::client::Exchange: 208
@@ -56,14 +57,14 @@ fn sizes_and_threads() {
         command::Rcpt<'_>: 40
         command::Text<'_>: 16
         command::Unknown<'_>: 32
-        ehlo::Ehlo<'_>: 24
+        ehlo::Ehlo<'_>: 32
         ehlo::Keyword<'_>: 40
         ehlo::MechanismNames<'_>: 16
         reply::EnhancedCode: 6
         reply::Error: 24
         reply::InvalidReply: 1
         reply::Reply: 40
-        reply::ReplyRef<'_>: 24
+        reply::ReplyRef<'_>: 32
         sasl::Answer: 16
         sasl::Authorize: 120
         sasl::AuthorizeAnswer: 40

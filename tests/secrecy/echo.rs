@@ -329,8 +329,16 @@ fn every_line_of_a_challenge_is_masked() {
     assert!(trace.contains("S: 334-***\nS: 334 ***\n"), "{trace}");
 }
 
-/// A reply to an AUTH exchange, and what its failure shows.
+/// A reply to an AUTH exchange, and what its failure shows: the same, as it came or as code and lines.
 fn exchange(password: &str, block: &[u8]) -> (auth::client::Failure, String) {
+    let reply = ReplyRef::parse(block).unwrap();
+    let lines: Vec<_> = reply.lines().collect();
+    let ended = ended(password, reply);
+    assert_eq!(ended, self::ended(password, ReplyRef::from_lines(reply.code(), &lines).unwrap()));
+    ended
+}
+
+fn ended(password: &str, reply: ReplyRef<'_>) -> (auth::client::Failure, String) {
     let mut exchange = auth::client::Exchange::new(
         &config(Mechanism::Plain),
         &Channel::tls(),
@@ -340,7 +348,6 @@ fn exchange(password: &str, block: &[u8]) -> (auth::client::Failure, String) {
     let mut out = Vec::new();
     let auth::client::Step::NeedReply(slot) = exchange.step(&mut out) else { panic!() };
     let shown = Shown::default();
-    let reply = ReplyRef::parse(block).unwrap();
     shown.debug(&reply);
     slot.reply(reply);
     shown.debug(&exchange);

@@ -5,5 +5,9 @@
 mod debug;
 mod echo;
 mod forms;
+mod mask;
 mod printed;
+#[path = "../sessions/transcripts/script.rs"]
+#[allow(dead_code, reason = "the dialogues' lines alone are looked at")]
+mod script;
 mod trace;

@@ -205,6 +205,9 @@ proptest! {
             reply.to_reply().write(&mut out);
             prop_assert_eq!(ReplyRef::parse(&out).unwrap().lines().count(), reply.lines().count());
             prop_assert!(Ehlo::new(reply).mechanisms().count() < block.len());
+            let lines: Vec<_> = reply.lines().collect();
+            let again = ReplyRef::from_lines(reply.code(), &lines).unwrap();
+            prop_assert_eq!(again == reply, !reply.codes_differ());
         }
         let mut out = vec![];
         ehlo::write(&hostname, &[], &mut out);

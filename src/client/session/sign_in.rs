@@ -35,7 +35,7 @@ impl Session {
         let Some(credentials) = &self.credentials else { return State::READY };
         let sasl = &self.config.sasl;
         let offered = self.extensions.mechanisms.as_deref().unwrap_or_default();
-        match sasl.choose_among(offered, &self.tries.mechanisms, credentials, &self.channel) {
+        match sasl.choose_among(offered, &self.tries.mechanisms, Some(credentials), &self.channel) {
             Ok(mechanism) => {
                 let mut exchange =
                     auth::Exchange::new(sasl, &self.channel, mechanism, credentials.clone());

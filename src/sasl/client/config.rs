@@ -11,6 +11,7 @@ use crate::sasl::{
 /// What a client may use, and its policy; [`builder`](Self::builder) makes one.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The preferred first.
     mechanisms: Vec<Mechanism>,
     cleartext: bool,
     nonce: Option<NonceSource>,
@@ -74,25 +75,57 @@ impl Config {
         channel: &Channel,
         offered: &str,
     ) -> Result<Mechanism, NoMechanism> {
-        let names = offered.split(|c: char| c.is_ascii_whitespace() || c == '=');
-        let offered: Vec<_> = names.filter_map(|name| self.named(name)).collect();
-        self.choose_among(&offered, &[], credentials, channel)
+        self.choose_among(&self.offered(offered), &[], Some(credentials), channel)
     }
 
-    /// The same of what is offered, but for those that were tried already.
+    /// All mechanisms that can be used over the connection and that the server offers, the preferred first, for a
+    /// client that does not have its credentials yet: it asks its user for a password or a token when it knows
+    /// which of them the server takes ([`takes_password`](Mechanism::takes_password),
+    /// [`takes_token`](Mechanism::takes_token)). `offered` is as for [`choose`](Self::choose), which is to be
+    /// called once the credentials are there, with the same `offered`: it gives the first of these mechanisms
+    /// that fits them.
+    ///
+    /// ```
+    /// use smtp_auth::sasl::{Channel, Mechanism, client::{Config, Credentials}};
+    ///
+    /// let (config, channel, offered) = (Config::default(), Channel::tls(), "AUTH XOAUTH2 PLAIN");
+    /// let usable = config.usable(&channel, offered)?;
+    /// let credentials = match usable.iter().any(|own| own.takes_password()) {
+    ///     true => Credentials::password("tim", "tanstaaftanstaaf")?, // as the user types it
+    ///     false => Credentials::token("tim", "4b1p")?,
+    /// };
+    /// assert_eq!(config.choose(&credentials, &channel, offered), Ok(Mechanism::Plain));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Why there is none, with any credentials.
+    pub fn usable(&self, channel: &Channel, offered: &str) -> Result<Vec<Mechanism>, NoMechanism> {
+        let offered = self.offered(offered);
+        self.choose_among(&offered, &[], None, channel)?;
+        let usable =
+            |own: &Mechanism| offered.contains(own) && self.obstacle(*own, None, channel).is_none();
+        Ok(self.mechanisms.iter().copied().filter(usable).collect())
+    }
+
+    /// The mechanisms that a server's AUTH line names.
+    fn offered(&self, line: &str) -> Vec<Mechanism> {
+        let names = line.split(|c: char| c.is_ascii_whitespace() || c == '=');
+        names.filter_map(|name| self.named(name)).collect()
+    }
+
+    /// The preferred one of what is offered, but for those that were tried already; without credentials, for
+    /// any.
     pub(crate) fn choose_among(
         &self,
         offered: &[Mechanism],
         tried: &[Mechanism],
-        credentials: &Credentials,
+        credentials: Option<&Credentials>,
         channel: &Channel,
     ) -> Result<Mechanism, NoMechanism> {
-        let left = |own: &Mechanism| offered.contains(own) && !tried.contains(own);
-        let all = || self.mechanisms.iter().filter(|own| left(own));
-        let (bound, unbound) =
-            (|own: &&Mechanism| own.binds_channel(), |own: &&Mechanism| !own.binds_channel());
+        let left = |own: &&Mechanism| offered.contains(own) && !tried.contains(own);
         let mut obstacle = (0, NoMechanism::InCommon);
-        for own in all().filter(bound).chain(all().filter(unbound)) {
+        for own in self.mechanisms.iter().filter(left) {
             match self.obstacle(*own, credentials, channel) {
                 None => return Ok(*own),
                 // What came the furthest tells the most.
@@ -103,26 +136,29 @@ impl Config {
         Err(obstacle.1)
     }
 
-    /// Why the mechanism cannot be used with these credentials over that connection, and how far it
-    /// came.
+    /// Why the mechanism cannot be used with these credentials, if they are known, over that connection, and
+    /// how far it came.
     fn obstacle(
         &self,
         own: Mechanism,
-        credentials: &Credentials,
+        credentials: Option<&Credentials>,
         channel: &Channel,
     ) -> Option<(usize, NoMechanism)> {
         let scram = ScramHash::of(own).is_some();
         let bound = own.binds_channel();
+        let with = |test: fn(&Credentials, Mechanism) -> bool| {
+            credentials.is_none_or(|credentials| test(credentials, own))
+        };
         type Test<'a> = &'a dyn Fn() -> bool;
         let tests: [(NoMechanism, Test<'_>); 9] = [
             (NoMechanism::InCommon, &|| self.mechanisms.contains(&own)),
-            (NoMechanism::OtherCredentials, &|| credentials.fit(own)),
-            (NoMechanism::ActingAs, &|| credentials.name_all(own)),
+            (NoMechanism::OtherCredentials, &|| with(Credentials::fit)),
+            (NoMechanism::ActingAs, &|| with(Credentials::name_all)),
             (NoMechanism::WithoutBinding, &|| !bound || self.can_bind(channel)),
             (NoMechanism::WithoutBinding, &|| bound || self.binding != BindingPolicy::Required),
             (NoMechanism::InCommon, &|| !scram || self.nonce.is_some()),
-            (NoMechanism::Unprepared, &|| !scram || credentials.can_be_prepared()),
-            (NoMechanism::TooLong, &|| credentials.fit_a_line(own)),
+            (NoMechanism::Unprepared, &|| !scram || with(|own, _| own.can_be_prepared())),
+            (NoMechanism::TooLong, &|| with(Credentials::fit_a_line)),
             (NoMechanism::WithoutTls, &|| channel.is_tls() || self.cleartext || !own.needs_tls()),
         ];
         let failed = tests.iter().position(|(_, passes)| !passes())?;
@@ -148,7 +184,7 @@ impl Config {
         credentials: &Credentials,
         channel: &Channel,
     ) -> Result<(), Failure> {
-        match self.obstacle(mechanism, credentials, channel) {
+        match self.obstacle(mechanism, Some(credentials), channel) {
             None => Ok(()),
             Some((_, NoMechanism::WithoutTls)) => Err(Failure::NeedsTls),
             Some((_, NoMechanism::Unprepared)) => Err(Failure::Unprepared),
@@ -227,6 +263,10 @@ impl Builder {
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { mut config, without } = self;
         config.mechanisms.retain(|own| !without.contains(own));
+        // A -PLUS goes before all others that take a password, and a token before it keeps its place.
+        let first = config.mechanisms.iter().position(|own| own.takes_password());
+        let passwords = first.and_then(|first| config.mechanisms.get_mut(first..));
+        passwords.unwrap_or_default().sort_by_key(|own| !own.binds_channel());
         Mechanism::check(&config.mechanisms, config.binding)?;
         Ok(config)
     }
@@ -234,48 +274,63 @@ impl Builder {
 
 /// Why no mechanism can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum NoMechanism {
     /// The server has no AUTH.
-    #[error(
-        "the server offers no way to sign in: send without a user name, or use another port or server"
-    )]
     NotOffered,
     /// The server has STARTTLS, may offer more behind it, and the client has not begun TLS.
-    #[error(
-        "the server offers no usable way to sign in before TLS: use TLS, by STARTTLS or on a port that begins with it"
-    )]
     OnlyAfterTls,
     /// Of the server's mechanisms the client has none, or may use none.
-    #[error("the server offers no way to sign in that this client has, or is told to use")]
     InCommon,
     /// What there is in common takes other credentials: passwords where there is a token, say.
-    #[error(
-        "the server takes other credentials than these: a password, say, or an access token (OAuth)"
-    )]
     OtherCredentials,
     /// What there is in common is not bound to the TLS connection, which the configuration requires;
     /// or is, and the client has no data to bind by.
-    #[error(
-        "a sign-in bound to the TLS connection is required, which only one of the two sides can do"
-    )]
     WithoutBinding,
     /// The user name or the password has characters that SASLprep (RFC 4013) does not allow, or is empty
     /// without those that it drops, or the name is over 1,024 octets with those that it adds; and no
     /// mechanism in common does without.
-    #[error("the user name or password holds characters that no way to sign in here allows")]
     Unprepared,
     /// What there is in common sends the password, which no line can carry, or not with the names.
-    #[error("the password is too long for every way to sign in that the server offers")]
     TooLong,
     /// All that could be used would show the password or the token, as there is no TLS.
-    #[error(
-        "the server offers no way to sign in that is safe without TLS: use TLS, by STARTTLS or on a port that begins with it"
-    )]
     WithoutTls,
     /// None of those in common can act as another account, which the credentials ask for.
-    #[error(
-        "the server offers no way to sign in as one account and act as another: leave that out"
-    )]
     ActingAs,
+}
+
+impl NoMechanism {
+    /// What `Display` says, as a fixed text.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotOffered => {
+                "the server offers no way to sign in: send without a user name, or use another port or server"
+            }
+            Self::OnlyAfterTls => {
+                "the server offers no usable way to sign in before TLS: use TLS, by STARTTLS or on a port that begins with it"
+            }
+            Self::InCommon => {
+                "the server offers no way to sign in that this client has, or is told to use"
+            }
+            Self::OtherCredentials => {
+                "the server takes other credentials than these: a password, say, or an access token (OAuth)"
+            }
+            Self::WithoutBinding => {
+                "a sign-in bound to the TLS connection is required, which only one of the two sides can do"
+            }
+            Self::Unprepared => {
+                "the user name or password holds characters that no way to sign in here allows"
+            }
+            Self::TooLong => {
+                "the password is too long for every way to sign in that the server offers"
+            }
+            Self::WithoutTls => {
+                "the server offers no way to sign in that is safe without TLS: use TLS, by STARTTLS or on a port that begins with it"
+            }
+            Self::ActingAs => {
+                "the server offers no way to sign in as one account and act as another: leave that out"
+            }
+        }
+    }
 }

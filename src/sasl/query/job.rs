@@ -16,8 +16,8 @@ use crate::{
 /// [`Query::job`] makes it, [`query`](Self::query) is the question there, answered as it would be at
 /// once, and [`Query::settle`] brings the answer back.
 ///
-#[cfg_attr(feature = "plain", doc = "```")]
-#[cfg_attr(not(feature = "plain"), doc = "```ignore")]
+#[cfg_attr(all(feature = "smtp", feature = "plain"), doc = "```")]
+#[cfg_attr(not(all(feature = "smtp", feature = "plain")), doc = "```ignore")]
 /// # use smtp_auth::{sasl::{self, Authenticator}, server::{Config, Event, Session}};
 /// # use std::thread;
 /// # struct Users;

@@ -29,9 +29,16 @@ impl ScramKeys {
 
 /// The text is not the form of [`ScramKeys`], or its hash is not compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a text form of SCRAM keys whose hash is compiled in")]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub struct ScramKeysError;
+
+impl ScramKeysError {
+    /// What `Display` says, as a fixed text.
+    pub const fn as_str(&self) -> &'static str {
+        "not a text form of SCRAM keys whose hash is compiled in"
+    }
+}
 
 impl FromStr for ScramKeys {
     type Err = ScramKeysError;

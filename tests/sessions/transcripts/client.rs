@@ -45,23 +45,8 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(script: &Script) -> Self {
-        let mut sasl = sasl::Config::builder()
-            .allow_cleartext(script.is("cleartext", "allowed"))
-            .without(script.without())
-            .channel_binding(script.binding_policy());
-        if let Some(all) = script.mechanisms() {
-            sasl = sasl.mechanisms(all);
-        }
-        let nonces: Vec<String> = script.all("nonce").map(String::from).collect();
-        if !nonces.is_empty() {
-            let nonces = Mutex::new(nonces.into_iter());
-            sasl = sasl.nonces(move || {
-                let next = nonces.lock().unwrap().next();
-                Nonce::new(&next.ok_or(NonceError)?)
-            });
-        }
         let mut config = Config::builder(script.header("hostname").unwrap_or("client.example.com"))
-            .sasl(sasl.build().unwrap())
+            .sasl(sasl(script))
             .initial_response(!script.is("initial_response", "never"))
             .lenient_challenges(script.is("challenges", "lenient"))
             .x_exps(script.is("x_exps", "read"))
@@ -137,8 +122,28 @@ impl Host {
     }
 }
 
+/// Which mechanisms the script has, and how they are used.
+pub(super) fn sasl(script: &Script) -> sasl::Config {
+    let mut sasl = sasl::Config::builder()
+        .allow_cleartext(script.is("cleartext", "allowed"))
+        .without(script.without())
+        .channel_binding(script.binding_policy());
+    if let Some(all) = script.mechanisms() {
+        sasl = sasl.mechanisms(all);
+    }
+    let nonces: Vec<String> = script.all("nonce").map(String::from).collect();
+    if !nonces.is_empty() {
+        let nonces = Mutex::new(nonces.into_iter());
+        sasl = sasl.nonces(move || {
+            let next = nonces.lock().unwrap().next();
+            Nonce::new(&next.ok_or(NonceError)?)
+        });
+    }
+    sasl.build().unwrap()
+}
+
 /// What the script has to sign in with.
-fn credentials(script: &Script) -> Option<Credentials> {
+pub(super) fn credentials(script: &Script) -> Option<Credentials> {
     let login = script.header("login").map(|value| password(&script.path, &words(value)));
     let token = script.header("token").map(|value| token(&words(value)));
     let external = script.header("external").map(|value| match words(value).first() {
@@ -147,6 +152,11 @@ fn credentials(script: &Script) -> Option<Credentials> {
     });
     let guest = |trace| Credentials::anonymous(&text_of(trace)).unwrap();
     login.or(token).or(external).or_else(|| script.header("anonymous").map(guest))
+}
+
+/// The salted password that the script's first playing came to.
+pub(super) fn keep(path: &str, salted: SaltedPassword) {
+    KNOWN.lock().unwrap().push((path.to_owned(), salted));
 }
 
 fn password(path: &str, words: &[String]) -> Credentials {
@@ -290,7 +300,7 @@ impl Player for Host {
                 Ok(Event::Challenge(ask)) => ask.fail(),
                 Ok(Event::Derive(ask)) => {
                     let salted = ask.job().run();
-                    KNOWN.lock().unwrap().push((self.path.clone(), salted.clone()));
+                    keep(&self.path, salted.clone());
                     ask.answer(salted);
                 }
                 Ok(Event::StartTls) => {
