@@ -3,7 +3,7 @@
 use smtp_auth::{
     reply::InvalidReply,
     sasl::{
-        ConfigError, CramSecret, Failure, Mechanism, NonceError, ScramKeys,
+        ConfigError, CramSecret, Failure, Mechanism, NonceError, RefusalKind, ScramKeys,
         client::{self, NoMechanism},
     },
 };
