@@ -33,7 +33,7 @@
     doc = "```ignore"
 )]
 //! use std::sync::Arc;
-//! use smtp_auth::{reply::Reply, sasl::{self, Mechanism}, server::{Config, Event, Session}};
+//! use smtp_auth::{Mechanism, Reply, sasl, server::{Config, Event, Session}};
 //!
 //! let sasl = sasl::server::Config::builder("mail.example.org").mechanisms([Mechanism::CramMd5]).build()?;
 //! let config = Arc::new(Config::builder("mail.example.org").sasl(sasl).build()?);
@@ -214,6 +214,11 @@ pub mod server;
 
 #[cfg(feature = "smtp")]
 pub use advance::Advance;
+#[cfg(feature = "smtp")]
+pub use reply::Reply;
+pub use sasl::{
+    Answer, Authenticator, Channel, CheckPassword, Identity, Mechanism, client::Credentials,
+};
 pub use secret::Secret;
 #[cfg(feature = "smtp")]
 pub use trace::{Mask, Side};

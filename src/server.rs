@@ -25,7 +25,7 @@
 //!     sync::{Arc, Mutex, PoisonError, atomic::{AtomicUsize, Ordering::Relaxed}},
 //! };
 //! use smtp_auth::{
-//!     command::Command, reply::Reply, sasl::{Authenticator, Channel}, server::{Config, Event, Session},
+//!     Authenticator, Channel, Reply, command::Command, server::{Config, Event, Session},
 //! };
 //!
 //! /// How many connections there are at once, and from one address (IPv6: better from one /64, as the
@@ -86,17 +86,15 @@
 //!     stored: &Mutex<Vec<Message>>,
 //! ) -> io::Result<()> {
 //!     let mut session = Session::new(config); // one configuration for all connections
-//!     let (mut out, mut buffer) = (Vec::new(), [0; 4096]);
-//!     let (mut message, mut fits) = (Message::default(), true);
+//!     let (mut out, mut message, mut fits) = (Vec::new(), Message::default(), true);
 //!     session.tls_started(Channel::tls());
 //!     loop {
 //!         match session.next(&mut out) {
 //!             Event::NeedInput => {
 //!                 socket.write_all(&out)?;
 //!                 out.clear();
-//!                 match socket.read(&mut buffer)? {
-//!                     0 => return Ok(()),
-//!                     n => session.receive(&buffer[..n]),
+//!                 if session.receive_with(4096, |room| socket.read(room))? == 0 {
+//!                     return Ok(());
 //!                 }
 //!             }
 //!             Event::Query(query) => query.answer_with(users),
@@ -151,7 +149,7 @@
 //!         }
 //!     })
 //! }
-//! # use smtp_auth::sasl::{self, Answer, CheckPassword, Mechanism};
+//! # use smtp_auth::{Answer, CheckPassword, Mechanism, sasl};
 //! # struct Tim;
 //! # impl Authenticator for Tim {
 //! #     fn mechanisms(&self) -> &[Mechanism] {
