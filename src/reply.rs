@@ -217,6 +217,15 @@ impl Reply {
         Self { withheld: true, ..self }
     }
 
+    /// With a text of about that many octets at most, in no more memory: one of many that are kept.
+    pub(crate) fn shortened(self, most: usize) -> Self {
+        let text = self.text();
+        let cut = (0..=most.min(text.len())).rev().find_map(|end| text.split_at_checked(end));
+        let (kept, left_out) = cut.unwrap_or_default();
+        let mark = if left_out.is_empty() { "" } else { "..." };
+        Self { memory: Cow::Owned([kept, mark].concat()), start: 0, ..self }
+    }
+
     /// What may be printed of the text.
     fn shown(&self) -> &str {
         if self.withheld { WITHHELD } else { self.text() }

@@ -335,7 +335,7 @@ impl<const TOKENS: bool> World<TOKENS> {
                     Event::Derive(_) | Event::AuthFailed(_) | Event::Ready(_) | Event::Message(_),
                 ) => Waits::Host,
                 Ok(Event::Challenge(_)) => panic!("no mechanism of the host's own"),
-                Ok(Event::Refused(..) | Event::Sent(_)) => continue,
+                Ok(Event::Refused { .. } | Event::Sent(_)) => continue,
                 Ok(Event::Close) | Err(_) => Waits::Over,
             };
             if self.error.is_some() {

@@ -5,7 +5,7 @@ use std::mem;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::{collection::vec, prelude::*, sample::select};
 use smtp_auth::{
-    client::{self, Envelope},
+    client::{self, BodyType, Envelope},
     command::{Command, MailAuth},
     ehlo::Keyword,
     reply::Reply,
@@ -178,7 +178,7 @@ fn converse(
                     ready.send(envelope.clone());
                 }
                 client::Event::Ready(ready) => ready.quit(),
-                client::Event::Refused(..) | client::Event::Sent(_) => {}
+                client::Event::Refused { .. } | client::Event::Sent(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -249,7 +249,7 @@ proptest! {
         let to: Vec<_> = to.chain(["b@example.org"]).collect();
         let mut envelope = Envelope::new(Some(&from), to.clone())
             .unwrap_or_else(|_| Envelope::new(None, to.clone()).unwrap());
-        envelope = envelope.size(size).eight_bit(true);
+        envelope = envelope.size(size).body(BodyType::EightBitMime);
         if let Ok(submitter) = MailAuth::new(submitter) {
             envelope = envelope.auth(&submitter);
         }

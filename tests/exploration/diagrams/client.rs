@@ -1,6 +1,6 @@
 //! The client's side.
 
-use smtp_auth::client::{Event, Step};
+use smtp_auth::client::{Event, Stage};
 
 use super::{
     graph::{Beside, Frame, Group, Place, Route},
@@ -139,18 +139,18 @@ impl Side for Client {
 
     fn place(&mut self) -> Option<&'static str> {
         let session = &mut self.0.session;
-        let step = session.step();
+        let step = session.stage();
         Some(match session.next(&mut Vec::new()) {
             Ok(Event::NeedInput) => match step {
-                Step::Greeting => "greeting",
-                Step::Ehlo => "ehlo",
-                Step::StartTls => "starttls",
-                Step::Auth => "auth",
-                Step::Mail | Step::Rcpt => "envelope",
-                Step::Data => "data",
-                Step::Message => "message",
-                Step::Rset => "rset",
-                Step::Quit => "quit",
+                Stage::Greeting => "greeting",
+                Stage::Ehlo => "ehlo",
+                Stage::StartTls => "starttls",
+                Stage::Auth => "auth",
+                Stage::Mail | Stage::Rcpt => "envelope",
+                Stage::Data => "data",
+                Stage::Message => "message",
+                Stage::Rset => "rset",
+                Stage::Quit => "quit",
                 other => panic!("{other:?}"),
             },
             Ok(Event::AuthFailed(_)) => "failed",

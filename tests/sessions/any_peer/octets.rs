@@ -242,7 +242,7 @@ proptest! {
                     body.write(b".dot\r\n", &mut out).unwrap();
                     body.end(&mut out).unwrap();
                 }
-                Ok(client::Event::Refused(..) | client::Event::Sent(_)) => {}
+                Ok(client::Event::Refused { .. } | client::Event::Sent(_)) => {}
                 Ok(client::Event::Close) | Err(_) => break,
             }
             prop_assert!(out.len() <= 700 * (replies + 1));
