@@ -429,11 +429,12 @@ impl Session {
 
     /// A refusal that began as another reply. Nothing that follows can be relied on.
     fn torn(&self, state: State, reply: ReplyRef<'_>) -> Result<State, Error> {
-        Err(Error::Refused(match state {
+        Err(match state {
             State::Quit => return Ok(State::Closed),
-            State::Rset(_, refusal) => refusal,
-            state => self.refusal(state.stage(), reply.to_reply()),
-        }))
+            State::Noop | State::Reset => Error::Closed(Some(reply.to_reply())),
+            State::Rset(_, refusal) => Error::Refused(refusal),
+            state => Error::Refused(self.refusal(state.stage(), reply.to_reply())),
+        })
     }
 
     /// Whether a reply has come: in the exchange, if one is under way, which knows what may be shown of it.

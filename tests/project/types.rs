@@ -32,7 +32,7 @@ fn sizes_and_threads() {
         client::BodyType: 1
         client::Builder: 88
         client::Config: 88
-        client::Envelope: 96
+        client::Envelope: 144
         client::EnvelopeError: 16
         client::Error: 72
         client::Event<'_>: 24
