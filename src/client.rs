@@ -117,7 +117,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
+#[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum TryNext {
     /// No: [`Event::AuthFailed`] is shown.
     Never,
@@ -132,7 +132,7 @@ pub enum TryNext {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
+#[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum Tls {
     /// Always, and nothing else is said where the server refuses.
     Required,
@@ -205,8 +205,8 @@ impl Builder {
         self
     }
 
-    /// How many mechanisms are tried with the same credentials before the host is asked: 3 by
-    /// default, as some servers close the connection then. What the host asks for by
+    /// How many mechanisms are tried with the same credentials before the caller is asked: 3 by
+    /// default, as some servers close the connection then. What the caller asks for by
     /// [`AuthFailed::try_next`] is not bounded.
     pub fn max_tries(mut self, tries: u32) -> Self {
         self.config.max_tries = tries;
@@ -242,19 +242,19 @@ impl Builder {
 #[must_use]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a new obligation must break the build of a host that ignores it"
+    reason = "a new event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Owed: send what was appended, read from the server, [`receive`](Session::receive); at the
+    /// Pending: send what was appended, read from the server, [`receive`](Session::receive); at the
     /// end of the stream [`eof`](Session::eof).
     NeedInput,
-    /// Owed: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
+    /// Pending: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
     StartTls,
-    /// Owed: work that SCRAM needs, here (`run`) or on another thread (`job`, then `answer`).
+    /// Pending: work that SCRAM needs, here (`run`) or on another thread (`job`, then `answer`).
     Derive(&'a mut Derive),
-    /// Owed: what the host's own mechanism says to this.
+    /// Pending: what the application's own mechanism says to this.
     Challenge(&'a mut Challenge),
-    /// Owed: the client is not signed in. Try again, or go on without, or give up.
+    /// Pending: the client is not signed in. Try again, or go on without, or give up.
     AuthFailed(&'a mut AuthFailed),
     /// Pending: nothing is under way. Send a message, or quit. An application that keeps the connection for later
     /// hands in what comes meanwhile, and asks again: [`Error::Closed`] tells that the server has closed it.
@@ -266,17 +266,17 @@ pub enum Event<'a> {
         /// The server's refusal.
         refusal: &'a Refusal,
     },
-    /// Owed: write the message.
+    /// Pending: write the message.
     Message(&'a mut Body),
     /// What has become of the message, for each recipient.
     Sent(&'a Outcome),
-    /// Owed: close the connection. This stays.
+    /// Pending: close the connection. This stays.
     Close,
 }
 
-/// The client is not signed in. **This stands until it is settled** by [`retry`](Self::retry),
-/// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit); or the host gives
-/// up and closes.
+/// The client is not signed in. **This is pending until it is answered** by [`retry`](Self::retry),
+/// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit); or the application
+/// gives up and closes.
 #[derive(Debug)]
 pub struct AuthFailed {
     error: AuthError,
@@ -402,7 +402,7 @@ impl Body {
     ///
     /// # Errors
     /// [`Error::BareLineEnd`], and the session is over: close the connection, and the server will
-    /// not deliver half a message. [`Error::MessageEnded`] behind [`end`](Self::end).
+    /// not deliver half a message. [`Error::MessageEnded`] after [`end`](Self::end).
     pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.pieces(octets)?.for_each(|piece| append(out, piece));
         Ok(())
@@ -423,7 +423,7 @@ impl Body {
         pieces.map_err(|_| Error::BareLineEnd)
     }
 
-    /// Appends the end mark, behind a CRLF where the last line has none.
+    /// Appends the end mark, after a CRLF where the last line has none.
     ///
     /// # Errors
     /// As [`write`](Self::write).

@@ -91,7 +91,7 @@ pub enum Error {
         "the server does not offer TLS (STARTTLS), which is required here: use another port or server"
     )]
     TlsNotOffered,
-    /// Octets arrived behind the reply to STARTTLS and before TLS: somebody stands between, or
+    /// Octets arrived after the reply to STARTTLS and before TLS: there is a man in the middle, or
     /// the server is broken.
     #[error(
         "the server sent something between STARTTLS and TLS: the connection may be tampered with"

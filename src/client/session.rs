@@ -51,7 +51,7 @@ enum State {
     Ehlo,
     Helo,
     AwaitTls,
-    /// The host is to begin TLS.
+    /// The caller is to begin TLS.
     StartTls,
     Auth(Box<auth::Exchange>),
     AuthFailed(AuthFailed),
@@ -108,9 +108,9 @@ impl Session {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets from the server. At any moment; nothing that is owed changes.
+    /// Takes octets from the server. At any moment; nothing that is pending changes.
     pub fn receive(&mut self, octets: &[u8]) {
-        // Nothing is read any more behind the end.
+        // Nothing is read any more after the end.
         if !matches!(self.state, State::Closed | State::Broken(_)) {
             self.lines.receive(octets);
         }
@@ -246,7 +246,7 @@ impl Session {
         }
     }
 
-    /// Moves on until something is owed, or is to be shown.
+    /// Moves on until something is pending, or is to be shown.
     fn go_on(&mut self, out: &mut Vec<u8>) {
         loop {
             let mark = out.len();
@@ -402,8 +402,11 @@ impl Session {
                 }
                 return Ok(Progress::Wait(State::Ready(ready)));
             }
-            owed @ (State::StartTls | State::AuthFailed(_) | State::Closed | State::Broken(_)) => {
-                return Ok(Progress::Wait(owed));
+            pending @ (State::StartTls
+            | State::AuthFailed(_)
+            | State::Closed
+            | State::Broken(_)) => {
+                return Ok(Progress::Wait(pending));
             }
             waiting => return self.reply(waiting, out),
         })
@@ -523,7 +526,7 @@ impl Session {
             // It says nothing of the recipient, and no other reply will come.
             (State::Envelope(sending), code) if closes(code) => {
                 let refusal = refusal(self);
-                self.sent(sending, |sending| sending.refused_by(refusal), closed())
+                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
             }
             (State::Envelope(mut sending), code @ (200..=299 | 400..)) => {
                 let reply = match stage {
@@ -544,13 +547,13 @@ impl Session {
             }
             (State::Data(sending) | State::End(sending), 400..) => {
                 let refusal = refusal(self);
-                self.sent(sending, |sending| sending.refused_by(refusal), closed())
+                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
             }
             (State::End(sending), 200..=299) => {
-                self.sent(sending, |sending| sending.accepted(reply.to_reply()), None)
+                self.sent(*sending, |sending| sending.accepted(reply.to_reply()), None)
             }
             (State::Rset(sending, refusal), 200..=299 | 400..) => {
-                self.sent(sending, |sending| sending.refused_by(refusal), closed())
+                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
             }
             (State::Quit, _) => State::Closed,
             _ => return Err(Error::UnexpectedReply(stage, reply.to_reply())),
@@ -598,7 +601,7 @@ impl Progress {
         }
     }
 
-    /// What is shown once waits for the host to see it.
+    /// What is shown once waits for the caller to see it.
     fn shown(self) -> Self {
         match self {
             Self::Go(state @ (State::Refused(_) | State::Sent(..))) => Self::Wait(state),

@@ -53,11 +53,11 @@ impl Session {
     /// A message has come to its end.
     pub(super) fn sent(
         &mut self,
-        sending: Box<Sending>,
+        sending: Sending,
         outcome: impl FnOnce(Sending) -> Outcome,
         closed: Option<Reply>,
     ) -> State {
         self.used.told(sending.told(), self.extensions.limits());
-        State::Sent(outcome(*sending), closed)
+        State::Sent(outcome(sending), closed)
     }
 }

@@ -200,7 +200,7 @@ impl Session {
         }
     }
 
-    /// Whether the next mechanism is tried without asking the host.
+    /// Whether the next mechanism is tried without asking the caller.
     fn tries_another(&self, failure: &auth::Failure, token_refused: bool) -> bool {
         let policy = self.config.try_next;
         let another = match failure {
