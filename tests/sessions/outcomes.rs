@@ -7,7 +7,7 @@ use smtp_auth::{
         Stage, Tls,
     },
     ehlo::Keyword,
-    sasl::Mechanism,
+    sasl::{Channel, Mechanism},
 };
 
 const TO: [&str; 3] = ["ann@example.org", "bob@example.org", "carl@example.org"];
@@ -207,6 +207,22 @@ fn a_second_message_begins_without_a_buffer() {
 }
 
 #[test]
+fn what_was_said_before_tls_does_not_count() {
+    let mut session = session("250-LIMITS MAILMAX=1\r\n");
+    let (outcome, _) = send(&mut session, envelope(), &["550 no|503 a|503 b|503 c", "250 ok"]);
+    assert!(matches!(outcome, Outcome::Refused { .. }));
+    session.tls_started(Channel::tls());
+    assert!(session.ready().is_none(), "nothing is known of what the server takes");
+    assert_eq!(session.advance(&mut Vec::new()), Ok(Advance::NeedInput));
+    session.receive(b"250-s\r\n250-LIMITS MAILMAX=1\r\n250 PIPELINING\r\n");
+    assert_eq!(session.advance(&mut Vec::new()), Ok(Advance::Event));
+    let (outcome, _) = send(&mut session, envelope(), &["550 no|503 a|503 b|503 c", "250 ok"]);
+    assert!(matches!(outcome, Outcome::Refused { .. }));
+    let (outcome, _) = send(&mut session, envelope(), &[]);
+    assert!(matches!(outcome, Outcome::NotSent { .. }));
+}
+
+#[test]
 fn nothing_is_begun_over_a_connection_that_is_closed() {
     for closing in ["421 4.4.2 idle\r\n", ""] {
         let mut session = session("");
@@ -275,7 +291,7 @@ fn every_keyword_can_be_read() {
     assert_eq!(offered.mechanisms(), Some(&[Mechanism::Plain, Mechanism::Login][..]));
     assert_eq!(offered.max_size(), None);
     assert!(matches!(offered.limits(), Limits { mail_max: None, rcpt_max: Some(9), .. }));
-    session.tls_started(smtp_auth::sasl::Channel::tls());
+    session.tls_started(Channel::tls());
     assert!(session.extensions().keywords().next().is_none());
     assert_eq!(session.extensions().limits(), Limits::default());
 }
