@@ -375,6 +375,16 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_shortened_between_characters() {
+        let reply = Reply { memory: Cow::Owned("aéé".into()), ..Reply::OK.with_text("") };
+        let shortened = |most| String::from(reply.clone().shortened(most).text());
+        assert_eq!([0, 1, 2, 3, 4].map(shortened), ["...", "a...", "a...", "aé...", "aé..."]);
+        assert_eq!([5, 6, usize::MAX].map(shortened), ["aéé"; 3]);
+        assert_eq!(Reply::SYNTAX.shortened(6).to_string(), "501 5.5.4 Syntax...");
+        assert_eq!(written(&Reply::SYNTAX.shortened(100)), written(&Reply::SYNTAX));
+    }
+
+    #[test]
     fn refused_codes() {
         for (code, enhanced, error) in [
             (199, None, InvalidReply::Code),
