@@ -4,9 +4,8 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
 use super::{
-    AuthFailed, Body, Config, Error, Event, Extensions, Next, Outcome, Ready, RecipientStatus,
-    Refusal, Stage, Tls,
-    error::{MAX_KEPT_TEXT, closes},
+    AuthFailed, Body, Config, Error, Event, Extensions, Next, Outcome, Ready, Refusal, Stage, Tls,
+    error::closes,
     limits::Used,
     sending::{Sending, say},
 };
@@ -22,7 +21,7 @@ use crate::{
 };
 
 mod end;
-mod kept;
+mod messages;
 mod sign_in;
 
 use sign_in::Tries;
@@ -481,7 +480,6 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<State, Error> {
         let stage = state.stage();
-        let closed = || closes(reply.code()).then(|| reply.to_reply());
         let refusal = |own: &Self| own.refusal(stage, reply.to_reply());
         Ok(match (state, reply.code()) {
             (State::Greeting, 220) => State::Hello,
@@ -517,46 +515,8 @@ impl Session {
                 self.sign_in()
             }
             (State::AwaitTls, 400..) => return Err(Error::Refused(refusal(self))),
-            // The server is there, whether it knows the command or not. A `4xx` says that it closes, as it would
-            // without the command.
-            (State::Noop | State::Reset, 200..=299 | 500..) => State::READY,
-            (State::Noop | State::Reset, 400..) => {
-                return Err(Error::Closed(Some(reply.to_reply())));
-            }
-            // It says nothing of the recipient, and no other reply will come.
-            (State::Envelope(sending), code) if closes(code) => {
-                let refusal = refusal(self);
-                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
-            }
-            (State::Envelope(mut sending), code @ (200..=299 | 400..)) => {
-                let reply = match stage {
-                    // There is one.
-                    Stage::Mail => reply.to_reply(),
-                    _ => reply.to_reply().shortened(MAX_KEPT_TEXT),
-                };
-                let is_refused = sending.answered(match code {
-                    400.. => RecipientStatus::Refused(self.refusal(stage, reply)),
-                    _ => RecipientStatus::Accepted(reply),
-                });
-                if is_refused { State::Refused(sending) } else { State::Envelope(sending) }
-            }
-            (State::Data(sending), 354) => State::Message(sending, Body::START),
-            (State::Data(sending), code @ 400..) if !closes(code) => {
-                say(out, &["RSET"]);
-                State::Rset(sending, refusal(self))
-            }
-            (State::Data(sending) | State::End(sending), 400..) => {
-                let refusal = refusal(self);
-                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
-            }
-            (State::End(sending), 200..=299) => {
-                self.sent(*sending, |sending| sending.accepted(reply.to_reply()), None)
-            }
-            (State::Rset(sending, refusal), 200..=299 | 400..) => {
-                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
-            }
             (State::Quit, _) => State::Closed,
-            _ => return Err(Error::UnexpectedReply(stage, reply.to_reply())),
+            (state, _) => self.replied_in_mail(state, reply, out)?,
         })
     }
 }
