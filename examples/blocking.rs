@@ -27,7 +27,7 @@ use std::{
 };
 
 use smtp_auth::{
-    client::{self, AuthError, Envelope, Fate, Tls},
+    client::{self, AuthError, Envelope, Outcome, Tls},
     command::Command,
     reply::Reply,
     sasl::{
@@ -72,10 +72,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     thread::spawn(move || accept(&listener, &Arc::new(config), &tim, &queue));
 
     println!("The right password");
-    let mut fate = None;
-    send(address, "tanstaaftanstaaf", &mut fate)?;
-    match fate {
-        Some(Fate::Accepted(_)) if messages.recv_timeout(CLIENT_TIME)? == MESSAGE => {}
+    let mut outcome = None;
+    send(address, "tanstaaftanstaaf", &mut outcome)?;
+    match outcome {
+        Some(Outcome::Accepted { .. }) if messages.recv_timeout(CLIENT_TIME)? == MESSAGE => {}
         other => return Err(format!("the message has not come over: {other:?}").into()),
     }
     println!("A wrong password");
@@ -206,7 +206,7 @@ fn is_timeout(error: &io::Error) -> bool {
 fn send(
     address: SocketAddr,
     password: &str,
-    outcome: &mut Option<Fate>,
+    outcome: &mut Option<Outcome>,
 ) -> Result<(), Box<dyn Error>> {
     let config = client::Config::builder("laptop.example.org").tls(Tls::Never).build()?;
     let mut session =
@@ -234,12 +234,12 @@ fn send(
                 Some(envelope) => ready.send(envelope.size(MESSAGE.len() as u64)),
                 None => ready.quit(),
             },
-            client::Event::Refused(_, reply) => println!("the recipient was refused: {reply}"),
+            client::Event::Refused { recipient, refusal } => println!("{recipient}: {refusal}"),
             client::Event::Message(body) => {
                 body.write(MESSAGE, &mut out)?;
                 body.end(&mut out)?;
             }
-            client::Event::Sent(fate) => *outcome = Some(fate.clone()),
+            client::Event::Sent(sent) => *outcome = Some(sent.clone()),
             client::Event::Close => return Ok(()),
         }
     }

@@ -7,19 +7,19 @@
 //!
 //! | event | |
 //! | --- | --- |
-//! | [`Derive`](Event::Derive), [`Challenge`](Event::Challenge), [`AuthFailed`](Event::AuthFailed), [`Ready`](Event::Ready), [`Message`](Event::Message) | *owed*: shown again until it is settled |
-//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *owed*: send what was appended, then read, wrap or close |
+//! | [`Derive`](Event::Derive), [`Challenge`](Event::Challenge), [`AuthFailed`](Event::AuthFailed), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: shown again until it is answered |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send what was appended, then read, wrap or close |
 //! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
 //!
 //! ```
 //! use std::{error, io::{Read, Write}};
-//! use smtp_auth::{client::{Envelope, Event, Fate, Session}, sasl::Channel};
+//! use smtp_auth::{client::{Envelope, Event, Outcome, Session}, sasl::Channel};
 //!
-//! /// What became of the message; or `None`, and then the socket is to be put inside TLS now, and this
-//! /// is to be called again behind `session.tls_started(Channel::tls())`. On port 465 TLS comes first.
+//! /// The outcome of the message; or `None`, and then the application puts the socket inside TLS, and calls this
+//! /// again after `session.tls_started(Channel::tls())`. On port 465 TLS comes first.
 //! fn send(
 //!     socket: &mut (impl Read + Write), session: &mut Session, mail: &mut Option<Envelope>, message: &[u8],
-//! ) -> Result<Option<Fate>, Box<dyn error::Error>> {
+//! ) -> Result<Option<Outcome>, Box<dyn error::Error>> {
 //!     let (mut out, mut buffer, mut sent) = (Vec::new(), [0; 4096], None);
 //!     loop {
 //!         match session.next(&mut out)? {
@@ -42,12 +42,12 @@
 //!                 Some(envelope) => ready.send(envelope),
 //!                 None => ready.quit(),
 //!             },
-//!             Event::Refused(recipient, reply) => eprintln!("recipient {recipient}: {reply}"),
+//!             Event::Refused { recipient, refusal } => eprintln!("{recipient}: {refusal}"),
 //!             Event::Message(body) => {
 //!                 body.write(message, &mut out)?;
 //!                 body.end(&mut out)?;
 //!             }
-//!             Event::Sent(fate) => sent = Some(fate.clone()), // only `Fate::Accepted` is a success
+//!             Event::Sent(outcome) => sent = Some(outcome.clone()), // it says so for each recipient
 //!             Event::Close => {
 //!                 socket.write_all(&out)?;
 //!                 return sent.map(Some).ok_or("the server has closed".into());
@@ -56,9 +56,19 @@
 //!     }
 //! }
 //! ```
+//!
+//! # A connection that is kept
+//!
+//! A session takes one message after the other: [`Session::ready`] gives the handle to begin the next, as soon as the
+//! last has had its outcome. How often a connection is used, how long it is kept idle, and whether
+//! [`noop`](Ready::noop) asks now and then if the server is still there, is for the application to decide. A server
+//! closes an idle connection after some minutes, by a `421` or without a word. Either is [`Error::Closed`], and never a
+//! message's refusal: nothing of the message has been sent, and it can go over another connection.
+//!
+//! What a server announces as its [`Limits`] is held to, and no more than that: a message that would go over one is
+//! not sent, and never split.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::fmt;
 
 use crate::{
     command::EhloName,
@@ -74,12 +84,18 @@ use crate::{
 mod envelope;
 mod error;
 mod extensions;
+mod limits;
+mod outcome;
+mod parameters;
 mod sending;
 mod session;
 
-pub use envelope::{Envelope, EnvelopeError};
-pub use error::{AuthError, Error, Refusal, Step};
+pub use envelope::{Envelope, EnvelopeError, Recipient};
+pub use error::{AuthError, Error, Refusal, Stage};
 pub use extensions::Extensions;
+pub use limits::{Limit, Limits};
+pub use outcome::{NotSent, Outcome, RecipientOutcome, RecipientStatus};
+pub use parameters::{BodyType, Notify, NotifyOn, Ret};
 pub use session::Session;
 
 /// How a client wants its sessions; [`builder`](Self::builder) makes one. Shared by all of them, in an `Arc`.
@@ -101,7 +117,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
+#[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum TryNext {
     /// No: [`Event::AuthFailed`] is shown.
     Never,
@@ -116,7 +132,7 @@ pub enum TryNext {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
+#[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum Tls {
     /// Always, and nothing else is said where the server refuses.
     Required,
@@ -189,8 +205,8 @@ impl Builder {
         self
     }
 
-    /// How many mechanisms are tried with the same credentials before the host is asked: 3 by
-    /// default, as some servers close the connection then. What the host asks for by
+    /// How many mechanisms are tried with the same credentials before the caller is asked: 3 by
+    /// default, as some servers close the connection then. What the caller asks for by
     /// [`AuthFailed::try_next`] is not bounded.
     pub fn max_tries(mut self, tries: u32) -> Self {
         self.config.max_tries = tries;
@@ -226,37 +242,41 @@ impl Builder {
 #[must_use]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a new obligation must break the build of a host that ignores it"
+    reason = "a new event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Owed: send what was appended, read from the server, [`receive`](Session::receive); at the
+    /// Pending: send what was appended, read from the server, [`receive`](Session::receive); at the
     /// end of the stream [`eof`](Session::eof).
     NeedInput,
-    /// Owed: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
+    /// Pending: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
     StartTls,
-    /// Owed: work that SCRAM needs, here (`run`) or on another thread (`job`, then `answer`).
+    /// Pending: work that SCRAM needs, here (`run`) or on another thread (`job`, then `answer`).
     Derive(&'a mut Derive),
-    /// Owed: what the host's own mechanism says to this.
+    /// Pending: what the application's own mechanism says to this.
     Challenge(&'a mut Challenge),
-    /// Owed: the client is not signed in. Try again, or go on without, or give up.
+    /// Pending: the client is not signed in. Try again, or go on without, or give up.
     AuthFailed(&'a mut AuthFailed),
-    /// Owed: nothing is under way. Send a message, or quit. Whoever keeps the connection for later
-    /// hands in what comes meanwhile, and asks again: [`Error::Closed`] tells that the server has had
-    /// enough.
+    /// Pending: nothing is under way. Send a message, or quit. An application that keeps the connection for later
+    /// hands in what comes meanwhile, and asks again: [`Error::Closed`] tells that the server has closed it.
     Ready(&'a mut Ready),
-    /// A recipient, by its place in the envelope, was refused.
-    Refused(usize, &'a Refusal),
-    /// Owed: write the message.
+    /// A recipient was refused. The message may still go to others; its [outcome](Event::Sent) says so.
+    Refused {
+        /// The address, as it stands in the envelope.
+        recipient: &'a str,
+        /// The server's refusal.
+        refusal: &'a Refusal,
+    },
+    /// Pending: write the message.
     Message(&'a mut Body),
-    /// What has become of the message.
-    Sent(&'a Fate),
-    /// Owed: close the connection. This stays.
+    /// What has become of the message, for each recipient.
+    Sent(&'a Outcome),
+    /// Pending: close the connection. This stays.
     Close,
 }
 
-/// The client is not signed in. **This stands until it is settled** by [`retry`](Self::retry),
-/// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit); or the host gives
-/// up and closes.
+/// The client is not signed in. **This is pending until it is answered** by [`retry`](Self::retry),
+/// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit); or the application
+/// gives up and closes.
 #[derive(Debug)]
 pub struct AuthFailed {
     error: AuthError,
@@ -319,7 +339,12 @@ impl AuthFailed {
     }
 }
 
-/// Nothing is under way. **This stands until it is settled.**
+/// Nothing is under way. **This is pending until one of its methods is called**; what they ask for is written by the next
+/// [`advance`](Session::advance). After a `421` there is only [`quit`](Self::quit): anything else ends the session, with
+/// [`Error::Closed`].
+///
+/// How often a session is used again is for the application to decide: nothing is counted here but what the server
+/// limits by [`Limits`].
 #[derive(Debug)]
 pub struct Ready {
     next: Option<Next>,
@@ -330,53 +355,33 @@ pub struct Ready {
 #[derive(Debug)]
 enum Next {
     Send(Box<Envelope>),
+    Noop,
+    Reset,
     Quit,
 }
 
 impl Ready {
-    /// Begins a message. After a `421` the session is over instead, with [`Error::Closed`].
+    /// Begins a message.
     pub fn send(&mut self, envelope: Envelope) {
         self.next = Some(Next::Send(Box::new(envelope)));
+    }
+
+    /// Says NOOP, to learn whether the server is still there, and to have it wait longer perhaps. Then this is pending
+    /// again, also where the server does not know the command (`5xx`): it is there. Where it has closed the connection,
+    /// or says that it does (`421`, or another `4xx`), the session is over, with [`Error::Closed`].
+    pub fn noop(&mut self) {
+        self.next = Some(Next::Noop);
+    }
+
+    /// Says RSET, for a server that is to forget everything but the sign-in, and goes on as [`noop`](Self::noop). A
+    /// session never needs it: after a message that was refused it says RSET by itself.
+    pub fn reset(&mut self) {
+        self.next = Some(Next::Reset);
     }
 
     /// Says QUIT.
     pub fn quit(&mut self) {
         self.next = Some(Next::Quit);
-    }
-}
-
-/// What has become of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fate {
-    /// The server has taken it, for all recipients but those refused.
-    Accepted(Reply),
-    /// It has not.
-    Refused(Refusal),
-    /// It was not offered to the server, which cannot take UTF-8 in addresses or headers.
-    NeedsSmtpUtf8,
-    /// The same, and it is only the domain of an address that is not ASCII: in its A-label form
-    /// (`xn--…`, IDNA, RFC 5890 §2.3.2.1) the server would take it.
-    NeedsALabels,
-    /// It was not offered to the server, which takes at most that many octets.
-    TooBig(u64),
-}
-
-impl fmt::Display for Fate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Accepted(reply) => write!(f, "the server accepted the message: {reply}"),
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::NeedsSmtpUtf8 => f.write_str(
-                "the message or an address is in UTF-8 and needs SMTPUTF8, which the server does not offer",
-            ),
-            Self::NeedsALabels => f.write_str(
-                "an address has a domain that is not ASCII, and the server does not offer SMTPUTF8: write the domain in its A-label form (IDNA), which begins with xn--",
-            ),
-            Self::TooBig(limit) => {
-                write!(f, "the message is over the server's limit of {limit} octets")
-            }
-        }
     }
 }
 
@@ -391,11 +396,13 @@ pub struct Body {
 }
 
 impl Body {
+    const START: Self = Self { stuffing: Stuffing::START, octets: 0, ended: false, broken: false };
+
     /// Appends a part of the message. Send `out` before the next, or memory grows with the message.
     ///
     /// # Errors
     /// [`Error::BareLineEnd`], and the session is over: close the connection, and the server will
-    /// not deliver half a message. [`Error::MessageEnded`] behind [`end`](Self::end).
+    /// not deliver half a message. [`Error::MessageEnded`] after [`end`](Self::end).
     pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.pieces(octets)?.for_each(|piece| append(out, piece));
         Ok(())
@@ -416,7 +423,7 @@ impl Body {
         pieces.map_err(|_| Error::BareLineEnd)
     }
 
-    /// Appends the end mark, behind a CRLF where the last line has none.
+    /// Appends the end mark, after a CRLF where the last line has none.
     ///
     /// # Errors
     /// As [`write`](Self::write).

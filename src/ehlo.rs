@@ -160,7 +160,8 @@ impl<'a> Keyword<'a> {
         Ok(Self::new(name, parameters))
     }
 
-    fn new(name: &'a str, parameters: &'a str) -> Self {
+    /// Of a keyword's name and its parameters, as they came.
+    pub(crate) fn new(name: &'a str, parameters: &'a str) -> Self {
         let in_upper_case = || {
             let mut upper_case = [0; "ENHANCEDSTATUSCODES".len()];
             let upper_case = upper_case.get_mut(..name.len())?;
@@ -294,6 +295,12 @@ impl<'a> Ehlo<'a> {
     pub fn domain(self) -> &'a [u8] {
         let first = self.0.lines().next().unwrap_or_default();
         first.split(|&octet| octet == b' ').next().unwrap_or_default()
+    }
+
+    /// Name and parameters of each keyword, as they came, but for spaces at either end. Lines that cannot be read
+    /// are skipped.
+    pub(crate) fn words(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0.lines().skip(1).filter_map(|line| reply::parse_all(line, ehlo_line).ok())
     }
 
     /// The keyword of each line but the first. Lines that cannot be read are skipped, so that one

@@ -141,7 +141,8 @@
 //! # Limits
 //!
 //! A server takes lines of up to 12,288 octets for AUTH and in its exchange, up to 2,048 for other
-//! commands; a client takes replies of up to 128 lines and 65,536 octets. What else a server bounds,
+//! commands; a client takes replies of up to 128 lines and 65,536 octets,
+//! and keeps some 1,000 of them for each recipient of a message. What else a server bounds,
 //! and how high by default, the constants of [`server`] say. A session holds what it has received and
 //! not shown, so its memory is bounded if the host reads at `NeedInput` alone.
 //!

@@ -228,6 +228,15 @@ impl Reply {
         Self { withheld: true, ..self }
     }
 
+    /// With a text of about that many octets at most, in no more memory: one of many that are kept.
+    pub(crate) fn shortened(self, most: usize) -> Self {
+        let text = self.text();
+        let cut = (0..=most.min(text.len())).rev().find_map(|end| text.split_at_checked(end));
+        let (kept, left_out) = cut.unwrap_or_default();
+        let mark = if left_out.is_empty() { "" } else { "..." };
+        Self { memory: Cow::Owned([kept, mark].concat()), start: 0, ..self }
+    }
+
     /// What may be printed of the text.
     fn shown(&self) -> &str {
         if self.withheld { WITHHELD } else { self.text() }
@@ -374,6 +383,16 @@ mod tests {
         assert_eq!(lifted, Reply::new(250, Some((2, 1, 0)), "a\nb").unwrap());
         assert_eq!(lifted.to_string(), "250 2.1.0 a b");
         assert_eq!(Reply::OK.with_text("2.1.0 x").to_string(), "250 2.0.0 2.1.0 x");
+    }
+
+    #[test]
+    fn a_text_is_shortened_between_characters() {
+        let reply = Reply { memory: Cow::Owned("aéé".into()), ..Reply::OK.with_text("") };
+        let shortened = |most| String::from(reply.clone().shortened(most).text());
+        assert_eq!([0, 1, 2, 3, 4].map(shortened), ["...", "a...", "a...", "aé...", "aé..."]);
+        assert_eq!([5, 6, usize::MAX].map(shortened), ["aéé"; 3]);
+        assert_eq!(Reply::SYNTAX.shortened(6).to_string(), "501 5.5.4 Syntax...");
+        assert_eq!(written(&Reply::SYNTAX.shortened(100)), written(&Reply::SYNTAX));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use rustls_pki_types::ServerName;
-use smtp_auth::client::{Envelope, Error, Event, Fate, Session};
+use smtp_auth::client::{Envelope, Error, Event, Outcome, Session};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -28,8 +28,6 @@ const LAST_READS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Mail<'m> {
     pub(crate) envelope: Envelope,
-    /// The recipients, as they stand in the envelope.
-    pub(crate) to: &'m [String],
     /// The message, its lines ending in CRLF.
     pub(crate) message: &'m [u8],
 }
@@ -50,10 +48,9 @@ pub(crate) async fn deliver(
     mail: Mail<'_>,
     timeout: Duration,
 ) -> Result<String, Failure> {
-    let Mail { envelope, to, message } = mail;
+    let Mail { envelope, message } = mail;
     let (envelope, out) = (Some(envelope), Vec::new());
-    let mut delivery =
-        Delivery { session, envelope, to, message, timeout, out, refused: 0, outcome: None };
+    let mut delivery = Delivery { session, envelope, message, timeout, out, outcome: None };
     let ended = delivery.connection(socket, peer).await;
     // What comes behind the server's word on the message cannot change it any more: a message that
     // was accepted must not be sent again because QUIT failed.
@@ -68,12 +65,10 @@ pub(crate) async fn deliver(
 struct Delivery<'m> {
     session: Session,
     envelope: Option<Envelope>,
-    to: &'m [String],
     message: &'m [u8],
     timeout: Duration,
     /// What is to be sent.
     out: Vec<u8>,
-    refused: usize,
     outcome: Option<Result<String, Failure>>,
 }
 
@@ -122,7 +117,7 @@ impl Delivery<'_> {
             }
         }
         let step = match self.session.eof() {
-            Ok(()) => self.session.step(),
+            Ok(()) => self.session.stage(),
             Err(Error::Disconnected(step)) => step,
             Err(error) => return Err(error.into()),
         };
@@ -169,10 +164,8 @@ impl Delivery<'_> {
                     Some(envelope) => ready.send(envelope),
                     None => ready.quit(),
                 },
-                Event::Refused(recipient, refusal) => {
-                    self.refused += 1;
-                    let to = self.to.get(recipient).map_or("", String::as_str);
-                    tell(format_args!("client: recipient {to}: {refusal}"));
+                Event::Refused { recipient, refusal } => {
+                    tell(format_args!("client: recipient {recipient}: {refusal}"));
                 }
                 Event::Message(body) => {
                     for part in self.message.chunks(PART) {
@@ -181,7 +174,7 @@ impl Delivery<'_> {
                     }
                     body.end(&mut self.out)?;
                 }
-                Event::Sent(fate) => self.outcome = Some(outcome(fate, self.refused)),
+                Event::Sent(outcome) => self.outcome = Some(result(outcome)),
                 Event::Close => {
                     // Whether the server still hears the end does not matter.
                     let _ = within(self.timeout, "", stream.shutdown()).await;
@@ -192,13 +185,12 @@ impl Delivery<'_> {
     }
 }
 
-fn outcome(fate: &Fate, refused: usize) -> Result<String, Failure> {
-    match fate {
-        Fate::Accepted(_) if refused == 0 => Ok(fate.to_string()),
-        Fate::Accepted(reply) => Err(Failure::Refused(format!(
-            "the server accepted the message, but not for {refused} of its recipients: {reply}"
-        ))),
-        _ => Err(Failure::Refused(fate.to_string())),
+fn result(outcome: &Outcome) -> Result<String, Failure> {
+    match outcome {
+        Outcome::Accepted { .. } => Ok(outcome.to_string()),
+        Outcome::AcceptedForSome { .. } | Outcome::Refused { .. } | Outcome::NotSent { .. } => {
+            Err(Failure::Refused(outcome.to_string()))
+        }
     }
 }
 

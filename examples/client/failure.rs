@@ -7,7 +7,7 @@ use std::{
 
 use smtp_auth::{
     Secret,
-    client::{AuthError, Error, Step},
+    client::{AuthError, Error, Stage},
 };
 
 /// Why the message was not accepted: one sentence, with the server's code and text in it.
@@ -62,9 +62,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let why = error.to_string();
         match error {
-            Error::Refused(refusal) => match refusal.step() {
-                Step::Greeting | Step::Ehlo | Step::StartTls => Self::Connection(why),
-                Step::Auth => Self::NotAuthenticated(why),
+            Error::Refused(refusal) => match refusal.stage() {
+                Stage::Greeting | Stage::Ehlo | Stage::StartTls => Self::Connection(why),
+                Stage::Auth => Self::NotAuthenticated(why),
                 _ => Self::Refused(why),
             },
             Error::Disconnected(_)

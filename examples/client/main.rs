@@ -28,7 +28,7 @@ use std::{
 };
 
 use clap::Parser;
-use smtp_auth::client::{Config, Envelope, Session, Tls};
+use smtp_auth::client::{BodyType, Config, Envelope, Session, Tls};
 use tokio::net::TcpStream;
 
 use crate::{
@@ -80,7 +80,7 @@ fn run(args: Args) -> Result<String, Failure> {
             name: args.server.name.clone(),
             implicit: args.tls == Protection::Implicit,
         };
-        let mail = Mail { envelope, to: &args.to, message: &message };
+        let mail = Mail { envelope, message: &message };
         deliver(socket, peer, session, mail, timeout).await
     };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -92,10 +92,13 @@ fn run(args: Args) -> Result<String, Failure> {
 }
 
 fn envelope(args: &Args, message: &[u8]) -> Result<Envelope, Failure> {
-    Ok(Envelope::new(Some(&args.from), args.to.iter().map(String::as_str))
+    let envelope = Envelope::new(Some(&args.from), args.to.iter().map(String::as_str))
         .map_err(|error| Failure::Usage(error.to_string()))?
-        .size(message.len() as u64)
-        .eight_bit(!message.is_ascii()))
+        .size(message.len() as u64);
+    Ok(match message.is_ascii() {
+        true => envelope,
+        false => envelope.body(BodyType::EightBitMime),
+    })
 }
 
 fn config(args: &Args, own: Option<SocketAddr>) -> Result<Config, Failure> {

@@ -277,7 +277,7 @@ impl Client {
         let connector = trust::connector(Some(&self.certificate), shown)?;
         let socket = TcpStream::connect(self.address).await?;
         let peer = Peer { connector, name: ServerName::try_from("localhost")?, implicit: false };
-        let mail = Mail { envelope, to: &to, message: message.as_bytes() };
+        let mail = Mail { envelope, message: message.as_bytes() };
         Ok(deliver(socket, peer, session, mail, TIMEOUT).await)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use rustls_pki_types::ServerName;
 use smtp_auth::{
-    client::{Config, Envelope, Event, Fate, Session},
+    client::{BodyType, Config, Envelope, Event, Outcome, Session},
     sasl::{Channel, ChannelBinding, client::Credentials},
 };
 use tokio_rustls::rustls::{
@@ -45,10 +45,11 @@ impl Mailer {
         let config = Config::builder(&format!("[{ipv6}{address}]")).build()?;
         let mut session = Session::new(Arc::new(config), self.credentials.clone());
         // The session requires TLS, so that nothing else stops it here.
-        dialogue(&mut session, &mut socket, None, &[])?;
+        dialogue(&mut session, &mut socket, &[])?;
         let mut stream = self.begin_tls(socket)?;
-        session.tls_started(channel(&stream.conn));
-        dialogue(&mut session, &mut stream, None, &[])?;
+        // The handshake would have failed with a certificate that is not trusted.
+        session.tls_started(channel(&stream.conn).verified());
+        dialogue(&mut session, &mut stream, &[])?;
         Ok(Connection { session, stream })
     }
 
@@ -108,32 +109,31 @@ impl Connection {
     /// said to it. After a refusal the next can be sent; after another error the session is over, and
     /// says so again.
     pub(crate) fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<String> {
-        let sent = envelope.clone().size(message.len() as u64).every_recipient(true);
-        match self.session.next(&mut Vec::new())? {
-            Event::Ready(ready) => ready.send(sent.eight_bit(!message.is_ascii())),
-            _ => return Err("the last message is still under way".into()),
+        let mut sent = envelope.clone().size(message.len() as u64).every_recipient(true);
+        if !message.is_ascii() {
+            sent = sent.body(BodyType::EightBitMime);
         }
-        let said = dialogue(&mut self.session, &mut self.stream, Some(envelope), message)?;
+        self.session.ready().ok_or("the last message is still under way")?.send(sent);
+        let said = dialogue(&mut self.session, &mut self.stream, message)?;
         said.ok_or("the message was not sent".into())
     }
 
     /// Says goodbye. What comes of it does not matter: each message has had its answer.
     pub(crate) fn quit(mut self) {
-        if let Ok(Event::Ready(ready)) = self.session.next(&mut Vec::new()) {
+        if let Some(ready) = self.session.ready() {
             ready.quit();
         }
-        let _ = dialogue(&mut self.session, &mut self.stream, None, &[]);
+        let _ = dialogue(&mut self.session, &mut self.stream, &[]);
         self.stream.conn.send_close_notify();
         let _ = self.stream.flush();
     }
 }
 
-/// The loop around the session: until TLS is to begin, a message is wanted, one has met its fate, or
+/// The loop around the session: until TLS is to begin, a message is wanted, one has its outcome, or
 /// all is over. Returns what the server said to a message that it took.
 fn dialogue(
     session: &mut Session,
     stream: &mut (impl Read + Write),
-    envelope: Option<&Envelope>,
     message: &[u8],
 ) -> Result<Option<String>> {
     let (mut out, mut buffer, mut refused) = (Vec::new(), [0; 4096], Vec::new());
@@ -147,7 +147,9 @@ fn dialogue(
                     // TLS that ends without a goodbye: replies have an end of their own.
                     Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => session.eof()?,
                     Err(why) if is_timeout(&why) => session.timed_out()?,
-                    Err(why) => return Err(format!("no reply to {}: {why}", session.step()).into()),
+                    Err(why) => {
+                        return Err(format!("no reply to {}: {why}", session.stage()).into());
+                    }
                 }
             }
             Event::StartTls => {
@@ -166,12 +168,11 @@ fn dialogue(
                 }
                 body.end(&mut out)?;
             }
-            Event::Refused(place, refusal) => {
-                let who = envelope.and_then(|envelope| envelope.recipients().nth(place));
-                refused.push(format!("{}: {refusal}", who.unwrap_or_default()));
+            Event::Refused { recipient, refusal } => {
+                refused.push(format!("{recipient}: {refusal}"));
             }
-            Event::Sent(Fate::Accepted(reply)) => return Ok(Some(reply.to_string())),
-            Event::Sent(fate) if refused.is_empty() => return Err(fate.to_string().into()),
+            Event::Sent(Outcome::Accepted { reply, .. }) => return Ok(Some(reply.to_string())),
+            Event::Sent(outcome) if refused.is_empty() => return Err(outcome.to_string().into()),
             Event::Sent(_) => return Err(refused.join(", ").into()),
             // Shown again, to whom settles it.
             Event::Ready(_) | Event::Close => return Ok(None),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use smtp_auth::{
-    client::{self, AuthError, Config, Envelope, Event, Fate, Session, Step, Tls},
+    client::{self, AuthError, Config, Envelope, Event, NotSent, Outcome, Session, Stage, Tls},
     command::MailAuth,
     reply::Reply,
     sasl::Channel,
@@ -73,17 +73,16 @@ impl Relay {
         message: File,
     ) -> Reply {
         let mut mail = Mail {
-            refused: None,
             envelope: Some(envelope.clone().auth(submitter)),
             without_submitter: Some(envelope),
             message: BufReader::with_capacity(BATCH, message),
         };
-        let fate = match self.hand_over(&mut mail).await {
-            Ok(fate) => fate,
+        let outcome = match self.hand_over(&mut mail).await {
+            Ok(outcome) => outcome,
             Err(error) => {
                 log("relay", &error);
                 return match error.downcast_ref() {
-                    Some(client::Error::Refused(refusal)) if refusal.step() == Step::Auth => {
+                    Some(client::Error::Refused(refusal)) if refusal.stage() == Stage::Auth => {
                         not_signed_in(refusal.reply())
                     }
                     Some(client::Error::Refused(refusal)) => pass_on(refusal.reply(), None),
@@ -94,26 +93,34 @@ impl Relay {
                 };
             }
         };
-        log("relay", &fate);
-        match fate {
-            Fate::Accepted(_) => Reply::OK.with_text("Message handed on"),
-            Fate::Refused(refusal) => {
-                let recipient = mail.refused.filter(|_| refusal.step() == Step::Rcpt);
-                pass_on(refusal.reply(), recipient)
+        log("relay", &outcome);
+        match outcome {
+            // For every recipient, as the envelope demands.
+            Outcome::Accepted { .. } | Outcome::AcceptedForSome { .. } => {
+                Reply::OK.with_text("Message handed on")
             }
-            Fate::NeedsSmtpUtf8 | Fate::NeedsALabels => {
-                reply(550, (5, 6, 9), "The next hop does not take SMTPUTF8")
+            Outcome::Refused { refusal, recipients } => {
+                let first = recipients.iter().position(|recipient| recipient.refusal().is_some());
+                // A `421` says nothing of a recipient.
+                let of_one = refusal.stage() == Stage::Rcpt && refusal.reply().code() != 421;
+                let recipient = first.filter(|_| of_one);
+                pass_on(refusal.reply(), recipient.map(|place| place + 1))
             }
-            Fate::TooBig(_) => Reply::MESSAGE_TOO_BIG,
-            _ => next_hop_down(),
+            Outcome::NotSent { why: NotSent::TooBig(_), .. } => Reply::MESSAGE_TOO_BIG,
+            Outcome::NotSent { why: NotSent::NeedsALabels, .. } => no_smtputf8(),
+            Outcome::NotSent { why: NotSent::NotOffered(keyword), .. } => match keyword.as_str() {
+                "SMTPUTF8" => no_smtputf8(),
+                _ => reply(554, (5, 6, 3), "The next hop does not take 8BITMIME"),
+            },
+            Outcome::NotSent { .. } => next_hop_down(),
         }
     }
 
-    async fn hand_over(&self, mail: &mut Mail) -> Result<Fate, Failure> {
+    async fn hand_over(&self, mail: &mut Mail) -> Result<Outcome, Failure> {
         let mut socket = timeout(PATIENCE, TcpStream::connect(&self.next_hop)).await??;
         let mut session = Session::without_credentials(Arc::clone(&self.client));
-        if let Some(fate) = mail.drive(&mut session, &mut socket).await? {
-            return Ok(fate);
+        if let Some(outcome) = mail.drive(&mut session, &mut socket).await? {
+            return Ok(outcome);
         }
         let host = self.next_hop.rsplit_once(':').map_or("", |(host, _)| host);
         let host = host.trim_matches(['[', ']']).to_owned();
@@ -122,14 +129,12 @@ impl Relay {
         let name = name.map_err(|error: std::io::Error| error)?;
         let mut stream = timeout(PATIENCE, self.tls.connect(name, socket)).await??;
         session.tls_started(Channel::tls());
-        let fate = mail.drive(&mut session, &mut stream).await?;
-        fate.ok_or_else(|| "the session ended without a word on the message".into())
+        let outcome = mail.drive(&mut session, &mut stream).await?;
+        outcome.ok_or_else(|| "the session ended without a word on the message".into())
     }
 }
 
 struct Mail {
-    /// The first recipient that was refused, counted from 1.
-    refused: Option<usize>,
     envelope: Option<Envelope>,
     /// The same without `AUTH=`, for servers that offer AUTH and do not know it (aiosmtpd).
     without_submitter: Option<Envelope>,
@@ -137,13 +142,13 @@ struct Mail {
 }
 
 impl Mail {
-    /// Does what the session says until the message's fate is known, or, with `None`, TLS is to
+    /// Does what the session says until the message has its outcome, or, with `None`, TLS is to
     /// begin.
     async fn drive(
         &mut self,
         session: &mut Session,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    ) -> Result<Option<Fate>, Failure> {
+    ) -> Result<Option<Outcome>, Failure> {
         let ended = self.run(session, stream).await;
         let Err(error) = ended else { return ended };
         // The next hop may have said why before the connection broke.
@@ -161,15 +166,15 @@ impl Mail {
         &mut self,
         session: &mut Session,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    ) -> Result<Option<Fate>, Failure> {
-        let (mut out, mut buffer, mut fate) = (Vec::new(), vec![0; 4096], None);
+    ) -> Result<Option<Outcome>, Failure> {
+        let (mut out, mut buffer, mut outcome) = (Vec::new(), vec![0; 4096], None);
         loop {
             match session.next(&mut out)? {
                 Event::NeedInput => {
                     let sent = send(stream, &mut out).await;
                     // That was QUIT: whether it arrives changes nothing.
-                    if fate.is_some() {
-                        return Ok(fate);
+                    if outcome.is_some() {
+                        return Ok(outcome);
                     }
                     sent?;
                     match timeout(PATIENCE, stream.read(&mut buffer)).await {
@@ -190,9 +195,8 @@ impl Mail {
                     Some(envelope) => ready.send(envelope),
                     None => ready.quit(),
                 },
-                Event::Refused(recipient, refusal) => {
-                    self.refused.get_or_insert(recipient + 1);
-                    log("relay", format_args!("recipient {}: {refusal}", recipient + 1));
+                Event::Refused { recipient, refusal } => {
+                    log("relay", format_args!("{recipient}: {refusal}"));
                 }
                 Event::Message(body) => {
                     match self.message.read(&mut buffer).await? {
@@ -201,16 +205,16 @@ impl Mail {
                     }
                     send(stream, &mut out).await?;
                 }
-                Event::Sent(Fate::Refused(refusal))
-                    if (refusal.step(), refusal.reply().code()) == (Step::Mail, 555)
+                Event::Sent(Outcome::Refused { refusal, .. })
+                    if (refusal.stage(), refusal.reply().code()) == (Stage::Mail, 555)
                         && self.without_submitter.is_some() =>
                 {
                     self.envelope = self.without_submitter.take();
                 }
-                Event::Sent(known) => fate = Some(known.clone()),
+                Event::Sent(known) => outcome = Some(known.clone()),
                 // There are no credentials to fail.
                 Event::AuthFailed(failed) => return Err(failed.error().into()),
-                Event::Close => return Ok(fate),
+                Event::Close => return Ok(outcome),
             }
         }
     }
@@ -227,6 +231,10 @@ async fn send(
     .await??;
     out.clear();
     Ok(())
+}
+
+fn no_smtputf8() -> Reply {
+    reply(550, (5, 6, 9), "The next hop does not take SMTPUTF8")
 }
 
 fn next_hop_down() -> Reply {

@@ -9,7 +9,7 @@ use std::{
 
 use maildir::{MaildirError, TemporaryMailFile};
 use smtp_auth::{
-    client::Envelope,
+    client::{BodyType, Envelope},
     command::{Mail, MailAuth, Mailbox, Parameters, Rcpt},
     reply::Reply,
 };
@@ -188,11 +188,11 @@ impl Transaction {
             return reply(553, (5, 1, 3), "An address cannot be handed on");
         };
         let submitter = self.submitter.as_deref().and_then(|mailbox| MailAuth::new(mailbox).ok());
-        let envelope = envelope
-            .size(message.octets)
-            .eight_bit(message.eight_bit)
-            .smtputf8(self.smtputf8)
-            .every_recipient(true);
+        let envelope = envelope.size(message.octets).smtputf8(self.smtputf8).every_recipient(true);
+        let envelope = match message.eight_bit {
+            true => envelope.body(BodyType::EightBitMime),
+            false => envelope,
+        };
         match tokio::fs::File::open(message.file.path()).await {
             Ok(file) => relay.send(envelope, &submitter.unwrap_or(MailAuth::UNKNOWN), file).await,
             Err(error) => refusal(&error),

@@ -8,7 +8,7 @@ use std::{slice, vec};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 use smtp_auth::{
-    client::{Config, Envelope, Event, Session, Tls, TryNext},
+    client::{Config, Envelope, Event, Notify, Outcome, Recipient, Session, Tls, TryNext},
     sasl::{
         BindingPolicy, Channel, ChannelBinding, ConfigError, Mechanism, Nonce,
         client::{self as sasl, Challenge, Credentials, CustomResponse},
@@ -174,6 +174,18 @@ fn is_in_step(said: &[u8]) -> bool {
     same && (ends == 0 || ends == lines().count())
 }
 
+/// Whether an outcome says the same of the whole and of each recipient.
+fn tells_of_all(outcome: &Outcome) -> bool {
+    let of = outcome.recipients();
+    let refused = of.iter().filter(|recipient| recipient.refusal().is_some()).count();
+    of.len() == 2
+        && match outcome {
+            Outcome::Accepted { .. } | Outcome::NotSent { .. } => refused == 0,
+            Outcome::AcceptedForSome { .. } => refused == 1,
+            Outcome::Refused { .. } => refused == 2,
+        }
+}
+
 /// Whether a line shows no secret.
 fn is_safe(line: &[u8]) -> bool {
     let Some(auth) = line.strip_prefix(b"AUTH ") else { return true };
@@ -231,15 +243,28 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
             }
             Event::Ready(ready) if sent < 3 => {
                 sent += 1;
-                let to = ["ann@example.org", "bob@example.org"];
-                ready.send(Envelope::new(Some("tim@example.org"), to).expect("good addresses"));
+                let bob = Recipient::new("bob@example.org").expect("a good address");
+                let answer = answers.next().unwrap_or(u8::MAX) % 4;
+                // That needs DSN.
+                let bob = if answer == 2 { bob.notify(Notify::Never) } else { bob };
+                let to = [Recipient::new("ann@example.org").expect("another"), bob];
+                match answer {
+                    0 => ready.noop(),
+                    1 => ready.reset(),
+                    _ => {
+                        ready.send(Envelope::new(Some("tim@example.org"), to).expect("recipients"))
+                    }
+                }
             }
             Event::Ready(ready) => ready.quit(),
             Event::Message(body) => {
                 body.write(b".dot\r\n", &mut out).expect("good lines");
                 body.end(&mut out).expect("good lines");
             }
-            Event::Refused(..) | Event::Sent(_) => {}
+            Event::Refused { recipient, refusal } => {
+                assert!(recipient.ends_with("@example.org") && refusal.reply().code() >= 400);
+            }
+            Event::Sent(outcome) => assert!(tells_of_all(outcome)),
             Event::Close => break,
         }
     }

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, mem, sync::Arc};
 
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use smtp_auth::{
-    client::{self, AuthError, Envelope, Error, Fate, Tls, TryNext},
+    client::{self, AuthError, Envelope, Error, Outcome, Tls, TryNext},
     command::Command,
     reply::Reply,
     sasl::{
@@ -449,9 +449,9 @@ impl Pair {
                     body.write(b"Subject: x\r\n\r\n.dot\r\n", &mut out).expect("good lines");
                     body.end(&mut out).expect("good lines");
                 }
-                Ok(Event::Refused(..)) => {}
-                Ok(Event::Sent(fate)) => {
-                    self.sent += u32::from(matches!(fate, Fate::Accepted(_)));
+                Ok(Event::Refused { .. }) => {}
+                Ok(Event::Sent(outcome)) => {
+                    self.sent += u32::from(matches!(outcome, Outcome::Accepted { .. }));
                 }
                 Ok(Event::Close) => {
                     self.client_done = true;

@@ -11,10 +11,10 @@ use crate::{
     secret::Secret,
 };
 
-/// Where in the dialogue something happened.
+/// Where in the dialogue something happened, or where a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Step {
+pub enum Stage {
     /// The server's greeting.
     Greeting,
     /// EHLO, or HELO.
@@ -31,15 +31,17 @@ pub enum Step {
     Data,
     /// The message itself.
     Message,
-    /// RSET.
+    /// RSET: after a message that was not sent, or as the caller has asked for it.
     Rset,
+    /// NOOP.
+    Noop,
     /// None: nothing is under way.
     Rest,
     /// QUIT.
     Quit,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Greeting => "the greeting",
@@ -51,6 +53,7 @@ impl fmt::Display for Step {
             Self::Data => "DATA",
             Self::Message => "the message",
             Self::Rset => "RSET",
+            Self::Noop => "NOOP",
             Self::Rest => "rest, with nothing under way",
             Self::Quit => "QUIT",
         })
@@ -65,13 +68,13 @@ impl fmt::Display for Step {
 pub enum Error {
     /// The server closed the connection, or it broke.
     #[error("the connection was closed at {0}; try again later")]
-    Disconnected(Step),
+    Disconnected(Stage),
     /// The server was silent for as long as the caller waits.
     #[error("the server did not answer in time: the client waited for {what}{hint}",
-        what = Awaited(*.step), hint = if *.may_want_tls { TLS_FIRST } else { "" })]
+        what = Awaited(*.stage), hint = if *.may_want_tls { TLS_FIRST } else { "" })]
     TimedOut {
         /// Where that was.
-        step: Step,
+        stage: Stage,
         /// Whether the port may want TLS from the start: the client waited for a greeting in the clear,
         /// and would have asked for TLS by STARTTLS.
         may_want_tls: bool,
@@ -88,7 +91,7 @@ pub enum Error {
         "the server does not offer TLS (STARTTLS), which is required here: use another port or server"
     )]
     TlsNotOffered,
-    /// Octets arrived behind the reply to STARTTLS and before TLS: somebody stands between, or
+    /// Octets arrived after the reply to STARTTLS and before TLS: there is a man in the middle, or
     /// the server is broken.
     #[error(
         "the server sent something between STARTTLS and TLS: the connection may be tampered with"
@@ -99,19 +102,19 @@ pub enum Error {
     NotAuthenticated(AuthError),
     /// What the server sent is not a reply.
     #[error("the server sent something that is not an SMTP reply at {0}")]
-    NotAReply(Step),
+    NotAReply(Stage),
     /// The server ends its lines in CRLF and in a bare LF by turns, or a line of it holds a bare CR. Lines
     /// that all end in a bare LF are taken.
     #[error(
         "the server's line ends change at {0}, from CRLF to a bare LF or back, or a line holds a bare CR"
     )]
-    LineEnds(Step),
+    LineEnds(Stage),
     /// Something came before it was asked for: a reply to a command that had not been sent.
     #[error("the server answered before it was asked, at {0}")]
-    Unsolicited(Step),
+    Unsolicited(Stage),
     /// The reply has no place where it came.
     #[error("the server answered out of turn at {0}: {1}")]
-    UnexpectedReply(Step, Reply),
+    UnexpectedReply(Stage, Reply),
     /// The server said that the client is signed in before the mechanism was at its end.
     #[error("the server said success before the sign-in was complete")]
     EarlySuccess,
@@ -170,6 +173,10 @@ impl AuthError {
     }
 }
 
+/// How many octets of a reply's text are kept for each recipient: otherwise a hostile server could have 64 KiB kept for
+/// each of a thousand.
+pub(super) const MAX_KEPT_TEXT: usize = 1000;
+
 /// Whether the server closes the connection by a reply of this code (RFC 5321 §3.8).
 pub(super) fn closes(code: u16) -> bool {
     code == 421
@@ -179,12 +186,12 @@ pub(super) fn closes(code: u16) -> bool {
 /// the reply among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    step: Step,
+    stage: Stage,
     reply: Reply,
     meaning: Meaning,
 }
 
-/// What the codes mean that mean the same at every step.
+/// What the codes mean that mean the same at every stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     /// The connection is at its end.
@@ -192,15 +199,15 @@ enum Meaning {
     WantsTls,
     WantsSignIn,
     WantsEither,
-    /// What it says of the step.
+    /// What it says of the stage.
     Refused,
 }
 
 impl Refusal {
-    /// A refusal at that step, over that connection, of a client that has signed in by that mechanism or
+    /// A refusal at that stage, over that connection, of a client that has signed in by that mechanism or
     /// not at all: a session makes them so.
     pub fn new(
-        step: Step,
+        stage: Stage,
         reply: Reply,
         channel: &Channel,
         authenticated: Option<Mechanism>,
@@ -215,12 +222,12 @@ impl Refusal {
             (523 | 524 | 538, false, _) => Meaning::WantsTls,
             _ => Meaning::Refused,
         };
-        Self { step, reply, meaning }
+        Self { stage, reply, meaning }
     }
 
     /// Where in the dialogue.
-    pub fn step(&self) -> Step {
-        self.step
+    pub fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// The reply.
@@ -231,21 +238,31 @@ impl Refusal {
     pub(super) fn into_reply(self) -> Reply {
         self.reply
     }
+
+    /// Whether the server closes the connection by it.
+    pub(super) fn closes(&self) -> bool {
+        closes(self.reply.code())
+    }
+
+    /// With as much of the reply's text as is kept for each recipient.
+    pub(super) fn shortened(self) -> Self {
+        Self { reply: self.reply.shortened(MAX_KEPT_TEXT), ..self }
+    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { step, reply, .. } = self;
-        match (self.meaning, step) {
-            (Meaning::Closed, _) => write!(f, "the server closed the connection at {step}"),
+        let Self { stage, reply, .. } = self;
+        match (self.meaning, stage) {
+            (Meaning::Closed, _) => write!(f, "the server closed the connection at {stage}"),
             (Meaning::WantsTls, _) => f.write_str("the server wants TLS first"),
             (Meaning::WantsSignIn, _) => f.write_str("the server wants a sign-in first"),
             (Meaning::WantsEither, _) => f.write_str("the server wants TLS, or a sign-in, first"),
-            (Meaning::Refused, Step::Auth) => f.write_str(explain(reply)),
-            (Meaning::Refused, Step::Greeting | Step::Ehlo) => {
+            (Meaning::Refused, Stage::Auth) => f.write_str(explain(reply)),
+            (Meaning::Refused, Stage::Greeting | Stage::Ehlo) => {
                 f.write_str("the server refused to talk to this client")
             }
-            (Meaning::Refused, _) => write!(f, "the server refused {step}"),
+            (Meaning::Refused, _) => write!(f, "the server refused {stage}"),
         }?;
         write!(f, ": {reply}")
     }
@@ -268,14 +285,14 @@ fn explain(reply: &Reply) -> &'static str {
 const TLS_FIRST: &str =
     "; if the port wants TLS from the start, as 465 does, it is silent until TLS begins";
 
-/// What the client waits for at that step.
-struct Awaited(Step);
+/// What the client waits for at that stage.
+struct Awaited(Stage);
 
 impl fmt::Display for Awaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            step @ Step::Greeting => step.fmt(f),
-            step => write!(f, "the reply to {step}"),
+            stage @ Stage::Greeting => stage.fmt(f),
+            stage => write!(f, "the reply to {stage}"),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! MAIL and RCPT of a message, in groups where the server takes them so (RFC 2920).
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
-use super::{Envelope, Extensions, Fate, Refusal, Step};
-use crate::secret::append;
+use super::{
+    Envelope, Extensions, NotSent, Outcome, RecipientOutcome, RecipientStatus, Refusal, Stage,
+    limits::Used,
+};
+use crate::{reply::Reply, sasl::Channel, secret::append};
 
 /// How many RCPT commands may wait for their replies, so that neither side's buffers fill up while
 /// the other does not read.
@@ -15,10 +18,11 @@ pub(super) struct Sending {
     envelope: Box<Envelope>,
     /// Whether MAIL has been taken, once that is known.
     mail: Option<bool>,
+    pipelining: bool,
     asked: usize,
-    answered: usize,
-    accepted: usize,
-    /// The one that ends it, if it does.
+    /// What was said of the recipients so far, in their order.
+    answers: Vec<RecipientStatus>,
+    /// The refusal that ends it, if there is one.
     refusal: Option<Refusal>,
 }
 
@@ -27,58 +31,40 @@ impl Sending {
     pub(super) fn begin(
         envelope: Box<Envelope>,
         offered: &Extensions,
+        channel: &Channel,
+        used: &mut Used,
         out: &mut Vec<u8>,
-    ) -> Result<Self, Fate> {
-        if envelope.smtputf8 && !offered.smtputf8 {
-            return Err(match envelope.only_domains_need_utf8() {
-                true => Fate::NeedsALabels,
-                false => Fate::NeedsSmtpUtf8,
-            });
+    ) -> Result<Self, Outcome> {
+        let why = obstacle(&envelope, offered, channel)
+            .map(Err)
+            .unwrap_or_else(|| used.check(&envelope, offered.limits()).map_err(NotSent::OverLimit));
+        if let Err(why) = why {
+            let recipients = outcomes(*envelope, Vec::new(), |_| RecipientStatus::NotSent);
+            return Err(Outcome::NotSent { why, recipients });
         }
-        if let (Some(size), Some(limit)) = (envelope.size, offered.size) {
-            if limit > 0 && size > limit {
-                return Err(Fate::TooBig(limit));
-            }
-        }
-        let size = match (envelope.size, offered.size) {
-            (Some(size), Some(_)) => alloc::format!(" SIZE={size}"),
-            _ => String::new(),
-        };
-        let body = envelope.eight_bit && offered.eight_bit_mime;
-        let auth = envelope.auth.as_deref().filter(|_| offered.mechanisms.is_some());
-        say(
-            out,
-            &[
-                "MAIL FROM:<",
-                &envelope.from,
-                ">",
-                &size,
-                if body { " BODY=8BITMIME" } else { "" },
-                if envelope.smtputf8 { " SMTPUTF8" } else { "" },
-                if auth.is_some() { " AUTH=" } else { "" },
-                auth.unwrap_or_default(),
-            ],
-        );
-        Ok(Self { envelope, mail: None, asked: 0, answered: 0, accepted: 0, refusal: None })
+        used.begin();
+        say(out, &[&envelope.line(|keyword| offered.offers(keyword))]);
+        let pipelining = offered.offers("PIPELINING");
+        Ok(Self { envelope, mail: None, pipelining, asked: 0, answers: Vec::new(), refusal: None })
     }
 
     /// Writes the RCPT commands that may be written now.
-    pub(super) fn ask(&mut self, offered: &Extensions, out: &mut Vec<u8>) {
-        let window = if offered.pipelining { RCPT_WINDOW } else { 1 };
-        let may_ask = self.mail == Some(true) || self.mail.is_none() && offered.pipelining;
+    pub(super) fn ask(&mut self, out: &mut Vec<u8>) {
+        let window = if self.pipelining { RCPT_WINDOW } else { 1 };
+        let may_ask = self.mail == Some(true) || self.mail.is_none() && self.pipelining;
         if !may_ask || self.ends_early() {
             return;
         }
-        let room = window.saturating_sub(self.asked - self.answered);
+        let room = window.saturating_sub(self.asked - self.answers.len());
         for to in self.envelope.to.iter().skip(self.asked).take(room) {
-            say(out, &["RCPT TO:<", to, ">"]);
+            say(out, &[&to.line()]);
             self.asked += 1;
         }
     }
 
     /// Whether the reply to a command is still to come.
     pub(super) fn awaits_reply(&self) -> bool {
-        self.mail.is_none() || self.answered < self.asked
+        self.mail.is_none() || self.answers.len() < self.asked
     }
 
     fn ends_early(&self) -> bool {
@@ -88,44 +74,49 @@ impl Sending {
     /// Whether the message may go, once every reply has come.
     pub(super) fn verdict(&mut self) -> Option<Result<(), Refusal>> {
         let all = self.asked == self.envelope.to.len() || self.ends_early();
-        if self.mail.is_none() || !all || self.answered < self.asked {
+        if !all || self.awaits_reply() {
             return None;
         }
-        if self.accepted > 0 && !self.ends_early() {
+        let is_taken = |status: &RecipientStatus| matches!(status, RecipientStatus::Accepted(_));
+        if self.answers.iter().any(is_taken) && !self.ends_early() {
             return Some(Ok(()));
         }
         self.refusal.take().map(Err)
     }
 
-    /// A reply to MAIL, or to the next RCPT, has come. A refused recipient's comes back, to be shown.
-    pub(super) fn answered(
-        &mut self,
-        taken: bool,
-        refusal: impl Fn() -> Refusal,
-    ) -> Option<Refusal> {
+    /// A reply to MAIL, or to the next RCPT, has come. Whether it is a recipient's refusal, to be shown.
+    pub(super) fn answered(&mut self, answer: RecipientStatus) -> bool {
+        let refusal = match &answer {
+            RecipientStatus::Refused(refusal) => Some(refusal),
+            _ => None,
+        };
         match self.mail {
             None => {
-                self.mail = Some(taken);
-                if !taken {
-                    self.refusal = Some(refusal());
-                }
-                None
+                self.mail = Some(refusal.is_none());
+                self.refusal = refusal.cloned();
+                false
             }
-            Some(mail) => {
-                self.answered += 1;
-                self.accepted += usize::from(taken && mail);
-                if taken || !mail {
-                    return None;
-                }
-                self.refusal.get_or_insert_with(&refusal);
-                Some(refusal())
+            // It says nothing of the recipient.
+            Some(false) => {
+                self.answers.push(RecipientStatus::NotSent);
+                false
+            }
+            Some(true) => {
+                let refused = refusal.is_some();
+                self.refusal = self.refusal.take().or_else(|| refusal.cloned());
+                self.answers.push(answer);
+                refused
             }
         }
     }
 
-    /// The place of the recipient whose reply came last.
-    pub(super) fn last_answered(&self) -> usize {
-        self.answered.saturating_sub(1)
+    /// The recipient whose reply came last, and its refusal.
+    pub(super) fn last_refused(&self) -> Option<(&str, &Refusal)> {
+        let recipient = self.envelope.to.get(self.answers.len().checked_sub(1)?)?;
+        match self.answers.last()? {
+            RecipientStatus::Refused(refusal) => Some((recipient.address(), refusal)),
+            _ => None,
+        }
     }
 
     /// The first refusal, if there is one.
@@ -133,9 +124,62 @@ impl Sending {
         self.refusal.clone()
     }
 
-    pub(super) fn step(&self) -> Step {
-        if self.mail.is_none() { Step::Mail } else { Step::Rcpt }
+    /// The recipients of which the server has been told.
+    pub(super) fn told(&self) -> impl Iterator<Item = &str> {
+        self.envelope.recipients().take(self.asked)
     }
+
+    pub(super) fn stage(&self) -> Stage {
+        if self.mail.is_none() { Stage::Mail } else { Stage::Rcpt }
+    }
+
+    /// The server has taken the message.
+    pub(super) fn accepted(self, reply: Reply) -> Outcome {
+        let status = |answer: Option<_>| answer.unwrap_or(RecipientStatus::NotSent);
+        let recipients = outcomes(*self.envelope, self.answers, status);
+        match recipients.iter().all(|recipient| recipient.refusal().is_none()) {
+            true => Outcome::Accepted { reply, recipients },
+            false => Outcome::AcceptedForSome { reply, recipients },
+        }
+    }
+
+    /// The server has not. What it said before of a recipient that it had taken does not count any more.
+    pub(super) fn refused_by(self, refusal: Refusal) -> Outcome {
+        let one_for_all = refusal.stage() == Stage::Rcpt && !refusal.closes();
+        let of_the_message = match one_for_all {
+            true => RecipientStatus::NotSent,
+            false => RecipientStatus::Refused(refusal.clone().shortened()),
+        };
+        let status = |answer| match answer {
+            Some(own @ RecipientStatus::Refused(_)) => own,
+            _ => of_the_message.clone(),
+        };
+        Outcome::Refused { refusal, recipients: outcomes(*self.envelope, self.answers, status) }
+    }
+}
+
+/// Why the message cannot go to a server that offers this.
+fn obstacle(envelope: &Envelope, offered: &Extensions, channel: &Channel) -> Option<NotSent> {
+    if envelope.require_tls && !channel.is_verified() {
+        return Some(NotSent::NotVerified);
+    }
+    let too_big = || offered.max_size().filter(|limit| envelope.size > Some(*limit));
+    match envelope.keywords().find(|keyword| !offered.offers(keyword)) {
+        Some("SMTPUTF8") if envelope.only_domains_need_utf8() => Some(NotSent::NeedsALabels),
+        Some(keyword) => Some(NotSent::NotOffered(keyword.into())),
+        None => too_big().map(NotSent::TooBig),
+    }
+}
+
+/// What has become of the message for each recipient, the first of which come with their answers.
+fn outcomes(
+    envelope: Envelope,
+    answers: Vec<RecipientStatus>,
+    status: impl Fn(Option<RecipientStatus>) -> RecipientStatus,
+) -> Vec<RecipientOutcome> {
+    let mut answers = answers.into_iter();
+    let to = envelope.to.into_iter();
+    to.map(|to| RecipientOutcome::new(to.address, status(answers.next()))).collect()
 }
 
 /// Writes a line.

@@ -4,8 +4,9 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::mem;
 
 use super::{
-    AuthFailed, Body, Config, Error, Event, Extensions, Fate, Next, Ready, Refusal, Step, Tls,
+    AuthFailed, Body, Config, Error, Event, Extensions, Next, Outcome, Ready, Refusal, Stage, Tls,
     error::closes,
+    limits::Used,
     sending::{Sending, say},
 };
 use crate::{
@@ -13,7 +14,6 @@ use crate::{
     auth::client as auth,
     ehlo::Ehlo,
     line::{BlockError, LineEnds, Lines},
-    message::Stuffing,
     reply::{self, MAX_REPLY_LINE, MAX_REPLY_OCTETS, Reply, ReplyRef},
     sasl::{Channel, Mechanism, client::Credentials},
     secret::truncate,
@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod end;
+mod messages;
 mod sign_in;
 
 use sign_in::Tries;
@@ -35,6 +36,7 @@ pub struct Session {
     line_ends: LineEnds,
     state: State,
     extensions: Extensions,
+    used: Used,
     authenticated: Option<Mechanism>,
     tries: Tries,
     trace: Trace,
@@ -48,21 +50,25 @@ enum State {
     Ehlo,
     Helo,
     AwaitTls,
-    /// The host is to begin TLS.
+    /// The caller is to begin TLS.
     StartTls,
     Auth(Box<auth::Exchange>),
     AuthFailed(AuthFailed),
     Ready(Ready),
+    /// NOOP or RSET is sent, with no message under way.
+    Noop,
+    Reset,
     /// MAIL and RCPT.
     Envelope(Box<Sending>),
-    Refused(Box<Sending>, Refusal),
-    Data,
-    Message(Body),
-    End,
-    /// RSET is sent behind a message that came to nothing.
-    Rset(Refusal),
+    /// The last reply refused a recipient.
+    Refused(Box<Sending>),
+    Data(Box<Sending>),
+    Message(Box<Sending>, Body),
+    End(Box<Sending>),
+    /// RSET is sent after a message that was refused.
+    Rset(Box<Sending>, Refusal),
     /// And the reply by which the server has closed the connection, if it has.
-    Sent(Fate, Option<Reply>),
+    Sent(Outcome, Option<Reply>),
     Quit,
     Closed,
     Broken(Error),
@@ -88,6 +94,7 @@ impl Session {
             line_ends: LineEnds::default(),
             state: State::Greeting,
             extensions: Extensions::default(),
+            used: Used::default(),
             authenticated: None,
             tries: Tries::default(),
             trace: Trace::default(),
@@ -100,9 +107,9 @@ impl Session {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets from the server. At any moment; nothing that is owed changes.
+    /// Takes octets from the server. At any moment; nothing that is pending changes.
     pub fn receive(&mut self, octets: &[u8]) {
-        // Nothing is read any more behind the end.
+        // Nothing is read any more after the end.
         if !matches!(self.state, State::Closed | State::Broken(_)) {
             self.lines.receive(octets);
         }
@@ -114,6 +121,7 @@ impl Session {
         self.line_ends.forget();
         self.channel = channel;
         self.extensions = Extensions::default();
+        self.used = Used::default();
         self.authenticated = None;
         self.tries = Tries::default();
         self.state = match mem::replace(&mut self.state, State::Closed) {
@@ -136,8 +144,8 @@ impl Session {
     }
 
     /// Where the dialogue stands.
-    pub fn step(&self) -> Step {
-        self.state.step()
+    pub fn stage(&self) -> Stage {
+        self.state.stage()
     }
 
     /// What is known of the connection.
@@ -190,8 +198,8 @@ impl Session {
             State::StartTls
             | State::AuthFailed(_)
             | State::Ready(_)
-            | State::Refused(..)
-            | State::Message(_)
+            | State::Refused(_)
+            | State::Message(..)
             | State::Sent(..)
             | State::Closed => Ok(Advance::Event),
             State::Auth(exchange) => match exchange.asked() {
@@ -215,35 +223,40 @@ impl Session {
                 _ => Event::NeedInput,
             },
             State::Ready(ready) => Event::Ready(ready),
-            State::Refused(sending, refusal) => Event::Refused(sending.last_answered(), refusal),
-            State::Message(body) => Event::Message(body),
-            State::Sent(fate, _) => Event::Sent(fate),
+            State::Refused(sending) => match sending.last_refused() {
+                Some((recipient, refusal)) => Event::Refused { recipient, refusal },
+                None => Event::NeedInput,
+            },
+            State::Message(_, body) => Event::Message(body),
+            State::Sent(outcome, _) => Event::Sent(outcome),
             State::Closed | State::Broken(_) => Event::Close,
             State::Greeting
             | State::Hello
             | State::Ehlo
             | State::Helo
             | State::AwaitTls
+            | State::Noop
+            | State::Reset
             | State::Envelope(_)
-            | State::Data
-            | State::End
+            | State::Data(_)
+            | State::End(_)
             | State::Rset(..)
             | State::Quit => Event::NeedInput,
         }
     }
 
-    /// Moves on until something is owed, or is to be shown.
+    /// Moves on until something is pending, or is to be shown.
     fn go_on(&mut self, out: &mut Vec<u8>) {
         loop {
             let mark = out.len();
-            let failure = State::Broken(Error::Disconnected(self.state.step()));
+            let failure = State::Broken(Error::Disconnected(self.state.stage()));
             let state = mem::replace(&mut self.state, failure);
             let secret = matches!(state, State::Auth(_));
             let awaits_more = matches!(&state, State::Envelope(sending) if sending.awaits_reply());
             let progress = self.transition(state, out).and_then(|progress| {
                 // A command has been written, and its reply cannot be here yet.
                 if out.len() > mark && !awaits_more {
-                    self.expect_silence(progress.step(), progress.exchange())?;
+                    self.expect_silence(progress.stage(), progress.exchange())?;
                 }
                 Ok(progress)
             });
@@ -268,57 +281,57 @@ impl Session {
     /// §3.8), is the reason to end with.
     fn expect_silence(
         &mut self,
-        step: Step,
+        stage: Stage,
         exchange: Option<&auth::Exchange>,
     ) -> Result<(), Error> {
         if self.lines.rest().is_empty() {
             return Ok(());
         }
-        match self.next_reply(step, exchange, Asked::No) {
+        match self.next_reply(stage, exchange, Asked::No) {
             Ok(false) if self.lines.is_silent() => Ok(()),
             Err(error @ Error::LineEnds(_)) => Err(error),
-            Ok(true) => match self.shown_refusal(step, exchange, Asked::No) {
+            Ok(true) => match self.shown_refusal(stage, exchange, Asked::No) {
                 Some(refusal) => Err(Error::Refused(refusal)),
-                None => Err(Error::Unsolicited(step)),
+                None => Err(Error::Unsolicited(stage)),
             },
-            Ok(false) | Err(_) => Err(Error::Unsolicited(step)),
+            Ok(false) | Err(_) => Err(Error::Unsolicited(stage)),
         }
     }
 
     /// A refusal that has come and has not been looked at.
     fn pending_refusal(
         &mut self,
-        step: Step,
+        stage: Stage,
         exchange: Option<&auth::Exchange>,
     ) -> Option<Refusal> {
-        let come = self.next_reply(step, exchange, Asked::Yes).ok()?;
-        if come { self.shown_refusal(step, exchange, Asked::Yes) } else { None }
+        let come = self.next_reply(stage, exchange, Asked::Yes).ok()?;
+        if come { self.shown_refusal(stage, exchange, Asked::Yes) } else { None }
     }
 
     /// The pending reply, if it refuses.
     fn shown_refusal(
         &self,
-        step: Step,
+        stage: Stage,
         exchange: Option<&auth::Exchange>,
         asked: Asked,
     ) -> Option<Refusal> {
         let reply = ReplyRef::parse(self.lines.shown()).ok()?;
         let kept = || exchange.map_or_else(|| asked.kept(reply), |exchange| exchange.kept(reply));
-        (reply.code() >= 400).then(|| self.refusal(step, kept()))
+        (reply.code() >= 400).then(|| self.refusal(stage, kept()))
     }
 
-    pub(super) fn refusal(&self, step: Step, reply: Reply) -> Refusal {
-        Refusal::new(step, reply, &self.channel, self.authenticated)
+    pub(super) fn refusal(&self, stage: Stage, reply: Reply) -> Refusal {
+        Refusal::new(stage, reply, &self.channel, self.authenticated)
     }
 
     /// Nothing is under way, so that the server has nothing to say but that it closes the connection.
     fn at_rest(&mut self) -> Result<(), Error> {
-        if self.lines.rest().is_empty() || !self.next_reply(Step::Rest, None, Asked::No)? {
+        if self.lines.rest().is_empty() || !self.next_reply(Stage::Rest, None, Asked::No)? {
             return Ok(());
         }
         match ReplyRef::parse(self.lines.shown()) {
             Ok(reply) if reply.code() >= 400 => Err(Error::Closed(Some(Asked::No.kept(reply)))),
-            _ => Err(Error::Unsolicited(Step::Rest)),
+            _ => Err(Error::Unsolicited(Stage::Rest)),
         }
     }
 
@@ -347,42 +360,39 @@ impl Session {
                 self.settled(failed, out)?
             }
             State::Ready(Ready { next: Some(Next::Quit), .. }) => quit(out),
-            State::Ready(Ready { next: Some(Next::Send(_)), closed: closed @ Some(_) }) => {
+            State::Ready(Ready { next: Some(_), closed: closed @ Some(_) }) => {
                 return Err(Error::Closed(closed));
             }
-            State::Ready(Ready { next: Some(Next::Send(envelope)), closed: None }) => {
+            State::Ready(Ready { next: Some(next), closed: None }) => {
                 self.at_rest()?;
-                match Sending::begin(envelope, &self.extensions, out) {
-                    Ok(sending) => State::Envelope(Box::new(sending)),
-                    Err(fate) => State::Sent(fate, None),
-                }
+                self.begin(next, out)
             }
             State::Envelope(mut sending) => {
                 let mark = out.len();
-                sending.ask(&self.extensions, out);
+                sending.ask(out);
                 match sending.verdict() {
                     // What has just been said has no reply yet: the loop looks for silence first.
                     None if out.len() > mark => State::Envelope(sending),
                     None => return self.reply(State::Envelope(sending), out),
                     Some(Ok(())) => {
                         say(out, &["DATA"]);
-                        State::Data
+                        State::Data(sending)
                     }
                     Some(Err(refusal)) => {
                         say(out, &["RSET"]);
-                        State::Rset(refusal)
+                        State::Rset(sending, refusal)
                     }
                 }
             }
-            State::Refused(sending, _) => State::Envelope(sending),
-            State::Message(Body { broken: true, .. }) => return Err(Error::BareLineEnd),
-            State::Message(Body { ended: true, octets, .. }) => {
+            State::Refused(sending) => State::Envelope(sending),
+            State::Message(_, Body { broken: true, .. }) => return Err(Error::BareLineEnd),
+            State::Message(sending, Body { ended: true, octets, .. }) => {
                 self.trace.message(octets);
-                State::End
+                State::End(sending)
             }
-            State::Message(body) => {
-                self.expect_silence(Step::Message, None)?;
-                return Ok(Progress::Wait(State::Message(body)));
+            State::Message(sending, body) => {
+                self.expect_silence(Stage::Message, None)?;
+                return Ok(Progress::Wait(State::Message(sending, body)));
             }
             State::Sent(_, closed) => State::Ready(Ready { next: None, closed }),
             State::Ready(ready) => {
@@ -391,8 +401,11 @@ impl Session {
                 }
                 return Ok(Progress::Wait(State::Ready(ready)));
             }
-            owed @ (State::StartTls | State::AuthFailed(_) | State::Closed | State::Broken(_)) => {
-                return Ok(Progress::Wait(owed));
+            pending @ (State::StartTls
+            | State::AuthFailed(_)
+            | State::Closed
+            | State::Broken(_)) => {
+                return Ok(Progress::Wait(pending));
             }
             waiting => return self.reply(waiting, out),
         })
@@ -401,8 +414,8 @@ impl Session {
 
     /// Takes the reply that the state waits for, if it has come.
     fn reply(&mut self, state: State, out: &mut Vec<u8>) -> Result<Progress, Error> {
-        let step = state.step();
-        if !self.next_reply(step, None, Asked::Yes)? {
+        let stage = state.stage();
+        if !self.next_reply(stage, None, Asked::Yes)? {
             return Ok(Progress::Wait(state));
         }
         // Borrowed apart from `self`, and put back below.
@@ -410,7 +423,7 @@ impl Session {
         let next = match ReplyRef::parse(lines.shown()) {
             Ok(reply) if reply.codes_differ() => self.torn(state, reply),
             Ok(reply) => self.replied(state, reply, !lines.rest().is_empty(), out),
-            Err(_) => Err(Error::NotAReply(step)),
+            Err(_) => Err(Error::NotAReply(stage)),
         };
         self.lines = lines;
         Ok(Progress::Go(next?).shown())
@@ -418,17 +431,18 @@ impl Session {
 
     /// A refusal that began as another reply. Nothing that follows can be relied on.
     fn torn(&self, state: State, reply: ReplyRef<'_>) -> Result<State, Error> {
-        Err(Error::Refused(match state {
+        Err(match state {
             State::Quit => return Ok(State::Closed),
-            State::Rset(refusal) => refusal,
-            state => self.refusal(state.step(), reply.to_reply()),
-        }))
+            State::Noop | State::Reset => Error::Closed(Some(reply.to_reply())),
+            State::Rset(_, refusal) => Error::Refused(refusal),
+            state => Error::Refused(self.refusal(state.stage(), reply.to_reply())),
+        })
     }
 
     /// Whether a reply has come: in the exchange, if one is under way, which knows what may be shown of it.
     fn next_reply(
         &mut self,
-        step: Step,
+        stage: Stage,
         exchange: Option<&auth::Exchange>,
         asked: Asked,
     ) -> Result<bool, Error> {
@@ -438,8 +452,8 @@ impl Session {
                 self.lines.give_back();
                 Ok(false)
             }
-            Some(Err(BlockError::TooLong)) => Err(Error::NotAReply(step)),
-            Some(Err(BlockError::LineEnd)) => Err(Error::LineEnds(step)),
+            Some(Err(BlockError::TooLong)) => Err(Error::NotAReply(stage)),
+            Some(Err(BlockError::LineEnd)) => Err(Error::LineEnds(stage)),
             Some(Ok(())) => {
                 let block = self.lines.shown();
                 // Of a reply whose codes differ only the last lines can be looked at, and all would be shown.
@@ -465,9 +479,8 @@ impl Session {
         more: bool,
         out: &mut Vec<u8>,
     ) -> Result<State, Error> {
-        let step = state.step();
-        let closed = || closes(reply.code()).then(|| reply.to_reply());
-        let refusal = |own: &Self| own.refusal(step, reply.to_reply());
+        let stage = state.stage();
+        let refusal = |own: &Self| own.refusal(stage, reply.to_reply());
         Ok(match (state, reply.code()) {
             (State::Greeting, 220) => State::Hello,
             (State::Greeting, 400..) => return Err(Error::Refused(refusal(self))),
@@ -475,7 +488,7 @@ impl Session {
                 self.extensions = Extensions::read(Ehlo::new(reply), &self.config);
                 match self.config.tls {
                     Tls::Required | Tls::IfOffered
-                        if !self.channel.is_tls() && self.extensions.starttls =>
+                        if !self.channel.is_tls() && self.extensions.offers("STARTTLS") =>
                     {
                         say(out, &["STARTTLS"]);
                         State::AwaitTls
@@ -502,33 +515,8 @@ impl Session {
                 self.sign_in()
             }
             (State::AwaitTls, 400..) => return Err(Error::Refused(refusal(self))),
-            // It says nothing of the recipient, and no other reply will come.
-            (State::Envelope(_), code) if closes(code) => {
-                State::Sent(Fate::Refused(refusal(self)), closed())
-            }
-            (State::Envelope(mut sending), 200..=299 | 400..) => {
-                match sending.answered(reply.code() < 300, || refusal(self)) {
-                    Some(refusal) => State::Refused(sending, refusal),
-                    None => State::Envelope(sending),
-                }
-            }
-            (State::Data, 354) => State::Message(Body {
-                stuffing: Stuffing::START,
-                octets: 0,
-                ended: false,
-                broken: false,
-            }),
-            (State::Data, code @ 400..) if !closes(code) => {
-                say(out, &["RSET"]);
-                State::Rset(refusal(self))
-            }
-            (State::Data | State::End, 400..) => {
-                State::Sent(Fate::Refused(refusal(self)), closed())
-            }
-            (State::End, 200..=299) => State::Sent(Fate::Accepted(reply.to_reply()), None),
-            (State::Rset(why), 200..=299 | 400..) => State::Sent(Fate::Refused(why), closed()),
             (State::Quit, _) => State::Closed,
-            _ => return Err(Error::UnexpectedReply(step, reply.to_reply())),
+            (state, _) => self.replied_in_mail(state, reply, out)?,
         })
     }
 }
@@ -560,9 +548,9 @@ enum Progress {
 }
 
 impl Progress {
-    fn step(&self) -> Step {
+    fn stage(&self) -> Stage {
         match self {
-            Self::Go(state) | Self::Wait(state) => state.step(),
+            Self::Go(state) | Self::Wait(state) => state.stage(),
         }
     }
 
@@ -573,10 +561,10 @@ impl Progress {
         }
     }
 
-    /// What is shown once waits for the host to see it.
+    /// What is shown once waits for the caller to see it.
     fn shown(self) -> Self {
         match self {
-            Self::Go(state @ (State::Refused(..) | State::Sent(..))) => Self::Wait(state),
+            Self::Go(state @ (State::Refused(_) | State::Sent(..))) => Self::Wait(state),
             other => other,
         }
     }
@@ -585,18 +573,19 @@ impl Progress {
 impl State {
     const READY: Self = Self::Ready(Ready { next: None, closed: None });
 
-    fn step(&self) -> Step {
+    fn stage(&self) -> Stage {
         match self {
-            Self::Greeting => Step::Greeting,
-            Self::Hello | Self::Ehlo | Self::Helo => Step::Ehlo,
-            Self::AwaitTls | Self::StartTls => Step::StartTls,
-            Self::Auth(_) | Self::AuthFailed(_) => Step::Auth,
-            Self::Envelope(sending) | Self::Refused(sending, _) => sending.step(),
-            Self::Data => Step::Data,
-            Self::Message(_) | Self::End => Step::Message,
-            Self::Rset(..) => Step::Rset,
-            Self::Ready(_) | Self::Sent(..) => Step::Rest,
-            Self::Quit | Self::Closed | Self::Broken(_) => Step::Quit,
+            Self::Greeting => Stage::Greeting,
+            Self::Hello | Self::Ehlo | Self::Helo => Stage::Ehlo,
+            Self::AwaitTls | Self::StartTls => Stage::StartTls,
+            Self::Auth(_) | Self::AuthFailed(_) => Stage::Auth,
+            Self::Envelope(sending) | Self::Refused(sending) => sending.stage(),
+            Self::Data(_) => Stage::Data,
+            Self::Message(..) | Self::End(_) => Stage::Message,
+            Self::Reset | Self::Rset(..) => Stage::Rset,
+            Self::Noop => Stage::Noop,
+            Self::Ready(_) | Self::Sent(..) => Stage::Rest,
+            Self::Quit | Self::Closed | Self::Broken(_) => Stage::Quit,
         }
     }
 }

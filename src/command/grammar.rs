@@ -386,12 +386,12 @@ pub(super) fn next_parameter(i: &[u8]) -> Res<'_, Parameter<'_>> {
 }
 
 /// `keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")` (RFC 5321 §4.1.2)
-fn keyword(i: &[u8]) -> Res<'_, &[u8]> {
+pub(super) fn keyword(i: &[u8]) -> Res<'_, &[u8]> {
     context("esmtp-keyword", verify(some(&LDH), |name: &[u8]| !name.starts_with(b"-"))).parse(i)
 }
 
 /// `value = 1*(%d33-60 / %d62-126 / UTF8-non-ascii)` (RFC 5321 §4.1.2, RFC 6531 §3.3)
-fn value(i: &[u8]) -> Res<'_, &[u8]> {
+pub(super) fn value(i: &[u8]) -> Res<'_, &[u8]> {
     context("esmtp-value", some(&VALUE)).parse(i)
 }
 

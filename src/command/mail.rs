@@ -161,17 +161,22 @@ impl<'a> MailAuth<'a> {
 
 impl fmt::Display for MailAuth<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(mailbox) = self.mailbox() else {
-            return f.write_str("<>");
-        };
-        for octet in mailbox.bytes() {
-            if grammar::XCHAR.has(octet) {
-                write!(f, "{}", char::from(octet))?;
-            } else {
-                write!(f, "+{octet:02X}")?;
-            }
+        match self.mailbox() {
+            Some(mailbox) => Xtext(mailbox).fmt(f),
+            None => f.write_str("<>"),
         }
-        Ok(())
+    }
+}
+
+/// A text in the form that a parameter may have (RFC 3461 §4).
+pub(crate) struct Xtext<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Xtext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.bytes().try_for_each(|octet| match grammar::XCHAR.has(octet) {
+            true => f.write_char(char::from(octet)),
+            false => write!(f, "+{octet:02X}"),
+        })
     }
 }
 
@@ -285,6 +290,18 @@ pub struct Parameter<'a> {
 }
 
 impl<'a> Parameter<'a> {
+    /// A parameter to be written.
+    ///
+    /// # Errors
+    /// It is not an `esmtp-keyword` with an `esmtp-value`, or without one (RFC 5321 §4.1.2).
+    pub(crate) fn new(name: &'a str, value: Option<&'a str>) -> Result<Self, Error> {
+        let whole = |rule: fn(&'a [u8]) -> _, text: &'a str| {
+            grammar::whole(rule, text.as_bytes()).map(Utf8)
+        };
+        let value = value.map(|value| whole(grammar::value, value)).transpose()?;
+        Ok(Self { name: whole(grammar::keyword, name)?, value })
+    }
+
     /// The name as it was sent, in whatever case.
     #[must_use]
     pub const fn name(&self) -> &'a str {

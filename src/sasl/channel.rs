@@ -10,6 +10,7 @@ use super::{ConfigError, check_name};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     tls: bool,
+    verified: bool,
     /// Boxed, as most connections have none and a server keeps one for each.
     known: Option<Box<Known>>,
 }
@@ -24,12 +25,30 @@ struct Known {
 impl Channel {
     /// A connection that anyone on the way can read.
     pub const fn cleartext() -> Self {
-        Self { tls: false, known: None }
+        Self { tls: false, verified: false, known: None }
     }
 
     /// A connection inside TLS, or as safe as that (a Unix socket, say).
     pub const fn tls() -> Self {
-        Self { tls: true, known: None }
+        Self { tls: true, verified: false, known: None }
+    }
+
+    /// With the caller's word that the server's certificate was verified, against trusted roots and the name of the
+    /// server that was meant: for a client, which sends a message that demands TLS all the way
+    /// ([`Envelope::require_tls`](crate::client::Envelope::require_tls)) only then (RFC 8689 §4.2.1). Nothing else
+    /// depends on it. In cleartext there is no certificate, and this changes nothing.
+    ///
+    /// ```
+    /// use smtp_auth::sasl::Channel;
+    ///
+    /// assert!(Channel::tls().verified().is_verified());
+    /// assert!(!Channel::tls().is_verified());
+    /// assert!(!Channel::cleartext().verified().is_verified());
+    /// ```
+    #[must_use]
+    pub const fn verified(mut self) -> Self {
+        self.verified = self.tls;
+        self
     }
 
     /// With what binds a sign-in to this very TLS connection, for the -PLUS mechanisms (RFC 5802
@@ -63,6 +82,12 @@ impl Channel {
     /// Whether the connection is inside TLS.
     pub const fn is_tls(&self) -> bool {
         self.tls
+    }
+
+    /// Whether the connection is inside TLS, and the caller has said that the server's certificate was
+    /// [verified](Self::verified).
+    pub const fn is_verified(&self) -> bool {
+        self.verified
     }
 
     /// Whom the client's certificate names.

@@ -38,6 +38,8 @@ pub(crate) enum Host {
     Quit,
     Next,
     Retry,
+    Noop,
+    Reset,
 }
 
 const REPLIES: &[&str] = &[
@@ -90,7 +92,7 @@ const REPLIES: &[&str] = &[
     "",
 ];
 
-const REST: [Input; 7] = [
+const REST: [Input; 9] = [
     Input::Honest,
     Input::Tls,
     Input::Eof,
@@ -98,6 +100,8 @@ const REST: [Input; 7] = [
     Input::Host(Host::Quit),
     Input::Host(Host::Next),
     Input::Host(Host::Retry),
+    Input::Host(Host::Noop),
+    Input::Host(Host::Reset),
 ];
 
 pub(crate) fn input(number: u8) -> Input {
@@ -298,7 +302,7 @@ impl<const TOKENS: bool> World<TOKENS> {
                     (self.retries, self.in_scram) = (self.retries + 1, false);
                     failed.retry(credentials(TOKENS));
                 }
-                Host::Retry => return false,
+                Host::Retry | Host::Noop | Host::Reset => return false,
             },
             Event::Ready(ready) => match host {
                 Host::On if self.sent < 2 => {
@@ -307,6 +311,8 @@ impl<const TOKENS: bool> World<TOKENS> {
                     ready.send(Envelope::new(Some("tim@example.org"), to).unwrap());
                 }
                 Host::Quit => ready.quit(),
+                Host::Noop => ready.noop(),
+                Host::Reset => ready.reset(),
                 _ => return false,
             },
             Event::Message(body) if host == Host::On => {
@@ -335,13 +341,23 @@ impl<const TOKENS: bool> World<TOKENS> {
                     Event::Derive(_) | Event::AuthFailed(_) | Event::Ready(_) | Event::Message(_),
                 ) => Waits::Host,
                 Ok(Event::Challenge(_)) => panic!("no mechanism of the host's own"),
-                Ok(Event::Refused(..) | Event::Sent(_)) => continue,
+                Ok(Event::Refused { .. }) => {
+                    assert!(self.session.ready().is_none(), "a message could be begun within one");
+                    continue;
+                }
+                Ok(Event::Sent(_)) => {
+                    // The one is passed so, the other by moving on.
+                    assert!(self.sent > 1 || self.session.ready().is_some());
+                    continue;
+                }
                 Ok(Event::Close) | Err(_) => Waits::Over,
             };
             if self.error.is_some() {
                 assert_eq!(found, self.error, "an error does not stay");
             }
             self.error = found;
+            let is_ready = matches!(self.session.pending(), Event::Ready(_));
+            assert_eq!(self.session.ready().is_some(), is_ready, "begins what it may not");
             break;
         }
         assert!(!self.ends || self.waits == Waits::Over, "goes on after such a reply");
@@ -393,11 +409,9 @@ impl<const TOKENS: bool> World<TOKENS> {
                 slot.line(line.as_bytes());
             }
         }
-        if line
-            .split(' ')
-            .next()
-            .is_some_and(|verb| ["EHLO", "STARTTLS", "MAIL", "QUIT", "RSET"].contains(&verb))
-        {
+        if line.split(' ').next().is_some_and(|verb| {
+            ["EHLO", "STARTTLS", "MAIL", "QUIT", "RSET", "NOOP"].contains(&verb)
+        }) {
             (self.honest, self.mechanism) = (None, None);
         } else if scram && !line.starts_with("AUTH ") {
             self.in_scram = true;

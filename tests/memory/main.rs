@@ -453,3 +453,69 @@ fn a_reply_that_may_repeat_what_was_sent_is_bounded() {
         assert!(most < 640 << 10, "{most}");
     }
 }
+
+/// Of the replies to its recipients a session keeps about a thousand octets each, and as much again while its memory
+/// doubles.
+#[test]
+fn an_outcome_is_bounded() {
+    const RECIPIENTS: usize = 60;
+    let names: Vec<String> = (0..RECIPIENTS).map(|n| format!("a{n}@example.org")).collect();
+    let lines = |code: u16, text: &str, n: usize| {
+        format!("{}{code} {text}\r\n", format!("{code}-{text}\r\n").repeat(n))
+    };
+    for (what, reply) in [
+        ("long lines", lines(550, &"a".repeat(1000), 60)),
+        ("short lines", lines(550, "", 127)),
+        ("enhanced codes", lines(550, "5.123.123 a", 127)),
+        ("what is not UTF-8", lines(550, &"\u{fffd}".repeat(300), 60)),
+        ("accepted", lines(250, &"a".repeat(1000), 60)),
+    ] {
+        let reply = match what {
+            "what is not UTF-8" => reply.bytes().map(|o| if o > 127 { 0xff } else { o }).collect(),
+            _ => reply.into_bytes(),
+        };
+        let config = client::Config::builder("client.example.com").build().unwrap();
+        let mut session = client::Session::without_credentials(config.into());
+        session.tls_started(channel());
+        let mut out = Vec::with_capacity(1 << 16);
+        for said in ["220 x\r\n", "250-x\r\n250 8BITMIME\r\n"] {
+            assert!(session.advance(&mut out).is_ok());
+            session.receive(said.as_bytes());
+        }
+        assert!(session.advance(&mut out).is_ok());
+        let envelope = client::Envelope::new(None, names.iter().map(String::as_str)).unwrap();
+        session.ready().unwrap().send(envelope);
+        assert!(session.advance(&mut out).is_ok());
+        session.receive(b"250 x\r\n");
+        let mut kept = 0;
+        let most = most(|| {
+            let before = HELD.get();
+            for _ in 0..RECIPIENTS {
+                assert!(matches!(session.next(&mut out), Ok(client::Event::NeedInput)));
+                session.receive(&reply);
+                while let Ok(client::Event::Refused { .. }) = session.next(&mut out) {}
+                out.clear();
+            }
+            let more: &[&str] = match what {
+                "accepted" => &["354 x\r\n"],
+                _ => &[],
+            };
+            for said in more {
+                session.receive(said.as_bytes());
+                if let Ok(client::Event::Message(body)) = session.next(&mut out) {
+                    body.end(&mut out).unwrap();
+                    assert!(session.advance(&mut out).is_ok());
+                }
+            }
+            session.receive(&reply);
+            let sent = matches!(session.next(&mut out), Ok(client::Event::Sent(_)));
+            assert!(sent, "{what}");
+            kept = HELD.get() - before;
+        });
+        let each = 1003 + size_of::<client::RecipientOutcome>() as isize;
+        // The last replies are kept as they are, the first of the recipients' and that to the message.
+        let bound = RECIPIENTS as isize * each + (256 << 10);
+        assert!(kept < bound, "{what}: {kept} kept of {bound}");
+        assert!(most < 2 * bound, "{what}: {most} of {bound}");
+    }
+}

@@ -30,18 +30,28 @@ fn sizes_and_threads() {
         client::AuthError: 72
         client::AuthFailed: 120
         client::Body: 16
+        client::BodyType: 1
         client::Builder: 88
         client::Config: 88
-        client::Envelope: 96
+        client::Envelope: 144
         client::EnvelopeError: 16
         client::Error: 72
         client::Event<'_>: 24
         client::Extensions: 48
-        client::Fate: 48
+        client::Limit: 8
+        client::Limits: 24
+        client::NotSent: 24
+        client::Notify: 2
+        client::NotifyOn: 1
+        client::Outcome: 72
         client::Ready: 56
+        client::Recipient: 80
+        client::RecipientOutcome: 72
+        client::RecipientStatus: 48
         client::Refusal: 48
+        client::Ret: 1
         client::Session: 456
-        client::Step: 1
+        client::Stage: 1
         client::Tls: 1
         client::TryNext: 1
         command::Auth<'_>: 32

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use smtp_auth::{
-    client::{self, AuthError, Envelope, Error, Step, Tls},
+    client::{self, AuthError, Envelope, Error, Stage, Tls},
     sasl::{self, Mechanism, client::Credentials},
 };
 
@@ -78,7 +78,7 @@ fn at_message() -> Client {
 fn replies_ahead_of_their_command_are_not_taken() {
     let mut client = Client::new(&[Mechanism::Plain]);
     client.hear(&format!("{OFFER}235 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 queued\r\n"));
-    assert_eq!(client.error(), Error::Unsolicited(Step::Ehlo));
+    assert_eq!(client.error(), Error::Unsolicited(Stage::Ehlo));
     assert_eq!(client.sent(), "", "nothing is said to such a server");
     assert_eq!(client.session.authenticated(), None);
 
@@ -97,7 +97,7 @@ fn replies_ahead_of_their_command_are_not_taken() {
     client.hear("");
     client.sent();
     client.hear("250 ok\r\n250 ok\r\n");
-    assert_eq!(client.error(), Error::Unsolicited(Step::Rcpt));
+    assert_eq!(client.error(), Error::Unsolicited(Stage::Rcpt));
     assert_eq!(client.sent(), "", "nothing is said to such a server");
 
     let mut client = Client::new(&[Mechanism::Plain]);
@@ -160,7 +160,7 @@ fn the_refusal_outlives_the_connection() {
     client.session.receive(b"421 4.3.2 shutting down\r\n");
     let error = client.session.eof().unwrap_err();
     assert!(
-        matches!(&error, Error::Refused(refusal) if (refusal.step(), refusal.reply().code()) == (Step::Mail, 421)),
+        matches!(&error, Error::Refused(refusal) if (refusal.stage(), refusal.reply().code()) == (Stage::Mail, 421)),
         "{error}"
     );
 }
@@ -229,13 +229,13 @@ fn nothing_is_written_behind_a_message() {
 fn a_reply_before_the_message_is_the_last_word() {
     for (reply, error) in [
         ("552 5.3.4 too big\r\n", Err(552)),
-        ("250 2.0.0 queued\r\n", Ok(Error::Unsolicited(Step::Message))),
+        ("250 2.0.0 queued\r\n", Ok(Error::Unsolicited(Stage::Message))),
     ] {
         let mut client = at_message();
         client.hear(reply);
         match (client.error(), error) {
             (Error::Refused(refusal), Err(code)) => {
-                assert_eq!((refusal.step(), refusal.reply().code()), (Step::Message, code));
+                assert_eq!((refusal.stage(), refusal.reply().code()), (Stage::Message, code));
             }
             (found, error) => assert_eq!(Ok(found), error),
         }

@@ -5,6 +5,7 @@
 mod any_peer;
 mod client;
 mod client_and_server;
+mod outcomes;
 mod refusals;
 mod server;
 mod transcripts;

@@ -2,14 +2,14 @@
 //! connection in which it can come.
 
 use smtp_auth::{
-    client::{Config, Envelope, Event, Session, Step, Tls},
+    client::{Config, Envelope, Event, Session, Stage, Tls},
     sasl::{self, Channel, client::Credentials},
 };
 
 /// Where the client waits for a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    step: Step,
+    step: Stage,
     in_tls: bool,
     signed_in: bool,
 }
@@ -19,13 +19,13 @@ impl Place {
     fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for in_tls in [false, true] {
-            for step in [Step::Greeting, Step::Ehlo, Step::StartTls, Step::Auth] {
-                if step != Step::StartTls || !in_tls {
+            for step in [Stage::Greeting, Stage::Ehlo, Stage::StartTls, Stage::Auth] {
+                if step != Stage::StartTls || !in_tls {
                     all.push(Self { step, in_tls, signed_in: false });
                 }
             }
             for signed_in in [false, true] {
-                for step in [Step::Mail, Step::Rcpt, Step::Data, Step::Message] {
+                for step in [Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Message] {
                     all.push(Self { step, in_tls, signed_in });
                 }
             }
@@ -36,9 +36,9 @@ impl Place {
     /// A session that waits there.
     fn session(self) -> Session {
         let sasl = sasl::client::Config::builder().allow_cleartext(true).build().unwrap();
-        let tls = if self.step == Step::StartTls { Tls::IfOffered } else { Tls::Never };
+        let tls = if self.step == Stage::StartTls { Tls::IfOffered } else { Tls::Never };
         let config = Config::builder("c").sasl(sasl).tls(tls).build().unwrap();
-        let mut session = match self.signed_in || self.step == Step::Auth {
+        let mut session = match self.signed_in || self.step == Stage::Auth {
             true => Session::new(config.into(), Credentials::password("tim", "pw").unwrap()),
             false => Session::without_credentials(config.into()),
         };
@@ -47,7 +47,7 @@ impl Place {
         }
         let ehlo = "250-s\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n";
         for reply in ["220 s\r\n", ehlo, "235 ok\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n"] {
-            if !self.signed_in && reply.starts_with("235") && self.step != Step::Auth {
+            if !self.signed_in && reply.starts_with("235") && self.step != Stage::Auth {
                 continue;
             }
             loop {
@@ -58,7 +58,7 @@ impl Place {
                     other => panic!("{other:?}"),
                 }
             }
-            if session.step() == self.step {
+            if session.stage() == self.step {
                 return session;
             }
             session.receive(reply.as_bytes());
@@ -88,9 +88,9 @@ fn told(session: &mut Session, reply: &str) -> Vec<String> {
                 told.push(error.to_string());
                 return told;
             }
-            Ok(Event::Refused(_, refusal)) => told.push(refusal.to_string()),
-            Ok(Event::Sent(fate)) => {
-                told.push(fate.to_string());
+            Ok(Event::Refused { refusal, .. }) => told.push(refusal.to_string()),
+            Ok(Event::Sent(outcome)) => {
+                told.push(outcome.to_string());
                 return told;
             }
             Ok(Event::AuthFailed(failed)) => {
@@ -115,24 +115,24 @@ fn expected(code: u16, Place { step, in_tls, signed_in }: Place) -> String {
         (523 | 524 | 530 | 538, false, _) => "the server wants TLS first".into(),
         (530, true, false) => "the server wants a sign-in first".into(),
         _ => match (step, code) {
-            (Step::Greeting | Step::Ehlo, _) => "the server refused to talk to this client".into(),
-            (Step::Auth, 535) => {
+            (Stage::Greeting | Stage::Ehlo, _) => "the server refused to talk to this client".into(),
+            (Stage::Auth, 535) => {
                 "the server refused the user name, password or certificate".into()
             }
-            (Step::Auth, 432) => {
+            (Stage::Auth, 432) => {
                 "the server wants the account moved to this way of signing in, by another way, first"
                     .into()
             }
-            (Step::Auth, 454) => {
+            (Stage::Auth, 454) => {
                 "the server cannot check passwords at the moment, try again later".into()
             }
-            (Step::Auth, 400..=499) => {
+            (Stage::Auth, 400..=499) => {
                 "the server could not sign the user in for the moment, try again later".into()
             }
-            (Step::Auth, 534) => {
+            (Stage::Auth, 534) => {
                 "the server wants a stronger way to sign in for this account".into()
             }
-            (Step::Auth, _) => "the server refused the sign-in, ask its operator why".into(),
+            (Stage::Auth, _) => "the server refused the sign-in, ask its operator why".into(),
             _ => format!("the server refused {step}"),
         },
     }
@@ -166,8 +166,8 @@ fn each_code_at_each_step() {
             let code = reply[..3].parse().unwrap();
             // Another try, or the way without what was refused.
             let goes_on = match place.step {
-                Step::StartTls => code != 421,
-                Step::Ehlo => code >= 500,
+                Stage::StartTls => code != 421,
+                Stage::Ehlo => code >= 500,
                 _ => false,
             };
             if goes_on {
@@ -177,7 +177,7 @@ fn each_code_at_each_step() {
             assert!(!told.is_empty());
             for told in told {
                 // Within an exchange these may repeat what was sent.
-                let withheld = place.step == Step::Auth && (500..=504).contains(&code);
+                let withheld = place.step == Stage::Auth && (500..=504).contains(&code);
                 let shown =
                     if withheld { reply.replace('x', "[text withheld]") } else { reply.into() };
                 assert_eq!(told, format!("{}: {shown}", expected(code, place)), "{place:?}");
@@ -188,7 +188,7 @@ fn each_code_at_each_step() {
 
 /// A session at rest, signed in.
 fn at_rest() -> Session {
-    let place = Place { step: Step::Mail, in_tls: true, signed_in: true };
+    let place = Place { step: Stage::Mail, in_tls: true, signed_in: true };
     let mut session = place.session();
     assert_eq!(told(&mut session, "550 5.7.1 no\r\n").len(), 1);
     assert!(matches!(session.next(&mut Vec::new()), Ok(Event::Ready(_))));
@@ -244,7 +244,7 @@ fn send(session: &mut Session) {
 
 #[test]
 fn nothing_is_said_to_a_server_that_has_closed() {
-    for step in [Step::Mail, Step::Rcpt, Step::Data, Step::Message] {
+    for step in [Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Message] {
         let mut session = Place { step, in_tls: true, signed_in: true }.session();
         assert_eq!(told(&mut session, "421 4.3.2 bye\r\n").len(), 1);
         send(&mut session);
@@ -253,7 +253,7 @@ fn nothing_is_said_to_a_server_that_has_closed() {
         assert_eq!((error.as_str(), &*out), (&*format!("{AT_REST}: 421 4.3.2 bye"), &b""[..]));
     }
     // Other credentials change nothing.
-    let mut session = Place { step: Step::Auth, in_tls: true, signed_in: false }.session();
+    let mut session = Place { step: Stage::Auth, in_tls: true, signed_in: false }.session();
     let told = told(&mut session, "421 4.3.2 bye\r\n");
     match session.next(&mut Vec::new()) {
         Ok(Event::AuthFailed(failed)) => {
@@ -352,7 +352,7 @@ fn a_silent_server_is_said_to_be_one_and_where() {
     for place in Place::all() {
         let mut session = place.session();
         let waited = match place.step {
-            Step::Greeting => "the greeting".to_owned(),
+            Stage::Greeting => "the greeting".to_owned(),
             step => format!("the reply to {step}"),
         };
         let expected = format!("the server did not answer in time: the client waited for {waited}");
@@ -386,7 +386,7 @@ fn a_silent_server_is_said_to_be_one_and_where() {
     assert!(matches!(session.next(&mut Vec::new()), Ok(Event::NeedInput)));
     assert_eq!(session.timed_out(), Ok(()));
     assert!(matches!(session.next(&mut Vec::new()), Ok(Event::Close)));
-    let mut session = Place { step: Step::Mail, in_tls: true, signed_in: true }.session();
+    let mut session = Place { step: Stage::Mail, in_tls: true, signed_in: true }.session();
     session.receive(b"550 5.7.1 no\r\n");
     let told = session.timed_out().unwrap_err().to_string();
     assert_eq!(told, "the server refused the sender's address (MAIL): 550 5.7.1 no");
@@ -414,7 +414,7 @@ fn a_domain_that_is_not_ascii_has_another_form() {
             other => panic!("{other:?}"),
         }
         let told = match session.next(&mut Vec::new()) {
-            Ok(Event::Sent(fate)) => fate.to_string(),
+            Ok(Event::Sent(outcome)) => outcome.to_string(),
             other => panic!("{other:?}"),
         };
         assert_eq!(told, expected, "{from} {to}");

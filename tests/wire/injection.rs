@@ -5,7 +5,7 @@ use std::mem;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::{collection::vec, prelude::*, sample::select};
 use smtp_auth::{
-    client::{self, Envelope},
+    client::{self, BodyType, Envelope, Notify, NotifyOn, Recipient, Ret},
     command::{Command, MailAuth},
     ehlo::Keyword,
     reply::Reply,
@@ -92,7 +92,7 @@ fn server(mechanism: Mechanism) -> server::Session {
         .unwrap();
     let config = server::Config::builder("smtp.example.com")
         .sasl(sasl)
-        .keywords([Keyword::SmtpUtf8, Keyword::EightBitMime])
+        .keywords([Keyword::SmtpUtf8, Keyword::EightBitMime, Keyword::Dsn])
         .allow_unauthenticated(true)
         .build()
         .unwrap();
@@ -178,7 +178,7 @@ fn converse(
                     ready.send(envelope.clone());
                 }
                 client::Event::Ready(ready) => ready.quit(),
-                client::Event::Refused(..) | client::Event::Sent(_) => {}
+                client::Event::Refused { .. } | client::Event::Sent(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -199,6 +199,7 @@ const MAILBOXES: &[&str] =
 const HOSTS: &[&str] = &["host.example.org", "[127.0.0.1]", "x", "exämple.org"];
 const WORDS: &[&str] = &["X-FIRST", "X_2", "A", "A-NAME-OF-20-LETTERS"];
 const TEXTS: &[&str] = &["Hello", "", "2.0.0 of course", "a\nb\n\nc"];
+const VALUES: &[&str] = &["60", "a;b,c+3D", "<x@y>"];
 const URLS: &[&str] = &["https://example.org/.well-known/openid-configuration", "mail", ""];
 const TOKENS: &[&str] = &["abc.def-ghi_~+/==", "t"];
 const MECHANISMS: &[Mechanism] = &[
@@ -233,6 +234,8 @@ proptest! {
         (password, token) in (hostile(NAMES), hostile(TOKENS)),
         (from, to) in (hostile(MAILBOXES), vec(hostile(MAILBOXES), 0..3)),
         (size, submitter) in (0..50_000_000u64, hostile(MAILBOXES)),
+        (id, original) in (hostile(NAMES), (hostile(WORDS), hostile(MAILBOXES))),
+        (parameter, value) in (hostile(WORDS), prop::option::of(hostile(VALUES))),
         initial_response in any::<bool>(),
     ) {
         let config = client::Config::builder(&hostname);
@@ -245,11 +248,19 @@ proptest! {
         if let Some(act_as) = act_as {
             credentials = credentials.clone().acting_as(&act_as).unwrap_or(credentials);
         }
-        let to = to.iter().map(String::as_str).filter(|to| Envelope::new(None, [*to]).is_ok());
-        let to: Vec<_> = to.chain(["b@example.org"]).collect();
+        let last = Recipient::new("b@example.org").unwrap();
+        let to = to.iter().filter_map(|to| Recipient::new(to).ok()).chain([last]).map(|to| {
+            let own = to.clone().original_recipient(&original.0, &original.1).unwrap_or(to);
+            let own = own.notify(Notify::On(NotifyOn::DELAY | NotifyOn::SUCCESS));
+            own.clone().parameter("DSN", &parameter, value.as_deref()).unwrap_or(own)
+        });
+        let to: Vec<_> = to.collect();
         let mut envelope = Envelope::new(Some(&from), to.clone())
             .unwrap_or_else(|_| Envelope::new(None, to.clone()).unwrap());
-        envelope = envelope.size(size).eight_bit(true);
+        envelope = envelope.size(size).body(BodyType::EightBitMime).ret(Ret::Full);
+        envelope = envelope.clone().envelope_id(&id).unwrap_or(envelope);
+        let other = envelope.clone().parameter("DSN", &parameter, value.as_deref());
+        envelope = other.unwrap_or(envelope);
         if let Ok(submitter) = MailAuth::new(submitter) {
             envelope = envelope.auth(&submitter);
         }

@@ -5,7 +5,7 @@ use core::mem;
 use super::{Error, Refusal, Session, State, sign_in::unanswered};
 use crate::{
     auth::client as auth,
-    client::{AuthError, Ready, Step, Tls},
+    client::{AuthError, Ready, Stage, Tls},
 };
 
 impl Session {
@@ -15,7 +15,7 @@ impl Session {
     /// # Errors
     /// [`Error::Disconnected`] where that is no good end, or the refusal that came before.
     pub fn eof(&mut self) -> Result<(), Error> {
-        self.ended(Error::Disconnected(self.state.step()))
+        self.ended(Error::Disconnected(self.state.stage()))
     }
 
     /// The server has been silent for as long as the caller waits (RFC 5321 §4.5.3.2 has how long that
@@ -28,12 +28,12 @@ impl Session {
     pub fn timed_out(&mut self) -> Result<(), Error> {
         let greeting = matches!(self.state, State::Greeting);
         let may_want_tls = greeting && !self.channel.is_tls() && self.config.tls != Tls::Never;
-        self.ended(Error::TimedOut { step: self.state.step(), may_want_tls })
+        self.ended(Error::TimedOut { stage: self.state.stage(), may_want_tls })
     }
 
     /// Nothing more comes: what was lost by that, or what is worse.
     fn ended(&mut self, lost: Error) -> Result<(), Error> {
-        let step = self.state.step();
+        let stage = self.state.stage();
         let or_lost = |refusal: Option<Refusal>, lost| refusal.map_or(lost, Error::Refused);
         let state = mem::replace(&mut self.state, State::Closed);
         let error = match &state {
@@ -47,11 +47,16 @@ impl Session {
                 closed => Error::Closed(closed),
             },
             State::Envelope(sending) => match sending.refused() {
-                None => or_lost(self.pending_refusal(step, None), lost),
+                None => or_lost(self.pending_refusal(stage, None), lost),
                 refusal => or_lost(refusal, lost),
             },
-            State::Rset(refusal) => Error::Refused(refusal.clone()),
-            _ => or_lost(self.pending_refusal(step, None), lost),
+            // Nothing is lost: whoever keeps connections opens another one.
+            State::Noop | State::Reset if matches!(lost, Error::Disconnected(_)) => {
+                let said = self.pending_refusal(stage, None);
+                Error::Closed(said.map(Refusal::into_reply))
+            }
+            State::Rset(_, refusal) => Error::Refused(refusal.clone()),
+            _ => or_lost(self.pending_refusal(stage, None), lost),
         };
         self.state = State::Broken(error.clone());
         Err(error)
@@ -63,7 +68,7 @@ impl Session {
         // Who is silent has not answered wrongly yet.
         let closed = matches!(lost, Error::Disconnected(_));
         let unanswered = unanswered(exchange).filter(|_| cancelled || closed);
-        match (self.pending_refusal(Step::Auth, Some(exchange)), token_error) {
+        match (self.pending_refusal(Stage::Auth, Some(exchange)), token_error) {
             (Some(refusal), token_error) if !cancelled => {
                 let reply = refusal.into_reply();
                 Error::NotAuthenticated(self.refused_auth(mechanism, reply, token_error))

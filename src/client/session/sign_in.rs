@@ -5,7 +5,7 @@ use alloc::{boxed::Box, vec::Vec};
 use super::{Asked, Error, Progress, Session, State, quit};
 use crate::{
     auth::client as auth,
-    client::{AuthError, AuthFailed, Ready, Retry, Step, TryNext},
+    client::{AuthError, AuthFailed, Ready, Retry, Stage, TryNext},
     reply::{Reply, ReplyRef},
     sasl::{
         Mechanism,
@@ -34,7 +34,7 @@ impl Session {
     pub(super) fn sign_in(&mut self) -> State {
         let Some(credentials) = &self.credentials else { return State::READY };
         let sasl = &self.config.sasl;
-        let offered = self.extensions.mechanisms.as_deref().unwrap_or_default();
+        let offered = self.extensions.mechanisms().unwrap_or_default();
         match sasl.choose_among(offered, &self.tries.mechanisms, Some(credentials), &self.channel) {
             Ok(mechanism) => {
                 let mut exchange =
@@ -50,11 +50,11 @@ impl Session {
             Err(none) => {
                 let none = match none {
                     NoMechanism::InCommon | NoMechanism::OtherCredentials
-                        if self.extensions.starttls && !self.channel.is_tls() =>
+                        if self.extensions.offers("STARTTLS") && !self.channel.is_tls() =>
                     {
                         NoMechanism::OnlyAfterTls
                     }
-                    NoMechanism::InCommon if self.extensions.mechanisms.is_none() => {
+                    NoMechanism::InCommon if self.extensions.mechanisms().is_none() => {
                         NoMechanism::NotOffered
                     }
                     none => none,
@@ -135,13 +135,13 @@ impl Session {
 
     /// Takes the reply that the exchange waits for, if it has come.
     fn reply_to_auth(&mut self, mut exchange: Box<auth::Exchange>) -> Result<Progress, Error> {
-        match self.next_reply(Step::Auth, Some(&exchange), Asked::Yes) {
+        match self.next_reply(Stage::Auth, Some(&exchange), Asked::Yes) {
             Ok(true) => {}
             Ok(false) => return Ok(Progress::Wait(State::Auth(exchange))),
             Err(error) => return Err(unanswered(&exchange).unwrap_or(error)),
         }
         let Ok(reply) = ReplyRef::parse(self.lines.shown()) else {
-            return Err(unanswered(&exchange).unwrap_or(Error::NotAReply(Step::Auth)));
+            return Err(unanswered(&exchange).unwrap_or(Error::NotAReply(Stage::Auth)));
         };
         if let Some(auth::Step::NeedReply(slot)) = exchange.pending() {
             slot.reply(reply);
@@ -180,7 +180,9 @@ impl Session {
             }
             auth::Failure::FalseSuccess(_) => Err(Error::EarlySuccess),
             auth::Failure::NotAllowed(why) => Ok(AuthError::NotBegun(why)),
-            auth::Failure::UnexpectedReply(reply) => Err(Error::UnexpectedReply(Step::Auth, reply)),
+            auth::Failure::UnexpectedReply(reply) => {
+                Err(Error::UnexpectedReply(Stage::Auth, reply))
+            }
         }
     }
 
@@ -194,11 +196,11 @@ impl Session {
         if token_error.is_some() || mechanism.takes_token() && reply.code() == 535 {
             AuthError::TokenRefused { reply: Some(reply), token_error }
         } else {
-            AuthError::Refused(self.refusal(Step::Auth, reply))
+            AuthError::Refused(self.refusal(Stage::Auth, reply))
         }
     }
 
-    /// Whether the next mechanism is tried without asking the host.
+    /// Whether the next mechanism is tried without asking the caller.
     fn tries_another(&self, failure: &auth::Failure, token_refused: bool) -> bool {
         let policy = self.config.try_next;
         let another = match failure {

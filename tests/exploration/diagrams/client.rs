@@ -1,6 +1,6 @@
 //! The client's side.
 
-use smtp_auth::client::{Event, Step};
+use smtp_auth::client::{Event, Stage};
 
 use super::{
     graph::{Beside, Frame, Group, Place, Route},
@@ -37,6 +37,7 @@ pub(crate) const FRAME: Frame = Frame {
         Place { id: "data", title: "DATA", at: (850, 110) },
         Place { id: "message", title: "message", at: (885, 235) },
         Place { id: "rset", title: "RSET", at: (755, 235) },
+        Place { id: "noop", title: "NOOP", at: (590, 185) },
         Place { id: "quit", title: "QUIT", at: (505, 245) },
         Place { id: "failed", title: "not signed in", at: (310, 380) },
         Place { id: "ready", title: "ready", at: (660, 380) },
@@ -48,7 +49,8 @@ pub(crate) const FRAME: Frame = Frame {
         id: "reply",
         title: "waiting for a reply",
         members: &[
-            "greeting", "ehlo", "starttls", "auth", "envelope", "data", "message", "rset", "quit",
+            "greeting", "ehlo", "starttls", "auth", "envelope", "data", "message", "rset", "noop",
+            "quit",
         ],
         corners: [(20, 40), (940, 290)],
     },
@@ -71,6 +73,8 @@ pub(crate) const FRAME: Frame = Frame {
         Route::new("data", "ready").bend(36).label(16, -34),
         Route::new("message", "ready").aim((0, 0), (20, 0)),
         Route::new("reply", "error").aim((-400, 0), (0, 0)).label(0, 4),
+        Route::new("ready", "noop").bend(8).aim((-10, 0), (0, 0)).label(-21, -4),
+        Route::new("noop", "ready").bend(8).aim((0, 0), (-10, 0)).label(-29, -56),
         Route::new("ready", "quit").aim((-20, 0), (10, 0)).label(10, 0),
         Route::new("quit", "closed").label(0, 4),
     ],
@@ -124,6 +128,9 @@ impl Side for Client {
             Input::Host(host) => {
                 let what = match (place, host) {
                     (Some("ready"), Host::On) => "send",
+                    (_, Host::Noop) => "noop",
+                    // It goes the same ways.
+                    (_, Host::Reset) => return None,
                     (_, Host::On) => "go on",
                     (_, Host::Quit) => "quit",
                     (_, Host::Next | Host::Retry) => "another try",
@@ -139,18 +146,19 @@ impl Side for Client {
 
     fn place(&mut self) -> Option<&'static str> {
         let session = &mut self.0.session;
-        let step = session.step();
+        let step = session.stage();
         Some(match session.next(&mut Vec::new()) {
             Ok(Event::NeedInput) => match step {
-                Step::Greeting => "greeting",
-                Step::Ehlo => "ehlo",
-                Step::StartTls => "starttls",
-                Step::Auth => "auth",
-                Step::Mail | Step::Rcpt => "envelope",
-                Step::Data => "data",
-                Step::Message => "message",
-                Step::Rset => "rset",
-                Step::Quit => "quit",
+                Stage::Greeting => "greeting",
+                Stage::Ehlo => "ehlo",
+                Stage::StartTls => "starttls",
+                Stage::Auth => "auth",
+                Stage::Mail | Stage::Rcpt => "envelope",
+                Stage::Data => "data",
+                Stage::Message => "message",
+                Stage::Rset => "rset",
+                Stage::Noop => "noop",
+                Stage::Quit => "quit",
                 other => panic!("{other:?}"),
             },
             Ok(Event::AuthFailed(_)) => "failed",

@@ -281,7 +281,7 @@ fn a_challenge_is_shown_until_it_is_answered() {
     let Ok(client::Event::Challenge(ask)) = session.next(&mut out) else { panic!() };
     ask.answer(complete("y"));
     let end = session.next(&mut out).map(|_| ());
-    assert_eq!(end, Err(client::Error::Unsolicited(client::Step::Auth)));
+    assert_eq!(end, Err(client::Error::Unsolicited(client::Stage::Auth)));
 }
 
 #[test]

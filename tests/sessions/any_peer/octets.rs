@@ -182,6 +182,7 @@ proptest! {
                     "250 x\r\n",
                     "250-x\r\n250-PIPELINING\r\n250 AUTH PLAIN LOGIN CRAM-MD5\r\n",
                     "250-x\r\n250 STARTTLS\r\n",
+                    "250-x\r\n250-LIMITS RCPTMAX=2 MAILMAX=100\r\n250 PIPELINING\r\n",
                     "334 PDEuMkB4Pg==\r\n",
                     "334 \r\n",
                     "235 2.7.0 x\r\n",
@@ -197,6 +198,7 @@ proptest! {
         tls in any::<bool>(),
         go_on in any::<bool>(),
         credentials in any::<bool>(),
+        keeps in any::<bool>(),
     ) {
         let mut session = match credentials {
             true => client::Session::new(client_config().into(), tim()),
@@ -206,7 +208,7 @@ proptest! {
             session.tls_started(Channel::tls());
         }
         let (mut out, mut events, mut octets, mut input) = (Vec::new(), 0, 0, Vec::new());
-        let mut replies = 0;
+        let (mut replies, mut begun) = (0, 0);
         let mut pieces = pieces.into_iter();
         loop {
             events += 1;
@@ -233,7 +235,12 @@ proptest! {
                 }
                 Ok(client::Event::Ready(ready)) => {
                     let to = ["b@example.org", "c@example.org"];
-                    ready.send(client::Envelope::new(Some("a@example.org"), to).unwrap());
+                    match (keeps, begun % 3) {
+                        (true, 0) => ready.noop(),
+                        (true, 1) => ready.reset(),
+                        _ => ready.send(client::Envelope::new(Some("a@example.org"), to).unwrap()),
+                    }
+                    begun += 1;
                     if session.authenticated().is_some() {
                         prop_assert!(input.windows(3).any(|code| code == b"235"));
                     }
@@ -242,7 +249,22 @@ proptest! {
                     body.write(b".dot\r\n", &mut out).unwrap();
                     body.end(&mut out).unwrap();
                 }
-                Ok(client::Event::Refused(..) | client::Event::Sent(_)) => {}
+                Ok(client::Event::Refused { recipient, refusal }) => {
+                    prop_assert!(recipient.ends_with("@example.org"));
+                    prop_assert!(refusal.reply().code() >= 400);
+                }
+                Ok(client::Event::Sent(outcome)) => {
+                    prop_assert_eq!(outcome.recipients().len(), 2);
+                    let refused =
+                        outcome.recipients().iter().filter(|one| one.refusal().is_some()).count();
+                    let expected = match outcome {
+                        client::Outcome::Accepted { .. } => 0,
+                        client::Outcome::AcceptedForSome { .. } => 1,
+                        client::Outcome::Refused { .. } => 2,
+                        client::Outcome::NotSent { .. } => usize::MAX,
+                    };
+                    prop_assert_eq!(refused, expected);
+                }
                 Ok(client::Event::Close) | Err(_) => break,
             }
             prop_assert!(out.len() <= 700 * (replies + 1));

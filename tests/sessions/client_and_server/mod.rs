@@ -369,9 +369,8 @@ impl Pair {
                     Some((envelope, _)) => ready.send(envelope.clone()),
                     None => ready.quit(),
                 },
-                Ok(client::Event::Refused(recipient, refusal)) => {
-                    self.seen
-                        .push(format!("client: recipient {recipient}: {}", refusal.reply().code()));
+                Ok(client::Event::Refused { recipient, refusal }) => {
+                    self.seen.push(format!("client: {recipient}: {}", refusal.reply().code()));
                 }
                 Ok(client::Event::Message(body)) => {
                     for part in self.mail[0].1.chunks(7) {
@@ -379,9 +378,15 @@ impl Pair {
                     }
                     body.end(&mut self.to_server).unwrap();
                 }
-                Ok(client::Event::Sent(fate)) => {
-                    let sent = matches!(fate, client::Fate::Accepted(_));
-                    self.seen.push(format!("client: sent: {sent}"));
+                Ok(client::Event::Sent(outcome)) => {
+                    let sent = match outcome {
+                        client::Outcome::Accepted { .. } => "to all",
+                        client::Outcome::AcceptedForSome { .. } => "to some",
+                        client::Outcome::Refused { .. } | client::Outcome::NotSent { .. } => {
+                            "to none"
+                        }
+                    };
+                    self.seen.push(format!("client: sent {sent}"));
                     drop(self.mail.remove(0));
                 }
                 Err(error) => {

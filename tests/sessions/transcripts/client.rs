@@ -7,7 +7,10 @@ use std::{
 
 use smtp_auth::{
     Advance,
-    client::{AuthError, Config, Envelope, Error, Event, Fate, Refusal, Session, Tls, TryNext},
+    client::{
+        AuthError, BodyType, Config, Envelope, Error, Event, NotSent, Notify, NotifyOn, Outcome,
+        Recipient, RecipientStatus, Refusal, Ret, Session, Tls, TryNext,
+    },
     command::MailAuth,
     sasl::{
         Channel, Nonce, NonceError, SaltedPassword,
@@ -23,6 +26,12 @@ use super::{
 /// The salted password of each script: it is played hundreds of times, and PBKDF2 takes its time.
 static KNOWN: Mutex<Vec<(String, SaltedPassword)>> = Mutex::new(Vec::new());
 
+enum Next {
+    Send(Envelope),
+    Noop,
+    Reset,
+}
+
 pub(crate) struct Host {
     path: String,
     session: Session,
@@ -30,7 +39,8 @@ pub(crate) struct Host {
     channel: Channel,
     out: Vec<u8>,
     log: Vec<Entry>,
-    envelopes: VecDeque<Envelope>,
+    /// What to do when nothing is under way.
+    next: VecDeque<Next>,
     message: Vec<u8>,
     on_failure: VecDeque<Vec<String>>,
     quit: bool,
@@ -71,7 +81,10 @@ impl Host {
             Some(credentials) => Session::new(config.build().unwrap().into(), credentials),
             None => Session::without_credentials(config.build().unwrap().into()),
         };
-        let channel = script.channel();
+        let channel = match script.is("verified", "yes") {
+            true => script.channel().verified(),
+            false => script.channel(),
+        };
         if !script.is("tls", "none") {
             session.tls_started(channel.clone());
         }
@@ -84,7 +97,14 @@ impl Host {
             channel,
             out: Vec::new(),
             log: Vec::new(),
-            envelopes: script.all("send").map(envelope).collect(),
+            next: script
+                .all("send")
+                .map(|value| match value {
+                    "NOOP" => Next::Noop,
+                    "RSET" => Next::Reset,
+                    value => Next::Send(envelope(value)),
+                })
+                .collect(),
             message: unescape(script.header("message").unwrap_or("Hello\\r\\n")).unwrap(),
             on_failure: script.all("on_failure").map(words).collect(),
             quit: script.is("then", "quit"),
@@ -184,19 +204,92 @@ fn envelope(value: &str) -> Envelope {
     let words: Vec<&str> = value.split(' ').collect();
     let (from, to) = (text_of(words[0]), text_of(words[1]));
     let from = Some(from.as_str()).filter(|from| *from != "<>");
-    let mut envelope = Envelope::new(from, to.split(',')).unwrap();
+    let mut envelope = Envelope::new(from, to.split(',').map(recipient)).unwrap();
     for parameter in words.get(2).into_iter().flat_map(|all| all.split(',')) {
         envelope = match parameter.split_once('=') {
             Some(("size", octets)) => envelope.size(octets.parse().unwrap()),
             Some(("auth", "<>")) => envelope.auth(&MailAuth::UNKNOWN),
             Some(("auth", mailbox)) => envelope.auth(&MailAuth::new(mailbox).unwrap()),
-            None if parameter == "eight-bit" => envelope.eight_bit(true),
+            Some(("envid", id)) => envelope.envelope_id(&text_of(id)).unwrap(),
+            Some(("ret", "full")) => envelope.ret(Ret::Full),
+            Some(("ret", "headers")) => envelope.ret(Ret::Headers),
+            _ if parameter.contains(':') => {
+                let (keyword, name, value) = other(parameter);
+                envelope.parameter(keyword, name, value).unwrap()
+            }
+            None if parameter == "require-tls" => envelope.require_tls(),
+            None if parameter == "seven-bit" => envelope.body(BodyType::SevenBit),
+            None if parameter == "eight-bit" => envelope.body(BodyType::EightBitMime),
             None if parameter == "smtputf8" => envelope.smtputf8(true),
             None if parameter == "every" => envelope.every_recipient(true),
             _ => panic!("no such parameter: {parameter}"),
         };
     }
     envelope
+}
+
+/// An address, and parameters after a `;` each.
+fn recipient(value: &str) -> Recipient {
+    let mut parts = value.split(';');
+    let address = Recipient::new(parts.next().unwrap()).unwrap();
+    parts.fold(address, |recipient, parameter| match parameter.split_once('=') {
+        Some(("notify", "never")) => recipient.notify(Notify::Never),
+        Some(("notify", occasions)) => {
+            let occasion = |name| match name {
+                "success" => NotifyOn::SUCCESS,
+                "failure" => NotifyOn::FAILURE,
+                "delay" => NotifyOn::DELAY,
+                other => panic!("no such occasion: {other}"),
+            };
+            let all = occasions.split('+').map(occasion).reduce(|all, one| all | one);
+            recipient.notify(Notify::On(all.unwrap()))
+        }
+        Some(("orcpt", original)) => {
+            let (addr_type, address) = original.split_once(':').unwrap();
+            recipient.original_recipient(addr_type, address).unwrap()
+        }
+        _ => {
+            let (keyword, name, value) = other(parameter);
+            recipient.parameter(keyword, name, value).unwrap()
+        }
+    })
+}
+
+/// `KEYWORD:NAME=VALUE`, or without value.
+fn other(text: &str) -> (&str, &str, Option<&str>) {
+    let (keyword, parameter) = text.split_once(':').unwrap();
+    match parameter.split_once('=') {
+        Some((name, value)) => (keyword, name, Some(value)),
+        None => (keyword, parameter, None),
+    }
+}
+
+fn sent(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Accepted { reply, .. } => format!("= sent {}", reply.code()),
+        Outcome::AcceptedForSome { reply, recipients } => {
+            let mut text = format!("= sent {} for some:", reply.code());
+            for recipient in recipients {
+                let (word, code) = match recipient.status() {
+                    RecipientStatus::Accepted(reply) => ("accepted", reply.code()),
+                    RecipientStatus::Refused(refusal) => ("refused", refusal.reply().code()),
+                    RecipientStatus::NotSent => ("not sent", 0),
+                };
+                text += &format!(" {} {word} {code}", recipient.address());
+            }
+            text
+        }
+        Outcome::Refused { refusal, .. } => {
+            format!("= not sent, {:?} {}", refusal.stage(), refusal.reply().code())
+        }
+        Outcome::NotSent { why: NotSent::NotOffered(keyword), .. } => {
+            format!("= not sent, no {keyword}")
+        }
+        Outcome::NotSent { why: NotSent::OverLimit(limit), .. } => {
+            format!("= not sent, over {limit:?}")
+        }
+        Outcome::NotSent { why, .. } => format!("= not sent, {why:?}"),
+    }
 }
 
 fn failure(error: &AuthError) -> String {
@@ -228,7 +321,7 @@ fn failure(error: &AuthError) -> String {
 }
 
 fn refused(refusal: &Refusal) -> String {
-    format!("refused at {:?}: {}", refusal.step(), refusal.reply().code())
+    format!("refused at {:?}: {}", refusal.stage(), refusal.reply().code())
 }
 
 fn on_one_line(text: &str) -> String {
@@ -331,12 +424,12 @@ impl Player for Host {
                 }
                 Ok(Event::Ready(ready)) => {
                     let first = !std::mem::replace(&mut self.ready, true);
-                    if let Some(envelope) = self.envelopes.pop_front() {
-                        ready.send(envelope);
-                    } else if self.quit {
-                        ready.quit();
-                    } else {
-                        self.over = true;
+                    match self.next.pop_front() {
+                        Some(Next::Send(envelope)) => ready.send(envelope),
+                        Some(Next::Noop) => ready.noop(),
+                        Some(Next::Reset) => ready.reset(),
+                        None if self.quit => ready.quit(),
+                        None => self.over = true,
                     }
                     if first {
                         seen = Some(match self.session.authenticated() {
@@ -345,9 +438,8 @@ impl Player for Host {
                         });
                     }
                 }
-                Ok(Event::Refused(recipient, refusal)) => {
-                    let code = refusal.reply().code();
-                    seen = Some(format!("= refused recipient {recipient}: {code}"));
+                Ok(Event::Refused { recipient, refusal }) => {
+                    seen = Some(format!("= refused {recipient}: {}", refusal.reply().code()));
                 }
                 Ok(Event::Message(body)) => {
                     for piece in self.message.chunks(5) {
@@ -358,15 +450,7 @@ impl Player for Host {
                     // An error stays.
                     let _ = body.end(&mut self.out);
                 }
-                Ok(Event::Sent(fate)) => {
-                    seen = Some(match fate {
-                        Fate::Accepted(reply) => format!("= sent {}", reply.code()),
-                        Fate::Refused(refusal) => {
-                            format!("= not sent, {:?} {}", refusal.step(), refusal.reply().code())
-                        }
-                        other => format!("= not sent, {other:?}"),
-                    });
-                }
+                Ok(Event::Sent(outcome)) => seen = Some(sent(outcome)),
                 Ok(Event::Close) => {
                     seen = Some("!close".into());
                     self.over = true;

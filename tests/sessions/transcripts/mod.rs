@@ -67,8 +67,11 @@
 //! `starttls: required|if-offered|never`, `initial_response: never`, `challenges: lenient`,
 //! `x_exps: read`, `try_next: never|if-unusable|always`, `max_tries: N`, `ehlo: AUTH PLAIN|PIPELINING`
 //! (greeting and EHLO are played silently, with these keywords in the reply),
-//! `send: FROM TO,TO [PARAMETER,…]` (repeatable; `<>` is no sender; `size=N`, `eight-bit`, `smtputf8`,
-//! `auth=MAILBOX`, `every`), `message: TEXT`, `then: quit`,
+//! `send: FROM TO,TO [PARAMETER,…]`, `send: NOOP` or `send: RSET` (repeatable; `<>` is no sender; `size=N`,
+//! `seven-bit`, `eight-bit`, `smtputf8`, `auth=MAILBOX`, `ret=full|headers`, `envid=TEXT`, `require-tls`,
+//! `KEYWORD:NAME=VALUE`, `every`; a recipient may have `;notify=never`, `;notify=success+failure+delay`,
+//! `;orcpt=TYPE:ADDRESS`, `;KEYWORD:NAME=VALUE`), `verified: yes` (the server's certificate),
+//! `message: TEXT`, `then: quit`,
 //! `on_failure: quit|go_on|next|retry NAME PASSWORD|retry_token USER TOKEN` (repeatable).
 
 use std::{

@@ -1,0 +1,135 @@
+//! What a server says that it takes at most: LIMITS (RFC 9422).
+
+use alloc::{collections::BTreeSet, string::String};
+
+use super::Envelope;
+
+/// The limits that a server announces. One that it does not announce, or not as a number of one to six digits that
+/// does not begin with a zero, is `None`. All are gone when TLS begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// MAILMAX: how many messages may be begun over one connection, whatever becomes of them.
+    pub mail_max: Option<u32>,
+    /// RCPTMAX: how many recipients a message may have.
+    pub rcpt_max: Option<u32>,
+    /// RCPTDOMAINMAX: how many domains the recipients may have over one connection.
+    pub rcpt_domain_max: Option<u32>,
+}
+
+/// A limit of a server's that a message would go over, and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Limit {
+    /// MAILMAX.
+    #[error(
+        "the server takes at most {0} messages over one connection (MAILMAX): send this one over another"
+    )]
+    MailMax(u32),
+    /// RCPTMAX.
+    #[error(
+        "the server takes at most {0} recipients for one message (RCPTMAX): send it more than once, to some of them each time"
+    )]
+    RcptMax(u32),
+    /// RCPTDOMAINMAX.
+    #[error(
+        "the server takes recipients of at most {0} domains over one connection (RCPTDOMAINMAX): send to the others over another"
+    )]
+    RcptDomainMax(u32),
+}
+
+impl Limits {
+    /// Reads the parameters of LIMITS: `limit-name-value *( SP limit-name-value )`.
+    pub(super) fn read(parameters: &str) -> Self {
+        let mut limits = Self::default();
+        for (name, value) in parameters.split(' ').filter_map(|word| word.split_once('=')) {
+            let all = [
+                ("MAILMAX", &mut limits.mail_max),
+                ("RCPTMAX", &mut limits.rcpt_max),
+                ("RCPTDOMAINMAX", &mut limits.rcpt_domain_max),
+            ];
+            for (known, limit) in all {
+                // Of one that comes twice the lower holds.
+                if let Some(value) = value_of(value).filter(|_| name.eq_ignore_ascii_case(known)) {
+                    *limit = Some(limit.map_or(value, |other| other.min(value)));
+                }
+            }
+        }
+        limits
+    }
+}
+
+/// `limit-value = %x31-39 0*5DIGIT`
+fn value_of(text: &str) -> Option<u32> {
+    let is_number = text.len() <= 6 && text.bytes().all(|octet| octet.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number && !text.starts_with('0'))
+}
+
+/// What a session has said to its server, as far as limits count it.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    messages: u32,
+    /// In lower case, and only where the server limits them.
+    domains: BTreeSet<String>,
+}
+
+impl Used {
+    /// Whether a message is over a limit.
+    pub(super) fn check(&self, envelope: &Envelope, limits: Limits) -> Result<(), Limit> {
+        let is_over =
+            |count: usize, most: u32| usize::try_from(most).is_ok_and(|most| count > most);
+        if let Some(most) = limits.mail_max.filter(|most| self.messages >= *most) {
+            return Err(Limit::MailMax(most));
+        }
+        if let Some(most) = limits.rcpt_max.filter(|most| is_over(envelope.to.len(), *most)) {
+            return Err(Limit::RcptMax(most));
+        }
+        let Some(most) = limits.rcpt_domain_max else { return Ok(()) };
+        let mut more: BTreeSet<_> = envelope.recipients().map(domain).collect();
+        more.retain(|domain| !self.domains.contains(domain));
+        match is_over(self.domains.len() + more.len(), most) {
+            true => Err(Limit::RcptDomainMax(most)),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts a message that has been begun.
+    pub(super) fn begin(&mut self) {
+        self.messages = self.messages.saturating_add(1);
+    }
+
+    /// Counts the domains of recipients that the server was told.
+    pub(super) fn told<'a>(&mut self, recipients: impl Iterator<Item = &'a str>, limits: Limits) {
+        if limits.rcpt_domain_max.is_some() {
+            self.domains.extend(recipients.map(domain));
+        }
+    }
+}
+
+fn domain(address: &str) -> String {
+    address.rsplit_once('@').unwrap_or_default().1.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_malformed_is_ignored() {
+        let of = |text| {
+            let Limits { mail_max, rcpt_max, rcpt_domain_max } = Limits::read(text);
+            (mail_max, rcpt_max, rcpt_domain_max)
+        };
+        for (text, limits) in [
+            ("", (None, None, None)),
+            ("MAILMAX=1 RCPTMAX=20 RCPTDOMAINMAX=999999", (Some(1), Some(20), Some(999_999))),
+            ("rcptmax=5  X_OTHER=1 FLAG", (None, Some(5), None)),
+            ("MAILMAX=0 RCPTMAX=05 RCPTDOMAINMAX=1000000", (None, None, None)),
+            ("MAILMAX= RCPTMAX RCPTDOMAINMAX=+1", (None, None, None)),
+            ("MAILMAX=1;RCPTMAX=2 RCPTMAX=-1", (None, None, None)),
+            ("MAILMAX=9 MAILMAX=3 MAILMAX=x", (Some(3), None, None)),
+        ] {
+            assert_eq!(of(text), limits, "{text}");
+        }
+    }
+}

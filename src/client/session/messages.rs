@@ -1,0 +1,117 @@
+//! What a session does when it is ready: a message, or a command that keeps the connection.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use super::{Error, Session, State, quit};
+use crate::{
+    client::{
+        Body, Next, Outcome, Ready, RecipientStatus, Stage,
+        error::{MAX_KEPT_TEXT, closes},
+        sending::{Sending, say},
+    },
+    reply::{Reply, ReplyRef},
+};
+
+impl Session {
+    /// The handle to begin something, if nothing is under way: at [`Event::Ready`](super::Event::Ready), and after
+    /// [`Event::Sent`](super::Event::Sent), which this passes. No buffer is needed, as nothing is written; the next
+    /// [`advance`](Self::advance) does. `None` at any other time, and once the handle has been used.
+    ///
+    /// What the server has said meanwhile is looked at by the next [`advance`](Self::advance): after a `421` that is
+    /// [`Error::Closed`](super::Error::Closed), and nothing of the message has been sent.
+    pub fn ready(&mut self) -> Option<&mut Ready> {
+        if let State::Sent(_, closed) = &mut self.state {
+            self.state = State::Ready(Ready { next: None, closed: closed.take() });
+        }
+        match &mut self.state {
+            State::Ready(ready) if ready.next.is_none() => Some(ready),
+            _ => None,
+        }
+    }
+
+    /// Does what the caller says to do next.
+    pub(super) fn begin(&mut self, next: Next, out: &mut Vec<u8>) -> State {
+        match next {
+            Next::Noop => {
+                say(out, &["NOOP"]);
+                State::Noop
+            }
+            Next::Reset => {
+                say(out, &["RSET"]);
+                State::Reset
+            }
+            Next::Send(envelope) => {
+                let Self { extensions, channel, used, .. } = self;
+                match Sending::begin(envelope, extensions, channel, used, out) {
+                    Ok(sending) => State::Envelope(Box::new(sending)),
+                    Err(outcome) => State::Sent(outcome, None),
+                }
+            }
+            Next::Quit => quit(out),
+        }
+    }
+
+    /// A reply while a message is under way, or to a command that keeps the session.
+    pub(super) fn replied_in_mail(
+        &mut self,
+        state: State,
+        reply: ReplyRef<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<State, Error> {
+        let stage = state.stage();
+        let closed = || closes(reply.code()).then(|| reply.to_reply());
+        let refusal = |own: &Self| own.refusal(stage, reply.to_reply());
+        Ok(match (state, reply.code()) {
+            // The server is there, whether it knows the command or not. A `4xx` says that it closes, as it would
+            // without the command.
+            (State::Noop | State::Reset, 200..=299 | 500..) => State::READY,
+            (State::Noop | State::Reset, 400..) => {
+                return Err(Error::Closed(Some(reply.to_reply())));
+            }
+            // It says nothing of the recipient, and no other reply will come.
+            (State::Envelope(sending), code) if closes(code) => {
+                let refusal = refusal(self);
+                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
+            }
+            (State::Envelope(mut sending), code @ (200..=299 | 400..)) => {
+                let reply = match stage {
+                    // There is one.
+                    Stage::Mail => reply.to_reply(),
+                    _ => reply.to_reply().shortened(MAX_KEPT_TEXT),
+                };
+                let is_refused = sending.answered(match code {
+                    400.. => RecipientStatus::Refused(self.refusal(stage, reply)),
+                    _ => RecipientStatus::Accepted(reply),
+                });
+                if is_refused { State::Refused(sending) } else { State::Envelope(sending) }
+            }
+            (State::Data(sending), 354) => State::Message(sending, Body::START),
+            (State::Data(sending), code @ 400..) if !closes(code) => {
+                say(out, &["RSET"]);
+                State::Rset(sending, refusal(self))
+            }
+            (State::Data(sending) | State::End(sending), 400..) => {
+                let refusal = refusal(self);
+                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
+            }
+            (State::End(sending), 200..=299) => {
+                self.sent(*sending, |sending| sending.accepted(reply.to_reply()), None)
+            }
+            (State::Rset(sending, refusal), 200..=299 | 400..) => {
+                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
+            }
+            _ => return Err(Error::UnexpectedReply(stage, reply.to_reply())),
+        })
+    }
+
+    /// A message has come to its end.
+    pub(super) fn sent(
+        &mut self,
+        sending: Sending,
+        outcome: impl FnOnce(Sending) -> Outcome,
+        closed: Option<Reply>,
+    ) -> State {
+        self.used.told(sending.told(), self.extensions.limits());
+        State::Sent(outcome(sending), closed)
+    }
+}
