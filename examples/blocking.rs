@@ -228,8 +228,8 @@ fn send(
             }
             client::Event::StartTls => return Err("TLS was not asked for".into()),
             client::Event::Derive(ask) => ask.run(), // PBKDF2, for SCRAM
-            client::Event::Challenge(ask) => ask.fail(), // only a mechanism of our own would ask
-            client::Event::AuthFailed(failed) => return Err(failed.error().into()),
+            client::Event::Custom(ask) => ask.fail(), // only a mechanism of our own would ask
+            client::Event::NotAuthenticated(failed) => return Err(failed.error().into()),
             client::Event::Ready(ready) => match envelope.take() {
                 Some(envelope) => ready.send(envelope.size(MESSAGE.len() as u64)),
                 None => ready.quit(),

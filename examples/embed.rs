@@ -246,7 +246,7 @@ impl Client {
                     slot.reply(ReplyRef::parse(&reply)?);
                 }
                 client::Step::Derive(work) => work.run(),
-                client::Step::Challenge(ask) => ask.fail(),
+                client::Step::Custom(ask) => ask.fail(),
                 client::Step::Done(outcome) => return Ok(outcome.map_err(Clone::clone)),
             }
         }

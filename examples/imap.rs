@@ -276,7 +276,7 @@ fn sign_in(
                 }
             }
             client::Step::Derive(work) => work.run(),
-            client::Step::Challenge(ask) => ask.fail(),
+            client::Step::Custom(ask) => ask.fail(),
             client::Step::Done(outcome) => return Ok(outcome),
         }
     }

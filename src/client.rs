@@ -7,7 +7,7 @@
 //!
 //! | event | |
 //! | --- | --- |
-//! | [`Derive`](Event::Derive), [`Challenge`](Event::Challenge), [`AuthFailed`](Event::AuthFailed), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: shown again until it is answered |
+//! | [`Derive`](Event::Derive), [`Challenge`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: shown again until it is answered |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send what was appended, then read, wrap or close |
 //! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
 //!
@@ -36,8 +36,8 @@
 //!                 return Ok(None);
 //!             }
 //!             Event::Derive(ask) => ask.run(), // some milliseconds of work; `job` takes it elsewhere
-//!             Event::Challenge(ask) => ask.fail(), // only a mechanism of our own would ask
-//!             Event::AuthFailed(failed) => return Err(failed.error().into()),
+//!             Event::Custom(ask) => ask.fail(), // only a mechanism of our own would ask
+//!             Event::NotAuthenticated(failed) => return Err(failed.error().into()),
 //!             Event::Ready(ready) => match mail.take() {
 //!                 Some(envelope) => ready.send(envelope),
 //!                 None => ready.quit(),
@@ -73,10 +73,9 @@ use alloc::{boxed::Box, vec::Vec};
 use crate::{
     command::EhloName,
     message::Stuffing,
-    reply::Reply,
     sasl::{
         ConfigError, Mechanism,
-        client::{self as sasl, Challenge, Credentials, Derive},
+        client::{self as sasl, Credentials, Custom, Derive},
     },
     secret::{append, reserve},
 };
@@ -119,7 +118,7 @@ pub struct Config {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum TryNext {
-    /// No: [`Event::AuthFailed`] is shown.
+    /// No: [`Event::NotAuthenticated`] is shown.
     Never,
     /// Where the mechanism could not work: after `504`, `534`, or a challenge for which the client
     /// cancelled. Not after `535`, as a wrong password stays wrong, and accounts get locked.
@@ -207,7 +206,7 @@ impl Builder {
 
     /// How many mechanisms are tried with the same credentials before the caller is asked: 3 by
     /// default, as some servers close the connection then. What the caller asks for by
-    /// [`AuthFailed::try_next`] is not bounded.
+    /// [`NotAuthenticated::try_next`] is not bounded.
     pub fn max_tries(mut self, tries: u32) -> Self {
         self.config.max_tries = tries;
         self
@@ -253,12 +252,12 @@ pub enum Event<'a> {
     /// Pending: work that SCRAM needs, here (`run`) or on another thread (`job`, then `answer`).
     Derive(&'a mut Derive),
     /// Pending: what the application's own mechanism says to this.
-    Challenge(&'a mut Challenge),
-    /// Pending: the client is not signed in. Try again, or go on without, or give up.
-    AuthFailed(&'a mut AuthFailed),
+    Custom(&'a mut Custom),
+    /// Pending: the client is not authenticated. Try again, or go on without, or give up.
+    NotAuthenticated(NotAuthenticated<'a>),
     /// Pending: nothing is under way. Send a message, or quit. An application that keeps the connection for later
     /// hands in what comes meanwhile, and asks again: [`Error::Closed`] tells that the server has closed it.
-    Ready(&'a mut Ready),
+    Ready(Ready<'a>),
     /// A recipient was refused. The message may still go to others; its [outcome](Event::Sent) says so.
     Refused {
         /// The address, as it stands in the envelope.
@@ -274,16 +273,15 @@ pub enum Event<'a> {
     Close,
 }
 
-/// The client is not signed in. **This is pending until it is answered** by [`retry`](Self::retry),
+/// The client is not authenticated. **The event is shown again until it is answered** by [`retry`](Self::retry),
 /// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit); or the application
 /// gives up and closes.
 #[derive(Debug)]
-pub struct AuthFailed {
-    error: AuthError,
+#[must_use = "the session waits for what is to be done"]
+pub struct NotAuthenticated<'a> {
+    error: &'a AuthError,
     mechanism: Option<Mechanism>,
-    /// Whether another mechanism may be tried with the same credentials.
-    may_try_next: bool,
-    answer: Option<Retry>,
+    answer: &'a mut Option<Retry>,
 }
 
 #[derive(Debug)]
@@ -294,15 +292,10 @@ enum Retry {
     Quit,
 }
 
-impl AuthFailed {
-    /// There is no mechanism left to try.
-    fn without_more(error: AuthError) -> Self {
-        Self { error, mechanism: None, may_try_next: false, answer: None }
-    }
-
+impl<'a> NotAuthenticated<'a> {
     /// Why.
-    pub fn reason(&self) -> &AuthError {
-        &self.error
+    pub fn reason(&self) -> &'a AuthError {
+        self.error
     }
 
     /// Why, as the error to give up with.
@@ -310,46 +303,45 @@ impl AuthFailed {
         Error::NotAuthenticated(self.error.clone())
     }
 
-    /// Tries again, with other credentials.
-    pub fn retry(&mut self, credentials: Credentials) {
-        self.answer = Some(Retry::With(Box::new(credentials)));
-    }
-
     /// The mechanism that was refused; `None` where none could be used.
     pub fn mechanism(&self) -> Option<Mechanism> {
         self.mechanism
+    }
+
+    /// Tries again, with other credentials.
+    pub fn retry(self, credentials: Credentials) {
+        *self.answer = Some(Retry::With(Box::new(credentials)));
     }
 
     /// Tries the next mechanism with the same credentials: a server may offer one that it has no
     /// secrets for. Where there is none left, or none may be tried, this is shown once more with the same
     /// reason and no [`mechanism`](Self::mechanism); then it says QUIT. None may be tried where SCRAM has
     /// failed for more than its name: the password would go by PLAIN to an impostor.
-    pub fn try_next(&mut self) {
-        self.answer = Some(Retry::Next);
+    pub fn try_next(self) {
+        *self.answer = Some(Retry::Next);
     }
 
-    /// Goes on without being signed in.
-    pub fn go_on(&mut self) {
-        self.answer = Some(Retry::GoOn);
+    /// Goes on without being authenticated.
+    pub fn go_on(self) {
+        *self.answer = Some(Retry::GoOn);
     }
 
     /// Says QUIT.
-    pub fn quit(&mut self) {
-        self.answer = Some(Retry::Quit);
+    pub fn quit(self) {
+        *self.answer = Some(Retry::Quit);
     }
 }
 
-/// Nothing is under way. **This is pending until one of its methods is called**; what they ask for is written by the next
-/// [`advance`](Session::advance). After a `421` there is only [`quit`](Self::quit): anything else ends the session, with
-/// [`Error::Closed`].
+/// Nothing is under way. **The event is shown again until one of its methods is called**; what they ask for is written
+/// by the next [`advance`](Session::advance). After a `421` there is only [`quit`](Self::quit): anything else ends the
+/// session, with [`Error::Closed`].
 ///
 /// How often a session is used again is for the application to decide: nothing is counted here but what the server
 /// limits by [`Limits`].
 #[derive(Debug)]
-pub struct Ready {
-    next: Option<Next>,
-    /// The reply by which the server has closed the connection, if it has.
-    closed: Option<Reply>,
+#[must_use = "the session waits for what is to be done"]
+pub struct Ready<'a> {
+    next: &'a mut Option<Next>,
 }
 
 #[derive(Debug)]
@@ -360,28 +352,28 @@ enum Next {
     Quit,
 }
 
-impl Ready {
+impl Ready<'_> {
     /// Begins a message.
-    pub fn send(&mut self, envelope: Envelope) {
-        self.next = Some(Next::Send(Box::new(envelope)));
+    pub fn send(self, envelope: Envelope) {
+        *self.next = Some(Next::Send(Box::new(envelope)));
     }
 
-    /// Says NOOP, to learn whether the server is still there, and to have it wait longer perhaps. Then this is pending
-    /// again, also where the server does not know the command (`5xx`): it is there. Where it has closed the connection,
-    /// or says that it does (`421`, or another `4xx`), the session is over, with [`Error::Closed`].
-    pub fn noop(&mut self) {
-        self.next = Some(Next::Noop);
+    /// Says NOOP, to learn whether the server is still there, and to have it wait longer perhaps. Then the session is
+    /// ready again, also where the server does not know the command (`5xx`): it is there. Where it has closed the
+    /// connection, or says that it does (`421`, or another `4xx`), the session is over, with [`Error::Closed`].
+    pub fn noop(self) {
+        *self.next = Some(Next::Noop);
     }
 
-    /// Says RSET, for a server that is to forget everything but the sign-in, and goes on as [`noop`](Self::noop). A
-    /// session never needs it: after a message that was refused it says RSET by itself.
-    pub fn reset(&mut self) {
-        self.next = Some(Next::Reset);
+    /// Says RSET, for a server that is to forget everything but who has authenticated, and goes on as
+    /// [`noop`](Self::noop). A session never needs it: after a message that was refused it says RSET by itself.
+    pub fn reset(self) {
+        *self.next = Some(Next::Reset);
     }
 
     /// Says QUIT.
-    pub fn quit(&mut self) {
-        self.next = Some(Next::Quit);
+    pub fn quit(self) {
+        *self.next = Some(Next::Quit);
     }
 }
 

@@ -34,7 +34,7 @@ use core::fmt;
 use crate::decimal::decimal;
 
 pub(crate) use mail::Xtext;
-pub use mail::{Mail, MailAuth, Mailbox, Parameter, Parameters, ParametersIter, Rcpt};
+pub use mail::{Mail, MailAuth, Mailbox, Parameter, Parameters, Rcpt};
 
 /// Reads a line, given without its CRLF. Verbs and keywords are taken in any case.
 ///

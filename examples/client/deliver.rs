@@ -149,14 +149,14 @@ impl Delivery<'_> {
                     return Ok(Stop::StartTls);
                 }
                 // No mechanism of our own is listed.
-                Event::Challenge(ask) => ask.fail(),
+                Event::Custom(ask) => ask.fail(),
                 Event::Derive(ask) => {
                     // Milliseconds of work, which a runtime must not wait for.
                     let job = ask.job();
                     let salted = tokio::task::spawn_blocking(move || job.run()).await;
                     ask.answer(salted.map_err(|error| Failure::Protocol(error.to_string()))?);
                 }
-                Event::AuthFailed(failed) => {
+                Event::NotAuthenticated(failed) => {
                     self.outcome = Some(Err(failed.error().into()));
                     failed.quit();
                 }

@@ -105,11 +105,11 @@ fn sign_in(
                 serve(&mut server, users, &mut to_client);
                 client.receive(&mem::take(&mut to_client));
             }
-            Event::Challenge(ask) => {
+            Event::Custom(ask) => {
                 let response = ask.step_with(make);
                 ask.answer(response);
             }
-            Event::AuthFailed(failed) => {
+            Event::NotAuthenticated(failed) => {
                 said = failed.reason().to_string();
                 failed.quit();
             }

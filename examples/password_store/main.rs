@@ -232,7 +232,7 @@ fn next_response(client: &mut client::Exchange) -> Option<Vec<u8>> {
         match client.step() {
             client::Step::Response(response) => return response.data().map(<[u8]>::to_vec),
             client::Step::Derive(work) => work.run(),
-            client::Step::Challenge(ask) => ask.fail(),
+            client::Step::Custom(ask) => ask.fail(),
             client::Step::Done(_) => return None,
         }
     }

@@ -158,8 +158,8 @@ fn dialogue(
             }
             Event::Derive(ask) => ask.run(),
             // No mechanism of our own is listed.
-            Event::Challenge(ask) => ask.fail(),
-            Event::AuthFailed(failed) => return Err(failed.error().into()),
+            Event::Custom(ask) => ask.fail(),
+            Event::NotAuthenticated(failed) => return Err(failed.error().into()),
             Event::Message(body) => {
                 // Not all at once, or it would be in memory twice.
                 for part in message.chunks(16384) {

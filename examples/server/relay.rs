@@ -188,7 +188,7 @@ impl Mail {
                     return Ok(None);
                 }
                 // No mechanism of our own is listed.
-                Event::Challenge(ask) => ask.fail(),
+                Event::Custom(ask) => ask.fail(),
                 // There is no password to derive anything of.
                 Event::Derive(ask) => ask.run(),
                 Event::Ready(ready) => match self.envelope.take() {
@@ -213,7 +213,7 @@ impl Mail {
                 }
                 Event::Sent(known) => outcome = Some(known.clone()),
                 // There are no credentials to fail.
-                Event::AuthFailed(failed) => return Err(failed.error().into()),
+                Event::NotAuthenticated(failed) => return Err(failed.error().into()),
                 Event::Close => return Ok(outcome),
             }
         }

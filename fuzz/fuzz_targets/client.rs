@@ -11,7 +11,7 @@ use smtp_auth::{
     client::{Config, Envelope, Event, Notify, Outcome, Recipient, Session, Tls, TryNext},
     sasl::{
         BindingPolicy, Channel, ChannelBinding, ConfigError, Mechanism, Nonce,
-        client::{self as sasl, Challenge, Credentials, CustomResponse},
+        client::{self as sasl, Credentials, Custom, CustomResponse},
     },
 };
 use smtp_auth_fuzz::{OWN, POLICIES, mechanisms, pick};
@@ -101,7 +101,7 @@ fn said(kind: u8, octets: Vec<u8>) -> Vec<u8> {
 }
 
 /// What a mechanism of the application's own says, by an octet of the input. Returns whether that is all.
-fn respond(ask: &mut Challenge, answers: &mut vec::IntoIter<u8>) -> bool {
+fn respond(ask: &mut Custom, answers: &mut vec::IntoIter<u8>) -> bool {
     let count = ask.state().get_or_insert_with(|| Box::new(0_u32));
     let count = count.downcast_mut::<u32>().expect("what was put there");
     *count += 1;
@@ -222,7 +222,7 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
                     break;
                 }
             },
-            Event::Challenge(ask) => complete = respond(ask, &mut answers),
+            Event::Custom(ask) => complete = respond(ask, &mut answers),
             Event::Derive(ask) => ask.run(),
             Event::StartTls => {
                 in_clear.get_or_insert(out.len());
@@ -230,7 +230,7 @@ fuzz_target!(|input: ([u8; 3], Vec<u8>, Vec<(u8, Vec<u8>)>)| {
                 said.clear();
                 session.tls_started(channel().expect("there is data"));
             }
-            Event::AuthFailed(failed) => {
+            Event::NotAuthenticated(failed) => {
                 failed_before += 1;
                 match answers.next() {
                     Some(byte) if failed_before < 5 && byte & 1 == 0 => {

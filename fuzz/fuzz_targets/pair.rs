@@ -415,12 +415,12 @@ impl Pair {
                 }
                 Ok(Event::StartTls) => self.client.tls_started(self.setting.client_channel()),
                 Ok(Event::Derive(ask)) => ask.run(),
-                Ok(Event::Challenge(ask)) => {
+                Ok(Event::Custom(ask)) => {
                     let right = self.right;
                     let response = ask.step_with(|| Holder { right });
                     ask.answer(response);
                 }
-                Ok(Event::AuthFailed(failed)) => {
+                Ok(Event::NotAuthenticated(failed)) => {
                     let good = self.right == self.setting.right && self.setting.is_for_all();
                     assert!(
                         !good || is_for_want_of_a_mechanism(failed.reason()),

@@ -281,8 +281,8 @@ fn sends(session: &mut client::Session, record: &mut Record, sent: &mut u32) -> 
     match event {
         Ok(Event::StartTls) => session.tls_started(channel()),
         Ok(Event::Derive(ask)) => ask.run(),
-        Ok(Event::Challenge(ask)) => ask.fail(),
-        Ok(Event::AuthFailed(failed)) => failed.go_on(),
+        Ok(Event::Custom(ask)) => ask.fail(),
+        Ok(Event::NotAuthenticated(failed)) => failed.go_on(),
         Ok(Event::Ready(ready)) if *sent < 2 => {
             *sent += 1;
             let to = ["ann@example.org", "bob@example.org"];

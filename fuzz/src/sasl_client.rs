@@ -268,7 +268,7 @@ pub fn run(
                 }
                 assert!(ask.salted().is_some());
             }
-            Step::Challenge(ask) => {
+            Step::Custom(ask) => {
                 begun = true;
                 let answer = respond(&mut answers);
                 server.complete = matches!(answer, CustomResponse::Complete(_));

@@ -13,7 +13,7 @@ use crate::{
     reply::{Reply, ReplyRef},
     sasl::{
         Channel, Mechanism,
-        client::{self as sasl, Challenge, Credentials, Derive},
+        client::{self as sasl, Credentials, Custom, Derive},
     },
     secret::reserve,
 };
@@ -35,7 +35,7 @@ pub enum Step<'a> {
     /// Do this work, here or on another thread.
     Derive(&'a mut Derive),
     /// Say what the host's own mechanism says to this.
-    Challenge(&'a mut Challenge),
+    Custom(&'a mut Custom),
     /// The exchange is over; this stays.
     Done(Result<(), &'a Failure>),
 }
@@ -45,10 +45,13 @@ pub enum Step<'a> {
 #[non_exhaustive]
 pub enum Failure {
     /// The server refused, with this reply.
-    #[error("the server answered {reply}")]
+    #[error("the server answered {reply}{words}", words = if *after_proof { UNPROVEN } else { "" })]
     Refused {
         /// The refusal.
         reply: Reply,
+        /// Whether it stands in place of the server's proof of SCRAM: its text is that of a server that has not proven
+        /// itself, so that a person should not do what it says.
+        after_proof: bool,
         /// As [`may_try_next`](Self::may_try_next) has it.
         may_try_next: bool,
     },
@@ -72,6 +75,9 @@ pub enum Failure {
     #[error(transparent)]
     NotAllowed(sasl::Failure),
 }
+
+/// What a person is told of a text in place of the server's proof.
+pub(crate) const UNPROVEN: &str = " (the words of a server that has not proven itself)";
 
 impl Failure {
     /// Whether another mechanism may be tried with the same credentials on the same connection. A caller
@@ -185,7 +191,7 @@ impl Exchange {
             State::Done(Err(ref failure)) => Step::Done(Err(failure)),
             State::Command | State::Respond => match self.sasl.step() {
                 sasl::Step::Derive(derive) => Step::Derive(derive),
-                sasl::Step::Challenge(challenge) => Step::Challenge(challenge),
+                sasl::Step::Custom(challenge) => Step::Custom(challenge),
                 // Not to be met: a response would have been written. Whatever it is, it is no success.
                 _ => {
                     static STRAY: Failure = Failure::NotAllowed(sasl::Failure::UnexpectedChallenge);
@@ -205,7 +211,7 @@ impl Exchange {
             State::Done(Err(ref failure)) => Some(Step::Done(Err(failure))),
             State::Command | State::Respond => self.asked().filter(|asked| match asked {
                 Step::Derive(derive) => derive.salted().is_none(),
-                Step::Challenge(challenge) => !challenge.is_answered(),
+                Step::Custom(challenge) => !challenge.is_answered(),
                 _ => false,
             }),
             State::Withheld | State::Sent | State::Cancelled(_) => {
@@ -214,11 +220,16 @@ impl Exchange {
         }
     }
 
+    /// Whether something is asked of the application.
+    pub(crate) fn asks(&self) -> bool {
+        self.sasl.asks()
+    }
+
     /// What is asked of the application, whether it is answered or not.
     pub(crate) fn asked(&mut self) -> Option<Step<'_>> {
         match self.sasl.pending() {
             sasl::Step::Derive(derive) => Some(Step::Derive(derive)),
-            sasl::Step::Challenge(challenge) => Some(Step::Challenge(challenge)),
+            sasl::Step::Custom(challenge) => Some(Step::Custom(challenge)),
             sasl::Step::Response(_) | sasl::Step::Done(_) => None,
         }
     }
@@ -263,7 +274,7 @@ impl Exchange {
                 out.extend_from_slice(b"*\r\n");
                 State::Cancelled(outcome.err().unwrap_or(sasl::Failure::UnexpectedChallenge))
             }
-            (State::Command | State::Respond, sasl::Step::Derive(_) | sasl::Step::Challenge(_))
+            (State::Command | State::Respond, sasl::Step::Derive(_) | sasl::Step::Custom(_))
             | (State::Withheld | State::Sent | State::Cancelled(_) | State::Done(_), _) => return,
         };
         self.state = next;
@@ -330,12 +341,16 @@ impl Exchange {
                 if let sasl::Step::Response(response) = self.sasl.step() {
                     response.refused();
                 }
+                let after_proof = match self.sasl.step() {
+                    sasl::Step::Done(Err(sasl::Failure::Refused { after_proof })) => after_proof,
+                    _ => false,
+                };
                 let allowed = match self.sasl.step() {
                     sasl::Step::Done(Err(failure)) => failure.may_try_next(),
                     _ => true,
                 };
                 let may_try_next = goes_on && allowed;
-                State::Done(Err(Failure::Refused { reply: kept, may_try_next }))
+                State::Done(Err(Failure::Refused { reply: kept, after_proof, may_try_next }))
             }
             _ if self.awaits_proof() => {
                 State::Done(Err(Failure::FalseSuccess(sasl::Failure::ServerNotAuthentic)))

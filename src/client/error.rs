@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::{
+    auth::client::UNPROVEN,
     reply::Reply,
     sasl::{
         Channel, Mechanism,
@@ -189,6 +190,7 @@ pub struct Refusal {
     stage: Stage,
     reply: Reply,
     meaning: Meaning,
+    is_unproven: bool,
 }
 
 /// What the codes mean that mean the same at every stage.
@@ -222,7 +224,18 @@ impl Refusal {
             (523 | 524 | 538, false, _) => Meaning::WantsTls,
             _ => Meaning::Refused,
         };
-        Self { stage, reply, meaning }
+        Self { stage, reply, meaning, is_unproven: false }
+    }
+
+    /// The same in place of a server's proof, if it is.
+    pub(super) fn after_proof(self, after_proof: bool) -> Self {
+        Self { is_unproven: after_proof, ..self }
+    }
+
+    /// Whether it stands in place of the server's proof of SCRAM: its text is that of a server that has not proven
+    /// itself, so that a person should not do what it says. `Display` says so.
+    pub fn is_unproven(&self) -> bool {
+        self.is_unproven
     }
 
     /// Where in the dialogue.
@@ -264,7 +277,7 @@ impl fmt::Display for Refusal {
             }
             (Meaning::Refused, _) => write!(f, "the server refused {stage}"),
         }?;
-        write!(f, ": {reply}")
+        write!(f, ": {reply}{}", if self.is_unproven { UNPROVEN } else { "" })
     }
 }
 
@@ -272,6 +285,7 @@ impl fmt::Display for Refusal {
 fn explain(reply: &Reply) -> &'static str {
     match reply.code() {
         535 => "the server refused the user name, password or certificate",
+        525 => "the server does not let this account sign in",
         454 => "the server cannot check passwords at the moment, try again later",
         432 => {
             "the server wants the account moved to this way of signing in, by another way, first"

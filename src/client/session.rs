@@ -1,10 +1,11 @@
 //! The client's state machine.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::mem;
+use core::{mem, time::Duration};
 
 use super::{
-    AuthFailed, Body, Config, Error, Event, Extensions, Next, Outcome, Ready, Refusal, Stage, Tls,
+    Body, Config, Error, Event, Extensions, Next, NotAuthenticated, Outcome, Ready, Refusal, Stage,
+    Tls,
     error::closes,
     limits::Used,
     sending::{Sending, say},
@@ -24,7 +25,7 @@ mod end;
 mod messages;
 mod sign_in;
 
-use sign_in::Tries;
+use sign_in::{Failed, Tries};
 
 /// One connection to a server, from its greeting to the end.
 #[derive(Debug)]
@@ -53,8 +54,10 @@ enum State {
     /// The caller is to begin TLS.
     StartTls,
     Auth(Box<auth::Exchange>),
-    AuthFailed(AuthFailed),
-    Ready(Ready),
+    NotAuthenticated(Failed),
+    /// And what is to be done next, if that has been said; and the reply by which the server has closed the connection,
+    /// if it has.
+    Ready(Option<Next>, Option<Reply>),
     /// NOOP or RSET is sent, with no message under way.
     Noop,
     Reset,
@@ -115,6 +118,36 @@ impl Session {
         }
     }
 
+    /// Takes octets from the server that `read` puts straight into the session's own buffer: it is lent room for so
+    /// many, and says how many it has put there. What it returns is passed on, a 0 at the end of the stream, too.
+    ///
+    /// A connection that is idle holds no buffer so: where `read` fails, as it does where nothing is there to be read,
+    /// the room is given back.
+    ///
+    /// ```
+    /// # use std::{error::Error, io::Read};
+    /// # fn fill(session: &mut smtp_auth::client::Session, socket: &mut impl Read) -> Result<(), Box<dyn Error>> {
+    /// if session.receive_with(4096, |room| socket.read(room))? == 0 {
+    ///     session.eof()?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `read`; nothing has been received then.
+    pub fn receive_with<E>(
+        &mut self,
+        room: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let read = self.lines.receive_with(room, read);
+        if matches!(self.state, State::Closed | State::Broken(_)) {
+            let _ = self.lines.clear();
+        }
+        read
+    }
+
     /// TLS has begun. All that the server said before is gone (RFC 3207 §4.2).
     pub fn tls_started(&mut self, channel: Channel) {
         let behind = self.lines.clear();
@@ -146,6 +179,30 @@ impl Session {
     /// Where the dialogue stands.
     pub fn stage(&self) -> Stage {
         self.state.stage()
+    }
+
+    /// How long to wait for what the session waits for: the server's next octets, or TLS; then
+    /// [`timed_out`](Self::timed_out). As RFC 5321 §4.5.3.2 has it: five minutes for the greeting, MAIL and RCPT, two
+    /// for DATA, ten for the reply to the message; and five minutes for all that it does not name, such as EHLO,
+    /// STARTTLS and AUTH. `None` while it waits for the application: for a message's octets, of which each piece
+    /// should be written within three minutes, too.
+    ///
+    /// The session has no clock.
+    pub fn timeout(&self) -> Option<Duration> {
+        let minutes = match &self.state {
+            State::Data(_) => 2,
+            State::End(_) => 10,
+            State::Auth(exchange) if exchange.asks() => return None,
+            State::NotAuthenticated(_)
+            | State::Ready(..)
+            | State::Refused(_)
+            | State::Message(..)
+            | State::Sent(..)
+            | State::Closed
+            | State::Broken(_) => return None,
+            _ => 5,
+        };
+        Some(Duration::from_secs(minutes * 60))
     }
 
     /// What is known of the connection.
@@ -193,19 +250,16 @@ impl Session {
     /// The session is over; each later call says the same. Close the connection.
     pub fn advance(&mut self, out: &mut Vec<u8>) -> Result<Advance, Error> {
         self.go_on(out);
-        match &mut self.state {
+        match &self.state {
             State::Broken(error) => Err(error.clone()),
             State::StartTls
-            | State::AuthFailed(_)
-            | State::Ready(_)
+            | State::NotAuthenticated(_)
+            | State::Ready(..)
             | State::Refused(_)
             | State::Message(..)
             | State::Sent(..)
             | State::Closed => Ok(Advance::Event),
-            State::Auth(exchange) => match exchange.asked() {
-                Some(_) => Ok(Advance::Event),
-                None => Ok(Advance::NeedInput),
-            },
+            State::Auth(exchange) if exchange.asks() => Ok(Advance::Event),
             _ => Ok(Advance::NeedInput),
         }
     }
@@ -216,13 +270,16 @@ impl Session {
     pub fn pending(&mut self) -> Event<'_> {
         match &mut self.state {
             State::StartTls => Event::StartTls,
-            State::AuthFailed(failed) => Event::AuthFailed(failed),
+            State::NotAuthenticated(Failed { error, mechanism, answer, .. }) => {
+                let mechanism = *mechanism;
+                Event::NotAuthenticated(NotAuthenticated { error, mechanism, answer })
+            }
             State::Auth(exchange) => match exchange.asked() {
                 Some(auth::Step::Derive(derive)) => Event::Derive(derive),
-                Some(auth::Step::Challenge(challenge)) => Event::Challenge(challenge),
+                Some(auth::Step::Custom(challenge)) => Event::Custom(challenge),
                 _ => Event::NeedInput,
             },
-            State::Ready(ready) => Event::Ready(ready),
+            State::Ready(next, _) => Event::Ready(Ready { next }),
             State::Refused(sending) => match sending.last_refused() {
                 Some((recipient, refusal)) => Event::Refused { recipient, refusal },
                 None => Event::NeedInput,
@@ -356,14 +413,14 @@ impl Session {
                 State::Ehlo
             }
             State::Auth(exchange) => return self.exchange(exchange, out),
-            State::AuthFailed(failed @ AuthFailed { answer: Some(_), .. }) => {
+            State::NotAuthenticated(failed @ Failed { answer: Some(_), .. }) => {
                 self.settled(failed, out)?
             }
-            State::Ready(Ready { next: Some(Next::Quit), .. }) => quit(out),
-            State::Ready(Ready { next: Some(_), closed: closed @ Some(_) }) => {
+            State::Ready(Some(Next::Quit), _) => quit(out),
+            State::Ready(Some(_), closed @ Some(_)) => {
                 return Err(Error::Closed(closed));
             }
-            State::Ready(Ready { next: Some(next), closed: None }) => {
+            State::Ready(Some(next), None) => {
                 self.at_rest()?;
                 self.begin(next, out)
             }
@@ -394,15 +451,15 @@ impl Session {
                 self.expect_silence(Stage::Message, None)?;
                 return Ok(Progress::Wait(State::Message(sending, body)));
             }
-            State::Sent(_, closed) => State::Ready(Ready { next: None, closed }),
-            State::Ready(ready) => {
-                if ready.closed.is_none() {
+            State::Sent(_, closed) => State::Ready(None, closed),
+            State::Ready(None, closed) => {
+                if closed.is_none() {
                     self.at_rest()?;
                 }
-                return Ok(Progress::Wait(State::Ready(ready)));
+                return Ok(Progress::Wait(State::Ready(None, closed)));
             }
             pending @ (State::StartTls
-            | State::AuthFailed(_)
+            | State::NotAuthenticated(_)
             | State::Closed
             | State::Broken(_)) => {
                 return Ok(Progress::Wait(pending));
@@ -571,20 +628,20 @@ impl Progress {
 }
 
 impl State {
-    const READY: Self = Self::Ready(Ready { next: None, closed: None });
+    const READY: Self = Self::Ready(None, None);
 
     fn stage(&self) -> Stage {
         match self {
             Self::Greeting => Stage::Greeting,
             Self::Hello | Self::Ehlo | Self::Helo => Stage::Ehlo,
             Self::AwaitTls | Self::StartTls => Stage::StartTls,
-            Self::Auth(_) | Self::AuthFailed(_) => Stage::Auth,
+            Self::Auth(_) | Self::NotAuthenticated(_) => Stage::Auth,
             Self::Envelope(sending) | Self::Refused(sending) => sending.stage(),
             Self::Data(_) => Stage::Data,
             Self::Message(..) | Self::End(_) => Stage::Message,
             Self::Reset | Self::Rset(..) => Stage::Rset,
             Self::Noop => Stage::Noop,
-            Self::Ready(_) | Self::Sent(..) => Stage::Rest,
+            Self::Ready(..) | Self::Sent(..) => Stage::Rest,
             Self::Quit | Self::Closed | Self::Broken(_) => Stage::Quit,
         }
     }

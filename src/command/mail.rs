@@ -1,7 +1,10 @@
 //! The arguments of MAIL and RCPT: paths and parameters.
 
 use alloc::{borrow::Cow, string::String};
-use core::fmt::{self, Write as _};
+use core::{
+    fmt::{self, Write as _},
+    iter,
+};
 
 use super::{Error, Utf8, grammar};
 use crate::shown::is_mark;
@@ -233,9 +236,13 @@ impl<'a> Parameters<'a> {
     }
 
     /// One after the other.
-    #[must_use]
-    pub const fn iter(&self) -> ParametersIter<'a> {
-        ParametersIter(self.0)
+    pub fn iter(&self) -> impl Iterator<Item = Parameter<'a>> + Clone + use<'a> {
+        let mut rest = self.0.0;
+        iter::from_fn(move || {
+            let (more, parameter) = grammar::next_parameter(rest).ok()?;
+            rest = more;
+            Some(parameter)
+        })
     }
 
     /// The first of this name, in any case.
@@ -256,29 +263,6 @@ impl<'a> Parameters<'a> {
     /// As an argument of a line, which has none if there are no parameters.
     pub(super) fn written(self) -> Option<&'a [u8]> {
         Some(self.0.0).filter(|list| !list.is_empty())
-    }
-}
-
-impl<'a> IntoIterator for Parameters<'a> {
-    type Item = Parameter<'a>;
-    type IntoIter = ParametersIter<'a>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-/// Iterates over [`Parameters`].
-#[derive(Debug, Clone)]
-pub struct ParametersIter<'a>(Utf8<'a>);
-
-impl<'a> Iterator for ParametersIter<'a> {
-    type Item = Parameter<'a>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (rest, parameter) = grammar::next_parameter(self.0.0).ok()?;
-        self.0 = Utf8(rest);
-        Some(parameter)
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) use credentials::{Password, Token};
 
 pub use config::{Builder, Config, NoMechanism};
 pub use credentials::Credentials;
-pub use custom::{Challenge, ClientMechanism, CustomResponse};
+pub use custom::{ClientMechanism, Custom, CustomResponse};
 pub use derive::{Derive, DeriveJob};
 
 use credentials::Kind;
@@ -123,7 +123,7 @@ pub enum Step<'a> {
     /// Do this work, here or on another thread.
     Derive(&'a mut Derive),
     /// Say what the host's own mechanism says to this.
-    Challenge(&'a mut Challenge),
+    Custom(&'a mut Custom),
     /// The exchange is over; this stays. Where it ends in an error while the server waits for a
     /// response, cancel: not behind [`success`](Response::success) or [`refused`](Response::refused),
     /// which are the server's last word.
@@ -198,7 +198,7 @@ pub struct Exchange {
 pub(super) enum State {
     Respond(Response, Client),
     Derive(Box<Derive>, scram::AuthMessage),
-    Challenge(Box<Challenge>),
+    Custom(Box<Custom>),
     Done(Result<(), Failure>),
 }
 
@@ -214,7 +214,7 @@ pub(super) enum Client {
     External(external::Client),
     Anonymous(anonymous::Client),
     /// The host; and whether it has said all.
-    Custom(Box<Challenge>, bool),
+    Custom(Box<Custom>, bool),
 }
 
 impl Exchange {
@@ -257,9 +257,14 @@ impl Exchange {
         match &mut self.state {
             State::Respond(response, _) => Step::Response(response),
             State::Derive(derive, _) => Step::Derive(derive),
-            State::Challenge(challenge) => Step::Challenge(challenge),
+            State::Custom(challenge) => Step::Custom(challenge),
             State::Done(outcome) => Step::Done(*outcome),
         }
+    }
+
+    /// Whether the last step came to something that is asked of the application.
+    pub(crate) fn asks(&self) -> bool {
+        matches!(self.state, State::Derive(..) | State::Custom(_))
     }
 
     /// Keeps what is sent until the [end](Self::end), so that [`repeats`](Self::repeats) knows it.
@@ -271,7 +276,7 @@ impl Exchange {
     pub(crate) fn repeats<'a>(&'a self, lines: impl Iterator<Item = &'a [u8]>) -> bool {
         let last = match &self.state {
             State::Respond(response, _) => response.data(),
-            State::Derive(..) | State::Challenge(_) | State::Done(_) => None,
+            State::Derive(..) | State::Custom(_) | State::Done(_) => None,
         };
         let before = self.sent.iter().flatten().map(SecretBytes::as_slice);
         sent::repeats(before.chain(last), lines)
@@ -352,7 +357,7 @@ impl State {
                 begun(anonymous::Client::begin(&trace, authzid)?, Client::Anonymous)
             }
             (mechanism @ Mechanism::Custom(_), Kind::Custom(own)) if mechanism == own => {
-                return Ok(Self::Challenge(Box::new(Challenge::new(mechanism))));
+                return Ok(Self::Custom(Box::new(Custom::new(mechanism))));
             }
             _ => return Err(Failure::Unsupported),
         };
@@ -372,8 +377,8 @@ impl State {
                 Some(salted) => message.client_final(salted),
                 None => Self::Derive(derive, message),
             }),
-            Self::Challenge(mut challenge) => match &mut challenge.answer.take() {
-                None => Ok(Self::Challenge(challenge)),
+            Self::Custom(mut challenge) => match &mut challenge.answer.take() {
+                None => Ok(Self::Custom(challenge)),
                 Some(CustomResponse::NoInitialResponse) => {
                     let data = challenge.data().map(|_| Vec::new());
                     Ok(Self::Respond(Response::new(data), Client::Custom(challenge, false)))
@@ -416,7 +421,7 @@ impl Client {
             Self::Oauth(client) => taken(client.take(challenge)?, Self::Oauth),
             Self::External(client) => taken(client.take(challenge)?, Self::External),
             Self::Anonymous(client) => taken(client.take(challenge)?, Self::Anonymous),
-            Self::Custom(host, _) => State::Challenge(host.next(challenge)?),
+            Self::Custom(host, _) => State::Custom(host.next(challenge)?),
         })
     }
 

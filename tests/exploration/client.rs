@@ -291,7 +291,7 @@ impl<const TOKENS: bool> World<TOKENS> {
         let mut out = Vec::new();
         match self.session.next(&mut out).unwrap() {
             Event::Derive(ask) if host == Host::On => ask.run(),
-            Event::AuthFailed(failed) => match host {
+            Event::NotAuthenticated(failed) => match host {
                 Host::On => {
                     failed.go_on();
                     self.unauthenticated = true;
@@ -338,9 +338,12 @@ impl<const TOKENS: bool> World<TOKENS> {
                 Ok(Event::NeedInput) => Waits::Server,
                 Ok(Event::StartTls) => Waits::Tls,
                 Ok(
-                    Event::Derive(_) | Event::AuthFailed(_) | Event::Ready(_) | Event::Message(_),
+                    Event::Derive(_)
+                    | Event::NotAuthenticated(_)
+                    | Event::Ready(_)
+                    | Event::Message(_),
                 ) => Waits::Host,
-                Ok(Event::Challenge(_)) => panic!("no mechanism of the host's own"),
+                Ok(Event::Custom(_)) => panic!("no mechanism of the host's own"),
                 Ok(Event::Refused { .. }) => {
                     assert!(self.session.ready().is_none(), "a message could be begun within one");
                     continue;

@@ -287,9 +287,7 @@ fn sign_in(session: &mut client::Session, out: &mut Vec<u8>) {
     loop {
         match session.next(out) {
             Ok(client::Event::Derive(ask)) => ask.run(),
-            Ok(client::Event::Challenge(ask)) => {
-                ask.answer(CustomResponse::Respond(b"more".into()))
-            }
+            Ok(client::Event::Custom(ask)) => ask.answer(CustomResponse::Respond(b"more".into())),
             _ => return,
         }
     }

@@ -28,7 +28,7 @@ fn sizes_and_threads() {
         auth::server::NeedLine<'_>: 16
         auth::server::Step<'_>: 24
         client::AuthError: 72
-        client::AuthFailed: 120
+        client::NotAuthenticated<'_>: 40
         client::Body: 16
         client::BodyType: 1
         client::Builder: 88
@@ -36,7 +36,7 @@ fn sizes_and_threads() {
         client::Envelope: 144
         client::EnvelopeError: 16
         client::Error: 72
-        client::Event<'_>: 24
+        client::Event<'_>: 40
         client::Extensions: 48
         client::Limit: 8
         client::Limits: 24
@@ -44,13 +44,13 @@ fn sizes_and_threads() {
         client::Notify: 2
         client::NotifyOn: 1
         client::Outcome: 72
-        client::Ready: 56
+        client::Ready<'_>: 8
         client::Recipient: 80
         client::RecipientOutcome: 72
         client::RecipientStatus: 48
         client::Refusal: 48
         client::Ret: 1
-        client::Session: 456
+        client::Session: 488
         client::Stage: 1
         client::Tls: 1
         client::TryNext: 1
@@ -63,7 +63,6 @@ fn sizes_and_threads() {
         command::Mailbox<'_>: 24
         command::Parameter<'_>: 32
         command::Parameters<'_>: 16
-        command::ParametersIter<'_>: 16
         command::Rcpt<'_>: 40
         command::Text<'_>: 16
         command::Unknown<'_>: 32
@@ -113,7 +112,7 @@ fn sizes_and_threads() {
         sasl::TokenAnswer: 56
         sasl::TokenError: 48
         sasl::client::Builder: 88
-        sasl::client::Challenge: 104
+        sasl::client::Custom: 104
         sasl::client::Config: 56
         sasl::client::Credentials: 40
         sasl::client::CustomResponse: 32
@@ -146,7 +145,10 @@ fn sizes_and_threads() {
         let ty =
             line.split_once("pub struct smtp_auth::").or(line.split_once("pub enum smtp_auth::"));
         let name = ty.map_or("", |(_, ty)| ty.split(['<', '(']).next().unwrap_or_default());
-        if !name.is_empty() && !listed.iter().any(|own| own == name) {
+        // At the root stands what stands elsewhere, too.
+        let again = format!("::{name}");
+        let known = |own: &String| own == name || !name.contains(':') && own.ends_with(&again);
+        if !name.is_empty() && !listed.iter().any(known) {
             wrong += &format!("{name} is not in the table\n");
         }
     }

@@ -180,7 +180,7 @@ fn answer_custom(ask: &mut sasl::Custom, case: Case, shown: &Shown) {
     shown.debug(ask);
 }
 
-fn respond_custom(ask: &mut sasl::client::Challenge, shown: &Shown) {
+fn respond_custom(ask: &mut sasl::client::Custom, shown: &Shown) {
     let answer = match ask.data() {
         None => CustomResponse::Respond(b"Ub4firstOfTheClient".to_vec()),
         Some(_) => CustomResponse::Complete(b"Ty9thirdOfTheClient".to_vec()),
@@ -215,7 +215,7 @@ fn response(
                 return data;
             }
             sasl::client::Step::Derive(ask) => derive(ask, shown),
-            sasl::client::Step::Challenge(ask) => respond_custom(ask, shown),
+            sasl::client::Step::Custom(ask) => respond_custom(ask, shown),
             sasl::client::Step::Done(outcome) => panic!("{outcome:?}"),
         }
     }
@@ -269,7 +269,7 @@ fn client_lines(client: &mut auth::client::Exchange, out: &mut Vec<u8>, shown: &
         shown.debug(&step);
         match step {
             auth::client::Step::Derive(ask) => derive(ask, shown),
-            auth::client::Step::Challenge(ask) => respond_custom(ask, shown),
+            auth::client::Step::Custom(ask) => respond_custom(ask, shown),
             auth::client::Step::NeedReply(_) | auth::client::Step::Done(_) => return,
         }
     }
@@ -423,8 +423,8 @@ fn client_turn(client: &mut client::Session, out: &mut Vec<u8>, shown: &Shown) {
         match event {
             client::Event::NeedInput | client::Event::Close => return,
             client::Event::Derive(ask) => derive(ask, shown),
-            client::Event::Challenge(ask) => respond_custom(ask, shown),
-            client::Event::AuthFailed(failed) => {
+            client::Event::Custom(ask) => respond_custom(ask, shown),
+            client::Event::NotAuthenticated(failed) => {
                 shown.both(failed.reason());
                 shown.both(&failed.error());
                 failed.quit();

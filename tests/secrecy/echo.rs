@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
     auth,
-    client::{AuthError, AuthFailed, Config, Error, Event, Session},
+    client::{AuthError, Config, Error, Event, NotAuthenticated, Session},
     reply::{Reply, ReplyRef},
     sasl::{
         self, Channel, Mechanism,
@@ -144,13 +144,13 @@ fn session(
                 lines += 1;
             }
             Event::Derive(ask) => ask.run(),
-            Event::Challenge(ask) => {
+            Event::Custom(ask) => {
                 ask.answer(match ask.data() {
                     None => CustomResponse::Respond(OWN.into()),
                     Some(_) => CustomResponse::Complete(OWN.to_lowercase().into()),
                 });
             }
-            Event::AuthFailed(failed) => break failed.error(),
+            Event::NotAuthenticated(failed) => break failed.error(),
             Event::Ready(_) => return (!sent.is_empty()).then(|| panic!("signed in by {sent}")),
             other => panic!("{other:?}"),
         }
@@ -232,7 +232,9 @@ fn what_repeats_nothing_is_shown() {
             format!("{code}-{class}.1.2 Something else\r\n{code} {class}.1.2 is wrong\r\n")
                 .as_bytes(),
         );
-        let Ok(Event::AuthFailed(failed)) = session.next(&mut Vec::new()) else { panic!("{code}") };
+        let Ok(Event::NotAuthenticated(failed)) = session.next(&mut Vec::new()) else {
+            panic!("{code}")
+        };
         let error = failed.error().to_string();
         assert_eq!(error.contains("Something else is wrong"), shown, "{error}");
         assert_eq!(error.contains("[text withheld]"), !shown, "{error}");
@@ -268,8 +270,8 @@ fn no_line_of_a_reply_whose_codes_differ_is_in_the_trace() {
 #[test]
 fn what_comes_unasked_behind_an_exchange() {
     let sent = STANDARD.encode(format!("\0tim\0{PASSWORD}"));
-    let ends: [fn(&mut AuthFailed); 3] =
-        [AuthFailed::go_on, AuthFailed::quit, AuthFailed::try_next];
+    let ends: [fn(NotAuthenticated<'_>); 3] =
+        [|failed| failed.go_on(), |failed| failed.quit(), |failed| failed.try_next()];
     for ((word, end), behind) in
         ["235 ok", "535 no"].into_iter().flat_map(|word| ends.map(|end| (word, end))).flat_map(
             |ends| repeats(&format!("AUTH PLAIN {sent}")).into_iter().map(move |text| (ends, text)),
@@ -295,7 +297,7 @@ fn what_comes_unasked_behind_an_exchange() {
                 error = loop {
                     match session.next(&mut Vec::new()) {
                         Ok(Event::NeedInput) => break None,
-                        Ok(Event::AuthFailed(failed)) => end(failed),
+                        Ok(Event::NotAuthenticated(failed)) => end(failed),
                         Ok(Event::Ready(ready)) => ready.quit(),
                         Ok(other) => panic!("{other:?}"),
                         Err(error) => break Some(error),

@@ -258,7 +258,7 @@ fn client_turn(client: &mut client::Session, out: &mut Vec<u8>, shown: &Shown) {
                 shown.debug(&derive.salted());
                 shown.debug(derive);
             }
-            client::Event::AuthFailed(failed) => {
+            client::Event::NotAuthenticated(failed) => {
                 shown.both(failed.reason());
                 shown.both(&failed.error());
                 failed.quit();

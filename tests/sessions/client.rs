@@ -45,7 +45,7 @@ impl Client {
         self.session.next(&mut self.out).map(|event| format!("{event:?}")).unwrap_err()
     }
 
-    fn ready(&mut self) -> &mut client::Ready {
+    fn ready(&mut self) -> client::Ready<'_> {
         match self.session.next(&mut self.out) {
             Ok(client::Event::Ready(ready)) => ready,
             other => panic!("{other:?}"),
@@ -179,7 +179,7 @@ fn the_host_can_ask_for_the_next_mechanism() {
             client.session.receive(b"535 5.7.8 no\r\n");
         }
         match client.session.next(&mut client.out).unwrap() {
-            client::Event::AuthFailed(failed) => {
+            client::Event::NotAuthenticated(failed) => {
                 assert_eq!(failed.mechanism(), mechanism);
                 assert!(matches!(failed.reason(), AuthError::Refused(_)));
                 failed.try_next();

@@ -238,7 +238,7 @@ fn nothing_is_begun_over_a_connection_that_is_closed() {
         assert!(out.is_empty() && session.ready().is_none());
     }
     // It was the message's refusal, and then the end.
-    let begins: [fn(&mut Ready); 3] =
+    let begins: [fn(Ready<'_>); 3] =
         [|ready| ready.send(envelope()), |ready| ready.noop(), |ready| ready.reset()];
     for begin in begins {
         let mut session = session("");

@@ -93,7 +93,7 @@ fn told(session: &mut Session, reply: &str) -> Vec<String> {
                 told.push(outcome.to_string());
                 return told;
             }
-            Ok(Event::AuthFailed(failed)) => {
+            Ok(Event::NotAuthenticated(failed)) => {
                 told.push(failed.reason().to_string());
                 return told;
             }
@@ -129,6 +129,7 @@ fn expected(code: u16, Place { step, in_tls, signed_in }: Place) -> String {
             (Stage::Auth, 400..=499) => {
                 "the server could not sign the user in for the moment, try again later".into()
             }
+            (Stage::Auth, 525) => "the server does not let this account sign in".into(),
             (Stage::Auth, 534) => {
                 "the server wants a stronger way to sign in for this account".into()
             }
@@ -256,7 +257,7 @@ fn nothing_is_said_to_a_server_that_has_closed() {
     let mut session = Place { step: Stage::Auth, in_tls: true, signed_in: false }.session();
     let told = told(&mut session, "421 4.3.2 bye\r\n");
     match session.next(&mut Vec::new()) {
-        Ok(Event::AuthFailed(failed)) => {
+        Ok(Event::NotAuthenticated(failed)) => {
             failed.retry(Credentials::password("tim", "other").unwrap())
         }
         other => panic!("{other:?}"),
@@ -302,7 +303,7 @@ fn not_begun(tls: Tls, in_tls: bool, keywords: &str, starttls: Option<&str>) -> 
     for said in ["220 s\r\n", &ehlo].into_iter().chain(starttls) {
         session.receive(said.as_bytes());
         match session.next(&mut Vec::new()) {
-            Ok(Event::AuthFailed(failed)) => return failed.reason().to_string(),
+            Ok(Event::NotAuthenticated(failed)) => return failed.reason().to_string(),
             Ok(Event::NeedInput) => {}
             other => panic!("{other:?}"),
         }

@@ -164,7 +164,7 @@ fn converse(
             match client.next(&mut out).unwrap() {
                 client::Event::NeedInput | client::Event::Close => break,
                 client::Event::Derive(derive) => derive.run(),
-                client::Event::Challenge(ask) => {
+                client::Event::Custom(ask) => {
                     responses += 1;
                     ask.answer(match responses {
                         1 => CustomResponse::Respond(custom.to_vec()),
@@ -173,7 +173,7 @@ fn converse(
                     });
                 }
                 // What SCRAM cannot prepare is not sent, and the message is all the same.
-                client::Event::AuthFailed(failed) => failed.go_on(),
+                client::Event::NotAuthenticated(failed) => failed.go_on(),
                 client::Event::Ready(ready) if !mem::replace(&mut sent, true) => {
                     ready.send(envelope.clone());
                 }

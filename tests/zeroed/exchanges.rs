@@ -163,7 +163,7 @@ fn client_lines(
     loop {
         match client.step(out) {
             auth::client::Step::Derive(ask) => derive(ask),
-            auth::client::Step::Challenge(ask) => respond_custom(ask, secrets),
+            auth::client::Step::Custom(ask) => respond_custom(ask, secrets),
             auth::client::Step::NeedReply(_) => return mark,
             auth::client::Step::Done(outcome) => panic!("{outcome:?}"),
         }

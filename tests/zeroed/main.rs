@@ -132,7 +132,7 @@ fn derive(ask: &mut Derive) {
 }
 
 /// The first of these is dropped where it is replaced.
-fn respond_custom(ask: &mut sasl::client::Challenge, secrets: &Secrets) {
+fn respond_custom(ask: &mut sasl::client::Custom, secrets: &Secrets) {
     for _ in 0..2 {
         ask.answer(CustomResponse::Complete(secrets.password.clone().into_bytes()));
     }
@@ -143,7 +143,7 @@ fn response<'a>(client: &'a mut sasl::client::Exchange, secrets: &Secrets) -> Op
     loop {
         match client.step() {
             sasl::client::Step::Derive(ask) => derive(ask),
-            sasl::client::Step::Challenge(ask) => respond_custom(ask, secrets),
+            sasl::client::Step::Custom(ask) => respond_custom(ask, secrets),
             sasl::client::Step::Response(_) => break,
             sasl::client::Step::Done(outcome) => panic!("{outcome:?}"),
         }

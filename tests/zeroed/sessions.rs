@@ -35,7 +35,7 @@ fn dialogue(mechanism: Mechanism, secrets: &Secrets, octets: usize, end: End) ->
             match client.next(&mut to_server.0).unwrap() {
                 client::Event::NeedInput | client::Event::Close => break,
                 client::Event::Derive(ask) => derive(ask),
-                client::Event::Challenge(ask) => respond_custom(ask, secrets),
+                client::Event::Custom(ask) => respond_custom(ask, secrets),
                 client::Event::Ready(ready) => ready.quit(),
                 other => panic!("{other:?}"),
             }

@@ -15,7 +15,7 @@ fn responses_that_are_not_used() {
         let credentials = credentials(mechanism, &secrets);
         let mut client =
             sasl::client::Exchange::new(&client_config(choice), &channel(), choice, credentials);
-        if let sasl::client::Step::Challenge(ask) = client.step() {
+        if let sasl::client::Step::Custom(ask) = client.step() {
             ask.answer(respond());
         }
     });

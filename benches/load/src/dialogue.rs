@@ -195,7 +195,7 @@ impl Dialogue {
                         let _ = self.salted.set(salted.clone());
                     }
                 }
-                Step::Challenge(challenge) => challenge.fail(),
+                Step::Custom(ask) => ask.fail(),
                 Step::Done(outcome) => return outcome.map_err(io::Error::other),
             }
         }

@@ -5,7 +5,7 @@ use core::mem;
 use super::{Error, Refusal, Session, State, sign_in::unanswered};
 use crate::{
     auth::client as auth,
-    client::{AuthError, Ready, Stage, Tls},
+    client::{AuthError, Stage, Tls},
 };
 
 impl Session {
@@ -40,9 +40,9 @@ impl Session {
             // Nothing is lost if the server does not wait for its reply to QUIT to be read.
             State::Closed | State::Quit => return Ok(()),
             State::Broken(error) => error.clone(),
-            State::AuthFailed(failed) => failed.error(),
+            State::NotAuthenticated(failed) => Error::NotAuthenticated(failed.error.clone()),
             State::Auth(exchange) => self.ended_in_auth(exchange, lost),
-            State::Ready(Ready { closed, .. }) | State::Sent(_, closed) => match closed.clone() {
+            State::Ready(_, closed) | State::Sent(_, closed) => match closed.clone() {
                 None => self.at_rest().err().unwrap_or(Error::Closed(None)),
                 closed => Error::Closed(closed),
             },
@@ -71,7 +71,13 @@ impl Session {
         match (self.pending_refusal(Stage::Auth, Some(exchange)), token_error) {
             (Some(refusal), token_error) if !cancelled => {
                 let reply = refusal.into_reply();
-                Error::NotAuthenticated(self.refused_auth(mechanism, reply, token_error))
+                let after_proof = exchange.awaits_proof();
+                Error::NotAuthenticated(self.refused_auth(
+                    mechanism,
+                    reply,
+                    token_error,
+                    after_proof,
+                ))
             }
             (_, token_error @ Some(_)) => {
                 Error::NotAuthenticated(AuthError::TokenRefused { reply: None, token_error })

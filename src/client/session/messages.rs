@@ -19,12 +19,12 @@ impl Session {
     ///
     /// What the server has said meanwhile is looked at by the next [`advance`](Self::advance): after a `421` that is
     /// [`Error::Closed`](super::Error::Closed), and nothing of the message has been sent.
-    pub fn ready(&mut self) -> Option<&mut Ready> {
+    pub fn ready(&mut self) -> Option<Ready<'_>> {
         if let State::Sent(_, closed) = &mut self.state {
-            self.state = State::Ready(Ready { next: None, closed: closed.take() });
+            self.state = State::Ready(None, closed.take());
         }
         match &mut self.state {
-            State::Ready(ready) if ready.next.is_none() => Some(ready),
+            State::Ready(next @ None, _) => Some(Ready { next }),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, vec::Vec};
 use super::{Asked, Error, Progress, Session, State, quit};
 use crate::{
     auth::client as auth,
-    client::{AuthError, AuthFailed, Ready, Retry, Stage, TryNext},
+    client::{AuthError, Retry, Stage, TryNext},
     reply::{Reply, ReplyRef},
     sasl::{
         Mechanism,
@@ -13,6 +13,23 @@ use crate::{
     },
     secret::Secret,
 };
+
+/// An exchange that has failed, and what is to be done.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: AuthError,
+    pub(super) mechanism: Option<Mechanism>,
+    /// Whether another mechanism may be tried with the same credentials.
+    may_try_next: bool,
+    pub(super) answer: Option<Retry>,
+}
+
+impl Failed {
+    /// There is no mechanism left to try.
+    fn without_more(error: AuthError) -> Self {
+        Self { error, mechanism: None, may_try_next: false, answer: None }
+    }
+}
 
 /// The exchanges that came to nothing, with these credentials.
 #[derive(Debug, Default)]
@@ -60,7 +77,7 @@ impl Session {
                     none => none,
                 };
                 let error = self.tries.refused.clone().unwrap_or(AuthError::NoMechanism(none));
-                State::AuthFailed(AuthFailed::without_more(error))
+                State::NotAuthenticated(Failed::without_more(error))
             }
         }
     }
@@ -73,7 +90,7 @@ impl Session {
     ) -> Result<Progress, Error> {
         let mark = out.len();
         let failure = match exchange.step(out) {
-            auth::Step::Derive(_) | auth::Step::Challenge(_) => {
+            auth::Step::Derive(_) | auth::Step::Custom(_) => {
                 return Ok(Progress::Wait(State::Auth(exchange)));
             }
             // What has been written goes to the trace, and is not answered before it is sent.
@@ -95,7 +112,7 @@ impl Session {
             self.tries.add(mechanism, error);
             self.sign_in()
         } else {
-            State::AuthFailed(AuthFailed {
+            State::NotAuthenticated(Failed {
                 error,
                 mechanism: Some(mechanism),
                 may_try_next,
@@ -107,7 +124,7 @@ impl Session {
     /// Does what the caller says to a failure.
     pub(super) fn settled(
         &mut self,
-        AuthFailed { error, mechanism, may_try_next, answer }: AuthFailed,
+        Failed { error, mechanism, may_try_next, answer }: Failed,
         out: &mut Vec<u8>,
     ) -> Result<State, Error> {
         let closed = error.closing().cloned();
@@ -124,11 +141,11 @@ impl Session {
                 self.tries.add(mechanism, error);
                 self.sign_in()
             }
-            (Some(Retry::Next), Some(_)) => State::AuthFailed(AuthFailed::without_more(error)),
-            (Some(Retry::GoOn), _) => State::Ready(Ready { next: None, closed }),
+            (Some(Retry::Next), Some(_)) => State::NotAuthenticated(Failed::without_more(error)),
+            (Some(Retry::GoOn), _) => State::Ready(None, closed),
             (Some(Retry::Next | Retry::Quit), _) => quit(out),
             (None, _) => {
-                State::AuthFailed(AuthFailed { error, mechanism, may_try_next, answer: None })
+                State::NotAuthenticated(Failed { error, mechanism, may_try_next, answer: None })
             }
         })
     }
@@ -165,9 +182,9 @@ impl Session {
         failure: auth::Failure,
     ) -> Result<AuthError, Error> {
         match failure {
-            auth::Failure::Refused { reply, .. } => {
+            auth::Failure::Refused { reply, after_proof, .. } => {
                 let token_error = exchange.token_error().map(Into::into);
-                Ok(self.refused_auth(exchange.mechanism(), reply, token_error))
+                Ok(self.refused_auth(exchange.mechanism(), reply, token_error, after_proof))
             }
             auth::Failure::Cancelled { why: Why::ServerNotAuthentic, .. }
             | auth::Failure::FalseSuccess(Why::ServerNotAuthentic) => {
@@ -192,11 +209,12 @@ impl Session {
         mechanism: Mechanism,
         reply: Reply,
         token_error: Option<Secret>,
+        after_proof: bool,
     ) -> AuthError {
         if token_error.is_some() || mechanism.takes_token() && reply.code() == 535 {
             AuthError::TokenRefused { reply: Some(reply), token_error }
         } else {
-            AuthError::Refused(self.refusal(Stage::Auth, reply))
+            AuthError::Refused(self.refusal(Stage::Auth, reply).after_proof(after_proof))
         }
     }
 

@@ -116,7 +116,7 @@ impl Credentials {
     }
 
     /// What a mechanism of the host's own has: the exchange asks for each response by
-    /// [`Step::Challenge`](super::Step::Challenge). The mechanism has to be listed in
+    /// [`Step::Custom`](super::Step::Custom). The mechanism has to be listed in
     /// [`Builder::mechanisms`](super::Builder::mechanisms).
     pub fn custom(mechanism: Mechanism) -> Self {
         Self::new(Kind::Custom(mechanism))

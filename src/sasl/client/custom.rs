@@ -18,7 +18,7 @@ const MAX_CHALLENGES: u8 = 20;
 ///
 /// The host answers at once, by [`step_with`](Self::step_with) and a [`ClientMechanism`], or later,
 /// with what it needs to go on put in [`state`](Self::state).
-pub struct Challenge {
+pub struct Custom {
     mechanism: Mechanism,
     data: Option<SecretBytes>,
     challenges: u8,
@@ -26,7 +26,7 @@ pub struct Challenge {
     pub(super) answer: Option<CustomResponse>,
 }
 
-impl Challenge {
+impl Custom {
     pub(super) fn new(mechanism: Mechanism) -> Self {
         Self { mechanism, data: None, challenges: 0, state: None, answer: None }
     }
@@ -87,9 +87,9 @@ impl Challenge {
 }
 
 /// What the host keeps may be secret.
-impl fmt::Debug for Challenge {
+impl fmt::Debug for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Challenge").field("mechanism", &self.mechanism).finish_non_exhaustive()
+        f.debug_struct("Custom").field("mechanism", &self.mechanism).finish_non_exhaustive()
     }
 }
 
@@ -154,7 +154,7 @@ impl fmt::Debug for CustomResponse {
 /// let config = Config::builder().mechanisms([mechanism]).build()?;
 /// let credentials = Credentials::custom(mechanism);
 /// let mut exchange = Exchange::new(&config, &Channel::tls(), mechanism, credentials);
-/// if let Step::Challenge(ask) = exchange.step() {
+/// if let Step::Custom(ask) = exchange.step() {
 ///     let response = ask.step_with(|| Ticket);
 ///     ask.answer(response);
 /// }

@@ -161,7 +161,7 @@ impl Side for Client {
                 Stage::Quit => "quit",
                 other => panic!("{other:?}"),
             },
-            Ok(Event::AuthFailed(_)) => "failed",
+            Ok(Event::NotAuthenticated(_)) => "failed",
             Ok(Event::Ready(_)) => "ready",
             Ok(Event::StartTls | Event::Derive(_) | Event::Message(_)) => return None,
             Ok(Event::Close) => "closed",

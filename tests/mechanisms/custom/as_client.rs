@@ -16,7 +16,7 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    fn answer(&mut self, ask: &mut sasl::client::Challenge) {
+    fn answer(&mut self, ask: &mut sasl::client::Custom) {
         assert_eq!(ask.mechanism(), OWN);
         self.seen.push(ask.data().map(|octets| String::from_utf8(octets.to_vec()).unwrap()));
         ask.answer(self.answers.next().unwrap().clone());
@@ -47,7 +47,7 @@ fn talk_sasl(
     let mut sent = Vec::new();
     loop {
         match exchange.step() {
-            sasl::client::Step::Challenge(ask) => host.answer(ask),
+            sasl::client::Step::Custom(ask) => host.answer(ask),
             sasl::client::Step::Response(response) => {
                 // As it would stand on the lines of SMTP.
                 let data = response.data().map(base64);
@@ -89,7 +89,7 @@ fn talk_auth(
     let mut out = Vec::new();
     let end = loop {
         match exchange.step(&mut out) {
-            auth::client::Step::Challenge(ask) => host.answer(ask),
+            auth::client::Step::Custom(ask) => host.answer(ask),
             auth::client::Step::NeedReply(slot) => {
                 slot.reply(ReplyRef::parse(replies.next().unwrap().as_bytes()).unwrap());
             }
@@ -122,8 +122,8 @@ fn talk_session(
             Err(client::Error::EarlySuccess) => break Err(ClientFailure::EarlySuccess),
             Err(error) => panic!("{error}"),
             Ok(client::Event::NeedInput) => session.receive(replies.next().unwrap().as_bytes()),
-            Ok(client::Event::Challenge(ask)) => host.answer(ask),
-            Ok(client::Event::AuthFailed(failed)) => {
+            Ok(client::Event::Custom(ask)) => host.answer(ask),
+            Ok(client::Event::NotAuthenticated(failed)) => {
                 break Err(match failed.reason() {
                     client::AuthError::Refused(_) => ClientFailure::Refused { after_proof: false },
                     client::AuthError::NotBegun(why) | client::AuthError::Cancelled(why, _) => *why,
@@ -264,12 +264,12 @@ fn a_challenge_is_shown_until_it_is_answered() {
     }
     out.clear();
     for _ in 0..3 {
-        let Ok(client::Event::Challenge(ask)) = session.next(&mut out) else { panic!() };
+        let Ok(client::Event::Custom(ask)) = session.next(&mut out) else { panic!() };
         let count = ask.state().get_or_insert_with(|| Box::new(0_u8));
         *count.downcast_mut::<u8>().unwrap() += 1;
     }
     assert!(out.is_empty());
-    let Ok(client::Event::Challenge(ask)) = session.next(&mut out) else { panic!() };
+    let Ok(client::Event::Custom(ask)) = session.next(&mut out) else { panic!() };
     let count = ask.state().as_ref().and_then(|count| count.downcast_ref());
     assert_eq!(count, Some(&3_u8));
     ask.fail();
@@ -278,7 +278,7 @@ fn a_challenge_is_shown_until_it_is_answered() {
     assert_eq!(lines(&out), ["AUTH X-OWN_2 eA=="]);
     // What comes behind it before its answer is sent is no reply to that.
     session.receive(b"334 b25l\r\n235 ok\r\n");
-    let Ok(client::Event::Challenge(ask)) = session.next(&mut out) else { panic!() };
+    let Ok(client::Event::Custom(ask)) = session.next(&mut out) else { panic!() };
     ask.answer(complete("y"));
     let end = session.next(&mut out).map(|_| ());
     assert_eq!(end, Err(client::Error::Unsolicited(client::Stage::Auth)));
@@ -290,7 +290,7 @@ fn the_clients_state_goes_with_the_exchange() {
         let credentials = Credentials::custom(OWN);
         let mut exchange =
             sasl::client::Exchange::new(&client_config(), &Channel::tls(), OWN, credentials);
-        let sasl::client::Step::Challenge(ask) = exchange.step() else { panic!() };
+        let sasl::client::Step::Custom(ask) = exchange.step() else { panic!() };
         assert!(ask.state().is_none());
         *ask.state() = Some(Box::new(Arc::clone(state)));
         ask.answer(answer);
@@ -307,7 +307,7 @@ fn the_clients_state_goes_with_the_exchange() {
         let mut exchange = begin(&state, complete("x"));
         let sasl::client::Step::Response(response) = exchange.step() else { panic!() };
         settle(response);
-        if let sasl::client::Step::Challenge(ask) = exchange.step() {
+        if let sasl::client::Step::Custom(ask) = exchange.step() {
             assert!(ask.state().as_ref().is_some_and(|state| state.is::<Arc<()>>()));
         }
         assert_eq!(Arc::strong_count(&state), left);
@@ -335,7 +335,7 @@ fn what_is_secret_is_not_shown() {
             OWN,
             Credentials::custom(OWN),
         );
-        let sasl::client::Step::Challenge(ask) = exchange.step() else { panic!() };
+        let sasl::client::Step::Custom(ask) = exchange.step() else { panic!() };
         *ask.state() = Some(Box::new(secret));
         ask.answer(response);
         hidden(&format!("{ask:?}"));

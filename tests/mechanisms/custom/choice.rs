@@ -19,8 +19,8 @@ fn choice(
     }
     loop {
         match session.next(&mut out).unwrap() {
-            client::Event::Challenge(ask) => ask.answer(complete("x")),
-            client::Event::AuthFailed(failed) => match failed.reason() {
+            client::Event::Custom(ask) => ask.answer(complete("x")),
+            client::Event::NotAuthenticated(failed) => match failed.reason() {
                 client::AuthError::NoMechanism(why) => return Err(*why),
                 other => panic!("{other}"),
             },

@@ -58,13 +58,13 @@ fn pair(door: Door, words: Words, withhold: bool, users: &Users) -> (Outcome, bo
     }
 }
 
-fn step_with(ask: &mut sasl::client::Challenge, words: Words) {
+fn step_with(ask: &mut sasl::client::Custom, words: Words) {
     let answer = ask.step_with(|| words);
     ask.answer(answer);
 }
 
 fn response(exchange: &mut sasl::client::Exchange, words: Words) -> &mut sasl::client::Response {
-    if let sasl::client::Step::Challenge(ask) = exchange.step() {
+    if let sasl::client::Step::Custom(ask) = exchange.step() {
         step_with(ask, words);
     }
     match exchange.step() {
@@ -109,7 +109,7 @@ fn pair_auth(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) {
     let mut outcome = None;
     loop {
         let slot = match client.step(&mut up) {
-            auth::client::Step::Challenge(ask) => {
+            auth::client::Step::Custom(ask) => {
                 step_with(ask, words);
                 continue;
             }
@@ -162,11 +162,11 @@ fn pair_session(words: Words, withhold: bool, users: &Users) -> (Outcome, bool) 
     loop {
         match client.next(&mut up).unwrap() {
             client::Event::NeedInput => {}
-            client::Event::Challenge(ask) => {
+            client::Event::Custom(ask) => {
                 step_with(ask, words);
                 continue;
             }
-            client::Event::AuthFailed(failed) => {
+            client::Event::NotAuthenticated(failed) => {
                 failed.quit();
                 continue;
             }

@@ -14,7 +14,7 @@ fn client_after(challenges: &[&str], config: &client::Config) -> Result<(), clie
                 response.undecodable();
             }
             client::Step::Response(response) => response.challenge(*challenge),
-            other @ (client::Step::Derive(_) | client::Step::Challenge(_)) => panic!("{other:?}"),
+            other @ (client::Step::Derive(_) | client::Step::Custom(_)) => panic!("{other:?}"),
             client::Step::Done(outcome) => return outcome,
         }
         if let client::Step::Derive(derive) = exchange.step() {
@@ -110,7 +110,7 @@ fn auth_after(replies: &[String]) -> (auth::client::Failure, bool) {
                 slot.reply(ReplyRef::parse(replies.next().unwrap().as_bytes()).unwrap());
             }
             auth::client::Step::Derive(derive) => derive.run(),
-            auth::client::Step::Challenge(_) => panic!(),
+            auth::client::Step::Custom(_) => panic!(),
             auth::client::Step::Done(end) => return (end.unwrap_err().clone(), owed),
         }
     }

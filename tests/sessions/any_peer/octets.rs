@@ -228,9 +228,9 @@ proptest! {
                 }
                 Ok(client::Event::StartTls) => session.tls_started(Channel::tls()),
                 // No mechanism of our own is listed.
-                Ok(client::Event::Challenge(ask)) => ask.fail(),
+                Ok(client::Event::Custom(ask)) => ask.fail(),
                 Ok(client::Event::Derive(ask)) => ask.run(),
-                Ok(client::Event::AuthFailed(failed)) => {
+                Ok(client::Event::NotAuthenticated(failed)) => {
                     if go_on { failed.go_on() } else { failed.quit() }
                 }
                 Ok(client::Event::Ready(ready)) => {

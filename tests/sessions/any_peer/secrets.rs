@@ -122,7 +122,7 @@ fn no_secret_is_shown_by_a_client() {
             hides(&event, &secrets);
             match event {
                 Ok(client::Event::NeedInput) => break,
-                Ok(client::Event::AuthFailed(failed)) => {
+                Ok(client::Event::NotAuthenticated(failed)) => {
                     hides(&failed.error(), &secrets);
                     assert!(!std::mem::replace(&mut retried, true));
                     failed.retry(tim());

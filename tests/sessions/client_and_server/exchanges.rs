@@ -104,18 +104,18 @@ fn bare_auth() {
 }
 
 /// A server that is called with each line, and holds the exchange in between.
-fn process(server: &mut auth::server::Exchange, line: &[u8]) -> Vec<u8> {
+fn process(server: &mut auth::server::Exchange, line: &[u8], users: &dyn Authenticator) -> Vec<u8> {
     let Some(auth::server::Step::NeedLine(slot)) = server.pending() else { panic!("no line") };
     slot.line(line);
     assert!(server.pending().is_none(), "the line is taken");
-    reply(server)
+    reply(server, users)
 }
 
-fn reply(server: &mut auth::server::Exchange) -> Vec<u8> {
+fn reply(server: &mut auth::server::Exchange, users: &dyn Authenticator) -> Vec<u8> {
     let mut out = Vec::new();
     while let auth::server::Step::Query(_) = server.step(&mut out) {
         let Some(auth::server::Step::Query(query)) = server.pending() else { panic!("no query") };
-        query.answer_with(&Users);
+        query.answer_with(users);
         assert!(server.pending().is_none(), "the answer is there");
     }
     let shown = format!("{:?}", server.pending().unwrap());
@@ -154,16 +154,91 @@ fn what_an_exchange_waits_for_is_shown_again() {
             let command = say(&mut client);
             let args = command.strip_prefix(b"AUTH ").unwrap().strip_suffix(b"\r\n").unwrap();
             let mut server = auth::server::Exchange::new(&config, &channel(), args);
-            let mut from_server = reply(&mut server);
+            let mut from_server = reply(&mut server, &Users);
             while !matches!(server.pending(), Some(auth::server::Step::Done(_))) {
                 let line = hear(&mut client, &from_server);
-                from_server = process(&mut server, line.strip_suffix(b"\r\n").unwrap());
+                from_server = process(&mut server, line.strip_suffix(b"\r\n").unwrap(), &Users);
             }
             let Some(auth::server::Step::Done(outcome)) = server.pending() else { panic!() };
             same(outcome, who, why);
             assert_eq!(hear(&mut client, &from_server), b"");
             let Some(auth::client::Step::Done(end)) = client.pending() else { panic!() };
             assert_eq!(end.is_ok(), code == 235);
+        }
+    }
+}
+
+/// Knows its users, and lets none of them in.
+struct Refusing;
+
+impl Authenticator for Refusing {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Users.mechanisms()
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
+        Users.check_password(ask)
+    }
+
+    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        Users.cram_secret(ask)
+    }
+
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        Users.scram_keys(ask)
+    }
+
+    fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
+        Users.check_token(ask)
+    }
+
+    fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
+        Users.check_external(ask)
+    }
+
+    fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
+        Users.check_anonymous(ask)
+    }
+
+    fn authorize(&self, _: &Authorize) -> AuthorizeAnswer {
+        Refusal::new(RefusalKind::Other, "Ask\nus").unwrap().into()
+    }
+}
+
+#[test]
+fn who_is_proven_is_refused_in_the_applications_own_words() {
+    for &mechanism in MECHANISMS {
+        let is_scram = mechanism.name().starts_with("SCRAM-");
+        for (credentials, who, why, _) in rows(mechanism) {
+            let own = sasl_only(mechanism);
+            let config = Arc::new(sasl_server().authorize_always(true).build().unwrap());
+            let mut client = auth::client::Exchange::new(&own, &channel(), mechanism, credentials);
+            let command = say(&mut client);
+            let args = command.strip_prefix(b"AUTH ").unwrap().strip_suffix(b"\r\n").unwrap();
+            let mut server = auth::server::Exchange::new(&config, &channel(), args);
+            let mut from_server = reply(&mut server, &Refusing);
+            while !matches!(server.pending(), Some(auth::server::Step::Done(_))) {
+                assert!(from_server.starts_with(b"334 ") && !from_server.starts_with(b"334 dj0"));
+                let line = hear(&mut client, &from_server);
+                let line = line.strip_suffix(b"\r\n").unwrap();
+                from_server = process(&mut server, line, &Refusing);
+            }
+            let Some(auth::server::Step::Done(outcome)) = server.pending() else { panic!() };
+            // Who may not act as another is proven as well.
+            let proven = who.is_some() || why == Some(Failure::NotAuthorized);
+            let expected = if proven { Some(Failure::Refused(RefusalKind::Other)) } else { why };
+            assert_eq!(outcome.err(), expected);
+            assert_eq!(server.refusal().map(Refusal::text), proven.then_some("Ask\nus"));
+            let said = b"550-5.7.1 Ask\r\n550 5.7.1 us\r\n";
+            assert_eq!(from_server == said, proven, "{}", from_server.escape_ascii());
+            let _ = hear(&mut client, &from_server);
+            let Some(auth::client::Step::Done(Err(failure))) = client.pending() else { panic!() };
+            let auth::client::Failure::Refused { reply, after_proof, .. } = failure else {
+                panic!("{failure}")
+            };
+            assert_eq!(*after_proof, is_scram);
+            assert_eq!(failure.to_string().ends_with("has not proven itself)"), is_scram);
+            assert_eq!(reply.text() == "Ask\nus", proven);
         }
     }
 }

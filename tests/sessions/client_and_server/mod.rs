@@ -15,7 +15,8 @@ use smtp_auth::{
     sasl::{
         self, Answer, Authenticator, Authorize, AuthorizeAnswer, BindingPolicy, Channel,
         ChannelBinding, CheckAnonymous, CheckExternal, CheckPassword, CheckToken, CramSecret,
-        CramSecretFor, Failure, Mechanism, Query, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
+        CramSecretFor, Failure, Mechanism, Query, Refusal, RefusalKind, ScramHash, ScramKeys,
+        ScramKeysFor, TokenAnswer,
         client::{Credentials, NoMechanism},
     },
     server::{self, StartTls},
@@ -359,9 +360,9 @@ impl Pair {
                 Ok(client::Event::NeedInput | client::Event::StartTls) => return,
                 Ok(client::Event::Close) => return,
                 // No mechanism of our own is listed.
-                Ok(client::Event::Challenge(ask)) => ask.fail(),
+                Ok(client::Event::Custom(ask)) => ask.fail(),
                 Ok(client::Event::Derive(ask)) => ask.run(),
-                Ok(client::Event::AuthFailed(failed)) => {
+                Ok(client::Event::NotAuthenticated(failed)) => {
                     self.seen.push(format!("client: {}", failed.reason()));
                     failed.quit();
                 }

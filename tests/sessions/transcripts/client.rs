@@ -390,7 +390,7 @@ impl Player for Host {
                     }
                 },
                 // No mechanism of our own is listed.
-                Ok(Event::Challenge(ask)) => ask.fail(),
+                Ok(Event::Custom(ask)) => ask.fail(),
                 Ok(Event::Derive(ask)) => {
                     let salted = ask.job().run();
                     keep(&self.path, salted.clone());
@@ -407,7 +407,7 @@ impl Player for Host {
                         self.event("!tls");
                     }
                 }
-                Ok(Event::AuthFailed(failed)) => {
+                Ok(Event::NotAuthenticated(failed)) => {
                     seen = Some(format!("= failed {}", failure(failed.reason())));
                     match self.on_failure.pop_front() {
                         Some(words) if words[0] == "quit" => failed.quit(),

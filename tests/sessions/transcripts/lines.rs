@@ -54,7 +54,7 @@ fn exchange(script: &Script, mechanism: Mechanism, replies: &[&[u8]], by_lines: 
                 derive.answer(salted);
             }
             // No mechanism of our own is listed.
-            Step::Challenge(challenge) => challenge.fail(),
+            Step::Custom(ask) => ask.fail(),
             Step::NeedReply(slot) => {
                 let Some(block) = replies.next() else { break };
                 log += "reply\n";

@@ -73,7 +73,7 @@ impl Ours {
                 },
                 Step::Derive(derive) => derive.run(),
                 Step::Done(outcome) => return outcome.unwrap(),
-                Step::Challenge(_) => panic!("for a mechanism of the host's own"),
+                Step::Custom(_) => panic!("for a mechanism of the host's own"),
             }
         }
     }
