@@ -176,7 +176,7 @@ fn postmaster_receives_and_does_not_send() {
 #[test]
 fn parameters() {
     let parameters = Parameters::parse("SIZE=10 8-x  Body=8BITMIME x=ü").unwrap();
-    let pairs: Vec<_> = parameters.into_iter().map(|p| (p.name(), p.value())).collect();
+    let pairs: Vec<_> = parameters.iter().map(|p| (p.name(), p.value())).collect();
     let body = ("Body", Some("8BITMIME"));
     assert_eq!(pairs, [("SIZE", Some("10")), ("8-x", None), body, ("x", Some("ü"))]);
     assert_eq!(parameters.get("BODY").and_then(|p| p.value()), Some("8BITMIME"));
