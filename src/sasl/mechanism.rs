@@ -127,7 +127,7 @@ impl Mechanism {
     /// A mechanism of the host's own, for TLS alone unless
     /// [`safe_without_tls`](Self::safe_without_tls) says otherwise: a server asks for each of its steps by
     /// [`Query::Custom`](super::Query::Custom), a client by
-    /// [`Step::Challenge`](super::client::Step::Challenge).
+    /// [`Step::Custom`](super::client::Step::Custom).
     ///
     /// # Errors
     /// [`ConfigError::MechanismName`] where the name is not 1 to 20 of `A-Z 0-9 - _` (RFC 4422 §3.1),

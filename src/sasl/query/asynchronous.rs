@@ -28,7 +28,7 @@ macro_rules! methods {
 ///
 /// Write each method that you need as an `async fn`. Its future has to be [`Send`], so that a runtime may move it to
 /// another thread. One that is not written answers [`not_implemented`](Answer::not_implemented), but for
-/// [`authorize`](Self::authorize), which refuses. Computing does not belong here: Argon2 blocks the thread that polls
+/// [`authorize`](Self::authorize), which lets nobody act as another. Computing does not belong here: Argon2 blocks the thread that polls
 /// it, and all other connections with it. Send such work to a thread of its own, and wait for the answer here.
 ///
 /// Implementations must take as long for an account that does not exist as for a wrong password: hash the

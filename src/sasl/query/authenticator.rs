@@ -9,12 +9,22 @@ use super::{
 };
 use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
 
+macro_rules! methods {
+    (($self_:ty) $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
+        $(#[doc = concat!("Answers [`Query::", stringify!($variant), "`](super::Query::", stringify!($variant), ").")]
+        fn $method(self: $self_, ask: &$($mut)? $question) -> $answer {
+            unless_written!($method ask)
+        })*
+    };
+}
+
 /// The simple case: a store that can answer every question at once.
 ///
 /// [`mechanisms`](Self::mechanisms) says what it can answer for, and a server's configuration offers that
-/// ([`Builder::answered_by`](super::server::Builder::answered_by), which calls each method that is needed once). Each
+/// ([`Builder::answered_by`](crate::sasl::server::Builder::answered_by), which calls each method that is needed once). Each
 /// other method that is not written answers
-/// [`not_implemented`](Answer::not_implemented), but for [`authorize`](Self::authorize), which refuses.
+/// [`not_implemented`](Answer::not_implemented), but for [`authorize`](Self::authorize), which lets nobody act as
+/// another. A mechanism of the application's own is best answered for by [`Custom::step_with`].
 /// Implementations must take as long for an account that does not exist as for a wrong password: hash the
 /// password against a dummy.
 ///
@@ -44,60 +54,7 @@ pub trait Authenticator {
     /// have nothing for it fails with the right password.
     fn mechanisms(&self) -> &[Mechanism];
 
-    /// Answers [`Query::CheckPassword`].
-    fn check_password(&self, ask: &CheckPassword) -> Answer {
-        let _ = ask;
-        Answer::not_implemented()
-    }
-
-    /// Answers [`Query::CramSecret`].
-    fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
-        let _ = ask;
-        Answer::not_implemented()
-    }
-
-    /// Answers [`Query::ScramKeys`].
-    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        let _ = ask;
-        Answer::not_implemented()
-    }
-
-    /// Answers [`Query::CheckToken`].
-    fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
-        let _ = ask;
-        TokenAnswer::NotImplemented
-    }
-
-    /// Answers [`Query::CheckExternal`], with the account.
-    fn check_external(&self, ask: &CheckExternal) -> Answer<String> {
-        let _ = ask;
-        Answer::not_implemented()
-    }
-
-    /// Answers [`Query::CheckAnonymous`].
-    fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
-        let _ = ask;
-        Answer::not_implemented()
-    }
-
-    /// Answers [`Query::Custom`], best by [`Custom::step_with`].
-    fn custom(&self, ask: &mut Custom) -> CustomAnswer {
-        CustomAnswer::Fail(Failure::NotImplemented(ask.mechanism().name()))
-    }
-
-    /// Answers [`Query::Authorize`]: nobody acts as another unless this is written.
-    fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
-        AuthorizeAnswer::unless_written(ask)
-    }
-}
-
-macro_rules! methods_mut {
-    (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
-        $(#[doc = concat!("Answers [`Query::", stringify!($variant), "`](super::Query::", stringify!($variant), ").")]
-        fn $method(&mut self, ask: &$($mut)? $question) -> $answer {
-            unless_written!($method ask)
-        })*
-    };
+    each_question!(methods!(&Self));
 }
 
 /// [`Authenticator`] for a store that changes as it answers: one that is the connection's own, or that holds its
@@ -106,7 +63,7 @@ pub trait AuthenticatorMut {
     /// The mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
     fn mechanisms(&self) -> &[Mechanism];
 
-    each_question!(methods_mut!());
+    each_question!(methods!(&mut Self));
 }
 
 macro_rules! forward {
