@@ -17,10 +17,9 @@ mod server;
 use std::{error::Error, mem, process::ExitCode, sync::Arc};
 
 use smtp_auth::{
-    Secret,
+    Channel, Credentials, Identity, Reply, Secret,
     client::{Config, Event, Session},
-    reply::Reply,
-    sasl::{self, Channel, Identity, client::Credentials},
+    sasl,
     server::{Config as ServerConfig, Event as Asked, Session as ServerSession},
 };
 use totp_rs::TOTP;
@@ -119,12 +118,8 @@ fn sign_in(
         }
     }
     if let Some(who) = server.identity() {
-        said = format!(
-            "{} signed in by {}, acts as {}",
-            who.authcid(),
-            who.mechanism(),
-            who.acts_as()
-        );
+        let (name, by) = (who.authcid(), who.mechanism());
+        said = format!("{name} signed in by {by}, acts as {}", who.acts_as());
     }
     Ok((server.identity().cloned(), said))
 }
@@ -135,9 +130,7 @@ fn serve(session: &mut ServerSession, users: &Users, out: &mut Vec<u8>) {
         match session.next(out) {
             Asked::NeedInput | Asked::StartTls | Asked::Close => return,
             Asked::Query(query) => query.answer_with(users),
-            Asked::Command(_, ask) | Asked::EndOfData(ask) => {
-                ask.reply(Reply::NOT_IMPLEMENTED);
-            }
+            Asked::Command(_, ask) | Asked::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
             Asked::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
             Asked::Hello(_)
             | Asked::Authenticated(_)

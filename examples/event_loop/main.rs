@@ -28,7 +28,7 @@ use std::{
 
 use mio::net::TcpListener;
 use smtp_auth::{
-    sasl::{self, Answer, Authenticator, CheckPassword, Mechanism},
+    Answer, Authenticator, CheckPassword, Mechanism, sasl,
     server::{Config, StartTls},
 };
 

@@ -12,9 +12,9 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 use smtp_auth::{
+    Authenticator, Reply,
     command::Command,
-    reply::Reply,
-    sasl::{Authenticator, QueryJob},
+    sasl::{Query, QueryJob},
     server::{Config, Event, Session},
 };
 
@@ -24,6 +24,7 @@ const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
 const MAX_CONNECTIONS: usize = 1000;
+const TOO_MANY: Reply = Reply::constant("421 4.3.2 Too many connections, try again later");
 
 /// While more than that is not sent, nothing is read: who does not read its replies gets no more.
 const MAX_UNSENT: usize = 16 << 10;
@@ -135,11 +136,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         match connection.wait {
             Wait::Pause => {}
-            Wait::Answer => {
-                if let Some(query) = connection.session.query() {
-                    query.temp_fail();
-                }
-            }
+            Wait::Answer => connection.session.query().into_iter().for_each(Query::temp_fail),
             // It does not read.
             Wait::Client if !connection.out.is_empty() => return self.close(token),
             Wait::Client => connection.session.close(&Reply::IDLE, &mut connection.out),
@@ -181,7 +178,7 @@ impl Server {
     fn open(&mut self, mut socket: TcpStream) -> io::Result<()> {
         let mut out = Vec::new();
         if self.connections.len() >= MAX_CONNECTIONS {
-            Reply::SHUTTING_DOWN.with_text("Too many connections, try again later").write(&mut out);
+            TOO_MANY.write(&mut out);
             // A new socket takes a line. Where it does not, the client is gone.
             return socket.write_all(&out);
         }
@@ -212,7 +209,6 @@ impl Connection {
         workers: &Workers,
         notes: &Sender<String>,
     ) -> io::Result<Option<(Wait, Duration)>> {
-        let mut buffer = [0; 4096];
         loop {
             match self.session.next(&mut self.out) {
                 Event::NeedInput => {
@@ -220,9 +216,10 @@ impl Connection {
                     if self.out.len() > MAX_UNSENT {
                         return Ok(Some((Wait::Client, IDLE)));
                     }
-                    match self.socket.read(&mut buffer) {
+                    // A connection that waits holds no buffer.
+                    match self.session.receive_with(4096, |room| self.socket.read(room)) {
                         Ok(0) => return Ok(None),
-                        Ok(n) => self.session.receive(buffer.get(..n).unwrap_or_default()),
+                        Ok(_) => {}
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {
                             return Ok(Some((Wait::Client, IDLE)));
                         }

@@ -7,7 +7,7 @@ use super::{
     CramSecretFor, Custom, CustomAnswer, ScramKeysFor, TokenAnswer,
     each::{Fixed, each_question, unless_written},
 };
-use crate::sasl::{CramSecret, Failure, Mechanism, ScramKeys};
+use crate::sasl::{CramSecret, Mechanism, ScramKeys};
 
 macro_rules! methods {
     (($self_:ty) $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
