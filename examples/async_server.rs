@@ -38,6 +38,9 @@ const SIGN_IN_TIME: Duration = Duration::from_secs(60);
 /// How long the store may take.
 const STORE_TIME: Duration = Duration::from_secs(10);
 
+/// How long a client's dialogue may take, with the pauses after failed attempts.
+const CLIENT_TIME: Duration = Duration::from_secs(20);
+
 /// Messages are in memory here, and so many octets of one at most.
 const MAX_MESSAGE: u64 = 1 << 20;
 
@@ -239,7 +242,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         ("Subject: Hello\r\n\r\nFrom a task.\r\n.", "250 "),
         ("QUIT", "221 "),
     ];
-    dialogue(address, &lines).await?;
+    timeout(CLIENT_TIME, dialogue(address, &lines)).await??;
 
     println!("A wrong password, and an account that does not exist");
     let lines = [
@@ -249,5 +252,5 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         ("MAIL FROM:<tim@example.org>", "530 "),
         ("QUIT", "221 "),
     ];
-    dialogue(address, &lines).await
+    timeout(CLIENT_TIME, dialogue(address, &lines)).await?
 }

@@ -199,7 +199,7 @@ impl Authenticator for OneUser {
 /// end. `examples/own_client.rs` is a whole client.
 fn dialogue(address: SocketAddr, lines: &[(&str, &str)]) -> Result<(), Box<dyn Error>> {
     let mut socket = BufReader::new(TcpStream::connect(address)?);
-    socket.get_ref().set_read_timeout(Some(TIMEOUT))?;
+    socket.get_ref().set_read_timeout(Some(Duration::from_secs(20)))?;
     socket.read_line(&mut String::new())?;
     for (line, expected) in lines {
         socket.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
