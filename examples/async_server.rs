@@ -1,7 +1,7 @@
 //! A server on tokio whose store answers with `.await`: `cargo run --example async_server`.
 //!
-//! The store is a task that owns the accounts, as a connection to a database would be, and takes its time. The task of a
-//! client waits for it, and those of the others go on. Clients on loopback authenticate, with the right password and
+//! The store is a task that owns the accounts, as a connection to a database would be, and takes its time. The task of
+//! a client waits for it, and those of the others go on. Clients on loopback authenticate, with the right password and
 //! with a wrong one, and send in their own name and in another's.
 //!
 //! There is no TLS here, and passwords are taken without, which is for loopback alone. TLS begins where
@@ -163,8 +163,8 @@ async fn serve(mut socket: TcpStream, mut session: Session, store: &Store) -> io
     }
 }
 
-/// Sends what was appended, and takes what comes: how many octets, 0 at the end of the stream. An idle connection holds no
-/// buffer.
+/// Sends what was appended, and takes the next octets: how many, 0 at the end of the stream. An idle connection holds
+/// no buffer.
 async fn send_and_receive(
     socket: &mut TcpStream,
     session: &mut Session,

@@ -82,10 +82,9 @@ impl Session<'_> {
             self.reply(&last)?;
             return Ok(false);
         }
-        // The text after `AUTH ` is taken from the line before smtp-proto sees it. Its own form cannot be converted back:
-        // a mechanism that it does not know (SCRAM-SHA-512, your own) is 0, and words after the initial response are
-        // gone. For the same reason lines are not read by its `RequestReceiver`, which takes no more than 4,096 octets
-        // of the 12,288 of AUTH.
+        // The text after `AUTH ` is taken from the line before smtp-proto sees it. Its own form cannot be converted
+        // back: a mechanism that it does not know (SCRAM-SHA-512, your own) is 0, and words after the initial response
+        // are gone. Nor are lines read by its `RequestReceiver`, which takes 4,096 octets of the 12,288 of AUTH.
         if let Some(args) = auth_args(&line) {
             return self.auth(args);
         }
@@ -195,8 +194,8 @@ impl Authenticator for OneUser {
     }
 }
 
-/// A client that says these lines, each of which has to have a reply that begins so, the last one before the connection's
-/// end. `examples/own_client.rs` is a whole client.
+/// A client that says these lines. Each has to have a reply that begins so, and after the last the connection ends.
+/// `examples/own_client.rs` is a whole client.
 fn dialogue(address: SocketAddr, lines: &[(&str, &str)]) -> Result<(), Box<dyn Error>> {
     let mut socket = BufReader::new(TcpStream::connect(address)?);
     socket.get_ref().set_read_timeout(Some(Duration::from_secs(20)))?;

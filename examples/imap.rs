@@ -1,10 +1,10 @@
 //! SASL in other protocols than SMTP: `cargo run --example imap` has an IMAP server (RFC 9051 §6.2.2, with initial
-//! responses, RFC 4959) and a POP3 server (RFC 5034) that authenticate clients by `sasl::server::Exchange`. The clients do
-//! their part by `sasl::client::Exchange`.
+//! responses, RFC 4959) and a POP3 server (RFC 5034) that authenticate clients by `sasl::server::Exchange`. The clients
+//! do their part by `sasl::client::Exchange`.
 //!
-//! Both protocols put the exchange on lines in one way, so that it stands here once for each side: `+ ` and a challenge in
-//! base64, a response in base64 or `*`. Neither has data with success: a last challenge (`Challenge::is_final`, SCRAM's
-//! proof that the server knows the password) goes as any other, and the client answers it by an empty line.
+//! Both protocols put the exchange on lines in one way, so that it stands here once for each side: `+ ` and a challenge
+//! in base64, a response in base64 or `*`. Neither has data with success: a last challenge (`Challenge::is_final`,
+//! SCRAM's proof that the server knows the password) goes as any other, and the client answers it by an empty line.
 //!
 //! Left out is what has nothing to do with SASL: STARTTLS, and the mail.
 #![allow(
@@ -127,9 +127,9 @@ fn authenticate(server: &Server, peer: &mut Peer, args: &str) -> io::Result<Resu
     }
 }
 
-/// How IMAP says it, with the codes of RFC 5530; how POP3 does, with those of RFC 3206; and the text. IMAP's `BAD` is for
-/// what does not authenticate at all, and for what was cancelled. POP3's `[AUTH]` bids the client ask its user for another
-/// password.
+/// How IMAP says it, with the codes of RFC 5530; how POP3 does, with those of RFC 3206; and the text. IMAP's `BAD` is
+/// for lines that are no attempt to authenticate, and for an exchange that was cancelled. POP3's `[AUTH]` bids the
+/// client ask its user for another password.
 fn reply_to(failure: Failure) -> [&'static str; 3] {
     let (temp, perm) = ("-ERR [SYS/TEMP]", "-ERR [SYS/PERM]");
     match failure {

@@ -132,9 +132,10 @@ impl Client {
                 Step::NeedReply(slot) => {
                     let reply = self.ask(&out)?;
                     out.clear();
-                    slot.reply(handed_in(&reply, &mut Vec::new())?);
+                    let lines: Vec<_> = reply.lines.iter().map(String::as_bytes).collect();
+                    slot.reply(ReplyRef::from_lines(reply.code, &lines)?);
                 }
-                Step::Derive(work) => work.run(), // PBKDF2: in a program with windows on another thread
+                Step::Derive(work) => work.run(), // PBKDF2, for SCRAM: `job` takes it to another thread
                 Step::Challenge(ask) => ask.fail(), // only a mechanism of your own asks
                 Step::Done(outcome) => return outcome.map_err(|failure| sentence(failure).into()),
             }
@@ -142,16 +143,7 @@ impl Client {
     }
 }
 
-/// A reply as the exchange takes it.
-fn handed_in<'a>(
-    reply: &'a Reply,
-    lines: &'a mut Vec<&'a [u8]>,
-) -> Result<ReplyRef<'a>, reply::Error> {
-    lines.extend(reply.lines.iter().map(|line| line.as_bytes()));
-    ReplyRef::from_lines(reply.code, lines)
-}
-
-/// What a user is told. `Display` of the reply leaves out a text that may repeat the password.
+/// The sentence for a user. `Display` of the reply leaves out a text that may repeat the password.
 fn sentence(failure: &Failure) -> String {
     match failure {
         Failure::Refused { reply, .. } if reply.code() == 535 => {
