@@ -1,0 +1,254 @@
+//! AUTH in a server of the push style, as mailin and milters have it: `cargo run --example push`.
+//!
+//! The framework owns the sockets and the loop. It hands in one line at a time, without its CRLF, and sends what
+//! `process` returns. So `Session` holds the AUTH exchange from one line to the next, and has no buffer of its own.
+//!
+//! The framework has to let lines through that are as long as `auth::MAX_LINE`, and to end a line at CRLF alone.
+//! Left out is what has nothing to do with AUTH: recipients and the message.
+#![allow(
+    clippy::std_instead_of_alloc,
+    clippy::std_instead_of_core,
+    reason = "a program has the standard library"
+)]
+
+use std::{error::Error, mem, sync::Arc, time::Duration};
+
+use smtp_auth::{
+    Mask, Side,
+    auth::{
+        advertise,
+        server::{Exchange, Step},
+    },
+    reply::{Reply, ReplyRef},
+    sasl::{
+        Answer, Authenticator, Channel, CheckPassword, Identity, Mechanism, server::Config as Sasl,
+    },
+    server::pause,
+};
+
+/// How many failed attempts to authenticate a connection may have: at least three (RFC 4954 §9).
+const MAX_ATTEMPTS: u32 = 3;
+
+/// The framework's own reply, with what it is to do besides.
+struct Response {
+    code: u16,
+    lines: Vec<String>,
+    /// How long to wait before it is sent.
+    pause: Duration,
+    action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Action {
+    Continue,
+    /// Send the response, begin TLS, and call `tls_started`.
+    StartTls,
+    /// Send the response, and close the connection.
+    Close,
+}
+
+impl Response {
+    fn new(code: u16, lines: Vec<String>) -> Self {
+        Self { code, lines, pause: Duration::ZERO, action: Action::Continue }
+    }
+
+    /// From a reply as it goes over the wire, such as an exchange appends.
+    fn parse(octets: &[u8]) -> Self {
+        match ReplyRef::parse(octets) {
+            Ok(reply) => {
+                let text = |line| String::from_utf8_lossy(line).into_owned();
+                Self::new(reply.code(), reply.lines().map(text).collect())
+            }
+            // It is not to be met: the exchange writes one reply at each step.
+            Err(_) => Self::from(Reply::LOCAL_ERROR),
+        }
+    }
+
+    fn and(self, action: Action) -> Self {
+        Self { action, ..self }
+    }
+}
+
+/// One of the crate's own.
+impl From<Reply> for Response {
+    fn from(reply: Reply) -> Self {
+        let mut octets = Vec::new();
+        reply.write(&mut octets);
+        Self::parse(&octets)
+    }
+}
+
+/// One connection.
+struct Session {
+    /// One for all connections.
+    sasl: Arc<Sasl>,
+    channel: Channel,
+    /// Whether the client said EHLO, without which there is no AUTH.
+    extended: bool,
+    /// An exchange that waits for its next line.
+    auth: Option<Exchange>,
+    /// Who has authenticated.
+    identity: Option<Identity>,
+    attempts: u32,
+}
+
+impl Session {
+    fn new(sasl: Arc<Sasl>) -> Self {
+        let channel = Channel::cleartext();
+        Self { sasl, channel, extended: false, auth: None, identity: None, attempts: 0 }
+    }
+
+    /// TLS has begun: all that the client said before is forgotten (RFC 3207 §4.2), but not how often it failed. The
+    /// framework drops what lies unread in its buffer.
+    fn tls_started(&mut self) {
+        let (fresh, attempts) = (Self::new(Arc::clone(&self.sasl)), self.attempts);
+        *self = Self { channel: Channel::tls(), attempts, ..fresh };
+    }
+
+    fn process(&mut self, line: &str) -> Response {
+        if let Some(mut exchange) = self.auth.take() {
+            // Whatever the line says, it is a response to a challenge.
+            if let Some(Step::NeedLine(slot)) = exchange.pending() {
+                slot.line(line.as_bytes());
+            }
+            return self.go_on(exchange);
+        }
+        let (verb, args) = line.split_once(' ').unwrap_or((line, ""));
+        match &*verb.to_ascii_uppercase() {
+            "EHLO" => self.ehlo(),
+            "STARTTLS" if self.channel.is_tls() => Reply::BAD_SEQUENCE.into(),
+            "STARTTLS" => Response::from(Reply::READY_FOR_TLS).and(Action::StartTls),
+            "AUTH" if !self.extended => Reply::EHLO_FIRST.into(),
+            "AUTH" if self.identity.is_some() => Reply::BAD_SEQUENCE.into(),
+            "AUTH" => self.go_on(Exchange::new(&self.sasl, &self.channel, args.as_bytes())),
+            "MAIL" if self.identity.is_none() => Reply::AUTHENTICATION_REQUIRED.into(),
+            // Compare the sender with the account here: see the guide's chapter on guessers.
+            "MAIL" => Reply::SENDER_OK.into(),
+            "QUIT" => Response::from(Reply::CLOSING).and(Action::Close),
+            _ => Reply::UNRECOGNIZED.into(),
+        }
+    }
+
+    fn ehlo(&mut self) -> Response {
+        self.extended = true;
+        let mut lines = vec!["mail.example.org".to_owned(), "ENHANCEDSTATUSCODES".to_owned()];
+        if !self.channel.is_tls() {
+            lines.push("STARTTLS".to_owned());
+        }
+        let mut auth = Vec::new();
+        advertise(&self.sasl, &self.channel, &mut auth);
+        // Before TLS there may be no mechanism on offer, and then there is no such line.
+        if !auth.is_empty() {
+            lines.push(String::from_utf8_lossy(&auth).into_owned());
+        }
+        Response::new(250, lines)
+    }
+
+    /// Moves the exchange on to its next `334`, or to its end. A server that takes tokens counts the attempt as soon as
+    /// `exchange.failure()` is there, which is before the end.
+    fn go_on(&mut self, mut exchange: Exchange) -> Response {
+        let mut out = Vec::new();
+        let outcome = loop {
+            match exchange.step(&mut out) {
+                Step::Query(query) => query.answer_with(&OneUser),
+                Step::NeedLine(_) => break None,
+                Step::Done(outcome) => break Some(outcome.cloned()),
+            }
+        };
+        let mut response = Response::parse(&out);
+        match outcome {
+            None => self.auth = Some(exchange),
+            Some(Ok(identity)) => self.identity = Some(identity),
+            Some(Err(failure)) if failure.is_attempt() => {
+                self.attempts += 1;
+                if self.attempts >= MAX_ATTEMPTS {
+                    response = Response::from(Reply::TOO_MANY_ATTEMPTS).and(Action::Close);
+                }
+                response.pause = pause(self.attempts);
+            }
+            Some(Err(_)) => {}
+        }
+        response
+    }
+}
+
+struct OneUser;
+
+impl Authenticator for OneUser {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::Plain, Mechanism::Login]
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
+        // `==` of two `Secret`s takes the same time wherever they differ.
+        ((ask.authcid() == "tim") & (*ask.password() == "tanstaaftanstaaf".into())).into()
+    }
+}
+
+/// Plays the framework's part: each line is followed by how the response has to begin.
+fn dialogue(sasl: &Arc<Sasl>, lines: &[(&str, &str)]) -> Result<(), Box<dyn Error>> {
+    let (mut session, mut mask) = (Session::new(Arc::clone(sasl)), Mask::new());
+    let mut action = Action::Continue;
+    for &(line, expected) in lines {
+        match mem::replace(&mut action, Action::Continue) {
+            Action::Continue => {}
+            Action::StartTls => session.tls_started(),
+            Action::Close => return Err("the connection is closed too early".into()),
+        }
+        println!("  C: {}", mask.line(Side::Client, line.as_bytes()).unwrap_or_default());
+        let response = session.process(line);
+        action = response.action;
+        let said = format!("{} {}", response.code, response.lines.join("|"));
+        println!(
+            "  S: {} ({:?})",
+            mask.line(Side::Server, said.as_bytes()).unwrap_or_default(),
+            action
+        );
+        let is_wrong = expected.starts_with("535") || expected.starts_with("421");
+        if !said.starts_with(expected) || is_wrong == response.pause.is_zero() {
+            return Err(format!("{expected:?} was expected").into());
+        }
+    }
+    println!();
+    if action == Action::Close { Ok(()) } else { Err("the connection is still open".into()) }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let sasl = Arc::new(Sasl::builder("mail.example.org").answered_by(&OneUser).build()?);
+    dialogue(
+        &sasl,
+        &[
+            ("AUTH PLAIN", "503 5.5.1 Send EHLO first"),
+            ("EHLO laptop.example.org", "250 mail.example.org|ENHANCEDSTATUSCODES|STARTTLS"),
+            ("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm", "538 5.7.11 "),
+            ("STARTTLS", "220 2.0.0 "),
+            ("AUTH PLAIN", "503 5.5.1 Send EHLO first"), // what was said before TLS is forgotten
+            (
+                "EHLO laptop.example.org",
+                "250 mail.example.org|ENHANCEDSTATUSCODES|AUTH PLAIN LOGIN",
+            ),
+            ("MAIL FROM:<tim@example.org>", "530 5.7.0 "),
+            ("AUTH LOGIN", "334 VXNlcm5hbWU6"),
+            ("dGlt", "334 UGFzc3dvcmQ6"),
+            ("dGFuc3RhYWZ0YW5zdGFhZg==", "235 2.7.0 "),
+            ("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm", "503 5.5.1 "),
+            ("MAIL FROM:<tim@example.org>", "250 2.1.0 "),
+            ("QUIT", "221 2.0.0 "),
+        ],
+    )?;
+    dialogue(
+        &sasl,
+        &[
+            ("EHLO laptop.example.org", "250 "),
+            ("STARTTLS", "220 2.0.0 "),
+            ("EHLO laptop.example.org", "250 "),
+            ("AUTH CRAM-MD5", "504 5.5.4 "), // not an attempt
+            ("AUTH PLAIN AHRpbQB3cm9uZw==", "535 5.7.8 "),
+            ("MAIL FROM:<tim@example.org>", "530 5.7.0 "),
+            ("AUTH PLAIN", "334 "),
+            ("AHRpbQB3cm9uZw==", "535 5.7.8 "),
+            ("AUTH LOGIN", "334 "),
+            ("QUIT", "421 4.7.0 "), // a response, and not base64
+        ],
+    )
+}
