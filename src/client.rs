@@ -7,28 +7,27 @@
 //!
 //! | event | |
 //! | --- | --- |
-//! | [`Derive`](Event::Derive), [`Challenge`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: shown again until it is answered |
+//! | [`Derive`](Event::Derive), [`Custom`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: shown again until it is answered |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send what was appended, then read, wrap or close |
 //! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
 //!
 //! ```
 //! use std::{error, io::{Read, Write}};
-//! use smtp_auth::{client::{Envelope, Event, Outcome, Session}, sasl::Channel};
+//! use smtp_auth::{Channel, client::{Envelope, Event, Outcome, Session}};
 //!
 //! /// The outcome of the message; or `None`, and then the application puts the socket inside TLS, and calls this
 //! /// again after `session.tls_started(Channel::tls())`. On port 465 TLS comes first.
 //! fn send(
 //!     socket: &mut (impl Read + Write), session: &mut Session, mail: &mut Option<Envelope>, message: &[u8],
 //! ) -> Result<Option<Outcome>, Box<dyn error::Error>> {
-//!     let (mut out, mut buffer, mut sent) = (Vec::new(), [0; 4096], None);
+//!     let (mut out, mut sent) = (Vec::new(), None);
 //!     loop {
 //!         match session.next(&mut out)? {
 //!             Event::NeedInput => {
 //!                 socket.write_all(&out)?;
 //!                 out.clear();
-//!                 match socket.read(&mut buffer)? {
-//!                     0 => session.eof()?,
-//!                     n => session.receive(&buffer[..n]),
+//!                 if session.receive_with(4096, |room| socket.read(room))? == 0 {
+//!                     session.eof()?;
 //!                 }
 //!             }
 //!             Event::StartTls => {
