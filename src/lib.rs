@@ -68,7 +68,7 @@
 #![doc = include_str!("mechanisms.md")]
 //!
 //! A mechanism of the host's own takes part by [`Query::Custom`](sasl::Query::Custom) on a server, by
-//! [`Challenge`](sasl::client::Custom) on a client; the example `custom_mechanism` adds one.
+//! [`Custom`](sasl::client::Custom) on a client; the example `custom_mechanism` adds one.
 //!
 //! # Features
 //!
