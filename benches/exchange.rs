@@ -70,7 +70,7 @@ fn config() -> Arc<sasl::server::Config> {
 fn answer(query: Query<'_>, secret: &CramSecret) {
     match query {
         Query::CheckPassword(ask) => {
-            let good = ask.password().expose() == "tanstaaftanstaaf";
+            let good = ask.password() == "tanstaaftanstaaf";
             ask.answer(good);
         }
         Query::CramSecret(ask) => ask.answer(Some(secret.clone())),

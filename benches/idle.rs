@@ -101,7 +101,7 @@ fn serve(session: &mut Session, out: &mut Vec<u8>) {
         match session.next(out) {
             Event::NeedInput => return,
             Event::Query(Query::CheckPassword(ask)) => {
-                let good = ask.password().expose() == "tanstaaftanstaaf";
+                let good = ask.password() == "tanstaaftanstaaf";
                 ask.answer(good);
             }
             _ => {}

@@ -190,7 +190,7 @@ impl Authenticator for OneUser {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        ((ask.authcid() == "tim") & (*ask.password() == "tanstaaftanstaaf".into())).into()
+        ((ask.authcid() == "tim") & (ask.password() == "tanstaaftanstaaf")).into()
     }
 }
 

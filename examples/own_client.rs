@@ -228,7 +228,7 @@ impl Authenticator for Tim {
     }
 
     fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
-        (*ask.token() == "4b1p".into()).then(|| "tim".to_owned()).into()
+        (ask.token() == "4b1p").then(|| "tim".to_owned()).into()
     }
 }
 

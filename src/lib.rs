@@ -96,7 +96,7 @@
 //! read(r#"{
 //!     "hostname": "mail.example.org",
 //!     "sasl": {
-//!         "host": "mail.example.org",
+//!         "hostname": "mail.example.org",
 //!         "mechanisms": ["SCRAM-SHA-256", "PLAIN"],
 //!         "allow_cleartext": false,
 //!         "authorize_always": false,
@@ -218,7 +218,8 @@ pub use advance::Advance;
 #[cfg(feature = "smtp")]
 pub use reply::Reply;
 pub use sasl::{
-    Answer, Authenticator, Channel, CheckPassword, Identity, Mechanism, client::Credentials,
+    Answer, AsyncAuthenticator, Authenticator, Channel, CheckPassword, ConfigError, Identity,
+    Mechanism, client::Credentials,
 };
 pub use secret::Secret;
 #[cfg(feature = "smtp")]

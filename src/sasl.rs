@@ -20,7 +20,7 @@
 //!     match exchange.step() {
 //!         server::Step::Challenge(challenge) => challenge.cancel(), // or send it, and `respond`
 //!         server::Step::Query(Query::CheckPassword(ask)) => {
-//!             let good = ask.authcid() == "tim" && ask.password().expose() == "tanstaaftanstaaf";
+//!             let good = ask.authcid() == "tim" && ask.password() == "tanstaaftanstaaf";
 //!             ask.answer(good);
 //!         }
 //!         server::Step::Query(other) => other.reject(),
@@ -373,6 +373,8 @@ pub enum ConfigError {
         method = query::method(*.0)
     )]
     NotImplemented(Mechanism),
+    /// Everybody who is proven is to be asked about, and the authenticator does not implement that.
+    Authorize,
     /// A mechanism is listed whose feature is off.
     #[error("the mechanism {0} is not compiled in: turn on its feature")]
     NotCompiled(Mechanism),
@@ -424,6 +426,9 @@ impl ConfigError {
             }
             Self::NotImplemented(_) => {
                 "the authenticator does not answer for a mechanism: list it and write its method, in a wrapper too, or leave it out"
+            }
+            Self::Authorize => {
+                "everybody who is proven is to be asked about, and the authenticator does not say: write its method authorize, in a wrapper too"
             }
             Self::NotCompiled(_) => "a mechanism is not compiled in: turn on its feature",
             Self::UserName => "a user name must have 1 to 1,024 octets, without control characters",

@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// A password, a token, or what a store keeps of one; or what may repeat one.
 ///
 /// `Debug` shows `Secret(***)` in every build, the memory is zeroed on drop, and `==` takes the
-/// same time wherever two secrets of one length differ.
+/// same time wherever two secrets of one length differ, or a secret and a `str`.
 #[derive(Clone)]
 pub struct Secret {
     memory: String,
@@ -83,6 +83,12 @@ impl From<String> for Secret {
     }
 }
 
+impl From<&String> for Secret {
+    fn from(text: &String) -> Self {
+        Self::new(text)
+    }
+}
+
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self::new(text)
@@ -96,6 +102,12 @@ impl PartialEq for Secret {
 }
 
 impl Eq for Secret {}
+
+impl PartialEq<str> for Secret {
+    fn eq(&self, other: &str) -> bool {
+        equal(self.expose().as_bytes(), other.as_bytes()).into()
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -94,7 +94,7 @@ mod smtp;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SaslServer {
-    host: Box<str>,
+    hostname: Box<str>,
     mechanisms: Vec<Mechanism>,
     without: Option<Vec<Mechanism>>,
     fold_names: Option<Fold>,
@@ -109,7 +109,7 @@ struct SaslServer {
 
 impl SaslServer {
     fn config(self) -> Result<sasl::server::Config, ConfigError> {
-        let builder = sasl::server::Config::builder(&self.host).mechanisms(&self.mechanisms);
+        let builder = sasl::server::Config::builder(&self.hostname).mechanisms(&self.mechanisms);
         let builder = match self.fold_names {
             None => builder,
             Some(Fold::Prepare) => builder.fold_names(sasl::prepare),
@@ -132,7 +132,7 @@ enum Fold {
 }
 
 read_by! {
-    /// `host` and `mechanisms` have to be there. Mechanisms are given by their registered names; `fold_names` is
+    /// `hostname` and `mechanisms` have to be there. Mechanisms are given by their registered names; `fold_names` is
     /// `prepare`, `prepare_lower_case` or `as_sent`; what is not a field is refused.
     SaslServer, sasl::server::Config
 }

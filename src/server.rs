@@ -156,7 +156,7 @@
 //! #         &[Mechanism::Plain]
 //! #     }
 //! #     fn check_password(&self, ask: &CheckPassword) -> Answer {
-//! #         (ask.password().expose() == "tanstaaftanstaaf").into()
+//! #         (ask.password() == "tanstaaftanstaaf").into()
 //! #     }
 //! # }
 //! # struct Socket(&'static [u8], Vec<u8>);
@@ -461,13 +461,13 @@ pub enum Event<'a> {
     /// [`keywords`](Builder::keywords) which it has: of a parameter that it does not know
     /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), as BODY is where 8BITMIME is not listed,
     /// and of an address that [is not ASCII](crate::command::Mailbox::is_ascii) without SMTPUTF8.
-    Command(Command<'a>, NeedReply<'a>),
+    Command(Command<'a>, PendingReply<'a>),
     /// Owed: may the message come?
     StartOfData(Permission<'a>),
     /// Octets of the message, the dots of transparency removed.
     Data(&'a [u8]),
     /// Owed: the whole message has been shown, and is good. The reply says what becomes of it.
-    EndOfData(NeedReply<'a>),
+    EndOfData(PendingReply<'a>),
     /// The transaction has ended without a message, by RSET, EHLO, STARTTLS or a refusal: forget it.
     /// At the session's end there is only [`Close`](Self::Close).
     Reset,
@@ -547,12 +547,12 @@ pub struct Hello<'a> {
 /// is one**: whoever replies later gets the handle anew by [`Session::pending`].
 #[derive(Debug)]
 #[must_use = "the client waits for the reply"]
-pub struct NeedReply<'a> {
+pub struct PendingReply<'a> {
     reply: &'a mut Option<Reply>,
     identity: Option<&'a Identity>,
 }
 
-impl<'a> NeedReply<'a> {
+impl<'a> PendingReply<'a> {
     /// Who has authenticated, which decides what the client may do. `None` only where
     /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set; a guest of ANONYMOUS
     /// [is told apart](Identity::is_anonymous).

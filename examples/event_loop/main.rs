@@ -56,7 +56,7 @@ impl Authenticator for Accounts {
             let _ = self.0.send(gate).map(|()| opened.recv());
         }
         let known = matches!(ask.authcid(), "tim" | "ann");
-        (known & (*ask.password() == "tanstaaf".into())).into()
+        (known & (ask.password() == "tanstaaf")).into()
     }
 }
 

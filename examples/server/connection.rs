@@ -10,7 +10,7 @@ use smtp_auth::{
     command::Command,
     reply::Reply,
     sasl::{CheckToken, Query},
-    server::{Event, NeedReply, Session},
+    server::{Event, PendingReply, Session},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -280,7 +280,7 @@ impl Connection {
         self.host.bars(self.network) || guesses.bar_account(account, Instant::now().into_std())
     }
 
-    fn command(&mut self, command: Command<'_>, ask: &NeedReply<'_>) -> Reply {
+    fn command(&mut self, command: Command<'_>, ask: &PendingReply<'_>) -> Reply {
         let outcome = match command {
             Command::Mail(mail) => {
                 let claimed = ask.mail_auth(&mail);

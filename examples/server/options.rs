@@ -297,7 +297,7 @@ impl Host {
 
     /// The server's name.
     pub(crate) fn name(&self) -> &str {
-        self.smtp.sasl().host()
+        self.smtp.sasl().hostname()
     }
 }
 

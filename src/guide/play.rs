@@ -83,7 +83,7 @@ impl Authenticator for Users {
     }
 
     fn check_password(&self, ask: &sasl::CheckPassword) -> sasl::Answer {
-        (ask.authcid() == "tim" && *ask.password() == "tanstaaftanstaaf".into()).into()
+        (ask.authcid() == "tim" && ask.password() == "tanstaaftanstaaf").into()
     }
 
     fn cram_secret(&self, ask: &sasl::CramSecretFor) -> sasl::Answer<CramSecret> {

@@ -22,7 +22,7 @@ pub(super) struct Server;
 impl Server {
     pub(super) fn begin(config: &Config) -> Result<(Vec<u8>, Self), Failure> {
         let nonce = config.nonce()?;
-        let challenge = ["<", nonce.as_str(), "@", config.host(), ">"].concat();
+        let challenge = ["<", nonce.as_str(), "@", config.hostname(), ">"].concat();
         Ok((challenge.into_bytes(), Self))
     }
 

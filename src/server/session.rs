@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{mem, time::Duration};
 
-use super::{AuthFailed, Config, Event, Hello, NeedReply, Permission, StartTls};
+use super::{AuthFailed, Config, Event, Hello, PendingReply, Permission, StartTls};
 use crate::{
     Advance, auth,
     command::{self, BadPath, Command, Mail},
@@ -312,7 +312,7 @@ impl Session {
             },
             State::Command(reply) => match command::parse(lines.shown()) {
                 Ok(command) => {
-                    Event::Command(command, NeedReply { reply, identity: identity.as_deref() })
+                    Event::Command(command, PendingReply { reply, identity: identity.as_deref() })
                 }
                 // It was read before. Were that not so, it could not be answered.
                 Err(_) => Event::Close,
@@ -320,7 +320,7 @@ impl Session {
             State::Permission(answer, _) => Event::StartOfData(Permission { answer }),
             State::Data(_) => Event::Data(lines.shown()),
             State::EndOfData(reply) => {
-                Event::EndOfData(NeedReply { reply, identity: identity.as_deref() })
+                Event::EndOfData(PendingReply { reply, identity: identity.as_deref() })
             }
             State::Reset(_) => Event::Reset,
             State::StartTls => Event::StartTls,

@@ -37,7 +37,7 @@ fn a_server_is_configured() {
     let config: server::Config = read(json!({
         "hostname": "mail.example.org",
         "sasl": {
-            "host": "mail.example.org",
+            "hostname": "mail.example.org",
             "mechanisms": ["SCRAM-SHA-256", "plain", "OAUTHBEARER", "LOGIN"],
             "without": ["LOGIN"],
             "allow_cleartext": true,
@@ -104,7 +104,7 @@ fn a_server_binds_to_the_connection() {
         [("none", &[bare][..]), ("preferred", &[plus, bare]), ("required", &[plus])]
     {
         let config: sasl::server::Config = read(json!({
-            "host": "mail.example.org",
+            "hostname": "mail.example.org",
             "mechanisms": ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"],
             "channel_binding": policy,
         }));
@@ -116,7 +116,7 @@ fn a_server_binds_to_the_connection() {
 fn what_is_left_out_has_its_default() {
     let host = json!({
         "hostname": "mail.example.org",
-        "sasl": { "host": "mail.example.org", "mechanisms": ["CRAM-MD5", "PLAIN"] },
+        "sasl": { "hostname": "mail.example.org", "mechanisms": ["CRAM-MD5", "PLAIN"] },
     });
     let own = server::Config::builder("mail.example.org")
         .sasl(
@@ -135,7 +135,7 @@ fn what_is_left_out_has_its_default() {
 #[test]
 fn a_token_error_is_told() {
     let config: Arc<sasl::server::Config> = Arc::new(read(json!({
-        "host": "mail.example.org",
+        "hostname": "mail.example.org",
         "mechanisms": ["OAUTHBEARER"],
         "token_error": { "scope": "mail", "openid_configuration": "https://id.example.org/" },
     })));
@@ -199,23 +199,23 @@ fn a_client_is_configured() {
 fn what_is_wrong_is_said_and_no_secret_shown() {
     for (wrong, said) in [
         (
-            json!({ "host": "a b", "mechanisms": ["PLAIN"] }),
+            json!({ "hostname": "a b", "mechanisms": ["PLAIN"] }),
             "the host name is empty, or holds spaces",
         ),
-        (json!({ "host": "a", "mechanisms": ["PLAINTEXT"] }), "a mechanism that is not known"),
-        (json!({ "host": "a", "allow_clear_text": true }), "unknown field `allow_clear_text`"),
-        (json!({ "host": "a", "channel_binding": "always" }), "unknown variant `always`"),
+        (json!({ "hostname": "a", "mechanisms": ["PLAINTEXT"] }), "a mechanism that is not known"),
+        (json!({ "hostname": "a", "allow_clear_text": true }), "unknown field `allow_clear_text`"),
+        (json!({ "hostname": "a", "channel_binding": "always" }), "unknown variant `always`"),
         (json!({}), "missing field `host`"),
-        (json!({ "host": "a" }), "missing field `mechanisms`"),
+        (json!({ "hostname": "a" }), "missing field `mechanisms`"),
     ] {
         let error = error_of::<sasl::server::Config>(wrong);
         assert!(error.contains(said), "{error}");
     }
     let keywords =
-        json!({ "sasl": { "host": "a", "mechanisms": ["PLAIN"] }, "keywords": ["SIZE"] });
+        json!({ "sasl": { "hostname": "a", "mechanisms": ["PLAIN"] }, "keywords": ["SIZE"] });
     assert!(error_of::<server::Config>(keywords).starts_with("not one of PIPELINING, "));
     let [keys, states] = ["SCRAM-SHA-256$4096:hunter2", "{CRAM-MD5}hunter2"].map(Value::from);
-    let key = error_of::<sasl::server::Config>(json!({ "host": "a", "salt_key": ["hunter2"] }));
+    let key = error_of::<sasl::server::Config>(json!({ "hostname": "a", "salt_key": ["hunter2"] }));
     let number = error_of::<Secret>(json!(777_888));
     for error in [error_of::<ScramKeys>(keys), error_of::<CramSecret>(states), key, number] {
         assert!(!error.contains("hunter2") && !error.contains("777"), "{error}");

@@ -128,7 +128,7 @@ fn sizes_and_threads() {
         sasl::server::Config: 152
         sasl::server::Exchange: 144
         sasl::server::Step<'_>: 24
-        server::NeedReply<'_>: 16
+        server::PendingReply<'_>: 16
         server::AuthFailed<'_>: 56
         server::Builder: 168
         server::Config: 96

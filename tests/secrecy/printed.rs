@@ -103,7 +103,7 @@ impl Authenticator for Users {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        (ask.authcid() == USER && *ask.password() == PASSWORD.into()).into()
+        (ask.authcid() == USER && ask.password() == PASSWORD).into()
     }
 
     fn cram_secret(&self, _: &CramSecretFor) -> Answer<CramSecret> {

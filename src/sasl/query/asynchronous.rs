@@ -10,13 +10,13 @@ use core::{
 use super::{
     Answer, Authenticator, Authorize, AuthorizeAnswer, CheckAnonymous, CheckExternal,
     CheckPassword, CheckToken, CramSecretFor, Custom, CustomAnswer, ScramKeysFor, TokenAnswer,
-    each::{Fixed, each_question, unless_written},
+    each::{Fixed, documentation, each_question, unless_written},
 };
 use crate::sasl::{CramSecret, Mechanism, ScramKeys};
 
 macro_rules! methods {
     (() $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
-        $(#[doc = concat!("Answers [`Query::", stringify!($variant), "`](super::Query::", stringify!($variant), ").")]
+        $(#[doc = concat!("Answers [`Query::", stringify!($variant), "`](super::Query::", stringify!($variant), ").", documentation!($method))]
         fn $method(&self, ask: &$($mut)? $question) -> impl Future<Output = $answer> + Send {
             ready(unless_written!($method ask))
         })*

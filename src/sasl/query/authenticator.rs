@@ -5,13 +5,13 @@ use alloc::{boxed::Box, string::String, sync::Arc};
 use super::{
     Answer, Authorize, AuthorizeAnswer, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
     CramSecretFor, Custom, CustomAnswer, ScramKeysFor, TokenAnswer,
-    each::{Fixed, each_question, unless_written},
+    each::{Fixed, documentation, each_question, unless_written},
 };
 use crate::sasl::{CramSecret, Mechanism, ScramKeys};
 
 macro_rules! methods {
     (($self_:ty) $($variant:ident $method:ident [$($mut:tt)?] $question:ty, $answer:ty;)*) => {
-        $(#[doc = concat!("Answers [`Query::", stringify!($variant), "`](super::Query::", stringify!($variant), ").")]
+        $(#[doc = concat!("Answers [`Query::", stringify!($variant), "`](super::Query::", stringify!($variant), ").", documentation!($method))]
         fn $method(self: $self_, ask: &$($mut)? $question) -> $answer {
             unless_written!($method ask)
         })*
@@ -39,7 +39,7 @@ macro_rules! methods {
 ///     }
 ///
 ///     fn check_password(&self, ask: &CheckPassword) -> Answer {
-///         (ask.authcid() == "tim" && *ask.password() == "tanstaaftanstaaf".into()).into()
+///         (ask.authcid() == "tim" && ask.password() == "tanstaaftanstaaf").into()
 ///     }
 /// }
 ///

@@ -46,6 +46,12 @@ impl Authorize {
         self.identity.mechanism
     }
 
+    /// About an account that there cannot be.
+    pub(super) fn probe(authcid: &str, mechanism: Mechanism) -> Self {
+        let authcid = authcid.into();
+        Self::new(Identity { authcid, authzid: None, mechanism }, None)
+    }
+
     /// Answers the question; a second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<AuthorizeAnswer>) {
         self.answer = Some(answer.into());
@@ -82,9 +88,13 @@ pub enum AuthorizeAnswer {
 }
 
 impl AuthorizeAnswer {
-    /// What is said where the application does not say: the account may be used, and nobody acts as another.
+    /// What is said where the application does not say: nobody acts as another. Of an account that is to be used by
+    /// itself it is asked only where the configuration says so, and then it has to be said.
     pub(super) fn unless_written(ask: &Authorize) -> Self {
-        ask.authzid().is_none().into()
+        match ask.authzid() {
+            Some(_) => Self::Reject,
+            None => Self::NotImplemented,
+        }
     }
 
     /// The account to act as, where the answer names one that may be.

@@ -77,8 +77,22 @@ macro_rules! unless_written {
     };
 }
 
+/// What a method's documentation has besides.
+macro_rules! documentation {
+    (authorize) => {
+        "\n\nIt is called where the client names another account to act as, and of everybody who is proven where \
+         [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set. Where it is not written nobody acts \
+         as another. Whoever writes it has to refuse others' accounts, too, and an authenticator in front of another to \
+         hand it on."
+    };
+    ($method:ident) => {
+        ""
+    };
+}
+
 pub(super) use {
-    answer, answer_each, at_once, awaited, each_question, match_each, of_each, unless_written,
+    answer, answer_each, at_once, awaited, documentation, each_question, match_each, of_each,
+    unless_written,
 };
 
 /// The answers that every question has.

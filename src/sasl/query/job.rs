@@ -112,9 +112,27 @@ fn probe(mechanism: Mechanism) -> Option<QueryJob> {
     }))
 }
 
-/// Each mechanism with its probe.
-pub(in crate::sasl) fn probes(mechanisms: &[Mechanism]) -> Vec<(Mechanism, Option<QueryJob>)> {
-    mechanisms.iter().map(|&own| (own, probe(own))).collect()
+/// What an authenticator is asked when a configuration is made of it.
+pub(in crate::sasl) struct Probes {
+    /// Each of its mechanisms.
+    pub(in crate::sasl) mechanisms: Vec<(Mechanism, Option<QueryJob>)>,
+    /// Whether somebody may come in.
+    pub(in crate::sasl) authorize: QueryJob,
+}
+
+impl Probes {
+    pub(in crate::sasl) fn new(mechanisms: &[Mechanism]) -> Self {
+        let authorize = Authorize::probe(NOBODY, Mechanism::Plain);
+        Self {
+            mechanisms: mechanisms.iter().map(|&own| (own, probe(own))).collect(),
+            authorize: QueryJob(Question::Authorize(authorize)),
+        }
+    }
+
+    pub(in crate::sasl) fn queries(&mut self) -> impl Iterator<Item = Query<'_>> {
+        let of_mechanisms = self.mechanisms.iter_mut().filter_map(|(_, job)| job.as_mut());
+        of_mechanisms.chain([&mut self.authorize]).map(QueryJob::query)
+    }
 }
 
 impl QueryJob {

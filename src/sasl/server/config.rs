@@ -9,7 +9,7 @@ use crate::{
         Mechanism, Nonce, NonceError, NonceSource, ScramHash, ScramKeys, TokenError,
         names::Rules,
         prepare,
-        query::{self, AsyncAuthenticator, QueryJob},
+        query::{AsyncAuthenticator, Probes, QueryJob},
         scram_keys::Decoys,
     },
     secret::Secret,
@@ -19,7 +19,7 @@ use crate::{
 /// `Arc`.
 #[derive(Clone)]
 pub struct Config {
-    host: Box<str>,
+    hostname: Box<str>,
     mechanisms: Vec<Mechanism>,
     nonce: Option<NonceSource>,
     cleartext: bool,
@@ -34,10 +34,10 @@ pub struct Config {
 impl Config {
     /// A configuration to be built, for a server of that name. [`answered_by`](Builder::answered_by) or
     /// [`mechanisms`](Builder::mechanisms) has to be called, all else has a default.
-    pub fn builder(host: &str) -> Builder {
+    pub fn builder(hostname: &str) -> Builder {
         Builder {
             config: Self {
-                host: host.into(),
+                hostname: hostname.into(),
                 mechanisms: Vec::new(),
                 #[cfg(feature = "getrandom")]
                 nonce: Some(NonceSource::new(Nonce::random)),
@@ -52,6 +52,7 @@ impl Config {
             },
             without: Vec::new(),
             answered: None,
+            authorizes: true,
             salt_key: None,
         }
     }
@@ -64,13 +65,13 @@ impl Config {
     }
 
     /// For a server at which nobody can authenticate.
-    pub(crate) fn without_mechanisms(host: &str) -> Self {
-        Self::builder(host).config
+    pub(crate) fn without_mechanisms(hostname: &str) -> Self {
+        Self::builder(hostname).config
     }
 
     /// The server's name.
-    pub fn host(&self) -> &str {
-        &self.host
+    pub fn hostname(&self) -> &str {
+        &self.hostname
     }
 
     /// The mechanisms on offer over that connection, in order: those that send a password or a token only inside
@@ -172,7 +173,7 @@ impl Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("host", &self.host)
+            .field("hostname", &self.hostname)
             .field("mechanisms", &self.mechanisms)
             .field("cleartext", &self.cleartext)
             .finish_non_exhaustive()
@@ -187,6 +188,8 @@ pub struct Builder {
     without: Vec<Mechanism>,
     /// Those that the authenticator answers for, if it was asked.
     answered: Option<Vec<Mechanism>>,
+    /// Whether it answers who may come in.
+    authorizes: bool,
     salt_key: Option<Secret>,
 }
 
@@ -194,46 +197,43 @@ impl Builder {
     /// Offers what that authenticator [can answer for](Authenticator::mechanisms), in its order;
     /// [`build`](Self::build) fails where anything else is on offer.
     ///
-    /// To see that it does answer, each of its methods that a listed mechanism needs is called once, here and now and
-    /// on this thread, for an account that cannot exist: the name, or for a token the account to act as, is
+    /// To see that it does answer, `authorize`, and each of its methods that a listed mechanism needs, is called once,
+    /// here and now and on this thread, for an account that cannot exist: the name, or for a token the account to act as, is
     /// `nobody@smtp-auth.invalid`, the password, token or digest `x`; a guest has no trace. Only a mechanism of the
     /// application's own is taken on trust. So the methods may block here, and count one failure each; those that
     /// may not be called here, as they wait for threads that do not run yet, want `mechanisms(users.mechanisms())`
     /// instead, with which nothing is called and nothing checked. Those that wait for a runtime belong in an
     /// [`AsyncAuthenticator`], and to [`answered_by_async`](Self::answered_by_async).
     pub fn answered_by(self, users: &(impl Authenticator + ?Sized)) -> Self {
-        let mut probes = query::probes(users.mechanisms());
-        for job in probes.iter_mut().filter_map(|(_, job)| job.as_mut()) {
-            job.query().answer_with(users);
-        }
+        let mut probes = Probes::new(users.mechanisms());
+        probes.queries().for_each(|query| query.answer_with(users));
         self.answered(probes)
     }
 
     /// [`answered_by`](Self::answered_by) for an authenticator that changes as it answers.
     pub fn answered_by_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) -> Self {
-        let mut probes = query::probes(users.mechanisms());
-        for job in probes.iter_mut().filter_map(|(_, job)| job.as_mut()) {
-            job.query().answer_with_mut(users);
-        }
+        let mut probes = Probes::new(users.mechanisms());
+        probes.queries().for_each(|query| query.answer_with_mut(users));
         self.answered(probes)
     }
 
     /// [`answered_by`](Self::answered_by) for an authenticator that has to be waited for. Its methods are awaited one after
     /// the other.
     pub async fn answered_by_async(self, users: &impl AsyncAuthenticator) -> Self {
-        let mut probes = query::probes(users.mechanisms());
-        for job in probes.iter_mut().filter_map(|(_, job)| job.as_mut()) {
-            job.query().answer_with_async(users).await;
+        let mut probes = Probes::new(users.mechanisms());
+        for query in probes.queries() {
+            query.answer_with_async(users).await;
         }
         self.answered(probes)
     }
 
-    fn answered(mut self, probes: Vec<(Mechanism, Option<QueryJob>)>) -> Self {
+    fn answered(mut self, Probes { mechanisms: probes, authorize }: Probes) -> Self {
         let listed: Vec<_> = probes.iter().map(|(own, _)| *own).collect();
         let implemented =
             |job: &Option<QueryJob>| job.as_ref().is_none_or(QueryJob::is_implemented);
         let answered = probes.iter().filter(|(_, job)| implemented(job)).map(|(own, _)| *own);
         self.answered = Some(Mechanism::list(answered));
+        self.authorizes = authorize.is_implemented();
         self.mechanisms(listed)
     }
 
@@ -279,7 +279,9 @@ impl Builder {
 
     /// Whether [`Authorize`](crate::sasl::Authorize) is asked of everybody who is proven, by any mechanism, and not only
     /// where the client named another account to act as. For an application that has something to say after the proof:
-    /// that the account is disabled, or its password has expired. Off by default.
+    /// that the account is disabled, or its password has expired. Off by default. The authenticator has to have its
+    /// method `authorize` written, or nobody comes in: `454`, and [`ConfigError::Authorize`] where
+    /// [`answered_by`](Self::answered_by) was called.
     pub fn authorize_always(mut self, always: bool) -> Self {
         self.config.rules.authorize_always = always;
         self
@@ -351,15 +353,16 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConfigError::NotImplemented`] where a mechanism is left that the
-    /// [authenticator](Self::answered_by) does not answer for;
+    /// [authenticator](Self::answered_by) does not answer for, [`ConfigError::Authorize`] where it does not say who may
+    /// come in and [is to](Self::authorize_always);
     /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
     /// `>`; [`ConfigError::NoMechanism`] where none is listed, or left; [`ConfigError::NotCompiled`] for one
     /// whose feature is off; [`ConfigError::NothingBinds`] where channel binding is required and no -PLUS
     /// mechanism is left; [`ConfigError::NoNonces`] and [`ConfigError::SaltKey`] where a mechanism needs random
     /// numbers, or a key, that there are not; `SaltKey` also for a key of fewer than 16 octets.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let Self { mut config, without, answered, salt_key } = self;
-        Config::check_host(&config.host)?;
+        let Self { mut config, without, answered, authorizes, salt_key } = self;
+        Config::check_host(&config.hostname)?;
         config.mechanisms.retain(|own| !without.contains(own));
         if config.mechanisms.is_empty() {
             return Err(ConfigError::NoMechanism);
@@ -369,6 +372,9 @@ impl Builder {
             |own: &&Mechanism| answered.as_ref().is_some_and(|answered| !answered.contains(own));
         if let Some(own) = config.mechanisms.iter().find(unanswered) {
             return Err(ConfigError::NotImplemented(*own));
+        }
+        if config.rules.authorize_always && !authorizes {
+            return Err(ConfigError::Authorize);
         }
         let scram = |own: &Mechanism| ScramHash::of(*own).is_some();
         let challenges = |own: &Mechanism| scram(own) || *own == Mechanism::CramMd5;

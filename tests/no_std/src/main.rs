@@ -99,7 +99,7 @@ fn replies() -> Result<Vec<u8>, sasl::ConfigError> {
     loop {
         match session.next(&mut out) {
             Event::Query(Query::CheckPassword(ask)) => {
-                let right = ask.authcid() == "tim" && *ask.password() == "tanstaaftanstaaf".into();
+                let right = ask.authcid() == "tim" && ask.password() == "tanstaaftanstaaf";
                 ask.answer(right);
             }
             Event::Query(query) => query.not_implemented(),
