@@ -46,7 +46,7 @@ impl Account {
         let (pin, code) = passcode.split_at_checked(behind_pin)?;
         // All of them are tried, so that it takes as long for each code.
         let place = places.filter(|place| self.token.check(code, place * SECONDS)).max()?;
-        (self.pin == pin.into() && place > self.used).then_some(place)
+        (self.pin == *pin && place > self.used).then_some(place)
     }
 }
 

@@ -83,9 +83,10 @@ pub enum Error {
     /// The server refused, and there is no way on.
     #[error("{0}")]
     Refused(Refusal),
-    /// The server closed the connection while nothing was under way, with this reply if it said one
-    /// (`421` as a rule). No message is lost: whoever keeps connections opens another one.
-    #[error("the server closed the connection while nothing was under way{reply}", reply = Said(.0, ""))]
+    /// The server closed the connection while nothing was under way, or before it took anything of a message: by this
+    /// reply if it said one (`421` as a rule), even if that came after MAIL. No message is lost, and none was refused:
+    /// an application that keeps connections opens another one.
+    #[error("the server closed the connection with no message under way{reply}", reply = Said(.0, ""))]
     Closed(Option<Reply>),
     /// TLS is required, and the server does not offer it.
     #[error(
@@ -275,6 +276,7 @@ impl fmt::Display for Refusal {
             (Meaning::Refused, Stage::Greeting | Stage::Ehlo) => {
                 f.write_str("the server refused to talk to this client")
             }
+            (Meaning::Refused, Stage::Rcpt) => f.write_str("the server refused the recipient"),
             (Meaning::Refused, _) => write!(f, "the server refused {stage}"),
         }?;
         write!(f, ": {reply}{}", if self.is_unproven { UNPROVEN } else { "" })

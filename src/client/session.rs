@@ -1,7 +1,7 @@
 //! The client's state machine.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{mem, time::Duration};
+use core::{fmt, mem, time::Duration};
 
 use super::{
     Body, Config, Error, Event, Extensions, Next, NotAuthenticated, Outcome, Ready, Refusal, Stage,
@@ -43,6 +43,25 @@ pub struct Session {
     trace: Trace,
 }
 
+/// Whether the server is there.
+#[derive(Clone, Debug)]
+enum Peer {
+    There,
+    /// It has closed the connection, by this reply if it said one.
+    Gone(Option<Reply>),
+}
+
+/// Whether the caller has seen it.
+#[derive(Clone, Copy)]
+struct Shown(bool);
+
+/// To look changes nothing.
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown")
+    }
+}
+
 #[derive(Debug)]
 enum State {
     Greeting,
@@ -55,9 +74,10 @@ enum State {
     StartTls,
     Auth(Box<auth::Exchange>),
     NotAuthenticated(Failed),
-    /// And what is to be done next, if that has been said; and the reply by which the server has closed the connection,
-    /// if it has.
-    Ready(Option<Next>, Option<Reply>),
+    /// And what is to be done next, if that has been said.
+    Ready(Option<Next>, Peer),
+    /// This is to be done next, and the server has said the beginning of a line.
+    Beginning(Next),
     /// NOOP or RSET is sent, with no message under way.
     Noop,
     Reset,
@@ -70,8 +90,8 @@ enum State {
     End(Box<Sending>),
     /// RSET is sent after a message that was refused.
     Rset(Box<Sending>, Refusal),
-    /// And the reply by which the server has closed the connection, if it has.
-    Sent(Outcome, Option<Reply>),
+    /// And whether it has been shown.
+    Sent(Outcome, Peer, Shown),
     Quit,
     Closed,
     Broken(Error),
@@ -285,13 +305,17 @@ impl Session {
                 None => Event::NeedInput,
             },
             State::Message(_, body) => Event::Message(body),
-            State::Sent(outcome, _) => Event::Sent(outcome),
+            State::Sent(outcome, _, shown) => {
+                *shown = Shown(true);
+                Event::Sent(outcome)
+            }
             State::Closed | State::Broken(_) => Event::Close,
             State::Greeting
             | State::Hello
             | State::Ehlo
             | State::Helo
             | State::AwaitTls
+            | State::Beginning(_)
             | State::Noop
             | State::Reset
             | State::Envelope(_)
@@ -416,13 +440,16 @@ impl Session {
             State::NotAuthenticated(failed @ Failed { answer: Some(_), .. }) => {
                 self.settled(failed, out)?
             }
-            State::Ready(Some(Next::Quit), _) => quit(out),
-            State::Ready(Some(_), closed @ Some(_)) => {
-                return Err(Error::Closed(closed));
-            }
-            State::Ready(Some(next), None) => {
-                self.at_rest()?;
-                self.begin(next, out)
+            State::Ready(Some(Next::Quit), Peer::Gone(_)) => State::Closed,
+            State::Ready(Some(_), Peer::Gone(said)) => return Err(Error::Closed(said)),
+            State::Ready(Some(next), Peer::There) | State::Beginning(next) => {
+                match (self.at_rest(), next) {
+                    // Nothing is lost.
+                    (Err(Error::Closed(_)), Next::Quit) => State::Closed,
+                    (Err(error), _) => return Err(error),
+                    (Ok(()), next) if self.lines.is_silent() => self.begin(next, out),
+                    (Ok(()), next) => return Ok(Progress::Wait(State::Beginning(next))),
+                }
             }
             State::Envelope(mut sending) => {
                 let mark = out.len();
@@ -451,12 +478,14 @@ impl Session {
                 self.expect_silence(Stage::Message, None)?;
                 return Ok(Progress::Wait(State::Message(sending, body)));
             }
-            State::Sent(_, closed) => State::Ready(None, closed),
-            State::Ready(None, closed) => {
-                if closed.is_none() {
+            State::Sent(_, peer, Shown(true)) => State::Ready(None, peer),
+            // What has become of a message is not passed unseen.
+            sent @ State::Sent(..) => return Ok(Progress::Wait(sent)),
+            State::Ready(None, peer) => {
+                if let Peer::There = peer {
                     self.at_rest()?;
                 }
-                return Ok(Progress::Wait(State::Ready(None, closed)));
+                return Ok(Progress::Wait(State::Ready(None, peer)));
             }
             pending @ (State::StartTls
             | State::NotAuthenticated(_)
@@ -487,11 +516,14 @@ impl Session {
     }
 
     /// A refusal that began as another reply. Nothing that follows can be relied on.
-    fn torn(&self, state: State, reply: ReplyRef<'_>) -> Result<State, Error> {
+    fn torn(&mut self, state: State, reply: ReplyRef<'_>) -> Result<State, Error> {
         Err(match state {
             State::Quit => return Ok(State::Closed),
             State::Noop | State::Reset => Error::Closed(Some(reply.to_reply())),
-            State::Rset(_, refusal) => Error::Refused(refusal),
+            State::Rset(sending, refusal) => {
+                let outcome = |sending: Sending| sending.refused_by(refusal);
+                return Ok(self.sent(*sending, outcome, Peer::Gone(Some(reply.to_reply()))));
+            }
             state => Error::Refused(self.refusal(state.stage(), reply.to_reply())),
         })
     }
@@ -628,7 +660,7 @@ impl Progress {
 }
 
 impl State {
-    const READY: Self = Self::Ready(None, None);
+    const READY: Self = Self::Ready(None, Peer::There);
 
     fn stage(&self) -> Stage {
         match self {
@@ -641,7 +673,7 @@ impl State {
             Self::Message(..) | Self::End(_) => Stage::Message,
             Self::Reset | Self::Rset(..) => Stage::Rset,
             Self::Noop => Stage::Noop,
-            Self::Ready(..) | Self::Sent(..) => Stage::Rest,
+            Self::Ready(..) | Self::Beginning(_) | Self::Sent(..) => Stage::Rest,
             Self::Quit | Self::Closed | Self::Broken(_) => Stage::Quit,
         }
     }

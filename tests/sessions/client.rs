@@ -159,10 +159,7 @@ fn the_refusal_outlives_the_connection() {
     assert_eq!(client.hear(""), "NeedInput");
     client.session.receive(b"421 4.3.2 shutting down\r\n");
     let error = client.session.eof().unwrap_err();
-    assert!(
-        matches!(&error, Error::Refused(refusal) if (refusal.stage(), refusal.reply().code()) == (Stage::Mail, 421)),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Closed(Some(reply)) if reply.code() == 421), "{error}");
 }
 
 #[test]

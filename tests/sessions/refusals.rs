@@ -2,7 +2,8 @@
 //! connection in which it can come.
 
 use smtp_auth::{
-    client::{Config, Envelope, Event, Session, Stage, Tls},
+    Advance,
+    client::{Config, Envelope, Error, Event, Session, Stage, Tls},
     sasl::{self, Channel, client::Credentials},
 };
 
@@ -110,6 +111,8 @@ fn told(session: &mut Session, reply: &str) -> Vec<String> {
 /// What a refusal of that step by that code says, up to the reply.
 fn expected(code: u16, Place { step, in_tls, signed_in }: Place) -> String {
     match (code, in_tls, signed_in) {
+        // It has taken nothing of the message.
+        (421, ..) if step == Stage::Mail => AT_REST.into(),
         (421, ..) => format!("the server closed the connection at {step}"),
         (530, false, false) => "the server wants TLS, or a sign-in, first".into(),
         (523 | 524 | 530 | 538, false, _) => "the server wants TLS first".into(),
@@ -134,6 +137,7 @@ fn expected(code: u16, Place { step, in_tls, signed_in }: Place) -> String {
                 "the server wants a stronger way to sign in for this account".into()
             }
             (Stage::Auth, _) => "the server refused the sign-in, ask its operator why".into(),
+            (Stage::Rcpt, _) => "the server refused the recipient".into(),
             _ => format!("the server refused {step}"),
         },
     }
@@ -196,18 +200,18 @@ fn at_rest() -> Session {
     session
 }
 
-const AT_REST: &str = "the server closed the connection while nothing was under way";
+const AT_REST: &str = "the server closed the connection with no message under way";
 
 #[test]
 fn a_connection_that_is_closed_at_rest_is_told_from_a_refusal() {
     for (said, error) in [
         (
             "421 4.4.2 idle\r\n",
-            "the server closed the connection while nothing was under way: 421 4.4.2 idle",
+            "the server closed the connection with no message under way: 421 4.4.2 idle",
         ),
         (
             "451 4.4.2 idle\r\n",
-            "the server closed the connection while nothing was under way: 451 4.4.2 idle",
+            "the server closed the connection with no message under way: 451 4.4.2 idle",
         ),
         ("250 ok\r\n", "the server answered before it was asked, at rest, with nothing under way"),
     ] {
@@ -236,6 +240,64 @@ fn a_connection_that_is_closed_at_rest_is_told_from_a_refusal() {
     assert!(session.next(&mut Vec::new()).unwrap_err().to_string().starts_with(AT_REST));
 }
 
+/// However the `421` and what the client wants cross, nothing of a message is lost, and none is refused.
+#[test]
+fn a_connection_that_was_closed_before_a_message_is_told_from_a_refusal() {
+    let begins: [fn(&mut Session); 3] = [
+        |session| session.ready().unwrap().send(envelope()),
+        |session| session.ready().unwrap().noop(),
+        |session| session.ready().unwrap().reset(),
+    ];
+    for begin in begins {
+        // In two pieces, of which one has come before.
+        let (mut session, mut out) = (at_rest(), Vec::new());
+        session.receive(b"421 4.4.2 id");
+        begin(&mut session);
+        for _ in 0..2 {
+            assert_eq!(session.advance(&mut out), Ok(Advance::NeedInput));
+            assert!(session.ready().is_none() && matches!(session.pending(), Event::NeedInput));
+            assert!(out.is_empty() && session.timeout().is_some());
+        }
+        session.receive(b"le\r\n");
+        let error = session.next(&mut out).unwrap_err().to_string();
+        assert_eq!((&*error, &*out), (&*format!("{AT_REST}: 421 4.4.2 idle"), &b""[..]));
+
+        // And no second piece.
+        let mut session = at_rest();
+        session.receive(b"421 4.4.2 id");
+        begin(&mut session);
+        assert_eq!(session.advance(&mut out), Ok(Advance::NeedInput));
+        assert_eq!(session.eof().unwrap_err().to_string(), AT_REST);
+
+        // On its way already when the client speaks.
+        for said in ["421 4.4.2 idle\r\n", ""] {
+            let (mut session, mut out) = (at_rest(), Vec::new());
+            begin(&mut session);
+            assert_eq!(session.advance(&mut out), Ok(Advance::NeedInput));
+            assert!(!out.is_empty());
+            session.receive(said.as_bytes());
+            let error = match said {
+                "" => session.eof().unwrap_err(),
+                _ => session.next(&mut Vec::new()).unwrap_err(),
+            };
+            assert!(matches!(&error, Error::Closed(reply) if reply.is_none() == said.is_empty()));
+            assert!(error.to_string().starts_with(AT_REST));
+        }
+    }
+    // To leave is no error.
+    for said in ["421 4.4.2 idle\r\n", "421 4.4.2 id"] {
+        let (mut session, mut out) = (at_rest(), Vec::new());
+        session.receive(said.as_bytes());
+        session.ready().unwrap().quit();
+        if !said.ends_with('\n') {
+            assert_eq!(session.advance(&mut out), Ok(Advance::NeedInput));
+            session.eof().unwrap();
+        }
+        assert!(matches!(session.next(&mut out), Ok(Event::Close)));
+        assert!(out.is_empty());
+    }
+}
+
 fn send(session: &mut Session) {
     match session.next(&mut Vec::new()) {
         Ok(Event::Ready(ready)) => ready.send(envelope()),
@@ -245,7 +307,7 @@ fn send(session: &mut Session) {
 
 #[test]
 fn nothing_is_said_to_a_server_that_has_closed() {
-    for step in [Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Message] {
+    for step in [Stage::Rcpt, Stage::Data, Stage::Message] {
         let mut session = Place { step, in_tls: true, signed_in: true }.session();
         assert_eq!(told(&mut session, "421 4.3.2 bye\r\n").len(), 1);
         send(&mut session);

@@ -2,18 +2,21 @@
 
 use core::mem;
 
-use super::{Error, Refusal, Session, State, sign_in::unanswered};
+use super::{Error, Next, Peer, Refusal, Session, State, sign_in::unanswered};
 use crate::{
     auth::client as auth,
-    client::{AuthError, Stage, Tls},
+    client::{AuthError, Stage, Tls, sending::Sending},
 };
 
 impl Session {
     /// The server has closed the connection. To be called at [`Event::NeedInput`](super::Event::NeedInput),
     /// when all that was received has been looked at.
     ///
+    /// Where the outcome of a message is known, that is shown first, by the next [`advance`](Self::advance).
+    ///
     /// # Errors
-    /// [`Error::Disconnected`] where that is no good end, or the refusal that came before.
+    /// [`Error::Disconnected`] where that is no good end, or the refusal that came before; [`Error::Closed`] where
+    /// nothing of a message has been taken.
     pub fn eof(&mut self) -> Result<(), Error> {
         self.ended(Error::Disconnected(self.state.stage()))
     }
@@ -35,17 +38,34 @@ impl Session {
     fn ended(&mut self, lost: Error) -> Result<(), Error> {
         let stage = self.state.stage();
         let or_lost = |refusal: Option<Refusal>, lost| refusal.map_or(lost, Error::Refused);
-        let state = mem::replace(&mut self.state, State::Closed);
+        let state = match mem::replace(&mut self.state, State::Closed) {
+            // What has become of the message is known, and is to be shown first.
+            State::Rset(sending, refusal) => {
+                let outcome = |sending: Sending| sending.refused_by(refusal);
+                self.state = self.sent(*sending, outcome, Peer::Gone(None));
+                return Ok(());
+            }
+            state => state,
+        };
         let error = match &state {
             // Nothing is lost if the server does not wait for its reply to QUIT to be read.
             State::Closed | State::Quit => return Ok(()),
             State::Broken(error) => error.clone(),
             State::NotAuthenticated(failed) => Error::NotAuthenticated(failed.error.clone()),
             State::Auth(exchange) => self.ended_in_auth(exchange, lost),
-            State::Ready(_, closed) | State::Sent(_, closed) => match closed.clone() {
-                None => self.at_rest().err().unwrap_or(Error::Closed(None)),
-                closed => Error::Closed(closed),
+            State::Ready(_, peer) | State::Sent(_, peer, _) => match peer.clone() {
+                Peer::There => self.at_rest().err().unwrap_or(Error::Closed(None)),
+                Peer::Gone(said) => Error::Closed(said),
             },
+            State::Beginning(Next::Quit) => return Ok(()),
+            State::Beginning(_) => self.at_rest().err().unwrap_or(Error::Closed(None)),
+            // Nor here, as the server has taken nothing.
+            State::Envelope(_)
+                if stage == Stage::Mail && matches!(lost, Error::Disconnected(_)) =>
+            {
+                let said = self.pending_refusal(stage, None);
+                Error::Closed(said.map(Refusal::into_reply))
+            }
             State::Envelope(sending) => match sending.refused() {
                 None => or_lost(self.pending_refusal(stage, None), lost),
                 refusal => or_lost(refusal, lost),
@@ -55,7 +75,6 @@ impl Session {
                 let said = self.pending_refusal(stage, None);
                 Error::Closed(said.map(Refusal::into_reply))
             }
-            State::Rset(_, refusal) => Error::Refused(refusal.clone()),
             _ => or_lost(self.pending_refusal(stage, None), lost),
         };
         self.state = State::Broken(error.clone());

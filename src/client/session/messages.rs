@@ -2,26 +2,26 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use super::{Error, Session, State, quit};
+use super::{Error, Peer, Session, Shown, State, quit};
 use crate::{
     client::{
         Body, Next, Outcome, Ready, RecipientStatus, Stage,
         error::{MAX_KEPT_TEXT, closes},
         sending::{Sending, say},
     },
-    reply::{Reply, ReplyRef},
+    reply::ReplyRef,
 };
 
 impl Session {
     /// The handle to begin something, if nothing is under way: at [`Event::Ready`](super::Event::Ready), and after
-    /// [`Event::Sent`](super::Event::Sent), which this passes. No buffer is needed, as nothing is written; the next
+    /// [`Event::Sent`](super::Event::Sent), once that has been shown, which this passes. No buffer is needed, as nothing is written; the next
     /// [`advance`](Self::advance) does. `None` at any other time, and once the handle has been used.
     ///
     /// What the server has said meanwhile is looked at by the next [`advance`](Self::advance): after a `421` that is
     /// [`Error::Closed`](super::Error::Closed), and nothing of the message has been sent.
     pub fn ready(&mut self) -> Option<Ready<'_>> {
-        if let State::Sent(_, closed) = &mut self.state {
-            self.state = State::Ready(None, closed.take());
+        if let State::Sent(_, peer, Shown(true)) = &self.state {
+            self.state = State::Ready(None, peer.clone());
         }
         match &mut self.state {
             State::Ready(next @ None, _) => Some(Ready { next }),
@@ -44,7 +44,7 @@ impl Session {
                 let Self { extensions, channel, used, .. } = self;
                 match Sending::begin(envelope, extensions, channel, used, out) {
                     Ok(sending) => State::Envelope(Box::new(sending)),
-                    Err(outcome) => State::Sent(outcome, None),
+                    Err(outcome) => State::Sent(outcome, Peer::There, Shown(false)),
                 }
             }
             Next::Quit => quit(out),
@@ -59,7 +59,10 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<State, Error> {
         let stage = state.stage();
-        let closed = || closes(reply.code()).then(|| reply.to_reply());
+        let peer = || match closes(reply.code()) {
+            true => Peer::Gone(Some(reply.to_reply())),
+            false => Peer::There,
+        };
         let refusal = |own: &Self| own.refusal(stage, reply.to_reply());
         Ok(match (state, reply.code()) {
             // The server is there, whether it knows the command or not. A `4xx` says that it closes, as it would
@@ -68,10 +71,14 @@ impl Session {
             (State::Noop | State::Reset, 400..) => {
                 return Err(Error::Closed(Some(reply.to_reply())));
             }
+            // The server has taken nothing: it may have closed the connection long before MAIL.
+            (State::Envelope(_), code) if closes(code) && stage == Stage::Mail => {
+                return Err(Error::Closed(Some(reply.to_reply())));
+            }
             // It says nothing of the recipient, and no other reply will come.
             (State::Envelope(sending), code) if closes(code) => {
                 let refusal = refusal(self);
-                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
+                self.sent(*sending, |sending| sending.refused_by(refusal), peer())
             }
             (State::Envelope(mut sending), code @ (200..=299 | 400..)) => {
                 let reply = match stage {
@@ -92,13 +99,13 @@ impl Session {
             }
             (State::Data(sending) | State::End(sending), 400..) => {
                 let refusal = refusal(self);
-                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
+                self.sent(*sending, |sending| sending.refused_by(refusal), peer())
             }
             (State::End(sending), 200..=299) => {
-                self.sent(*sending, |sending| sending.accepted(reply.to_reply()), None)
+                self.sent(*sending, |sending| sending.accepted(reply.to_reply()), Peer::There)
             }
             (State::Rset(sending, refusal), 200..=299 | 400..) => {
-                self.sent(*sending, |sending| sending.refused_by(refusal), closed())
+                self.sent(*sending, |sending| sending.refused_by(refusal), peer())
             }
             _ => return Err(Error::UnexpectedReply(stage, reply.to_reply())),
         })
@@ -109,9 +116,9 @@ impl Session {
         &mut self,
         sending: Sending,
         outcome: impl FnOnce(Sending) -> Outcome,
-        closed: Option<Reply>,
+        peer: Peer,
     ) -> State {
         self.used.told(sending.told(), self.extensions.limits());
-        State::Sent(outcome(sending), closed)
+        State::Sent(outcome(sending), peer, Shown(false))
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use super::{Asked, Error, Progress, Session, State, quit};
+use super::{Asked, Error, Peer, Progress, Session, State, quit};
 use crate::{
     auth::client as auth,
     client::{AuthError, Retry, Stage, TryNext},
@@ -142,7 +142,9 @@ impl Session {
                 self.sign_in()
             }
             (Some(Retry::Next), Some(_)) => State::NotAuthenticated(Failed::without_more(error)),
-            (Some(Retry::GoOn), _) => State::Ready(None, closed),
+            (Some(Retry::GoOn), _) => {
+                State::Ready(None, closed.map_or(Peer::There, |said| Peer::Gone(Some(said))))
+            }
             (Some(Retry::Next | Retry::Quit), _) => quit(out),
             (None, _) => {
                 State::NotAuthenticated(Failed { error, mechanism, may_try_next, answer: None })
