@@ -4,9 +4,9 @@
 //! passed on.
 
 use alloc::vec::Vec;
-use core::{fmt, ops::Range};
+use core::{fmt, mem, ops::Range};
 
-use crate::secret::{reserve, truncate};
+use crate::secret::{reserve, truncate, wipe};
 
 /// Why a line cannot be shown. It is dropped up to its CRLF, the next one is in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Lines {
         }
     }
 
-    /// Has octets read straight in: `read` is lent room for so many, and says how many it has put there. What else it
+    /// Has octets read straight in: `read` is lent room for up to so many, and says how many it has put there. What else it
     /// has put there is gone, and so is all where it fails.
     pub(crate) fn receive_with<E>(
         &mut self,
@@ -133,9 +133,17 @@ impl Lines {
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
         let cut = if self.shown.is_empty() { self.taken } else { self.shown.start };
-        self.make_room(cut, room.max(1));
+        self.make_room(cut, 0);
         let length = self.buffer.len();
-        self.buffer.resize(length + room.max(1), 0);
+        // So that a line that comes octet by octet is not copied each time.
+        let spare = self.buffer.capacity() - length;
+        let room = if spare > room / 2 { spare.min(room) } else { room }.max(1);
+        if spare < room {
+            let mut larger = Vec::with_capacity(length + room);
+            larger.extend_from_slice(&self.buffer);
+            wipe(mem::replace(&mut self.buffer, larger));
+        }
+        self.buffer.resize(length + room, 0);
         let mut filled = Filled { lines: self, length };
         let octets = filled.lines.buffer.get_mut(length..).unwrap_or_default();
         let read = read(octets)?.min(octets.len());
@@ -196,7 +204,7 @@ impl Lines {
         };
         self.scanned = 0;
         self.show(0, length, 2);
-        if core::mem::take(&mut self.overlong) || length > limit {
+        if mem::take(&mut self.overlong) || length > limit {
             return Some(Err(Error::TooLong));
         }
         if memchr::memchr3(b'\r', b'\n', 0, self.shown()).is_some() {
@@ -317,9 +325,17 @@ struct Filled<'a> {
 
 impl Drop for Filled<'_> {
     fn drop(&mut self) {
-        self.lines.wipe_behind(self.length);
-        if self.lines.shown.is_empty() {
-            self.lines.give_back();
+        let Self { lines, length } = self;
+        lines.wipe_behind(*length);
+        if lines.shown.is_empty() {
+            lines.give_back();
+        }
+        // Whoever sends an octet at a time does not have so much room held for it.
+        let needed = lines.buffer.len().max(LEAST);
+        if lines.buffer.capacity() > 4 * needed {
+            let mut fitting = Vec::with_capacity(needed);
+            fitting.extend_from_slice(&lines.buffer);
+            wipe(mem::replace(&mut lines.buffer, fitting));
         }
     }
 }

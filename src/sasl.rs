@@ -101,9 +101,10 @@ impl Identity {
         &self.authcid
     }
 
-    /// The other account that the client asked to act as, and was allowed to.
+    /// The other account that the client asked to act as, and was allowed to, or that the application
+    /// [gave it](AuthorizeAnswer::AcceptAs).
     ///
-    /// `None` where it named none, or its own (RFC 4422 §3.4.1).
+    /// `None` where it acts as its own (RFC 4422 §3.4.1).
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref()
     }

@@ -224,7 +224,7 @@ pub struct Config {
     hostname: Box<str>,
     sasl: Arc<sasl::Config>,
     keywords: Vec<Keyword<'static>>,
-    verbs: Vec<&'static str>,
+    verbs: Vec<Box<str>>,
     max_message: u64,
     max_attempts: u32,
     max_commands: u32,
@@ -297,7 +297,7 @@ pub struct Builder {
     hostname: Box<str>,
     sasl: Option<Arc<sasl::Config>>,
     keywords: Vec<Keyword<'static>>,
-    verbs: Vec<&'static str>,
+    verbs: Vec<Box<str>>,
     verb_keywords: Vec<Keyword<'static>>,
     max_message: u64,
     max_attempts: u32,
@@ -315,6 +315,12 @@ impl Builder {
         self
     }
 
+    /// Has EHLO list one more keyword, such as DSN or SMTPUTF8: what it asks of a server is for the application to do.
+    pub fn keyword(mut self, keyword: Keyword<'static>) -> Self {
+        self.keywords.push(keyword);
+        self
+    }
+
     /// What EHLO lists beside STARTTLS, AUTH and SIZE, in place of what [`builder`](Config::builder) says.
     /// SMTPUTF8 and what else asks something of the host is for the host to list.
     pub fn keywords(mut self, keywords: impl IntoIterator<Item = Keyword<'static>>) -> Self {
@@ -328,11 +334,10 @@ impl Builder {
     /// answered `503 5.5.1` or `530 5.7.0`. Any other command that the crate does not know is answered `500 5.5.2` by
     /// the session, and the application never sees it.
     ///
-    /// The keyword stands once in EHLO, however many verbs it announces. A command after whose line something else
-    /// than a command follows, such as XCLIENT (another client) or BURL (another message), cannot be declared so: the
-    /// session would not know of it.
-    pub fn verb(mut self, verb: &'static str, keyword: Keyword<'static>) -> Self {
-        self.verbs.push(verb);
+    /// The keyword stands once in EHLO, however many verbs it announces. XCLIENT, after which the client is another, and
+    /// BURL, which has a message from elsewhere, cannot be declared: the session would not know of that.
+    pub fn verb(mut self, verb: &str, keyword: Keyword<'static>) -> Self {
+        self.verbs.push(verb.into());
         if !self.verb_keywords.contains(&keyword) {
             self.verb_keywords.push(keyword);
         }
@@ -391,8 +396,8 @@ impl Builder {
     /// # Errors
     /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
     /// `>`; [`ConfigError::NoSasl`] where clients must authenticate and cannot; [`ConfigError::Keyword`] where the
-    /// [`keywords`](Self::keywords) have one that the session writes by itself; [`ConfigError::Verb`] where a
-    /// [`verb`](Self::verb) is not letters, or is that of a command that the crate knows.
+    /// [`keywords`](Self::keywords) have one that the session writes by itself, or one twice; [`ConfigError::Verb`] where a
+    /// [`verb`](Self::verb) is not letters, is that of a command that the crate knows, or XCLIENT or BURL.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { hostname, sasl, mut keywords, verbs, verb_keywords, unauthenticated, .. } = self;
         let sasl = match sasl {
@@ -401,19 +406,26 @@ impl Builder {
             None => return Err(ConfigError::NoSasl),
         };
         sasl::Config::check_host(&hostname)?;
-        let own = |keyword: &Keyword<'_>| {
-            matches!(
-                keyword,
-                Keyword::StartTls | Keyword::Auth(_) | Keyword::LegacyAuth(_) | Keyword::Size(_)
-            )
+        for own in verb_keywords {
+            if !keywords.contains(&own) {
+                keywords.push(own);
+            }
+        }
+        let cannot_be = |verb: &str| {
+            // The next client, or the next message, would come from elsewhere.
+            let changes_all = ["XCLIENT", "BURL"].iter().any(|own| own.eq_ignore_ascii_case(verb));
+            changes_all || Unknown::new(verb, None).is_err()
         };
-        keywords.extend(
-            verb_keywords.into_iter().filter(|own| !keywords.contains(own)).collect::<Vec<_>>(),
-        );
-        if verbs.iter().any(|verb| Unknown::new(verb, None).is_err()) {
+        if verbs.iter().any(|verb| cannot_be(verb)) {
             return Err(ConfigError::Verb);
         }
-        if keywords.iter().any(own) {
+        let is = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
+        let is_bad = |(n, keyword): (usize, &Keyword<'_>)| {
+            let name = keyword.name();
+            let again = keywords.iter().skip(n + 1).any(|other| is(other.name(), name));
+            again || ["STARTTLS", "AUTH", "SIZE"].iter().any(|own| is(own, name))
+        };
+        if keywords.iter().enumerate().any(is_bad) {
             return Err(ConfigError::Keyword);
         }
         Ok(Config {
@@ -512,7 +524,8 @@ impl<'a> AuthFailed<'a> {
 
     /// Whom the client claims to be: the name, [folded](sasl::Builder::fold_names). A rate limit counts by it,
     /// whether there is such an account or not. `None` where the exchange did not come as far as a name, or the
-    /// client was to be known by a token, a certificate, or a mechanism of the application's own.
+    /// client was to be known by a token, a certificate, or a mechanism of the application's own, and was not proven to
+    /// be an account; nor has a guest a name.
     ///
     /// Think twice before you log it: some people type their password in its place.
     pub fn authcid(&self) -> Option<&'a str> {
@@ -582,9 +595,15 @@ impl<'a> PendingReply<'a> {
 #[must_use = "the client waits for the permission"]
 pub struct Permission<'a> {
     answer: &'a mut Option<Result<(), Reply>>,
+    identity: Option<&'a Identity>,
 }
 
-impl Permission<'_> {
+impl<'a> Permission<'a> {
+    /// Who has authenticated, as [`PendingReply::identity`] has it.
+    pub fn identity(&self) -> Option<&'a Identity> {
+        self.identity
+    }
+
     /// The message may come.
     pub fn accept(self) {
         *self.answer = Some(Ok(()));

@@ -13,7 +13,8 @@ pub struct Limits {
     pub mail_max: Option<u32>,
     /// RCPTMAX: how many recipients a message may have.
     pub rcpt_max: Option<u32>,
-    /// RCPTDOMAINMAX: how many domains the recipients may have over one connection.
+    /// RCPTDOMAINMAX: how many domains the recipients may have over one connection. A session holds to it up to 1,000,
+    /// as it has to remember them.
     pub rcpt_domain_max: Option<u32>,
 }
 
@@ -37,6 +38,9 @@ pub enum Limit {
     )]
     RcptDomainMax(u32),
 }
+
+/// The most domains that are remembered: a server that allows more has them uncounted here.
+const MAX_DOMAINS: u32 = 1000;
 
 impl Limits {
     /// Reads the parameters of LIMITS: `limit-name-value *( SP limit-name-value )`.
@@ -84,7 +88,7 @@ impl Used {
         if let Some(most) = limits.rcpt_max.filter(|most| is_over(envelope.to.len(), *most)) {
             return Err(Limit::RcptMax(most));
         }
-        let Some(most) = limits.rcpt_domain_max else { return Ok(()) };
+        let Some(most) = counted(limits) else { return Ok(()) };
         let mut more: BTreeSet<_> = envelope.recipients().map(domain).collect();
         more.retain(|domain| !self.domains.contains(domain));
         match is_over(self.domains.len() + more.len(), most) {
@@ -100,10 +104,15 @@ impl Used {
 
     /// Counts the domains of recipients that the server was told.
     pub(super) fn told<'a>(&mut self, recipients: impl Iterator<Item = &'a str>, limits: Limits) {
-        if limits.rcpt_domain_max.is_some() {
+        if counted(limits).is_some() {
             self.domains.extend(recipients.map(domain));
         }
     }
+}
+
+/// The limit of domains, if it is one that they are remembered for.
+fn counted(limits: Limits) -> Option<u32> {
+    limits.rcpt_domain_max.filter(|most| *most <= MAX_DOMAINS)
 }
 
 fn domain(address: &str) -> String {

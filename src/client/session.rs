@@ -138,11 +138,10 @@ impl Session {
         }
     }
 
-    /// Takes octets from the server that `read` puts straight into the session's own buffer: it is lent room for so
-    /// many, and says how many it has put there. What it returns is passed on, a 0 at the end of the stream, too.
+    /// Takes octets from the server that `read` puts straight into the session's buffer. `read` gets room for up to `room`
+    /// octets, and returns how many it has put there; that is passed on, a 0 at the end of the stream, too.
     ///
-    /// A connection that is idle holds no buffer so: where `read` fails, as it does where nothing is there to be read,
-    /// the room is given back.
+    /// If `read` fails, for instance with `WouldBlock`, the room is given back, so that an idle connection holds none.
     ///
     /// ```
     /// # use std::{error::Error, io::Read};
@@ -153,6 +152,8 @@ impl Session {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// [`server::Session::receive_with`](crate::server::Session::receive_with) shows the same with tokio.
     ///
     /// # Errors
     /// Those of `read`; nothing has been received then.
@@ -285,7 +286,7 @@ impl Session {
     }
 
     /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. One that was
-    /// answered is still shown until then, and another answer would replace the first. It is [`Event::NeedInput`]
+    /// answered is shown until the next [`advance`](Self::advance); another answer would replace the first. It is [`Event::NeedInput`]
     /// before the first call and after [`tls_started`](Self::tls_started), and [`Event::Close`] after an error.
     pub fn pending(&mut self) -> Event<'_> {
         match &mut self.state {

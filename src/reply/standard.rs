@@ -67,7 +67,12 @@ const fn number(octets: &[u8]) -> (u16, &[u8]) {
         assert!(octets.len() - rest.len() <= 3, "a number has up to three digits");
     }
     assert!(rest.len() < octets.len(), "a number");
-    assert!(octets.len() - rest.len() == 1 || number > 9, "a number without leading zeros");
+    let least = match octets.len() - rest.len() {
+        1 => 0,
+        2 => 10,
+        _ => 100,
+    };
+    assert!(number >= least, "a number without leading zeros");
     (number, rest)
 }
 

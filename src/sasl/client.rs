@@ -151,10 +151,9 @@ impl Response {
         Self { data: data.map(SecretBytes::new), answer: None }
     }
 
-    /// What to send. At first it is the initial response: `None` where the mechanism has none,
-    /// which differs from an empty one. Where the protocol cannot take it along with the command, keep
-    /// it, and send it for the server's first challenge, which is empty and of which the exchange is not
-    /// told.
+    /// What to send. At first it is the initial response: `None` where the mechanism has none, which differs from an
+    /// empty one; later there is always one. Where the protocol cannot take it along with the command, keep it, and
+    /// answer the server's first, empty challenge with it, without calling [`challenge`](Self::challenge).
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }

@@ -80,13 +80,18 @@ fn rsassa_pss(parameters: &[u8]) -> Option<Hash> {
         Some((hash, rest)) => (named(hash)?.0, rest),
         None => (SHA_1, parameters),
     };
-    let of_mgf1 = match element(rest, context(1)) {
-        Some((mask, _)) => match named(mask)? {
-            (MGF1, parameters) => named(parameters)?.0,
+    let (of_mgf1, rest) = match element(rest, context(1)) {
+        Some((mask, rest)) => match named(mask)? {
+            (MGF1, parameters) => (named(parameters)?.0, rest),
             _ => return None,
         },
-        None => SHA_1,
+        None => (SHA_1, rest),
     };
+    // saltLength [2], trailerField [3]
+    let rest = element(rest, context(2)).map_or(rest, |(_, rest)| rest);
+    if !element(rest, context(3)).map_or(rest, |(_, rest)| rest).is_empty() {
+        return None;
+    }
     let (&last, arc) = hash.split_last().filter(|_| hash == of_mgf1)?;
     Some(match (arc, last) {
         // id-md5, id-sha1, id-sha256

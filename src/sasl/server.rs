@@ -202,7 +202,8 @@ impl Exchange {
     }
 
     /// Whom the client of a failed exchange claimed to be: the name, folded. What a rate limit counts by.
-    /// `None` where it did not come as far as a name, or was to be known by something else.
+    /// `None` where it did not come as far as a name, or was to be known by something else, and has not been proven to be
+    /// an account.
     pub fn authcid(&self) -> Option<&str> {
         Some(&self.claim()?.authcid)
     }
@@ -481,24 +482,22 @@ impl State {
                 CustomAnswer::Fail(failure) => Self::failed(failure),
             },
             Self::Authorize(ask, then) => {
-                // Not a word of success has been written yet, nor signed by SCRAM.
+                // Not an octet of a success has been written yet, nor of SCRAM's signature.
                 match ask.answer.take()?.checked() {
                     AuthorizeAnswer::Accept => then.follow(ask.take_identity(None)),
                     AuthorizeAnswer::AcceptAs(account) => {
                         then.follow(ask.take_identity(Some(account.into())))
                     }
-                    AuthorizeAnswer::Reject => then.refuse(ask.take_identity(None).authcid),
+                    AuthorizeAnswer::Reject => then.refuse(ask.take_claim()),
                     AuthorizeAnswer::Refuse(refusal) => Self::Done(Err(Failed {
                         why: Failure::Refused(refusal.kind()),
-                        claim: Some(Box::new(Claim {
-                            authcid: ask.take_identity(None).authcid,
-                            account: None,
-                        })),
+                        claim: ask.take_claim().map(Box::new),
                         refusal: Some(Box::new(refusal)),
                     })),
-                    AuthorizeAnswer::TempFail => Self::failed(Failure::TempFail),
+                    AuthorizeAnswer::TempFail => Self::refused(Failure::TempFail, ask.take_claim()),
                     AuthorizeAnswer::NotImplemented => {
-                        Self::failed(Failure::NotImplemented(ask.mechanism().name()))
+                        let failure = Failure::NotImplemented(ask.mechanism().name());
+                        Self::refused(failure, ask.take_claim())
                     }
                 }
             }
@@ -520,11 +519,14 @@ impl State {
         let Claim { authcid, account } = claim;
         let own = account.as_deref().map_or(&*authcid, |account| &**account);
         let other = authzid.filter(|authzid| !authzid.is_own(&authcid, own));
-        let authcid = account.map_or(authcid, |account| (*account).into());
+        let (authcid, alias) = match account {
+            Some(account) => ((*account).into(), Some(authcid)),
+            None => (authcid, None),
+        };
         let identity = Identity { authcid, authzid: None, mechanism };
         if other.is_some() || rules.authorize_always {
             let other = other.map(|other| other.into_folded());
-            Self::Authorize(Box::new(Authorize::new(identity, other)), then)
+            Self::Authorize(Box::new(Authorize::new(identity, alias, other)), then)
         } else {
             then.follow(identity)
         }
@@ -579,12 +581,9 @@ impl Then {
     }
 
     /// Who is proven may not act as wanted.
-    fn refuse(&self, authcid: String) -> State {
-        let claim = Claim { authcid, account: None };
+    fn refuse(&self, claim: Option<Claim>) -> State {
         match self {
-            Self::Done | Self::ServerFinal(_) => {
-                State::refused(Failure::NotAuthorized, Some(claim))
-            }
+            Self::Done | Self::ServerFinal(_) => State::refused(Failure::NotAuthorized, claim),
             Self::Token(config) => oauth::refuse(config.own_token_error(), Failure::NotAuthorized),
         }
     }

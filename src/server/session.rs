@@ -130,17 +130,52 @@ impl Session {
         }
     }
 
-    /// Takes octets from the client that `read` puts straight into the session's own buffer: it is lent room for so
-    /// many, and says how many it has put there. What it returns is passed on, a 0 at the end of the stream, too.
+    /// Takes octets from the client that `read` puts straight into the session's buffer. `read` gets room for up to `room`
+    /// octets, and returns how many it has put there; that is passed on, a 0 at the end of the stream, too.
     ///
-    /// A connection that is idle holds no buffer so: where `read` fails, as it does where nothing is there to be read,
-    /// the room is given back.
+    /// If `read` fails, for instance with `WouldBlock`, the room is given back, so that an idle connection holds none.
     ///
     /// ```
     /// # use std::io::{self, Read};
     /// # fn fill(session: &mut smtp_auth::server::Session, socket: &mut impl Read) -> io::Result<usize> {
     /// session.receive_with(4096, |room| socket.read(room))
     /// # }
+    /// ```
+    ///
+    /// With tokio, of a `TcpStream`, and of any stream, such as one inside TLS:
+    ///
+    /// ```
+    /// use std::{future::poll_fn, io, pin::Pin, task::Poll};
+    /// use smtp_auth::server::Session;
+    /// use tokio::{io::{AsyncRead, ReadBuf}, net::TcpStream};
+    ///
+    /// async fn receive_tcp(session: &mut Session, socket: &TcpStream) -> io::Result<usize> {
+    ///     loop {
+    ///         socket.readable().await?;
+    ///         match session.receive_with(4096, |room| socket.try_read(room)) {
+    ///             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+    ///             read => return read,
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// async fn receive(session: &mut Session, socket: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+    ///     poll_fn(|cx| {
+    ///         let read = session.receive_with(4096, |room| {
+    ///             let mut room = ReadBuf::new(room);
+    ///             match Pin::new(&mut *socket).poll_read(cx, &mut room) {
+    ///                 Poll::Ready(Ok(())) => Ok(room.filled().len()),
+    ///                 Poll::Ready(Err(error)) => Err(Some(error)),
+    ///                 Poll::Pending => Err(None),
+    ///             }
+    ///         });
+    ///         match read {
+    ///             Ok(read) => Poll::Ready(Ok(read)),
+    ///             Err(Some(error)) => Poll::Ready(Err(error)),
+    ///             Err(None) => Poll::Pending,
+    ///         }
+    ///     }).await
+    /// }
     /// ```
     ///
     /// # Errors
@@ -287,7 +322,7 @@ impl Session {
     }
 
     /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. One that was
-    /// answered is still shown until then, and another answer would replace the first. It is
+    /// answered is shown until the next [`advance`](Self::advance); another answer would replace the first. It is
     /// [`Event::NeedInput`] before the first call, and after [`tls_started`](Self::tls_started).
     pub fn pending(&mut self) -> Event<'_> {
         let Self { state, lines, identity, greeted, attempts, .. } = self;
@@ -317,7 +352,9 @@ impl Session {
                 // It was read before. Were that not so, it could not be answered.
                 Err(_) => Event::Close,
             },
-            State::Permission(answer, _) => Event::StartOfData(Permission { answer }),
+            State::Permission(answer, _) => {
+                Event::StartOfData(Permission { answer, identity: identity.as_deref() })
+            }
             State::Data(_) => Event::Data(lines.shown()),
             State::EndOfData(reply) => {
                 Event::EndOfData(PendingReply { reply, identity: identity.as_deref() })
@@ -472,7 +509,9 @@ impl Session {
             }
             _ if is_auth && self.greeted != Greeted::Ehlo => answer(Reply::EHLO_FIRST, out),
             (Ok(()), Ok(command)) => self.obey(command, out),
-            (Ok(()), Err(error)) if error.in_verb() => refuse(Reply::UNRECOGNIZED, out),
+            (Ok(()), Err(error)) if error.in_verb() || self.is_unknown(shown) => {
+                refuse(Reply::UNRECOGNIZED, out)
+            }
             (Ok(()), Err(error)) if is_auth => refuse(auth::server::refusal(error), out),
             (Ok(()), Err(_)) => match command::bad_path(shown) {
                 Some(BadPath::Sender) => answer(Reply::SENDER_SYNTAX, out),
@@ -558,6 +597,14 @@ impl Session {
             Command::Unknown(_) if self.greeted != Greeted::Ehlo => answer(Reply::EHLO_FIRST, out),
             Command::Unknown(_) if !trusted => answer(Reply::AUTHENTICATION_REQUIRED, out),
             Command::Unknown(_) => State::Command(None),
+        }
+    }
+
+    /// Whether a line's verb is neither a known one nor a declared one.
+    fn is_unknown(&self, line: &[u8]) -> bool {
+        match command::parse(command::verb(line)) {
+            Ok(Command::Unknown(unknown)) => !self.config.declares(&unknown),
+            _ => false,
         }
     }
 

@@ -4,12 +4,13 @@ use std::{
     collections::HashSet,
     fmt::Write,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smtp_auth::{
     Advance, auth,
-    client::{Config, Envelope, Error, Event, Session, Tls, TryNext},
+    client::{Config, Envelope, Error, Event, Session, Stage, Tls, TryNext},
     sasl::{
         self, Channel, ChannelBinding, CramSecret, Mechanism, Nonce, Query, ScramKeys, TokenAnswer,
         client::Credentials,
@@ -332,6 +333,14 @@ impl<const TOKENS: bool> World<TOKENS> {
             let shown = matches!(self.session.pending(), Event::NeedInput);
             let needs_input = advanced == Ok(Advance::NeedInput);
             assert_eq!(shown, needs_input, "what is pending is not what was come to");
+            let is_waiting = matches!(self.session.pending(), Event::NeedInput | Event::StartTls);
+            let minutes = match self.session.stage() {
+                Stage::Data => 2,
+                Stage::Message => 10,
+                _ => 5,
+            };
+            let limit = is_waiting.then_some(Duration::from_secs(60 * minutes));
+            assert_eq!(self.session.timeout(), limit, "waits for whom, and for how long");
             let next = advanced.map(|_| self.session.pending());
             let found = next.as_ref().err().cloned();
             self.waits = match next {

@@ -3,6 +3,7 @@
 use std::{
     fmt::Write,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -438,6 +439,9 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
             let needs_input = session.advance(&mut out) == Advance::NeedInput;
             let shown = matches!(session.pending(), Event::NeedInput);
             assert_eq!(shown, needs_input, "what is pending is not what was come to");
+            let is_waiting = matches!(session.pending(), Event::NeedInput | Event::StartTls);
+            let limit = is_waiting.then_some(Duration::from_secs(300));
+            assert_eq!(session.timeout(), limit, "waits for whom, and for how long");
             match session.pending() {
                 Event::NeedInput => self.waits = Waits::Client,
                 Event::Query(query) => {

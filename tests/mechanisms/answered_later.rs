@@ -495,3 +495,33 @@ fn what_points_to_a_store_is_one() {
     answers_later(Arc::new(Slow));
     answers_later(Immediate(Arc::new(Willing)));
 }
+
+/// Says nothing of who may come in.
+struct OnlyPasswords;
+
+impl Authenticator for OnlyPasswords {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::Plain]
+    }
+
+    fn check_password(&self, _: &CheckPassword) -> Answer {
+        Answer::accept(())
+    }
+}
+
+#[test]
+fn who_is_to_be_asked_about_does_not_come_in_unasked() {
+    let builder = || Config::builder("mail.example.org");
+    let always = builder().answered_by(&OnlyPasswords).authorize_always(true).build();
+    assert_eq!(always.unwrap_err(), ConfigError::Authorize);
+    assert!(builder().answered_by(&OnlyPasswords).build().is_ok());
+    assert!(builder().answered_by(&Willing).authorize_always(true).build().is_ok());
+    // Where the mechanisms are listed by hand, nobody comes in.
+    let listed = builder().mechanisms([Mechanism::Plain]).authorize_always(true).build().unwrap();
+    let initial = Some(b"\0tim\0pencil".to_vec());
+    let mut exchange = Exchange::new(&Arc::new(listed), &Channel::tls(), Mechanism::Plain, initial);
+    while let Step::Query(query) = exchange.step() {
+        query.answer_with(&OnlyPasswords);
+    }
+    assert_eq!(exchange.failure(), Some(Failure::NotImplemented("PLAIN")));
+}

@@ -207,6 +207,11 @@ fn parameters_of_rsassa_pss() {
         &[&hash(&nist(1)), &other_mask],
         &[&hash(&nist(1)), &element(0xa1, &[NULL])],
         &[&element(0xa0, &[NULL]), &mgf1(SHA_1)],
+        // Of another tag, twice, and more than there is.
+        &[&element(0xa7, &[&algorithm(SHA_1, NULL)])],
+        &[&hash(SHA_1), &hash(SHA_1)],
+        &[&salt, &salt],
+        &[&salt, NULL],
         // In the wrong order.
         &[&mgf1(&nist(1)), &hash(&nist(1))],
     ] {

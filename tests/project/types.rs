@@ -50,7 +50,7 @@ fn sizes_and_threads() {
         client::RecipientStatus: 48
         client::Refusal: 48
         client::Ret: 1
-        client::Session: 488
+        client::Session: 496
         client::Stage: 1
         client::Tls: 1
         client::TryNext: 1
@@ -75,7 +75,7 @@ fn sizes_and_threads() {
         reply::Reply: 40
         reply::ReplyRef<'_>: 32
         sasl::Answer: 16
-        sasl::Authorize: 120
+        sasl::Authorize: 144
         sasl::AuthorizeAnswer: 40
         sasl::BindingPolicy: 1
         sasl::Channel: 16
@@ -123,7 +123,7 @@ fn sizes_and_threads() {
         sasl::client::NoMechanism: 1
         sasl::client::Response: 48
         sasl::client::Step<'_>: 24
-        sasl::server::Builder: 232
+        sasl::server::Builder: 240
         sasl::server::Challenge: 56
         sasl::server::Config: 152
         sasl::server::Exchange: 144
@@ -134,7 +134,7 @@ fn sizes_and_threads() {
         server::Config: 96
         server::Event<'_>: 64
         server::Hello<'_>: 24
-        server::Permission<'_>: 8
+        server::Permission<'_>: 16
         server::Session: 216
         server::StartTls: 1
     };

@@ -406,7 +406,7 @@ fn commands_of_the_applications_own_come_with_their_arguments() {
     session.receive(
         b"ETRN early\r\nEHLO c\r\netrn  example.org \r\nXFORWARD NAME=a ADDR=b\r\nXNOTE\r\n",
     );
-    session.receive(b"XOTHER\r\nETRN \x07\r\nQUIT\r\n");
+    session.receive(b"XOTHER\r\nXOTHER \x07\r\nXOTHER \xff\r\nETRN \x07\r\nQUIT\r\n");
     let (mut out, mut seen) = (Vec::new(), Vec::new());
     loop {
         match session.next(&mut out) {
@@ -425,8 +425,17 @@ fn commands_of_the_applications_own_come_with_their_arguments() {
         [("etrn", Some("example.org")), ("XFORWARD", Some("NAME=a ADDR=b")), ("XNOTE", None)];
     assert_eq!(seen, expected);
     let said = String::from_utf8(out).unwrap();
-    let ends =
-        ["503 5.5.1", "250 2.0.0", "250 2.0.0", "250 2.0.0", "500 5.5.2", "501 5.5.4", "221 2.0.0"];
+    let ends = [
+        "503 5.5.1",
+        "250 2.0.0",
+        "250 2.0.0",
+        "250 2.0.0",
+        "500 5.5.2",
+        "500 5.5.2",
+        "500 5.5.2",
+        "501 5.5.4",
+        "221 2.0.0",
+    ];
     let replies: Vec<_> = said.lines().filter(|line| line.as_bytes()[3] == b' ').collect();
     assert!(
         replies
@@ -449,12 +458,23 @@ fn commands_of_the_applications_own_come_with_their_arguments() {
         serve_on(declared().allow_unauthenticated(false), b"AUTH PLAIN AGEAYg==\r\nETRN a\r\n");
     assert_eq!(log, ["235 2.7.0", "authenticated", "250 2.0.0"]);
 
-    for verb in ["mail", "QUIT", "STARTTLS", "", "X-A", "X A", "XÉ", "X\r\nQUIT"] {
+    for verb in ["mail", "QUIT", "STARTTLS", "", "X-A", "X A", "XÉ", "X\r\nQUIT", "xclient", "BURL"]
+    {
         let built = config().verb(verb, own("XOWN")).build();
         assert_eq!(built.unwrap_err(), sasl::ConfigError::Verb, "{verb:?}");
     }
-    let built = config().verb("XOWN", Keyword::StartTls).build();
-    assert_eq!(built.unwrap_err(), sasl::ConfigError::Keyword);
+    // What the session writes by itself, in whatever form, and what would stand there twice.
+    for keyword in [Keyword::StartTls, Keyword::other("starttls", "x").unwrap()] {
+        let built = config().verb("XOWN", keyword).build();
+        assert_eq!(built.unwrap_err(), sasl::ConfigError::Keyword);
+    }
+    for keyword in [Keyword::other("SIZE", "5 5").unwrap(), Keyword::Chunking] {
+        let built = config().keyword(keyword).build();
+        assert_eq!(built.unwrap_err(), sasl::ConfigError::Keyword);
+    }
+    let twice = config().verb("XA", own("XK")).verb("XB", Keyword::other("xk", "2").unwrap());
+    assert_eq!(twice.build().unwrap_err(), sasl::ConfigError::Keyword);
+    assert!(config().keyword(Keyword::Dsn).build().is_ok());
 }
 
 #[test]
@@ -481,13 +501,16 @@ fn mail_is_judged_by_who_is_authenticated() {
                 seen.push(ask.identity().map(|who| who.acts_as().to_owned()));
                 ask.reply(Reply::OK);
             }
-            server::Event::StartOfData(permission) => permission.accept(),
+            server::Event::StartOfData(permission) => {
+                seen.push(permission.identity().map(|who| who.acts_as().to_owned()));
+                permission.accept();
+            }
             server::Event::Close => break,
             _ => {}
         }
     }
     let a = || Some("a".to_owned());
-    assert_eq!(seen, [None, a(), a(), a(), a()]);
+    assert_eq!(seen, [None, a(), a(), a(), a(), a()]);
     assert!(
         String::from_utf8(out)
             .unwrap()

@@ -46,12 +46,18 @@ fn dialogue(mechanism: Mechanism, secrets: &Secrets, octets: usize, end: End) ->
         if octets % 2 == 0 {
             server.receive(said);
         } else if left > 0 {
-            let read = server.receive_with::<()>(left + 50, |room| {
-                room[..left].copy_from_slice(said);
-                room[left..left + left.min(9)].copy_from_slice(&said[..left.min(9)]);
-                Ok(left)
-            });
-            assert_eq!(read, Ok(left));
+            let mut rest = said;
+            while !rest.is_empty() {
+                let read = server.receive_with::<()>(left + 50, |room| {
+                    let length = rest.len().min(room.len());
+                    room[..length].copy_from_slice(&rest[..length]);
+                    // And more than is said to have come.
+                    let more = length.min(room.len() - length);
+                    room[length..length + more].copy_from_slice(&rest[..more]);
+                    Ok(length)
+                });
+                rest = &rest[read.unwrap()..];
+            }
         }
         (passed, sent) = (passed + left, sent + left);
     }

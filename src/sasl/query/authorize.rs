@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String};
 use core::mem;
 
 use super::{Fixed, Serial};
-use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name};
+use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::Claim};
 
 /// *May this account come in, and act as that one?* Asked once the account is proven: where the client named another
 /// to act as (RFC 4422 §3.4.1), and always with
@@ -12,14 +12,31 @@ use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name};
 #[derive(Clone, Debug)]
 pub struct Authorize {
     identity: Identity,
+    /// The name that the client gave, where it is an alias of the account.
+    alias: Option<String>,
     authzid: Option<Box<str>>,
     pub(in crate::sasl) answer: Option<AuthorizeAnswer>,
     pub(super) serial: Serial,
 }
 
 impl Authorize {
-    pub(in crate::sasl) fn new(identity: Identity, authzid: Option<Box<str>>) -> Self {
-        Self { identity, authzid, answer: None, serial: Serial::default() }
+    pub(in crate::sasl) fn new(
+        identity: Identity,
+        alias: Option<String>,
+        authzid: Option<Box<str>>,
+    ) -> Self {
+        Self { identity, alias, authzid, answer: None, serial: Serial::default() }
+    }
+
+    /// Whom the client claimed to be, where it does not come in after all; nothing is left here. A guest claims
+    /// nothing.
+    pub(in crate::sasl) fn take_claim(&mut self) -> Option<Claim> {
+        let Identity { authcid: account, mechanism, .. } = self.identity.take();
+        let claim = match self.alias.take() {
+            Some(authcid) => Claim { authcid, account: Some(Box::new(account.into())) },
+            None => Claim { authcid: account, account: None },
+        };
+        Some(claim).filter(|_| mechanism != Mechanism::Anonymous)
     }
 
     /// Who comes in: as the account that the answer names, where it names one.
@@ -49,7 +66,7 @@ impl Authorize {
     /// About an account that there cannot be.
     pub(super) fn probe(authcid: &str, mechanism: Mechanism) -> Self {
         let authcid = authcid.into();
-        Self::new(Identity { authcid, authzid: None, mechanism }, None)
+        Self::new(Identity { authcid, authzid: None, mechanism }, None, None)
     }
 
     /// Answers the question; a second answer replaces the first.
@@ -63,7 +80,7 @@ impl Authorize {
 ///
 /// | answer | reply | counts as an attempt | tells that the credentials are right |
 /// | --- | --- | --- | --- |
-/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | no |
+/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | by the time that this answer takes alone |
 /// | [`Refuse`](Self::Refuse) | the refusal's | no | yes |
 /// | [`TempFail`](Self::TempFail), [`NotImplemented`](Self::NotImplemented) | `454 4.7.0` | no | yes |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +93,9 @@ pub enum AuthorizeAnswer {
     /// [`TempFail`](Self::TempFail).
     AcceptAs(String),
     /// No; the client is told what it is told of a wrong password. The answer for whoever may not act as the other
-    /// account, and for every rate limit, locked account, and rule about addresses.
+    /// account, and for every rate limit, locked account, and rule about addresses that has to be looked at here. What
+    /// can be known before the proof is better answered then, by [`Answer::lock`](super::Answer::lock): this question is
+    /// asked of those alone who know the password, and a look-up for it takes time, which tells.
     Reject,
     /// No, in the application's own words, which tell that the credentials are right.
     Refuse(Refusal),

@@ -36,7 +36,7 @@ pub struct ScramKeysError;
 impl ScramKeysError {
     /// What `Display` says, as a fixed text.
     pub const fn as_str(&self) -> &'static str {
-        "not a text form of SCRAM keys whose hash is compiled in"
+        "not a text form of SCRAM keys, or the feature of their hash is off"
     }
 }
 

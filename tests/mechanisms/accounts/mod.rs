@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use smtp_auth::{
     sasl::{
         self, Answer, Authenticator, Authorize, AuthorizeAnswer, Channel, CheckPassword,
-        CheckToken, CramSecret, CramSecretFor, Failure, FoldName, Mechanism, Nonce, ScramHash,
-        ScramKeys, ScramKeysFor, TokenAnswer, as_sent,
+        CheckToken, CramSecret, CramSecretFor, Failure, FoldName, Mechanism, Nonce, RefusalKind,
+        ScramHash, ScramKeys, ScramKeysFor, TokenAnswer, as_sent,
         client::{self, Credentials},
         prepare_lower_case,
     },

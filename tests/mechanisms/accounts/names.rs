@@ -201,3 +201,49 @@ fn an_exchange_that_is_broken_off_counts_at_its_account() {
         }
     }
 }
+
+/// What becomes of whoever is proven is noted under the name that it gave, whether it is let in or not.
+#[test]
+fn who_is_proven_and_not_let_in_is_noted_as_who_is_not_proven() {
+    struct Alias(AuthorizeAnswer);
+    impl Authenticator for Alias {
+        fn mechanisms(&self) -> &[Mechanism] {
+            &WITH_PASSWORD
+        }
+
+        fn check_password(&self, ask: &CheckPassword) -> Answer {
+            Answer::from(ask.password() == PASSWORD).of("tim")
+        }
+
+        fn authorize(&self, _: &Authorize) -> AuthorizeAnswer {
+            self.0.clone()
+        }
+    }
+    let noted = |name: &str, password: &str, answer: AuthorizeAnswer| {
+        let users = Alias(answer);
+        let builder = sasl::server::Config::builder("mail.example.org").mechanisms(WITH_PASSWORD);
+        let config = Arc::new(builder.authorize_always(true).build().unwrap());
+        let initial = Some(format!("\0{name}\0{password}").into_bytes());
+        let mut exchange =
+            sasl::server::Exchange::new(&config, &Channel::tls(), Mechanism::Plain, initial);
+        while let sasl::server::Step::Query(query) = exchange.step() {
+            query.answer_with(&users);
+        }
+        let failure = exchange.failure().unwrap();
+        let own = |name: Option<&str>| name.map(str::to_owned);
+        (failure.is_attempt(), own(exchange.authcid()), own(exchange.account()))
+    };
+    for (name, account) in [("t.i.m", Some("tim".to_owned())), ("tim", None)] {
+        let expected = |counts| (counts, Some(name.to_owned()), account.clone());
+        assert_eq!(noted(name, "wrong", AuthorizeAnswer::Accept), expected(true));
+        assert_eq!(noted(name, PASSWORD, AuthorizeAnswer::Reject), expected(true));
+        for answer in [
+            AuthorizeAnswer::TempFail,
+            AuthorizeAnswer::NotImplemented,
+            RefusalKind::OverQuota.into(),
+            AuthorizeAnswer::AcceptAs("a\0b".into()),
+        ] {
+            assert_eq!(noted(name, PASSWORD, answer), expected(false));
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{Arc, LazyLock, Mutex},
 };
 
@@ -414,12 +415,12 @@ impl Player for Host {
                     self.note();
                     match pieces.next() {
                         Some(piece) if self.by_next => self.session.receive(piece),
-                        Some(piece) => {
-                            let read = self.session.receive_with::<()>(piece.len() + 9, |room| {
-                                room[..piece.len()].copy_from_slice(piece);
-                                Ok(piece.len())
-                            });
-                            assert_eq!(read, Ok(piece.len()));
+                        Some(&(mut piece)) => {
+                            let room = piece.len() + 9;
+                            while !piece.is_empty() {
+                                let read = |room: &mut [u8]| io::Read::read(&mut piece, room);
+                                assert!(self.session.receive_with(room, read).unwrap() > 0);
+                            }
                         }
                         None => break,
                     }
