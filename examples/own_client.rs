@@ -143,16 +143,17 @@ impl Client {
     }
 }
 
-/// The sentence for a user. `Display` of the reply leaves out a text that may repeat the password.
+/// The sentence for a user. `Display` leaves out a text that may repeat the password, and says so where the words are
+/// those of a server that has not proven itself.
 fn sentence(failure: &Failure) -> String {
     match failure {
         Failure::Refused { reply, .. } if reply.code() == 535 => {
             format!(
-                "The server does not accept this user name with this password or token. It says: {reply}"
+                "The server does not accept this user name with this password or token: {failure}"
             )
         }
         Failure::Refused { reply, .. } if reply.is_transient() => {
-            format!("The server cannot check this now, try again later. It says: {reply}")
+            format!("The server cannot check this now, try again later: {failure}")
         }
         Failure::FalseSuccess(why) => {
             format!("This may be an impostor, and not your server: {why}.")
@@ -187,7 +188,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokens = start(&tim, &[Mechanism::OauthBearer])?;
 
     let user = |password, token| User { name: "tim", password, token };
-    let refused = "The server does not accept this user name with this password or token.";
+    let refused = "The server does not accept this user name with this password or token: ";
     for (server, user, expected) in [
         (passwords, user(Some("tanstaaftanstaaf"), None), "You are signed in."),
         (passwords, user(Some("wrong"), None), refused),

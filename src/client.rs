@@ -67,7 +67,7 @@
 //! What a server announces as its [`Limits`] is held to, and no more than that: a message that would go over one is
 //! not sent, and never split.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use crate::{
     command::EhloName,
@@ -100,7 +100,7 @@ pub use session::Session;
 #[derive(Clone, Debug)]
 pub struct Config {
     hostname: Box<str>,
-    sasl: sasl::Config,
+    sasl: Arc<sasl::Config>,
     tls: Tls,
     initial_response: bool,
     lenient_challenges: bool,
@@ -147,7 +147,7 @@ impl Config {
         Builder {
             config: Self {
                 hostname: hostname.into(),
-                sasl: sasl::Config::default(),
+                sasl: Arc::default(),
                 tls: Tls::Required,
                 initial_response: true,
                 lenient_challenges: false,
@@ -164,7 +164,7 @@ impl Config {
     }
 
     /// The part that concerns authentication.
-    pub fn sasl(&self) -> &sasl::Config {
+    pub fn sasl(&self) -> &Arc<sasl::Config> {
         &self.sasl
     }
 }
@@ -178,8 +178,8 @@ pub struct Builder {
 
 impl Builder {
     /// Which mechanisms to use, and whether without TLS.
-    pub fn sasl(mut self, sasl: sasl::Config) -> Self {
-        self.config.sasl = sasl;
+    pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
+        self.config.sasl = sasl.into();
         self
     }
 
@@ -341,6 +341,7 @@ impl<'a> NotAuthenticated<'a> {
 #[must_use = "the session waits for what is to be done"]
 pub struct Ready<'a> {
     next: &'a mut Option<Next>,
+    extensions: &'a Extensions,
 }
 
 #[derive(Debug)]
@@ -351,7 +352,26 @@ enum Next {
     Quit,
 }
 
-impl Ready<'_> {
+impl<'a> Ready<'a> {
+    /// What the server offers, to make an envelope by.
+    ///
+    /// ```
+    /// use smtp_auth::client::{Envelope, EnvelopeError, Notify, Ready, Recipient};
+    ///
+    /// /// Wants no notification, where the server knows what that is.
+    /// fn send(ready: Ready<'_>) -> Result<(), EnvelopeError> {
+    ///     let mut ann = Recipient::new("ann@example.org")?;
+    ///     if ready.extensions().offers("DSN") {
+    ///         ann = ann.notify(Notify::Never);
+    ///     }
+    ///     ready.send(Envelope::new(Some("tim@example.org"), [ann])?);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn extensions(&self) -> &'a Extensions {
+        self.extensions
+    }
+
     /// Begins a message.
     pub fn send(self, envelope: Envelope) {
         *self.next = Some(Next::Send(Box::new(envelope)));

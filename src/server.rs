@@ -8,12 +8,12 @@
 //!
 //! | event | |
 //! | --- | --- |
-//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *owed*: shown again until it is answered |
-//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *owed*: send what was appended, then read, wrap or close |
+//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *pending*: shown again until it is answered |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send what was appended, then read, wrap or close |
 //! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
 //!
 //! Send at `NeedInput`, `StartTls` and `Close` alone: a pause at `AuthFailed` then delays the
-//! `535`. Do not read while something else is owed: that is what holds a fast client back. So a client
+//! `535`. Do not read while something else is pending: that is what holds a fast client back. So a client
 //! that leaves during a long look-up is not noticed by reading: bound the look-up's time.
 //!
 //! A server that keeps what it takes in memory, and bounds how much that is:
@@ -452,9 +452,9 @@ impl Builder {
     reason = "a new obligation must break the build of a host that ignores it"
 )]
 pub enum Event<'a> {
-    /// Owed: send what was appended, read from the client, [`receive`](Session::receive).
+    /// Pending: send what was appended, read from the client, [`receive`](Session::receive).
     NeedInput,
-    /// Owed: answer it.
+    /// Pending: answer it.
     Query(Query<'a>),
     /// The client has signed in.
     Authenticated(&'a Identity),
@@ -474,18 +474,18 @@ pub enum Event<'a> {
     /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), as BODY is where 8BITMIME is not listed,
     /// and of an address that [is not ASCII](crate::command::Mailbox::is_ascii) without SMTPUTF8.
     Command(Command<'a>, PendingReply<'a>),
-    /// Owed: may the message come?
+    /// Pending: may the message come?
     StartOfData(Permission<'a>),
     /// Octets of the message, the dots of transparency removed.
     Data(&'a [u8]),
-    /// Owed: the whole message has been shown, and is good. The reply says what becomes of it.
+    /// Pending: the whole message has been shown, and is good. The reply says what becomes of it.
     EndOfData(PendingReply<'a>),
     /// The transaction has ended without a message, by RSET, EHLO, STARTTLS or a refusal: forget it.
     /// At the session's end there is only [`Close`](Self::Close).
     Reset,
-    /// Owed: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
+    /// Pending: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
     StartTls,
-    /// Owed: send what was appended, close the connection. This stays.
+    /// Pending: send what was appended, close the connection. This stays.
     Close,
 }
 

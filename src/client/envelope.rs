@@ -69,41 +69,57 @@ pub struct Recipient {
 
 /// What cannot stand in an envelope, or is missing from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum EnvelopeError {
     /// The sender is not a mail address.
-    #[error("the sender is not a mail address: it needs the form local-part@domain")]
     Sender,
     /// A recipient, by its place, is not a mail address.
     #[error("recipient {} is not a mail address: it needs the form local-part@domain", .0 + 1)]
     Recipient(usize),
     /// What a [`Recipient`] was made of is not a mail address.
-    #[error("the recipient is not a mail address: it needs the form local-part@domain")]
     Address,
     /// There is no recipient.
-    #[error("a message needs at least one recipient")]
     NoRecipient,
     /// The envelope identifier cannot be written.
-    #[error(
-        "an envelope identifier (ENVID) is printable ASCII, of 1 to 100 octets as it is written; `+`, `=` and a space are written as three"
-    )]
     EnvelopeId,
     /// The original recipient cannot be written.
-    #[error(
-        "an original recipient (ORCPT) is an address type of letters, digits and `-`, and an address of printable ASCII, of up to 500 octets as they are written; `+`, `=` and a space are written as three"
-    )]
     OriginalRecipient,
     /// A parameter cannot be written.
-    #[error(
-        "a parameter's keyword and name are letters, digits and `-`, its value is visible ASCII without `=`, and name and value have up to 1024 octets"
-    )]
     Parameter,
     /// A parameter was given by name that has a method of its own.
-    #[error("a parameter that has a method of its own cannot be given by its name")]
     TypedParameter,
     /// A parameter was given twice.
-    #[error("each parameter can be given once")]
     RepeatedParameter,
+}
+
+impl EnvelopeError {
+    /// What `Display` says, as a fixed text; of [`Recipient`](Self::Recipient) without the place.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Sender => "the sender is not a mail address: it needs the form local-part@domain",
+            Self::Recipient(_) => {
+                "a recipient is not a mail address: it needs the form local-part@domain"
+            }
+            Self::Address => {
+                "the recipient is not a mail address: it needs the form local-part@domain"
+            }
+            Self::NoRecipient => "a message needs at least one recipient",
+            Self::EnvelopeId => {
+                "an envelope identifier (ENVID) is printable ASCII, of 1 to 100 octets as it is written; `+`, `=` and a space are written as three"
+            }
+            Self::OriginalRecipient => {
+                "an original recipient (ORCPT) is an address type of letters, digits and `-`, and an address of printable ASCII, of up to 500 octets as they are written; `+`, `=` and a space are written as three"
+            }
+            Self::Parameter => {
+                "a parameter's keyword and name are letters, digits and `-`, its value is visible ASCII without `=`, and name and value have up to 1024 octets"
+            }
+            Self::TypedParameter => {
+                "a parameter that has a method of its own cannot be given by its name"
+            }
+            Self::RepeatedParameter => "each parameter can be given once",
+        }
+    }
 }
 
 impl From<Infallible> for EnvelopeError {
@@ -116,13 +132,19 @@ fn is_mailbox(text: &str) -> bool {
     text.len() <= MAX_MAILBOX && Mailbox::parse(text).is_ok()
 }
 
-impl TryFrom<&str> for Recipient {
-    type Error = EnvelopeError;
+macro_rules! from_text {
+    ($($text:ty),*) => {
+        $(impl TryFrom<$text> for Recipient {
+            type Error = EnvelopeError;
 
-    fn try_from(address: &str) -> Result<Self, EnvelopeError> {
-        Self::new(address)
-    }
+            fn try_from(address: $text) -> Result<Self, EnvelopeError> {
+                Self::new(address.as_ref())
+            }
+        })*
+    };
 }
+
+from_text!(&str, &&str, String, &String);
 
 impl Recipient {
     /// A recipient without parameters. The address is `local-part@domain` (RFC 5321 §4.1.2) of up to 254 octets,
@@ -192,7 +214,7 @@ impl Recipient {
 }
 
 impl Envelope {
-    /// A message of that sender to these recipients: a [`Recipient`] each, or a `&str`, which is its address.
+    /// A message of that sender to these recipients: a [`Recipient`] each, or its address as text.
     /// Addresses are `local-part@domain` (RFC 5321 §4.1.2) of up to 254 octets, UTF-8 among them (RFC 6531 §3.3).
     /// `None` is the null sender of bounces.
     ///

@@ -253,8 +253,9 @@ impl Refusal {
         self.reply
     }
 
-    /// Whether the server closes the connection by it.
-    pub(super) fn closes(&self) -> bool {
+    /// Whether the server closes the connection by it (`421`, RFC 5321 §3.8): it says nothing of the message, which may
+    /// go over another connection.
+    pub fn closes(&self) -> bool {
         closes(self.reply.code())
     }
 

@@ -83,6 +83,15 @@ pub enum NotSent {
 }
 
 impl Outcome {
+    /// The server's reply that decided: to the message, or the first that refused. `None` where nothing was sent.
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Self::Accepted { reply, .. } | Self::AcceptedForSome { reply, .. } => Some(reply),
+            Self::Refused { refusal, .. } => Some(refusal.reply()),
+            Self::NotSent { .. } => None,
+        }
+    }
+
     /// The recipients, in the envelope's order, and what has become of the message for each.
     pub fn recipients(&self) -> &[RecipientOutcome] {
         match self {
@@ -144,12 +153,16 @@ impl fmt::Display for RecipientOutcome {
         if let Ok(address) = Mailbox::parse(&self.address) {
             write!(f, "{address}: ")?;
         }
-        match &self.status {
-            RecipientStatus::Accepted(reply) => {
-                write!(f, "the server accepted the message: {reply}")
-            }
-            RecipientStatus::Refused(refusal) => refusal.fmt(f),
-            RecipientStatus::NotSent => f.write_str("the message was not sent"),
+        self.status.fmt(f)
+    }
+}
+
+impl fmt::Display for RecipientStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted(reply) => write!(f, "the server accepted the message: {reply}"),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::NotSent => f.write_str("the message was not sent"),
         }
     }
 }

@@ -300,7 +300,7 @@ impl Session {
                 Some(auth::Step::Custom(challenge)) => Event::Custom(challenge),
                 _ => Event::NeedInput,
             },
-            State::Ready(next, _) => Event::Ready(Ready { next }),
+            State::Ready(next, _) => Event::Ready(Ready { next, extensions: &self.extensions }),
             State::Refused(sending) => match sending.last_refused() {
                 Some((recipient, refusal)) => Event::Refused { recipient, refusal },
                 None => Event::NeedInput,

@@ -77,7 +77,22 @@ impl Query<'_> {
     /// Answers by the method of `users` for this kind of question, once that has its answer.
     ///
     /// Where the future is dropped before, the question stays pending. After a time limit answer it by
-    /// [`temp_fail`](Self::temp_fail), and do not ask again: the state of a [`Custom`] one may have moved on.
+    /// [`temp_fail`](Self::temp_fail), and do not ask again: the state of a [`Custom`] one may have moved on. In the loop
+    /// of a session on tokio:
+    ///
+    #[cfg_attr(feature = "smtp", doc = "```")]
+    #[cfg_attr(not(feature = "smtp"), doc = "```ignore")]
+    /// # use smtp_auth::{AsyncAuthenticator, sasl::Query, server::{Event, Session}};
+    /// # use std::time::Duration;
+    /// # async fn handle(session: &mut Session, users: &impl AsyncAuthenticator) {
+    /// if let Event::Query(query) = session.pending() {
+    ///     let answered = tokio::time::timeout(Duration::from_secs(10), query.answer_with_async(users));
+    ///     if answered.await.is_err() {
+    ///         session.query().into_iter().for_each(Query::temp_fail);
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub async fn answer_with_async(self, users: &impl AsyncAuthenticator) {
         answer!(self, users, awaited);
     }

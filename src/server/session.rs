@@ -122,7 +122,8 @@ impl Session {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets from the client. At any moment; nothing that is owed changes.
+    /// Takes octets from the client. It may be called at any time, and nothing that is pending changes; but a server that
+    /// reads while something else than input is pending has no bound on what a fast client makes it hold.
     pub fn receive(&mut self, octets: &[u8]) {
         // Nothing is read any more behind the end.
         if !matches!(self.state, State::Close) {

@@ -24,7 +24,7 @@ impl Session {
             self.state = State::Ready(None, peer.clone());
         }
         match &mut self.state {
-            State::Ready(next @ None, _) => Some(Ready { next }),
+            State::Ready(next @ None, _) => Some(Ready { next, extensions: &self.extensions }),
             _ => None,
         }
     }
