@@ -147,7 +147,7 @@ impl Mask {
                     () if is(b"DATA") || is(b"BDAT") => chunk_after(line),
                     () => State::Command,
                 };
-                // Nobody asks for TLS who was not greeted, though perhaps unseen.
+                // A client that asks for TLS has been greeted, even if the greeting was not fed.
                 self.greeted |= is(b"STARTTLS");
                 self.unanswered = self.unanswered.saturating_add(1);
                 Some(shown)
@@ -169,6 +169,10 @@ impl Mask {
                 chunk_after(known.unwrap_or_default())
             }
         };
+        // All is answered already, as the server has not waited for the end of the chunk.
+        if self.unanswered == 0 && matches!(self.state, State::Chunk { left: 0, .. }) {
+            self.state = State::Command;
+        }
         // Where no octets are fed, all are still left when this comes.
         if line.windows(b"AUTH ".len()).any(|octets| octets.eq_ignore_ascii_case(b"AUTH ")) {
             self.sent = Sent::Secret;
@@ -188,7 +192,7 @@ impl Mask {
         shown
     }
 
-    /// A reply's line of that code. What answers a command is counted; what ends AUTH or a message must be able to.
+    /// A reply's line of that code: it answers one of the lines, and ends what such a reply can end.
     fn reply(&mut self, code: &[u8; 3], last: bool) {
         let goes_on = matches!(code, b"334" | b"354");
         if code == b"421" || !(last || goes_on) {
