@@ -168,22 +168,209 @@ fn messages() {
         ("C: QUIT", ""),
         ("C: .", "C: [a message of 23 octets]"),
         ("S: 250 ok", "S: 250 ok"),
-        ("C: MAIL FROM:<>", "C: MAIL FROM:<>"),
-        ("C: DATA", "C: DATA"),
-        // Its lines are not fed, or the server does not wait for its end.
-        ("S: 354 go", "S: 354 go"),
-        ("S: 250 ok", "S: 250 ok"),
         ("C: BDAT 12", "C: BDAT 12"),
         ("C: MAIL a", ""),
         ("C: xyBDAT 4 LAST", ""),
-        ("C: bdat 4 LAST", "C: bdat 4 LAST"),
-        ("C: QUIT", ""),
+        ("C: ab", ""),
+        ("C: NOOP", ""),
         ("S: 250 ok", "S: 250 ok"),
         ("S: 250 ok", "S: 250 ok"),
+        ("S: 250 ok", "S: 250 ok"),
+        // A chunk's octets are not fed.
+        ("C: BDAT 1000", "C: BDAT 1000"),
+        ("C: bdat 400 LAST", "C: bdat 400 LAST"),
+        ("S: 250 ok", "S: 250 ok"),
+        ("S: 250 ok", "S: 250 ok"),
+        ("C: BDAT 0 LAST", "C: BDAT 0 LAST"),
+        ("S: 503 x", "S: 503 x"),
         ("C: BDAT x", "C: ***"),
         ("C: QUIT", ""),
         ("S: 501 x", "S: 501 ***"),
+        ("S: 221 x", "S: 221 ***"),
         ("C: QUIT", "C: QUIT"),
+    ]);
+}
+
+/// A message ends at its dot, which is the client's, and none begins that is refused.
+#[test]
+fn a_reply_does_not_end_a_message() {
+    for reply in ["421 x", "250 ok", "451 x", "235 x", "334 ", "354 go"] {
+        check(&[
+            ("C: DATA", "C: DATA"),
+            ("S: 354 go", "S: 354 go"),
+            ("C: Subject: a", ""),
+            (&format!("S: {reply}"), &format!("S: {reply}")),
+            ("C: Help me with my password hunter2", ""),
+            ("C: VRFY secret", ""),
+            ("C: .", "C: [a message of 59 octets]"),
+            ("C: RSET", "C: RSET"),
+        ]);
+    }
+    check(&[
+        ("C: DATA", "C: DATA"),
+        ("S: 503-x", "S: 503-x"),
+        // The client does not wait.
+        ("C: Help me with my password hunter2", ""),
+        ("S: 503 x", "S: 503 x"),
+        ("S: 214 x", "S: 214 x"),
+        ("C: RSET", "C: RSET"),
+        // For no DATA that was seen: it may have been pipelined within an exchange.
+        ("S: 354 go", "S: 354 go"),
+        ("C: VRFY secret", ""),
+        ("C: .", "C: [a message of 13 octets]"),
+    ]);
+}
+
+/// A chunk's line is not taken for a command as long as replies are still to come, or octets of it.
+#[test]
+fn a_reply_does_not_end_a_chunk_before_all_have_come() {
+    let secret = "C: NOOP the secret plan";
+    check(&[
+        ("C: BDAT 5", "C: BDAT 5"),
+        ("C: abc", ""),
+        ("C: BDAT 100 LAST", "C: BDAT 100 LAST"),
+        ("S: 250 ok", "S: 250 ok"),
+        (secret, ""),
+        ("S: 421 x", "S: 421 x"),
+        (secret, ""),
+        // Nobody can tell whether it is a response to that.
+        ("S: 334 x", "S: 334 ***"),
+        (secret, "C: ***"),
+        ("S: 250 ok", "S: 250 ***"),
+        (secret, "C: ***"),
+    ]);
+    // Before BDAT there were other commands.
+    check(&[
+        ("C: MAIL FROM:<>", "C: MAIL FROM:<>"),
+        ("C: RCPT TO:<a@x>", "C: RCPT TO:<a@x>"),
+        ("C: BDAT 100 LAST", "C: BDAT 100 LAST"),
+        ("S: 250 ok", "S: 250 ok"),
+        ("S: 250 ok", "S: 250 ok"),
+        (secret, ""),
+        ("S: 250 ok", "S: 250 ok"),
+    ]);
+    // The second BDAT is in a line of the first one's chunk.
+    check(&[
+        ("C: BDAT 3", "C: BDAT 3"),
+        ("C: abcBDAT 100 LAST", ""),
+        ("S: 250 ok", "S: 250 ok"),
+        (secret, ""),
+    ]);
+    // A second message is pipelined, whose commands have replies, too.
+    check(&[
+        ("C: BDAT 5 LAST", "C: BDAT 5 LAST"),
+        ("C: abc", ""),
+        ("C: MAIL FROM:<>", ""),
+        ("C: RCPT TO:<a@x>", ""),
+        ("C: BDAT 100 LAST", "C: BDAT 100 LAST"),
+        ("S: 250 ok", "S: 250 ok"),
+        ("S: 250 ok", "S: 250 ok"),
+        (secret, ""),
+        ("S: 250 ok", "S: 250 ok"),
+        (secret, ""),
+        ("C: Subject: a", ""),
+        // The server does not wait for the chunk's end.
+        ("S: 552 x", "S: 552 x"),
+        (secret, ""),
+        (secret, ""),
+        ("C: QUIT", "C: QUIT"),
+    ]);
+    // AUTH may follow in a chunk's line, and nothing has told that it did not.
+    check(&[
+        ("C: BDAT 3 LAST", "C: BDAT 3 LAST"),
+        ("C: abcAUTH PLAIN x", ""),
+        ("S: 250 ok", "S: 250 ***"),
+        ("S: 535 x is wrong", "S: 535 ***"),
+        ("C: QUIT", "C: QUIT"),
+        ("S: 221 x", "S: 221 x"),
+    ]);
+}
+
+/// What comes between AUTH and its reply may not be the reply, and the client goes on before it.
+#[test]
+fn a_stray_reply_does_not_end_an_exchange() {
+    for stray in ["250 stray", "220 stray", "251-a", "250 ", "421 x", "not a reply", "350 x"] {
+        for auth in ["AUTH PLAIN x", "AUTH LOGIN", "AUTH x", "c3dvcmRmaXNo"] {
+            for next in ["RSET", "NOOP", "STARTTLS", "AUTH PLAIN x", "EHLO x"] {
+                let lines = [auth, stray, next, "535 dGFuc3RhYWY= is wrong", "250 dGFuc3RhYWY="];
+                let lines = ["C: ", "S: ", "C: ", "S: ", "S: "].into_iter().zip(lines);
+                let lines: Vec<_> = lines.map(|(side, line)| format!("{side}{line}")).collect();
+                let found = shown(lines.iter().map(|line| &**line));
+                assert_eq!(found[3..], ["S: 535 ***", "S: 250 ***"], "{lines:?}");
+            }
+        }
+    }
+    // A response follows.
+    check(&[
+        ("C: AUTH LOGIN", "C: AUTH LOGIN"),
+        ("S: 334 VXNlcm5hbWU6", "S: 334 VXNlcm5hbWU6"),
+        ("S: 250 stray", "S: 250 ***"),
+        ("C: HELP", "C: ***"),
+        ("S: 334 UGFzc3dvcmQ6", "S: 334 ***"),
+        ("C: NOOP", "C: ***"),
+        ("S: 535-NOOP", "S: 535-***"),
+        ("S: 535 HELP", "S: 535 ***"),
+        ("C: QUIT", "C: QUIT"),
+        ("S: 221 bye", "S: 221 bye"),
+    ]);
+    // RSET is a response, which the server takes for a command, and a challenge follows success.
+    check(&[
+        ("C: AUTH LOGIN", "C: AUTH LOGIN"),
+        ("S: 334 VXNlcm5hbWU6", "S: 334 VXNlcm5hbWU6"),
+        ("C: RSET", "C: ***"),
+        ("S: 250 ok", "S: 250 ***"),
+        ("C: *", "C: *"),
+        ("S: 501 x", "S: 501 ***"),
+        ("C: AUTH PLAIN x", "C: AUTH PLAIN ***"),
+        ("S: 235 x", "S: 235 ***"),
+        ("S: 334 x", "S: 334 ***"),
+        ("C: NOOP", "C: ***"),
+        ("S: 500 NOOP", "S: 500 ***"),
+    ]);
+}
+
+/// It is no reply to what the client said before it came.
+#[test]
+fn the_greeting_is_not_counted() {
+    for greeting in ["220 x", "554 x"] {
+        let greeting = format!("S: {greeting}");
+        check(&[
+            ("C: EHLO y", "C: EHLO y"),
+            ("S: 220-x", "S: 220-x"),
+            (&greeting, &greeting),
+            ("C: AUTH PLAIN x", "C: AUTH PLAIN ***"),
+            ("S: 502 h", "S: 502 ***"),
+            ("C: NOOP", "C: ***"),
+            ("S: 535 your password x", "S: 535 ***"),
+            ("C: NOOP", "C: NOOP"),
+            ("S: 250 x", "S: 250 ***"),
+            ("S: 250 ok", "S: 250 ***"),
+            ("C: NOOP", "C: NOOP"),
+            ("S: 250 ok", "S: 250 ok"),
+        ]);
+    }
+    // EHLO and AUTH before it, and several AUTHs, each of which has its reply.
+    check(&[
+        ("C: EHLO y", "C: EHLO y"),
+        ("C: AUTH PLAIN x", "C: AUTH PLAIN ***"),
+        ("C: AUTH PLAIN y", "C: ***"),
+        ("S: 220 x", "S: 220 ***"),
+        ("S: 250 h", "S: 250 ***"),
+        ("S: 535 x", "S: 535 ***"),
+        ("C: NOOP", "C: NOOP"),
+        ("S: 535 y", "S: 535 ***"),
+        ("S: 250 ok", "S: 250 ***"),
+        ("C: NOOP", "C: NOOP"),
+        ("S: 250 ok", "S: 250 ok"),
+    ]);
+    // The greeting and EHLO were not fed.
+    check(&[
+        ("C: STARTTLS", "C: STARTTLS"),
+        ("S: 220 go", "S: 220 go"),
+        ("C: AUTH PLAIN x", "C: AUTH PLAIN ***"),
+        ("S: 535 x", "S: 535 ***"),
+        ("C: QUIT", "C: QUIT"),
+        ("S: 221 x", "S: 221 x"),
     ]);
 }
 
