@@ -209,6 +209,8 @@ impl Mask {
         }
         self.state = match (code, self.state) {
             (_, State::Message(octets)) => State::Message(octets),
+            // To a client that takes it for a challenge, what it says next is a response.
+            (b"354", state @ State::Response { .. }) => state,
             (b"354", _) => State::Message(0),
             (_, state @ State::Chunk { left, fed }) if self.unanswered > 0 || (fed && left > 0) => {
                 state

@@ -1,6 +1,7 @@
 //! The texts of errors that are the same each time, as `&'static str`.
 
 use smtp_auth::{
+    client::EnvelopeError,
     reply::InvalidReply,
     sasl::{
         ConfigError, CramSecret, Failure, Mechanism, NonceError, RefusalKind, ScramKeys,
@@ -50,6 +51,18 @@ fn fixed_texts() {
     ];
     all(failures, Failure::as_str, true);
     let refused = Failure::Refused(RefusalKind::AccountDisabled);
+    let envelopes = [
+        EnvelopeError::Sender,
+        EnvelopeError::Address,
+        EnvelopeError::NoRecipient,
+        EnvelopeError::EnvelopeId,
+        EnvelopeError::OriginalRecipient,
+        EnvelopeError::Parameter,
+        EnvelopeError::TypedParameter,
+        EnvelopeError::RepeatedParameter,
+    ];
+    all(envelopes, EnvelopeError::as_str, true);
+    all([EnvelopeError::Recipient(1)], EnvelopeError::as_str, false);
     all([Malformed("the name is empty"), NotImplemented("PLAIN"), refused], Failure::as_str, false);
     assert_eq!(Malformed("why").to_string(), format!("{}: why", Malformed("").as_str()));
     {

@@ -44,7 +44,7 @@ fn sizes_and_threads() {
         client::Notify: 2
         client::NotifyOn: 1
         client::Outcome: 72
-        client::Ready<'_>: 8
+        client::Ready<'_>: 16
         client::Recipient: 80
         client::RecipientOutcome: 72
         client::RecipientStatus: 48

@@ -313,6 +313,13 @@ fn a_stray_reply_does_not_end_an_exchange() {
         ("C: QUIT", "C: QUIT"),
         ("S: 221 bye", "S: 221 bye"),
     ]);
+    // Taken for a challenge by a client that looks at the first digit alone.
+    check(&[
+        ("C: AUTH LOGIN", "C: AUTH LOGIN"),
+        ("S: 354 go", "S: 354 ***"),
+        ("C: c3dvcmRmaXNo", "C: ***"),
+        ("S: 535 5.7.8 swordfish is wrong", "S: 535 5.7.8 ***"),
+    ]);
     // RSET is a response, which the server takes for a command, and a challenge follows success.
     check(&[
         ("C: AUTH LOGIN", "C: AUTH LOGIN"),
