@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     let elsewhere = Envelope::new(Some("tim@example.org"), ["ann@example.org", "ann@example.com"])?;
     refused(
         "One for elsewhere too",
-        "ann@example.com: the server refused the recipients' addresses (RCPT): 550",
+        "ann@example.com: the server refused the recipient: 550",
         connection.send(&elsewhere, &two),
     )?;
     println!("The next: {}", connection.send(&envelope, &two)?);

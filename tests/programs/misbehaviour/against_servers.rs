@@ -275,6 +275,8 @@ fn expected_for(step: Step, code: &str) -> i32 {
     let class = code.as_bytes()[0];
     match step {
         _ if !(b'2'..=b'5').contains(&class) => PROTOCOL,
+        // It has taken nothing, and may have closed the connection long before.
+        Step::Mail if code == "421" => CONNECTION,
         _ if class >= b'4' => refused_at(step),
         // Another challenge, where none is due or which cannot be read: cancelled.
         Step::Challenge | Step::Verdict if code == "334" => NOT_SIGNED_IN,
