@@ -205,7 +205,7 @@ fn what_is_wrong_is_said_and_no_secret_shown() {
         (json!({ "hostname": "a", "mechanisms": ["PLAINTEXT"] }), "a mechanism that is not known"),
         (json!({ "hostname": "a", "allow_clear_text": true }), "unknown field `allow_clear_text`"),
         (json!({ "hostname": "a", "channel_binding": "always" }), "unknown variant `always`"),
-        (json!({}), "missing field `host`"),
+        (json!({}), "missing field `hostname`"),
         (json!({ "hostname": "a" }), "missing field `mechanisms`"),
     ] {
         let error = error_of::<sasl::server::Config>(wrong);
