@@ -135,6 +135,8 @@ pub(crate) struct World<const TOKENS: bool> {
     success: bool,
     /// Whether what has just come ends the session: lines that differ in code, or end differently.
     ends: bool,
+    /// Whether such a reply has come after an outcome, which is shown first: nothing more is to be said.
+    over: bool,
     /// Whether the connection's lines end in a bare LF, once there is one.
     lf: Option<bool>,
     authenticated: Option<Mechanism>,
@@ -220,6 +222,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             verified: false,
             success: false,
             ends: false,
+            over: false,
             lf: None,
             authenticated: None,
             in_scram: false,
@@ -244,7 +247,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
             (Input::Tls, Waits::Server | Waits::Host | Waits::Tls) => {
                 self.session.tls_started(channel());
                 (self.tls, self.authenticated, self.honest) = (true, None, None);
-                self.lf = None;
+                (self.lf, self.over) = (None, false);
                 (self.mechanism, self.unauthenticated, self.in_scram) = (None, false, false);
                 assert_eq!(self.session.authenticated(), None, "a sign-in outlives TLS");
             }
@@ -269,7 +272,7 @@ impl<const TOKENS: bool> super::World for World<TOKENS> {
         let Self { session, waits, honest, mechanism, reply, verified, unauthenticated, .. } = self;
         write!(shown, "{session:?}{waits:?}{honest:?}{mechanism:?}{reply}{verified}").unwrap();
         write!(shown, "{unauthenticated}{}{}{}", self.tls, self.sent, self.retries).unwrap();
-        write!(shown, "{}", self.in_scram).unwrap();
+        write!(shown, "{}{}", self.in_scram, self.over).unwrap();
     }
 }
 
@@ -328,6 +331,7 @@ impl<const TOKENS: bool> World<TOKENS> {
     /// Until the session waits; looks at all that it shows and says.
     fn pump(&mut self) {
         let mut out = Vec::new();
+        let mut outcome = false;
         loop {
             let advanced = self.session.advance(&mut out);
             let shown = matches!(self.session.pending(), Event::NeedInput);
@@ -360,6 +364,7 @@ impl<const TOKENS: bool> World<TOKENS> {
                 Ok(Event::Sent(_)) => {
                     // The one is passed so, the other by moving on.
                     assert!(self.sent > 1 || self.session.ready().is_some());
+                    outcome = true;
                     continue;
                 }
                 Ok(Event::Close) | Err(_) => Waits::Over,
@@ -372,7 +377,11 @@ impl<const TOKENS: bool> World<TOKENS> {
             assert_eq!(self.session.ready().is_some(), is_ready, "begins what it may not");
             break;
         }
-        assert!(!self.ends || self.waits == Waits::Over, "goes on after such a reply");
+        if self.ends && self.waits != Waits::Over {
+            assert!(outcome, "goes on after such a reply");
+            self.over = true;
+        }
+        assert!(!self.over || out.is_empty(), "goes on after such a reply");
         self.ends = false;
         let authenticated = self.session.authenticated();
         if authenticated != self.authenticated {
