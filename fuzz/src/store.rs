@@ -323,8 +323,6 @@ impl Store {
                 self.authorized = says.of.or(ask.authzid()).and_then(accept);
                 self.refused = says.authorize_failure(ask.mechanism().name());
                 self.let_in = self.refused.is_none();
-                // Whom a failure is of is the account that was proven, if anybody.
-                (self.claimed, self.of) = (None, None);
             }
             _ => {}
         }
