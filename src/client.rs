@@ -167,6 +167,13 @@ impl Config {
     pub fn sasl(&self) -> &Arc<sasl::Config> {
         &self.sasl
     }
+
+    /// The same configuration, but for whether to ask for TLS: where that is decided elsewhere.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
 }
 
 /// A [`Config`] to be built.

@@ -285,6 +285,32 @@ impl Config {
         &self.sasl
     }
 
+    /// What EHLO lists beside STARTTLS, AUTH and SIZE.
+    pub fn keywords(&self) -> &[Keyword<'static>] {
+        &self.keywords
+    }
+
+    /// Whether mail is taken from clients that have not authenticated.
+    pub fn allows_unauthenticated(&self) -> bool {
+        self.unauthenticated
+    }
+
+    /// The same configuration, but for whether STARTTLS can be had: for a server whose TLS is set up, or lost, elsewhere.
+    #[must_use]
+    pub fn with_starttls(mut self, starttls: StartTls) -> Self {
+        self.starttls = starttls;
+        self
+    }
+
+    /// The same configuration, but for whether [`Authorize`](crate::sasl::Authorize) is asked of everybody who is
+    /// [proven](sasl::Builder::authorize_always): for a driver that looks at a rate limit there, and answers for an
+    /// authenticator that [was not to be asked](sasl::Config::authorizes_always).
+    #[must_use]
+    pub fn with_authorize_always(mut self, always: bool) -> Self {
+        Arc::make_mut(&mut self.sasl).set_authorize_always(always);
+        self
+    }
+
     fn declares(&self, command: &Unknown<'_>) -> bool {
         self.verbs.iter().any(|own| own.eq_ignore_ascii_case(command.verb()))
     }

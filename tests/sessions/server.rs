@@ -517,3 +517,39 @@ fn mail_is_judged_by_who_is_authenticated() {
             .contains("235 2.7.0 Authentication succeeded\r\n550 5.1.1 ")
     );
 }
+
+/// Set after the configuration was built, by a driver that has something of its own to look at once somebody is proven.
+#[test]
+fn everybody_who_is_proven_is_asked_about_where_that_is_set_later() {
+    for always in [false, true] {
+        let given = config().build().unwrap();
+        let own = given.clone().with_authorize_always(always);
+        assert_eq!(
+            (given.sasl().authorizes_always(), own.sasl().authorizes_always()),
+            (false, always)
+        );
+        // It is the same in all else: the salts of accounts that do not exist, too.
+        let salt = |config: &server::Config| {
+            let keys = config.sasl().decoy_keys(sasl::ScramHash::Sha256, "nobody").unwrap();
+            keys.parts().salt.to_vec()
+        };
+        assert_eq!(salt(&given), salt(&own));
+        let mut session = server::Session::new(own.into());
+        let (mut out, mut asked) = (Vec::new(), false);
+        session.receive(b"EHLO c\r\nAUTH PLAIN AHRpbQBwZW5jaWw=\r\n");
+        loop {
+            match session.next(&mut out) {
+                server::Event::Query(Query::CheckPassword(ask)) => ask.answer(true),
+                server::Event::Query(Query::Authorize(ask)) => {
+                    asked = true;
+                    ask.answer(true);
+                }
+                server::Event::NeedInput => break,
+                _ => {}
+            }
+        }
+        let said = String::from_utf8(out).unwrap();
+        assert!(said.lines().last().unwrap().starts_with("235 "), "{said}");
+        assert_eq!(asked, always);
+    }
+}

@@ -127,6 +127,16 @@ impl Config {
         Mechanism::known(name).or_else(|| self.mechanisms.iter().find(own)).copied()
     }
 
+    /// Whether everybody who is proven is asked about: see [`Builder::authorize_always`].
+    pub fn authorizes_always(&self) -> bool {
+        self.rules.authorize_always
+    }
+
+    #[cfg(feature = "smtp")]
+    pub(crate) fn set_authorize_always(&mut self, always: bool) {
+        self.rules.authorize_always = always;
+    }
+
     /// An account's name, [folded](Builder::fold_names): what the store is asked for, and what a rate limit
     /// counts by. `None` for a name that no account can have.
     pub fn fold(&self, name: &str) -> Option<Box<str>> {

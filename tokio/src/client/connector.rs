@@ -1,0 +1,306 @@
+//! How a connection comes about: the socket, TLS, authentication.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use smtp_auth::{
+    Side,
+    client::{Config, Event, Session, Stage, Tls},
+    sasl::client::Credentials,
+};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::{Client, Error, ErrorKind, LONGEST, connection::Wire, dial::dial};
+use crate::{
+    link::Link,
+    stream::{BoxStream, Stream, TlsConnect},
+    tls::Platform,
+};
+
+/// How long looking the name up and connecting may take.
+const CONNECT: Duration = Duration::from_secs(60);
+
+/// A server, and how to authenticate there.
+///
+/// Kept for all connections to the server it also keeps SCRAM's salted password, which takes some milliseconds to make: it
+/// is made for the first connection, on another thread, and again only where the server asks for another, or has refused
+/// it.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use smtp_auth_tokio::{client::{Connector, Credentials}, tls};
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let connector = Connector::tls("mail.example.org") // on port 465; `starttls` for port 587
+///     .credentials(Credentials::password("tim@example.org", "tanstaaftanstaaf")?)
+///     .trust(tls::client("our-ca.pem")?) // what the operating system trusts, without this
+///     .time_limit(Duration::from_secs(60));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Connector {
+    host: Box<str>,
+    port: u16,
+    addresses: Option<Vec<SocketAddr>>,
+    protection: Protection,
+    tls: Arc<dyn TlsConnect>,
+    config: Option<Config>,
+    credentials: Option<Arc<Kept>>,
+    limit: Duration,
+    trace: Option<Arc<Hook>>,
+}
+
+type Hook = dyn Fn(Side, &str) + Send + Sync;
+
+/// How the server is to be spoken to.
+#[derive(Clone, Copy, Debug)]
+enum Protection {
+    Implicit,
+    Starttls,
+    Opportunistic,
+    Cleartext,
+}
+
+/// Credentials, as they were given, and with the salted password once there is one.
+struct Kept {
+    given: Credentials,
+    salted: Mutex<Credentials>,
+}
+
+impl Connector {
+    /// Inside TLS begun by STARTTLS, on port 587. Nothing else is said to a server that does not offer it.
+    pub fn starttls(host: &str) -> Self {
+        Self::new(host, 587, Protection::Starttls)
+    }
+
+    /// Inside TLS from the first octet ("implicit TLS", RFC 8314), on port 465.
+    pub fn tls(host: &str) -> Self {
+        Self::new(host, 465, Protection::Implicit)
+    }
+
+    /// Inside TLS by STARTTLS where that is offered, **and otherwise without any protection**, on port 25: a man in the
+    /// middle can take the offer away. This is how servers hand mail to each other.
+    pub fn insecure_opportunistic(host: &str) -> Self {
+        Self::new(host, 25, Protection::Opportunistic)
+    }
+
+    /// **Without TLS**, on port 25: whoever is on the way can read and change everything. For a relay on the same machine.
+    ///
+    /// A password or a token is not sent in cleartext, unless the [configuration](Self::config)
+    /// [allows it](smtp_auth::sasl::client::Builder::allow_cleartext); SCRAM and CRAM-MD5 do not send it.
+    pub fn insecure_cleartext(host: &str) -> Self {
+        Self::new(host, 25, Protection::Cleartext)
+    }
+
+    fn new(host: &str, port: u16, protection: Protection) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            addresses: None,
+            protection,
+            tls: Arc::new(Platform),
+            config: None,
+            credentials: None,
+            limit: LONGEST,
+            trace: None,
+        }
+    }
+
+    /// On another port.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// At these addresses, without looking the server's name up: for an application that does so by itself. The name is
+    /// still what the certificate has to be for.
+    pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.addresses = Some(addresses.into_iter().collect());
+        self
+    }
+
+    /// Whom to authenticate as, by the strongest mechanism that fits and that the server offers. Without credentials the
+    /// client does not authenticate.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        let salted = Mutex::new(credentials.clone());
+        self.credentials = Some(Arc::new(Kept { given: credentials, salted }));
+        self
+    }
+
+    /// Another way to begin TLS, or other CAs to trust: [`tls::client`](crate::tls::client), an `Arc` of rustls's
+    /// [`ClientConfig`](crate::rustls::ClientConfig), or another library. By default the CAs of the operating system are
+    /// [trusted](Platform).
+    pub fn trust(mut self, tls: impl TlsConnect) -> Self {
+        self.tls = Arc::new(tls);
+        self
+    }
+
+    /// The client's name and the mechanisms that it uses, among others. By default the client's name is its address, as RFC
+    /// 5321 §4.1.3 has it for one without a name in the DNS. What the configuration says of TLS does not count, as the
+    /// connector says that.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// The most time for each step: to connect, for TLS, for each reply, for each part of a message. By default they have
+    /// what RFC 5321 §4.5.3.2 gives them, up to ten minutes, and connecting has one.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit.min(LONGEST);
+        self
+    }
+
+    /// Has each line of each dialogue handed to `hook`, without CRLF and with everything secret masked.
+    pub fn trace(mut self, hook: impl Fn(Side, &str) + Send + Sync + 'static) -> Self {
+        self.trace = Some(Arc::new(hook));
+        self
+    }
+
+    /// Connects, begins TLS, and authenticates. Of several addresses the first that answers is used, IPv6 and IPv4 by turns
+    /// ("happy eyeballs", RFC 8305).
+    ///
+    /// # Errors
+    /// It did not come to that; [`Error::stage`] says how far it came.
+    pub async fn connect(&self) -> Result<Client, Error> {
+        let unreachable = |why| {
+            let (host, port) = (self.host.clone(), self.port);
+            Error::new(ErrorKind::Unreachable { host, port, why })
+        };
+        let dialled = timeout(CONNECT.min(self.limit), self.dial()).await;
+        let dialled = dialled.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+        let (socket, own) = dialled.map_err(unreachable)?;
+        self.begin(Box::new(socket), Some(own)).await
+    }
+
+    async fn dial(&self) -> io::Result<(TcpStream, IpAddr)> {
+        let addresses = match &self.addresses {
+            Some(addresses) => addresses.clone(),
+            None => lookup_host((&*self.host, self.port)).await?.collect(),
+        };
+        let socket = dial(addresses).await?;
+        // Each command waits for its reply, so there is nothing to gather. Where this cannot be set, all is only slower.
+        let _ = socket.set_nodelay(true);
+        let own = socket.local_addr()?.ip();
+        Ok((socket, own))
+    }
+
+    /// The same over a stream that is there: a proxy's, a Unix socket, [`tokio::io::duplex`]. Unless the
+    /// [configuration](Self::config) has a name for the client, it is `localhost` then.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_over(&self, stream: impl Stream + 'static) -> Result<Client, Error> {
+        self.begin(Box::new(stream), None).await
+    }
+
+    async fn begin(&self, stream: BoxStream, own: Option<IpAddr>) -> Result<Client, Error> {
+        let mut wire = Wire::new(self.session(own)?, Link::new(stream), self.limit);
+        match self.authenticate(&mut wire).await {
+            Ok(()) => Ok(Client::new(wire)),
+            Err(error) => {
+                if let (true, Some(kept)) = (error.is_of_authentication(), &self.credentials) {
+                    *kept.lock() = kept.given.clone();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn session(&self, own: Option<IpAddr>) -> Result<Session, Error> {
+        let config = match (&self.config, own) {
+            (Some(config), _) => config.clone(),
+            (None, Some(IpAddr::V4(own))) => Config::builder(&format!("[{own}]")).build()?,
+            (None, Some(IpAddr::V6(own))) => Config::builder(&format!("[IPv6:{own}]")).build()?,
+            (None, None) => Config::builder("localhost").build()?,
+        };
+        let config = Arc::new(config.with_tls(match self.protection {
+            Protection::Implicit | Protection::Starttls => Tls::Required,
+            Protection::Opportunistic => Tls::IfOffered,
+            Protection::Cleartext => Tls::Never,
+        }));
+        let mut session = match &self.credentials {
+            Some(kept) => Session::new(config, kept.lock().clone()),
+            None => Session::without_credentials(config),
+        };
+        if let Some(hook) = self.trace.clone() {
+            session.trace(move |side, line| hook(side, line));
+        }
+        Ok(session)
+    }
+
+    async fn authenticate(&self, wire: &mut Wire) -> Result<(), Error> {
+        if let Protection::Implicit = self.protection {
+            self.begin_tls(wire).await?;
+        }
+        let mut derived = None;
+        loop {
+            wire.advance().await?;
+            match wire.session.pending() {
+                Event::StartTls => {
+                    wire.send().await?;
+                    self.begin_tls(wire).await?;
+                }
+                Event::Derive(ask) => {
+                    let job = ask.job();
+                    let salted = tokio::task::spawn_blocking(move || job.run()).await;
+                    let broken = |why| Error::new(ErrorKind::Broken(Stage::Auth, why));
+                    let salted = salted.map_err(|why| broken(io::Error::other(why)))?;
+                    if let Event::Derive(ask) = wire.session.pending() {
+                        ask.answer(salted.clone());
+                    }
+                    derived = Some(salted);
+                }
+                // No mechanism of the application's own is known here.
+                Event::Custom(ask) => ask.fail(),
+                Event::NotAuthenticated(failed) => {
+                    let error = failed.error();
+                    failed.quit();
+                    wire.say_last().await;
+                    return Err(error.into());
+                }
+                _ => break,
+            }
+        }
+        if let (Some(salted), Some(kept)) = (derived, &self.credentials) {
+            *kept.lock() = kept.given.clone().salted(salted);
+        }
+        Ok(())
+    }
+
+    async fn begin_tls(&self, wire: &mut Wire) -> Result<(), Error> {
+        let handshake = self.tls.connect(&self.host, wire.link.take());
+        let begun = timeout(wire.limit(), handshake).await;
+        let begun = begun.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+        let failed = |why| Error::new(ErrorKind::Tls { host: self.host.clone(), why });
+        let (stream, channel) = begun.map_err(failed)?;
+        wire.link.put(stream);
+        wire.session.tls_started(channel);
+        Ok(())
+    }
+}
+
+impl Kept {
+    /// A clone of credentials that is stored here is whole, whatever panicked.
+    fn lock(&self) -> MutexGuard<'_, Credentials> {
+        self.salted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("protection", &self.protection)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,392 @@
+//! What goes wrong, in a sentence for a person, and typed for a program.
+
+use std::{
+    error,
+    fmt::{self, Display as _},
+    io,
+    time::Duration,
+};
+
+use smtp_auth::{
+    Reply,
+    client::{self as core, AuthError, Limit, NotSent, Outcome, Refusal, Stage},
+    sasl::ConfigError,
+};
+use tokio_rustls::rustls::{self, CertificateError};
+
+/// Why there is no connection, or a message was not accepted.
+///
+/// `Display` is a sentence for the person who wants to send, the server's words in it, and what can be done. Nothing
+/// secret is in it. A program looks at [`kind`](Self::kind), or asks [`delivery`](Self::delivery) what is known of the
+/// message, and [`is_transient`](Self::is_transient) whether to try again later.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    /// Whether the message had been sent to its end.
+    ended: bool,
+}
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There is no connection to the server: its name has no address, or none of its addresses answers.
+    #[non_exhaustive]
+    Unreachable {
+        /// The server's name.
+        host: Box<str>,
+        /// The port.
+        port: u16,
+        /// Why.
+        why: io::Error,
+    },
+    /// TLS did not begin: as a rule because of the server's certificate.
+    #[non_exhaustive]
+    Tls {
+        /// The server's name.
+        host: Box<str>,
+        /// Why. For rustls a [`rustls::Error`] is in it.
+        why: io::Error,
+    },
+    /// The connection broke.
+    Broken(Stage, io::Error),
+    /// The session is over: the server refused to go on or broke the protocol, authentication failed, or a reply did not
+    /// come in time.
+    Session(core::Error),
+    /// The message was not accepted, for any recipient. The connection can be used again, unless the server has closed
+    /// it.
+    NotAccepted(Outcome),
+    /// The message could not be read from where the caller has it. What there was of it has not been accepted.
+    Read(io::Error),
+    /// The connection cannot be used any more: an earlier call has failed, or its future was dropped before it was ready.
+    Unusable,
+    /// The configuration is not good.
+    Config(ConfigError),
+    /// All connections of the [`Pool`](super::Pool) were in use for that long.
+    NoFreeConnection(Duration),
+    /// The [`Pool`](super::Pool) has been closed.
+    PoolClosed,
+}
+
+/// What is known of a message after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else to know")]
+pub enum Delivery {
+    /// The server does not have it, and has not refused it. It can be sent again.
+    NotSent,
+    /// The server has refused it by a reply. Sending it again makes sense after a [transient](Error::is_transient)
+    /// refusal alone.
+    Refused,
+    /// All of it was sent, and no reply came: the server may have it or not. Whoever sends it again accepts that it may
+    /// arrive twice.
+    Unknown,
+}
+
+impl Error {
+    pub(super) fn new(kind: ErrorKind) -> Self {
+        Self(Box::new(Inner { kind, ended: false }))
+    }
+
+    /// The same, of a message that had been sent to its end, or not.
+    pub(super) fn after_end(mut self, ended: bool) -> Self {
+        self.0.ended = ended;
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// What is known of the message. Where none was to be sent, [`Delivery::NotSent`].
+    pub fn delivery(&self) -> Delivery {
+        match self.refusal() {
+            // It says nothing of the message.
+            Some(refusal) if refusal.closes() => Delivery::NotSent,
+            Some(refusal) => match refusal.stage() {
+                Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Message => Delivery::Refused,
+                _ => Delivery::NotSent,
+            },
+            None if self.0.ended => Delivery::Unknown,
+            None => Delivery::NotSent,
+        }
+    }
+
+    /// Where in the dialogue that was; `None` before it had begun, and where no connection is concerned.
+    pub fn stage(&self) -> Option<Stage> {
+        match &self.0.kind {
+            ErrorKind::Tls { .. } => Some(Stage::StartTls),
+            ErrorKind::Broken(stage, _) => Some(*stage),
+            ErrorKind::Session(error) => stage_of(error),
+            ErrorKind::NotAccepted(Outcome::Refused { refusal, .. }) => Some(refusal.stage()),
+            ErrorKind::NotAccepted(_) => Some(Stage::Mail),
+            ErrorKind::Read(_) => Some(Stage::Message),
+            ErrorKind::Unreachable { .. }
+            | ErrorKind::Unusable
+            | ErrorKind::Config(_)
+            | ErrorKind::NoFreeConnection(_)
+            | ErrorKind::PoolClosed => None,
+        }
+    }
+
+    /// The server's reply that decided, if there was one.
+    pub fn reply(&self) -> Option<&Reply> {
+        match (&self.0.kind, self.refusal()) {
+            (_, Some(refusal)) => Some(refusal.reply()),
+            (ErrorKind::Session(core::Error::Closed(reply)), _) => reply.as_ref(),
+            (ErrorKind::Session(core::Error::UnexpectedReply(_, reply)), _) => Some(reply),
+            (
+                ErrorKind::Session(core::Error::NotAuthenticated(
+                    AuthError::TokenRefused { reply, .. } | AuthError::Cancelled(_, reply),
+                )),
+                _,
+            ) => reply.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same may succeed later: the server has said so by a `4xx`, or there was no connection, or it broke. Not
+    /// where the [delivery](Self::delivery) is unknown, as the message may arrive twice then.
+    pub fn is_transient(&self) -> bool {
+        self.delivery() != Delivery::Unknown && self.kind_is_transient()
+    }
+
+    fn kind_is_transient(&self) -> bool {
+        match (&self.0.kind, self.reply()) {
+            (ErrorKind::Session(core::Error::Closed(_)), _) => true,
+            (ErrorKind::Session(core::Error::UnexpectedReply(..)), _) => false,
+            (_, Some(reply)) => reply.is_transient(),
+            (ErrorKind::Unreachable { .. } | ErrorKind::Broken(..) | ErrorKind::Unusable, _)
+            | (ErrorKind::NoFreeConnection(_), _)
+            | (
+                ErrorKind::Session(core::Error::Disconnected(_) | core::Error::TimedOut { .. }),
+                _,
+            ) => true,
+            (ErrorKind::Tls { why, .. }, _) => matches!(
+                why.kind(),
+                io::ErrorKind::TimedOut
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+            ),
+            (ErrorKind::NotAccepted(Outcome::NotSent { why, .. }), _) => is_over_connection(why),
+            _ => false,
+        }
+    }
+
+    /// The refusal of whatever was asked of the server.
+    fn refusal(&self) -> Option<&Refusal> {
+        match &self.0.kind {
+            ErrorKind::Session(
+                core::Error::Refused(refusal)
+                | core::Error::NotAuthenticated(AuthError::Refused(refusal)),
+            )
+            | ErrorKind::NotAccepted(Outcome::Refused { refusal, .. }) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the same message can go over another connection, where this one has been used for others before: it was
+    /// closed meanwhile, or has no room for more.
+    pub(super) fn wants_another_connection(&self) -> bool {
+        match &self.0.kind {
+            ErrorKind::Session(core::Error::Closed(_)) => true,
+            ErrorKind::NotAccepted(Outcome::NotSent { why, .. }) => is_over_connection(why),
+            _ => false,
+        }
+    }
+
+    /// Whether the credentials were refused, or something is wrong with how they were used.
+    pub(super) fn is_of_authentication(&self) -> bool {
+        matches!(
+            &self.0.kind,
+            ErrorKind::Session(core::Error::NotAuthenticated(_) | core::Error::ServerNotAuthentic)
+        )
+    }
+}
+
+fn stage_of(error: &core::Error) -> Option<Stage> {
+    match error {
+        core::Error::Disconnected(stage)
+        | core::Error::TimedOut { stage, .. }
+        | core::Error::NotAReply(stage)
+        | core::Error::LineEnds(stage)
+        | core::Error::Unsolicited(stage)
+        | core::Error::UnexpectedReply(stage, _) => Some(*stage),
+        core::Error::Refused(refusal) => Some(refusal.stage()),
+        core::Error::Closed(_) => Some(Stage::Rest),
+        core::Error::TlsNotOffered | core::Error::InjectedBeforeTls => Some(Stage::StartTls),
+        core::Error::NotAuthenticated(_)
+        | core::Error::EarlySuccess
+        | core::Error::ServerNotAuthentic => Some(Stage::Auth),
+        core::Error::BareLineEnd | core::Error::MessageEnded => Some(Stage::Message),
+        _ => None,
+    }
+}
+
+/// Whether a limit is that of one connection.
+fn is_over_connection(why: &NotSent) -> bool {
+    matches!(why, NotSent::OverLimit(Limit::MailMax(_) | Limit::RcptDomainMax(_)))
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.delivery() {
+            Delivery::Unknown => unknown(&self.0.kind, f),
+            _ => self.0.kind.fmt(f),
+        }
+    }
+}
+
+/// The sentence, and what it is made of: a program that ends with an error shows it so.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({:?})", self.0.kind)
+    }
+}
+
+/// Trying again is not what can be done here.
+fn unknown(why: &ErrorKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match why {
+        ErrorKind::Broken(_, why) => write!(f, "the connection broke ({why})"),
+        ErrorKind::Session(core::Error::Disconnected(_)) => {
+            f.write_str("the connection was closed")
+        }
+        ErrorKind::Session(core::Error::TimedOut { .. }) => {
+            f.write_str("the server did not answer in time")
+        }
+        other => write!(f, "{other}, and that was"),
+    }?;
+    f.write_str(
+        " after all of the message had been sent: the server may have accepted it, so find out before you send it again",
+    )
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { host, port, why } => {
+                write!(f, "there is no connection to {host}, port {port}: {}", in_time(why))?;
+                f.write_str("; check both, and the network, or try again later")
+            }
+            Self::Tls { host, why } => match tls_error(why) {
+                Some(why) => write!(f, "TLS with {host} did not begin: {}", explain(why)),
+                None => write!(f, "TLS with {host} did not begin: {}", in_time(why)),
+            },
+            Self::Broken(stage, why) => {
+                write!(f, "the connection broke at {stage}: {why}; try again later")
+            }
+            Self::Session(core::Error::BareLineEnd) => write!(
+                f,
+                "{}: end each of its lines in CRLF, and send it again",
+                core::Error::BareLineEnd
+            ),
+            Self::Session(why @ core::Error::Closed(_)) => {
+                write!(f, "{why}; nothing of a message was sent, so open another connection for it")
+            }
+            Self::Session(why @ core::Error::TimedOut { may_want_tls: false, .. }) => {
+                write!(f, "{why}; try again later")
+            }
+            Self::Session(why) => why.fmt(f),
+            Self::NotAccepted(outcome) => not_accepted(outcome, f),
+            Self::Read(why) => {
+                write!(f, "the message could not be read, and was not sent: {why}")
+            }
+            Self::Unusable => f.write_str(
+                "this connection cannot be used any more, as something before has failed or was broken off: open another",
+            ),
+            Self::Config(why) => why.fmt(f),
+            Self::NoFreeConnection(limit) => write!(
+                f,
+                "all connections to the server were in use for {} seconds: try again later, or allow more of them",
+                limit.as_secs_f32()
+            ),
+            Self::PoolClosed => {
+                f.write_str("the pool of connections has been closed: no more messages are sent")
+            }
+        }
+    }
+}
+
+fn not_accepted(outcome: &Outcome, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let recipients = outcome.recipients();
+    let refused = || recipients.iter().filter(|recipient| recipient.refusal().is_some());
+    match outcome {
+        // Each has a refusal of its own, as a rule.
+        Outcome::Refused { refusal, .. }
+            if refusal.stage() == Stage::Rcpt && refused().next().is_some() =>
+        {
+            f.write_str("the message was not sent")?;
+            let mut separator = ": ";
+            refused().try_for_each(|recipient| {
+                write!(f, "{separator}{recipient}")?;
+                separator = "; ";
+                Ok(())
+            })
+        }
+        outcome => outcome.fmt(f),
+    }
+}
+
+/// The system's words; but for those that the driver has made itself.
+fn in_time(why: &io::Error) -> &dyn fmt::Display {
+    match (why.kind(), why.get_ref()) {
+        (io::ErrorKind::TimedOut, None) => &"the server did not answer in time",
+        (io::ErrorKind::UnexpectedEof, _) => {
+            &"the server closed the connection; it may not have TLS on this port, or not take this client's certificate"
+        }
+        _ => why,
+    }
+}
+
+fn tls_error(why: &io::Error) -> Option<&rustls::Error> {
+    why.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+/// What is wrong with TLS, and what can be done.
+fn explain(why: &rustls::Error) -> &dyn fmt::Display {
+    let rustls::Error::InvalidCertificate(certificate) = why else {
+        return match why {
+            rustls::Error::InvalidMessage(_) => {
+                &"what the server sent is not TLS: it may begin TLS by STARTTLS on this port, or on another port"
+            }
+            _ => why,
+        };
+    };
+    match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            &"the server's certificate has expired: ask its operator to renew it, and see whether the clock of this computer is right"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            &"the server's certificate is not valid yet: see whether the clock of this computer is right"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            &"the server's certificate is for another name: connect by the name that its operator gives for it"
+        }
+        CertificateError::Revoked => &"the server's certificate has been revoked: ask its operator",
+        // The signature is bad where a CA's name is known, and its key is another.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            &"the server's certificate is not signed by a CA that this client trusts: if it is signed by one of your own, or by itself, give that certificate to this client as one to trust"
+        }
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            &"the server's certificate is marked as a CA's: make one that is not (`basicConstraints=CA:FALSE`), or sign another with it"
+        }
+        _ => why,
+    }
+}
+
+impl error::Error for Error {}
+
+impl From<core::Error> for Error {
+    fn from(why: core::Error) -> Self {
+        Self::new(ErrorKind::Session(why))
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(why: ConfigError) -> Self {
+        Self::new(ErrorKind::Config(why))
+    }
+}

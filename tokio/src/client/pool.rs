@@ -1,0 +1,263 @@
+//! Connections that are kept.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use smtp_auth::client::Envelope;
+use tokio::{
+    io::{AsyncBufRead, AsyncRead, BufReader},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Client, Connector, Error, ErrorKind, LONGEST, Sent, connection::of_message, write::PART,
+};
+
+/// Connections to one server, which are kept for the next messages. Clones are the same pool;
+/// [`connections`](Self::connections), [`waiting`](Self::waiting) and [`idle`](Self::idle) come before.
+///
+/// A connection is looked at before it is used again. Where the server has closed it meanwhile, which it may do at any time,
+/// the message goes over another one. **A message is never sent again once its end may have been sent**: where the
+/// connection breaks between that and the reply, [`Error::delivery`] is [`Delivery::Unknown`](super::Delivery::Unknown).
+///
+/// Where a future of [`send`](Self::send) is dropped, its connection is closed and its place is free.
+///
+/// ```no_run
+/// use smtp_auth_tokio::client::{Connector, Credentials, Envelope, Pool};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let tim = Credentials::password("tim@example.org", "tanstaaftanstaaf")?;
+/// let pool = Pool::new(Connector::starttls("mail.example.org").credentials(tim)).connections(8);
+///
+/// let envelope = Envelope::new(Some("tim@example.org"), ["ann@example.net"])?;
+/// let sent = pool.send(&envelope, b"Subject: Hello\r\n\r\nHi\r\n").await?;
+/// println!("{}", sent.reply);
+///
+/// pool.close().await; // at the end of the program
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Pool {
+    connector: Arc<Connector>,
+    shared: Arc<Shared>,
+    connections: u32,
+    waiting: Duration,
+    idle: Duration,
+}
+
+struct Shared {
+    /// One for each connection that is in use, or could be. Whoever has one may take an idle connection, or make another.
+    places: Arc<Semaphore>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The idle ones; those that have been idle for longest come first.
+    idle: VecDeque<Idle>,
+    /// What closes them, while there are any.
+    closing: Option<AbortHandle>,
+}
+
+struct Idle {
+    client: Client,
+    since: Instant,
+}
+
+impl Pool {
+    /// A pool of at most 4 connections, which are kept for 60 seconds; a message waits for 60 seconds for one of them.
+    pub fn new(connector: Connector) -> Self {
+        let (connections, second) = (4, Duration::from_secs(1));
+        Self {
+            connector: Arc::new(connector),
+            shared: Arc::new(Shared::new(connections)),
+            connections,
+            waiting: 60 * second,
+            idle: 60 * second,
+        }
+    }
+
+    /// With at most so many connections, and at least one. Many servers allow each client ten or twenty.
+    #[must_use]
+    pub fn connections(mut self, most: u32) -> Self {
+        self.connections = most.clamp(1, u32::from(u16::MAX));
+        self.shared = Arc::new(Shared::new(self.connections));
+        self
+    }
+
+    /// How long a message waits for a connection that is free; then it is [`ErrorKind::NoFreeConnection`]. Connecting and
+    /// sending do not count.
+    #[must_use]
+    pub fn waiting(mut self, limit: Duration) -> Self {
+        self.waiting = limit.min(LONGEST);
+        self
+    }
+
+    /// How long a connection is kept that nobody uses; then it says QUIT. Servers close it by themselves after some
+    /// minutes, at least five (RFC 5321 §4.5.3.2.7), if they do as they should.
+    #[must_use]
+    pub fn idle(mut self, limit: Duration) -> Self {
+        self.idle = limit.min(LONGEST);
+        self
+    }
+
+    /// Sends a message, as [`Client::send`].
+    ///
+    /// # Errors
+    /// As there, and those of [`Connector::connect`]; [`ErrorKind::NoFreeConnection`] and [`ErrorKind::PoolClosed`].
+    pub async fn send(&self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
+        self.transfer(&of_message(envelope, message), pin!(message)).await
+    }
+
+    /// Sends a message that is read meanwhile, as [`Client::send_from`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); and [`ErrorKind::Read`].
+    pub async fn send_from(
+        &self,
+        envelope: &Envelope,
+        message: impl AsyncRead + Send,
+    ) -> Result<Sent, Error> {
+        self.transfer(envelope, pin!(BufReader::with_capacity(PART, message))).await
+    }
+
+    async fn transfer(
+        &self,
+        envelope: &Envelope,
+        mut message: Pin<&mut (dyn AsyncBufRead + Send)>,
+    ) -> Result<Sent, Error> {
+        let place = self.place().await?;
+        // Each turn but the last has one idle connection less.
+        loop {
+            let idle = self.shared.take();
+            let was_idle = idle.is_some();
+            let mut client = match idle {
+                Some(client) => client,
+                None => self.connector.connect().await?,
+            };
+            let sent = client.transfer(envelope, message.as_mut()).await;
+            match &sent {
+                // Nothing of the message has been asked for.
+                Err(error) if was_idle && error.wants_another_connection() => client.quit().await,
+                _ => {
+                    self.put(client);
+                    drop(place);
+                    return sent;
+                }
+            }
+        }
+    }
+
+    /// Waits for the messages that are under way, and closes all connections by QUIT. Messages that come after this are
+    /// [`ErrorKind::PoolClosed`]. How long it waits at most is for the caller to say, by [`tokio::time::timeout`]: where its
+    /// future is dropped before, the pool goes on.
+    pub async fn close(&self) {
+        // It is closed already where that fails.
+        let all = self.shared.places.acquire_many(self.connections).await;
+        self.shared.places.close();
+        drop(all);
+        while let Some(client) = self.shared.take() {
+            client.quit().await;
+        }
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let place = Arc::clone(&self.shared.places).acquire_owned();
+        match timeout(self.waiting, place).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::PoolClosed)),
+            Err(_) => Err(Error::new(ErrorKind::NoFreeConnection(self.waiting))),
+        }
+    }
+
+    /// Keeps a connection, if it can be used again.
+    fn put(&self, mut client: Client) {
+        if !client.is_open() {
+            return;
+        }
+        let mut kept = self.shared.lock();
+        kept.idle.push_back(Idle { client, since: Instant::now() });
+        if kept.closing.as_ref().is_none_or(AbortHandle::is_finished) {
+            let (shared, places) = (Arc::downgrade(&self.shared), &self.shared.places);
+            let closing = tokio::spawn(close_idle(shared, Arc::clone(places), self.idle));
+            kept.closing = Some(closing.abort_handle());
+        }
+    }
+}
+
+impl Shared {
+    fn new(connections: u32) -> Self {
+        let places = Semaphore::new(usize::try_from(connections).unwrap_or(usize::MAX >> 3));
+        Self { places: Arc::new(places), kept: Mutex::default() }
+    }
+
+    /// An idle connection that can be used, as far as can be told: the one that was used last.
+    fn take(&self) -> Option<Client> {
+        let mut kept = self.lock();
+        std::iter::from_fn(|| kept.idle.pop_back())
+            .map(|idle| idle.client)
+            .find_map(|mut client| client.is_open().then_some(client))
+    }
+
+    /// When the connection that has been idle for longest is to be closed. Where there is none, nothing is closed any more.
+    fn next_to_close(&self, limit: Duration) -> Option<Instant> {
+        let mut kept = self.lock();
+        let oldest = kept.idle.front().map(|idle| idle.since + limit);
+        if oldest.is_none() {
+            kept.closing = None;
+        }
+        oldest
+    }
+
+    /// The connection that has been idle for longest, if that is long enough.
+    fn take_oldest(&self, limit: Duration) -> Option<Client> {
+        let mut kept = self.lock();
+        kept.idle.front().filter(|idle| idle.since + limit <= Instant::now())?;
+        kept.idle.pop_front().map(|idle| idle.client)
+    }
+
+    /// Nothing is half done where this is locked.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(closing) = &self.closing {
+            closing.abort();
+        }
+    }
+}
+
+/// Closes connections that have been idle for that long, until there are none.
+async fn close_idle(shared: Weak<Shared>, places: Arc<Semaphore>, limit: Duration) {
+    while let Some(until) = shared.upgrade().and_then(|shared| shared.next_to_close(limit)) {
+        sleep_until(until).await;
+        // A connection that is being closed has a place still.
+        let Ok(_place) = places.acquire().await else { return };
+        let oldest = shared.upgrade().and_then(|shared| shared.take_oldest(limit));
+        if let Some(client) = oldest {
+            client.quit().await;
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("connector", &self.connector)
+            .field("connections", &self.connections)
+            .field("waiting", &self.waiting)
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,117 @@
+//! A message on its way to the server, which is listened to meanwhile.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use smtp_auth::client::{self as core, Event};
+use tokio::{io::AsyncBufRead, time::Instant};
+
+use super::{
+    Error, ErrorKind, LONGEST,
+    connection::{Inbox, Wire},
+};
+
+/// How much of a message is sent at once.
+pub(super) const PART: usize = 16 << 10;
+
+/// For some dots that are doubled, and the end.
+const ROOM: usize = 64;
+
+/// How long the server may take to take each part (RFC 5321 §4.5.3.2.5).
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Why writing has stopped.
+enum Stop {
+    /// All is sent, or the server has said something.
+    Done,
+    Broken(io::Error),
+    /// The message cannot be read.
+    Read(io::Error),
+    Session(core::Error),
+}
+
+impl Wire {
+    /// Writes the message until its end has been sent, or the server says something. `ended` once the end may have been
+    /// sent.
+    pub(super) async fn write(
+        &mut self,
+        mut message: Pin<&mut (dyn AsyncBufRead + Send)>,
+        ended: &mut bool,
+    ) -> Result<(), Error> {
+        self.link.restart_timer();
+        match poll_fn(|cx| self.poll_write(cx, message.as_mut(), ended)).await {
+            Stop::Done => Ok(()),
+            Stop::Broken(why) => self.broken(why),
+            // Without its end the server will not take what it has.
+            Stop::Read(why) => {
+                self.link.cut_off();
+                Err(Error::new(ErrorKind::Read(why)))
+            }
+            Stop::Session(why) => {
+                self.link.cut_off();
+                Err(why.into())
+            }
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut message: Pin<&mut (dyn AsyncBufRead + Send)>,
+        ended: &mut bool,
+    ) -> Poll<Stop> {
+        loop {
+            if self.link.out.is_empty() {
+                if let Err(stop) = self.gather(cx, message.as_mut(), ended) {
+                    return Poll::Ready(stop);
+                }
+                self.link.restart_timer();
+            }
+            let had_some = !self.link.out.is_empty();
+            // The server says when the caller takes too long.
+            let until = Instant::now() + if had_some { self.at_most(LIMIT) } else { LONGEST };
+            let Self { session, link, .. } = self;
+            let mut inbox = Inbox { session, heard_line: false };
+            match link.poll_both(cx, &mut inbox, until) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Stop::Done),
+                Poll::Ready(Err(why)) => return Poll::Ready(Stop::Broken(why)),
+                Poll::Pending if !self.link.out.is_empty() || !had_some => return Poll::Pending,
+                Poll::Pending if *ended => return Poll::Ready(Stop::Done),
+                // This part is sent.
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Takes as much of the message as is sent at once, or as there is.
+    fn gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut message: Pin<&mut (dyn AsyncBufRead + Send)>,
+        ended: &mut bool,
+    ) -> Result<(), Stop> {
+        while !*ended && self.link.out.len() < PART {
+            let octets = match message.as_mut().poll_fill_buf(cx) {
+                Poll::Ready(octets) => octets.map_err(Stop::Read)?,
+                Poll::Pending => break,
+            };
+            let Event::Message(body) = self.session.pending() else { break };
+            let part = octets.get(..PART).unwrap_or(octets);
+            if part.is_empty() {
+                body.end(&mut self.link.out).map_err(Stop::Session)?;
+                *ended = true;
+            } else {
+                self.link.out.reserve(part.len() + ROOM);
+                body.write(part, &mut self.link.out).map_err(Stop::Session)?;
+                let length = part.len();
+                message.as_mut().consume(length);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Failures that leak away, in tables of bounded size.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::{num::NonZeroU32, time::Duration};
+use std::{collections::HashMap, time::Instant};
+
+/// How many failures fill a bucket, and how long a full one takes to be empty. They leak away one by one, so that all
+/// that has to be known of a bucket is when it will be empty.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    pub(super) limit: NonZeroU32,
+    pub(super) window: Duration,
+}
+
+impl Rate {
+    /// How long one failure takes to leak away.
+    fn leak(self) -> Duration {
+        self.window / self.limit.get()
+    }
+
+    pub(super) fn is_full(self, empty_at: Instant, now: Instant) -> bool {
+        let level = empty_at.saturating_duration_since(now);
+        level > self.leak() * (self.limit.get() - 1)
+    }
+
+    /// When the bucket will be empty with one failure more.
+    fn add(self, empty_at: Instant, now: Instant) -> Instant {
+        let begin = empty_at.max(now);
+        begin.checked_add(self.leak()).unwrap_or(begin)
+    }
+}
+
+/// A bucket for each key that has failed lately.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    empty_at: HashMap<u64, Instant>,
+    /// The same, the emptiest first.
+    order: BTreeSet<(Instant, u64)>,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.empty_at.len()
+    }
+
+    pub(super) fn is_full(&self, key: u64, rate: Rate, now: Instant) -> bool {
+        self.empty_at.get(&key).is_some_and(|&empty_at| rate.is_full(empty_at, now))
+    }
+
+    /// Counts a failure. Where there would be more than `max` buckets, the emptiest makes room; where all of them are
+    /// full, there is none for this key.
+    pub(super) fn add(&mut self, key: u64, rate: Rate, max: usize, now: Instant) {
+        while self.forget_emptiest(|empty_at| empty_at <= now) {}
+        let old = self.empty_at.get(&key).copied();
+        if old.is_none()
+            && self.len() >= max
+            && !self.forget_emptiest(|empty_at| !rate.is_full(empty_at, now))
+        {
+            return;
+        }
+        let new = rate.add(old.unwrap_or(now), now);
+        if let Some(old) = self.empty_at.insert(key, new) {
+            self.order.remove(&(old, key));
+        }
+        self.order.insert((new, key));
+    }
+
+    /// Forgets the emptiest bucket, if it is one of these.
+    fn forget_emptiest(&mut self, these: impl Fn(Instant) -> bool) -> bool {
+        let emptiest = self.order.first().copied().filter(|(empty_at, _)| these(*empty_at));
+        let Some(entry) = emptiest else { return false };
+        self.order.remove(&entry);
+        self.empty_at.remove(&entry.1);
+        true
+    }
+}
+
+/// Where an account has authenticated, and from which network.
+pub(super) type Pair = (u64, u64);
+
+/// The networks from which an account has authenticated lately.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pairs: BTreeMap<Pair, Entry>,
+    /// The same, by the last success, the oldest first.
+    order: BTreeSet<(Instant, Pair)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    last: Instant,
+    /// The bucket of the failures since, by this account from this network.
+    empty_at: Instant,
+}
+
+impl Known {
+    /// The networks of one account: whoever has a password must not push out the networks of all the others.
+    const PER_ACCOUNT: usize = 16;
+
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether the pair's own bucket is full; `None` where the pair is not known.
+    pub(super) fn is_full(
+        &self,
+        pair: Pair,
+        rate: Rate,
+        lately: Duration,
+        now: Instant,
+    ) -> Option<bool> {
+        let entry = self.pairs.get(&pair)?;
+        let is_known = now.saturating_duration_since(entry.last) < lately;
+        is_known.then(|| rate.is_full(entry.empty_at, now))
+    }
+
+    /// Counts a failure of a known pair.
+    pub(super) fn add(&mut self, pair: Pair, rate: Rate, now: Instant) {
+        if let Some(entry) = self.pairs.get_mut(&pair) {
+            entry.empty_at = rate.add(entry.empty_at, now);
+        }
+    }
+
+    /// Notes a success. The account's oldest makes room where it has too many networks, the oldest of all where there
+    /// would be more than `max`.
+    pub(super) fn authenticated(&mut self, pair: Pair, max: usize, lately: Duration, now: Instant) {
+        while self
+            .order
+            .first()
+            .is_some_and(|(last, _)| now.saturating_duration_since(*last) >= lately)
+        {
+            self.forget(self.order.first().copied());
+        }
+        let old = self.pairs.get(&pair).copied();
+        self.forget(old.map(|old| (old.last, pair)));
+        let own = self.pairs.range((pair.0, u64::MIN)..=(pair.0, u64::MAX));
+        let own = own.map(|(pair, entry)| (entry.last, *pair));
+        if own.clone().count() >= Self::PER_ACCOUNT {
+            self.forget(own.min());
+        } else if self.len() >= max {
+            self.forget(self.order.first().copied());
+        }
+        let empty_at = old.map_or(now, |old| old.empty_at);
+        self.pairs.insert(pair, Entry { last: now, empty_at });
+        self.order.insert((now, pair));
+    }
+
+    fn forget(&mut self, entry: Option<(Instant, Pair)>) {
+        if let Some(entry) = entry {
+            self.order.remove(&entry);
+            self.pairs.remove(&entry.1);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One connection: each event of its session, and who answers it.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use smtp_auth::{
+    Advance, AsyncAuthenticator, Reply,
+    command::Command,
+    sasl::Query,
+    server::{Event, Session},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{Handler, Peer, Server, places::Place, stopped, wire::Wire};
+use crate::{
+    limiter::{Limited, RateLimiter},
+    link::Link,
+    stream::BoxStream,
+};
+
+pub(super) struct Connection<A, H> {
+    pub(super) server: Arc<Server<A, H>>,
+    pub(super) wire: Wire,
+    pub(super) peer: Peer,
+    users: Limited<Arc<A>, Option<Arc<dyn RateLimiter>>>,
+    stop: watch::Receiver<bool>,
+    began: Instant,
+    _place: Place,
+}
+
+impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
+    pub(super) fn new(
+        server: Arc<Server<A, H>>,
+        stream: BoxStream,
+        address: Option<SocketAddr>,
+        place: Place,
+    ) -> Self {
+        let session = Session::new(Arc::clone(&server.config));
+        let wire = Wire { session, link: Link::new(stream), broken: None };
+        let (stop, peer) = (server.stop.subscribe(), Peer::new(address, false));
+        let users = Limited::new(
+            Arc::clone(&server.users),
+            server.limiter.clone(),
+            address.map(|address| address.ip()),
+            server.given.sasl().authorizes_always(),
+        );
+        Self { server, wire, peer, users, stop, began: Instant::now(), _place: place }
+    }
+
+    /// Serves the client until the end.
+    pub(super) async fn run(&mut self, implicit_tls: bool) {
+        let ended = self.serve(implicit_tls).await;
+        self.server.handler.closed(&self.peer, ended.as_ref().copied());
+    }
+
+    /// Whatever is boxed here is large and rare: the future of an idle connection has no room for it.
+    async fn serve(&mut self, implicit_tls: bool) -> io::Result<()> {
+        if implicit_tls {
+            Box::pin(self.begin_tls()).await?;
+        }
+        let welcome = self.server.handler.connect(&self.peer);
+        if let Err(refusal) = Box::pin(within(self.server.limits.command, welcome)).await {
+            self.wire.session.close(&refused(refusal), &mut self.wire.link.out);
+        }
+        loop {
+            if self.wire.advance() == Advance::NeedInput {
+                self.wait().await?;
+                continue;
+            }
+            match self.wire.session.pending() {
+                Event::Query(_) => Box::pin(self.query()).await,
+                Event::Authenticated(identity) => {
+                    self.peer.identity = Some(identity.clone());
+                    self.users.authenticated(identity);
+                    self.server.handler.authenticated(&self.peer, Ok(identity));
+                }
+                Event::AuthFailed(failed) => {
+                    let pause = failed.pause;
+                    self.users.failed(&failed);
+                    self.server.handler.authenticated(&self.peer, Err(failed));
+                    // Nothing is sent before the next input is waited for, so this delays the reply.
+                    self.wire.link.pause(pause).await;
+                }
+                Event::Hello(hello) => {
+                    self.peer.hello = hello.name.into();
+                    self.peer.extended = hello.extended;
+                }
+                Event::Command(Command::Mail(_), _) => Box::pin(self.transaction()).await?,
+                Event::Command(..) => Box::pin(self.command()).await,
+                Event::StartTls => Box::pin(self.begin_tls()).await?,
+                Event::Close => return Box::pin(self.wire.link.close()).await,
+                // Whatever was to be forgotten has been dropped.
+                Event::Reset | Event::NeedInput | Event::Data(_) => {}
+                // These have their place in a transaction alone.
+                Event::StartOfData(permission) => permission.refuse(Reply::LOCAL_ERROR),
+                Event::EndOfData(ask) => ask.reply(Reply::LOCAL_ERROR),
+            }
+        }
+    }
+
+    /// Waits for the client outside of transactions: for a limited time, and until a shutdown.
+    async fn wait(&mut self) -> io::Result<()> {
+        let limits = &self.server.limits;
+        let mut until = Instant::now() + limits.idle;
+        let is_known = self.peer.identity.as_ref().is_some_and(|who| !who.is_anonymous());
+        if !is_known && !self.server.config.allows_unauthenticated() {
+            until = until.min(self.began + limits.sign_in);
+        }
+        let Self { wire, stop, .. } = self;
+        match unless_stopped(stop, wire.fill(until)).await {
+            Some(filled) => filled,
+            None => {
+                self.wire.session.close(&Reply::SHUTTING_DOWN, &mut self.wire.link.out);
+                Ok(())
+            }
+        }
+    }
+
+    async fn query(&mut self) {
+        let Event::Query(query) = self.wire.session.pending() else { return };
+        let answered = query.answer_with_async(&self.users);
+        if timeout(self.server.limits.query, answered).await.is_err() {
+            self.wire.session.query().into_iter().for_each(Query::temp_fail);
+        }
+    }
+
+    /// A command outside of transactions that the session leaves to the handler.
+    async fn command(&mut self) {
+        let Self { server, wire, peer, .. } = self;
+        let Event::Command(command, ask) = wire.session.pending() else { return };
+        let work = async { Ok(server.handler.command(peer, command).await) };
+        ask.reply(within(server.limits.command, work).await.unwrap_or_else(|reply| reply));
+    }
+
+    async fn begin_tls(&mut self) -> io::Result<()> {
+        let Self { server, wire, peer, stop, .. } = self;
+        let limits = &server.limits;
+        // STARTTLS is offered only with TLS.
+        let Some(tls) = &server.tls else { return Err(io::ErrorKind::Unsupported.into()) };
+        wire.link.send(limits.idle).await?;
+        let handshake = timeout(limits.handshake, tls.accept(wire.link.take()));
+        let Some(done) = unless_stopped(stop, handshake).await else {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        };
+        let (stream, channel) = done??;
+        wire.link.put(stream);
+        wire.session.tls_started(channel);
+        // What the client said before may have been the words of another.
+        *peer = Peer::new(peer.address, true);
+        Ok(())
+    }
+}
+
+/// `None` where the server is stopped before.
+async fn unless_stopped<T>(
+    stop: &mut watch::Receiver<bool>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let (mut stop, mut work) = (pin!(stopped(stop)), pin!(work));
+    poll_fn(|cx| match stop.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => work.as_mut().poll(cx).map(Some),
+    })
+    .await
+}
+
+/// # Errors
+/// Those of the work; [`Reply::LOCAL_ERROR`] where it takes too long.
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Reply>>,
+) -> Result<T, Reply> {
+    timeout(limit, work).await.unwrap_or(Err(Reply::LOCAL_ERROR))
+}
+
+/// The handler's refusal, if it is one.
+pub(super) fn refused(reply: Reply) -> Reply {
+    if reply.is_positive() { Reply::LOCAL_ERROR } else { reply }
+}

@@ -1,0 +1,145 @@
+//! What the application does with mail.
+
+use std::{
+    future::{Future, ready},
+    io,
+    net::SocketAddr,
+};
+
+use smtp_auth::{
+    Identity, Reply,
+    command::{Command, Mail, Rcpt},
+    server::AuthFailed,
+};
+
+use super::Body;
+
+/// What becomes of mail: one value for all connections.
+///
+/// A message on its way is a value of the handler's own, a *transaction*: [`mail`](Self::mail) makes it,
+/// [`rcpt`](Self::rcpt) borrows it, [`data`](Self::data) takes it over. Where the client resets the transaction, begins TLS,
+/// disconnects or takes too long, the value is dropped, so nothing of it can get into the next message.
+///
+/// Methods are written as `async fn`. Only clients that may send mail get as far as [`mail`](Self::mail), and their commands
+/// come in order. The parameters are those of extensions that the server's configuration lists; any other is refused with
+/// `555`.
+///
+/// The server adds nothing to a message: a `Received:` header field (RFC 5321 §4.4) is the handler's to write.
+pub trait Handler: Send + Sync + 'static {
+    /// What is kept of a message on its way, such as its sender and recipients.
+    type Transaction: Send;
+
+    /// Whether this client may send as this sender. `Err` is the refusal. Which addresses belong to the account
+    /// [that has authenticated](Peer::identity) only the application knows.
+    fn mail(
+        &self,
+        peer: &Peer,
+        mail: Mail<'_>,
+    ) -> impl Future<Output = Result<Self::Transaction, Reply>> + Send;
+
+    /// Whether the message may go to this recipient. `Err` is the refusal; the recipients before stay.
+    fn rcpt(
+        &self,
+        peer: &Peer,
+        transaction: &mut Self::Transaction,
+        rcpt: Rcpt<'_>,
+    ) -> impl Future<Output = Result<(), Reply>> + Send;
+
+    /// Takes the message. The client is told to send it by the first [`Body::next`]; a refusal before that is the reply
+    /// to DATA itself. `Ok` is the reply to the whole message, as a rule [`Reply::OK`]; without reading `body` to its end it
+    /// becomes a `451`.
+    ///
+    /// **Where the message does not come to a good end, this future is dropped**: the client has disconnected, or was
+    /// silent for too long, or the message is too large or malformed. So whatever is done after the end of `body` is done
+    /// for whole messages alone, and whatever has to be undone is undone by `Drop`. The future is dropped, too, where it
+    /// takes longer than [`Limits::finish`](super::Limits::finish) after that end; the client gets a `451`, and will send the
+    /// message again.
+    fn data(
+        &self,
+        peer: &Peer,
+        transaction: Self::Transaction,
+        body: Body<'_>,
+    ) -> impl Future<Output = Result<Reply, Reply>> + Send;
+
+    /// The reply to VRFY, EXPN, HELP, and commands that [the configuration
+    /// declares](smtp_auth::server::Builder::verb). By default VRFY gets a `252`, any other a `502`; so they all do
+    /// between the chunks of a message that comes by BDAT, where this is not asked.
+    fn command(&self, peer: &Peer, command: Command<'_>) -> impl Future<Output = Reply> + Send {
+        let _ = peer;
+        ready(by_default(&command))
+    }
+
+    /// Whether a connection is welcome. `Err` sends it away; a `421` says that it may come again.
+    fn connect(&self, peer: &Peer) -> impl Future<Output = Result<(), Reply>> + Send {
+        let _ = peer;
+        ready(Ok(()))
+    }
+
+    /// A client has authenticated, or has failed to: for logs and metrics. It must not block.
+    fn authenticated(&self, peer: &Peer, outcome: Result<&Identity, AuthFailed<'_>>) {
+        let _ = (peer, outcome);
+    }
+
+    /// A connection has ended: for logs and metrics. `Ok` where the dialogue came to its end, by QUIT or a `421`. An
+    /// error is that of the stream or the TLS handshake, `UnexpectedEof` where the client just disconnected. It is not
+    /// called for a connection whose handler has panicked, or that was cut off at the end of a shutdown.
+    fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
+        let _ = (peer, outcome);
+    }
+
+    /// A connection could not be accepted, as where no file descriptor is left: for logs. The server waits a moment, and
+    /// goes on.
+    fn accept_failed(&self, error: &io::Error) {
+        let _ = error;
+    }
+}
+
+/// The reply to a command that no handler is asked about.
+pub(super) fn by_default(command: &Command<'_>) -> Reply {
+    match command {
+        Command::Vrfy(_) => Reply::CANNOT_VERIFY,
+        _ => Reply::NOT_IMPLEMENTED,
+    }
+}
+
+/// The client at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub(super) address: Option<SocketAddr>,
+    pub(super) hello: Box<str>,
+    pub(super) extended: bool,
+    pub(super) tls: bool,
+    pub(super) identity: Option<Identity>,
+}
+
+impl Peer {
+    pub(super) fn new(address: Option<SocketAddr>, tls: bool) -> Self {
+        Self { address, hello: Box::default(), extended: false, tls, identity: None }
+    }
+
+    /// Its address, where the stream has one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Its name in EHLO or HELO, as it gave it. Nothing of it is proven. It has no spaces or control characters, and is empty
+    /// before that command.
+    pub fn hello(&self) -> &str {
+        &self.hello
+    }
+
+    /// Whether it has said EHLO rather than HELO.
+    pub fn is_extended(&self) -> bool {
+        self.extended
+    }
+
+    /// Whether the connection is inside TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The account that has authenticated.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+}

@@ -1,0 +1,101 @@
+//! How many of each there may be, and how long things may take.
+
+use std::time::Duration;
+
+/// A server's limits. The defaults are good for a server with some thousands of users. A time of more than a year counts
+/// as a year, so [`Duration::MAX`] is no limit.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Limits {
+    pub(super) connections: usize,
+    pub(super) connections_each: usize,
+    pub(super) handshake: Duration,
+    pub(super) sign_in: Duration,
+    pub(super) idle: Duration,
+    pub(super) query: Duration,
+    pub(super) command: Duration,
+    pub(super) message: Duration,
+    pub(super) finish: Duration,
+    pub(super) grace: Duration,
+    pub(super) memory: usize,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])* $name:ident: $type:ty;)*) => {
+        impl Limits {
+            $($(#[doc = $doc])*
+            pub fn $name(mut self, limit: $type) -> Self {
+                self.$name = limit.bounded();
+                self
+            })*
+        }
+    };
+}
+
+/// A year, which is no limit, and which every clock can add.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+trait Bounded {
+    fn bounded(self) -> Self;
+}
+
+impl Bounded for usize {
+    fn bounded(self) -> Self {
+        self
+    }
+}
+
+impl Bounded for Duration {
+    fn bounded(self) -> Self {
+        self.min(LONGEST)
+    }
+}
+
+limits! {
+    /// How many connections there may be in all; one more gets a `421`. 10,000.
+    connections: usize;
+    /// How many of them may be from one address, or one /64 of IPv6. 100.
+    connections_each: usize;
+    /// How long a TLS handshake may take. 30 seconds.
+    handshake: Duration;
+    /// How long a client may take from the connection until it has authenticated, TLS included; then it gets a `421`. There is no such limit where it need not authenticate. 3 minutes.
+    sign_in: Duration;
+    /// How long a client may take for its next whole command or the next octets of a message, including the time to
+    /// take the last reply; then it gets a `421`. 5 minutes (RFC 5321 §4.5.3.2.7).
+    idle: Duration;
+    /// How long the authenticator may take for one answer; then the client gets a `454`. 30 seconds.
+    query: Duration;
+    /// How long the handler may take for a new connection, a command, and at DATA until it asks for the message; then the client gets a
+    /// `451`. 1 minute; clients wait for 2 minutes at DATA, and for 5 otherwise (RFC 5321 §4.5.3.2).
+    command: Duration;
+    /// How long a message may take as a whole, from the `354` to its end; then the client gets a `421`. A message of 50 MiB
+    /// at 128 kbit/s takes 55 minutes. 1 hour.
+    message: Duration;
+    /// How long the handler may take after the end of a message; then the client gets a `451`. 5 minutes; clients wait
+    /// for 10 (RFC 5321 §4.5.3.2.6).
+    finish: Duration;
+    /// How long a shutdown waits for connections to end. 30 seconds.
+    grace: Duration;
+    /// How many octets [`Body::read_all`](super::Body::read_all) may hold for all connections together; a message for
+    /// which there is no room gets a `452`. 256 MiB.
+    memory: usize;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            connections: 10_000,
+            connections_each: 100,
+            handshake: seconds(30),
+            sign_in: seconds(180),
+            idle: seconds(300),
+            query: seconds(30),
+            command: seconds(60),
+            message: seconds(3600),
+            finish: seconds(300),
+            grace: seconds(30),
+            memory: 256 << 20,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Whole messages, in memory.
+
+use std::future::Future;
+
+use smtp_auth::{
+    Reply,
+    command::{Mail, Rcpt},
+};
+
+use super::{Body, Handler, Peer};
+
+/// A message with its envelope.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Message {
+    /// The client that sends it.
+    pub peer: Peer,
+    /// The sender's address. `None` is the null sender of bounces.
+    pub from: Option<String>,
+    /// The addresses of the recipients, at least one.
+    pub to: Vec<String>,
+    /// Whether the client has declared that addresses and header may be UTF-8 (SMTPUTF8, RFC 6531).
+    pub smtputf8: bool,
+    /// The message as it was sent. Its lines end in CRLF.
+    pub octets: Vec<u8>,
+}
+
+/// A function of the whole message, which takes every sender and every recipient. While it runs, the message counts in
+/// [`Limits::memory`](super::Limits::memory).
+///
+/// It is not told parameters, so those that ask for something are refused with `555`, whatever the server's configuration
+/// lists; SIZE, AUTH, BODY and SMTPUTF8 are not among them.
+impl<F, R> Handler for F
+where
+    F: Fn(Message) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Reply, Reply>> + Send + 'static,
+{
+    type Transaction = Message;
+
+    async fn mail(&self, peer: &Peer, mail: Mail<'_>) -> Result<Message, Reply> {
+        let known = ["SIZE", "AUTH", "BODY", "SMTPUTF8"];
+        let is_known = |name: &str| known.iter().any(|own| own.eq_ignore_ascii_case(name));
+        if !mail.parameters().iter().all(|parameter| is_known(parameter.name())) {
+            return Err(Reply::PARAMETER_NOT_RECOGNIZED);
+        }
+        let from = mail.from().map(|from| from.as_str().to_owned());
+        let smtputf8 = mail.parameters().get("SMTPUTF8").is_some();
+        Ok(Message { peer: peer.clone(), from, to: Vec::new(), smtputf8, octets: Vec::new() })
+    }
+
+    async fn rcpt(&self, _: &Peer, message: &mut Message, rcpt: Rcpt<'_>) -> Result<(), Reply> {
+        if rcpt.parameters().iter().next().is_some() {
+            return Err(Reply::PARAMETER_NOT_RECOGNIZED);
+        }
+        message.to.push(rcpt.to().as_str().to_owned());
+        Ok(())
+    }
+
+    async fn data(
+        &self,
+        _: &Peer,
+        mut message: Message,
+        mut body: Body<'_>,
+    ) -> Result<Reply, Reply> {
+        message.octets = body.read_all().await;
+        self(message).await
+    }
+}

@@ -1,0 +1,57 @@
+//! A session and its stream.
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+};
+
+use smtp_auth::{Advance, Reply, server::Session};
+use tokio::time::Instant;
+
+use crate::link::Link;
+
+/// A session and its stream: nothing of the handler's, so that a [`Body`](super::Body) has no type parameter.
+pub(super) struct Wire {
+    pub(super) session: Session,
+    pub(super) link: Link,
+    /// What has happened to the stream while a [`Body`](super::Body) had it.
+    pub(super) broken: Option<io::Error>,
+}
+
+impl Wire {
+    /// Moves the session on. The client's time begins anew where it has done something whole: octets of a line that does
+    /// not end are no reason to wait longer.
+    pub(super) fn advance(&mut self) -> Advance {
+        let advance = self.session.advance(&mut self.link.out);
+        if advance == Advance::Event || !self.link.out.is_empty() {
+            self.link.restart_timer();
+        }
+        advance
+    }
+
+    /// Sends what is to be sent, then receives something: see [`Link::poll_fill`].
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Instant,
+    ) -> Poll<io::Result<()>> {
+        self.link.poll_fill(cx, &mut self.session, until)
+    }
+
+    /// The same; the session is closed where the client takes too long.
+    pub(super) async fn fill(&mut self, until: Instant) -> io::Result<()> {
+        match poll_fn(|cx| self.poll_fill(cx, until)).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.say_idle();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Closes the session, as the client has taken too long.
+    pub(super) fn say_idle(&mut self) {
+        self.session.close(&Reply::IDLE, &mut self.link.out);
+    }
+}

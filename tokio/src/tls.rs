@@ -1,0 +1,270 @@
+//! TLS by rustls.
+//!
+//! An `Arc` of rustls's own configurations, [`ServerConfig`] and [`ClientConfig`], can be used wherever TLS is wanted. They
+//! give both kinds of channel binding: `tls-exporter` under TLS 1.3, and `tls-server-end-point`. No function here uses
+//! rustls's provider of cryptography for the whole process, which panics where a program has compiled in two.
+
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+};
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+use std::{fmt::Display, path::Path};
+
+use smtp_auth::{Channel, sasl::ChannelBinding};
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+use tokio::{sync::OnceCell, task::spawn_blocking};
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+use tokio_rustls::rustls::{
+    RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{PrivateKeyDer, pem::PemObject},
+};
+use tokio_rustls::{
+    TlsAcceptor, TlsConnector,
+    rustls::{
+        ClientConfig, ConnectionCommon, ProtocolVersion, ServerConfig,
+        pki_types::{CertificateDer, ServerName},
+        server::{ClientHello, ResolvesServerCert},
+        sign::CertifiedKey,
+    },
+};
+
+use crate::stream::{BoxStream, Handshake, TlsAccept, TlsConnect};
+
+/// The cryptography that [`server`], [`client`] and [`Platform`] use: ring, or AWS-LC where the feature `ring` is off.
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+pub fn provider() -> CryptoProvider {
+    #[cfg(not(feature = "ring"))]
+    use tokio_rustls::rustls::crypto::aws_lc_rs as own;
+    #[cfg(feature = "ring")]
+    use tokio_rustls::rustls::crypto::ring as own;
+    own::default_provider()
+}
+
+/// A server's configuration from PEM files: its certificate followed by those that lead to its CA, and its private key.
+/// TLS 1.2 and 1.3; clients are not asked for certificates. For anything else make a [`ServerConfig`] by rustls itself.
+///
+/// # Errors
+/// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file.
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<ServerConfig>> {
+    let (cert, key) = (cert.as_ref(), key.as_ref());
+    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
+    let chain = chain.map_err(|why| in_file(cert, &why))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| in_file(key, &why))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(|why| in_file(cert, &why))?;
+    Ok(Arc::new(config))
+}
+
+/// A client's configuration that trusts the CA certificates of a PEM file, and no others. A server's own certificate may
+/// be in it, too, if it is not marked as a CA's. TLS 1.2 and 1.3; the client shows no certificate. For anything else make a
+/// [`ClientConfig`] by rustls itself.
+///
+/// # Errors
+/// The file cannot be read, or has no certificate, or one that cannot be used. The text names the file.
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+pub fn client(roots: impl AsRef<Path>) -> io::Result<Arc<ClientConfig>> {
+    let path = roots.as_ref();
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut trusted = RootCertStore::empty();
+    for certificate in read.map_err(|why| in_file(path, &why))? {
+        trusted.add(certificate).map_err(|why| in_file(path, &why))?;
+    }
+    match trusted.is_empty() {
+        true => Err(in_file(path, &"there is no certificate in it")),
+        false => trusting(trusted),
+    }
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+fn trusting(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
+    let config = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// A client that trusts the CAs that the operating system trusts, or those of the file or directory that the environment
+/// names by `SSL_CERT_FILE` or `SSL_CERT_DIR`. They are read once for the whole process, before the first handshake.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Platform;
+
+impl TlsConnect for Platform {
+    fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a> {
+        Box::pin(async move { platform().await?.connect(host, stream).await })
+    }
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+async fn platform() -> io::Result<&'static Arc<ClientConfig>> {
+    static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
+    // Files are read, which the runtime must not wait for.
+    CONFIG.get_or_try_init(async || spawn_blocking(read_platform).await?).await
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+fn read_platform() -> io::Result<Arc<ClientConfig>> {
+    let read = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // A system has some hundred, of which one or other may be in a form of its own.
+    roots.add_parsable_certificates(read.certs);
+    if !roots.is_empty() {
+        return trusting(roots);
+    }
+    let why = read.errors.first().map(|why| format!(" ({why})")).unwrap_or_default();
+    Err(io::Error::other(format!(
+        "no CA certificates were found on this system{why}: install them (ca-certificates, as a rule), or name a file of them in SSL_CERT_FILE"
+    )))
+}
+
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+async fn platform() -> io::Result<&'static Arc<ClientConfig>> {
+    Err(io::Error::other(
+        "the program has no cryptography for TLS: build it with the feature `ring` or `aws-lc-rs`",
+    ))
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+fn in_file(path: &Path, why: &dyn Display) -> io::Error {
+    io::Error::other(format!("{}: {why}", path.display()))
+}
+
+/// A server's configuration that asks for client certificates, with the application's own function from a certificate to
+/// the name by which the client may authenticate with EXTERNAL.
+///
+/// The function gets the chain that rustls's verifier has verified, the client's own certificate first, as DER. `None`
+/// means that it names nobody: the connection goes on without EXTERNAL. So it does where the client shows no certificate,
+/// if the verifier allows that. A name that is empty or has control characters ends the handshake. Without such a
+/// function no certificate names anybody: which of a certificate's fields is a name, and of what, is for the CA's rules to
+/// say.
+///
+/// ```
+/// use std::sync::Arc;
+/// use smtp_auth_tokio::{rustls::ServerConfig, tls::ClientCertificates};
+///
+/// fn with_external(config: Arc<ServerConfig>) -> ClientCertificates {
+///     ClientCertificates::new(config, |chain| {
+///         let own = chain.first()?;
+///         known_fingerprint(own).map(str::to_owned)
+///     })
+/// }
+/// # fn known_fingerprint(_: &[u8]) -> Option<&'static str> { None }
+/// ```
+#[derive(Clone)]
+pub struct ClientCertificates {
+    config: Arc<ServerConfig>,
+    name: Arc<NameOf>,
+}
+
+type NameOf = dyn Fn(&[CertificateDer<'_>]) -> Option<String> + Send + Sync;
+
+impl ClientCertificates {
+    /// The configuration, made with a verifier of client certificates, and the function.
+    pub fn new(
+        config: Arc<ServerConfig>,
+        name: impl Fn(&[CertificateDer<'_>]) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { config, name: Arc::new(name) }
+    }
+}
+
+impl fmt::Debug for ClientCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificates")
+    }
+}
+
+impl TlsAccept for ClientCertificates {
+    fn accept(&self, stream: BoxStream) -> Handshake<'_> {
+        Box::pin(accept(&self.config, stream, &*self.name))
+    }
+}
+
+/// With both kinds of channel binding. A client's certificate names nobody: see [`ClientCertificates`].
+impl TlsAccept for Arc<ServerConfig> {
+    fn accept(&self, stream: BoxStream) -> Handshake<'_> {
+        Box::pin(accept(self, stream, &|_| None))
+    }
+}
+
+async fn accept(
+    config: &ServerConfig,
+    stream: BoxStream,
+    name: &NameOf,
+) -> io::Result<(BoxStream, Channel)> {
+    let mut config = config.clone();
+    let presented =
+        Arc::new(Presented { resolver: Arc::clone(&config.cert_resolver), last: Mutex::default() });
+    config.cert_resolver = Arc::clone(&presented) as Arc<dyn ResolvesServerCert>;
+    let stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await?;
+    let tls = stream.get_ref().1;
+    let presented = presented.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut channel = channel(tls, presented.as_ref().and_then(|own| own.cert.first()));
+    if let Some(name) = tls.peer_certificates().and_then(name) {
+        channel = channel.with_identity(&name).map_err(io::Error::other)?;
+    }
+    Ok((Box::new(stream), channel))
+}
+
+/// Notes which certificate a connection gets, which rustls does not tell a server. To ask the resolver again would not do:
+/// it may have a new certificate by then.
+#[derive(Debug)]
+struct Presented {
+    resolver: Arc<dyn ResolvesServerCert>,
+    last: Mutex<Option<Arc<CertifiedKey>>>,
+}
+
+impl ResolvesServerCert for Presented {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = self.resolver.resolve(hello);
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&chosen);
+        chosen
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        self.resolver.only_raw_public_keys()
+    }
+}
+
+/// With both kinds of channel binding. The channel says that the server's certificate was
+/// [verified](Channel::verified): do not use a configuration whose verifier takes any.
+impl TlsConnect for Arc<ClientConfig> {
+    fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a> {
+        Box::pin(async move {
+            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+            let stream = TlsConnector::from(Self::clone(self)).connect(name, stream).await?;
+            let tls = stream.get_ref().1;
+            let channel = channel(tls, tls.peer_certificates().and_then(<[_]>::first));
+            Ok((Box::new(stream) as BoxStream, channel.verified()))
+        })
+    }
+}
+
+/// With what binds authentication to the connection (RFC 5802 §6). The certificate is the server's, on both sides.
+fn channel<Side>(
+    tls: &ConnectionCommon<Side>,
+    certificate: Option<&CertificateDer<'_>>,
+) -> Channel {
+    let mut channel = Channel::tls();
+    // Up to TLS 1.2 the exporter binds only where the extended master secret was negotiated, which rustls does not tell
+    // (RFC 9266 §4.2).
+    if tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+        let exported = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
+        if let Ok(exported) = exported {
+            channel = channel.with_binding(ChannelBinding::tls_exporter(exported));
+        }
+    }
+    match certificate.and_then(|der| ChannelBinding::tls_server_end_point_of(der)) {
+        Some(end_point) => channel.with_binding(end_point),
+        None => channel,
+    }
+}

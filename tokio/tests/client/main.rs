@@ -1,0 +1,9 @@
+//! The client, over loopback and over pipes: with the server of this package, and with scripts of what a server does.
+#![cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#![allow(clippy::restriction, reason = "a test fails by panicking")]
+
+mod cancelled;
+mod connect;
+mod messages;
+mod pool;
+mod support;

@@ -1,0 +1,65 @@
+//! Connections that are dropped at each poll leave no descriptor. In a process of its own, where no other test has any.
+#![cfg(all(target_os = "linux", any(feature = "ring", feature = "aws-lc-rs")))]
+#![allow(clippy::restriction, reason = "a test fails by panicking")]
+
+#[path = "client/support.rs"]
+#[expect(dead_code, reason = "most of it is for the other tests")]
+mod support;
+
+use std::{
+    fs,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use support::{HELLO, listening, soon, starttls, to};
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Polls a future so many times, and drops it; `None` where it has not come to its end by then.
+async fn polled<T>(work: impl Future<Output = T>, times: usize) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), times);
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        let polled = work.as_mut().poll(cx).map(Some);
+        if left == 0 {
+            cx.waker().wake_by_ref();
+        }
+        polled
+    })
+    .await
+}
+
+#[tokio::test]
+async fn dropped_futures_leave_no_descriptor() {
+    let (address, _, inbox) = listening().await;
+    let connector = starttls().addresses([address]);
+    drop(soon(connector.connect()).await.unwrap());
+    sleep(Duration::from_millis(100)).await;
+    let before = descriptors();
+    let envelope = to(&["ann"]);
+    for times in 0.. {
+        // It derives the salted password, too.
+        let connector = connector.clone().credentials(support::tim());
+        let work = async {
+            let mut client = connector.connect().await.unwrap();
+            let _ = client.send(&envelope, HELLO).await.unwrap();
+            client.quit().await;
+        };
+        if soon(polled(work, times)).await.is_some() {
+            assert!(times > 8, "{times}");
+            break;
+        }
+    }
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!((descriptors(), inbox.open()), (before, 0));
+}

@@ -1,0 +1,90 @@
+//! A server that has no file descriptor left goes on, and does not spin meanwhile. The limit is the process's, so this
+//! test is alone in it.
+#![cfg(unix)]
+#![allow(clippy::restriction, reason = "a test fails by panicking")]
+
+use std::{
+    fs::File,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use smtp_auth_tokio::{
+    server::{Body, Handler, Peer, Server},
+    smtp_auth::{
+        AsyncAuthenticator, Mechanism, Reply,
+        command::{Mail, Rcpt},
+        server::Config,
+    },
+};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+
+struct Nobody;
+
+impl AsyncAuthenticator for Nobody {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::Plain]
+    }
+}
+
+struct Counting(Arc<AtomicUsize>);
+
+impl Handler for Counting {
+    type Transaction = ();
+
+    async fn mail(&self, _: &Peer, _: Mail<'_>) -> Result<(), Reply> {
+        Ok(())
+    }
+
+    async fn rcpt(&self, _: &Peer, (): &mut (), _: Rcpt<'_>) -> Result<(), Reply> {
+        Ok(())
+    }
+
+    async fn data(&self, _: &Peer, (): (), mut body: Body<'_>) -> Result<Reply, Reply> {
+        body.read_all().await;
+        Ok(Reply::OK)
+    }
+
+    fn accept_failed(&self, _: &io::Error) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn without_a_descriptor_the_server_waits() {
+    let failed = Arc::<AtomicUsize>::default();
+    let config = Config::builder("localhost").allow_unauthenticated(true).build().unwrap();
+    let server = Server::new(config, Nobody, Counting(Arc::clone(&failed)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn({
+        let server = server.clone();
+        async move { server.serve(listener).await }
+    });
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = Some(64);
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let mut open: Vec<_> = (0..64).map_while(|_| File::open("/dev/null").ok()).collect();
+    assert!(!open.is_empty() && open.len() < 64);
+    open.pop();
+    let mut client = TcpStream::connect(address).await.unwrap();
+    sleep(Duration::from_millis(350)).await;
+    let so_often = failed.load(SeqCst);
+    assert!((2..=5).contains(&so_often), "{so_often}");
+    drop(open);
+    let mut greeting = [0; 4];
+    client.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"220 ");
+    server.shutdown();
+    drop(client);
+    serving.await.unwrap();
+}

@@ -1,0 +1,12 @@
+//! The server, on loopback and in memory.
+#![cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#![allow(clippy::restriction, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cancelled;
+mod dialogue;
+mod handlers;
+mod limits;
+mod rate_limits;
+mod shutdown;
+mod support;
+mod time;
