@@ -1,4 +1,5 @@
 // smtp-server of npm: port, certificate, key, then the accounts as NAME:PASSWORD.
+// A message is let go, and acknowledged if it has the octets that MAIL said.
 "use strict";
 
 const { timingSafeEqual } = require("node:crypto");
@@ -25,6 +26,14 @@ const server = new SMTPServer({
                 ? auth.validatePassword(expected)
                 : equal(expected, auth.password));
         done(right ? null : new Error("wrong credentials"), { user: auth.username });
+    },
+    onData(stream, session, done) {
+        const said = Number(session.envelope.mailFrom.args.SIZE);
+        let octets = 0;
+        stream.on("data", (piece) => (octets += piece.length));
+        stream.on("end", () =>
+            done(octets === said ? null : new Error("another size than MAIL said")),
+        );
     },
 });
 // A client that breaks off is no reason to end.

@@ -13,9 +13,9 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
-use crate::{Result, options::Transport};
+use crate::{Result, message::Message, options::Transport};
 
 /// The account for PLAIN and CRAM-MD5.
 pub(crate) const ACCOUNT: &str = "load";
@@ -61,12 +61,6 @@ pub(crate) struct Dialogue {
     salted: OnceLock<SaltedPassword>,
 }
 
-/// A connection that is kept open.
-pub(crate) enum Held {
-    Plain(#[expect(dead_code, reason = "it is held")] Talk<TcpStream>),
-    Tls(#[expect(dead_code, reason = "it is held")] Box<Talk<TlsStream<TcpStream>>>),
-}
-
 impl Dialogue {
     pub(crate) fn new(
         server: SocketAddr,
@@ -90,61 +84,49 @@ impl Dialogue {
 
     /// Connects, signs in, says QUIT, and waits for the server to close.
     pub(crate) async fn run(&self) -> io::Result<()> {
-        let mut talk = self.greeted().await?;
-        match self.transport {
-            Transport::Plain => {
-                talk.say(EHLO, b"250").await?;
-                self.sign_in(&mut talk).await?;
-                talk.quit().await
-            }
-            Transport::Tls => {
-                let mut talk = self.secured(talk).await?;
-                // Without a login this is to show the handshake alone.
-                if self.mechanism != Mechanism::None {
-                    talk.say(EHLO, b"250").await?;
-                    self.sign_in(&mut talk).await?;
-                }
-                talk.quit().await
-            }
-        }
+        // Without a login this is to show the handshake alone.
+        let talk = match (self.transport, self.mechanism) {
+            (Transport::Tls, Mechanism::None) => self.secured().await?,
+            _ => self.signed_in().await?,
+        };
+        talk.quit().await
+    }
+
+    /// Connects, and goes as far as the reply to AUTH.
+    pub(crate) async fn signed_in(&self) -> io::Result<Talk> {
+        let mut talk = self.hold().await?;
+        self.sign_in(&mut talk).await?;
+        Ok(talk)
     }
 
     /// Connects, and goes as far as the reply to EHLO.
-    pub(crate) async fn hold(&self) -> io::Result<Held> {
-        let mut talk = self.greeted().await?;
-        Ok(match self.transport {
-            Transport::Plain => {
-                talk.say(EHLO, b"250").await?;
-                Held::Plain(talk)
-            }
-            Transport::Tls => {
-                let mut talk = self.secured(talk).await?;
-                talk.say(EHLO, b"250").await?;
-                Held::Tls(Box::new(talk))
-            }
-        })
+    pub(crate) async fn hold(&self) -> io::Result<Talk> {
+        let mut talk = match self.transport {
+            Transport::Plain => self.greeted().await?,
+            Transport::Tls => self.secured().await?,
+        };
+        talk.say(EHLO, b"250").await?;
+        Ok(talk)
     }
 
-    async fn greeted(&self) -> io::Result<Talk<TcpStream>> {
+    async fn greeted(&self) -> io::Result<Talk> {
         let stream = TcpStream::connect(self.server).await?;
         stream.set_nodelay(true)?;
-        let mut talk = Talk { stream, buffer: Vec::with_capacity(1024) };
+        let mut talk = Talk { stream: Box::new(stream), buffer: Vec::with_capacity(1024) };
         talk.expect(b"220").await?;
         Ok(talk)
     }
 
-    async fn secured(&self, mut talk: Talk<TcpStream>) -> io::Result<Talk<TlsStream<TcpStream>>> {
+    async fn secured(&self) -> io::Result<Talk> {
+        let mut talk = self.greeted().await?;
         talk.say(EHLO, b"250").await?;
         talk.say(b"STARTTLS\r\n", b"220").await?;
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let stream = self.connector.connect(name, talk.stream).await?;
-        Ok(Talk { stream, buffer: talk.buffer })
+        Ok(Talk { stream: Box::new(stream), buffer: talk.buffer })
     }
 
-    async fn sign_in(
-        &self,
-        talk: &mut Talk<impl AsyncRead + AsyncWrite + Unpin>,
-    ) -> io::Result<()> {
+    async fn sign_in(&self, talk: &mut Talk) -> io::Result<()> {
         match self.mechanism {
             Mechanism::None => Ok(()),
             Mechanism::Plain => talk.say(&self.plain, b"235").await,
@@ -153,11 +135,7 @@ impl Dialogue {
         }
     }
 
-    async fn exchange(
-        &self,
-        talk: &mut Talk<impl AsyncRead + AsyncWrite + Unpin>,
-        mechanism: Sasl,
-    ) -> io::Result<()> {
+    async fn exchange(&self, talk: &mut Talk, mechanism: Sasl) -> io::Result<()> {
         let mut credentials = self.credentials.clone();
         if let Some(salted) = self.salted.get() {
             credentials = credentials.salted(salted.clone());
@@ -202,13 +180,27 @@ impl Dialogue {
     }
 }
 
-/// A stream, and what the server said last.
-pub(crate) struct Talk<S> {
-    stream: S,
+/// TCP, or TLS over it.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// An open connection, and what the server said last.
+pub(crate) struct Talk {
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+impl Talk {
+    /// Hands the message over, command by command as not every server takes them pipelined, and takes
+    /// the reply that it is the server's.
+    pub(crate) async fn submit(&mut self, message: &Message) -> io::Result<()> {
+        self.say(&message.mail, b"250").await?;
+        self.say(Message::RCPT, b"250").await?;
+        self.say(b"DATA\r\n", b"354").await?;
+        self.say(&message.data, b"250").await
+    }
+
     /// Sends the line and takes the reply with that code, or fails.
     async fn say(&mut self, line: &[u8], code: &[u8]) -> io::Result<()> {
         self.send(line).await?;
@@ -216,15 +208,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     }
 
     async fn expect(&mut self, code: &[u8]) -> io::Result<()> {
-        let (given, _) = self.reply().await?;
+        let (given, text) = self.reply().await?;
         if given == code {
             return Ok(());
         }
-        let code = String::from_utf8_lossy(code);
-        Err(io::Error::other(format!(
-            "a reply other than {code}: {}",
-            String::from_utf8_lossy(given)
-        )))
+        let [code, given, text] = [code, given, text].map(String::from_utf8_lossy);
+        Err(io::Error::other(format!("a reply other than {code}: {given} {text}")))
     }
 
     async fn ask(&mut self, line: &[u8]) -> io::Result<(&[u8], &[u8])> {
@@ -249,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         last_line(&self.buffer).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    async fn quit(mut self) -> io::Result<()> {
+    pub(crate) async fn quit(mut self) -> io::Result<()> {
         self.say(b"QUIT\r\n", b"221").await?;
         self.buffer.clear();
         match self.stream.read_buf(&mut self.buffer).await {
@@ -262,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     }
 }
 
-/// The last line's code and text, if it is whole and has a space behind its code.
+/// The last line's code and text, if it is whole and has a space after its code.
 fn last_line(received: &[u8]) -> Option<(&[u8], &[u8])> {
     let lines = received.strip_suffix(b"\r\n")?;
     let start = lines.iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1);

@@ -13,10 +13,10 @@ use crate::Result;
 pub(crate) struct Home(TempDir);
 
 impl Home {
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(within: &Path) -> Result<Self> {
         // Postfix and Dovecot read and write there as users of their own.
         let open = Permissions::from_mode(0o755);
-        Ok(Self(tempfile::Builder::new().prefix("load-").permissions(open).tempdir()?))
+        Ok(Self(tempfile::Builder::new().prefix("load-").permissions(open).tempdir_in(within)?))
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {

@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use crate::{
-    dialogue::{Dialogue, Held},
-    process::Usage,
+    dialogue::{Dialogue, Talk},
+    process::{Times, Usage},
     servers::Server,
 };
 
@@ -44,9 +44,7 @@ pub(crate) struct Row {
     /// From the first connect to the last close.
     pub(crate) seconds: f64,
     pub(crate) tally: Tally,
-    /// Seconds of processor time.
-    pub(crate) own_cpu: f64,
-    pub(crate) server_cpu: f64,
+    pub(crate) times: Times,
 }
 
 impl Row {
@@ -56,7 +54,7 @@ impl Row {
 
     /// The server's processor time for a login, in microseconds.
     pub(crate) fn cost(&self) -> f64 {
-        self.server_cpu * 1e6 / self.tally.times.len().max(1) as f64
+        self.times.server.total() * 1e6 / self.tally.times.len().max(1) as f64
     }
 }
 
@@ -97,7 +95,7 @@ pub(crate) async fn row(
     at_once: usize,
     limits: Limits,
 ) -> Row {
-    let (own, theirs) = (Usage::own(), server.usage());
+    let before = server.times();
     let (began, begun) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
     let mut workers = JoinSet::new();
     for _ in 0..at_once {
@@ -114,9 +112,8 @@ pub(crate) async fn row(
     }
     let seconds = began.elapsed().as_secs_f64();
     tally.times.sort_unstable();
-    let own_cpu = Usage::own().cpu - own.cpu;
-    let server_cpu = server.usage().cpu - theirs.cpu;
-    Row { at_once, seconds, tally, own_cpu, server_cpu }
+    let times = server.times().since(before, began);
+    Row { at_once, seconds, tally, times }
 }
 
 /// One login after the other. The first is always begun, the last always ended.
@@ -156,10 +153,10 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// Octets for each connection.
-    pub(crate) fn each(&self) -> f64 {
+    /// Memory for each connection.
+    pub(crate) fn kibibytes(&self) -> f64 {
         let grown = self.during.memory as f64 - self.before.memory as f64;
-        grown / self.held.max(1) as f64
+        grown / 1024.0 / self.held.max(1) as f64
     }
 }
 
@@ -185,7 +182,7 @@ async fn open(
     began: Instant,
     begun: Arc<AtomicUsize>,
     number: usize,
-) -> Vec<Held> {
+) -> Vec<Talk> {
     let mut held = Vec::new();
     while begun.fetch_add(1, Ordering::Relaxed) < number {
         let rest = OPENING.saturating_sub(began.elapsed());

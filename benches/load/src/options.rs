@@ -1,21 +1,35 @@
 //! The command line.
 
-use core::{num::NonZeroUsize, time::Duration};
-use std::path::PathBuf;
+use core::{num::NonZeroUsize, str::FromStr, time::Duration};
+use std::{collections::HashSet, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{dialogue::Mechanism, servers::Kind};
+use crate::{
+    Result,
+    dialogue::Mechanism,
+    message::Size,
+    servers::{Kind, Subject},
+};
 
-/// Measures how many logins a second the example server does, how long one takes, and what an idle
-/// connection costs it; and the same of other servers beside it.
+/// Measures how many logins a second the example server does, how long one takes, what an idle
+/// connection costs it, and how many messages a second it takes; and the same of other servers beside
+/// it.
 #[derive(Parser)]
 #[command(name = "load")]
 pub(crate) struct Options {
     /// The servers to measure.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     #[arg(default_values_t = Kind::value_variants().to_vec(), value_enum)]
-    pub(crate) servers: Vec<Kind>,
+    servers: Vec<Kind>,
+    /// Another server that is started as the example server is, with the same options, and its name in
+    /// the tables; may be repeated.
+    #[arg(long, value_name = "LABEL=PATH")]
+    also: Vec<Also>,
+    /// What to measure of each.
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    #[arg(default_values_t = Part::value_variants().to_vec(), value_enum)]
+    measure: Vec<Part>,
     /// The mechanisms to sign in by; `none` is a connection that ends after EHLO, and within TLS after
     /// the handshake.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
@@ -29,7 +43,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     #[arg(default_values_t = [1, 10, 50, 100, 400, 1000].map(number))]
     at_once: Vec<NonZeroUsize>,
-    /// For how many seconds each row begins logins.
+    /// For how many seconds each row begins logins, or messages. Processor time is counted in
+    /// hundredths of a second: a longer row makes it more exact.
     #[arg(long, value_name = "SECONDS", default_value = "1.5")]
     seconds: f64,
     /// How many logins a row has at most.
@@ -38,15 +53,57 @@ pub(crate) struct Options {
     /// How many seconds a login may take before it counts as timed out.
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub(crate) timeout: u32,
-    /// How many idle connections are held; 0 leaves this out.
+    /// How many idle connections are held.
     #[arg(long, value_name = "N", default_value = "10000")]
-    pub(crate) idle: usize,
+    idle: NonZeroUsize,
+    /// The messages' octets, header and all: `2k` is 2,000, `20M` is 20,000,000.
+    #[arg(long, value_name = "SIZE,…", value_delimiter = ',', default_value = "2k,75k,20M")]
+    pub(crate) sizes: Vec<Size>,
+    /// How many connections send messages at once: one row of the table for each size and number.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10")]
+    connections: Vec<NonZeroUsize>,
+    /// Each message has a connection of its own, from connect to close, and the rate is of both. By
+    /// default each connection has signed in before (PLAIN), and sends one message after the other.
+    #[arg(long)]
+    pub(crate) connect_each: bool,
+    /// How many messages a row has at most.
+    #[arg(long, value_name = "N", default_value = "100000")]
+    pub(crate) max_messages: NonZeroUsize,
+    /// How many seconds a message may take before the run ends.
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    pub(crate) message_timeout: u32,
+    /// Where each server gets a folder for all that it keeps; by default in memory.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    pub(crate) folder: PathBuf,
     /// Half a second for each row, 1 and 100 at once, 1000 idle connections.
     #[arg(long, conflicts_with_all = ["at_once", "seconds", "idle"])]
     quick: bool,
     /// The example server's program. By default it is built.
     #[arg(long, value_name = "PATH")]
-    pub(crate) example: Option<PathBuf>,
+    example: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    Logins,
+    Idle,
+    Messages,
+}
+
+/// `LABEL=PATH`
+#[derive(Clone)]
+struct Also {
+    label: String,
+    path: PathBuf,
+}
+
+impl FromStr for Also {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> core::result::Result<Self, Self::Err> {
+        let (label, path) = text.split_once('=').ok_or("a name, `=`, and a program's path")?;
+        Ok(Self { label: label.into(), path: path.into() })
+    }
 }
 
 /// What the dialogue runs in.
@@ -73,6 +130,34 @@ const fn number(n: usize) -> NonZeroUsize {
 }
 
 impl Options {
+    /// The servers in their order, this crate's first. Fails if two have one name.
+    pub(crate) fn subjects(&self) -> Result<Vec<Subject>> {
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.servers.iter().copied().partition(|&kind| kind == Kind::Example);
+        let named = |kind: Kind, path| Subject { kind, label: kind.name().into(), path };
+        let own = own.into_iter().map(|kind| named(kind, self.example.clone()));
+        let also = self.also.iter().map(|also| Subject {
+            kind: Kind::Example,
+            label: also.label.clone(),
+            path: Some(also.path.clone()),
+        });
+        let others = others.into_iter().map(|kind| named(kind, None));
+        let all: Vec<_> = own.chain(also).chain(others).collect();
+        let mut labels = HashSet::new();
+        match all.iter().find(|subject| !labels.insert(&subject.label)) {
+            Some(twice) => Err(format!("two servers are named {:?}", twice.label).into()),
+            None => Ok(all),
+        }
+    }
+
+    pub(crate) fn measures(&self, part: Part) -> bool {
+        self.measure.contains(&part)
+    }
+
+    pub(crate) fn connections(&self) -> impl Iterator<Item = usize> {
+        self.connections.iter().map(|n| n.get())
+    }
+
     pub(crate) fn at_once(&self) -> Vec<usize> {
         if self.quick { vec![1, 100] } else { self.at_once.iter().map(|n| n.get()).collect() }
     }
@@ -86,6 +171,6 @@ impl Options {
     }
 
     pub(crate) fn idle(&self) -> usize {
-        if self.quick { 1000 } else { self.idle }
+        if self.quick { 1000 } else { self.idle.get() }
     }
 }

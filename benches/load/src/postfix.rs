@@ -33,6 +33,13 @@ pub(crate) async fn master() -> Result<PathBuf> {
     Ok(Path::new(&folder).join("master"))
 }
 
+pub(crate) async fn version() -> Result<String> {
+    let version = done(Command::new("postconf").args(["-d", "-h", "mail_version"])).await?;
+    let dovecot = done(Command::new("dovecot").arg("--version")).await?;
+    let dovecot = dovecot.split(' ').next().unwrap_or_default();
+    Ok(format!("Postfix {version}, Dovecot {dovecot}"))
+}
+
 pub(crate) async fn commands(
     master: &Path,
     address: SocketAddr,
@@ -58,6 +65,7 @@ pub(crate) async fn commands(
     Ok(vec![dovecot, postfix])
 }
 
+/// Whoever sends faster than it delivers is not slowed down (`in_flow_delay`): that is measured.
 fn main_cf(home: &Home, certificate: &Certificate) -> String {
     let (queue, data, auth) = (home.path("queue"), home.path("data"), home.path("auth"));
     format!(
@@ -70,6 +78,10 @@ inet_protocols = ipv4
 alias_maps =
 alias_database =
 local_recipient_maps =
+mydestination =
+default_transport = discard:
+message_size_limit = 0
+in_flow_delay = 0
 default_process_limit = {PROCESSES}
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
@@ -92,6 +104,13 @@ fn master_cf(address: SocketAddr) -> String {
         "{address} inet n - n - - smtpd
 tlsmgr unix - - n 1000? 1 tlsmgr
 anvil unix - - n - 1 anvil
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+discard unix - - n - - discard
 "
     )
 }

@@ -1,7 +1,7 @@
 //! The processes of a server: started, watched by way of `/proc`, and ended.
 
 use core::time::Duration;
-use std::{collections::HashMap, fs, process::Stdio, thread::sleep};
+use std::{collections::HashMap, fs, process::Stdio, thread::sleep, time::Instant};
 
 use rustix::{
     param::clock_ticks_per_second,
@@ -93,11 +93,85 @@ impl Drop for Processes {
     }
 }
 
+/// Seconds of processor time, in user and in system mode.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cpu {
+    pub(crate) user: f64,
+    pub(crate) system: f64,
+}
+
+impl Cpu {
+    /// A process's, and that of the children that it has waited for.
+    fn of(pid: u32) -> Self {
+        let seconds = |ticks: u64| ticks as f64 / clock_ticks_per_second() as f64;
+        match stat(pid).as_deref().and_then(|fields| fields.get(11..15)) {
+            Some(&[user, system, children_user, children_system]) => Self {
+                user: seconds(user + children_user),
+                system: seconds(system + children_system),
+            },
+            _ => Self::default(),
+        }
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { user: self.user - before.user, system: self.system - before.system }
+    }
+
+    pub(crate) fn total(self) -> f64 {
+        self.user + self.system
+    }
+}
+
+/// Processor time until now, or of a row.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// Since the row began.
+    pub(crate) seconds: f64,
+    pub(crate) tool: Cpu,
+    pub(crate) server: Cpu,
+    /// All processors' seconds that were not idle, or not the machine's own.
+    busy: f64,
+}
+
+impl Times {
+    pub(crate) fn now(server: &Processes) -> Self {
+        Self { seconds: 0.0, tool: Usage::own().cpu, server: server.usage().cpu, busy: busy() }
+    }
+
+    pub(crate) fn since(self, before: Self, began: Instant) -> Self {
+        Self {
+            seconds: began.elapsed().as_secs_f64(),
+            tool: self.tool.since(before.tool),
+            server: self.server.since(before.server),
+            busy: self.busy - before.busy,
+        }
+    }
+
+    /// What all other programs had in that time: a row that shares with them says little.
+    pub(crate) fn others(&self) -> f64 {
+        (self.busy - self.tool.total() - self.server.total()).max(0.0)
+    }
+
+    /// Of the row's time, in per cent of one processor: 200 % is two.
+    pub(crate) fn share(&self, seconds: f64) -> f64 {
+        100.0 * seconds / self.seconds
+    }
+}
+
+/// The first line of `/proc/stat` without idle and iowait, steal included.
+fn busy() -> f64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = text.lines().next().into_iter().flat_map(|line| line.split_whitespace().skip(1));
+    let busy = fields.take(8).enumerate().filter(|(at, _)| !(3..5).contains(at));
+    let ticks: u64 = busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum();
+    ticks as f64 / clock_ticks_per_second() as f64
+}
+
 /// What processes have used up, and what they hold.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Usage {
-    /// Seconds of processor time, in user and system mode, ended children included.
-    pub(crate) cpu: f64,
+    /// Seconds of processor time, ended children included.
+    pub(crate) cpu: Cpu,
     /// Resident memory (VmRSS). What processes share counts for each of them.
     pub(crate) memory: u64,
     /// Open file descriptors.
@@ -112,15 +186,13 @@ impl Usage {
     }
 
     fn of(pid: u32) -> Self {
-        // Its times and those of the children that it has waited for.
-        let ticks: u64 = stat(pid).iter().flat_map(|fields| fields.get(11..15)).flatten().sum();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes: u64 = resident
             .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
             .unwrap_or_default();
         Self {
-            cpu: ticks as f64 / clock_ticks_per_second() as f64,
+            cpu: Cpu::of(pid),
             memory: kilobytes * 1024,
             descriptors: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count),
             processes: 1,
@@ -129,7 +201,10 @@ impl Usage {
 
     fn plus(self, other: Self) -> Self {
         Self {
-            cpu: self.cpu + other.cpu,
+            cpu: Cpu {
+                user: self.cpu.user + other.cpu.user,
+                system: self.cpu.system + other.cpu.system,
+            },
             memory: self.memory + other.memory,
             descriptors: self.descriptors + other.descriptors,
             processes: self.processes + other.processes,
@@ -137,7 +212,7 @@ impl Usage {
     }
 }
 
-/// The numbers in `/proc/PID/stat` behind the program's name, which may have spaces and brackets in
+/// The numbers in `/proc/PID/stat` after the program's name, which may have spaces and brackets in
 /// it. The state, a letter, counts as 0.
 fn stat(pid: u32) -> Option<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

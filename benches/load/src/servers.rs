@@ -23,13 +23,15 @@ use crate::{
     certificate::Certificate,
     dialogue::{ACCOUNT, Dialogue, Mechanism, PASSWORD, SCRAM_ACCOUNT},
     home::Home,
-    options::Transport,
+    message::Size,
+    options::{Options, Transport},
     postfix,
-    process::{Processes, Usage},
+    process::{Processes, Times, Usage},
+    sink,
 };
 
-const AIOSMTPD: &str = "aiosmtpd==1.4.6";
-const SMTP_SERVER: &str = "smtp-server@3.21.6";
+const AIOSMTPD: &str = "1.4.6";
+const SMTP_SERVER: &str = "3.21.6";
 
 /// How long a server may take to greet.
 const START: Duration = Duration::from_secs(30);
@@ -77,35 +79,63 @@ impl Kind {
     }
 }
 
+/// One of the servers that are measured.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Subject {
+    pub(crate) kind: Kind,
+    /// Its name in the tables, another one for each.
+    pub(crate) label: String,
+    /// Its program, if that is given.
+    pub(crate) path: Option<PathBuf>,
+}
+
+impl Subject {
+    /// Whether it is of this crate.
+    pub(crate) fn is_own(&self) -> bool {
+        self.kind == Kind::Example
+    }
+}
+
 /// A server that can be started, as often as one likes.
 pub(crate) struct Program {
-    pub(crate) kind: Kind,
+    kind: Kind,
     /// What to run: the example server, Python, Node.js, or Postfix's `master`.
     path: PathBuf,
+    /// With its version, if it is of others.
+    pub(crate) version: Option<String>,
     /// Where the packages are.
     packages: PathBuf,
+    /// Where it has its folder.
+    within: PathBuf,
 }
 
 impl Program {
     /// Builds or installs what is missing.
-    pub(crate) async fn new(kind: Kind, example: Option<&Path>) -> Result<Self> {
+    pub(crate) async fn new(subject: &Subject, options: &Options) -> Result<Self> {
         let own = env::current_exe()?;
         let target = own.ancestors().nth(2).ok_or("the tool's own program has no folder")?;
         let packages = target.join("load-peers");
         fs::create_dir_all(&packages)?;
-        let path = match (kind, example) {
-            (Kind::Example, Some(path)) => path.to_owned(),
+        let path = match (subject.kind, &subject.path) {
+            (Kind::Example, Some(path)) => path.clone(),
             (Kind::Example, None) => build_example(target).await?,
             (Kind::Aiosmtpd, _) => install_aiosmtpd(&packages).await?,
             (Kind::SmtpServer, _) => install_smtp_server(&packages).await?,
             (Kind::Postfix, _) => postfix::master().await?,
         };
-        Ok(Self { kind, path, packages })
+        let version = match subject.kind {
+            Kind::Example => None,
+            Kind::Aiosmtpd => Some(format!("aiosmtpd {AIOSMTPD}")),
+            Kind::SmtpServer => Some(format!("smtp-server {SMTP_SERVER}")),
+            Kind::Postfix => Some(postfix::version().await?),
+        };
+        let within = options.folder.clone();
+        Ok(Self { kind: subject.kind, path, version, packages, within })
     }
 
     /// Starts it, and waits for its greeting.
     pub(crate) async fn start(&self) -> Result<Server> {
-        let home = Home::new()?;
+        let home = Home::new(&self.within)?;
         let certificate = Certificate::new(&home)?;
         let address = free_address()?;
         let commands = match self.kind {
@@ -115,7 +145,7 @@ impl Program {
             Kind::Postfix => postfix::commands(&self.path, address, &home, &certificate).await?,
         };
         let processes = Processes::start(commands)?;
-        let mut server = Server { address, certificate, processes, _home: home };
+        let mut server = Server { kind: self.kind, address, certificate, processes, home };
         server.wait().await?;
         Ok(server)
     }
@@ -145,10 +175,11 @@ impl Program {
 
 /// One that runs, until it is dropped.
 pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    pub(crate) certificate: Certificate,
+    kind: Kind,
+    address: SocketAddr,
+    certificate: Certificate,
     processes: Processes,
-    _home: Home,
+    home: Home,
 }
 
 impl Server {
@@ -156,8 +187,17 @@ impl Server {
         self.processes.usage()
     }
 
+    pub(crate) fn times(&self) -> Times {
+        Times::now(&self.processes)
+    }
+
     pub(crate) fn dialogue(&self, transport: Transport, mechanism: Mechanism) -> Result<Dialogue> {
         Dialogue::new(self.address, transport, mechanism, self.certificate.connector.clone())
+    }
+
+    /// Waits until all is done that it took, and fails if that is not so many messages of that size.
+    pub(crate) async fn keeps(&self, messages: usize, size: Size) -> Result<()> {
+        sink::keeps(self.kind, &self.home, messages, size).await
     }
 
     async fn wait(&mut self) -> Result<()> {
@@ -193,9 +233,10 @@ async fn build_example(target: &Path) -> Result<PathBuf> {
 async fn install_aiosmtpd(packages: &Path) -> Result<PathBuf> {
     let venv = packages.join("venv");
     let python = venv.join("bin/python");
+    let package = format!("aiosmtpd=={AIOSMTPD}");
     if done(Command::new(&python).args(["-c", "import aiosmtpd"])).await.is_err() {
         done(Command::new("python3").args(["-m", "venv"]).arg(&venv)).await?;
-        done(Command::new(&python).args(["-m", "pip", "install", "--quiet", AIOSMTPD])).await?;
+        done(Command::new(&python).args(["-m", "pip", "install", "--quiet", &package])).await?;
     }
     Ok(python)
 }
@@ -211,7 +252,7 @@ async fn install_smtp_server(packages: &Path) -> Result<PathBuf> {
             "--ignore-scripts",
             "--prefix",
         ]);
-        done(npm.arg(packages).arg(SMTP_SERVER)).await?;
+        done(npm.arg(packages).arg(format!("smtp-server@{SMTP_SERVER}"))).await?;
     }
     Ok("node".into())
 }
