@@ -360,7 +360,7 @@ impl Session {
     }
 
     /// Nothing may have come from the server yet. A refusal, which may come at any time (RFC 5321
-    /// §3.8), is the reason to end with.
+    /// §3.8), is the reason to end with. While a message is written, the rest of one is waited for.
     fn expect_silence(
         &mut self,
         stage: Stage,
@@ -370,7 +370,7 @@ impl Session {
             return Ok(());
         }
         match self.next_reply(stage, exchange, Asked::No) {
-            Ok(false) if self.lines.is_silent() => Ok(()),
+            Ok(false) if stage == Stage::Message || self.lines.is_silent() => Ok(()),
             Err(error @ Error::LineEnds(_)) => Err(error),
             Ok(true) => match self.shown_refusal(stage, exchange, Asked::No) {
                 Some(refusal) => Err(Error::Refused(refusal)),

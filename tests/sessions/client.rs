@@ -224,12 +224,18 @@ fn nothing_is_written_behind_a_message() {
 
 #[test]
 fn a_reply_before_the_message_is_the_last_word() {
-    for (reply, error) in [
-        ("552 5.3.4 too big\r\n", Err(552)),
-        ("250 2.0.0 queued\r\n", Ok(Error::Unsolicited(Stage::Message))),
+    for (first, rest, error) in [
+        ("", "552 5.3.4 too big\r\n", Err(552)),
+        ("552-5.3.4 too", " big\r\n552 5.3.4 by far\r\n", Err(552)),
+        ("552-5.3.4 too big\r\n", "552 5.3.4 by far\r\n", Err(552)),
+        ("", "250 2.0.0 queued\r\n", Ok(Error::Unsolicited(Stage::Message))),
+        ("25", "0 2.0.0 queued\r\n", Ok(Error::Unsolicited(Stage::Message))),
     ] {
         let mut client = at_message();
-        client.hear(reply);
+        if !first.is_empty() {
+            assert_eq!(client.hear(first), "Message");
+        }
+        client.hear(rest);
         match (client.error(), error) {
             (Error::Refused(refusal), Err(code)) => {
                 assert_eq!((refusal.stage(), refusal.reply().code()), (Stage::Message, code));
