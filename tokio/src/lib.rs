@@ -75,12 +75,14 @@ mod blocking;
 pub mod client;
 mod limiter;
 mod link;
+mod network;
 pub mod server;
 mod stream;
 pub mod tls;
 
 pub use blocking::Blocking;
 pub use limiter::{Attempt, MemoryRateLimiter, RateLimiter};
+pub use network::{Network, NetworkError};
 pub use smtp_auth;
 pub use stream::{BoxStream, Handshake, Stream, TlsAccept, TlsConnect};
 pub use tokio_rustls::rustls;

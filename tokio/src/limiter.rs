@@ -1,7 +1,7 @@
 //! Rate limiting of failed authentication, by network and by account.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
-use core::{fmt, net::IpAddr};
+use core::{fmt, mem, net::IpAddr};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -148,8 +148,15 @@ pub(crate) struct Limited<A, L> {
     /// Whether the application has asked for `authorize_always` by itself: only then is its store asked about an account
     /// that is to be used by itself.
     authorizes_always: bool,
+    exchange: Mutex<Exchange>,
+}
+
+/// What is known of the exchange that goes on.
+#[derive(Default)]
+struct Exchange {
     /// The name that the client gave, where it is an alias. The identity does not have it.
-    alias: Mutex<Option<Box<str>>>,
+    alias: Option<Box<str>>,
+    is_limited: bool,
 }
 
 impl<A, L: RateLimiter> Limited<A, L> {
@@ -160,23 +167,24 @@ impl<A, L: RateLimiter> Limited<A, L> {
         address: Option<IpAddr>,
         authorizes_always: bool,
     ) -> Self {
-        Self { users, limiter, address, authorizes_always, alias: Mutex::default() }
+        Self { users, limiter, address, authorizes_always, exchange: Mutex::default() }
     }
 
     /// Counts an [`Event::AuthFailed`](smtp_auth::server::Event::AuthFailed), unless it is
-    /// [no attempt](Failure::is_attempt).
-    pub(crate) fn failed(&self, failed: &AuthFailed<'_>) {
-        self.alias().take();
+    /// [no attempt](Failure::is_attempt). Whether it had to fail, because of the limits.
+    pub(crate) fn failed(&self, failed: &AuthFailed<'_>) -> bool {
+        let exchange = mem::take(&mut *self.exchange());
         if failed.why.is_attempt() {
             let attempt = Attempt::new(self.address, failed.authcid(), failed.account());
             self.limiter.failed(&attempt, now());
         }
+        exchange.is_limited
     }
 
     /// Notes an [`Event::Authenticated`](smtp_auth::server::Event::Authenticated). A guest is nobody's account, and is
     /// not noted.
     pub(crate) fn authenticated(&self, identity: &Identity) {
-        let alias = self.alias().take();
+        let Exchange { alias, .. } = mem::take(&mut *self.exchange());
         if !identity.is_anonymous() {
             let attempt = self.attempt_at(alias.as_deref(), identity.authcid());
             self.limiter.authenticated(&attempt, now());
@@ -188,7 +196,9 @@ impl<A, L: RateLimiter> Limited<A, L> {
     }
 
     fn is_limited(&self, attempt: &Attempt<'_>) -> bool {
-        self.limiter.is_limited(attempt, now())
+        let is_limited = self.limiter.is_limited(attempt, now());
+        self.exchange().is_limited |= is_limited;
+        is_limited
     }
 
     /// Has the store answer, and locks the answer where the attempt is limited.
@@ -197,13 +207,13 @@ impl<A, L: RateLimiter> Limited<A, L> {
         let before = self.is_limited(&attempt);
         let answer = answer.await;
         let attempt = Attempt::new(self.address, Some(authcid), answer.account());
-        *self.alias() = attempt.account().map(|_| authcid.into());
+        self.exchange().alias = attempt.account().map(|_| authcid.into());
         if before | self.is_limited(&attempt) { answer.lock() } else { answer }
     }
 
     /// No other code runs under this lock.
-    fn alias(&self) -> MutexGuard<'_, Option<Box<str>>> {
-        self.alias.lock().unwrap_or_else(PoisonError::into_inner)
+    fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -258,7 +268,7 @@ impl<A: AsyncAuthenticator, L: RateLimiter> AsyncAuthenticator for Limited<A, L>
     }
 
     async fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
-        let alias = self.alias().clone();
+        let alias = self.exchange().alias.clone();
         // The store is not asked: a wrong proof does not come as far as this either.
         if is_guessable(ask.mechanism())
             && self.is_limited(&self.attempt_at(alias.as_deref(), ask.authcid()))

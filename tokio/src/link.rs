@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
-use crate::stream::BoxStream;
+use crate::{server::Opening, stream::BoxStream};
 
 /// How many octets are read at once: of commands and replies, and of a message.
 pub(crate) const COMMANDS: usize = 4 << 10;
@@ -23,6 +23,7 @@ const MESSAGE: usize = 16 << 10;
 /// How long the last words may take, and how long and for how many octets a peer is listened to after them. Where a socket
 /// is closed while octets lie unread, its peer may lose what was sent to it last.
 const CLOSE: Duration = Duration::from_secs(5);
+pub(crate) const MAX_CLOSE: Duration = Duration::from_secs(2 * CLOSE.as_secs());
 const LINGER: u64 = 1 << 20;
 
 /// What the peer's octets are for: a session of either side.
@@ -60,12 +61,15 @@ pub(crate) struct Link {
     /// Boxed, as it may not move and the link does.
     timer: Pin<Box<Sleep>>,
     armed: bool,
+    /// What the connection has begun with.
+    pub(crate) opening: Opening,
 }
 
 impl Link {
     pub(crate) fn new(stream: BoxStream) -> Self {
         let timer = Box::pin(sleep_until(Instant::now()));
-        Self { stream, out: Vec::new(), sent: 0, timer, armed: false }
+        let opening = Opening::default();
+        Self { stream, out: Vec::new(), sent: 0, timer, armed: false, opening }
     }
 
     /// Takes the stream out, for TLS to begin on it.
@@ -75,6 +79,8 @@ impl Link {
 
     pub(crate) fn put(&mut self, stream: BoxStream) {
         self.stream = stream;
+        // Only a proxy that does not know of TLS would begin here.
+        self.opening = Opening::Other;
     }
 
     /// Closes the stream without another word.
@@ -91,7 +97,7 @@ impl Link {
     /// Sends what is to be sent, then hands the session some octets of the peer.
     ///
     /// # Errors
-    /// `TimedOut` where the peer has not taken or sent anything by `until`, which counts only when the timer restarts;
+    /// `InvalidData` where it sends a PROXY header; `TimedOut` where the peer has not taken or sent anything by `until`, which counts only when the timer restarts;
     /// `UnexpectedEof` at the end of the stream.
     pub(crate) fn poll_fill(
         &mut self,
@@ -150,7 +156,10 @@ impl Link {
         let read = session.receive_with(room, |room| {
             let mut room = ReadBuf::new(room);
             match Pin::new(&mut self.stream).poll_read(cx, &mut room) {
-                Poll::Ready(Ok(())) => Ok(room.filled().len()),
+                Poll::Ready(Ok(())) => {
+                    self.opening.look(room.filled());
+                    Ok(room.filled().len())
+                }
                 Poll::Ready(Err(error)) => Err(Some(error)),
                 Poll::Pending => Err(None),
             }
@@ -159,6 +168,7 @@ impl Link {
             // TLS that ends without close_notify is an UnexpectedEof of its own. SMTP does not need it: commands and
             // messages have an end of their own.
             Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) if self.opening == Opening::Header => Poll::Ready(Err(Opening::error())),
             Ok(_) => Poll::Ready(Ok(())),
             Err(Some(error)) => Poll::Ready(Err(error)),
             Err(None) => Poll::Pending,

@@ -38,40 +38,34 @@
 //! }
 //! ```
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use smtp_auth::{
-    AsyncAuthenticator, Reply,
+    AsyncAuthenticator,
     server::{Config, StartTls},
 };
 use tokio::{
-    net::{TcpListener, TcpStream, ToSocketAddrs},
+    net::{TcpListener, ToSocketAddrs},
     sync::{Semaphore, watch},
-    task::JoinSet,
-    time::{sleep, timeout},
+    time::Instant,
 };
 
 use crate::{
     limiter::{MemoryRateLimiter, RateLimiter},
-    link::Link,
-    stream::{BoxStream, Stream, TlsAccept},
+    network::Network,
+    stream::{Stream, TlsAccept},
 };
 
+mod accept;
 mod body;
 mod connection;
 mod handler;
 mod limits;
+mod log;
+mod observer;
 mod parameters;
 mod places;
+mod proxy;
 mod transaction;
 mod whole;
 mod wire;
@@ -79,13 +73,14 @@ mod wire;
 pub use body::Body;
 pub use handler::{Handler, Peer};
 pub use limits::Limits;
+pub use observer::Observer;
 pub use whole::Message;
 
-use connection::Connection;
-use places::Places;
+pub(crate) use proxy::Opening;
 
-/// How long the server waits after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use log::Log;
+use observer::Nothing;
+use places::Places;
 
 /// A server, which may listen on several ports. Clones are the same server; whatever is
 /// [set](Self::tls) comes before.
@@ -97,10 +92,14 @@ pub struct Server<A, H> {
     handler: Arc<H>,
     tls: Option<Arc<dyn TlsAccept>>,
     limiter: Option<Arc<dyn RateLimiter>>,
+    log: Log,
+    proxies: Arc<[Network]>,
     limits: Limits,
     places: Arc<Places>,
+    lingering: Arc<Semaphore>,
     memory: Arc<Semaphore>,
-    stop: Arc<watch::Sender<bool>>,
+    /// Once it is to stop: when whatever goes on then is cut off.
+    stop: Arc<watch::Sender<Option<Instant>>>,
 }
 
 impl<A, H> Clone for Server<A, H> {
@@ -112,8 +111,11 @@ impl<A, H> Clone for Server<A, H> {
             handler: Arc::clone(&self.handler),
             tls: self.tls.clone(),
             limiter: self.limiter.clone(),
+            log: self.log.clone(),
+            proxies: Arc::clone(&self.proxies),
             limits: self.limits,
             places: Arc::clone(&self.places),
+            lingering: Arc::clone(&self.lingering),
             memory: Arc::clone(&self.memory),
             stop: Arc::clone(&self.stop),
         }
@@ -140,10 +142,13 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
             handler: Arc::new(handler),
             tls: None,
             limiter: Some(Arc::new(MemoryRateLimiter::new())),
+            log: Log(Arc::new(Nothing)),
+            proxies: Arc::default(),
             limits,
             places: Arc::default(),
+            lingering: Arc::new(Semaphore::new(accept::LINGERING)),
             memory: memory(limits),
-            stop: Arc::new(watch::Sender::new(false)),
+            stop: Arc::new(watch::Sender::new(None)),
         };
         server.configured()
     }
@@ -183,6 +188,28 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     pub fn without_rate_limiter(mut self) -> Self {
         self.limiter = None;
         self.configured()
+    }
+
+    /// With an observer, for metrics and logs.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.log = Log(Arc::new(observer));
+        self
+    }
+
+    /// Takes the PROXY protocol, version 1 or 2, on its TCP listeners, from connections from these networks, as of
+    /// HAProxy: `["192.0.2.7".parse()?]`. The client's address is the one that the header says, for the limits, the
+    /// rate limiter and [`Peer::address`]; where the header says LOCAL or UNKNOWN, as a proxy's own check does, it stays the
+    /// proxy's. Inside TLS from the first octet the header comes before TLS. Its TLVs do not count: whether the
+    /// connection is inside TLS, and whose certificate it has, this server sees for itself.
+    ///
+    /// **Whoever is in these networks can say any address.** From them the header has to come first, within
+    /// [`Limits::handshake`] and in at most 107 octets of version 1 or 536 of version 2. A connection without it is closed
+    /// without a word; so is one from any other address that begins with such a header, whether there are proxies or not.
+    #[must_use]
+    pub fn proxies(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.proxies = networks.into_iter().collect();
+        self
     }
 
     /// With other limits.
@@ -247,9 +274,15 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// Takes no more connections, sends those away with a `421` that have no transaction open, and lets the others
-    /// finish theirs, for the time that [`Limits::grace`] gives.
+    /// finish theirs, for the time that [`Limits::grace`] gives. What is not finished then gets the `421`, too: the
+    /// handler's future is dropped, and the client will send the message again.
     pub fn shutdown(&self) {
-        self.stop.send_replace(true);
+        let cut_off = Instant::now() + self.limits.grace;
+        self.stop.send_if_modified(|stop| {
+            let is_new = stop.is_none();
+            stop.get_or_insert(cut_off);
+            is_new
+        });
     }
 
     fn has_tls(&self) -> io::Result<()> {
@@ -258,99 +291,17 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
             None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the server has no TLS")),
         }
     }
-
-    async fn serve_boxed(&self, stream: BoxStream, address: Option<SocketAddr>, tls: bool) {
-        match self.places.take(address.map(|address| address.ip()), &self.limits) {
-            Ok(place) => {
-                let server = Arc::new(self.clone());
-                Connection::new(server, stream, address, place).run(tls).await;
-            }
-            Err(_) if tls => {}
-            Err(refusal) => {
-                let mut link = Link::new(stream);
-                refusal.write(&mut link.out);
-                // It could not be told why; there is nobody else to tell.
-                let _ = link.close().await;
-            }
-        }
-    }
-
-    async fn accept(&self, listener: TcpListener, tls: bool) {
-        let (server, mut stop) = (Arc::new(self.clone()), self.stop.subscribe());
-        let mut connections = JoinSet::new();
-        while let Some(accepted) = next(&listener, &mut connections, &mut stop).await {
-            let (socket, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    self.handler.accept_failed(&error);
-                    // Without a pause the server would spin until a file descriptor is free.
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            match self.places.take(Some(address.ip()), &self.limits) {
-                Err(refusal) => turn_away(&socket, tls, &refusal),
-                Ok(place) => {
-                    // Replies are short, and the client waits for them.
-                    let _ = socket.set_nodelay(true);
-                    // Made here, as a future holds its arguments twice.
-                    let stream = Box::new(socket);
-                    let mut connection =
-                        Connection::new(Arc::clone(&server), stream, Some(address), place);
-                    connections.spawn(async move { connection.run(tls).await });
-                }
-            }
-        }
-        drop(listener);
-        let rest = async { while connections.join_next().await.is_some() {} };
-        if timeout(self.limits.grace, rest).await.is_err() {
-            connections.shutdown().await;
-        }
-    }
-}
-
-/// The next connection; `None` once the server is stopped.
-async fn next(
-    listener: &TcpListener,
-    connections: &mut JoinSet<()>,
-    stop: &mut watch::Receiver<bool>,
-) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    let mut stop = pin!(stopped(stop));
-    poll_fn(|cx| {
-        if stop.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        // Those that have ended. A panic ends its own connection alone.
-        while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
-        listener.poll_accept(cx).map(Some)
-    })
-    .await
-}
-
-/// Waits for [`Server::shutdown`], or for the end of the server itself.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 fn memory(limits: Limits) -> Arc<Semaphore> {
     Arc::new(Semaphore::new((limits.memory / body::UNIT).min(Semaphore::MAX_PERMITS)))
 }
 
-/// Says why, and closes, without waiting for anything: a new socket takes a line at once, and nothing lies unread in it.
-/// A client that expects TLS could not read it.
-fn turn_away(socket: &TcpStream, tls: bool, refusal: &Reply) {
-    if !tls {
-        let mut out = Vec::new();
-        refusal.write(&mut out);
-        let _ = socket.try_write(&out);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use smtp_auth::{Mechanism, sasl};
+    use smtp_auth::{Mechanism, Reply, sasl};
 
-    use super::*;
+    use super::{connection::Connection, *};
 
     struct Nobody;
 
@@ -368,8 +319,7 @@ mod tests {
         let server = Server::new(config, Nobody, async |_: Message| Ok(Reply::OK));
         let place = server.places.take(None, &server.limits).unwrap();
         let stream = Box::new(tokio::io::empty());
-        let mut connection = Connection::new(Arc::new(server), stream, None, place);
-        let future = async move { connection.run(false).await };
+        let future = Connection::new(Arc::new(server), stream, None, place).serve(false);
         assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use smtp_auth_tokio::{
-    server::{Body, Handler, Peer, Server},
+    server::{Body, Handler, Observer, Peer, Server},
     smtp_auth::{
         AsyncAuthenticator, Mechanism, Reply,
         command::{Mail, Rcpt},
@@ -36,6 +36,7 @@ impl AsyncAuthenticator for Nobody {
     }
 }
 
+#[derive(Clone)]
 struct Counting(Arc<AtomicUsize>);
 
 impl Handler for Counting {
@@ -53,7 +54,9 @@ impl Handler for Counting {
         body.read_all().await;
         Ok(Reply::OK)
     }
+}
 
+impl Observer for Counting {
     fn accept_failed(&self, _: &io::Error) {
         self.0.fetch_add(1, SeqCst);
     }
@@ -63,7 +66,8 @@ impl Handler for Counting {
 async fn without_a_descriptor_the_server_waits() {
     let failed = Arc::<AtomicUsize>::default();
     let config = Config::builder("localhost").allow_unauthenticated(true).build().unwrap();
-    let server = Server::new(config, Nobody, Counting(Arc::clone(&failed)));
+    let counting = Counting(Arc::clone(&failed));
+    let server = Server::new(config, Nobody, counting.clone()).observer(counting);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn({

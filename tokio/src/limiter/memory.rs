@@ -3,7 +3,7 @@
 use core::{
     fmt,
     hash::BuildHasher,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
 };
@@ -17,6 +17,7 @@ use super::{
     Attempt, RateLimiter,
     table::{Known, Rate, Table},
 };
+use crate::network::Network;
 
 /// Longer ones serve nobody, and sums of times have to stay small.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -151,15 +152,9 @@ impl MemoryRateLimiter {
 
     fn network(&self, address: Option<IpAddr>) -> u64 {
         let (ipv4, ipv6) = self.prefixes;
-        let network = address.map(|address| match address.to_canonical() {
-            IpAddr::V4(v4) => {
-                let mask = u32::MAX.checked_shl(32u32.saturating_sub(ipv4.into())).unwrap_or(0);
-                IpAddr::from(Ipv4Addr::from_bits(v4.to_bits() & mask))
-            }
-            IpAddr::V6(v6) => {
-                let mask = u128::MAX.checked_shl(128u32.saturating_sub(ipv6.into())).unwrap_or(0);
-                IpAddr::from(Ipv6Addr::from_bits(v6.to_bits() & mask))
-            }
+        let network = address.map(|address| {
+            let address = address.to_canonical();
+            Network::new(address, if address.is_ipv4() { ipv4 } else { ipv6 })
         });
         self.hasher.hash_one(network)
     }

@@ -30,6 +30,8 @@ struct Progress {
     deadline: Instant,
     /// What is held in memory of the message.
     memory: Option<OwnedSemaphorePermit>,
+    /// How many octets have been shown.
+    octets: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub(super) enum Stage {
 impl Course {
     pub(super) fn new(limits: &Limits) -> Self {
         let deadline = Instant::now() + limits.command;
-        Self(Mutex::new(Progress { stage: Stage::Asked, deadline, memory: None }))
+        Self(Mutex::new(Progress { stage: Stage::Asked, deadline, memory: None, octets: 0 }))
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -57,6 +59,16 @@ impl Course {
 
     pub(super) fn deadline(&self) -> Instant {
         self.lock().deadline
+    }
+
+    pub(super) fn octets(&self) -> u64 {
+        self.lock().octets
+    }
+
+    fn count(&self, piece: &[u8]) {
+        let mut progress = self.lock();
+        progress.octets =
+            progress.octets.saturating_add(piece.len().try_into().unwrap_or(u64::MAX));
     }
 
     fn go_to(&self, stage: Stage, deadline: Instant) {
@@ -191,7 +203,10 @@ impl<'a> Body<'a> {
                 permission.accept();
                 course.go_to(Stage::Coming, Instant::now() + limits.message);
             }
-            Event::Data(_) => *pending = Some(0),
+            Event::Data(piece) => {
+                course.count(piece);
+                *pending = Some(0);
+            }
             Event::EndOfData(_) => course.go_to(Stage::Ended, Instant::now() + limits.finish),
             // Between the chunks of BDAT.
             Event::Command(command, ask) => ask.reply(by_default(&command)),

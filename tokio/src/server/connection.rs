@@ -1,14 +1,6 @@
 //! One connection: each event of its session, and who answers it.
 
-use std::{
-    future::{Future, poll_fn},
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use smtp_auth::{
     Advance, AsyncAuthenticator, Reply,
@@ -21,7 +13,13 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Handler, Peer, Server, places::Place, stopped, wire::Wire};
+use super::{
+    Handler, Observer, Peer, Server,
+    accept::{cut_off, stopped, unless},
+    log,
+    places::Place,
+    wire::Wire,
+};
 use crate::{
     limiter::{Limited, RateLimiter},
     link::Link,
@@ -33,8 +31,10 @@ pub(super) struct Connection<A, H> {
     pub(super) wire: Wire,
     pub(super) peer: Peer,
     users: Limited<Arc<A>, Option<Arc<dyn RateLimiter>>>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Option<Instant>>,
     began: Instant,
+    /// Whether the observer has been told of it, and not yet of its end.
+    is_open: bool,
     _place: Place,
 }
 
@@ -45,7 +45,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         address: Option<SocketAddr>,
         place: Place,
     ) -> Self {
-        let session = Session::new(Arc::clone(&server.config));
+        let mut session = Session::new(Arc::clone(&server.config));
+        log::trace(&mut session);
         let wire = Wire { session, link: Link::new(stream), broken: None };
         let (stop, peer) = (server.stop.subscribe(), Peer::new(address, false));
         let users = Limited::new(
@@ -54,17 +55,28 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
             address.map(|address| address.ip()),
             server.given.sasl().authorizes_always(),
         );
-        Self { server, wire, peer, users, stop, began: Instant::now(), _place: place }
+        let began = Instant::now();
+        Self { server, wire, peer, users, stop, began, is_open: false, _place: place }
     }
 
     /// Serves the client until the end.
-    pub(super) async fn run(&mut self, implicit_tls: bool) {
-        let ended = self.serve(implicit_tls).await;
-        self.server.handler.closed(&self.peer, ended.as_ref().copied());
+    pub(super) fn serve(mut self, implicit_tls: bool) -> impl Future<Output = ()> + Send {
+        #[cfg(feature = "tracing")]
+        let span = log::span(&self.peer);
+        let work = async move {
+            self.is_open = true;
+            self.server.log.connected(&self.peer);
+            let ended = self.converse(implicit_tls).await;
+            self.is_open = false;
+            self.server.log.closed(&self.peer, ended.as_ref().copied());
+        };
+        #[cfg(feature = "tracing")]
+        let work = tracing::Instrument::instrument(work, span);
+        work
     }
 
     /// Whatever is boxed here is large and rare: the future of an idle connection has no room for it.
-    async fn serve(&mut self, implicit_tls: bool) -> io::Result<()> {
+    async fn converse(&mut self, implicit_tls: bool) -> io::Result<()> {
         if implicit_tls {
             Box::pin(self.begin_tls()).await?;
         }
@@ -82,12 +94,12 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                 Event::Authenticated(identity) => {
                     self.peer.identity = Some(identity.clone());
                     self.users.authenticated(identity);
-                    self.server.handler.authenticated(&self.peer, Ok(identity));
+                    self.server.log.authenticated(&self.peer, identity);
                 }
                 Event::AuthFailed(failed) => {
                     let pause = failed.pause;
-                    self.users.failed(&failed);
-                    self.server.handler.authenticated(&self.peer, Err(failed));
+                    let is_limited = self.users.failed(&failed);
+                    self.server.log.auth_failed(&self.peer, &failed, is_limited);
                     // Nothing is sent before the next input is waited for, so this delays the reply.
                     self.wire.link.pause(pause).await;
                 }
@@ -95,7 +107,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                     self.peer.hello = hello.name.into();
                     self.peer.extended = hello.extended;
                 }
-                Event::Command(Command::Mail(_), _) => Box::pin(self.transaction()).await?,
+                Event::Command(Command::Mail(_), _) => Box::pin(self.until_cut_off()).await?,
                 Event::Command(..) => Box::pin(self.command()).await,
                 Event::StartTls => Box::pin(self.begin_tls()).await?,
                 Event::Close => return Box::pin(self.wire.link.close()).await,
@@ -117,13 +129,31 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
             until = until.min(self.began + limits.sign_in);
         }
         let Self { wire, stop, .. } = self;
-        match unless_stopped(stop, wire.fill(until)).await {
+        let filled = unless(pin!(stopped(stop)), pin!(wire.fill(until))).await;
+        match filled {
             Some(filled) => filled,
             None => {
-                self.wire.session.close(&Reply::SHUTTING_DOWN, &mut self.wire.link.out);
+                self.say_shutting_down();
                 Ok(())
             }
         }
+    }
+
+    /// The pending MAIL and what follows from it. The handler is dropped where that has not ended within the grace.
+    async fn until_cut_off(&mut self) -> io::Result<()> {
+        let stop = self.stop.clone();
+        let done = unless(pin!(cut_off(stop)), pin!(self.transaction())).await;
+        match done {
+            Some(done) => done,
+            None => {
+                self.say_shutting_down();
+                Ok(())
+            }
+        }
+    }
+
+    fn say_shutting_down(&mut self) {
+        self.wire.session.close(&Reply::SHUTTING_DOWN, &mut self.wire.link.out);
     }
 
     async fn query(&mut self) {
@@ -149,7 +179,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         let Some(tls) = &server.tls else { return Err(io::ErrorKind::Unsupported.into()) };
         wire.link.send(limits.idle).await?;
         let handshake = timeout(limits.handshake, tls.accept(wire.link.take()));
-        let Some(done) = unless_stopped(stop, handshake).await else {
+        let Some(done) = unless(pin!(stopped(stop)), pin!(handshake)).await else {
             return Err(io::ErrorKind::ConnectionAborted.into());
         };
         let (stream, channel) = done??;
@@ -161,17 +191,14 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
     }
 }
 
-/// `None` where the server is stopped before.
-async fn unless_stopped<T>(
-    stop: &mut watch::Receiver<bool>,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    let (mut stop, mut work) = (pin!(stopped(stop)), pin!(work));
-    poll_fn(|cx| match stop.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(None),
-        Poll::Pending => work.as_mut().poll(cx).map(Some),
-    })
-    .await
+impl<A, H> Drop for Connection<A, H> {
+    fn drop(&mut self) {
+        // A panic, or the end of the server.
+        if self.is_open {
+            let cut_off = io::ErrorKind::ConnectionAborted.into();
+            self.server.log.closed(&self.peer, Err(&cut_off));
+        }
+    }
 }
 
 /// # Errors

@@ -2,14 +2,12 @@
 
 use std::{
     future::{Future, ready},
-    io,
     net::SocketAddr,
 };
 
 use smtp_auth::{
     Identity, Reply,
     command::{Command, Mail, Rcpt},
-    server::AuthFailed,
 };
 
 use super::Body;
@@ -73,24 +71,6 @@ pub trait Handler: Send + Sync + 'static {
     fn connect(&self, peer: &Peer) -> impl Future<Output = Result<(), Reply>> + Send {
         let _ = peer;
         ready(Ok(()))
-    }
-
-    /// A client has authenticated, or has failed to: for logs and metrics. It must not block.
-    fn authenticated(&self, peer: &Peer, outcome: Result<&Identity, AuthFailed<'_>>) {
-        let _ = (peer, outcome);
-    }
-
-    /// A connection has ended: for logs and metrics. `Ok` where the dialogue came to its end, by QUIT or a `421`. An
-    /// error is that of the stream or the TLS handshake, `UnexpectedEof` where the client just disconnected. It is not
-    /// called for a connection whose handler has panicked, or that was cut off at the end of a shutdown.
-    fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
-        let _ = (peer, outcome);
-    }
-
-    /// A connection could not be accepted, as where no file descriptor is left: for logs. The server waits a moment, and
-    /// goes on.
-    fn accept_failed(&self, error: &io::Error) {
-        let _ = error;
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use smtp_auth::Reply;
 
 use super::Limits;
+use crate::network::Network;
 
 const TOO_MANY: Reply = Reply::constant("421 4.3.2 Too many connections, try again later");
 const TOO_MANY_EACH: Reply =
@@ -20,14 +21,14 @@ pub(super) struct Places(Mutex<Taken>);
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    each: HashMap<IpAddr, usize>,
+    each: HashMap<Network, usize>,
 }
 
 /// A connection's place. It is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    network: Option<IpAddr>,
+    network: Option<Network>,
 }
 
 impl Places {
@@ -40,20 +41,17 @@ impl Places {
         address: Option<IpAddr>,
         limits: &Limits,
     ) -> Result<Place, Reply> {
-        let network = address.map(network);
         let mut taken = self.lock();
         if taken.all >= limits.connections {
             return Err(TOO_MANY);
         }
-        if let Some(network) = network {
-            let own = taken.each.get(&network).copied().unwrap_or_default();
-            if own >= limits.connections_each {
-                return Err(TOO_MANY_EACH);
-            }
-            taken.each.insert(network, own + 1);
-        }
         taken.all += 1;
-        Ok(Place { places: Arc::clone(self), network })
+        drop(taken);
+        let mut place = Place { places: Arc::clone(self), network: None };
+        if let Some(address) = address {
+            place.belong_to(address, limits)?;
+        }
+        Ok(place)
     }
 
     /// Nothing that is done while it is locked can panic and leave a count half changed.
@@ -62,11 +60,21 @@ impl Places {
     }
 }
 
-/// The address of IPv4, or the /64 of IPv6: whoever has one address of that has them all.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
+impl Place {
+    /// Counts a connection that counts in all alone by its address, too.
+    ///
+    /// # Errors
+    /// The `421` for which there is no place.
+    pub(super) fn belong_to(&mut self, address: IpAddr, limits: &Limits) -> Result<(), Reply> {
+        let network = Network::of_client(address);
+        let mut taken = self.places.lock();
+        let own = taken.each.get(&network).copied().unwrap_or_default();
+        if own >= limits.connections_each {
+            return Err(TOO_MANY_EACH);
+        }
+        taken.each.insert(network, own + 1);
+        self.network = Some(network);
+        Ok(())
     }
 }
 

@@ -15,9 +15,10 @@ use smtp_auth::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Body, Handler, Limits,
+    Body, Handler, Limits, Observer, Peer,
     body::{Course, Stage},
     connection::{Connection, refused, within},
+    log::Log,
     parameters,
     wire::Wire,
 };
@@ -80,6 +81,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         let Self { server, wire, peer, .. } = self;
         let (limits, course) = (&server.limits, Course::new(&server.limits));
         let body = Body::new(wire, &course, limits, &server.memory);
+        let mut report = Report { log: &server.log, peer, course: &course, reply: None };
         let outcome = outcome(server.handler.data(peer, transaction, body), &course).await;
         // The handler's future is dropped by now, whatever has become of it.
         if let Some(error) = wire.broken.take() {
@@ -99,6 +101,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
             (_, Some(Ok(reply) | Err(reply))) => refused(reply),
             (_, None) => Reply::LOCAL_ERROR,
         };
+        report.reply = Some(reply.clone());
+        drop(report);
         match wire.session.pending() {
             Event::StartOfData(permission) => permission.refuse(reply.clone()),
             Event::EndOfData(ask) => {
@@ -114,10 +118,24 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
     }
 }
 
+/// Tells the observer what became of a message, once it is dropped: where the connection is cut off, too.
+struct Report<'a> {
+    log: &'a Log,
+    peer: &'a Peer,
+    course: &'a Course,
+    reply: Option<Reply>,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        self.log.message(self.peer, self.course.octets(), self.reply.as_ref());
+    }
+}
+
 impl<A, H: Handler> super::Server<A, H> {
     async fn rcpt(
         &self,
-        peer: &super::Peer,
+        peer: &Peer,
         transaction: &mut H::Transaction,
         rcpt: Rcpt<'_>,
         smtputf8: bool,

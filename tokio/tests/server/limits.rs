@@ -119,3 +119,64 @@ async fn last_words_survive_unread_input() {
         assert!(octets < 64 << 20, "{octets}");
     }
 }
+
+/// Whoever is sent away may have said much before it hears why.
+#[tokio::test]
+async fn being_sent_away_survives_unread_input() {
+    let (server, _) = server("", Limits::default().connections(1));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn({
+        let server = server.clone();
+        async move { server.serve(listener).await }
+    });
+    let mut first = Hand::new(TcpStream::connect(address).await.unwrap());
+    assert!(first.hear().await.starts_with("220"));
+    let mut second = Hand::new(TcpStream::connect(address).await.unwrap());
+    for _ in 0..3 {
+        second.write(&"NOOP\r\n".repeat(1000)).await;
+        second.0.flush().await.unwrap();
+        // A reset would have come by now, and may overtake the reply.
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(second.hear().await.starts_with("421 4.3.2 Too many connections"));
+    second.ends().await;
+    drop(second);
+    // Only so many are listened to, and each is told all the same.
+    let crowd = (0..150).map(|_| TcpStream::connect(address));
+    let mut told = Vec::new();
+    for connected in crowd {
+        let mut hand = Hand::new(connected.await.unwrap());
+        assert!(hand.hear().await.starts_with("421 4.3.2"));
+        told.push(hand);
+    }
+    sleep(Duration::from_millis(100)).await;
+    let mut listened_to = 0;
+    for hand in &mut told {
+        // The end is heard by all; what is said to a socket that is closed comes back as an error.
+        hand.ends().await;
+        let _ = hand.0.write_all(b"NOOP\r\n").await;
+        let _ = hand.0.flush().await;
+    }
+    sleep(Duration::from_millis(100)).await;
+    for hand in &mut told {
+        let said = hand.0.write_all(b"NOOP\r\n").await;
+        listened_to += usize::from(said.is_ok() && hand.0.flush().await.is_ok());
+    }
+    assert_eq!(listened_to, 100);
+    drop(told);
+    first.expect("QUIT\r\n", &["221"]).await;
+    server.shutdown();
+    timeout(Duration::from_secs(15), serving).await.unwrap().unwrap();
+}
+
+/// A client that expects TLS could not read a reply.
+#[tokio::test]
+async fn one_too_many_inside_tls_is_closed_without_a_word() {
+    let (server, _) = server("", Limits::default().connections(0));
+    let server = server.tls(Certificate::new().server());
+    let (own, theirs) = tokio::io::duplex(1 << 16);
+    let mut hand = Hand::new(own);
+    server.serve_tls_stream(theirs, None).await.unwrap();
+    hand.ends().await;
+}

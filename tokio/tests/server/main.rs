@@ -6,6 +6,8 @@ mod cancelled;
 mod dialogue;
 mod handlers;
 mod limits;
+mod observers;
+mod proxies;
 mod rate_limits;
 mod shutdown;
 mod support;

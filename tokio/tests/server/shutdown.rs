@@ -125,3 +125,41 @@ async fn the_server_ends_with_its_connections_or_after_the_grace() {
         assert!(TcpStream::connect(address).await.is_err());
     }
 }
+
+/// Whatever has not ended within the grace is told so, and nothing of it is taken.
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_after_the_grace_is_cut_off_with_a_reply() {
+    let grace = Duration::from_secs(20);
+    let whole = "whole\r\n.\r\n";
+    for (what, recipient, message) in [
+        ("", "d", None),
+        ("", "d", Some("half\r\n")),
+        ("stall half", "d", Some("half\r\n")),
+        ("refuse half", "d", Some("half\r\n")),
+        ("stall unread", "d", Some("")),
+        ("hang", "d", Some(whole)),
+        ("", "slow", None),
+    ] {
+        let (server, seen) = server(what, Limits::default().grace(grace));
+        let (mut hand, serving) = Hand::to(&server).await;
+        hand.expect("MAIL FROM:<a@b.c>\r\n", &["250"]).await;
+        let rcpt = format!("RCPT TO:<{recipient}@e.f>\r\n");
+        hand.expect(&rcpt, if recipient == "d" { &["250"] } else { &[] }).await;
+        if let Some(message) = message {
+            hand.expect("DATA\r\n", if message.is_empty() { &[] } else { &["354"] }).await;
+            hand.write(message).await;
+        }
+        let began = Instant::now();
+        server.shutdown();
+        sleep(grace / 2).await;
+        // A second call changes nothing.
+        server.shutdown();
+        hand.expect("", &["421 4.3.2"]).await;
+        assert_eq!(began.elapsed().as_secs(), grace.as_secs(), "{what} {message:?}");
+        hand.ends().await;
+        drop(hand);
+        serving.await.unwrap();
+        assert_eq!(seen.counts().await, (1, 1, 0), "{what} {message:?}");
+        assert_eq!(*seen.log.lock().unwrap(), ["closed: Ok(())"]);
+    }
+}

@@ -10,7 +10,7 @@ use std::{
 
 use smtp_auth_tokio::{
     BoxStream, Stream, rustls,
-    server::{Body, Handler, Limits, Peer, Server},
+    server::{Body, Handler, Limits, Observer, Peer, Server},
     smtp_auth::{
         Answer, Authenticator, CheckPassword, Identity, Mechanism, Reply,
         command::{Mail, Rcpt},
@@ -175,12 +175,15 @@ impl Handler for Careless {
             _ => Ok(()),
         }
     }
+}
 
-    fn authenticated(&self, _: &Peer, outcome: Result<&Identity, AuthFailed<'_>>) {
-        self.0.log(match outcome {
-            Ok(who) => format!("{} by {}", who.acts_as(), who.mechanism()),
-            Err(failed) => format!("not authenticated: {failed}"),
-        });
+impl Observer for Careless {
+    fn authenticated(&self, _: &Peer, who: &Identity) {
+        self.0.log(format!("{} by {}", who.acts_as(), who.mechanism()));
+    }
+
+    fn auth_failed(&self, _: &Peer, failed: &AuthFailed<'_>, _: bool) {
+        self.0.log(format!("not authenticated: {failed}"));
     }
 
     fn closed(&self, _: &Peer, outcome: Result<(), &std::io::Error>) {
@@ -195,7 +198,8 @@ pub(crate) fn server(what: &'static str, limits: Limits) -> (Tested, Arc<Seen>) 
     let careless = Careless::default();
     let seen = Arc::clone(&careless.0);
     *seen.what.lock().unwrap() = what;
-    (Server::new(open(), Immediate(Users), careless).limits(limits), seen)
+    let server = Server::new(open(), Immediate(Users), careless.clone());
+    (server.limits(limits).observer(careless), seen)
 }
 
 /// A client that types.

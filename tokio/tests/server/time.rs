@@ -106,7 +106,8 @@ impl AsyncAuthenticator for Database {
 async fn authentication_right_wrong_and_slow() {
     let careless = Careless::default();
     let seen = careless.0.clone();
-    let server = Server::new(config().build().unwrap(), Database, careless);
+    let server = Server::new(config().build().unwrap(), Database, careless.clone());
+    let server = server.observer(careless);
     let (mut hand, _) = Hand::to(&server).await;
     hand.expect("MAIL FROM:<a@b.c>\r\n", &["530"]).await;
     let began = Instant::now();

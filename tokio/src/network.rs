@@ -1,0 +1,133 @@
+//! Networks of IP addresses.
+
+use core::{
+    fmt,
+    net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// A network: the addresses with the same leading bits. As text it is `192.0.2.0/24` or `2001:db8::/32`, and a single
+/// address without the number.
+///
+/// An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// The network of that address with so many leading bits. More than an address has are all of it.
+    pub fn new(address: IpAddr, bits: u8) -> Self {
+        let is_mapped = address.is_ipv6() && address.to_canonical().is_ipv4();
+        let bits = if is_mapped { bits.saturating_sub(96) } else { bits };
+        match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                let bits = bits.min(32);
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+                Self { address: Ipv4Addr::from_bits(v4.to_bits() & mask).into(), bits }
+            }
+            IpAddr::V6(v6) => {
+                let bits = bits.min(128);
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+                Self { address: Ipv6Addr::from_bits(v6.to_bits() & mask).into(), bits }
+            }
+        }
+    }
+
+    /// What one client has: an IPv4 address, or a /64 of IPv6, as whoever has one address of that has them all.
+    pub(crate) fn of_client(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self::new(address, if address.is_ipv4() { 32 } else { 64 })
+    }
+
+    /// Whether the address belongs to it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.address.is_ipv4() && Self::new(address, self.bits) == *self
+    }
+}
+
+/// That address alone.
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Self::new(address, 128)
+    }
+}
+
+/// Text that is no [`Network`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkError(());
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a network: an IP address, as a rule with a slash and the number of its leading bits")
+    }
+}
+
+impl core::error::Error for NetworkError {}
+
+impl From<AddrParseError> for NetworkError {
+    fn from(_: AddrParseError) -> Self {
+        Self(())
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let Some((address, bits)) = text.split_once('/') else {
+            return Ok(Self::from(text.parse::<IpAddr>()?));
+        };
+        let address: IpAddr = address.parse()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        match bits.parse::<u8>() {
+            Ok(bits) if bits <= most => Ok(Self::new(address, bits)),
+            _ => Err(NetworkError(())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_belongs_to_a_network_by_its_leading_bits() {
+        for (network, address, expected) in [
+            ("192.0.2.0/24", "192.0.2.255", true),
+            ("192.0.2.77/24", "192.0.2.1", true),
+            ("192.0.2.0/24", "192.0.3.0", false),
+            ("192.0.2.0/25", "192.0.2.128", false),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("::ffff:192.0.2.0/120", "192.0.2.9", true),
+            ("::ffff:192.0.2.0/120", "192.0.3.9", false),
+            ("0.0.0.0/0", "255.255.255.255", true),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "::1", true),
+            ("::/0", "127.0.0.1", false),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::", false),
+            ("2001:db8::1", "2001:db8::1", true),
+            ("2001:db8::1", "2001:db8::2", false),
+        ] {
+            let parsed: Network = network.parse().unwrap();
+            assert_eq!(parsed.contains(address.parse().unwrap()), expected, "{network} {address}");
+        }
+        for wrong in ["", "/8", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_client_has_a_whole_64_of_ipv6() {
+        let of = |address: &str| Network::of_client(address.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}

@@ -1,0 +1,204 @@
+//! Connections as they come: who gets a place, who is sent away, and the end of them all.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use smtp_auth::{AsyncAuthenticator, Reply};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{Handler, Observer, Peer, Server, connection::Connection, places::Place, proxy};
+use crate::{
+    link::{Link, MAX_CLOSE},
+    stream::BoxStream,
+};
+
+/// How long the server waits after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections that are sent away are listened to for a while, so that the client can read why. Others are closed
+/// at once: a flood must not take the descriptors for which there is a limit.
+pub(super) const LINGERING: usize = 100;
+
+impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
+    /// Serves one client.
+    pub(super) async fn serve_boxed(
+        &self,
+        stream: BoxStream,
+        address: Option<SocketAddr>,
+        tls: bool,
+    ) {
+        match self.places.take(address.map(|address| address.ip()), &self.limits) {
+            Ok(place) => {
+                let server = Arc::new(self.clone());
+                Connection::new(server, stream, address, place).serve(tls).await;
+            }
+            Err(refusal) => self.turn_away(stream, address, tls, &refusal).await,
+        }
+    }
+
+    /// Serves all that connect.
+    pub(super) async fn accept(&self, listener: TcpListener, tls: bool) {
+        let (server, mut stop) = (Arc::new(self.clone()), self.stop.subscribe());
+        let mut connections = JoinSet::new();
+        while let Some(accepted) = next(&listener, &mut connections, &mut stop).await {
+            match accepted {
+                Ok((socket, address)) => {
+                    server.begin(&mut connections, socket, address, tls);
+                }
+                Err(error) => {
+                    self.log.accept_failed(&error);
+                    // Without a pause the server would spin until a file descriptor is free.
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        let rest = async { while connections.join_next().await.is_some() {} };
+        // Each connection ends by itself within the grace; it may be in the middle of its last words.
+        if timeout(self.limits.grace.saturating_add(MAX_CLOSE), rest).await.is_err() {
+            connections.shutdown().await;
+        }
+    }
+
+    /// Begins with a connection, in a task of its own. Its future is not boxed, nor held twice, as it stays for as long.
+    fn begin(
+        self: &Arc<Self>,
+        connections: &mut JoinSet<()>,
+        socket: TcpStream,
+        address: SocketAddr,
+        tls: bool,
+    ) {
+        // Replies are short, and the client waits for them.
+        let _ = socket.set_nodelay(true);
+        let is_proxy = self.proxies.iter().any(|proxy| proxy.contains(address.ip()));
+        // The proxy's own address is that of all of its clients.
+        let counted = (!is_proxy).then_some(address.ip());
+        let (server, stream, place) =
+            (Arc::clone(self), Box::new(socket), self.places.take(counted, &self.limits));
+        match place {
+            Ok(place) if is_proxy => {
+                connections.spawn(async move { server.proxied(stream, address, place, tls).await });
+            }
+            Ok(place) => {
+                let connection = Connection::new(server, stream, Some(address), place);
+                connections.spawn(connection.serve(tls));
+            }
+            Err(refusal) => {
+                connections.spawn(async move {
+                    server.turn_away(stream, Some(address), tls, &refusal).await;
+                });
+            }
+        }
+    }
+
+    /// Serves a client of which a proxy is to say the address.
+    async fn proxied(
+        self: Arc<Self>,
+        mut stream: BoxStream,
+        proxy: SocketAddr,
+        mut place: Place,
+        tls: bool,
+    ) {
+        match Box::pin(self.header(&mut stream)).await {
+            Ok(client) => {
+                let address = client.unwrap_or(proxy);
+                match place.belong_to(address.ip(), &self.limits) {
+                    Ok(()) => {
+                        let connection = Connection::new(self, stream, Some(address), place);
+                        connection.serve(tls).await;
+                    }
+                    Err(refusal) => {
+                        drop(place);
+                        self.turn_away(stream, Some(address), tls, &refusal).await;
+                    }
+                }
+            }
+            Err(error) => {
+                let peer = Peer::new(Some(proxy), false);
+                self.log.connected(&peer);
+                self.log.closed(&peer, Err(&error));
+            }
+        }
+    }
+
+    /// The address that the proxy says, if it says one.
+    async fn header(&self, stream: &mut BoxStream) -> io::Result<Option<SocketAddr>> {
+        let mut stop = self.stop.subscribe();
+        let header = timeout(self.limits.handshake, proxy::read(stream));
+        match unless(pin!(stopped(&mut stop)), pin!(header)).await {
+            Some(read) => read?,
+            None => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
+    /// Says why, and closes. A client that expects TLS could not read it, and a handshake would be too much for one that is
+    /// one too many.
+    async fn turn_away(
+        &self,
+        stream: BoxStream,
+        address: Option<SocketAddr>,
+        tls: bool,
+        refusal: &Reply,
+    ) {
+        self.log.turned_away(address, refusal);
+        if tls {
+            return;
+        }
+        let mut link = Link::new(stream);
+        refusal.write(&mut link.out);
+        // It could not be told why; there is nobody else to tell.
+        let _ = match self.lingering.try_acquire() {
+            Ok(_place) => link.close().await,
+            Err(_) => link.send(Duration::ZERO).await,
+        };
+    }
+}
+
+/// The next connection; `None` once the server is stopped.
+async fn next(
+    listener: &TcpListener,
+    connections: &mut JoinSet<()>,
+    stop: &mut watch::Receiver<Option<Instant>>,
+) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    let accepted = poll_fn(|cx| {
+        // Those that have ended. A panic ends its own connection alone.
+        while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
+        listener.poll_accept(cx)
+    });
+    unless(pin!(stopped(stop)), pin!(accepted)).await
+}
+
+/// Waits for [`Server::shutdown`], or for the end of the server itself.
+pub(super) async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) {
+    let _ = stop.wait_for(Option::is_some).await;
+}
+
+/// Waits for the end of [`Limits::grace`](super::Limits::grace) after [`Server::shutdown`].
+pub(super) async fn cut_off(mut stop: watch::Receiver<Option<Instant>>) {
+    let until = stop.wait_for(Option::is_some).await.ok().and_then(|until| *until);
+    sleep_until(until.unwrap_or_else(Instant::now)).await;
+}
+
+/// The work; `None` where the other comes first. Both are pinned by the caller, whose future would have them twice
+/// otherwise.
+pub(super) fn unless<T>(
+    mut other: Pin<&mut impl Future<Output = ()>>,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = Option<T>> {
+    poll_fn(move |cx| match other.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => work.as_mut().poll(cx).map(Some),
+    })
+}

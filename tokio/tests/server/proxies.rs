@@ -1,0 +1,254 @@
+//! The PROXY protocol, on a port: from whom it is taken, and what follows from it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use smtp_auth_tokio::{
+    Network, TlsConnect, rustls,
+    server::{Limits, Observer, Peer, Server},
+    smtp_auth::sasl::Immediate,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::support::{Careless, Certificate, Hand, Tested, Users, config, server};
+
+const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 56789 587\r\n";
+/// The same in version 2, with a TLV that says TLS and a client certificate, as `send-proxy-v2-ssl-cn` of HAProxy does.
+const V2: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x25\xC0\x00\x02\x01\xC0\x00\x02\x02\xDD\xD5\x02\x4B\
+    \x20\x00\x16\x07\x00\x00\x00\x00\x21\x00\x07TLSv1.3\x22\x00\x03tim\x01";
+const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
+const CLIENT: &str = "192.0.2.1:56789";
+
+/// Notes whose connections there were, and how they ended.
+#[derive(Clone, Default)]
+struct Noting(Arc<Mutex<Vec<String>>>);
+
+impl Noting {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+impl Observer for Noting {
+    fn connected(&self, peer: &Peer) {
+        self.note(format!("connected {}", peer.address().unwrap()));
+    }
+
+    fn closed(&self, _: &Peer, outcome: Result<(), &std::io::Error>) {
+        self.note(format!("closed {:?}", outcome.map_err(std::io::Error::kind)));
+    }
+
+    fn turned_away(&self, address: Option<SocketAddr>, _: &smtp_auth_tokio::smtp_auth::Reply) {
+        self.note(format!("turned away {}", address.unwrap()));
+    }
+}
+
+/// A server that takes the header from 127.0.0.1, on a port.
+async fn proxied(server: Tested, tls: bool) -> (Noting, SocketAddr) {
+    let noting = Noting::default();
+    let proxy = Network::from(IpAddr::from([127, 0, 0, 1]));
+    let server = server.proxies([proxy]).observer(noting.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        match tls {
+            true => server.serve_tls(listener).await.unwrap(),
+            false => server.serve(listener).await,
+        }
+    });
+    (noting, address)
+}
+
+/// A connection from another address than the proxy's.
+async fn from_elsewhere(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// All that is heard.
+async fn all(socket: &mut TcpStream) -> Vec<u8> {
+    let mut heard = Vec::new();
+    let _ = timeout(Duration::from_secs(5), socket.read_to_end(&mut heard)).await.unwrap();
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clients_address_is_the_headers_however_that_is_split() {
+    let (noting, address) = proxied(server("", Limits::default()).0, false).await;
+    for (header, local) in
+        [(V1, false), (V2, false), (LOCAL, true), (&b"PROXY UNKNOWN\r\n"[..], true)]
+    {
+        for split in 1..=header.len() {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.set_nodelay(true).unwrap();
+            let own = socket.local_addr().unwrap().to_string();
+            socket.write_all(&header[..split]).await.unwrap();
+            if split.is_multiple_of(8) {
+                sleep(Duration::from_millis(5)).await;
+            }
+            // What follows in the same piece is the dialogue's.
+            let rest = [&header[split..], b"EHLO hand\r\nQUIT\r\n"].concat();
+            socket.write_all(&rest).await.unwrap();
+            let heard = String::from_utf8(all(&mut socket).await).unwrap();
+            assert!(heard.starts_with("220 ") && heard.contains("\r\n221 "), "{heard:?}");
+            drop(socket);
+            sleep(Duration::from_millis(1)).await;
+            let expected = if local { &*own } else { CLIENT };
+            assert!(noting.take().contains(&format!("connected {expected}")), "{split}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_is_missing_or_out_of_place_ends_the_connection_without_a_reply() {
+    let (noting, address) = proxied(server("", Limits::default()).0, false).await;
+    for wrong in [&b"EHLO hand\r\n"[..], b"PROXY TCP4 nobody\r\n", b"\x16\x03\x01", b"PROX", b""] {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(wrong).await.unwrap();
+        socket.shutdown().await.unwrap();
+        assert_eq!(all(&mut socket).await, b"", "{}", wrong.escape_ascii());
+    }
+    sleep(Duration::from_millis(20)).await;
+    let noted = noting.take();
+    assert_eq!(noted.len(), 10, "{noted:?}");
+    assert!(noted.contains(&"closed Err(InvalidData)".to_owned()));
+    assert!(noted.contains(&"closed Err(UnexpectedEof)".to_owned()));
+    // From another address. The greeting is out by then.
+    for header in [V1, V2, LOCAL] {
+        for split in 1..=header.len() {
+            let mut socket = from_elsewhere(address).await;
+            socket.set_nodelay(true).unwrap();
+            let mut greeting = [0; 512];
+            let greeted = socket.read(&mut greeting).await.unwrap();
+            assert!(
+                greeting[..greeted].starts_with(b"220 ") && greeting[..greeted].ends_with(b"\r\n")
+            );
+            socket.write_all(&header[..split]).await.unwrap();
+            if split < 14 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            // It may be closed already.
+            let _ = socket.write_all(&[&header[split..], b"EHLO hand\r\n"].concat()).await;
+            assert_eq!(all(&mut socket).await, b"", "{split}");
+        }
+    }
+    sleep(Duration::from_millis(20)).await;
+    let noted = noting.take();
+    let closed = noted.iter().filter(|line| *line == "closed Err(InvalidData)").count();
+    assert_eq!(closed, V1.len() + V2.len() + LOCAL.len(), "{noted:?}");
+    // Whoever only begins like that is heard.
+    let mut hand = Hand::new(from_elsewhere(address).await);
+    hand.expect("\r\n\r\nPROX\r\nNOOP\r\n", &["220", "500", "500", "500", "250"]).await;
+    let mut hand = Hand::new(from_elsewhere(address).await);
+    hand.expect("PROXIMITY\r\nPROXY TCP4\r\nNOOP\r\n", &["220", "500", "500", "250"]).await;
+}
+
+#[tokio::test]
+async fn the_header_has_the_time_of_the_handshake() {
+    let limits = Limits::default().handshake(Duration::from_millis(300));
+    let (noting, address) = proxied(server("", limits).0, false).await;
+    for part in [&b""[..], &V1[..20], &V2[..20]] {
+        let began = Instant::now();
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(part).await.unwrap();
+        assert_eq!(all(&mut socket).await, b"");
+        assert!((200..2_000).contains(&began.elapsed().as_millis()));
+        assert_eq!(noting.take()[1..], ["closed Err(TimedOut)"]);
+    }
+}
+
+#[tokio::test]
+async fn limits_by_address_count_the_client_and_not_the_proxy() {
+    let limits = Limits::default().connections_each(1).connections(4);
+    let (noting, address) = proxied(server("", limits).0, false).await;
+    let connect = async |n: u8| {
+        let mut hand = Hand::new(TcpStream::connect(address).await.unwrap());
+        hand.write(&format!("PROXY TCP4 192.0.2.{n} 192.0.2.200 1000 25\r\n")).await;
+        hand.write("NOOP\r\n").await;
+        hand.0.flush().await.unwrap();
+        let heard = hand.hear().await;
+        (hand, heard)
+    };
+    let (one, greeting) = connect(1).await;
+    assert!(greeting.starts_with("220"));
+    let (_two, greeting) = connect(2).await;
+    assert!(greeting.starts_with("220"));
+    let (_again, refusal) = connect(1).await;
+    assert!(refusal.starts_with("421 4.7.0"), "{refusal}");
+    assert!(noting.take().contains(&"turned away 192.0.2.1:1000".to_owned()));
+    // The place of the one that was sent away is free, also in all.
+    let (_three, greeting) = connect(3).await;
+    assert!(greeting.starts_with("220"));
+    drop(one);
+    sleep(Duration::from_millis(50)).await;
+    let (_one, greeting) = connect(1).await;
+    assert!(greeting.starts_with("220"));
+    // A header that does not come takes a place in all.
+    let _silent = TcpStream::connect(address).await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    let (_five, refusal) = connect(5).await;
+    assert!(refusal.starts_with("421 4.3.2"), "{refusal}");
+}
+
+/// So does the rate limiter.
+#[tokio::test]
+async fn failures_count_at_the_clients_network() {
+    let limiter =
+        smtp_auth_tokio::MemoryRateLimiter::new().network_limit(std::num::NonZeroU32::MIN);
+    let users = Server::new(config().build().unwrap(), Immediate(Users), Careless::default());
+    let (_, address) = proxied(users.rate_limiter(limiter), false).await;
+    let sign_in = async |n: u8, response: &str| {
+        let mut hand = Hand::new(TcpStream::connect(address).await.unwrap());
+        hand.write(&format!("PROXY TCP4 192.0.2.{n} 192.0.2.200 1000 25\r\n")).await;
+        hand.expect("EHLO hand\r\n", &["220", "250"]).await;
+        hand.say(&format!("AUTH PLAIN {response}\r\n")).await
+    };
+    let right = "AHRpbQB0YW5zdGFhZnRhbnN0YWFm";
+    assert!(sign_in(1, "AHRvbQB3cm9uZw==").await.starts_with("535"));
+    assert!(sign_in(2, right).await.starts_with("235"));
+    assert!(sign_in(1, right).await.starts_with("535"));
+}
+
+/// What the TLVs say of TLS and a certificate is nothing to this server; TLS begins after the header.
+#[tokio::test]
+async fn the_header_comes_before_tls_and_is_none() {
+    let own = Certificate::new();
+    let server = || server("", Limits::default()).0.tls(own.server());
+    let (_, clear) = proxied(server(), false).await;
+    let mut hand = Hand::new(TcpStream::connect(clear).await.unwrap());
+    hand.0.write_all(V2).await.unwrap();
+    hand.hear().await;
+    let ehlo = hand.say("EHLO hand\r\n").await;
+    assert!(ehlo.contains("STARTTLS") && !ehlo.contains("EXTERNAL"), "{ehlo}");
+    hand.expect("AUTH EXTERNAL =\r\n", &["504"]).await;
+    for implicit in [false, true] {
+        let (noting, address) = proxied(server(), implicit).await;
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(V2).await.unwrap();
+        if !implicit {
+            let mut hand = Hand::new(socket);
+            hand.expect("EHLO hand\r\nSTARTTLS\r\n", &["220", "250", "220"]).await;
+            let client = own.client(rustls::ALL_VERSIONS);
+            let (stream, _) = client.connect("localhost", hand.0.into_inner()).await.unwrap();
+            Hand::new(stream).expect("EHLO hand\r\n", &["250"]).await;
+        } else {
+            let client = own.client(rustls::ALL_VERSIONS);
+            let (stream, _) = client.connect("localhost", Box::new(socket)).await.unwrap();
+            Hand::new(stream).expect("EHLO hand\r\n", &["220", "250"]).await;
+        }
+        assert_eq!(noting.take()[0], format!("connected {CLIENT}"));
+    }
+}
