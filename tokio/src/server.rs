@@ -66,6 +66,7 @@ mod observer;
 mod parameters;
 mod places;
 mod proxy;
+mod received;
 mod transaction;
 mod whole;
 mod wire;
@@ -74,6 +75,7 @@ pub use body::Body;
 pub use handler::{Handler, Peer};
 pub use limits::Limits;
 pub use observer::Observer;
+pub use received::Received;
 pub use whole::Message;
 
 pub(crate) use proxy::Opening;

@@ -126,7 +126,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
                 }
             }
             Err(error) => {
-                let peer = Peer::new(Some(proxy), false);
+                let peer = Peer::new(Arc::clone(&self.config), Some(proxy), false);
                 self.log.connected(&peer);
                 self.log.closed(&peer, Err(&error));
             }

@@ -48,7 +48,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         let mut session = Session::new(Arc::clone(&server.config));
         log::trace(&mut session);
         let wire = Wire { session, link: Link::new(stream), broken: None };
-        let (stop, peer) = (server.stop.subscribe(), Peer::new(address, false));
+        let (stop, peer) =
+            (server.stop.subscribe(), Peer::new(Arc::clone(&server.config), address, false));
         let users = Limited::new(
             Arc::clone(&server.users),
             server.limiter.clone(),
@@ -186,7 +187,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         wire.link.put(stream);
         wire.session.tls_started(channel);
         // What the client said before may have been the words of another.
-        *peer = Peer::new(peer.address, true);
+        *peer = Peer::new(Arc::clone(&peer.config), peer.address, true);
         Ok(())
     }
 }

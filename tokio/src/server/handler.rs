@@ -1,13 +1,16 @@
 //! What the application does with mail.
 
 use std::{
+    fmt,
     future::{Future, ready},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use smtp_auth::{
     Identity, Reply,
     command::{Command, Mail, Rcpt},
+    server::Config,
 };
 
 use super::Body;
@@ -22,7 +25,8 @@ use super::Body;
 /// come in order. The parameters are those of extensions that the server's configuration lists; any other is refused with
 /// `555`.
 ///
-/// The server adds nothing to a message: a `Received:` header field (RFC 5321 §4.4) is the handler's to write.
+/// **The server adds nothing to a message.** A `Received:` header field (RFC 5321 §4.4) is the handler's to write in front of
+/// it: [`Peer::received`] has its text.
 pub trait Handler: Send + Sync + 'static {
     /// What is kept of a message on its way, such as its sender and recipients.
     type Transaction: Send;
@@ -83,8 +87,10 @@ pub(super) fn by_default(command: &Command<'_>) -> Reply {
 }
 
 /// The client at the other end of a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Peer {
+    /// The server's.
+    pub(super) config: Arc<Config>,
     pub(super) address: Option<SocketAddr>,
     pub(super) hello: Box<str>,
     pub(super) extended: bool,
@@ -93,11 +99,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(address: Option<SocketAddr>, tls: bool) -> Self {
-        Self { address, hello: Box::default(), extended: false, tls, identity: None }
+    pub(super) fn new(config: Arc<Config>, address: Option<SocketAddr>, tls: bool) -> Self {
+        Self { config, address, hello: Box::default(), extended: false, tls, identity: None }
     }
 
-    /// Its address, where the stream has one.
+    /// Its address, where the stream has one: the one that a [proxy](super::Server::proxies) says, where it came through one.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
@@ -121,5 +127,17 @@ impl Peer {
     /// The account that has authenticated.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("address", &self.address)
+            .field("hello", &self.hello)
+            .field("extended", &self.extended)
+            .field("tls", &self.tls)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }

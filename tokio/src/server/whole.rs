@@ -7,7 +7,7 @@ use smtp_auth::{
     command::{Mail, Rcpt},
 };
 
-use super::{Body, Handler, Peer};
+use super::{Body, Handler, Peer, Received};
 
 /// A message with its envelope.
 #[derive(Clone, Debug)]
@@ -21,8 +21,26 @@ pub struct Message {
     pub to: Vec<String>,
     /// Whether the client has declared that addresses and header may be UTF-8 (SMTPUTF8, RFC 6531).
     pub smtputf8: bool,
-    /// The message as it was sent. Its lines end in CRLF.
+    /// The message as it was sent. Its lines end in CRLF. What the server has to put in front of it,
+    /// [`received`](Self::received) gives.
     pub octets: Vec<u8>,
+}
+
+impl Message {
+    /// The `Received:` header field (RFC 5321 §4.4) that stands in front of the message in each mailbox and relay it goes
+    /// to. Nothing adds it but the application.
+    ///
+    /// ```
+    /// # use smtp_auth_tokio::server::Message;
+    /// fn stored(message: &Message, id: &str) -> Vec<u8> {
+    ///     let mut stored = message.received().id(id).to_string().into_bytes();
+    ///     stored.extend_from_slice(&message.octets);
+    ///     stored
+    /// }
+    /// ```
+    pub fn received(&self) -> Received<'_> {
+        self.peer.received().smtputf8(self.smtputf8)
+    }
 }
 
 /// A function of the whole message, which takes every sender and every recipient. While it runs, the message counts in

@@ -2,7 +2,12 @@
 
 use smtp_auth_tokio::{
     server::{Limits, Message, Server},
-    smtp_auth::{Reply, ehlo::Keyword, sasl::Immediate},
+    smtp_auth::{
+        Answer, Authenticator, CheckPassword, Mechanism, Reply,
+        ehlo::Keyword,
+        sasl::{self, Immediate},
+        server::Config,
+    },
 };
 use tokio::sync::mpsc;
 
@@ -221,4 +226,99 @@ async fn an_unwelcome_client_is_sent_away() {
     let mut hand = Hand::new(own);
     assert_eq!(hand.hear().await, "554 5.7.1 Not you\r\n");
     hand.ends().await;
+}
+
+/// The protocol is RFC 3848's; what a client calls itself comes from EHLO.
+#[tokio::test]
+async fn a_message_has_its_received_field() {
+    use smtp_auth_tokio::{BoxStream, Handshake, TlsAccept, smtp_auth::Channel};
+    struct Safe;
+    impl TlsAccept for Safe {
+        fn accept(&self, stream: BoxStream) -> Handshake<'_> {
+            Box::pin(async { Ok((stream, Channel::tls())) })
+        }
+    }
+    let auth = "AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n";
+    let guest = "AUTH ANONYMOUS =\r\n";
+    for (tls, hello, before, parameter, expected) in [
+        (
+            false,
+            "EHLO a.example",
+            "",
+            "",
+            "from a.example ([192.0.2.1])\r\n by localhost with ESMTP;",
+        ),
+        (
+            false,
+            "HELO a.example",
+            "",
+            "",
+            "from a.example ([192.0.2.1])\r\n by localhost with SMTP;",
+        ),
+        (true, "EHLO a.example", "", "", "\r\n by localhost with ESMTPS;"),
+        (false, "EHLO a.example", auth, "", "\r\n by localhost with ESMTPA;"),
+        (true, "EHLO a.example", auth, "", "\r\n by localhost with ESMTPSA;"),
+        (true, "EHLO a.example", guest, "", "\r\n by localhost with ESMTPS;"),
+        (false, "EHLO a.example", auth, " SMTPUTF8", "\r\n by localhost with UTF8SMTPA;"),
+        (true, "EHLO a.example", auth, " SMTPUTF8", "\r\n by localhost with UTF8SMTPSA;"),
+        (
+            false,
+            "EHLO x)(by\\y",
+            "",
+            "",
+            "from [192.0.2.1] ([192.0.2.1]) (named x??by?y)\r\n by localhost with",
+        ),
+        (false, "EHLO x) by bank.example", "", "", ""),
+    ] {
+        let (sender, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+        let deliver = move |message: Message| {
+            let _ = sender.send(message.received().to_string());
+            std::future::ready(Ok(Reply::OK))
+        };
+        let mechanisms = [Mechanism::Plain, Mechanism::Anonymous];
+        let sasl = sasl::server::Config::builder("localhost").mechanisms(mechanisms);
+        let sasl = sasl.allow_cleartext(true).build().unwrap();
+        let config = Config::builder("localhost").sasl(sasl).allow_unauthenticated(true);
+        let config = config.keyword(Keyword::SmtpUtf8).build().unwrap();
+        let server = Server::new(config, Immediate(Guests), deliver).tls(Safe);
+        let (own, theirs) = tokio::io::duplex(1 << 16);
+        let address = Some(([192, 0, 2, 1], 25).into());
+        tokio::spawn(async move {
+            match tls {
+                true => server.serve_tls_stream(theirs, address).await.unwrap(),
+                false => server.serve_stream(theirs, address).await,
+            }
+        });
+        let mut hand = Hand::new(own);
+        if expected.is_empty() {
+            // No more than a name gets as far as that.
+            hand.expect(&format!("{hello}\r\n"), &["220", "501"]).await;
+            continue;
+        }
+        hand.expect(&format!("{hello}\r\n"), &["220", "250"]).await;
+        if !before.is_empty() {
+            hand.expect(before, &["235"]).await;
+        }
+        let envelope = format!("MAIL FROM:<a@b.c>{parameter}\r\nRCPT TO:<d@e.f>\r\nDATA\r\n");
+        hand.expect(&envelope, &["250", "250", "354"]).await;
+        hand.expect("a\r\n.\r\n", &["250"]).await;
+        let field = arrived.recv().await.unwrap();
+        assert!(field.contains(expected), "{field}");
+    }
+}
+
+struct Guests;
+
+impl Authenticator for Guests {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[Mechanism::Plain, Mechanism::Anonymous]
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
+        Users.check_password(ask)
+    }
+
+    fn check_anonymous(&self, _: &sasl::CheckAnonymous) -> Answer {
+        true.into()
+    }
 }
