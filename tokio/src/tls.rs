@@ -6,7 +6,7 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 use std::{fmt::Display, path::Path};
@@ -193,6 +193,53 @@ impl TlsAccept for ClientCertificates {
 impl TlsAccept for Arc<ServerConfig> {
     fn accept(&self, stream: BoxStream) -> Handshake<'_> {
         Box::pin(accept(self, stream, &|_| None))
+    }
+}
+
+/// TLS whose configuration can be replaced while the server runs, as where a certificate is renewed. Clones are one: give
+/// one to the [server](crate::server::Server::tls), keep another. Handshakes that have begun, and connections, keep what
+/// they have.
+///
+/// A client may resume a TLS session that it began with the configuration before, if the new one has its ticketer or its
+/// session storage. It then remembers the old certificate, while a server binds to the new one, so that an exchange by
+/// SCRAM-PLUS with `tls-server-end-point` fails. **So make a new configuration as a whole,** as [`server`] does: each has
+/// a storage of its own, and what was begun before is not resumed.
+///
+/// ```
+/// use std::{io, sync::Arc};
+/// use smtp_auth_tokio::{rustls::ServerConfig, tls::Replaceable};
+///
+/// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+/// fn renewed(tls: &Replaceable) -> io::Result<()> {
+///     tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?); // where that fails, the old one stays
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Replaceable(Arc<RwLock<Arc<dyn TlsAccept>>>);
+
+impl Replaceable {
+    /// With that to begin with: a configuration of rustls, or [`ClientCertificates`], or of another library.
+    pub fn new(tls: impl TlsAccept) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(tls))))
+    }
+
+    /// Takes that for all handshakes to come.
+    pub fn replace(&self, tls: impl TlsAccept) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tls);
+    }
+}
+
+impl fmt::Debug for Replaceable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Replaceable")
+    }
+}
+
+impl TlsAccept for Replaceable {
+    fn accept(&self, stream: BoxStream) -> Handshake<'_> {
+        let current = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        Box::pin(async move { current.accept(stream).await })
     }
 }
 

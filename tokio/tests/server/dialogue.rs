@@ -21,7 +21,7 @@ use tokio::{
 use crate::support::{Certificate, Hand, Users, config};
 
 /// A server whose messages arrive here.
-fn collecting() -> (Server<Immediate<Users>, impl Handler>, UnboundedReceiver<Message>) {
+pub(crate) fn collecting() -> (Server<Immediate<Users>, impl Handler>, UnboundedReceiver<Message>) {
     let (sender, arrived) = mpsc::unbounded_channel();
     let deliver = move |message: Message| {
         let sent = sender.send(message).map_err(|_| Reply::LOCAL_ERROR);
@@ -31,17 +31,17 @@ fn collecting() -> (Server<Immediate<Users>, impl Handler>, UnboundedReceiver<Me
 }
 
 /// What a client needs to know.
-struct Client {
-    tls: Box<dyn TlsConnect>,
-    implicit: bool,
-    credentials: Credentials,
-    mechanisms: Vec<Mechanism>,
+pub(crate) struct Client {
+    pub(crate) tls: Box<dyn TlsConnect>,
+    pub(crate) implicit: bool,
+    pub(crate) credentials: Credentials,
+    pub(crate) mechanisms: Vec<Mechanism>,
     /// The one kind of channel binding that it knows.
-    binding: Option<&'static str>,
+    pub(crate) binding: Option<&'static str>,
 }
 
 impl Client {
-    fn new(tls: impl TlsConnect) -> Self {
+    pub(crate) fn new(tls: impl TlsConnect) -> Self {
         Self {
             tls: Box::new(tls),
             implicit: false,
@@ -114,7 +114,7 @@ impl Client {
     }
 
     /// The same over a stream in memory.
-    async fn send_to(
+    pub(crate) async fn send_to(
         &self,
         server: &Server<Immediate<Users>, impl Handler>,
     ) -> Result<Mechanism, String> {

@@ -3,6 +3,7 @@
 #![allow(clippy::restriction, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cancelled;
+mod certificates;
 mod dialogue;
 mod handlers;
 mod limits;
