@@ -55,17 +55,52 @@
 //! An [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) takes the place of `Immediate(Users)` where a store has to be
 //! waited for, and [`Blocking`] that of a store that computes or blocks, such as one that checks Argon2. [`server`] goes on to handlers that take a message in pieces.
 //!
-//! Failed attempts to authenticate are limited over all connections, by network and by account, against brute force and
-//! credential stuffing: [`RateLimiter`].
+//! What the application still has to do: compare the sender of a message with the addresses of the account; write
+//! [`Message::received`](server::Message::received) in front of a message.
 //!
-//! What the application still has to do: compare the sender of a message with the addresses of the account; write a
-//! `Received:` header field.
+//! # What a server does
+//!
+//! | | |
+//! | --- | --- |
+//! | brute force, credential stuffing | failed attempts are limited over all connections, by network and by account: [`RateLimiter`], [`MemoryRateLimiter`] |
+//! | denial of service | [`Limits`](server::Limits): connections in all and by network, time for each stage, memory for messages |
+//! | behind HAProxy and others | the PROXY protocol from [configured networks](server::Server::proxies) |
+//! | a certificate that is renewed | [`tls::Replaceable`] |
+//! | client certificates | EXTERNAL by the application's own function: [`tls::ClientCertificates`] |
+//! | OpenSSL and other libraries | a trait with one method: [`TlsAccept`] |
+//! | metrics | [`Observer`](server::Observer), with an example that counts |
+//! | logs | the [feature `tracing`](#tracing) |
+//! | shutdown | messages on their way are finished, clients are told: [`Server::shutdown`](server::Server::shutdown) |
+//!
+//! A client that is sent away hears why, although it has said something that nobody reads: after the last words the server
+//! listens for a while, to so many octets and to so many of those that are one too many. A client that expects TLS from the
+//! first octet, and is one too many, hears nothing, as nobody does a handshake for that.
+//!
+//! # tracing
+//!
+//! With the feature `tracing` each connection has a span `connection`, with a number and the peer's address, and in it events
+//! with the target `smtp_auth_tokio`:
+//!
+//! | level | event | with |
+//! | --- | --- | --- |
+//! | info | authenticated | the mechanism, the account, whether inside TLS |
+//! | info | not authenticated | why, the number of attempts in this connection, whether it was limited |
+//! | info | message accepted, refused, broken off | octets, the code of the reply |
+//! | info | turned away | the address, the reply |
+//! | debug | connected, closed | why, where it is an error |
+//! | error | no connection can be accepted | why |
+//!
+//! Where the target `smtp_auth_tokio::dialogue` is wanted at the level trace as a connection begins, each line of its dialogue
+//! is an event, with everything secret [masked](smtp_auth::server::Session::trace). No password or token is in any event, nor
+//! the name of a client that failed to authenticate, as some people type their password in its place.
 //!
 //! # Features
 //!
 //! `ring`, on by default, and `aws-lc-rs`: the cryptography of TLS. Both may be on, as another crate may bring in either. No
 //! function here takes rustls's default of the process, which panics then. Without both, [`tls`] takes configurations that
 //! are made elsewhere.
+//!
+//! `tracing`: [above](#tracing). Without it none of it is compiled in.
 
 #![forbid(unsafe_code)]
 

@@ -13,3 +13,5 @@ mod rate_limits;
 mod shutdown;
 mod support;
 mod time;
+#[cfg(feature = "tracing")]
+mod tracing_events;
