@@ -18,6 +18,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+#[cfg(feature = "tracing")]
+use super::log;
 use super::{Handler, Observer, Peer, Server, connection::Connection, places::Place, proxy};
 use crate::{
     link::{Link, MAX_CLOSE},
@@ -127,6 +129,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
             }
             Err(error) => {
                 let peer = Peer::new(Arc::clone(&self.config), Some(proxy), false);
+                #[cfg(feature = "tracing")]
+                let _inside = log::span(&peer).entered();
                 self.log.connected(&peer);
                 self.log.closed(&peer, Err(&error));
             }

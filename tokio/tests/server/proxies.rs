@@ -24,6 +24,9 @@ const V1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 56789 587\r\n";
 const V2: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x25\xC0\x00\x02\x01\xC0\x00\x02\x02\xDD\xD5\x02\x4B\
     \x20\x00\x16\x07\x00\x00\x00\x00\x21\x00\x07TLSv1.3\x22\x00\x03tim\x01";
+/// As HAProxy 2.6 sent it, with `ssl,cert-cn,crc32c,unique-id`, from a client at 127.0.0.9.
+const HAPROXY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n!\x11\x00B\x7f\x00\x00\t\x7f\x00\x00\x01\xe1\x15\x0b\xbd\x03\x00\x04\x86UJ\x95\
+    \x05\x00$10560d4e-3809-4e81-99c3-320425fd1e20 \x00\x05\x00\x00\x00\x00\x00";
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
 const CLIENT: &str = "192.0.2.1:56789";
 
@@ -88,9 +91,13 @@ async fn all(socket: &mut TcpStream) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clients_address_is_the_headers_however_that_is_split() {
     let (noting, address) = proxied(server("", Limits::default()).0, false).await;
-    for (header, local) in
-        [(V1, false), (V2, false), (LOCAL, true), (&b"PROXY UNKNOWN\r\n"[..], true)]
-    {
+    for (header, said) in [
+        (V1, Some(CLIENT)),
+        (V2, Some(CLIENT)),
+        (HAPROXY, Some("127.0.0.9:57621")),
+        (LOCAL, None),
+        (b"PROXY UNKNOWN\r\n", None),
+    ] {
         for split in 1..=header.len() {
             let mut socket = TcpStream::connect(address).await.unwrap();
             socket.set_nodelay(true).unwrap();
@@ -106,7 +113,7 @@ async fn the_clients_address_is_the_headers_however_that_is_split() {
             assert!(heard.starts_with("220 ") && heard.contains("\r\n221 "), "{heard:?}");
             drop(socket);
             sleep(Duration::from_millis(1)).await;
-            let expected = if local { &*own } else { CLIENT };
+            let expected = said.unwrap_or(&own);
             assert!(noting.take().contains(&format!("connected {expected}")), "{split}");
         }
     }
