@@ -1,7 +1,7 @@
 //! Rate limiting of failed authentication, by network and by account.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
-use core::{fmt, mem, net::IpAddr};
+use core::{mem, net::IpAddr};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -279,12 +279,6 @@ impl<A: AsyncAuthenticator, L: RateLimiter> AsyncAuthenticator for Limited<A, L>
             return AuthorizeAnswer::Accept;
         }
         self.users.authorize(ask).await
-    }
-}
-
-impl<A, L> fmt::Debug for Limited<A, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limited").field("address", &self.address).finish_non_exhaustive()
     }
 }
 

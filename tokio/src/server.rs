@@ -207,7 +207,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     ///
     /// **Whoever is in these networks can say any address.** From them the header has to come first, within
     /// [`Limits::handshake`] and in at most 107 octets of version 1 or 536 of version 2. A connection without it is closed
-    /// without a word; so is one from any other address that begins with such a header, whether there are proxies or not.
+    /// without a word. So is one from any other address that begins with such a header, whether there are proxies or not;
+    /// inside TLS from the first octet, where that is no beginning of TLS, it gets the alert of TLS.
     #[must_use]
     pub fn proxies(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.proxies = networks.into_iter().collect();
@@ -256,7 +257,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// Serves one client over a stream of any kind: a Unix socket, [`tokio::io::duplex`], a socket from which a proxy's
-    /// header has been read. It counts as a connection, by its address if there is one.
+    /// header has been read: none is read [here](Self::proxies). It counts as a connection, by its address if there is one.
     pub async fn serve_stream(&self, stream: impl Stream + 'static, address: Option<SocketAddr>) {
         self.serve_boxed(Box::new(stream), address, false).await;
     }

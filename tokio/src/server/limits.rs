@@ -52,11 +52,13 @@ impl Bounded for Duration {
 }
 
 limits! {
-    /// How many connections there may be in all; one more gets a `421`. 10,000.
+    /// How many connections there may be in all; one more gets a `421`, or, where it expects TLS from the first octet, is
+    /// closed without a word. 10,000.
     connections: usize;
-    /// How many of them may be from one address, or one /64 of IPv6. 100.
+    /// How many of them may be from one address, or one /64 of IPv6; one more likewise. Behind a
+    /// [proxy](super::Server::proxies) the address is the client's. 100.
     connections_each: usize;
-    /// How long a TLS handshake may take. 30 seconds.
+    /// How long a TLS handshake may take, and a proxy for its header. 30 seconds.
     handshake: Duration;
     /// How long a client may take from the connection until it has authenticated, TLS included; then it gets a `421`. There is no such limit where it need not authenticate. 3 minutes.
     sign_in: Duration;
@@ -74,7 +76,7 @@ limits! {
     /// How long the handler may take after the end of a message; then the client gets a `451`. 5 minutes; clients wait
     /// for 10 (RFC 5321 §4.5.3.2.6).
     finish: Duration;
-    /// How long a shutdown waits for connections to end. 30 seconds.
+    /// How long a shutdown waits for messages to end. Those that have not ended then are cut off with a `421`. 30 seconds.
     grace: Duration;
     /// How many octets [`Body::read_all`](super::Body::read_all) may hold for all connections together; a message for
     /// which there is no room gets a `452`. 256 MiB.

@@ -103,7 +103,7 @@ async fn the_clients_address_is_the_headers_however_that_is_split() {
             socket.set_nodelay(true).unwrap();
             let own = socket.local_addr().unwrap().to_string();
             socket.write_all(&header[..split]).await.unwrap();
-            if split.is_multiple_of(8) {
+            if split % 8 == 0 {
                 sleep(Duration::from_millis(5)).await;
             }
             // What follows in the same piece is the dialogue's.
