@@ -2,22 +2,23 @@
 
 use std::{
     env::{self, VarError},
+    error::Error,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use clap::{ArgGroup, Parser, ValueEnum};
-use rustls_pki_types::ServerName;
-use smtp_auth::{
-    Secret,
-    command::{EhloName, Mailbox},
-    sasl::{
-        BindingPolicy, Mechanism,
-        client::{Config, Credentials},
+use clap::{
+    ArgGroup, Parser, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use smtp_auth_tokio::{
+    client::Credentials,
+    rustls::pki_types::ServerName,
+    smtp_auth::{
+        Mechanism, Secret,
+        sasl::{BindingPolicy, ConfigError, client::Config},
     },
 };
-
-use crate::{binding, trust};
 
 const EXIT_CODES: &str = "Exit codes:
   0  the server accepted the message for every recipient
@@ -41,11 +42,11 @@ pub(crate) struct Args {
     pub(crate) server: Server,
 
     /// The sender's address; '' is the empty one of bounces
-    #[arg(long, value_name = "ADDRESS", value_parser = sender)]
+    #[arg(long, value_name = "ADDRESS")]
     pub(crate) from: String,
 
     /// A recipient's address; may be given more than once
-    #[arg(long, value_name = "ADDRESS", required = true, value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", required = true)]
     pub(crate) to: Vec<String>,
 
     /// How the connection is protected
@@ -58,21 +59,21 @@ pub(crate) struct Args {
     pub(crate) ca: Option<PathBuf>,
 
     /// The name this client gives itself in EHLO [default: its address]
-    #[arg(long, value_name = "NAME", value_parser = hostname)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
 
     /// The user to sign in as, by a password or a token; without one, and without a certificate, the
     /// client does not sign in
-    #[arg(long, value_name = "NAME", value_parser = name)]
+    #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
     /// The account to act as, where it is not the user's or the certificate's own
-    #[arg(long, value_name = "NAME", requires = "who", value_parser = name)]
+    #[arg(long, value_name = "NAME", requires = "who")]
     authzid: Option<String>,
 
     /// The password. Every user of this machine can see it while the program runs: better use one
     /// of the next two
-    #[arg(long, value_name = "PW", requires = "user", value_parser = secret)]
+    #[arg(long, value_name = "PW", requires = "user")]
     #[arg(allow_hyphen_values = true)]
     password: Option<Secret>,
 
@@ -85,7 +86,7 @@ pub(crate) struct Args {
     password_env: Option<String>,
 
     /// An access token of OAuth 2.0, in place of the password; as visible as that
-    #[arg(long, value_name = "TOKEN", requires = "user", value_parser = secret)]
+    #[arg(long, value_name = "TOKEN", requires = "user")]
     #[arg(allow_hyphen_values = true)]
     token: Option<Secret>,
 
@@ -113,7 +114,7 @@ pub(crate) struct Args {
 
     /// Whether the sign-in is bound to the TLS connection, so that nobody who stands between can
     /// pass it on: if required, only mechanisms that do so are used (SCRAM-…-PLUS)
-    #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = binding::policy())]
+    #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
 
     /// Send the password or the token without TLS too, where anyone on the way can read it
@@ -149,73 +150,65 @@ pub(crate) enum Protection {
 pub(crate) struct Server {
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The host as certificates name it.
-    pub(crate) name: ServerName<'static>,
 }
 
 impl Server {
     fn parse(text: &str) -> Result<Self, String> {
         let (host, port) = text.rsplit_once(':').ok_or("it needs the form HOST:PORT")?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Ok(Self {
-            host: bare.into(),
-            port: port.parse().map_err(|_| "the port is not a number up to 65535")?,
-            name: ServerName::try_from(bare)
-                .map_err(|_| "the host is neither a name nor an address")?
-                .to_owned(),
-        })
+        let port = port.parse().map_err(|_| "the port is not a number up to 65535")?;
+        // As certificates name it.
+        ServerName::try_from(bare).map_err(|_| "the host is neither a name nor an address")?;
+        Ok(Self { host: bare.into(), port })
     }
 }
 
 impl Args {
     /// What to sign in with, if anything.
-    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, String> {
-        let (user, server) = (self.user.as_deref(), &self.server);
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Box<dyn Error>> {
+        let Server { host, port } = &self.server;
         let password =
             secret_of("password", &self.password, &self.password_file, &self.password_env)?;
         let token = secret_of("token", &self.token, &self.token_file, &self.token_env)?;
-        let fits = |test: fn(Mechanism) -> bool| self.mechanism.is_none_or(test);
-        let anonymous = self.mechanism == Some(Mechanism::Anonymous);
-        let (credentials, fits) = match (user, password, token) {
+        let is_guest = self.mechanism == Some(Mechanism::Anonymous);
+        let user = self.user.as_deref();
+        let (credentials, fits): (_, fn(Mechanism) -> bool) = match (user, password, token) {
             (Some(user), Some(password), _) => {
-                (Credentials::password(user, password), fits(Mechanism::takes_password))
+                (Credentials::password(user, password)?, Mechanism::takes_password)
             }
             (Some(user), _, Some(token)) => {
-                let credentials = Credentials::token(user, token)
-                    .and_then(|own| own.for_server(&server.host, server.port));
-                (credentials, fits(Mechanism::takes_token))
+                (Credentials::token(user, token)?.for_server(host, *port)?, Mechanism::takes_token)
             }
             // A guest exists only where it is asked for by this name.
-            (trace, ..) if anonymous => (Credentials::anonymous(trace.unwrap_or_default()), true),
+            (trace, ..) if is_guest => {
+                (Credentials::anonymous(trace.unwrap_or_default())?, |_| true)
+            }
             (Some(_), ..) => return Err("--user needs a password or a token".into()),
             (None, ..) if self.cert.is_some() => {
-                (Ok(Credentials::external()), fits(|own| own == Mechanism::External))
+                (Credentials::external(), |own| own == Mechanism::External)
             }
             (None, ..) if self.mechanism.is_some() => {
                 return Err("--mechanism needs --user, or --cert".into());
             }
             (None, ..) => return Ok(None),
         };
-        if let (Some(other), false) = (self.mechanism, fits) {
-            return Err(format!("--mechanism {other} is not for what is given to sign in with"));
+        if let Some(other) = self.mechanism.filter(|own| !fits(*own)) {
+            let why = format!("--mechanism {other} is not for what is given to sign in with");
+            return Err(why.into());
         }
-        let credentials = match &self.authzid {
-            Some(authzid) => credentials.and_then(|own| own.acting_as(authzid)),
+        Ok(Some(match &self.authzid {
+            Some(authzid) => credentials.acting_as(authzid)?,
             None => credentials,
-        };
-        credentials.map(Some).map_err(|error| error.to_string())
+        }))
     }
 
-    /// The certificate to show, if any.
-    pub(crate) fn identity(&self) -> Result<Option<trust::Identity>, String> {
-        match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => trust::identity(cert, key).map(Some),
-            _ => Ok(None),
-        }
+    /// The certificate to show and its key, if any.
+    pub(crate) fn identity(&self) -> Option<(&Path, &Path)> {
+        self.cert.as_deref().zip(self.key.as_deref())
     }
 
     /// By what to sign in.
-    pub(crate) fn sasl(&self) -> Result<Config, String> {
+    pub(crate) fn sasl(&self) -> Result<Config, ConfigError> {
         let mut sasl = Config::builder()
             .allow_cleartext(self.allow_cleartext)
             .channel_binding(self.channel_binding);
@@ -223,7 +216,7 @@ impl Args {
             // That one, and no other: SCRAM would bring its -PLUS form.
             sasl = sasl.mechanisms([only]).without(only.plus());
         }
-        sasl.build().map_err(|error| error.to_string())
+        sasl.build()
     }
 }
 
@@ -235,58 +228,32 @@ fn secret_of(
     variable: &Option<String>,
 ) -> Result<Option<Secret>, String> {
     if let Some(file) = file {
-        let unreadable = |error| format!("--{what}-file {}: {error}", file.display());
-        let mut text = fs::read_to_string(file).map_err(unreadable)?;
+        let mut text = fs::read_to_string(file)
+            .map_err(|error| format!("--{what}-file {}: {error}", file.display()))?;
         // Cut in place, so that no second copy is left in memory.
         text.truncate(text.trim_end_matches(['\r', '\n']).len());
         return Ok(Some(Secret::new(text)));
     }
-    if let Some(variable) = variable {
-        let unreadable = |why| format!("--{what}-env {variable}: {why}");
-        return of_variable(env::var(variable)).map(Some).map_err(unreadable);
-    }
-    Ok(given.clone())
+    let Some(variable) = variable else { return Ok(given.clone()) };
+    let found =
+        env::var(variable).map_err(|why| format!("--{what}-env {variable}: {}", told(&why)));
+    found.map(|text| Some(Secret::new(text)))
 }
 
-/// The error of the standard library would show what the variable holds.
-fn of_variable(found: Result<String, VarError>) -> Result<Secret, &'static str> {
-    found.map(Secret::new).map_err(|error| match error {
+/// In words of our own: those of the standard library show what the variable holds.
+fn told(why: &VarError) -> &'static str {
+    match why {
         VarError::NotPresent => "there is no such variable",
         VarError::NotUnicode(_) => "it does not hold UTF-8",
+    }
+}
+
+fn policy() -> impl TypedValueParser<Value = BindingPolicy> {
+    PossibleValuesParser::new(["none", "preferred", "required"]).map(|word| match &*word {
+        "none" => BindingPolicy::None,
+        "required" => BindingPolicy::Required,
+        _ => BindingPolicy::Preferred,
     })
-}
-
-/// The library refuses what could break the dialogue; this refuses what is no name either.
-fn name(text: &str) -> Result<String, String> {
-    match text.find(|c: char| c.is_control() || matches!(c, ' ' | '<' | '>')) {
-        Some(_) => Err("it must not hold spaces, angle brackets or control characters".into()),
-        None if text.is_empty() => Err("it must not be empty".into()),
-        None => Ok(text.into()),
-    }
-}
-
-fn address(text: &str) -> Result<String, String> {
-    let text = name(text)?;
-    match Mailbox::parse(&text) {
-        Ok(_) => Ok(text),
-        Err(_) => Err("it needs the form local-part@domain".into()),
-    }
-}
-
-fn sender(text: &str) -> Result<String, String> {
-    if text.is_empty() { Ok(String::new()) } else { address(text) }
-}
-
-fn hostname(text: &str) -> Result<String, String> {
-    let text = name(text)?;
-    match EhloName::new(&text) {
-        Ok(_) => Ok(text),
-        Err(_) => Err("it is not a host name".into()),
-    }
-}
-
-fn secret(text: &str) -> Result<Secret, String> {
-    Ok(Secret::from(text))
 }
 
 fn mechanism(text: &str) -> Result<Mechanism, String> {
@@ -298,6 +265,5 @@ fn mechanism(text: &str) -> Result<Mechanism, String> {
 
 #[test]
 fn a_variable_that_cannot_be_read_is_not_shown() {
-    let found = of_variable(Err(VarError::NotUnicode("hunter2".into())));
-    assert_eq!(found.err(), Some("it does not hold UTF-8"));
+    assert_eq!(told(&VarError::NotUnicode("hunter2".into())), "it does not hold UTF-8");
 }

@@ -1,96 +1,84 @@
 //! What can go wrong: a sentence, and an exit code.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     io::{self, Write},
 };
 
-use smtp_auth::{
-    Secret,
-    client::{AuthError, Error, Stage},
+use smtp_auth_tokio::{
+    client::{Error, ErrorKind, Stage},
+    smtp_auth::client::{AuthError, Error as Session},
 };
 
-/// Why the message was not accepted: one sentence, with the server's code and text in it.
+/// Why the message was not accepted for every recipient: one sentence, with the server's code and text in it.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The caller has to put something right.
     Usage(String),
-    /// No connection, no greeting or no TLS; or the connection broke.
-    Connection(String),
-    /// The client is not signed in.
-    NotAuthenticated(String),
-    /// The same, and what the server says of the token: JSON (RFC 7628 §3.2.2).
-    TokenRefused(String, Secret),
-    /// The server does not take the message, or not for every recipient.
-    Refused(String),
-    /// The server broke the protocol.
-    Protocol(String),
+    /// It was not accepted for anybody, or nobody knows.
+    Client(Error),
+    /// It has gone to some of the recipients.
+    Partly(String),
 }
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Connection(_) => 3,
-            Self::NotAuthenticated(_) | Self::TokenRefused(..) => 4,
-            Self::Refused(_) => 5,
-            Self::Protocol(_) => 6,
+        let error = match self {
+            Self::Usage(_) => return 2,
+            Self::Client(error) => error,
+            Self::Partly(_) => return 5,
+        };
+        match error.kind() {
+            ErrorKind::Config(_) => 2,
+            ErrorKind::Session(Session::NotAuthenticated(_)) => 4,
+            ErrorKind::Session(Session::Refused(_)) | ErrorKind::NotAccepted(_) => {
+                match error.stage() {
+                    Some(Stage::Greeting | Stage::Ehlo | Stage::StartTls) => 3,
+                    Some(Stage::Auth) => 4,
+                    _ => 5,
+                }
+            }
+            ErrorKind::Session(
+                Session::Disconnected(_)
+                | Session::TimedOut { .. }
+                | Session::Closed(_)
+                | Session::TlsNotOffered
+                | Session::InjectedBeforeTls,
+            ) => 3,
+            ErrorKind::Session(_) => 6,
+            _ => 3,
         }
     }
 
-    pub(crate) fn why(&self) -> &str {
-        match self {
-            Self::Usage(why)
-            | Self::Connection(why)
-            | Self::NotAuthenticated(why)
-            | Self::TokenRefused(why, _)
-            | Self::Refused(why)
-            | Self::Protocol(why) => why,
-        }
-    }
-
-    /// What the server says of the token, as it came.
+    /// What the server says of the token: JSON (RFC 7628 §3.2.2), as it came.
     pub(crate) fn token_error(&self) -> Option<&str> {
-        match self {
-            Self::TokenRefused(_, json) => Some(json.expose()),
+        let Self::Client(error) = self else { return None };
+        match error.kind() {
+            ErrorKind::Session(Session::NotAuthenticated(AuthError::TokenRefused {
+                token_error: Some(json),
+                ..
+            })) => Some(json.expose()),
             _ => None,
         }
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let why = error.to_string();
-        match error {
-            Error::Refused(refusal) => match refusal.stage() {
-                Stage::Greeting | Stage::Ehlo | Stage::StartTls => Self::Connection(why),
-                Stage::Auth => Self::NotAuthenticated(why),
-                _ => Self::Refused(why),
-            },
-            Error::Disconnected(_)
-            | Error::TimedOut { .. }
-            | Error::Closed(_)
-            | Error::TlsNotOffered
-            | Error::InjectedBeforeTls => Self::Connection(why),
-            Error::NotAuthenticated(AuthError::TokenRefused {
-                token_error: Some(json), ..
-            }) => Self::TokenRefused(why, json),
-            Error::NotAuthenticated(_) => Self::NotAuthenticated(why),
-            // `message::read` has made every line end in CRLF.
-            Error::BareLineEnd => Self::Usage(why),
-            _ => Self::Protocol(why),
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(why) | Self::Partly(why) => f.write_str(why),
+            Self::Client(error) => error.fmt(f),
         }
     }
 }
 
-/// Says it on standard error. Where nobody reads that any more, the delivery still goes on.
-/// (`eprintln!` would panic.)
+/// Says it on standard error. Where nobody reads that any more, the delivery still goes on. (`eprintln!` would panic.)
 pub(crate) fn tell(text: impl Display) {
     let _ = writeln!(io::stderr(), "{}", shown(text));
 }
 
-/// The text as it may go to a terminal. Replies hold no control characters as this library shows
-/// them, but certificates and the errors about them come from other hands.
+/// The text as it may go to a terminal. Replies hold no control characters as this library shows them, but certificates
+/// and the errors about them come from other hands.
 pub(crate) fn shown(text: impl Display) -> String {
     // What `Debug` escapes is not printable, controls of direction too.
     let printable = |c: char| matches!(c, ' '..='~') || c.escape_debug().len() == 1;

@@ -1,52 +1,49 @@
 //! Which servers are trusted, and what they are shown.
 
-use std::{io, path::Path, sync::Arc};
+use std::{error::Error, path::Path, sync::Arc};
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
-use tokio_rustls::{
-    TlsConnector,
+use smtp_auth_tokio::{
     rustls::{
-        AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
-        RootCertStore, SignatureScheme,
+        self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+        SignatureScheme,
         client::{
             WebPkiServerVerifier,
             danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
             verify_server_name,
         },
-        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
         server::ParsedCertificate,
     },
+    tls,
 };
 
-/// What the client shows of itself: a certificate with those that lead to its CA, and its private
-/// key.
-pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// Reads it from files.
-pub(crate) fn identity(cert: &Path, key: &Path) -> Result<Identity, String> {
+/// Trusts the certificates of the file, without one the authorities that browsers trust. The identity that is shown is a
+/// certificate with those that lead to its CA, and its private key.
+pub(crate) fn config(
+    ca: Option<&Path>,
+    identity: Option<(&Path, &Path)>,
+) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+    let (mut own, mut roots) = (Vec::new(), RootCertStore::empty());
+    if let Some(path) = ca {
+        // These are trusted: what they signed, and each of them itself.
+        own = certificates("--ca", path)?;
+        for certificate in own.iter().cloned() {
+            roots.add(certificate).map_err(|error| format!("--ca {}: {error}", path.display()))?;
+        }
+    } else {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusted::new(own, roots)?));
+    let Some((cert, key)) = identity else { return Ok(Arc::new(config.with_no_client_auth())) };
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| format!("--key {}: {error}", key.display()))?;
-    Ok((certificates("--cert", cert)?, private))
-}
-
-/// Trusts the certificates of the file; without one the authorities that browsers trust.
-pub(crate) fn connector(
-    ca: Option<&Path>,
-    identity: Option<Identity>,
-) -> Result<TlsConnector, String> {
-    let Some(path) = ca else {
-        let browsers = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        return verifying(Vec::new(), browsers, identity);
-    };
-    let own = certificates("--ca", path)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in &own {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| format!("--ca {}: {error}", path.display()))?;
-    }
-    // These are trusted: what they signed, and each of them itself.
-    verifying(own, roots, identity)
+    let config = config
+        .with_client_auth_cert(certificates("--cert", cert)?, private)
+        .map_err(|error| format!("the certificate to show and its key: {error}"))?;
+    Ok(Arc::new(config))
 }
 
 fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -59,25 +56,6 @@ fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>
     Ok(read)
 }
 
-fn verifying(
-    own: Vec<CertificateDer<'static>>,
-    roots: RootCertStore,
-    identity: Option<Identity>,
-) -> Result<TlsConnector, String> {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusted::new(own, roots)?));
-    let config = match identity {
-        Some((chain, key)) => config
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| format!("the certificate to show and its key: {error}"))?,
-        None => config.with_no_client_auth(),
-    };
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
 /// The usual verification, and one thing more: a server may show a certificate out of `own` that
 /// is marked as an authority's, as `openssl req -x509` makes them.
 #[derive(Debug)]
@@ -87,12 +65,13 @@ struct Trusted {
 }
 
 impl Trusted {
-    fn new(own: Vec<CertificateDer<'static>>, roots: RootCertStore) -> Result<Self, String> {
-        let provider = Arc::new(ring::default_provider());
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map(|authorities| Self { own, authorities })
-            .map_err(|error| error.to_string())
+    fn new(
+        own: Vec<CertificateDer<'static>>,
+        roots: RootCertStore,
+    ) -> Result<Self, Box<dyn Error>> {
+        let (roots, provider) = (Arc::new(roots), Arc::new(tls::provider()));
+        let authorities = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
+        Ok(Self { own, authorities })
     }
 }
 
@@ -104,10 +83,13 @@ impl ServerCertVerifier for Trusted {
         server: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<ServerCertVerified, rustls::Error> {
         match self.authorities.verify_server_cert(end_entity, intermediates, server, ocsp, now) {
-            // The mark is looked at behind the time of validity, and before the name.
-            Err(error) if is_authority(&error) && self.own.contains(end_entity) => {
+            // The mark is looked at after the time of validity, and before the name.
+            Err(error) if is_authority(&error) => {
+                if !self.own.contains(end_entity) {
+                    return Err(CertificateError::UnknownIssuer.into());
+                }
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -120,7 +102,7 @@ impl ServerCertVerifier for Trusted {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.authorities.verify_tls12_signature(message, certificate, signature)
     }
 
@@ -129,7 +111,7 @@ impl ServerCertVerifier for Trusted {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.authorities.verify_tls13_signature(message, certificate, signature)
     }
 
@@ -139,61 +121,10 @@ impl ServerCertVerifier for Trusted {
 }
 
 /// Whether what was wrong is that the server's certificate is marked as an authority's.
-fn is_authority(error: &Error) -> bool {
-    match error {
-        Error::InvalidCertificate(CertificateError::Other(why)) => {
-            why.to_string() == "CaUsedAsEndEntity"
-        }
-        _ => false,
-    }
+fn is_authority(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(why))
+        if why.to_string() == "CaUsedAsEndEntity")
 }
-
-/// Why a handshake failed, in words. In TLS 1.3 the server judges the client's certificate when the
-/// client is through already, and reads of it later.
-pub(crate) fn explain(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return io::Error::other("the server closed the connection");
-    }
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return error;
-    };
-    let why = match tls {
-        Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => "the server's certificate has expired",
-        Error::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => "the server's certificate is not valid yet",
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "the server's certificate is for another name",
-        // The signature is bad where the issuer's name is known and its key is another: so it looks
-        // where a server has made itself a new certificate.
-        Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => UNTRUSTED,
-        other if is_authority(other) => UNTRUSTED,
-        Error::InvalidMessage(_) => "what the server sent is not TLS",
-        Error::AlertReceived(
-            AlertDescription::AccessDenied
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRequired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::UnsupportedCertificate,
-        ) => NOT_TAKEN,
-        _ => return error,
-    };
-    io::Error::other(why)
-}
-
-/// What is not mended by trying again.
-pub(crate) const NOT_TAKEN: &str =
-    "the server does not take the certificate that this client shows, or wants one";
-
-const UNTRUSTED: &str = "nobody whom this client trusts has signed the server's certificate";
 
 #[cfg(test)]
 mod tests {
@@ -221,10 +152,9 @@ mod tests {
     fn takes_the_servers_own_certificate_marked_as_an_authoritys_or_not() {
         let authority = IsCa::Ca(BasicConstraints::Unconstrained);
         for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa, authority] {
-            let own = self_signed(is_ca, 4000);
+            let [own, another] = [0; 2].map(|_| self_signed(is_ca, 4000));
             assert!(accepts(&own, &own, "localhost"), "{is_ca:?}");
             assert!(!accepts(&own, &own, "example.org"), "another name, {is_ca:?}");
-            let another = self_signed(is_ca, 4000);
             assert!(!accepts(&own, &another, "localhost"), "another certificate, {is_ca:?}");
             let expired = self_signed(is_ca, 2021);
             assert!(!accepts(&expired, &expired, "localhost"), "expired, {is_ca:?}");

@@ -1,56 +1,15 @@
-//! Both sides at work: `cargo run --example demo` starts the example server on a free port, signs
-//! in at it with the example client by each mechanism, sends a message each time, tries what must
-//! fail, and shows the dialogues as a log would have them, with all that is secret masked.
-#![allow(
-    clippy::std_instead_of_alloc,
-    clippy::std_instead_of_core,
-    reason = "a program has the standard library"
-)]
+//! Both sides at work: `cargo run --example demo` starts a server on a free port, signs in at it by each mechanism, sends
+//! a message each time, tries what must fail, and shows the dialogues as a log would have them, with all that is secret
+//! masked. `server.rs` is the server, `screen.rs` shows it all.
 
-// The client.
-#[path = "../client/deliver.rs"]
-mod deliver;
-#[allow(dead_code, reason = "the demo has one exit code for all that fails")]
-#[path = "../client/failure.rs"]
-mod failure;
-#[allow(dead_code, reason = "the client's certificate is made here")]
-#[path = "../client/trust.rs"]
-mod trust;
-
-// Both.
-#[path = "../server/binding.rs"]
-mod binding;
-
-// The server.
-#[path = "../server/connection.rs"]
-mod connection;
-#[allow(dead_code, reason = "the demo counts no connections")]
-#[path = "../server/limits.rs"]
-mod limits;
-#[allow(dead_code, reason = "the demo listens by itself")]
-#[path = "../server/options.rs"]
-mod options;
-#[path = "../server/received.rs"]
-mod received;
-#[path = "../server/relay.rs"]
-mod relay;
-#[path = "../server/senders.rs"]
-mod senders;
-#[path = "../server/tls.rs"]
-mod tls;
-#[path = "../server/transaction.rs"]
-mod transaction;
-#[path = "../server/users.rs"]
-mod users;
+mod screen;
+mod server;
 
 use std::{
     cell::Cell,
     env,
     error::Error,
-    ffi::OsStr,
-    fmt::Display,
-    fs,
-    io::{self, IsTerminal, Write},
+    fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -58,27 +17,22 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
-use smtp_auth::{
-    Side,
-    client::{Config, Envelope, Session},
-    sasl::{
-        BindingPolicy, ConfigError, Mechanism,
-        client::{Config as Sasl, Credentials},
+use rcgen::{CertifiedKey, KeyPair};
+use smtp_auth_tokio::{
+    client::{self, Config, Connector, Credentials, Envelope, ErrorKind, Sent},
+    rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     },
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
+    smtp_auth::{
+        Mechanism,
+        client::{AuthError, Error as Session},
+        sasl::{BindingPolicy, ConfigError, client::Config as Sasl},
+    },
+    tls,
 };
 
-use crate::{
-    deliver::{Mail, Peer, deliver},
-    failure::{Failure, shown},
-    options::{Host, Options},
-};
+use crate::screen::Screen;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -98,8 +52,9 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
-    let tim = Tim::new(new_directory()?)?;
-    let (client, _stop) = tim.start_server("preferred", screen).await?;
+    let tim = Arc::new(Tim::new()?);
+    let maildir = new_directory()?.join("maildir");
+    let client = Client::new(&tim, &maildir, BindingPolicy::Preferred, screen).await?;
     screen.line(format_args!("A server for \"tim\" listens on {}.", client.address));
 
     for &mechanism in Mechanism::COMPILED {
@@ -107,10 +62,10 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
         let aim = if guest { "but a guest may send nothing" } else { "and send a message" };
         screen.heading(format_args!("Sign in by {mechanism}, {aim}"));
         let sasl = Sasl::builder().mechanisms([mechanism]).build()?;
-        let shown = (mechanism == Mechanism::External).then(|| tim.certificate()).transpose()?;
         let subject = format!("signed in by {mechanism}");
+        let shown = (mechanism == Mechanism::External).then_some(&tim.certificate);
         let outcome = client.send(&subject, sasl, tim.credentials(mechanism)?, shown).await?;
-        let refused = matches!(outcome, Err(Failure::Refused(_)));
+        let refused = fails(&outcome, |why| matches!(why, ErrorKind::NotAccepted(_)));
         screen.verdict(if guest { refused } else { outcome.is_ok() }, &outcome)?;
     }
 
@@ -118,168 +73,147 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
     let sasl = Sasl::builder().mechanisms([Mechanism::Plain]).build()?;
     let outcome =
         client.send("a guess", sasl, Credentials::password("tim", "a guess")?, None).await?;
-    screen.verdict(matches!(outcome, Err(Failure::NotAuthenticated(_))), &outcome)?;
+    screen.verdict(fails(&outcome, not_authenticated), &outcome)?;
 
-    if Mechanism::OauthBearer.is_compiled() {
-        screen.heading("Sign in with a wrong token");
-        let sasl = Sasl::builder().mechanisms([Mechanism::OauthBearer]).build()?;
-        let outcome =
-            client.send("a guess", sasl, Credentials::token("tim", "guess")?, None).await?;
-        screen.verdict(matches!(outcome, Err(Failure::TokenRefused(..))), &outcome)?;
-    }
-    if Mechanism::ScramSha256Plus.is_compiled() {
-        screen.heading("Require channel binding of a server that has none");
-        let (client, _stop) = tim.start_server("none", screen).await?;
-        let sasl = Sasl::builder().channel_binding(BindingPolicy::Required).build()?;
-        let password = tim.credentials(Mechanism::ScramSha256Plus)?;
-        let outcome = client.send("not bound", sasl, password, None).await?;
-        screen.verdict(matches!(outcome, Err(Failure::NotAuthenticated(_))), &outcome)?;
-    }
+    screen.heading("Sign in with a wrong token");
+    let sasl = Sasl::builder().mechanisms([Mechanism::OauthBearer]).build()?;
+    let outcome = client.send("a guess", sasl, Credentials::token("tim", "guess")?, None).await?;
+    screen.verdict(fails(&outcome, |why| token_error(why).is_some()), &outcome)?;
+
+    screen.heading("Require channel binding of a server that has none");
+    let client = Client::new(&tim, &maildir, BindingPolicy::None, screen).await?;
+    let sasl = Sasl::builder().channel_binding(BindingPolicy::Required).build()?;
+    let password = tim.credentials(Mechanism::ScramSha256Plus)?;
+    let outcome = client.send("not bound", sasl, password, None).await?;
+    screen.verdict(fails(&outcome, not_authenticated), &outcome)?;
 
     screen.heading("Where the messages are");
-    let stored = subjects(&tim.file("maildir").join("new"))?;
+    let stored = subjects(&maildir.join("new"))?;
     for (path, subject) in &stored {
         screen.line(format_args!("{}\n    {subject}", path.display()));
     }
-    let guests = usize::from(Mechanism::Anonymous.is_compiled());
-    if stored.len() == Mechanism::COMPILED.len() - guests {
-        Ok(())
-    } else {
-        Err(format!("{} messages were stored", stored.len()).into())
+    // A guest has sent none.
+    match stored.len() + 1 == Mechanism::COMPILED.len() {
+        true => Ok(()),
+        false => Err(format!("{} messages were stored", stored.len()).into()),
     }
 }
 
-/// The one account, with what signs in to it.
+fn fails(outcome: &Result<Sent, client::Error>, so: impl Fn(&ErrorKind) -> bool) -> bool {
+    outcome.as_ref().is_err_and(|error| so(error.kind()))
+}
+
+fn not_authenticated(why: &ErrorKind) -> bool {
+    matches!(why, ErrorKind::Session(Session::NotAuthenticated(_)))
+}
+
+/// What the server says of the token: JSON (RFC 7628 §3.2.2), as it came.
+fn token_error(why: &ErrorKind) -> Option<&str> {
+    match why {
+        ErrorKind::Session(Session::NotAuthenticated(AuthError::TokenRefused {
+            token_error: Some(json),
+            ..
+        })) => Some(json.expose()),
+        _ => None,
+    }
+}
+
+/// The one account, with all that it can sign in by.
 struct Tim {
     password: String,
     token: String,
-    /// Whom the server trusts to sign its clients' certificates.
-    ca: CertifiedIssuer<'static, KeyPair>,
-    /// For all files.
-    folder: PathBuf,
+    certificate: CertifiedKey<KeyPair>,
 }
 
 impl Tim {
-    fn new(folder: PathBuf) -> Result<Self, Box<dyn Error>> {
-        let mut parameters = CertificateParams::default();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.distinguished_name.push(DnType::CommonName, "the demo's CA");
-        let ca = CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?;
-        fs::write(folder.join("ca.pem"), ca.pem())?;
-        Ok(Self { password: tls::random_password()?, token: tls::random_password()?, ca, folder })
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+    fn new() -> Result<Self, Box<dyn Error>> {
+        let certificate = rcgen::generate_simple_self_signed(["tim".to_owned()])?;
+        Ok(Self { password: random_word()?, token: random_word()?, certificate })
     }
 
     fn credentials(&self, mechanism: Mechanism) -> Result<Credentials, ConfigError> {
-        if mechanism == Mechanism::Anonymous {
-            Credentials::anonymous("tim@example.org")
-        } else if mechanism == Mechanism::External {
-            Ok(Credentials::external())
-        } else if mechanism.takes_token() {
-            Credentials::token("tim", self.token.as_str())
-        } else {
-            Credentials::password("tim", self.password.as_str())
+        match mechanism {
+            Mechanism::Anonymous => Credentials::anonymous("tim@example.org"),
+            Mechanism::External => Ok(Credentials::external()),
+            other if other.takes_token() => Credentials::token("tim", self.token.as_str()),
+            _ => Credentials::password("tim", self.password.as_str()),
         }
-    }
-
-    /// A certificate that names him.
-    fn certificate(&self) -> Result<trust::Identity, rcgen::Error> {
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name.push(DnType::CommonName, "tim");
-        let key = KeyPair::generate()?;
-        let certificate = parameters.signed_by(&key, &self.ca)?;
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Ok((vec![certificate.der().clone()], key.into()))
-    }
-
-    /// The example server, with the options that a command line would give it. It stops with the
-    /// sender.
-    async fn start_server(
-        &self,
-        channel_binding: &str,
-        screen: Screen,
-    ) -> Result<(Client, watch::Sender<bool>), Box<dyn Error>> {
-        let mechanisms: Vec<_> = Mechanism::COMPILED.iter().map(|own| own.name()).collect();
-        let certificate = self.file(&format!("{channel_binding}.pem"));
-        let (user, token) = (format!("tim:{}", self.password), format!("tim:{}", self.token));
-        let (mechanisms, maildir, ca) =
-            (mechanisms.join(","), self.file("maildir"), self.file("ca.pem"));
-        // A wrong password is answered at once, where a real server takes its time.
-        let words = ["server", "--guess-limit", "off"].map(OsStr::new);
-        let options: [(&str, &OsStr); 7] = [
-            ("--user", user.as_ref()),
-            ("--token", token.as_ref()),
-            ("--client-ca", ca.as_ref()),
-            ("--mechanisms", mechanisms.as_ref()),
-            ("--channel-binding", channel_binding.as_ref()),
-            ("--maildir", maildir.as_ref()),
-            ("--cert-out", certificate.as_ref()),
-        ];
-        let options = options.iter().flat_map(|(name, value)| [name.as_ref(), *value]);
-        let host = Host::new(&Options::try_parse_from(words.into_iter().chain(options))?)?;
-        let host = Arc::new(host);
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(async move {
-            while let Ok((socket, peer)) = listener.accept().await {
-                let served =
-                    connection::serve(Arc::clone(&host), socket, peer, false, stopped.clone());
-                tokio::spawn(served);
-            }
-        });
-        Ok((Client { address, certificate, screen, brief: Cell::new(false) }, stop))
     }
 }
 
-/// The example client.
 struct Client {
     address: SocketAddr,
     /// The server's, which it trusts.
-    certificate: PathBuf,
+    certificate: CertificateDer<'static>,
     screen: Screen,
     /// Whether a dialogue has been shown whole.
     brief: Cell<bool>,
 }
 
 impl Client {
-    /// Sends a message; the inner result is what the server made of it.
+    /// Starts a server, too.
+    async fn new(
+        tim: &Arc<Tim>,
+        maildir: &Path,
+        binding: BindingPolicy,
+        screen: Screen,
+    ) -> Result<Self, Box<dyn Error>> {
+        let (address, certificate) = server::start(Arc::clone(tim), maildir, binding).await?;
+        Ok(Self { address, certificate, screen, brief: Cell::new(false) })
+    }
+
+    /// Sends a message, over TLS in which that certificate is shown; the inner result is what the server made of it.
     async fn send(
         &self,
         subject: &str,
         sasl: Sasl,
         credentials: Credentials,
-        shown: Option<trust::Identity>,
-    ) -> Result<Result<String, Failure>, Box<dyn Error>> {
-        let to = ["ann@example.org".to_owned()];
-        let message = format!(
-            "From: tim@example.org\r\nTo: {}\r\nSubject: {subject}\r\n\r\nHello.\r\n",
-            to.join(", ")
-        );
-        let envelope = Envelope::new(Some("tim@example.org"), to.iter().map(String::as_str))?
-            .size(message.len() as u64);
-        let mut session = Session::new(
-            Arc::new(Config::builder("demo.example.org").sasl(sasl).build()?),
-            credentials,
-        );
-        let screen = self.screen;
-        let brief = self.brief.replace(true);
-        session.trace(move |side, line| {
-            // What every EHLO is answered is shown once.
-            if !(brief && line.starts_with("250-")) {
-                screen.dialogue(side, line);
-            }
-        });
-
-        let connector = trust::connector(Some(&self.certificate), shown)?;
-        let socket = TcpStream::connect(self.address).await?;
-        let peer = Peer { connector, name: ServerName::try_from("localhost")?, implicit: false };
-        let mail = Mail { envelope, message: message.as_bytes() };
-        Ok(deliver(socket, peer, session, mail, TIMEOUT).await)
+        shown: Option<&CertifiedKey<KeyPair>>,
+    ) -> Result<Result<Sent, client::Error>, Box<dyn Error>> {
+        let (from, to) = ("tim@example.org", "ann@example.org");
+        let message = format!("From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nHello.\r\n");
+        let envelope = Envelope::new(Some(from), [to])?;
+        let (screen, brief) = (self.screen, self.brief.replace(true));
+        let connector = Connector::starttls("localhost")
+            .addresses([self.address])
+            .trust(self.tls(shown)?)
+            .config(Config::builder("demo.example.org").sasl(sasl).build()?)
+            .credentials(credentials)
+            .time_limit(TIMEOUT)
+            .trace(move |side, line| {
+                // What every EHLO is answered is shown once.
+                if !(brief && line.starts_with("250-")) {
+                    screen.dialogue(side, line);
+                }
+            });
+        let mut client = match connector.connect().await {
+            Ok(client) => client,
+            Err(error) => return Ok(Err(error)),
+        };
+        let sent = client.send(&envelope, message.as_bytes()).await;
+        client.quit().await;
+        Ok(sent)
     }
+
+    fn tls(
+        &self,
+        shown: Option<&CertifiedKey<KeyPair>>,
+    ) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone())?;
+        let config = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        Ok(Arc::new(match shown {
+            Some(own) => config.with_client_auth_cert(vec![own.cert.der().clone()], key_of(own))?,
+            None => config.with_no_client_auth(),
+        }))
+    }
+}
+
+/// The private key, as rustls has it.
+fn key_of(own: &CertifiedKey<KeyPair>) -> PrivateKeyDer<'static> {
+    PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()).into()
 }
 
 /// The files of a Maildir, the oldest first, and the subjects in them.
@@ -297,68 +231,15 @@ fn subjects(new: &Path) -> io::Result<Vec<(PathBuf, String)>> {
 
 /// A directory of our own, under a name that nobody can have taken before.
 fn new_directory() -> Result<PathBuf, Box<dyn Error>> {
-    let path = env::temp_dir().join(format!("smtp-auth-demo-{}", tls::random_password()?));
+    let path = env::temp_dir().join(format!("smtp-auth-demo-{}", random_word()?));
     fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
 }
 
-/// Standard output, in colour where somebody looks at it (<https://no-color.org>).
-#[derive(Clone, Copy)]
-struct Screen {
-    colour: bool,
-}
-
-impl Screen {
-    fn new() -> Self {
-        let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: !unwanted && io::stdout().is_terminal() }
-    }
-
-    fn heading(self, text: impl Display) {
-        self.line(format_args!("\n{}", self.painted("1", text)));
-    }
-
-    fn dialogue(self, side: Side, line: &str) {
-        let colour = match side {
-            Side::Client => "36",
-            Side::Server => "33",
-        };
-        self.line(format_args!("  {}", self.painted(colour, format_args!("{side}: {line}"))));
-    }
-
-    fn result(self, good: bool, text: impl Display) {
-        let (colour, word) = if good { ("32", "as it should be") } else { ("31", "wrong") };
-        self.line(format_args!("{}: {text}", self.painted(colour, word)));
-    }
-
-    /// What came of a try: an error where that is not as it should be.
-    fn verdict(self, good: bool, outcome: &Result<String, Failure>) -> Result<(), String> {
-        let what = outcome.as_ref().map_or_else(Failure::why, String::as_str);
-        if !good {
-            return Err(what.into());
-        }
-        self.result(true, shown(what));
-        if let Some(json) = outcome.as_ref().err().and_then(Failure::token_error) {
-            self.line(format_args!("The server says of the token: {}", shown(json)));
-        }
-        Ok(())
-    }
-
-    fn painted(self, colour: &str, text: impl Display) -> String {
-        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_string() }
-    }
-
-    /// Where nobody reads any more, the demo still runs to its end. (`println!` would panic.)
-    fn line(self, text: impl Display) {
-        let _ = writeln!(io::stdout(), "{text}");
-    }
-}
-
-/// The server's log. Here the dialogues tell it all.
-fn log(_: impl Display, _: impl Display) {}
-
-/// Waits until the server is to stop.
-async fn shutdown(stopped: &mut watch::Receiver<bool>) {
-    // An error says that the sender is gone, and the demo with it.
-    let _ = stopped.changed().await;
+/// Sixteen hexadecimal digits that nobody can guess.
+fn random_word() -> Result<String, Box<dyn Error>> {
+    let mut octets = [0; 8];
+    let random = tls::provider().secure_random.fill(&mut octets);
+    random.map_err(|_| "the operating system has no random numbers")?;
+    Ok(format!("{:016x}", u64::from_be_bytes(octets)))
 }

@@ -10,7 +10,7 @@ use std::{
 use smtp_auth::{
     Side,
     client::{Config, Event, Session, Stage, Tls},
-    sasl::client::Credentials,
+    sasl::client::{self as sasl, Credentials},
 };
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -53,7 +53,7 @@ pub struct Connector {
     addresses: Option<Vec<SocketAddr>>,
     protection: Protection,
     tls: Arc<dyn TlsConnect>,
-    config: Option<Config>,
+    config: Configured,
     credentials: Option<Arc<Kept>>,
     limit: Duration,
     trace: Option<Arc<Hook>>,
@@ -68,6 +68,13 @@ enum Protection {
     Starttls,
     Opportunistic,
     Cleartext,
+}
+
+/// How the sessions are configured: as a whole, or without a name for the client.
+#[derive(Clone)]
+enum Configured {
+    Whole(Config),
+    Nameless(Arc<sasl::Config>),
 }
 
 /// Credentials, as they were given, and with the salted password once there is one.
@@ -95,7 +102,7 @@ impl Connector {
 
     /// **Without TLS**, on port 25: whoever is on the way can read and change everything. For a relay on the same machine.
     ///
-    /// A password or a token is not sent in cleartext, unless the [configuration](Self::config)
+    /// A password or a token is not sent in cleartext, unless the [configuration](Self::sasl)
     /// [allows it](smtp_auth::sasl::client::Builder::allow_cleartext); SCRAM and CRAM-MD5 do not send it.
     pub fn insecure_cleartext(host: &str) -> Self {
         Self::new(host, 25, Protection::Cleartext)
@@ -108,7 +115,7 @@ impl Connector {
             addresses: None,
             protection,
             tls: Arc::new(Platform),
-            config: None,
+            config: Configured::Nameless(Arc::default()),
             credentials: None,
             limit: LONGEST,
             trace: None,
@@ -144,11 +151,17 @@ impl Connector {
         self
     }
 
-    /// The client's name and the mechanisms that it uses, among others. By default the client's name is its address, as RFC
-    /// 5321 §4.1.3 has it for one without a name in the DNS. What the configuration says of TLS does not count, as the
-    /// connector says that.
+    /// The mechanisms that the client uses, and whether it sends a password without TLS. Its name stays its address, as RFC
+    /// 5321 §4.1.3 has it for a client without a name in the DNS.
+    pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
+        self.config = Configured::Nameless(sasl.into());
+        self
+    }
+
+    /// The client's name and all else that sessions are configured by, in place of what [`sasl`](Self::sasl) says. What the
+    /// configuration says of TLS does not count, as the connector says that.
     pub fn config(mut self, config: Config) -> Self {
-        self.config = Some(config);
+        self.config = Configured::Whole(config);
         self
     }
 
@@ -189,7 +202,7 @@ impl Connector {
         let socket = dial(addresses).await?;
         // Each command waits for its reply, so there is nothing to gather. Where this cannot be set, all is only slower.
         let _ = socket.set_nodelay(true);
-        let own = socket.local_addr()?.ip();
+        let own = socket.local_addr()?.ip().to_canonical();
         Ok((socket, own))
     }
 
@@ -216,11 +229,15 @@ impl Connector {
     }
 
     fn session(&self, own: Option<IpAddr>) -> Result<Session, Error> {
-        let config = match (&self.config, own) {
-            (Some(config), _) => config.clone(),
-            (None, Some(IpAddr::V4(own))) => Config::builder(&format!("[{own}]")).build()?,
-            (None, Some(IpAddr::V6(own))) => Config::builder(&format!("[IPv6:{own}]")).build()?,
-            (None, None) => Config::builder("localhost").build()?,
+        let config = match &self.config {
+            Configured::Whole(config) => config.clone(),
+            Configured::Nameless(sasl) => {
+                let name = own.map_or("localhost".to_owned(), |own| match own {
+                    IpAddr::V4(own) => format!("[{own}]"),
+                    IpAddr::V6(own) => format!("[IPv6:{own}]"),
+                });
+                Config::builder(&name).sasl(Arc::clone(sasl)).build()?
+            }
         };
         let config = Arc::new(config.with_tls(match self.protection {
             Protection::Implicit | Protection::Starttls => Tls::Required,

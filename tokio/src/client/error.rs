@@ -12,7 +12,7 @@ use smtp_auth::{
     client::{self as core, AuthError, Limit, NotSent, Outcome, Refusal, Stage},
     sasl::ConfigError,
 };
-use tokio_rustls::rustls::{self, CertificateError};
+use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 /// Why there is no connection, or a message was not accepted.
 ///
@@ -157,7 +157,8 @@ impl Error {
             (ErrorKind::Session(core::Error::Closed(_)), _) => true,
             (ErrorKind::Session(core::Error::UnexpectedReply(..)), _) => false,
             (_, Some(reply)) => reply.is_transient(),
-            (ErrorKind::Unreachable { .. } | ErrorKind::Broken(..) | ErrorKind::Unusable, _)
+            (ErrorKind::Broken(_, why), _) => !certificate_is_refused(why),
+            (ErrorKind::Unreachable { .. } | ErrorKind::Unusable, _)
             | (ErrorKind::NoFreeConnection(_), _)
             | (
                 ErrorKind::Session(core::Error::Disconnected(_) | core::Error::TimedOut { .. }),
@@ -272,9 +273,16 @@ impl fmt::Display for ErrorKind {
                 f.write_str("; check both, and the network, or try again later")
             }
             Self::Tls { host, why } => match tls_error(why) {
+                _ if certificate_is_refused(why) => {
+                    write!(f, "TLS with {host} did not begin: {NOT_TAKEN}")
+                }
                 Some(why) => write!(f, "TLS with {host} did not begin: {}", explain(why)),
                 None => write!(f, "TLS with {host} did not begin: {}", in_time(why)),
             },
+            // Under TLS 1.3 the server judges this client's certificate once the client is through with the handshake.
+            Self::Broken(_, why) if certificate_is_refused(why) => {
+                write!(f, "the connection broke: {NOT_TAKEN}")
+            }
             Self::Broken(stage, why) => {
                 write!(f, "the connection broke at {stage}: {why}; try again later")
             }
@@ -343,6 +351,26 @@ fn in_time(why: &io::Error) -> &dyn fmt::Display {
 
 fn tls_error(why: &io::Error) -> Option<&rustls::Error> {
     why.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+const NOT_TAKEN: &str =
+    "the server does not take the certificate that this client shows, or wants one";
+
+/// Whether the server has said that it does not take this client's certificate, or that it wants one.
+fn certificate_is_refused(why: &io::Error) -> bool {
+    use AlertDescription as Alert;
+    let Some(rustls::Error::AlertReceived(alert)) = tls_error(why) else { return false };
+    matches!(
+        alert,
+        Alert::AccessDenied
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRequired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::UnsupportedCertificate
+    )
 }
 
 /// What is wrong with TLS, and what can be done.

@@ -1,4 +1,4 @@
-//! Sends a message to the minimal server: `cargo run -p smtp-auth-tokio --example minimal_client -- tanstaaf`.
+//! Sends a message to the minimal server: `cargo run --example minimal_client -- tanstaaf`.
 
 use std::{env, error::Error};
 
