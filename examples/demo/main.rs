@@ -1,15 +1,16 @@
 //! Both sides at work: `cargo run --example demo` starts a server on a free port, signs in at it by each mechanism, sends
 //! a message each time, tries what must fail, and shows the dialogues as a log would have them, with all that is secret
-//! masked. `server.rs` is the server, `screen.rs` shows it all.
+//! masked.
 
-mod screen;
 mod server;
 
 use std::{
     cell::Cell,
     env,
     error::Error,
-    fs, io,
+    fmt::Display,
+    fs,
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,20 +20,21 @@ use std::{
 
 use rcgen::{CertifiedKey, KeyPair};
 use smtp_auth_tokio::{
-    client::{self, Config, Connector, Credentials, Envelope, ErrorKind, Sent},
+    client::{self, Config, Connector, Credentials, Envelope, ErrorKind, Stage},
     rustls::{
         ClientConfig, RootCertStore,
-        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
     },
     smtp_auth::{
-        Mechanism,
+        Mechanism, Side,
         client::{AuthError, Error as Session},
-        sasl::{BindingPolicy, ConfigError, client::Config as Sasl},
+        sasl::{
+            BindingPolicy, ConfigError,
+            client::{Builder, Config as Sasl},
+        },
     },
     tls,
 };
-
-use crate::screen::Screen;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -61,31 +63,29 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
         let guest = mechanism == Mechanism::Anonymous;
         let aim = if guest { "but a guest may send nothing" } else { "and send a message" };
         screen.heading(format_args!("Sign in by {mechanism}, {aim}"));
-        let sasl = Sasl::builder().mechanisms([mechanism]).build()?;
-        let subject = format!("signed in by {mechanism}");
-        let shown = (mechanism == Mechanism::External).then_some(&tim.certificate);
-        let outcome = client.send(&subject, sasl, tim.credentials(mechanism)?, shown).await?;
-        let refused = fails(&outcome, |why| matches!(why, ErrorKind::NotAccepted(_)));
+        let (subject, sasl) = (format!("signed in by {mechanism}"), by(mechanism));
+        let shows = mechanism == Mechanism::External;
+        let outcome = client.send(&subject, sasl, tim.credentials(mechanism)?, shows).await?;
+        let refused = fails(&outcome, |error| matches!(error.kind(), ErrorKind::NotAccepted(_)));
         screen.verdict(if guest { refused } else { outcome.is_ok() }, &outcome)?;
     }
 
     screen.heading("Sign in with a wrong password");
-    let sasl = Sasl::builder().mechanisms([Mechanism::Plain]).build()?;
-    let outcome =
-        client.send("a guess", sasl, Credentials::password("tim", "a guess")?, None).await?;
-    screen.verdict(fails(&outcome, not_authenticated), &outcome)?;
+    let guess = Credentials::password("tim", "a guess")?;
+    let outcome = client.send("a guess", by(Mechanism::Plain), guess, false).await?;
+    screen.verdict(fails(&outcome, at_auth), &outcome)?;
 
     screen.heading("Sign in with a wrong token");
-    let sasl = Sasl::builder().mechanisms([Mechanism::OauthBearer]).build()?;
-    let outcome = client.send("a guess", sasl, Credentials::token("tim", "guess")?, None).await?;
-    screen.verdict(fails(&outcome, |why| token_error(why).is_some()), &outcome)?;
+    let guess = Credentials::token("tim", "guess")?;
+    let outcome = client.send("a guess", by(Mechanism::OauthBearer), guess, false).await?;
+    screen.verdict(fails(&outcome, |error| token_error(error).is_some()), &outcome)?;
 
     screen.heading("Require channel binding of a server that has none");
     let client = Client::new(&tim, &maildir, BindingPolicy::None, screen).await?;
-    let sasl = Sasl::builder().channel_binding(BindingPolicy::Required).build()?;
-    let password = tim.credentials(Mechanism::ScramSha256Plus)?;
-    let outcome = client.send("not bound", sasl, password, None).await?;
-    screen.verdict(fails(&outcome, not_authenticated), &outcome)?;
+    let bound = Sasl::builder().channel_binding(BindingPolicy::Required);
+    let password = Credentials::password("tim", tim.password.as_str())?;
+    let outcome = client.send("not bound", bound, password, false).await?;
+    screen.verdict(fails(&outcome, at_auth), &outcome)?;
 
     screen.heading("Where the messages are");
     let stored = subjects(&maildir.join("new"))?;
@@ -99,17 +99,24 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn fails(outcome: &Result<Sent, client::Error>, so: impl Fn(&ErrorKind) -> bool) -> bool {
-    outcome.as_ref().is_err_and(|error| so(error.kind()))
+fn by(mechanism: Mechanism) -> Builder {
+    Sasl::builder().mechanisms([mechanism])
 }
 
-fn not_authenticated(why: &ErrorKind) -> bool {
-    matches!(why, ErrorKind::Session(Session::NotAuthenticated(_)))
+/// What the server made of a message.
+type Outcome = Result<String, client::Error>;
+
+fn fails(outcome: &Outcome, so: impl Fn(&client::Error) -> bool) -> bool {
+    outcome.as_ref().is_err_and(so)
+}
+
+fn at_auth(error: &client::Error) -> bool {
+    error.stage() == Some(Stage::Auth)
 }
 
 /// What the server says of the token: JSON (RFC 7628 §3.2.2), as it came.
-fn token_error(why: &ErrorKind) -> Option<&str> {
-    match why {
+fn token_error(error: &client::Error) -> Option<&str> {
+    match error.kind() {
         ErrorKind::Session(Session::NotAuthenticated(AuthError::TokenRefused {
             token_error: Some(json),
             ..
@@ -143,15 +150,15 @@ impl Tim {
 
 struct Client {
     address: SocketAddr,
-    /// The server's, which it trusts.
-    certificate: CertificateDer<'static>,
+    /// Without a certificate to show, and with Tim's.
+    tls: [Arc<ClientConfig>; 2],
     screen: Screen,
     /// Whether a dialogue has been shown whole.
     brief: Cell<bool>,
 }
 
 impl Client {
-    /// Starts a server, too.
+    /// Starts a server, too, whose certificate it trusts.
     async fn new(
         tim: &Arc<Tim>,
         maildir: &Path,
@@ -159,25 +166,34 @@ impl Client {
         screen: Screen,
     ) -> Result<Self, Box<dyn Error>> {
         let (address, certificate) = server::start(Arc::clone(tim), maildir, binding).await?;
-        Ok(Self { address, certificate, screen, brief: Cell::new(false) })
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate)?;
+        let tls = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let own = vec![tim.certificate.cert.der().clone()];
+        let showing = tls.clone().with_client_auth_cert(own, key_of(&tim.certificate))?;
+        let tls = [tls.with_no_client_auth(), showing].map(Arc::new);
+        Ok(Self { address, tls, screen, brief: Cell::new(false) })
     }
 
-    /// Sends a message, over TLS in which that certificate is shown; the inner result is what the server made of it.
+    /// Sends a message, over TLS in which the client shows its certificate or not.
     async fn send(
         &self,
         subject: &str,
-        sasl: Sasl,
+        sasl: Builder,
         credentials: Credentials,
-        shown: Option<&CertifiedKey<KeyPair>>,
-    ) -> Result<Result<Sent, client::Error>, Box<dyn Error>> {
+        shows: bool,
+    ) -> Result<Outcome, Box<dyn Error>> {
         let (from, to) = ("tim@example.org", "ann@example.org");
         let message = format!("From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nHello.\r\n");
         let envelope = Envelope::new(Some(from), [to])?;
         let (screen, brief) = (self.screen, self.brief.replace(true));
+        let [without, with] = &self.tls;
         let connector = Connector::starttls("localhost")
             .addresses([self.address])
-            .trust(self.tls(shown)?)
-            .config(Config::builder("demo.example.org").sasl(sasl).build()?)
+            .trust(Arc::clone(if shows { with } else { without }))
+            .config(Config::builder("demo.example.org").sasl(sasl.build()?).build()?)
             .credentials(credentials)
             .time_limit(TIMEOUT)
             .trace(move |side, line| {
@@ -186,28 +202,13 @@ impl Client {
                     screen.dialogue(side, line);
                 }
             });
-        let mut client = match connector.connect().await {
-            Ok(client) => client,
-            Err(error) => return Ok(Err(error)),
+        let sent = async {
+            let mut client = connector.connect().await?;
+            let sent = client.send(&envelope, message.as_bytes()).await;
+            client.quit().await;
+            Ok(format!("the server accepted the message: {}", sent?.reply))
         };
-        let sent = client.send(&envelope, message.as_bytes()).await;
-        client.quit().await;
-        Ok(sent)
-    }
-
-    fn tls(
-        &self,
-        shown: Option<&CertifiedKey<KeyPair>>,
-    ) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone())?;
-        let config = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        Ok(Arc::new(match shown {
-            Some(own) => config.with_client_auth_cert(vec![own.cert.der().clone()], key_of(own))?,
-            None => config.with_no_client_auth(),
-        }))
+        Ok(sent.await)
     }
 }
 
@@ -242,4 +243,53 @@ fn random_word() -> Result<String, Box<dyn Error>> {
     let random = tls::provider().secure_random.fill(&mut octets);
     random.map_err(|_| "the operating system has no random numbers")?;
     Ok(format!("{:016x}", u64::from_be_bytes(octets)))
+}
+
+/// Standard output, in colour where somebody looks at it (<https://no-color.org>).
+#[derive(Clone, Copy)]
+struct Screen {
+    colour: bool,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { colour: !unwanted && io::stdout().is_terminal() }
+    }
+
+    fn heading(self, text: impl Display) {
+        self.line(format_args!("\n{}", self.painted("1", text)));
+    }
+
+    fn dialogue(self, side: Side, line: &str) {
+        let colour = if side == Side::Client { "36" } else { "33" };
+        self.line(format_args!("  {}", self.painted(colour, format_args!("{side}: {line}"))));
+    }
+
+    fn result(self, good: bool, text: impl Display) {
+        let (colour, word) = if good { ("32", "as it should be") } else { ("31", "wrong") };
+        self.line(format_args!("{}: {text}", self.painted(colour, word)));
+    }
+
+    /// What came of a try: an error where that is not as it should be.
+    fn verdict(self, good: bool, outcome: &Outcome) -> Result<(), String> {
+        let what = outcome.as_ref().map_or_else(ToString::to_string, String::clone);
+        if !good {
+            return Err(what);
+        }
+        self.result(true, what);
+        if let Some(json) = outcome.as_ref().err().and_then(token_error) {
+            self.line(format_args!("The server says of the token: {json}"));
+        }
+        Ok(())
+    }
+
+    fn painted(self, colour: &str, text: impl Display) -> String {
+        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_string() }
+    }
+
+    /// Where nobody reads any more, the demo still runs to its end. (`println!` would panic.)
+    fn line(self, text: impl Display) {
+        let _ = writeln!(io::stdout(), "{text}");
+    }
 }

@@ -67,9 +67,8 @@ pub(crate) async fn start(
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let mut clients = RootCertStore::empty();
     clients.add(tim.certificate.cert.der().clone())?;
-    let provider = Arc::new(tls::provider());
-    let clients =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(clients), Arc::clone(&provider));
+    let (clients, provider) = (Arc::new(clients), Arc::new(tls::provider()));
+    let clients = WebPkiClientVerifier::builder_with_provider(clients, Arc::clone(&provider));
     let tls = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(clients.allow_unauthenticated().build()?)

@@ -394,7 +394,7 @@ fn certificates_that_are_not_to_be_trusted() {
     for (shown, trusted, why) in [
         (&another, &another, "for another name"),
         (&expired, &expired, "has expired"),
-        (&own, &another, "nobody whom this client trusts"),
+        (&own, &another, "not signed by a CA that this client trusts"),
     ] {
         let stage = Stage { trusted: trusted.cert.clone(), ..Stage::new() };
         for implicit in [false, true] {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -14,10 +14,14 @@ use std::{
 use smtp_auth_tokio::{
     BoxStream, Handshake, TlsAccept, TlsConnect,
     client::{Config, Connector, Credentials, Delivery, ErrorKind, Stage},
-    rustls,
+    rustls::{
+        self, RootCertStore, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        server::WebPkiClientVerifier,
+    },
     smtp_auth::{
         Answer, Authenticator, Channel, Mechanism, client,
-        sasl::{Immediate, ScramKeys, ScramKeysFor},
+        sasl::{Immediate, ScramKeys, ScramKeysFor, client as sasl},
     },
     tls,
 };
@@ -222,15 +226,50 @@ async fn certificates_are_checked() {
     }
 }
 
+/// Under TLS 1.3 the client learns it when it is through with the handshake.
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_is_understood() {
+    let [cert, key] = &*LOCALHOST;
+    let mut roots = RootCertStore::empty();
+    let own = CertificateDer::from_pem_file(cert).unwrap();
+    roots.add(own.clone()).unwrap();
+    let (roots, provider) = (Arc::new(roots), Arc::new(tls::provider()));
+    let clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+    let clients = clients.build().unwrap();
+    for version in rustls::ALL_VERSIONS {
+        let config = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_client_cert_verifier(clients.clone())
+            .with_single_cert(vec![own.clone()], PrivateKeyDer::from_pem_file(key).unwrap());
+        let server = server().0.tls(Arc::new(config.unwrap()));
+        let error = soon(starttls().connect_over(pipe(&server))).await.unwrap_err();
+        let text = error.to_string();
+        let expected =
+            "the server does not take the certificate that this client shows, or wants one";
+        assert!(text.ends_with(expected), "{version:?}: {text}");
+        assert!(!error.is_transient(), "{version:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_without_a_name_gives_its_address() {
+    let laptop = Config::builder("laptop").build().unwrap();
     for (connector, hello) in [
         (cleartext(), "C: EHLO [127.0.0.1]"),
-        (cleartext().config(Config::builder("laptop").build().unwrap()), "C: EHLO laptop"),
+        (cleartext().config(laptop.clone()), "C: EHLO laptop"),
+        (cleartext().config(laptop).sasl(sasl::Config::default()), "C: EHLO [127.0.0.1]"),
     ] {
         let script = GREETING.replace("C: EHLO", hello) + "C: QUIT\nS: 221 bye";
-        let (address, _) = scripts(&[script]).await;
-        soon(soon(connector.addresses([address]).connect()).await.unwrap().quit()).await;
+        let (address, _) = scripts(&[script.clone(), script]).await;
+        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
+        for address in [address, SocketAddr::new(mapped, address.port())] {
+            // There may be no IPv6.
+            if address.is_ipv4() || TcpSocket::new_v6().is_ok() {
+                let connector = connector.clone().addresses([address]);
+                soon(soon(connector.connect()).await.unwrap().quit()).await;
+            }
+        }
     }
     let (client, _) = try_scripted(&cleartext(), &GREETING.replace("EHLO", "EHLO localhost")).await;
     let _ = client.unwrap();
