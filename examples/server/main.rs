@@ -1,48 +1,29 @@
 //! A small submission server: takes mail from those who sign in, and files it in a Maildir or hands
 //! it on to the next hop.
 //!
-//! `cargo run --example server -- --help` lists the options. `connection.rs` is the part to read
-//! first: it drives the session, and all else is called from there.
-#![allow(
-    clippy::std_instead_of_alloc,
-    reason = "a program with std has no reason to name alloc, which would take an `extern crate`"
-)]
+//! `cargo run --example server -- --help` lists the options. `options.rs` makes the server of them,
+//! `mail.rs` is the part to read first: what becomes of mail. All else the driver does.
 
-mod binding;
-mod connection;
-mod limits;
+mod mail;
+mod maildir;
 mod options;
-mod received;
 mod relay;
 mod senders;
 mod tls;
-mod transaction;
 mod users;
 
-use core::{error::Error, fmt, net::SocketAddr, time::Duration};
 use std::{
+    error::Error,
+    fmt,
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
+    time::Duration,
 };
 
 use clap::Parser;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    runtime::Runtime,
-    sync::watch,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
 
-use options::{Host, Options};
-
-/// How long running transactions may take to their end at a shutdown: longer than a step of the
-/// relay, or a message could be handed on and its sender not told.
-const GRACE: Duration = Duration::from_secs(300);
-
-/// How long to wait before the next `accept` where one failed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use options::Options;
 
 /// How long to wait, when all else is over, for a disk that does not answer. The runtime by itself
 /// waits without end.
@@ -71,127 +52,55 @@ fn start(options: &Options) -> Result<(), Box<dyn Error>> {
 }
 
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let host = Arc::new(Host::new(options)?);
+    let server = options.server()?;
     // Before anybody can be told that the server runs: a signal from here on ends it in order.
-    let mut signals = Signals::new()?;
+    let mut signalled = signals()?;
     let mut listeners = Vec::new();
     for (address, implicit) in options.addresses() {
-        let listener = listen(address);
-        listeners.push((listener.map_err(|error| format!("{address}: {error}"))?, implicit));
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| format!("{address}: {error}"))?;
+        listeners.push((listener, implicit));
     }
-    let (stop, stopped) = watch::channel(false);
-    let mut accepting = JoinSet::new();
-    let mut stdout = io::stdout();
+    let (mut serving, mut stdout) = (JoinSet::new(), io::stdout());
     for (listener, implicit) in listeners {
         writeln!(stdout, "listening on {}", listener.local_addr()?)?;
-        accepting.spawn(accept(listener, implicit, Arc::clone(&host), stopped.clone()));
+        let server = server.clone();
+        serving.spawn(async move {
+            match implicit {
+                // The options make sure that there is TLS.
+                true => drop(server.serve_tls(listener).await),
+                false => server.serve(listener).await,
+            }
+        });
     }
     stdout.flush()?;
-    signals.next().await;
+    signalled().await;
     log("server", "shutting down");
-    stop.send_replace(true);
+    server.shutdown();
     tokio::select! {
-        () = async { while accepting.join_next().await.is_some() {} } => {}
-        () = signals.next() => log("server", "a second signal: what still runs is cut off"),
+        _ = serving.join_all() => {}
+        () = signalled() => log("server", "a second signal: what still runs is cut off"),
     }
     Ok(())
 }
 
-/// How many connections may wait to be taken. A client that finds no place among them believes to be
-/// connected, and waits in vain for the greeting.
-const BACKLOG: u32 = 4096;
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // Connections of a server that has just ended are no reason not to start the next.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Takes connections until the shutdown, then waits for them to end.
-async fn accept(
-    listener: TcpListener,
-    implicit: bool,
-    host: Arc<Host>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => {
-                    let stopped = stopped.clone();
-                    connections.spawn(connection::serve(
-                        Arc::clone(&host), socket, peer, implicit, stopped,
-                    ));
-                }
-                // A client that is gone already, or no file descriptor left: neither ends the
-                // server, and the second lasts until some connection ends.
-                Err(error) => {
-                    log("accept", error);
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            // A panic ends its connection alone; the runtime hands it over here.
-            Some(ended) = connections.join_next() => if let Err(error) = ended {
-                log("connection", error);
-            },
-            () = shutdown(&mut stopped) => break,
-        }
-    }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    if timeout(GRACE, rest).await.is_err() {
-        log("server", "connections that did not come to an end are cut off");
-    }
-}
-
-/// Waits until the server is to stop.
-async fn shutdown(stopped: &mut watch::Receiver<bool>) {
-    // An error says that the sender is gone, and the server with it.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-/// The signals that end the server.
-struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
+/// What waits for a signal that ends the server, from now on.
 #[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
+fn signals() -> io::Result<impl AsyncFnMut()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move || {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
+    })
 }
 
 #[cfg(not(unix))]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
-    }
+fn signals() -> io::Result<impl AsyncFnMut()> {
+    Ok(async || drop(tokio::signal::ctrl_c().await))
 }
 
 /// Writes a line to stderr. Whatever a peer got into it, it stays one line, no terminal obeys it, and it is read

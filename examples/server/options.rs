@@ -1,36 +1,47 @@
 //! The command line, and what it makes of the server.
 
-use core::{error::Error, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
 use std::{
+    error::Error,
     fs,
     io::{self, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Instant, SystemTime},
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::PathBuf,
+    time::Duration,
 };
 
-use clap::Parser;
-use maildir::Maildir;
+use clap::{
+    Parser,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use smtp_auth::{
+    Channel, Mechanism,
     ehlo::Keyword,
-    reply::Reply,
-    sasl::{self, BindingPolicy, Channel, ChannelBinding, Mechanism},
-    server,
+    sasl::{self, BindingPolicy, ChannelBinding, Immediate, Nonce},
+    server::{Config, StartTls},
+};
+use smtp_auth_tokio::{
+    MemoryRateLimiter,
+    server::{Limits, Server},
+    tls::ClientCertificates,
 };
 
 use crate::{
-    binding,
-    limits::{Connections, Guesses, Limited, Network, Place},
     log,
+    mail::{Delivery, Log},
+    maildir::Maildir,
     relay::Relay,
     senders::Senders,
-    tls::{self, Tls},
+    tls,
     users::Users,
 };
 
-/// How long a file in `tmp` is left alone: the Maildir convention's 36 hours
-/// (<https://cr.yp.to/proto/maildir.html>).
-const ABANDONED: Duration = Duration::from_secs(36 * 60 * 60);
+/// How long running transactions may take to their end at a shutdown: longer than a step of the
+/// relay, or a message could be handed on and its sender not told.
+const GRACE: Duration = Duration::from_secs(300);
+
+/// How long handing a message on may take: so long clients wait (RFC 5321 §4.5.3.2.6).
+const FINISH: Duration = Duration::from_secs(600);
 
 /// A small submission server: takes mail from those who sign in.
 #[derive(Parser)]
@@ -70,20 +81,20 @@ pub(crate) struct Options {
     /// Whether sign-ins are bound to the TLS connection, so that nobody who stands between can pass
     /// them on: if `preferred`, the SCRAM-…-PLUS mechanisms, which do so, are offered beside the
     /// others; if `required`, no other is.
-    #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = binding::policy())]
+    #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
     /// How many failed attempts to sign in a connection may take, at least 3 (RFC 4954 §9).
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..))]
     max_attempts: u32,
     /// How many failed attempts to sign in an address (of IPv6, its /64) and an account may have.
-    /// They are forgotten one by one, so many in ten minutes. When an address has them, its clients
-    /// are sent away (421) when they connect or try to sign in. When an account has them, every
-    /// password for it is wrong, the right one too, so that nobody can tell; its owner waits as long
-    /// as the guesser. A sign-in clears the account's count. Tokens and certificates count for the
-    /// address alone. Besides, each failure is answered late, by a second, then twice as long for
-    /// each in the connection. `off` turns all this off.
-    #[arg(long, value_name = "off|N", default_value = "10")]
+    /// They are forgotten one by one, so many in ten minutes. When an address or an account has them,
+    /// every password from there, or for it, is wrong, the right one too, so that nobody can tell. Where
+    /// an account has signed in lately its failures count apart, so that nobody can lock its owner out
+    /// from elsewhere. Tokens and certificates count for the address alone, and are never refused for
+    /// that. Besides, each failure is answered late, by a second, then twice as long for each in the
+    /// connection. `off` turns all this off.
+    #[arg(long, value_name = "off|N", default_value = "10", value_parser = guess_limit)]
     guess_limit: GuessLimit,
     /// How many connections may be open at a time; the next is sent away (421).
     #[arg(long, value_name = "N", default_value = "1000")]
@@ -140,7 +151,7 @@ impl Options {
         plain.chain(self.listen_tls.map(|address| (address, true)))
     }
 
-    fn smtp(&self, users: &Users) -> Result<server::Config, sasl::ConfigError> {
+    fn smtp(&self, users: &Users) -> Result<Config, sasl::ConfigError> {
         let builder = sasl::server::Config::builder(&self.hostname).answered_by(users);
         let builder = match &self.mechanisms {
             Some(chosen) => builder.mechanisms(chosen),
@@ -150,9 +161,8 @@ impl Options {
             .allow_cleartext(self.allow_cleartext)
             .channel_binding(self.channel_binding)
             .build()?;
-        let starttls = if self.no_tls { server::StartTls::Off } else { server::StartTls::Offered };
         // The session adds SIZE, STARTTLS and AUTH.
-        server::Config::builder(&self.hostname)
+        Config::builder(&self.hostname)
             .sasl(sasl)
             .keywords([
                 Keyword::Pipelining,
@@ -161,11 +171,60 @@ impl Options {
                 Keyword::EnhancedStatusCodes,
             ])
             .max_attempts(self.max_attempts)
-            .starttls(starttls)
+            .starttls(StartTls::Offered)
             .build()
     }
 
-    fn tls(&self) -> Result<Option<Tls>, Box<dyn Error>> {
+    /// The server, yet to listen.
+    pub(crate) fn server(&self) -> Result<Server<Immediate<Users>, Delivery>, Box<dyn Error>> {
+        let users = self.users()?;
+        let config = self.smtp(&users)?;
+        if let Some(why) = self.locked_out(config.sasl())? {
+            log("warning", format_args!("nobody can sign in: {why}"));
+        }
+        let relay = self.relay.as_deref().map(|hop| Relay::new(hop, &self.hostname));
+        let delivery = Delivery {
+            hostname: self.hostname.clone(),
+            senders: Senders::new(&self.senders).map_err(|why| format!("--senders: {why}"))?,
+            maildir: Maildir::at(&self.maildir)
+                .map_err(|error| format!("{}: {error}", self.maildir.display()))?,
+            relay: relay.transpose()?,
+        };
+        let mut server = Server::new(config, Immediate(users), delivery).observer(Log);
+        if let Some(tls) = self.tls()? {
+            server = server.tls(tls);
+        }
+        if self.trace {
+            server = server.trace(|address, side, line| {
+                let who = address.map_or_else(String::new, |address| address.to_string());
+                log(format_args!("{who} {side}"), line);
+            });
+        }
+        let limits = self.limits();
+        Ok(match self.guess_limit {
+            Some(most) => {
+                let limiter = MemoryRateLimiter::new().network_limit(most).account_limit(most);
+                server.limits(limits).rate_limiter(limiter)
+            }
+            None => server.limits(limits.pause(Duration::ZERO)).without_rate_limiter(),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let seconds = |given: u32| Duration::from_secs(given.into());
+        Limits::default()
+            .connections(self.max_connections)
+            .connections_each(self.max_per_address)
+            .idle(seconds(self.idle_time))
+            .handshake(seconds(self.handshake_time))
+            .sign_in(seconds(self.sign_in_time))
+            .connection(seconds(self.max_time))
+            .message(seconds(self.max_time))
+            .finish(FINISH)
+            .grace(GRACE)
+    }
+
+    fn tls(&self) -> Result<Option<ClientCertificates>, Box<dyn Error>> {
         if self.no_tls {
             return Ok(None);
         }
@@ -178,13 +237,13 @@ impl Options {
             }
             identity
         };
-        Tls::new(identity, self.client_ca.as_deref()).map(Some)
+        tls::config(identity, self.client_ca.as_deref()).map(Some)
     }
 
     fn users(&self) -> Result<Users, Box<dyn Error>> {
         if self.makes_account() {
-            let password = tls::random_password()?;
-            writeln!(io::stdout(), "the account is demo, its password {password}")?;
+            let password = Nonce::random()?;
+            writeln!(io::stdout(), "the account is demo, its password {}", password.as_str())?;
             return Users::new(&[("demo", password.as_str())], &[]);
         }
         let passwords = pairs(&self.user).ok_or("--user needs NAME:PASSWORD, neither empty")?;
@@ -230,113 +289,6 @@ fn pairs(given: &[String]) -> Option<Vec<(&str, &str)>> {
     given.iter().map(|pair| pair.split_once(':').filter(both)).collect()
 }
 
-/// What the connections share.
-pub(crate) struct Host {
-    pub(crate) smtp: Arc<server::Config>,
-    pub(crate) tls: Option<Tls>,
-    pub(crate) users: Users,
-    pub(crate) senders: Senders,
-    pub(crate) maildir: Maildir,
-    pub(crate) relay: Option<Relay>,
-    pub(crate) connections: Arc<Connections>,
-    /// `None` where guessing is not limited.
-    pub(crate) guesses: Option<Guesses>,
-    pub(crate) idle_time: Duration,
-    pub(crate) handshake_time: Duration,
-    pub(crate) sign_in_time: Duration,
-    pub(crate) max_time: Duration,
-    pub(crate) trace: bool,
-}
-
-impl Host {
-    pub(crate) fn new(options: &Options) -> Result<Self, Box<dyn Error>> {
-        let users = options.users()?;
-        let smtp = Arc::new(options.smtp(&users)?);
-        if let Some(why) = options.locked_out(smtp.sasl())? {
-            log("warning", format_args!("nobody can sign in: {why}"));
-        }
-        let relay = options.relay.as_deref().map(|hop| Relay::new(hop, &options.hostname));
-        Ok(Self {
-            smtp,
-            tls: options.tls()?,
-            users,
-            senders: Senders::new(&options.senders).map_err(|why| format!("--senders: {why}"))?,
-            maildir: open_maildir(&options.maildir)
-                .map_err(|error| format!("{}: {error}", options.maildir.display()))?,
-            relay: relay.transpose()?,
-            connections: Arc::new(Connections::new(
-                options.max_connections,
-                options.max_per_address,
-            )),
-            guesses: options.guess_limit.0.map(Guesses::new),
-            idle_time: Duration::from_secs(options.idle_time.into()),
-            handshake_time: Duration::from_secs(options.handshake_time.into()),
-            sign_in_time: Duration::from_secs(options.sign_in_time.into()),
-            max_time: Duration::from_secs(options.max_time.into()),
-            trace: options.trace,
-        })
-    }
-
-    /// Whether a client may come in.
-    pub(crate) fn admit(&self, network: Network) -> Result<Place, Reply> {
-        if self.bars(network) {
-            return Err(Reply::TOO_MANY_ATTEMPTS);
-        }
-        self.connections.enter(network)
-    }
-
-    /// The accounts, of which some are locked now.
-    pub(crate) fn users_now(&self) -> Limited<'_, Users> {
-        Limited { users: &self.users, guesses: self.guesses.as_ref(), now: Instant::now() }
-    }
-
-    /// Whether a client of that network may not try to sign in any more.
-    pub(crate) fn bars(&self, network: Network) -> bool {
-        self.guesses.as_ref().is_some_and(|guesses| guesses.bar_network(network, Instant::now()))
-    }
-
-    /// The server's name.
-    pub(crate) fn name(&self) -> &str {
-        self.smtp.sasl().hostname()
-    }
-}
-
-fn open_maildir(path: &Path) -> io::Result<Maildir> {
-    let maildir = Maildir::from(path.to_owned());
-    maildir.create_dirs()?;
-    clear_tmp(&maildir)?;
-    Ok(maildir)
-}
-
-/// Removes the files in `tmp` that have been neither written nor read for [`ABANDONED`]: what a
-/// server left there that was killed. All else stays: younger files, which another program may be
-/// about to deliver, directories and links, and whatever lies elsewhere.
-fn clear_tmp(maildir: &Maildir) -> io::Result<()> {
-    for entry in fs::read_dir(maildir.path().join("tmp"))? {
-        let entry = entry?;
-        let removed = match is_abandoned(&entry) {
-            Ok(true) => fs::remove_file(entry.path()),
-            other => other.map(drop),
-        };
-        match removed {
-            // Another program was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // No reason not to start.
-            Err(error) => log("maildir", error),
-            Ok(()) => {}
-        }
-    }
-    Ok(())
-}
-
-fn is_abandoned(entry: &fs::DirEntry) -> io::Result<bool> {
-    let file = entry.metadata()?;
-    // A time that is yet to come is no age.
-    let age = |touched: SystemTime| touched.elapsed().unwrap_or_default();
-    let ages = [file.modified(), file.accessed()].into_iter().flatten().map(age);
-    Ok(file.is_file() && ages.min().is_some_and(|youngest| youngest >= ABANDONED))
-}
-
 fn mechanism(name: &str) -> Result<Mechanism, String> {
     Mechanism::from_name(name).filter(|known| known.is_compiled()).ok_or_else(|| {
         let known: Vec<_> = Mechanism::COMPILED.iter().map(|known| known.name()).collect();
@@ -344,16 +296,20 @@ fn mechanism(name: &str) -> Result<Mechanism, String> {
     })
 }
 
-#[derive(Clone)]
-struct GuessLimit(Option<NonZeroU32>);
+fn policy() -> impl TypedValueParser<Value = BindingPolicy> {
+    PossibleValuesParser::new(["none", "preferred", "required"]).map(|word| match &*word {
+        "none" => BindingPolicy::None,
+        "required" => BindingPolicy::Required,
+        _ => BindingPolicy::Preferred,
+    })
+}
 
-impl FromStr for GuessLimit {
-    type Err = &'static str;
+/// `None` where there is none. An `Option` by its own name would be one that need not be given.
+type GuessLimit = Option<NonZeroU32>;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "off" => Ok(Self(None)),
-            number => number.parse().map(|n| Self(Some(n))).map_err(|_| "`off` or a number over 0"),
-        }
+fn guess_limit(text: &str) -> Result<GuessLimit, &'static str> {
+    match text {
+        "off" => Ok(None),
+        number => number.parse().map(Some).map_err(|_| "`off` or a number over 0"),
     }
 }

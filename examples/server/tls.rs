@@ -1,85 +1,49 @@
-//! The server's certificate, the clients' certificates, and rustls.
+//! The server's certificate, and the clients' certificates.
 
-use core::{error::Error, fmt::Write, time::Duration};
-use std::{io, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    error::Error,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
-use smtp_auth::sasl::Channel;
-use tokio::net::TcpStream;
-use tokio_rustls::{
-    TlsAcceptor,
+use smtp_auth::Channel;
+use smtp_auth_tokio::{
     rustls::{
-        RootCertStore, ServerConfig, ServerConnection,
-        crypto::{CryptoProvider, ring},
-        server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+        RootCertStore, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
+        server::WebPkiClientVerifier,
     },
-    server::TlsStream,
+    tls::{self, ClientCertificates},
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
-
-use crate::binding;
 
 /// A certificate with those that lead to its CA, and its private key.
 pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// How the server begins TLS.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    acceptor: TlsAcceptor,
-    /// The server's own.
-    certificate: CertificateDer<'static>,
-}
-
-impl Tls {
-    /// With a CA, clients are asked for a certificate that it has signed, and may come without.
-    pub(crate) fn new(
-        (chain, key): Identity,
-        client_ca: Option<&Path>,
-    ) -> Result<Self, Box<dyn Error>> {
-        // The provider is named: rustls's own choice panics where another crate brings in a second one.
-        let provider = Arc::new(ring::default_provider());
-        let clients = match client_ca {
-            Some(ca) => clients_of(ca, Arc::clone(&provider))?,
-            None => WebPkiClientVerifier::no_client_auth(),
-        };
-        let certificate = chain.first().cloned().ok_or("there is no certificate")?;
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(clients)
-            .with_single_cert(chain, key)?;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificate })
-    }
-
-    /// Begins TLS, and says what is known of the connection then.
-    pub(crate) async fn accept(
-        &self,
-        socket: TcpStream,
-    ) -> io::Result<(TlsStream<TcpStream>, Channel)> {
-        let stream = self.acceptor.accept(socket).await?;
-        let channel = self.channel(stream.get_ref().1);
-        Ok((stream, channel))
-    }
-
-    fn channel(&self, tls: &ServerConnection) -> Channel {
-        let channel = binding::channel(tls, Some(&self.certificate));
-        match tls.peer_certificates().and_then(<[_]>::first).and_then(named) {
-            // A name that is none leaves the client without an identity.
-            Some(name) => channel.clone().with_identity(&name).unwrap_or(channel),
-            None => channel,
+/// With a CA, clients are asked for a certificate that it has signed, and may come without.
+pub(crate) fn config(
+    (chain, key): Identity,
+    client_ca: Option<&Path>,
+) -> Result<ClientCertificates, Box<dyn Error>> {
+    let provider = Arc::new(tls::provider());
+    let clients = match client_ca {
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(ca)? {
+                roots.add(certificate).map_err(|error| format!("{}: {error}", ca.display()))?;
+            }
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()?
         }
-    }
-}
-
-fn clients_of(
-    ca: &Path,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Box<dyn Error>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots.add(certificate).map_err(|error| format!("{}: {error}", ca.display()))?;
-    }
-    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    Ok(clients.allow_unauthenticated().build()?)
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)?;
+    Ok(ClientCertificates::new(Arc::new(config), |chain| chain.first().and_then(named)))
 }
 
 /// Whom a client's certificate names: the first mail address of its alternative names, or else the
@@ -93,7 +57,9 @@ fn named(certificate: &CertificateDer<'_>) -> Option<String> {
         _ => None,
     });
     let common = || certificate.subject().iter_common_name().next()?.as_str().ok();
-    mail.or_else(common).map(str::to_owned)
+    // A name that is none leaves the client without an identity.
+    let is_name = |name: &&str| Channel::tls().with_identity(name).is_ok();
+    mail.or_else(common).filter(is_name).map(str::to_owned)
 }
 
 /// Reads certificate and key from files.
@@ -105,13 +71,8 @@ pub(crate) fn from_pem(cert: &Path, key: &Path) -> Result<Identity, Box<dyn Erro
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
-    if read.is_empty() {
-        return Err(format!("{}: there is no certificate in it", path.display()));
-    }
-    Ok(read)
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    read.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Makes a key, and a certificate for `hostname` and the local machine that it signs itself: also
@@ -136,22 +97,4 @@ pub(crate) fn self_signed(hostname: &str) -> Result<(Identity, String), Box<dyn 
     let cert = parameters.self_signed(&key)?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     Ok(((vec![cert.der().clone()], key.into()), cert.pem()))
-}
-
-/// Sixteen hexadecimal digits that nobody can guess.
-pub(crate) fn random_password() -> Result<String, Box<dyn Error>> {
-    let octets: [u8; 8] = random()?;
-    let mut password = String::new();
-    for octet in octets {
-        write!(password, "{octet:02x}")?;
-    }
-    Ok(password)
-}
-
-/// Octets that nobody can guess.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], Box<dyn Error>> {
-    let mut octets = [0; N];
-    let random = ring::default_provider().secure_random.fill(&mut octets);
-    random.map_err(|_| "the operating system has no random numbers")?;
-    Ok(octets)
 }

@@ -1,18 +1,14 @@
 //! The accounts.
 
-use core::error::Error;
-use std::collections::HashMap;
+use std::{collections::HashMap, error::Error};
 
 use smtp_auth::{
-    Secret,
+    Answer, Authenticator, CheckPassword, Mechanism, Secret,
     sasl::{
-        Answer, Authenticator, CheckAnonymous, CheckExternal, CheckPassword, CheckToken,
-        CramSecret, CramSecretFor, Mechanism, ScramHash, ScramKeys, ScramKeysFor, TokenAnswer,
-        client::Credentials, prepare,
+        CheckAnonymous, CheckExternal, CheckToken, CramSecret, CramSecretFor, ScramHash, ScramKeys,
+        ScramKeysFor, TokenAnswer, client::Credentials, prepare,
     },
 };
-
-use crate::tls;
 
 /// What the library shows for an account that does not exist, so that these look like it.
 const ITERATIONS: u32 = 4096;
@@ -45,9 +41,8 @@ impl Users {
             let cram = CramSecret::from_password(password);
             let mut scram = Vec::new();
             for hash in Mechanism::COMPILED.iter().filter_map(|&name| ScramHash::of(name)) {
-                let salt: [u8; 16] = tls::random()?;
                 // A password that SCRAM cannot have is no reason to refuse the account.
-                scram.extend(ScramKeys::from_password(hash, password, &salt, ITERATIONS));
+                scram.extend(ScramKeys::generate(hash, password, ITERATIONS));
             }
             let name =
                 prepare(name).ok_or_else(|| format!("no client can send the name {name:?}"))?;

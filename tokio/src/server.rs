@@ -41,7 +41,7 @@
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use smtp_auth::{
-    AsyncAuthenticator,
+    AsyncAuthenticator, Side,
     server::{Config, StartTls},
 };
 use tokio::{
@@ -80,7 +80,7 @@ pub use whole::Message;
 
 pub(crate) use proxy::Opening;
 
-use log::Log;
+use log::{Hook, Log};
 use observer::Nothing;
 use places::Places;
 
@@ -95,6 +95,7 @@ pub struct Server<A, H> {
     tls: Option<Arc<dyn TlsAccept>>,
     limiter: Option<Arc<dyn RateLimiter>>,
     log: Log,
+    trace: Option<Arc<Hook>>,
     proxies: Arc<[Network]>,
     limits: Limits,
     places: Arc<Places>,
@@ -114,6 +115,7 @@ impl<A, H> Clone for Server<A, H> {
             tls: self.tls.clone(),
             limiter: self.limiter.clone(),
             log: self.log.clone(),
+            trace: self.trace.clone(),
             proxies: Arc::clone(&self.proxies),
             limits: self.limits,
             places: Arc::clone(&self.places),
@@ -145,6 +147,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
             tls: None,
             limiter: Some(Arc::new(MemoryRateLimiter::new())),
             log: Log(Arc::new(Nothing)),
+            trace: None,
             proxies: Arc::default(),
             limits,
             places: Arc::default(),
@@ -196,6 +199,17 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.log = Log(Arc::new(observer));
+        self
+    }
+
+    /// Has each line of each dialogue handed to `hook`, with the client's address, without CRLF and with everything secret
+    /// masked.
+    #[must_use]
+    pub fn trace(
+        mut self,
+        hook: impl Fn(Option<SocketAddr>, Side, &str) + Send + Sync + 'static,
+    ) -> Self {
+        self.trace = Some(Arc::new(hook));
         self
     }
 

@@ -32,7 +32,13 @@ use tokio_rustls::{
 
 use crate::stream::{BoxStream, Handshake, TlsAccept, TlsConnect};
 
-/// The cryptography that [`server`], [`client`] and [`Platform`] use: ring, or AWS-LC where the feature `ring` is off.
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod unverified;
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+pub use unverified::Unverified;
+
+/// The cryptography that [`server`], [`client`], [`Platform`] and [`Unverified`] use: ring, or AWS-LC where the feature `ring` is off.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn provider() -> CryptoProvider {
     #[cfg(not(feature = "ring"))]

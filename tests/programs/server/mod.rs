@@ -9,17 +9,17 @@ mod disks;
 mod duties;
 mod guesses;
 mod hanging_disks;
+mod senders;
 
 use std::{
     collections::HashMap,
     fs::{self, File, FileTimes},
     io::{self, BufRead, BufReader, Write},
-    net::{IpAddr, Ipv4Addr, TcpListener},
-    num::NonZeroU32,
+    net::TcpListener,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
-    sync::{Arc, mpsc},
+    sync::mpsc,
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -29,23 +29,9 @@ use crate::{
     setup::{example, skip},
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
-use limits::{Connections, Guesses, Limited, MAX_REMEMBERED, Network, WINDOW};
-use smtp_auth::sasl::{
-    self, Answer, Authenticator, Channel, CheckPassword, Failure, Mechanism,
-    server::{Exchange, Step},
-};
 use tempfile::tempdir;
 
-#[path = "../../../examples/server/limits.rs"]
-mod limits;
-// Its own tests run here.
-#[allow(dead_code, reason = "the server uses it")]
-#[path = "../../../examples/server/senders.rs"]
-mod senders;
-
 const WRONG: &str = "535 5.7.8 The user name, password, token or certificate is wrong";
-
-const GUESSED: &str = "421 4.7.0 Too many failed authentication attempts, closing";
 
 fn within_a_second(mut condition: impl FnMut() -> bool) -> bool {
     (0..50).any(|_| {

@@ -95,7 +95,8 @@ impl Connector {
     }
 
     /// Inside TLS by STARTTLS where that is offered, **and otherwise without any protection**, on port 25: a man in the
-    /// middle can take the offer away. This is how servers hand mail to each other.
+    /// middle can take the offer away. This is how servers hand mail to each other, with
+    /// [`tls::Unverified`](crate::tls::Unverified) as what to [trust](Self::trust).
     pub fn insecure_opportunistic(host: &str) -> Self {
         Self::new(host, 25, Protection::Opportunistic)
     }

@@ -186,11 +186,11 @@ impl<'a> Body<'a> {
         let Self { wire, course, limits, pending, .. } = self;
         if wire.advance() == Advance::NeedInput {
             let now = Instant::now();
-            let deadline = course.deadline();
+            let deadline = course.deadline().min(wire.end);
             match ready!(wire.poll_fill(cx, deadline.min(now + limits.idle))) {
                 Ok(()) if now < deadline => wire.link.restart_timer(),
-                Ok(()) => wire.say_idle(),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => wire.say_idle(),
+                Ok(()) => wire.say_too_long(),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => wire.say_too_long(),
                 Err(error) => {
                     wire.broken = Some(error);
                     course.end_by(Stage::Over);

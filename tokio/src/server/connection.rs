@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Handler, Observer, Peer, Server,
+    Handler, Limits, Observer, Peer, Server,
     accept::{cut_off, stopped, unless},
     log,
     places::Place,
@@ -46,8 +46,9 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         place: Place,
     ) -> Self {
         let mut session = Session::new(Arc::clone(&server.config));
-        log::trace(&mut session);
-        let wire = Wire { session, link: Link::new(stream), broken: None };
+        log::trace(&mut session, server.trace.as_ref(), address);
+        let began = Instant::now();
+        let wire = Wire { session, link: Link::new(stream), broken: None, end: began };
         let (stop, peer) =
             (server.stop.subscribe(), Peer::new(Arc::clone(&server.config), address, false));
         let users = Limited::new(
@@ -56,7 +57,6 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
             address.map(|address| address.ip()),
             server.given.sasl().authorizes_always(),
         );
-        let began = Instant::now();
         Self { server, wire, peer, users, stop, began, is_open: false, _place: place }
     }
 
@@ -98,7 +98,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                     self.server.log.authenticated(&self.peer, identity);
                 }
                 Event::AuthFailed(failed) => {
-                    let pause = failed.pause;
+                    let pause = failed.pause.min(self.server.limits.pause);
                     let is_limited = self.users.failed(&failed);
                     self.server.log.auth_failed(&self.peer, &failed, is_limited);
                     // Nothing is sent before the next input is waited for, so this delays the reply.
@@ -123,12 +123,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
 
     /// Waits for the client outside of transactions: for a limited time, and until a shutdown.
     async fn wait(&mut self) -> io::Result<()> {
-        let limits = &self.server.limits;
-        let mut until = Instant::now() + limits.idle;
-        let is_known = self.peer.identity.as_ref().is_some_and(|who| !who.is_anonymous());
-        if !is_known && !self.server.config.allows_unauthenticated() {
-            until = until.min(self.began + limits.sign_in);
-        }
+        self.wire.end = self.end();
+        let until = Instant::now() + self.server.limits.idle;
         let Self { wire, stop, .. } = self;
         let filled = unless(pin!(stopped(stop)), pin!(wire.fill(until))).await;
         match filled {
@@ -137,6 +133,16 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                 self.say_shutting_down();
                 Ok(())
             }
+        }
+    }
+
+    /// When the connection has lasted too long for a client that is known as far as that.
+    fn end(&self) -> Instant {
+        let Limits { connection, sign_in, .. } = self.server.limits;
+        let is_known = self.peer.identity.as_ref().is_some_and(|who| !who.is_anonymous());
+        match is_known || self.server.config.allows_unauthenticated() {
+            true => self.began + connection,
+            false => self.began + connection.min(sign_in),
         }
     }
 
@@ -174,12 +180,14 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
     }
 
     async fn begin_tls(&mut self) -> io::Result<()> {
+        let end = self.end();
         let Self { server, wire, peer, stop, .. } = self;
         let limits = &server.limits;
         // STARTTLS is offered only with TLS.
         let Some(tls) = &server.tls else { return Err(io::ErrorKind::Unsupported.into()) };
         wire.link.send(limits.idle).await?;
-        let handshake = timeout(limits.handshake, tls.accept(wire.link.take()));
+        let limit = limits.handshake.min(end.saturating_duration_since(Instant::now()));
+        let handshake = timeout(limit, tls.accept(wire.link.take()));
         let Some(done) = unless(pin!(stopped(stop)), pin!(handshake)).await else {
             return Err(io::ErrorKind::ConnectionAborted.into());
         };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use smtp_auth::server::MAX_PAUSE;
+
 /// A server's limits. The defaults are good for a server with some thousands of users. A time of more than a year counts
 /// as a year, so [`Duration::MAX`] is no limit.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +13,8 @@ pub struct Limits {
     pub(super) connections_each: usize,
     pub(super) handshake: Duration,
     pub(super) sign_in: Duration,
+    pub(super) connection: Duration,
+    pub(super) pause: Duration,
     pub(super) idle: Duration,
     pub(super) query: Duration,
     pub(super) command: Duration,
@@ -62,6 +66,13 @@ limits! {
     handshake: Duration;
     /// How long a client may take from the connection until it has authenticated, TLS included; then it gets a `421`. There is no such limit where it need not authenticate. 3 minutes.
     sign_in: Duration;
+    /// How long a connection may last in all; then the client gets a `421`, after the reply to a message that has come
+    /// whole. One day.
+    connection: Duration;
+    /// How long the reply to a failed attempt to authenticate is delayed at most: a second for the first in a connection,
+    /// then twice as long each time. Without a delay, as in tests, a brute-force attack is as fast as the store. 16 seconds
+    /// ([`MAX_PAUSE`](smtp_auth::server::MAX_PAUSE)).
+    pause: Duration;
     /// How long a client may take for its next whole command or the next octets of a message, including the time to
     /// take the last reply; then it gets a `421`. 5 minutes (RFC 5321 §4.5.3.2.7).
     idle: Duration;
@@ -91,6 +102,8 @@ impl Default for Limits {
             connections_each: 100,
             handshake: seconds(30),
             sign_in: seconds(180),
+            connection: seconds(24 * 3600),
+            pause: MAX_PAUSE,
             idle: seconds(300),
             query: seconds(30),
             command: seconds(60),

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use smtp_auth::{
-    Identity, Reply,
+    Identity, Reply, Side,
     server::{AuthFailed, Session},
 };
 
@@ -26,16 +26,21 @@ pub(super) fn span(peer: &Peer) -> tracing::Span {
     tracing::info_span!(target: "smtp_auth_tokio", "connection", id, peer = peer.map(tracing::field::display))
 }
 
-/// Has the masked dialogue traced, where somebody wants to see it as the connection begins.
-pub(super) fn trace(session: &mut Session) {
+/// What sees the dialogues of a server.
+pub(super) type Hook = dyn Fn(Option<SocketAddr>, Side, &str) + Send + Sync;
+
+/// Has the masked dialogue shown to the application's hook, or else traced, where somebody wants to see it as the
+/// connection begins.
+pub(super) fn trace(session: &mut Session, hook: Option<&Arc<Hook>>, address: Option<SocketAddr>) {
     #[cfg(feature = "tracing")]
     if tracing::enabled!(target: "smtp_auth_tokio::dialogue", tracing::Level::TRACE) {
         session.trace(|side, line| {
             tracing::trace!(target: "smtp_auth_tokio::dialogue", "{side}: {line}");
         });
     }
-    #[cfg(not(feature = "tracing"))]
-    let _ = session;
+    if let Some(hook) = hook.cloned() {
+        session.trace(move |side, line| hook(address, side, line));
+    }
 }
 
 /// The observer, with an event for each of its methods.

@@ -92,7 +92,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
             (Stage::Over, _) => return Ok(()),
             // It has taken longer than a message may.
             (Stage::Coming, None) => {
-                wire.say_idle();
+                wire.say_too_long();
                 return Ok(());
             }
             (Stage::TooMuch, _) => Reply::INSUFFICIENT_STORAGE,
@@ -111,7 +111,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
             }
             _ => {}
         }
-        let deadline = course.deadline().max(Instant::now() + limits.idle);
+        let deadline = course.deadline().max(Instant::now() + limits.idle).min(wire.end);
         // With the memory that it holds.
         drop(course);
         swallow(wire, limits, deadline, reply).await
@@ -177,7 +177,7 @@ async fn swallow(
             let now = Instant::now();
             match now < deadline {
                 true => wire.fill(deadline.min(now + limits.idle)).await?,
-                false => wire.say_idle(),
+                false => wire.say_too_long(),
             }
         }
         match wire.session.pending() {

@@ -11,12 +11,16 @@ use tokio::time::Instant;
 
 use crate::link::Link;
 
+const LASTED_TOO_LONG: Reply = Reply::constant("421 4.4.2 Connected for too long, closing");
+
 /// A session and its stream: nothing of the handler's, so that a [`Body`](super::Body) has no type parameter.
 pub(super) struct Wire {
     pub(super) session: Session,
     pub(super) link: Link,
     /// What has happened to the stream while a [`Body`](super::Body) had it.
     pub(super) broken: Option<io::Error>,
+    /// When the connection has lasted too long.
+    pub(super) end: Instant,
 }
 
 impl Wire {
@@ -39,14 +43,19 @@ impl Wire {
         cx: &mut Context<'_>,
         until: Instant,
     ) -> Poll<io::Result<()>> {
-        self.link.poll_fill(cx, &mut self.session, until)
+        self.link.poll_fill(cx, &mut self.session, until.min(self.end))
     }
 
     /// The same; the session is closed where the client takes too long.
     pub(super) async fn fill(&mut self, until: Instant) -> io::Result<()> {
+        // A client that never ceases to send is not waited for.
+        if self.is_over() {
+            self.say_too_long();
+            return Ok(());
+        }
         match poll_fn(|cx| self.poll_fill(cx, until)).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.say_idle();
+                self.say_too_long();
                 Ok(())
             }
             other => other,
@@ -54,7 +63,12 @@ impl Wire {
     }
 
     /// Closes the session, as the client has taken too long.
-    pub(super) fn say_idle(&mut self) {
-        self.session.close(&Reply::IDLE, &mut self.link.out);
+    pub(super) fn say_too_long(&mut self) {
+        let reply = if self.is_over() { LASTED_TOO_LONG } else { Reply::IDLE };
+        self.session.close(&reply, &mut self.link.out);
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.end
     }
 }

@@ -312,6 +312,12 @@ async fn tls_is_taken_where_it_is_offered() {
     let trusting = opportunistic.trust(tls::client(&LOCALHOST[0]).unwrap()).credentials(tim());
     let client = soon(trusting.connect_over(pipe(&server))).await.unwrap();
     assert_eq!(client.mechanism(), Some(Mechanism::ScramSha256Plus));
+    // A certificate that nobody trusts, for another name, which is none of the DNS.
+    let unverified =
+        Connector::insecure_opportunistic("my_next hop").trust(tls::Unverified::default());
+    let client = soon(unverified.connect_over(pipe(&server))).await.unwrap();
+    // STARTTLS is not offered inside TLS.
+    assert!(!client.extensions().offers("STARTTLS"));
 }
 
 /// An address whose listener takes no more connections: the system drops what asks for one.

@@ -14,7 +14,7 @@ use std::{
 use smtp_auth_tokio::{
     Stream,
     client::{Client, Connector, Credentials, Envelope, Error},
-    server::{Body, Handler, Peer, Server},
+    server::{Body, Handler, Observer, Peer, Server},
     smtp_auth::{
         Answer, AsyncAuthenticator, Authenticator, Mechanism, Reply,
         command::{Mail, Rcpt},
@@ -114,11 +114,6 @@ impl Handler for Inbox {
         Ok(())
     }
 
-    fn closed(&self, _: &Peer, outcome: Result<(), &std::io::Error>) {
-        self.0.open.fetch_sub(1, SeqCst);
-        self.0.orderly.fetch_add(usize::from(outcome.is_ok()), SeqCst);
-    }
-
     async fn mail(&self, _: &Peer, _: Mail<'_>) -> Result<Vec<String>, Reply> {
         Ok(Vec::new())
     }
@@ -141,6 +136,13 @@ impl Handler for Inbox {
     }
 }
 
+impl Observer for Inbox {
+    fn closed(&self, _: &Peer, outcome: Result<(), &std::io::Error>) {
+        self.0.open.fetch_sub(1, SeqCst);
+        self.0.orderly.fetch_add(usize::from(outcome.is_ok()), SeqCst);
+    }
+}
+
 /// A server with STARTTLS and SCRAM.
 pub(crate) fn server() -> (Server<Immediate<Users>, Inbox>, Inbox) {
     let inbox = Inbox::default();
@@ -151,7 +153,7 @@ pub(crate) fn serving<A: AsyncAuthenticator + 'static>(users: A, inbox: Inbox) -
     let sasl = sasl::server::Config::builder("localhost").answered_by(&Users).build().unwrap();
     let config = Config::builder("localhost").sasl(sasl).build().unwrap();
     let [cert, key] = &*LOCALHOST;
-    Server::new(config, users, inbox).tls(tls::server(cert, key).unwrap())
+    Server::new(config, users, inbox.clone()).observer(inbox).tls(tls::server(cert, key).unwrap())
 }
 
 /// The same, on loopback.

@@ -136,3 +136,18 @@ async fn it_is_told_which_failures_are_the_limiters() {
     hand.expect("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n", &["235"]).await;
     assert_eq!(noting.take().await, ["connected", "authenticated tim hand"]);
 }
+
+#[tokio::test]
+async fn a_hook_has_the_masked_dialogue() {
+    let lines = Arc::<Noting>::default();
+    let noting = Arc::clone(&lines);
+    let server = Server::new(config().build().unwrap(), Immediate(Users), Careless::default());
+    let server = server.trace(move |address, side, line| {
+        noting.note(format!("{address:?} {side}: {line}"));
+    });
+    let (mut hand, _) = Hand::to(&server).await;
+    hand.expect("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n", &["235"]).await;
+    let lines = lines.take().await;
+    assert!(lines.iter().any(|line| line == "None C: AUTH PLAIN ***"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("None S: 235 ")), "{lines:?}");
+}

@@ -148,3 +148,71 @@ async fn a_client_authenticates_in_time_or_is_sent_away() {
     sleep(Duration::from_secs(299)).await;
     hand.expect("NOOP\r\n", &["250"]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_has_a_time_in_all() {
+    let limits = Limits::default().connection(Duration::from_secs(1000));
+    let over = "421 4.4.2 Connected for too long, closing\r\n";
+    // Between commands, and by a client that never ceases to send, whatever it sends.
+    for (begin, line) in [("", "NOOP\r\n"), ("data", "a line\r\n")] {
+        let (server, seen) = server("", limits);
+        let (mut hand, _) = Hand::to(&server).await;
+        let began = Instant::now();
+        if begin == "data" {
+            hand.until_data().await;
+        }
+        for _ in 0..20 {
+            hand.write(line).await;
+            sleep(Duration::from_secs(49)).await;
+        }
+        let mut reply = hand.hear().await;
+        while reply.starts_with("250") {
+            reply = hand.hear().await;
+        }
+        assert_eq!(reply, over, "{begin}");
+        assert_eq!(began.elapsed().as_secs(), 1000);
+        assert_eq!(seen.counts().await.2, 0);
+    }
+    // A message that is whole has its reply first.
+    let (server, seen) = server("slow", limits);
+    let (mut hand, _) = Hand::to(&server).await;
+    for _ in 0..5 {
+        sleep(Duration::from_secs(199)).await;
+        hand.expect("NOOP\r\n", &["250"]).await;
+    }
+    hand.until_data().await;
+    hand.write("Subject: a\r\n\r\n..b\r\n.\r\n").await;
+    assert!(hand.hear().await.starts_with("250"));
+    assert_eq!(hand.hear().await, over);
+    assert_eq!(seen.counts().await.2, 1);
+}
+
+/// The client sends faster than the server reads, so that there is always something to read.
+#[tokio::test]
+async fn a_client_that_never_waits_has_a_time_in_all() {
+    let (server, _) = server("", Limits::default().connection(Duration::from_millis(300)));
+    let (own, theirs) = duplex(1 << 16);
+    let serving = tokio::spawn(async move { server.serve_stream(theirs, None).await });
+    let (mut reader, mut writer) = tokio::io::split(own);
+    tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
+    let flood = async {
+        let commands = "NOOP\r\n".repeat(1000);
+        while tokio::io::AsyncWriteExt::write_all(&mut writer, commands.as_bytes()).await.is_ok() {}
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::join!(flood, serving).1.unwrap();
+    });
+    ended.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_answered_as_late_as_the_limit_says() {
+    let server = Server::new(config().build().unwrap(), Immediate(Users), Careless::default());
+    let server = server.limits(Limits::default().pause(Duration::ZERO));
+    let (mut hand, _) = Hand::to(&server).await;
+    let began = Instant::now();
+    for _ in 0..3 {
+        hand.expect("AUTH PLAIN AHRpbQB3cm9uZw==\r\n", &["535 5.7.8"]).await;
+    }
+    assert_eq!(began.elapsed().as_millis(), 0);
+}

@@ -1,0 +1,178 @@
+//! What becomes of mail, and what the server logs.
+
+use std::{fmt::Display, io, net::SocketAddr};
+
+use smtp_auth::{
+    Identity, Reply,
+    command::{Command, Mail, MailAuth, Mailbox, Rcpt},
+    server::AuthFailed,
+};
+use smtp_auth_tokio::{
+    client::{BodyType, Envelope},
+    server::{Body, Handler, Observer, Peer},
+};
+
+use crate::{log, maildir::Maildir, relay::Relay, senders::Senders};
+
+const NOT_YOURS: Reply = Reply::constant("553 5.7.1 This account may not send from that address");
+const TOO_MANY_RECIPIENTS: Reply = Reply::constant("452 4.5.3 Too many recipients");
+const HELP: Reply = Reply::constant("214 2.0.0 Sign in by AUTH, then send as RFC 5321");
+const CANNOT_BE_HANDED_ON: Reply = Reply::constant("553 5.1.3 An address cannot be handed on");
+
+/// The most recipients of a message. RFC 5321 §4.5.3.1.8 asks for 100 at least.
+const MAX_RECIPIENTS: usize = 100;
+
+/// How many octets of a message are written at a time.
+const BATCH: usize = 32 << 10;
+
+pub(crate) struct Delivery {
+    /// The server's name.
+    pub(crate) hostname: String,
+    pub(crate) senders: Senders,
+    pub(crate) maildir: Maildir,
+    pub(crate) relay: Option<Relay>,
+}
+
+pub(crate) struct Transaction {
+    /// `None` is the null sender.
+    from: Option<String>,
+    recipients: Vec<String>,
+    smtputf8: bool,
+    submitter: MailAuth<'static>,
+}
+
+impl Handler for Delivery {
+    type Transaction = Transaction;
+
+    async fn mail(&self, peer: &Peer, mail: Mail<'_>) -> Result<Transaction, Reply> {
+        let account = peer.identity().ok_or(Reply::AUTHENTICATION_REQUIRED)?.acts_as();
+        if !self.senders.may_use(account, mail.from()) {
+            return Err(NOT_YOURS);
+        }
+        Ok(Transaction {
+            from: mail.from().map(|from| from.as_str().to_owned()),
+            recipients: Vec::new(),
+            smtputf8: mail.parameters().get("SMTPUTF8").is_some(),
+            submitter: self.submitter(account, &mail),
+        })
+    }
+
+    async fn rcpt(&self, _: &Peer, mail: &mut Transaction, rcpt: Rcpt<'_>) -> Result<(), Reply> {
+        if mail.recipients.len() >= MAX_RECIPIENTS {
+            return Err(TOO_MANY_RECIPIENTS);
+        }
+        mail.recipients.push(rcpt.to().as_str().to_owned());
+        Ok(())
+    }
+
+    /// Where the message does not come to a good end, what there is of it is dropped here, and with it its file.
+    async fn data(
+        &self,
+        peer: &Peer,
+        mail: Transaction,
+        mut body: Body<'_>,
+    ) -> Result<Reply, Reply> {
+        let mut file = self.maildir.open().await?;
+        let received = peer.received().smtputf8(mail.smtputf8).id(&file.id()).to_string();
+        let mut pending = match &self.relay {
+            Some(_) => received,
+            // Only the last server on a message's way adds it (RFC 5321 §4.4).
+            None => {
+                format!("Return-Path: <{}>\r\n{received}", mail.from.as_deref().unwrap_or_default())
+            }
+        }
+        .into_bytes();
+        let (mut octets, mut is_ascii) = (pending.len(), true);
+        while let Some(piece) = body.next().await {
+            octets += piece.len();
+            is_ascii &= piece.is_ascii();
+            pending.extend_from_slice(piece);
+            if pending.len() >= BATCH {
+                file.write(&mut pending).await?;
+            }
+        }
+        file.write(&mut pending).await?;
+        let Some(relay) = &self.relay else {
+            file.store().await?;
+            return Ok(Reply::OK.with_text("Message stored"));
+        };
+        let envelope = self.envelope(&mail).ok_or(CANNOT_BE_HANDED_ON)?.size(octets as u64);
+        let body = if is_ascii { envelope } else { envelope.body(BodyType::EightBitMime) };
+        relay.send(&body, &mail.submitter, &file.path).await
+    }
+
+    async fn command(&self, _: &Peer, command: Command<'_>) -> Reply {
+        match command {
+            Command::Vrfy(_) => Reply::CANNOT_VERIFY,
+            Command::Help(_) => HELP,
+            _ => Reply::NOT_IMPLEMENTED,
+        }
+    }
+}
+
+impl Delivery {
+    /// Who submitted the message (RFC 4954 §5). An account is trusted to name a submitter whose address it may use; any
+    /// other is as `<>`. If the client names none, the account is the submitter, if it is a mailbox.
+    fn submitter(&self, account: &str, mail: &Mail<'_>) -> MailAuth<'static> {
+        let submitter = match mail.auth() {
+            Ok(None) => MailAuth::new(account).ok(),
+            // The session has judged whether it can be read.
+            claimed => claimed.ok().flatten().filter(|claimed| {
+                let own = claimed.mailbox().and_then(|text| Mailbox::parse(text).ok());
+                own.is_some_and(|own| self.senders.may_use(account, Some(own)))
+            }),
+        };
+        submitter.map_or(MailAuth::UNKNOWN, MailAuth::into_owned)
+    }
+
+    /// For all recipients or none: the client gets one reply for them all.
+    fn envelope(&self, mail: &Transaction) -> Option<Envelope> {
+        let to = mail.recipients.iter().map(|to| match Mailbox::parse(to) {
+            Ok(_) => to.clone(),
+            // The one mailbox without a domain is this server's.
+            Err(_) => format!("{to}@{}", self.hostname),
+        });
+        let to: Vec<String> = to.collect();
+        let envelope = Envelope::new(mail.from.as_deref(), to.iter().map(String::as_str)).ok()?;
+        Some(envelope.smtputf8(mail.smtputf8).every_recipient(true))
+    }
+}
+
+/// Logs what happens, by the clients' addresses.
+pub(crate) struct Log;
+
+impl Observer for Log {
+    fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
+        log_of(address, format_args!("sent away: {reply}"));
+    }
+
+    fn authenticated(&self, peer: &Peer, identity: &Identity) {
+        let (name, mechanism) = (identity.acts_as(), identity.mechanism());
+        log_of(peer.address(), format_args!("signed in as {name:?} by {mechanism}"));
+    }
+
+    /// The name is not logged: some people type their password in its place.
+    fn auth_failed(&self, peer: &Peer, failed: &AuthFailed<'_>, is_limited: bool) {
+        let why = if is_limited { ", as too many have failed" } else { "" };
+        log_of(peer.address(), format_args!("not signed in: {failed}{why}"));
+    }
+
+    fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
+        let outcome = reply.map_or("broken off".to_owned(), Reply::to_string);
+        log_of(peer.address(), format_args!("message, {octets} octets: {outcome}"));
+    }
+
+    fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
+        let how = outcome.map_or_else(|why| format!("broken off: {why}"), |()| "closed".to_owned());
+        log_of(peer.address(), how);
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        log("accept", error);
+    }
+}
+
+/// Logs of a client.
+pub(crate) fn log_of(address: Option<SocketAddr>, what: impl Display) {
+    log(address.map_or_else(String::new, |address| address.to_string()), what);
+}

@@ -1,0 +1,83 @@
+//! TLS with whatever server is there.
+
+use std::sync::Arc;
+
+use smtp_auth::Channel;
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+        pki_types::{CertificateDer, ServerName, UnixTime},
+    },
+};
+
+use crate::stream::{BoxStream, Handshake, TlsConnect};
+
+/// A client that takes **any certificate**, for
+/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic): it is how servers hand mail to each other
+/// (RFC 7435), of whose certificates many are signed by no CA. TLS then protects from an eavesdropper alone; a man in the
+/// middle could as well take the offer of STARTTLS away. The channel is not [verified](Channel::verified):
+/// no credentials belong there.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Unverified;
+
+impl TlsConnect for Unverified {
+    fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a> {
+        Box::pin(async move {
+            let provider = Arc::new(super::provider());
+            let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
+                .map_err(std::io::Error::other)?
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+                .with_no_client_auth();
+            // The name is only told to the server, so that it may be one that no certificate can have.
+            let name = ServerName::try_from(host.to_owned())
+                .or_else(|_| ServerName::try_from("invalid".to_owned()))
+                .map_err(std::io::Error::other)?;
+            let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+            Ok((Box::new(stream) as BoxStream, Channel::tls()))
+        })
+    }
+}
+
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
