@@ -1,5 +1,9 @@
 //! SMTP AUTH (RFC 4954) for mail servers and mail clients, without input or output of its own.
 //!
+//! On tokio, most applications want [`smtp-auth-tokio`](https://docs.rs/smtp-auth-tokio), which does sockets, TLS, time
+//! limits and rate limiting, and makes a server or a client in ten lines. This crate is for those with another runtime, with
+//! none, or with a loop of their own.
+//!
 //! ```text
 //! octets → line → command → server → auth → sasl → query → host
 //!                              └──── reply ← outcome ←───────┘
