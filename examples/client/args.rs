@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::{
-    env::{self, VarError},
+    env,
     error::Error,
     fs,
     path::{Path, PathBuf},
@@ -38,8 +38,8 @@ const SECRETS: [&str; 6] =
 #[command(group(ArgGroup::new("who").args(["user", "cert"]).multiple(true)))]
 pub(crate) struct Args {
     /// The server; its certificate must be for HOST ([IPv6] in brackets)
-    #[arg(long, value_name = "HOST:PORT", value_parser = Server::parse)]
-    pub(crate) server: Server,
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub(crate) server: (String, u16),
 
     /// The sender's address; '' is the empty one of bounces
     #[arg(long, value_name = "ADDRESS")]
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "starttls")]
     pub(crate) tls: Protection,
 
-    /// Certificates to trust, in place of those that browsers trust: an authority's, or the
+    /// Certificates to trust, in place of those that the operating system trusts: a CA's, or the
     /// server's own
     #[arg(long, value_name = "PEM")]
     pub(crate) ca: Option<PathBuf>,
@@ -145,28 +145,10 @@ pub(crate) enum Protection {
     Implicit,
 }
 
-/// Where the server is.
-#[derive(Clone, Debug)]
-pub(crate) struct Server {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl Server {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (host, port) = text.rsplit_once(':').ok_or("it needs the form HOST:PORT")?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let port = port.parse().map_err(|_| "the port is not a number up to 65535")?;
-        // As certificates name it.
-        ServerName::try_from(bare).map_err(|_| "the host is neither a name nor an address")?;
-        Ok(Self { host: bare.into(), port })
-    }
-}
-
 impl Args {
     /// What to sign in with, if anything.
     pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Box<dyn Error>> {
-        let Server { host, port } = &self.server;
+        let (host, port) = &self.server;
         let password =
             secret_of("password", &self.password, &self.password_file, &self.password_env)?;
         let token = secret_of("token", &self.token, &self.token_file, &self.token_env)?;
@@ -235,17 +217,21 @@ fn secret_of(
         return Ok(Some(Secret::new(text)));
     }
     let Some(variable) = variable else { return Ok(given.clone()) };
-    let found =
-        env::var(variable).map_err(|why| format!("--{what}-env {variable}: {}", told(&why)));
+    let found = env::var_os(variable).and_then(|value| value.into_string().ok());
+    // An error of the standard library would show what the variable holds.
+    let found = found.ok_or_else(|| {
+        format!("--{what}-env {variable}: there is no such variable, or it does not hold UTF-8")
+    });
     found.map(|text| Some(Secret::new(text)))
 }
 
-/// In words of our own: those of the standard library show what the variable holds.
-fn told(why: &VarError) -> &'static str {
-    match why {
-        VarError::NotPresent => "there is no such variable",
-        VarError::NotUnicode(_) => "it does not hold UTF-8",
-    }
+fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = text.rsplit_once(':').ok_or("it needs the form HOST:PORT")?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().map_err(|_| "the port is not a number up to 65535")?;
+    // As certificates name it.
+    ServerName::try_from(host).map_err(|_| "the host is neither a name nor an address")?;
+    Ok((host.into(), port))
 }
 
 fn policy() -> impl TypedValueParser<Value = BindingPolicy> {
@@ -261,9 +247,4 @@ fn mechanism(text: &str) -> Result<Mechanism, String> {
         let names: Vec<_> = Mechanism::COMPILED.iter().map(|own| own.name()).collect();
         format!("this client has {}", names.join(", "))
     })
-}
-
-#[test]
-fn a_variable_that_cannot_be_read_is_not_shown() {
-    assert_eq!(told(&VarError::NotUnicode("hunter2".into())), "it does not hold UTF-8");
 }

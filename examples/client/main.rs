@@ -1,62 +1,65 @@
 //! A small mail client: hands one message in at a server, signed in, over TLS.
 //!
 //! `cargo run --example client -- --help` lists the options. This file is the part to read first: it makes a [`Connector`]
-//! of them, and sends the message. `trust.rs` judges certificates, `message.rs` makes line ends, `args.rs` reads the
-//! command line, `failure.rs` has a sentence and an exit code for whatever goes wrong.
+//! of them, and sends the message. `args.rs` reads the command line, `message.rs` makes line ends, `failure.rs` has a
+//! sentence and an exit code for whatever goes wrong.
 
 mod args;
 mod failure;
 mod message;
-mod trust;
 
 use std::{
     error::Error,
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
 use clap::Parser;
-use smtp_auth_tokio::client::{self, Config, Connector, Envelope, Sent};
+use smtp_auth_tokio::{
+    client::{self, Config, Connector, Envelope, Sent},
+    rustls::ClientConfig,
+    tls,
+};
 
 use crate::{
-    args::{Args, Protection, Server},
-    failure::{Failure, shown, tell},
+    args::{Args, Protection},
+    failure::{Failure, tell},
 };
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(accepted) => {
-            let _ = writeln!(io::stdout(), "{}", shown(accepted));
+            let _ = writeln!(io::stdout(), "{accepted}");
             ExitCode::SUCCESS
         }
-        Err(failure) => {
-            tell(format_args!("client: {failure}"));
-            if let Some(json) = failure.token_error() {
-                tell(format_args!("client: the server says of the token: {json}"));
-            }
-            ExitCode::from(failure.exit_code())
+        Err(Failure { exit_code, sentence }) => {
+            tell(format_args!("client: {sentence}"));
+            ExitCode::from(exit_code)
         }
     }
 }
 
 fn run(args: &Args) -> Result<String, Failure> {
-    let (connector, envelope, message) =
-        prepare(args).map_err(|why| Failure::Usage(why.to_string()))?;
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().map_err(|why| Failure::Usage(why.to_string()))?;
+    let (connector, envelope, message) = prepare(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Box::<dyn Error>::from)?;
     let sent = runtime.block_on(send(&connector, &envelope, &message));
     // A name server that does not answer must not hold the process up beyond the time limit.
     runtime.shutdown_background();
-    let Sent { reply, refused, .. } = sent.map_err(Failure::Client)?;
+    let Sent { reply, refused, .. } = sent?;
     for recipient in &refused {
         tell(format_args!("client: recipient {recipient}"));
     }
     match (refused.len(), args.to.len()) {
         (0, _) => Ok(format!("the server accepted the message: {reply}")),
-        (some, all) => Err(Failure::Partly(format!(
-            "the server accepted the message, but refused {some} of {all} recipients: {reply}"
-        ))),
+        (some, all) => Err(Failure {
+            exit_code: 5,
+            sentence: format!(
+                "the server accepted the message, but refused {some} of {all} recipients: {reply}"
+            ),
+        }),
     }
 }
 
@@ -68,14 +71,13 @@ fn prepare(args: &Args) -> Result<(Connector, Envelope, Vec<u8>), Box<dyn Error>
 }
 
 fn connector(args: &Args) -> Result<Connector, Box<dyn Error>> {
-    let Server { host, port } = &args.server;
+    let (host, port) = &args.server;
     let mut connector = match args.tls {
         Protection::None => Connector::insecure_cleartext(host),
-        Protection::Starttls => Connector::starttls(host),
-        Protection::Implicit => Connector::tls(host),
+        Protection::Starttls => Connector::starttls(host).trust(trusted(args)?),
+        Protection::Implicit => Connector::tls(host).trust(trusted(args)?),
     }
     .port(*port)
-    .trust(trust::config(args.ca.as_deref(), args.identity())?)
     .time_limit(Duration::from_secs(args.timeout));
     let sasl = args.sasl()?;
     connector = match &args.hostname {
@@ -90,6 +92,18 @@ fn connector(args: &Args) -> Result<Connector, Box<dyn Error>> {
         connector = connector.trace(|side, line| tell(format_args!("{side}: {line}")));
     }
     Ok(connector)
+}
+
+/// Which servers are trusted, and what they are shown.
+fn trusted(args: &Args) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+    let trusted = match &args.ca {
+        Some(file) => tls::client(file).map_err(|error| format!("--ca {error}"))?,
+        None => tls::platform()?,
+    };
+    let Some((cert, key)) = args.identity() else { return Ok(trusted) };
+    let showing = tls::with_certificate(&trusted, cert, key)
+        .map_err(|error| format!("the certificate to show and its key: {error}"))?;
+    Ok(showing)
 }
 
 async fn send(

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-/// Reads the message from the file, or standard input, as SMTP wants it: each line ends in CRLF.
+/// Reads the message from the file, or standard input, as SMTP wants it: its lines end in CRLF.
 /// It is read whole, because the server is told its size first (RFC 1870).
 pub(crate) fn read(file: Option<&Path>) -> Result<Vec<u8>, String> {
     let read = match file {
@@ -18,7 +18,7 @@ pub(crate) fn read(file: Option<&Path>) -> Result<Vec<u8>, String> {
     Ok(normalized(&text))
 }
 
-/// Turns LF, CRLF and a lone CR into CRLF, and ends the last line.
+/// Turns LF and a lone CR into CRLF.
 fn normalized(text: &[u8]) -> Vec<u8> {
     let (mut message, mut last) = (Vec::with_capacity(text.len()), None);
     for &octet in text {
@@ -30,9 +30,6 @@ fn normalized(text: &[u8]) -> Vec<u8> {
         }
         last = Some(octet);
     }
-    if !matches!(last, None | Some(b'\r' | b'\n')) {
-        message.extend_from_slice(b"\r\n");
-    }
     message
 }
 
@@ -40,12 +37,12 @@ fn normalized(text: &[u8]) -> Vec<u8> {
 fn every_line_ends_in_crlf() {
     let cases: [(&[u8], &[u8]); 7] = [
         (b"", b""),
-        (b"a\nb", b"a\r\nb\r\n"),
+        (b"a\nb", b"a\r\nb"),
         (b"a\nb\n", b"a\r\nb\r\n"),
         (b"a\r\nb\r\n", b"a\r\nb\r\n"),
         (b"a\rb\r", b"a\r\nb\r\n"),
         (b"\r\r\n\n\n\r", b"\r\n\r\n\r\n\r\n\r\n"),
-        (b"a\r\n.\rb\xff", b"a\r\n.\r\nb\xff\r\n"),
+        (b"a\r\n.\rb\xff", b"a\r\n.\r\nb\xff"),
     ];
     for (text, expected) in cases {
         assert_eq!(normalized(text), expected, "{text:?}");

@@ -22,21 +22,19 @@ use rcgen::{CertifiedKey, KeyPair};
 use smtp_auth_tokio::{
     client::{self, Config, Connector, Credentials, Envelope, ErrorKind, Stage},
     rustls::{
-        ClientConfig, RootCertStore,
+        ClientConfig,
         pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+        sign::{self, SingleCertAndKey},
     },
     smtp_auth::{
         Mechanism, Side,
-        client::{AuthError, Error as Session},
         sasl::{
-            BindingPolicy, ConfigError,
+            BindingPolicy, ConfigError, Nonce,
             client::{Builder, Config as Sasl},
         },
     },
     tls,
 };
-
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -63,29 +61,39 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
         let guest = mechanism == Mechanism::Anonymous;
         let aim = if guest { "but a guest may send nothing" } else { "and send a message" };
         screen.heading(format_args!("Sign in by {mechanism}, {aim}"));
-        let (subject, sasl) = (format!("signed in by {mechanism}"), by(mechanism));
-        let shows = mechanism == Mechanism::External;
-        let outcome = client.send(&subject, sasl, tim.credentials(mechanism)?, shows).await?;
-        let refused = fails(&outcome, |error| matches!(error.kind(), ErrorKind::NotAccepted(_)));
-        screen.verdict(if guest { refused } else { outcome.is_ok() }, &outcome)?;
+        let server = match mechanism {
+            Mechanism::External => &client.as_tim,
+            _ => &client.server,
+        };
+        let signing_in =
+            server.clone().config(by(mechanism)?).credentials(tim.credentials(mechanism)?);
+        let outcome = client.send(&format!("signed in by {mechanism}"), signing_in).await?;
+        let not_accepted =
+            |error: &client::Error| matches!(error.kind(), ErrorKind::NotAccepted(_));
+        let good = if guest { outcome.as_ref().is_err_and(not_accepted) } else { outcome.is_ok() };
+        screen.verdict(good, &outcome)?;
     }
 
     screen.heading("Sign in with a wrong password");
     let guess = Credentials::password("tim", "a guess")?;
-    let outcome = client.send("a guess", by(Mechanism::Plain), guess, false).await?;
-    screen.verdict(fails(&outcome, at_auth), &outcome)?;
+    let guessing = client.server.clone().config(by(Mechanism::Plain)?).credentials(guess);
+    let outcome = client.send("a guess", guessing).await?;
+    screen.verdict(outcome.as_ref().is_err_and(at_auth), &outcome)?;
 
     screen.heading("Sign in with a wrong token");
     let guess = Credentials::token("tim", "guess")?;
-    let outcome = client.send("a guess", by(Mechanism::OauthBearer), guess, false).await?;
-    screen.verdict(fails(&outcome, |error| token_error(error).is_some()), &outcome)?;
+    let guessing = client.server.clone().config(by(Mechanism::OauthBearer)?).credentials(guess);
+    let outcome = client.send("a guess", guessing).await?;
+    let refused = outcome.as_ref().is_err_and(|error| error.token_error().is_some());
+    screen.verdict(refused, &outcome)?;
 
     screen.heading("Require channel binding of a server that has none");
     let client = Client::new(&tim, &maildir, BindingPolicy::None, screen).await?;
-    let bound = Sasl::builder().channel_binding(BindingPolicy::Required);
+    let bound = with(Sasl::builder().channel_binding(BindingPolicy::Required))?;
     let password = Credentials::password("tim", tim.password.as_str())?;
-    let outcome = client.send("not bound", bound, password, false).await?;
-    screen.verdict(fails(&outcome, at_auth), &outcome)?;
+    let binding = client.server.clone().config(bound).credentials(password);
+    let outcome = client.send("not bound", binding).await?;
+    screen.verdict(outcome.as_ref().is_err_and(at_auth), &outcome)?;
 
     screen.heading("Where the messages are");
     let stored = subjects(&maildir.join("new"))?;
@@ -99,43 +107,32 @@ async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn by(mechanism: Mechanism) -> Builder {
-    Sasl::builder().mechanisms([mechanism])
+fn by(mechanism: Mechanism) -> Result<Config, ConfigError> {
+    with(Sasl::builder().mechanisms([mechanism]))
+}
+
+fn with(sasl: Builder) -> Result<Config, ConfigError> {
+    Config::builder("demo.example.org").sasl(sasl.build()?).build()
 }
 
 /// What the server made of a message.
 type Outcome = Result<String, client::Error>;
 
-fn fails(outcome: &Outcome, so: impl Fn(&client::Error) -> bool) -> bool {
-    outcome.as_ref().is_err_and(so)
-}
-
 fn at_auth(error: &client::Error) -> bool {
     error.stage() == Some(Stage::Auth)
 }
 
-/// What the server says of the token: JSON (RFC 7628 §3.2.2), as it came.
-fn token_error(error: &client::Error) -> Option<&str> {
-    match error.kind() {
-        ErrorKind::Session(Session::NotAuthenticated(AuthError::TokenRefused {
-            token_error: Some(json),
-            ..
-        })) => Some(json.expose()),
-        _ => None,
-    }
-}
-
 /// The one account, with all that it can sign in by.
 struct Tim {
-    password: String,
-    token: String,
+    password: Nonce,
+    token: Nonce,
     certificate: CertifiedKey<KeyPair>,
 }
 
 impl Tim {
     fn new() -> Result<Self, Box<dyn Error>> {
         let certificate = rcgen::generate_simple_self_signed(["tim".to_owned()])?;
-        Ok(Self { password: random_word()?, token: random_word()?, certificate })
+        Ok(Self { password: Nonce::random()?, token: Nonce::random()?, certificate })
     }
 
     fn credentials(&self, mechanism: Mechanism) -> Result<Credentials, ConfigError> {
@@ -148,17 +145,18 @@ impl Tim {
     }
 }
 
+/// A server of our own, and its client.
 struct Client {
     address: SocketAddr,
-    /// Without a certificate to show, and with Tim's.
-    tls: [Arc<ClientConfig>; 2],
+    server: Connector,
+    /// The same server, which is shown Tim's certificate.
+    as_tim: Connector,
     screen: Screen,
     /// Whether a dialogue has been shown whole.
     brief: Cell<bool>,
 }
 
 impl Client {
-    /// Starts a server, too, whose certificate it trusts.
     async fn new(
         tim: &Arc<Tim>,
         maildir: &Path,
@@ -166,44 +164,33 @@ impl Client {
         screen: Screen,
     ) -> Result<Self, Box<dyn Error>> {
         let (address, certificate) = server::start(Arc::clone(tim), maildir, binding).await?;
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate)?;
-        let tls = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
+        let trusting = tls::trusting([certificate])?;
+        let mut showing = ClientConfig::clone(&trusting);
         let own = vec![tim.certificate.cert.der().clone()];
-        let showing = tls.clone().with_client_auth_cert(own, key_of(&tim.certificate))?;
-        let tls = [tls.with_no_client_auth(), showing].map(Arc::new);
-        Ok(Self { address, tls, screen, brief: Cell::new(false) })
+        let own =
+            sign::CertifiedKey::from_der(own, key_of(&tim.certificate), showing.crypto_provider())?;
+        showing.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(own));
+        let connector = Connector::starttls("localhost")
+            .addresses([address])
+            .time_limit(Duration::from_secs(10));
+        let server = connector.clone().trust(trusting);
+        let as_tim = connector.trust(Arc::new(showing));
+        Ok(Self { address, server, as_tim, screen, brief: Cell::new(false) })
     }
 
-    /// Sends a message, over TLS in which the client shows its certificate or not.
-    async fn send(
-        &self,
-        subject: &str,
-        sasl: Builder,
-        credentials: Credentials,
-        shows: bool,
-    ) -> Result<Outcome, Box<dyn Error>> {
+    async fn send(&self, subject: &str, server: Connector) -> Result<Outcome, Box<dyn Error>> {
         let (from, to) = ("tim@example.org", "ann@example.org");
         let message = format!("From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nHello.\r\n");
         let envelope = Envelope::new(Some(from), [to])?;
         let (screen, brief) = (self.screen, self.brief.replace(true));
-        let [without, with] = &self.tls;
-        let connector = Connector::starttls("localhost")
-            .addresses([self.address])
-            .trust(Arc::clone(if shows { with } else { without }))
-            .config(Config::builder("demo.example.org").sasl(sasl.build()?).build()?)
-            .credentials(credentials)
-            .time_limit(TIMEOUT)
-            .trace(move |side, line| {
-                // What every EHLO is answered is shown once.
-                if !(brief && line.starts_with("250-")) {
-                    screen.dialogue(side, line);
-                }
-            });
+        let server = server.trace(move |side, line| {
+            // What every EHLO is answered is shown once.
+            if !(brief && line.starts_with("250-")) {
+                screen.dialogue(side, line);
+            }
+        });
         let sent = async {
-            let mut client = connector.connect().await?;
+            let mut client = server.connect().await?;
             let sent = client.send(&envelope, message.as_bytes()).await;
             client.quit().await;
             Ok(format!("the server accepted the message: {}", sent?.reply))
@@ -232,17 +219,9 @@ fn subjects(new: &Path) -> io::Result<Vec<(PathBuf, String)>> {
 
 /// A directory of our own, under a name that nobody can have taken before.
 fn new_directory() -> Result<PathBuf, Box<dyn Error>> {
-    let path = env::temp_dir().join(format!("smtp-auth-demo-{}", random_word()?));
+    let path = env::temp_dir().join(format!("smtp-auth-demo-{}", Nonce::random()?.as_str()));
     fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
-}
-
-/// Sixteen hexadecimal digits that nobody can guess.
-fn random_word() -> Result<String, Box<dyn Error>> {
-    let mut octets = [0; 8];
-    let random = tls::provider().secure_random.fill(&mut octets);
-    random.map_err(|_| "the operating system has no random numbers")?;
-    Ok(format!("{:016x}", u64::from_be_bytes(octets)))
 }
 
 /// Standard output, in colour where somebody looks at it (<https://no-color.org>).
@@ -278,8 +257,8 @@ impl Screen {
             return Err(what);
         }
         self.result(true, what);
-        if let Some(json) = outcome.as_ref().err().and_then(token_error) {
-            self.line(format_args!("The server says of the token: {json}"));
+        if let Some(json) = outcome.as_ref().err().and_then(client::Error::token_error) {
+            self.line(format_args!("The server says of the token: {}", json.expose()));
         }
         Ok(())
     }

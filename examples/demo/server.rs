@@ -32,20 +32,20 @@ impl Authenticator for Users {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        (ask.authcid() == "tim" && *ask.password() == *self.0.password).into()
+        (ask.authcid() == "tim" && ask.password() == self.0.password.as_str()).into()
     }
 
     fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
-        (ask.authcid() == "tim").then(|| CramSecret::from_password(&self.0.password)).into()
+        (ask.authcid() == "tim").then(|| CramSecret::from_password(self.0.password.as_str())).into()
     }
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-        let keys = ScramKeys::generate(ask.hash(), &self.0.password, 4096);
+        let keys = ScramKeys::generate(ask.hash(), self.0.password.as_str(), 4096);
         keys.filter(|_| ask.authcid() == "tim").into()
     }
 
     fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
-        (*ask.token() == *self.0.token).then(|| "tim".to_owned()).into()
+        (ask.token() == self.0.token.as_str()).then(|| "tim".to_owned()).into()
     }
 
     fn check_external(&self, ask: &CheckExternal) -> Answer<String> {

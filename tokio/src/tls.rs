@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{
     RootCertStore,
     crypto::CryptoProvider,
     pki_types::{PrivateKeyDer, pem::PemObject},
+    sign::SingleCertAndKey,
 };
 use tokio_rustls::{
     TlsAcceptor, TlsConnector,
@@ -34,11 +35,15 @@ use crate::stream::{BoxStream, Handshake, TlsAccept, TlsConnect};
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod unverified;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod verifier;
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub use unverified::Unverified;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+use verifier::Verifier;
 
-/// The cryptography that [`server`], [`client`], [`Platform`] and [`Unverified`] use: ring, or AWS-LC where the feature `ring` is off.
+/// The cryptography that the functions here and [`Unverified`] use: ring, or AWS-LC where the feature `ring` is off.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn provider() -> CryptoProvider {
     #[cfg(not(feature = "ring"))]
@@ -55,10 +60,8 @@ pub fn provider() -> CryptoProvider {
 /// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<ServerConfig>> {
-    let (cert, key) = (cert.as_ref(), key.as_ref());
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
-    let chain = chain.map_err(|why| in_file(cert, &why))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| in_file(key, &why))?;
+    let cert = cert.as_ref();
+    let (chain, private) = pair(cert, key.as_ref())?;
     let config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
@@ -68,63 +71,53 @@ pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<S
     Ok(Arc::new(config))
 }
 
-/// A client's configuration that trusts the CA certificates of a PEM file, and no others. A server's own certificate may
-/// be in it, too, if it is not marked as a CA's. TLS 1.2 and 1.3; the client shows no certificate. For anything else make a
-/// [`ClientConfig`] by rustls itself.
+/// A client's configuration that trusts the certificates of a PEM file, and no others: CAs, and servers' own certificates.
+/// A server's own may be marked as a CA's, as `openssl req -x509` makes them. TLS 1.2 and 1.3; the client shows no
+/// certificate, unless [`with_certificate`] adds one. For anything else make a [`ClientConfig`] by rustls itself.
 ///
 /// # Errors
 /// The file cannot be read, or has no certificate, or one that cannot be used. The text names the file.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-pub fn client(roots: impl AsRef<Path>) -> io::Result<Arc<ClientConfig>> {
-    let path = roots.as_ref();
+pub fn client(trusted: impl AsRef<Path>) -> io::Result<Arc<ClientConfig>> {
+    let path = trusted.as_ref();
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut trusted = RootCertStore::empty();
-    for certificate in read.map_err(|why| in_file(path, &why))? {
-        trusted.add(certificate).map_err(|why| in_file(path, &why))?;
-    }
-    match trusted.is_empty() {
-        true => Err(in_file(path, &"there is no certificate in it")),
-        false => trusting(trusted),
-    }
+    trusting(read.map_err(|why| in_file(path, &why))?).map_err(|why| in_file(path, &why))
 }
 
+/// As [`client`], with certificates that the application has as DER.
+///
+/// # Errors
+/// There is no certificate, or one that cannot be used.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-fn trusting(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
-    let config = ClientConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-/// A client that trusts the CAs that the operating system trusts, or those of the file or directory that the environment
-/// names by `SSL_CERT_FILE` or `SSL_CERT_DIR`. They are read once for the whole process, before the first handshake.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Platform;
-
-impl TlsConnect for Platform {
-    fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a> {
-        Box::pin(async move { platform().await?.connect(host, stream).await })
+pub fn trusting(
+    certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> io::Result<Arc<ClientConfig>> {
+    let own: Vec<_> = certificates.into_iter().collect();
+    let mut roots = RootCertStore::empty();
+    for certificate in own.iter().cloned() {
+        roots.add(certificate).map_err(io::Error::other)?;
     }
+    if roots.is_empty() {
+        return Err(io::Error::other("there is no certificate in it"));
+    }
+    verifying(own, roots)
 }
 
+/// A client's configuration that trusts the CAs that the operating system trusts, or those of the file or directory that
+/// the environment names by `SSL_CERT_FILE` or `SSL_CERT_DIR`. A [`Connector`](crate::client::Connector) without
+/// [another](crate::client::Connector::trust) makes one for the whole process. Files are read, some hundred perhaps, and the
+/// thread waits for them.
+///
+/// # Errors
+/// No CA is found. The text says what to do.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-async fn platform() -> io::Result<&'static Arc<ClientConfig>> {
-    static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
-    // Files are read, which the runtime must not wait for.
-    CONFIG.get_or_try_init(async || spawn_blocking(read_platform).await?).await
-}
-
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-fn read_platform() -> io::Result<Arc<ClientConfig>> {
+pub fn platform() -> io::Result<Arc<ClientConfig>> {
     let read = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // A system has some hundred, of which one or other may be in a form of its own.
     roots.add_parsable_certificates(read.certs);
     if !roots.is_empty() {
-        return trusting(roots);
+        return verifying(Vec::new(), roots);
     }
     let why = read.errors.first().map(|why| format!(" ({why})")).unwrap_or_default();
     Err(io::Error::other(format!(
@@ -132,16 +125,89 @@ fn read_platform() -> io::Result<Arc<ClientConfig>> {
     )))
 }
 
-#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
-async fn platform() -> io::Result<&'static Arc<ClientConfig>> {
-    Err(io::Error::other(
-        "the program has no cryptography for TLS: build it with the feature `ring` or `aws-lc-rs`",
-    ))
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+fn verifying(
+    own: Vec<CertificateDer<'static>>,
+    roots: RootCertStore,
+) -> io::Result<Arc<ClientConfig>> {
+    let provider = Arc::new(provider());
+    let verifier = Verifier::new(own, roots, &provider).map_err(io::Error::other)?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The same configuration with a certificate that the client shows to servers that ask for one, as for EXTERNAL
+/// ([`Credentials::external`](crate::client::Credentials::external)). The PEM files have the certificate followed by those
+/// that lead to its CA, and its private key.
+///
+/// ```no_run
+/// use smtp_auth_tokio::{client::{Connector, Credentials}, tls};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let tls = tls::with_certificate(&*tls::client("our-ca.pem")?, "tim.pem", "tim-key.pem")?;
+/// let connector = Connector::starttls("mail.example.org").trust(tls).credentials(Credentials::external());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file.
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+pub fn with_certificate(
+    config: &ClientConfig,
+    cert: impl AsRef<Path>,
+    key: impl AsRef<Path>,
+) -> io::Result<Arc<ClientConfig>> {
+    let (chain, private) = pair(cert.as_ref(), key.as_ref())?;
+    let shown = CertifiedKey::from_der(chain, private, config.crypto_provider())
+        .map_err(|why| in_file(cert.as_ref(), &why))?;
+    let mut config = config.clone();
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
+    Ok(Arc::new(config))
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+fn pair(
+    cert: &Path,
+    key: &Path,
+) -> io::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
+    let chain = chain.map_err(|why| in_file(cert, &why))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| in_file(key, &why))?;
+    Ok((chain, private))
 }
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 fn in_file(path: &Path, why: &dyn Display) -> io::Error {
     io::Error::other(format!("{}: {why}", path.display()))
+}
+
+/// What [`platform`] trusts, once for the whole process: it is made before the first handshake.
+pub(crate) struct Platform;
+
+impl TlsConnect for Platform {
+    fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a> {
+        Box::pin(async move { for_the_process().await?.connect(host, stream).await })
+    }
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
+    static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
+    // The runtime must not wait for files.
+    CONFIG.get_or_try_init(async || spawn_blocking(platform).await?).await
+}
+
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
+    Err(io::Error::other(
+        "the program has no cryptography for TLS: build it with the feature `ring` or `aws-lc-rs`",
+    ))
 }
 
 /// A server's configuration that asks for client certificates, with the application's own function from a certificate to

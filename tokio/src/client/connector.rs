@@ -144,9 +144,9 @@ impl Connector {
         self
     }
 
-    /// Another way to begin TLS, or other CAs to trust: [`tls::client`](crate::tls::client), an `Arc` of rustls's
-    /// [`ClientConfig`](crate::rustls::ClientConfig), or another library. By default the CAs of the operating system are
-    /// [trusted](Platform).
+    /// Other certificates to trust, or another way to begin TLS: [`tls::client`](crate::tls::client), an `Arc` of any
+    /// [`ClientConfig`](crate::rustls::ClientConfig) of rustls, or another library. By default the CAs of the operating
+    /// system are [trusted](crate::tls::platform).
     pub fn trust(mut self, tls: impl TlsConnect) -> Self {
         self.tls = Arc::new(tls);
         self

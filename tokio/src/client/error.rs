@@ -8,7 +8,7 @@ use std::{
 };
 
 use smtp_auth::{
-    Reply,
+    Reply, Secret,
     client::{self as core, AuthError, Limit, NotSent, Outcome, Refusal, Stage},
     sasl::ConfigError,
 };
@@ -142,6 +142,18 @@ impl Error {
                 )),
                 _,
             ) => reply.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// What the server said of a token that it refused: JSON (RFC 7628 §3.2.2), as it came. It may repeat the token, so it is
+    /// a [`Secret`], and it is in no `Display`. Replace control characters before you show it on a terminal.
+    pub fn token_error(&self) -> Option<&Secret> {
+        match &self.0.kind {
+            ErrorKind::Session(core::Error::NotAuthenticated(AuthError::TokenRefused {
+                token_error,
+                ..
+            })) => token_error.as_ref(),
             _ => None,
         }
     }
@@ -399,7 +411,7 @@ fn explain(why: &rustls::Error) -> &dyn fmt::Display {
             &"the server's certificate is not signed by a CA that this client trusts: if it is signed by one of your own, or by itself, give that certificate to this client as one to trust"
         }
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            &"the server's certificate is marked as a CA's: make one that is not (`basicConstraints=CA:FALSE`), or sign another with it"
+            &"the server's certificate is marked as a CA's, and is none that this client was given to trust: give it to this client, or make one that is not (`basicConstraints=CA:FALSE`)"
         }
         _ => why,
     }

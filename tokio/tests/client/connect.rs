@@ -210,20 +210,27 @@ async fn certificates_are_checked() {
         assert!(text.contains("TLS with ") && text.contains(expected), "{text}");
     }
 
-    // As `openssl req -x509` marks it.
+    let [cert, key] = certificate("old", old);
+    let server = server().0.tls(tls::server(&cert, &key).unwrap());
+    let error = soon(starttls().trust(trust(&cert)).connect_over(pipe(&server))).await.unwrap_err();
+    assert!(error.to_string().contains("expired: ask its operator"), "{error}");
+}
+
+/// As `openssl req -x509` marks it.
+#[tokio::test]
+async fn a_servers_own_certificate_may_be_marked_as_a_cas() {
     let mut authority = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    for (name, parameters, expected) in [
-        ("old", old, "expired: ask its operator"),
-        ("authority", authority, "is marked as a CA's: make one that is not"),
-    ] {
-        let [cert, key] = certificate(name, parameters);
-        let server = server().0.tls(tls::server(&cert, &key).unwrap());
-        let error =
-            soon(starttls().trust(tls::client(&cert).unwrap()).connect_over(pipe(&server))).await;
-        let error = error.unwrap_err();
-        assert!(error.to_string().contains(expected), "{error}");
+    let [cert, key] = certificate("authority", authority);
+    let server = server().0.tls(tls::server(&cert, &key).unwrap());
+    let own = CertificateDer::from_pem_file(&cert).unwrap();
+    for config in [tls::client(&cert).unwrap(), tls::trusting([own]).unwrap()] {
+        let client = soon(starttls().trust(config).connect_over(pipe(&server))).await.unwrap();
+        assert_eq!(client.mechanism(), Some(Mechanism::ScramSha256Plus));
     }
+    let other = starttls().trust(tls::client(&LOCALHOST[0]).unwrap());
+    let error = soon(other.connect_over(pipe(&server))).await.unwrap_err();
+    assert!(error.to_string().contains("is marked as a CA's, and is none that"), "{error}");
 }
 
 /// Under TLS 1.3 the client learns it when it is through with the handshake.
@@ -249,6 +256,11 @@ async fn a_server_that_wants_a_certificate_is_understood() {
             "the server does not take the certificate that this client shows, or wants one";
         assert!(text.ends_with(expected), "{version:?}: {text}");
         assert!(!error.is_transient(), "{version:?}");
+
+        let showing = tls::with_certificate(&tls::client(cert).unwrap(), cert, key).unwrap();
+        let connector = starttls().trust(showing);
+        let client = soon(connector.connect_over(pipe(&server))).await.unwrap();
+        assert!(client.mechanism().is_some(), "{version:?}");
     }
 }
 
@@ -427,4 +439,8 @@ fn the_process_has_no_provider() {
     let empty = tls::client(&LOCALHOST[1]).unwrap_err();
     assert!(empty.to_string().ends_with("there is no certificate in it"), "{empty}");
     assert_eq!(empty.kind(), io::ErrorKind::Other);
+    let config = tls::client(&LOCALHOST[0]).unwrap();
+    let [other, _] = certificate("unfit", rcgen::CertificateParams::default());
+    let unfit = tls::with_certificate(&config, &other, &LOCALHOST[1]).unwrap_err();
+    assert!(unfit.to_string().starts_with(&*other.to_string_lossy()), "{unfit}");
 }
