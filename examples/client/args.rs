@@ -1,11 +1,6 @@
 //! The command line.
 
-use std::{
-    env,
-    error::Error,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{env, error::Error, fs, path::PathBuf};
 
 use clap::{
     ArgGroup, Parser, ValueEnum,
@@ -101,11 +96,11 @@ pub(crate) struct Args {
     /// The certificate to show in TLS, and those that lead to its CA. Without password and token it
     /// is what the client signs in by (EXTERNAL)
     #[arg(long, value_name = "PEM", requires = "key")]
-    cert: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
 
     /// The certificate's private key
     #[arg(long, value_name = "PEM", requires = "cert")]
-    key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 
     /// The one mechanism to sign in by [default: the strongest that the server offers]. ANONYMOUS,
     /// which is never used by default, takes no secret, and tells the server --user as a trace
@@ -182,11 +177,6 @@ impl Args {
             Some(authzid) => credentials.acting_as(authzid)?,
             None => credentials,
         }))
-    }
-
-    /// The certificate to show and its key, if any.
-    pub(crate) fn identity(&self) -> Option<(&Path, &Path)> {
-        self.cert.as_deref().zip(self.key.as_deref())
     }
 
     /// By what to sign in.

@@ -10,7 +10,7 @@ use smtp_auth_tokio::{
 /// Why the message was not accepted for every recipient: one sentence, with the server's code and text in it.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) exit_code: u8,
+    pub(crate) exit_code: i32,
     pub(crate) sentence: String,
 }
 
@@ -32,7 +32,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn exit_code(error: &Error) -> u8 {
+fn exit_code(error: &Error) -> i32 {
     match error.kind() {
         ErrorKind::Config(_) => 2,
         ErrorKind::Session(Session::NotAuthenticated(_)) => 4,

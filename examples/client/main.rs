@@ -11,14 +11,14 @@ mod message;
 use std::{
     error::Error,
     io::{self, Write},
-    process::ExitCode,
+    process,
     sync::Arc,
     time::Duration,
 };
 
 use clap::Parser;
 use smtp_auth_tokio::{
-    client::{self, Config, Connector, Envelope, Sent},
+    client::{Config, Connector, Envelope, Sent},
     rustls::ClientConfig,
     tls,
 };
@@ -28,26 +28,29 @@ use crate::{
     failure::{Failure, tell},
 };
 
-fn main() -> ExitCode {
-    match run(&Args::parse()) {
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let exit_code = match run(&Args::parse()).await {
         Ok(accepted) => {
             let _ = writeln!(io::stdout(), "{accepted}");
-            ExitCode::SUCCESS
+            0
         }
         Err(Failure { exit_code, sentence }) => {
             tell(format_args!("client: {sentence}"));
-            ExitCode::from(exit_code)
+            exit_code
         }
-    }
+    };
+    // The runtime's end would wait for a name server that does not answer, beyond the time limit.
+    process::exit(exit_code)
 }
 
-fn run(args: &Args) -> Result<String, Failure> {
+async fn run(args: &Args) -> Result<String, Failure> {
     let (connector, envelope, message) = prepare(args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Box::<dyn Error>::from)?;
-    let sent = runtime.block_on(send(&connector, &envelope, &message));
-    // A name server that does not answer must not hold the process up beyond the time limit.
-    runtime.shutdown_background();
+    let mut client = connector.connect().await?;
+    let sent = client.send(&envelope, &message).await;
+    // What comes after the server's word on the message cannot change it any more: a message that was accepted must not be
+    // sent again because QUIT failed.
+    client.quit().await;
     let Sent { reply, refused, .. } = sent?;
     for recipient in &refused {
         tell(format_args!("client: recipient {recipient}"));
@@ -100,21 +103,8 @@ fn trusted(args: &Args) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
         Some(file) => tls::client(file).map_err(|error| format!("--ca {error}"))?,
         None => tls::platform()?,
     };
-    let Some((cert, key)) = args.identity() else { return Ok(trusted) };
+    let (Some(cert), Some(key)) = (&args.cert, &args.key) else { return Ok(trusted) };
     let showing = tls::with_certificate(&trusted, cert, key)
         .map_err(|error| format!("the certificate to show and its key: {error}"))?;
     Ok(showing)
-}
-
-async fn send(
-    connector: &Connector,
-    envelope: &Envelope,
-    message: &[u8],
-) -> Result<Sent, client::Error> {
-    let mut client = connector.connect().await?;
-    let sent = client.send(envelope, message).await;
-    // What comes after the server's word on the message cannot change it any more: a message that was accepted must not be
-    // sent again because QUIT failed.
-    client.quit().await;
-    sent
 }

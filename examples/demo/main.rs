@@ -20,7 +20,7 @@ use std::{
 
 use rcgen::{CertifiedKey, KeyPair};
 use smtp_auth_tokio::{
-    client::{self, Config, Connector, Credentials, Envelope, ErrorKind, Stage},
+    client::{Config, Connector, Credentials, Envelope, Stage},
     rustls::{
         ClientConfig,
         pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -38,67 +38,59 @@ use smtp_auth_tokio::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let screen = Screen::new();
-    match demo(screen).await {
+    match demo().await {
         Ok(()) => {
-            screen.line("\nAll went as it should.");
+            line("\nAll went as it should.");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            screen.result(false, error);
+            line(format_args!("{}: {error}", painted("31", "wrong")));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn demo(screen: Screen) -> Result<(), Box<dyn Error>> {
+async fn demo() -> Result<(), Box<dyn Error>> {
     let tim = Arc::new(Tim::new()?);
     let maildir = new_directory()?.join("maildir");
-    let client = Client::new(&tim, &maildir, BindingPolicy::Preferred, screen).await?;
-    screen.line(format_args!("A server for \"tim\" listens on {}.", client.address));
+    let client = Client::new(&tim, &maildir, BindingPolicy::Preferred).await?;
+    line(format_args!("A server for \"tim\" listens on {}.", client.address));
 
     for &mechanism in Mechanism::COMPILED {
-        let guest = mechanism == Mechanism::Anonymous;
-        let aim = if guest { "but a guest may send nothing" } else { "and send a message" };
-        screen.heading(format_args!("Sign in by {mechanism}, {aim}"));
-        let server = match mechanism {
-            Mechanism::External => &client.as_tim,
-            _ => &client.server,
+        let (aim, refused_at) = match mechanism {
+            Mechanism::Anonymous => ("but a guest may send nothing", Some(Stage::Mail)),
+            _ => ("and send a message", None),
         };
-        let signing_in =
-            server.clone().config(by(mechanism)?).credentials(tim.credentials(mechanism)?);
-        let outcome = client.send(&format!("signed in by {mechanism}"), signing_in).await?;
-        let not_accepted =
-            |error: &client::Error| matches!(error.kind(), ErrorKind::NotAccepted(_));
-        let good = if guest { outcome.as_ref().is_err_and(not_accepted) } else { outcome.is_ok() };
-        screen.verdict(good, &outcome)?;
+        heading(format_args!("Sign in by {mechanism}, {aim}"));
+        let server = match mechanism {
+            Mechanism::External => client.as_tim.clone(),
+            _ => client.server.clone(),
+        };
+        let server = server.config(by(mechanism)?).credentials(tim.credentials(mechanism)?);
+        client.send(&format!("signed in by {mechanism}"), server, refused_at).await?;
     }
 
-    screen.heading("Sign in with a wrong password");
+    heading("Sign in with a wrong password");
     let guess = Credentials::password("tim", "a guess")?;
-    let guessing = client.server.clone().config(by(Mechanism::Plain)?).credentials(guess);
-    let outcome = client.send("a guess", guessing).await?;
-    screen.verdict(outcome.as_ref().is_err_and(at_auth), &outcome)?;
+    let server = client.server.clone().config(by(Mechanism::Plain)?).credentials(guess);
+    client.send("a guess", server, Some(Stage::Auth)).await?;
 
-    screen.heading("Sign in with a wrong token");
+    heading("Sign in with a wrong token");
     let guess = Credentials::token("tim", "guess")?;
-    let guessing = client.server.clone().config(by(Mechanism::OauthBearer)?).credentials(guess);
-    let outcome = client.send("a guess", guessing).await?;
-    let refused = outcome.as_ref().is_err_and(|error| error.token_error().is_some());
-    screen.verdict(refused, &outcome)?;
+    let server = client.server.clone().config(by(Mechanism::OauthBearer)?).credentials(guess);
+    client.send("a guess", server, Some(Stage::Auth)).await?;
 
-    screen.heading("Require channel binding of a server that has none");
-    let client = Client::new(&tim, &maildir, BindingPolicy::None, screen).await?;
+    heading("Require channel binding of a server that has none");
+    let client = Client::new(&tim, &maildir, BindingPolicy::None).await?;
     let bound = with(Sasl::builder().channel_binding(BindingPolicy::Required))?;
     let password = Credentials::password("tim", tim.password.as_str())?;
-    let binding = client.server.clone().config(bound).credentials(password);
-    let outcome = client.send("not bound", binding).await?;
-    screen.verdict(outcome.as_ref().is_err_and(at_auth), &outcome)?;
+    let server = client.server.clone().config(bound).credentials(password);
+    client.send("not bound", server, Some(Stage::Auth)).await?;
 
-    screen.heading("Where the messages are");
+    heading("Where the messages are");
     let stored = subjects(&maildir.join("new"))?;
     for (path, subject) in &stored {
-        screen.line(format_args!("{}\n    {subject}", path.display()));
+        line(format_args!("{}\n    {subject}", path.display()));
     }
     // A guest has sent none.
     match stored.len() + 1 == Mechanism::COMPILED.len() {
@@ -113,13 +105,6 @@ fn by(mechanism: Mechanism) -> Result<Config, ConfigError> {
 
 fn with(sasl: Builder) -> Result<Config, ConfigError> {
     Config::builder("demo.example.org").sasl(sasl.build()?).build()
-}
-
-/// What the server made of a message.
-type Outcome = Result<String, client::Error>;
-
-fn at_auth(error: &client::Error) -> bool {
-    error.stage() == Some(Stage::Auth)
 }
 
 /// The one account, with all that it can sign in by.
@@ -151,7 +136,6 @@ struct Client {
     server: Connector,
     /// The same server, which is shown Tim's certificate.
     as_tim: Connector,
-    screen: Screen,
     /// Whether a dialogue has been shown whole.
     brief: Cell<bool>,
 }
@@ -161,7 +145,6 @@ impl Client {
         tim: &Arc<Tim>,
         maildir: &Path,
         binding: BindingPolicy,
-        screen: Screen,
     ) -> Result<Self, Box<dyn Error>> {
         let (address, certificate) = server::start(Arc::clone(tim), maildir, binding).await?;
         let trusting = tls::trusting([certificate])?;
@@ -175,27 +158,48 @@ impl Client {
             .time_limit(Duration::from_secs(10));
         let server = connector.clone().trust(trusting);
         let as_tim = connector.trust(Arc::new(showing));
-        Ok(Self { address, server, as_tim, screen, brief: Cell::new(false) })
+        Ok(Self { address, server, as_tim, brief: Cell::new(false) })
     }
 
-    async fn send(&self, subject: &str, server: Connector) -> Result<Outcome, Box<dyn Error>> {
+    /// Sends a message, which the server accepts, or does not at that stage.
+    async fn send(
+        &self,
+        subject: &str,
+        server: Connector,
+        refused_at: Option<Stage>,
+    ) -> Result<(), Box<dyn Error>> {
         let (from, to) = ("tim@example.org", "ann@example.org");
         let message = format!("From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nHello.\r\n");
         let envelope = Envelope::new(Some(from), [to])?;
-        let (screen, brief) = (self.screen, self.brief.replace(true));
-        let server = server.trace(move |side, line| {
+        let brief = self.brief.replace(true);
+        let server = server.trace(move |side, text| {
             // What every EHLO is answered is shown once.
-            if !(brief && line.starts_with("250-")) {
-                screen.dialogue(side, line);
+            if !(brief && text.starts_with("250-")) {
+                dialogue(side, text);
             }
         });
         let sent = async {
             let mut client = server.connect().await?;
             let sent = client.send(&envelope, message.as_bytes()).await;
             client.quit().await;
-            Ok(format!("the server accepted the message: {}", sent?.reply))
+            sent
         };
-        Ok(sent.await)
+        match (sent.await, refused_at) {
+            (Ok(sent), None) => {
+                good(format_args!("the server accepted the message: {}", sent.reply))
+            }
+            (Err(error), Some(stage)) if error.stage() == Some(stage) => {
+                good(&error);
+                if let Some(json) = error.token_error() {
+                    line(format_args!("The server says of the token: {}", json.expose()));
+                }
+            }
+            (Ok(sent), Some(_)) => {
+                return Err(format!("the message was accepted: {}", sent.reply).into());
+            }
+            (Err(error), _) => return Err(error.into()),
+        }
+        Ok(())
     }
 }
 
@@ -224,51 +228,29 @@ fn new_directory() -> Result<PathBuf, Box<dyn Error>> {
     Ok(path)
 }
 
-/// Standard output, in colour where somebody looks at it (<https://no-color.org>).
-#[derive(Clone, Copy)]
-struct Screen {
-    colour: bool,
+fn heading(text: impl Display) {
+    line(format_args!("\n{}", painted("1", text)));
 }
 
-impl Screen {
-    fn new() -> Self {
-        let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: !unwanted && io::stdout().is_terminal() }
-    }
+fn dialogue(side: Side, text: &str) {
+    let colour = if side == Side::Client { "36" } else { "33" };
+    line(format_args!("  {}", painted(colour, format_args!("{side}: {text}"))));
+}
 
-    fn heading(self, text: impl Display) {
-        self.line(format_args!("\n{}", self.painted("1", text)));
-    }
+fn good(text: impl Display) {
+    line(format_args!("{}: {text}", painted("32", "as it should be")));
+}
 
-    fn dialogue(self, side: Side, line: &str) {
-        let colour = if side == Side::Client { "36" } else { "33" };
-        self.line(format_args!("  {}", self.painted(colour, format_args!("{side}: {line}"))));
+/// In colour where somebody looks at it (<https://no-color.org>).
+fn painted(colour: &str, text: impl Display) -> String {
+    let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match io::stdout().is_terminal() && !unwanted {
+        true => format!("\x1b[{colour}m{text}\x1b[0m"),
+        false => text.to_string(),
     }
+}
 
-    fn result(self, good: bool, text: impl Display) {
-        let (colour, word) = if good { ("32", "as it should be") } else { ("31", "wrong") };
-        self.line(format_args!("{}: {text}", self.painted(colour, word)));
-    }
-
-    /// What came of a try: an error where that is not as it should be.
-    fn verdict(self, good: bool, outcome: &Outcome) -> Result<(), String> {
-        let what = outcome.as_ref().map_or_else(ToString::to_string, String::clone);
-        if !good {
-            return Err(what);
-        }
-        self.result(true, what);
-        if let Some(json) = outcome.as_ref().err().and_then(client::Error::token_error) {
-            self.line(format_args!("The server says of the token: {}", json.expose()));
-        }
-        Ok(())
-    }
-
-    fn painted(self, colour: &str, text: impl Display) -> String {
-        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_string() }
-    }
-
-    /// Where nobody reads any more, the demo still runs to its end. (`println!` would panic.)
-    fn line(self, text: impl Display) {
-        let _ = writeln!(io::stdout(), "{text}");
-    }
+/// Where nobody reads any more, the demo still runs to its end. (`println!` would panic.)
+fn line(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
 }

@@ -65,18 +65,20 @@ fn items(document: &str, words: &str) -> String {
         .fold(String::new(), |items, line| items + line + "\n")
 }
 
-/// The lines of this package's manifest that name these dependencies, and what begins with that line.
+/// The lines of the workspace's manifests that name these dependencies, and the profiles of the root.
 fn manifest() -> String {
-    let own = read("Cargo.toml");
-    let dependencies = own
-        .lines()
-        .filter(|line| ["argon2 =", "tokio ="].iter().any(|name| line.starts_with(name)));
+    let (own, driver) = (read("Cargo.toml"), read("tokio/Cargo.toml"));
+    let line = |manifest: &str, name| {
+        let mut found = manifest.lines().filter(|line| line.starts_with(name));
+        found.next().unwrap_or_else(|| panic!("no {name}")).to_owned()
+    };
+    let dependencies = [line(&own, "tokio ="), line(&driver, "argon2 =")];
     let profile = &own[own.find("[profile.dev.package]").unwrap()..];
     format!(
         "[package]\nname = \"samples\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n\
         smtp-auth = {{ path = {:?} }}\n{}\n{profile}",
         env!("CARGO_MANIFEST_DIR"),
-        dependencies.collect::<Vec<_>>().join("\n"),
+        dependencies.join("\n"),
     )
 }
 
