@@ -1,7 +1,8 @@
 //! A client: connects, authenticates, sends messages.
 //!
-//! A [`Connector`] knows the server and how to authenticate there. It makes connections, each a [`Client`], for any number
-//! of messages, one after the other. A [`Pool`] keeps some of them, for a program that sends many at once or now and then.
+//! A [`Connector`] knows the server and how to authenticate there. Each connection that it makes is a [`Client`], which
+//! sends any number of messages, one after the other. A [`Pool`] keeps connections, for a program that sends many
+//! messages at once, or one now and then.
 //!
 //! ```no_run
 //! use smtp_auth_tokio::client::{Connector, Credentials, Envelope};
@@ -19,23 +20,26 @@
 //! # }
 //! ```
 //!
-//! # What is known of a message
+//! # Whether a message was accepted
 //!
-//! [`Sent`] is the server's word that it has the message, for every recipient but those that [`refused`](Sent::refused)
-//! names. After an error [`Error::delivery`] says what is known: the server does not have the message, or has refused it;
-//! or the connection broke after the message's end had been sent and before the reply to it, and then nobody knows
-//! ([`Delivery::Unknown`]). Nothing here sends a message a second time in that case.
+//! [`Sent`] means that the server has accepted the message for every recipient, except those in
+//! [`refused`](Sent::refused). After an error, [`Error::delivery`] says what is known: the server does not have the
+//! message; or it has refused the message; or the connection broke after the end of the message had been sent and before
+//! the reply arrived, so that nobody knows ([`Delivery::Unknown`]). In that case nothing here sends the message a second
+//! time.
 //!
-//! # Which server it is
+//! # Man-in-the-middle attacks
 //!
-//! A server's certificate is checked against the name that the [`Connector`] was given and the CAs that the operating
-//! system trusts; [`Connector::trust`] takes others. A man in the middle who has such a certificate is still found out
-//! where the server offers SCRAM with channel binding (`SCRAM-SHA-256-PLUS`), which is used wherever it is offered.
+//! The server's certificate has to be for the name that the [`Connector`] was given, and from a CA that the operating
+//! system trusts; [`Connector::trust`] names other CAs, or the server's own certificate. SCRAM with channel binding
+//! (`SCRAM-SHA-256-PLUS`), which is used wherever the server offers it, fails against a man in the middle even if he has
+//! such a certificate. He could offer PLAIN in its place: an application that knows that its server has channel binding
+//! [requires](smtp_auth::sasl::BindingPolicy::Required) it.
 //!
 //! # Time
 //!
-//! Each reply has the time that RFC 5321 §4.5.3.2 gives it, two to ten minutes, and each part of a message three. Where
-//! somebody is waiting, [`Connector::time_limit`] makes that shorter.
+//! The client waits for each reply as long as RFC 5321 §4.5.3.2 says, two to ten minutes, and three minutes for the
+//! server to take each part of a message. [`Connector::time_limit`] shortens that, for a program whose user waits.
 //!
 //! # Without a network
 //!

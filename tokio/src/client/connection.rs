@@ -27,25 +27,25 @@ use crate::link::{COMMANDS, Link, Receive};
 /// How long the end of a connection may take.
 const QUIT: Duration = Duration::from_secs(5);
 
-/// A connection that is ready for messages, one after the other. Dropping it closes the connection;
-/// [`quit`](Self::quit) says so to the server.
+/// A connection that is ready for messages, one after the other. Dropping it closes the connection; [`quit`](Self::quit)
+/// tells the server first.
 ///
-/// **A future that is dropped before it is ready leaves the connection unusable**: it may have left half a command or half
-/// a message there. Every later call is [`ErrorKind::Unusable`] then. Whether the message was accepted is not known; one
-/// that had not been sent to its end was not.
+/// **A future that is dropped before it is ready leaves the connection unusable**, as half a command or half a message
+/// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. Whether the server has the message is not
+/// known then, unless its end had not been sent: such a message is not accepted.
 pub struct Client {
     pub(super) wire: Wire,
 }
 
-/// What became of a message that the server has accepted.
+/// The outcome of a message that the server has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "some of the recipients may have been refused"]
 pub struct Sent {
     /// The server's reply to the message.
     pub reply: Reply,
-    /// The recipients that the server has refused, each with its [refusal](RecipientOutcome::refusal). All others have the
-    /// message. [`Envelope::every_recipient`] sends it to all or to none.
+    /// The recipients that the server has refused, each with its [refusal](RecipientOutcome::refusal). For all others the
+    /// server has the message. With [`Envelope::every_recipient`] a message is sent to all or to none.
     pub refused: Vec<RecipientOutcome>,
 }
 
@@ -54,19 +54,20 @@ impl Client {
         Self { wire }
     }
 
-    /// Sends a message, whose lines end in CRLF. Lines that begin with a dot are taken care of. The message's size is added
-    /// to the envelope, and where it holds octets over 127 [`BodyType::EightBitMime`]: to a server that does not offer
-    /// 8BITMIME it is not sent then.
+    /// Sends a message. Its lines have to end in CRLF; a dot that begins a line is doubled here (RFC 5321 §4.5.2). The
+    /// message's size is added to the envelope, and [`BodyType::EightBitMime`] where the message holds octets over 127:
+    /// such a message is not sent to a server that does not offer 8BITMIME.
     ///
     /// # Errors
-    /// It was not accepted for any recipient, or that is not known: see [`Error::delivery`]. After
-    /// [`ErrorKind::NotAccepted`] the connection can be used for other messages.
+    /// It was accepted for no recipient, or that is not known: see [`Error::delivery`]. After
+    /// [`ErrorKind::NotAccepted`] the connection can be used for other messages, unless the server has closed it.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
 
-    /// Sends a message that is read meanwhile, from a file as an example, with the envelope as it is. Some kilobytes of it
-    /// are held in memory.
+    /// Sends a message while it is read, from a file for example, so that only some kilobytes of it are in memory.
+    /// Nothing is added to the envelope: its [size](Envelope::size) and its [body type](Envelope::body) are the caller's
+    /// to set.
     ///
     /// # Errors
     /// As [`send`](Self::send); and [`ErrorKind::Read`].
@@ -88,18 +89,18 @@ impl Client {
         sent.map_err(|error| error.after_end(ended))
     }
 
-    /// Asks the server whether it is still there, by NOOP. It waits longer then, perhaps, before it closes an idle
-    /// connection.
+    /// Says NOOP, and waits for the reply: to learn whether the connection still works, or to keep a server from closing
+    /// an idle one.
     ///
     /// # Errors
-    /// It is not.
+    /// The connection is closed, or broken.
     pub async fn noop(&mut self) -> Result<(), Error> {
         self.wire.ready()?.noop();
         self.wire.advance().await
     }
 
-    /// Says QUIT, and closes the connection, in five seconds at most. Nothing depends on what comes of it, as each message
-    /// has had its outcome.
+    /// Says QUIT, and closes the connection, in five seconds at most. Errors are ignored, as each message has had its
+    /// outcome.
     pub async fn quit(mut self) {
         if let Ok(ready) = self.wire.ready() {
             ready.quit();
@@ -107,12 +108,12 @@ impl Client {
         }
     }
 
-    /// What the server offers.
+    /// The extensions that the server offers.
     pub fn extensions(&self) -> &Extensions {
         self.wire.session.extensions()
     }
 
-    /// By which mechanism the client has authenticated, if it has.
+    /// The mechanism by which the client has authenticated, if it has.
     pub fn mechanism(&self) -> Option<Mechanism> {
         self.wire.session.authenticated()
     }

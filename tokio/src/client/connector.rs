@@ -29,9 +29,9 @@ const CONNECT: Duration = Duration::from_secs(60);
 
 /// A server, and how to authenticate there.
 ///
-/// Kept for all connections to the server it also keeps SCRAM's salted password, which takes some milliseconds to make: it
-/// is made for the first connection, on another thread, and again only where the server asks for another, or has refused
-/// it.
+/// Keep one for all connections to the server: it also keeps SCRAM's salted password, which takes some milliseconds to
+/// compute. It is computed for the first connection, on another thread, and again only if the server asks with another
+/// salt or iteration count, or has refused it.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -84,27 +84,29 @@ struct Kept {
 }
 
 impl Connector {
-    /// Inside TLS begun by STARTTLS, on port 587. Nothing else is said to a server that does not offer it.
+    /// A connection to port 587 that begins TLS by STARTTLS. If the server does not offer STARTTLS, connecting fails, and
+    /// neither credentials nor messages are sent.
     pub fn starttls(host: &str) -> Self {
         Self::new(host, 587, Protection::Starttls)
     }
 
-    /// Inside TLS from the first octet ("implicit TLS", RFC 8314), on port 465.
+    /// A connection to port 465 that is inside TLS from the first octet ("implicit TLS", RFC 8314).
     pub fn tls(host: &str) -> Self {
         Self::new(host, 465, Protection::Implicit)
     }
 
-    /// Inside TLS by STARTTLS where that is offered, **and otherwise without any protection**, on port 25: a man in the
-    /// middle can take the offer away. This is how servers hand mail to each other, with
-    /// [`tls::Unverified`](crate::tls::Unverified) as what to [trust](Self::trust).
+    /// A connection to port 25 that begins TLS by STARTTLS if the server offers it, **and otherwise has no protection**:
+    /// a man in the middle can remove the offer. Mail servers hand mail to each other in this way, with
+    /// [`tls::Unverified`](crate::tls::Unverified) as what they [trust](Self::trust).
     pub fn insecure_opportunistic(host: &str) -> Self {
         Self::new(host, 25, Protection::Opportunistic)
     }
 
-    /// **Without TLS**, on port 25: whoever is on the way can read and change everything. For a relay on the same machine.
+    /// A connection to port 25 **without TLS**, for a relay on the same machine: an eavesdropper can read everything, a
+    /// man in the middle can change it.
     ///
-    /// A password or a token is not sent in cleartext, unless the [configuration](Self::sasl)
-    /// [allows it](smtp_auth::sasl::client::Builder::allow_cleartext); SCRAM and CRAM-MD5 do not send it.
+    /// A password or a token is not sent in cleartext, unless the [configuration](Self::sasl) [allows
+    /// it](smtp_auth::sasl::client::Builder::allow_cleartext); SCRAM and CRAM-MD5 do not send the password.
     pub fn insecure_cleartext(host: &str) -> Self {
         Self::new(host, 25, Protection::Cleartext)
     }
@@ -123,67 +125,68 @@ impl Connector {
         }
     }
 
-    /// On another port.
+    /// The server's port, where it is another.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// At these addresses, without looking the server's name up: for an application that does so by itself. The name is
-    /// still what the certificate has to be for.
+    /// Connects to one of these addresses, and does not look the server's name up: for an application that resolves names
+    /// itself. The server's certificate still has to be for the name.
     pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.addresses = Some(addresses.into_iter().collect());
         self
     }
 
-    /// Whom to authenticate as, by the strongest mechanism that fits and that the server offers. Without credentials the
-    /// client does not authenticate.
+    /// The credentials to authenticate with, by the strongest mechanism that takes them and that the server offers. A
+    /// client without credentials does not authenticate.
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         let salted = Mutex::new(credentials.clone());
         self.credentials = Some(Arc::new(Kept { given: credentials, salted }));
         self
     }
 
-    /// Other certificates to trust, or another way to begin TLS: [`tls::client`](crate::tls::client), an `Arc` of any
-    /// [`ClientConfig`](crate::rustls::ClientConfig) of rustls, or another library. By default the CAs of the operating
-    /// system are [trusted](crate::tls::platform).
+    /// Trusts other certificates, or begins TLS in another way: takes what [`tls::client`](crate::tls::client) gives, an
+    /// `Arc` of any [`ClientConfig`](crate::rustls::ClientConfig) of rustls, or another library's [`TlsConnect`]. By
+    /// default the CAs of the operating system are [trusted](crate::tls::platform).
     pub fn trust(mut self, tls: impl TlsConnect) -> Self {
         self.tls = Arc::new(tls);
         self
     }
 
-    /// The mechanisms that the client uses, and whether it sends a password without TLS. Its name stays its address, as RFC
-    /// 5321 §4.1.3 has it for a client without a name in the DNS.
+    /// The mechanisms that the client uses, and whether it sends a password without TLS. This replaces what
+    /// [`config`](Self::config) said. The client names itself by its address, as RFC 5321 §4.1.3 says for a client
+    /// without a name in the DNS.
     pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
         self.config = Configured::Nameless(sasl.into());
         self
     }
 
-    /// The client's name and all else that sessions are configured by, in place of what [`sasl`](Self::sasl) says. What the
-    /// configuration says of TLS does not count, as the connector says that.
+    /// The client's name, and all else in the configuration of its sessions. This replaces what [`sasl`](Self::sasl)
+    /// said. What the configuration says of TLS is ignored, as the connector's constructor decides that.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Configured::Whole(config);
         self
     }
 
-    /// The most time for each step: to connect, for TLS, for each reply, for each part of a message. By default they have
-    /// what RFC 5321 §4.5.3.2 gives them, up to ten minutes, and connecting has one.
+    /// The longest time for each of these: connecting, the TLS handshake, each reply, each part of a message. By default
+    /// connecting has one minute, and the others have what RFC 5321 §4.5.3.2 says, up to ten minutes.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit.min(LONGEST);
         self
     }
 
-    /// Has each line of each dialogue handed to `hook`, without CRLF and with everything secret masked.
+    /// Calls `hook` with each line of each dialogue, without CRLF and with everything secret masked.
     pub fn trace(mut self, hook: impl Fn(Side, &str) + Send + Sync + 'static) -> Self {
         self.trace = Some(Arc::new(hook));
         self
     }
 
-    /// Connects, begins TLS, and authenticates. Of several addresses the first that answers is used, IPv6 and IPv4 by turns
-    /// ("happy eyeballs", RFC 8305).
+    /// Connects, begins TLS, and authenticates. If the server's name has several addresses, IPv6 and IPv4 are tried by
+    /// turns, and the first that answers is used ("happy eyeballs", RFC 8305).
     ///
     /// # Errors
-    /// It did not come to that; [`Error::stage`] says how far it came.
+    /// One of these failed; [`Error::stage`] says at which stage.
     pub async fn connect(&self) -> Result<Client, Error> {
         let unreachable = |why| {
             let (host, port) = (self.host.clone(), self.port);
@@ -207,8 +210,8 @@ impl Connector {
         Ok((socket, own))
     }
 
-    /// The same over a stream that is there: a proxy's, a Unix socket, [`tokio::io::duplex`]. Unless the
-    /// [configuration](Self::config) has a name for the client, it is `localhost` then.
+    /// The same over a stream that the caller has connected: one through a proxy, a Unix socket, [`tokio::io::duplex`].
+    /// The client's name is `localhost` then, unless the [configuration](Self::config) has one.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).

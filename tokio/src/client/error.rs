@@ -16,9 +16,9 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 /// Why there is no connection, or a message was not accepted.
 ///
-/// `Display` is a sentence for the person who wants to send, the server's words in it, and what can be done. Nothing
-/// secret is in it. A program looks at [`kind`](Self::kind), or asks [`delivery`](Self::delivery) what is known of the
-/// message, and [`is_transient`](Self::is_transient) whether to try again later.
+/// `Display` writes a sentence for the person who sends, with the server's words and what can be done, and with nothing
+/// secret. A program looks at [`kind`](Self::kind), or asks [`delivery`](Self::delivery) what is known of the message,
+/// and [`is_transient`](Self::is_transient) whether to try again later.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -41,12 +41,12 @@ pub enum ErrorKind {
         /// Why.
         why: io::Error,
     },
-    /// TLS did not begin: as a rule because of the server's certificate.
+    /// The TLS handshake failed, most often because of the server's certificate.
     #[non_exhaustive]
     Tls {
         /// The server's name.
         host: Box<str>,
-        /// Why. For rustls a [`rustls::Error`] is in it.
+        /// Why: with rustls, a [`rustls::Error`] that is wrapped.
         why: io::Error,
     },
     /// The connection broke.
@@ -54,14 +54,13 @@ pub enum ErrorKind {
     /// The session is over: the server refused to go on or broke the protocol, authentication failed, or a reply did not
     /// come in time.
     Session(core::Error),
-    /// The message was not accepted, for any recipient. The connection can be used again, unless the server has closed
-    /// it.
+    /// The message was accepted for no recipient. The connection can be used again, unless the server has closed it.
     NotAccepted(Outcome),
-    /// The message could not be read from where the caller has it. What there was of it has not been accepted.
+    /// The message could not be read from the caller's reader. The server has not accepted the part that was sent.
     Read(io::Error),
     /// The connection cannot be used any more: an earlier call has failed, or its future was dropped before it was ready.
     Unusable,
-    /// The configuration is not good.
+    /// The configuration cannot be used.
     Config(ConfigError),
     /// All connections of the [`Pool`](super::Pool) were in use for that long.
     NoFreeConnection(Duration),
@@ -78,8 +77,7 @@ pub enum Delivery {
     /// The server has refused it by a reply. Sending it again makes sense after a [transient](Error::is_transient)
     /// refusal alone.
     Refused,
-    /// All of it was sent, and no reply came: the server may have it or not. Whoever sends it again accepts that it may
-    /// arrive twice.
+    /// All of it was sent, and no reply came: the server may have it or not. If it is sent again, it may arrive twice.
     Unknown,
 }
 
@@ -113,7 +111,8 @@ impl Error {
         }
     }
 
-    /// Where in the dialogue that was; `None` before it had begun, and where no connection is concerned.
+    /// The stage of the dialogue at which it happened; `None` before the dialogue had begun, and where the error is not
+    /// about a connection.
     pub fn stage(&self) -> Option<Stage> {
         match &self.0.kind {
             ErrorKind::Tls { .. } => Some(Stage::StartTls),
@@ -130,7 +129,7 @@ impl Error {
         }
     }
 
-    /// The server's reply that decided, if there was one.
+    /// The server's reply that led to the error, if there was one.
     pub fn reply(&self) -> Option<&Reply> {
         match (&self.0.kind, self.refusal()) {
             (_, Some(refusal)) => Some(refusal.reply()),
@@ -158,8 +157,8 @@ impl Error {
         }
     }
 
-    /// Whether the same may succeed later: the server has said so by a `4xx`, or there was no connection, or it broke. Not
-    /// where the [delivery](Self::delivery) is unknown, as the message may arrive twice then.
+    /// Whether another attempt may succeed later: the server has replied `4xx`, or there was no connection, or it broke.
+    /// `false` where the [delivery](Self::delivery) is unknown, as the message may then arrive twice.
     pub fn is_transient(&self) -> bool {
         self.delivery() != Delivery::Unknown && self.kind_is_transient()
     }

@@ -20,14 +20,14 @@ use super::{
     Client, Connector, Error, ErrorKind, LONGEST, Sent, connection::of_message, write::PART,
 };
 
-/// Connections to one server, which are kept for the next messages. Clones are the same pool;
-/// [`connections`](Self::connections), [`waiting`](Self::waiting) and [`idle`](Self::idle) come before.
+/// Connections to one server that are kept for later messages. Clones share them: set [`connections`](Self::connections),
+/// [`waiting`](Self::waiting) and [`idle`](Self::idle) before you clone a pool.
 ///
-/// A connection is looked at before it is used again. Where the server has closed it meanwhile, which it may do at any time,
-/// the message goes over another one. **A message is never sent again once its end may have been sent**: where the
+/// The pool checks a connection before it uses it again. If the server has closed the connection, as it may at any time,
+/// the message goes over another one. **A message is never sent again once its end may have been sent**: if the
 /// connection breaks between that and the reply, [`Error::delivery`] is [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
-/// Where a future of [`send`](Self::send) is dropped, its connection is closed and its place is free.
+/// If a future of [`send`](Self::send) is dropped, its connection is closed, and another may take its place.
 ///
 /// ```no_run
 /// use smtp_auth_tokio::client::{Connector, Credentials, Envelope, Pool};
@@ -73,7 +73,8 @@ struct Idle {
 }
 
 impl Pool {
-    /// A pool of at most 4 connections, which are kept for 60 seconds; a message waits for 60 seconds for one of them.
+    /// A pool of at most 4 connections, each of which is kept for 60 seconds after its last message. A message waits for
+    /// a connection for up to 60 seconds.
     pub fn new(connector: Connector) -> Self {
         let (connections, second) = (4, Duration::from_secs(1));
         Self {
@@ -85,7 +86,7 @@ impl Pool {
         }
     }
 
-    /// With at most so many connections, and at least one. Many servers allow each client ten or twenty.
+    /// The most connections at once, from 1 to 65,535. Many servers allow each client ten or twenty.
     #[must_use]
     pub fn connections(mut self, most: u32) -> Self {
         self.connections = most.clamp(1, u32::from(u16::MAX));
@@ -93,16 +94,16 @@ impl Pool {
         self
     }
 
-    /// How long a message waits for a connection that is free; then it is [`ErrorKind::NoFreeConnection`]. Connecting and
-    /// sending do not count.
+    /// The longest time that a message waits for a free connection, after which it fails with
+    /// [`ErrorKind::NoFreeConnection`]. The time to connect and to send does not count.
     #[must_use]
     pub fn waiting(mut self, limit: Duration) -> Self {
         self.waiting = limit.min(LONGEST);
         self
     }
 
-    /// How long a connection is kept that nobody uses; then it says QUIT. Servers close it by themselves after some
-    /// minutes, at least five (RFC 5321 §4.5.3.2.7), if they do as they should.
+    /// How long an unused connection is kept before the pool closes it by QUIT. A server should keep it for at least five
+    /// minutes (RFC 5321 §4.5.3.2.7).
     #[must_use]
     pub fn idle(mut self, limit: Duration) -> Self {
         self.idle = limit.min(LONGEST);
@@ -117,7 +118,7 @@ impl Pool {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
 
-    /// Sends a message that is read meanwhile, as [`Client::send_from`].
+    /// Sends a message while it is read, as [`Client::send_from`].
     ///
     /// # Errors
     /// As [`send`](Self::send); and [`ErrorKind::Read`].
@@ -156,9 +157,9 @@ impl Pool {
         }
     }
 
-    /// Waits for the messages that are under way, and closes all connections by QUIT. Messages that come after this are
-    /// [`ErrorKind::PoolClosed`]. How long it waits at most is for the caller to say, by [`tokio::time::timeout`]: where its
-    /// future is dropped before, the pool goes on.
+    /// Waits for the messages that are being sent, then closes all connections by QUIT. A message that comes after the
+    /// call fails with [`ErrorKind::PoolClosed`]. The caller limits the time by [`tokio::time::timeout`]: if the future
+    /// is dropped while messages are being sent, the pool stays open.
     pub async fn close(&self) {
         // It is closed already where that fails.
         let all = self.shared.places.acquire_many(self.connections).await;

@@ -71,7 +71,8 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the proxy sent no PROXY header, or a malformed one")
 }
 
-/// Looks for such a header in the first octets of a connection that should not have one.
+/// Looks for such a header in the first octets of a connection that should not have one. Version 2 begins with empty
+/// lines: where the rest has not come, they are answered as any client's are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Opening {
     #[default]
@@ -87,11 +88,6 @@ impl Opening {
     pub(crate) fn error() -> io::Error {
         let why = "a PROXY header from an address that is not configured as a proxy's";
         io::Error::new(io::ErrorKind::InvalidData, why)
-    }
-
-    /// Whether it may still turn out to be a header.
-    pub(crate) fn is_undecided(self) -> bool {
-        matches!(self, Self::Part(_))
     }
 
     pub(crate) fn look(&mut self, octets: &[u8]) {

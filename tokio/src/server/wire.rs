@@ -27,9 +27,6 @@ impl Wire {
     /// Moves the session on. The client's time begins anew where it has done something whole: octets of a line that does
     /// not end are no reason to wait longer.
     pub(super) fn advance(&mut self) -> Advance {
-        if self.link.opening.is_undecided() {
-            return Advance::NeedInput;
-        }
         let advance = self.session.advance(&mut self.link.out);
         if advance == Advance::Event || !self.link.out.is_empty() {
             self.link.restart_timer();

@@ -120,7 +120,7 @@ async fn the_clients_address_is_the_headers_however_that_is_split() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_missing_or_out_of_place_ends_the_connection_without_a_reply() {
+async fn a_header_that_is_missing_or_out_of_place_ends_the_connection() {
     let (noting, address) = proxied(server("", Limits::default()).0, false).await;
     for wrong in [&b"EHLO hand\r\n"[..], b"PROXY TCP4 nobody\r\n", b"\x16\x03\x01", b"PROX", b""] {
         let mut socket = TcpStream::connect(address).await.unwrap();
@@ -149,7 +149,9 @@ async fn a_header_that_is_missing_or_out_of_place_ends_the_connection_without_a_
             }
             // It may be closed already.
             let _ = socket.write_all(&[&header[split..], b"EHLO hand\r\n"].concat()).await;
-            assert_eq!(all(&mut socket).await, b"", "{split}");
+            // Version 2 begins with lines that are no commands, and may have been answered by then.
+            let heard = String::from_utf8(all(&mut socket).await).unwrap();
+            assert!(heard.lines().all(|reply| reply.starts_with("500 ")), "{split}: {heard}");
         }
     }
     sleep(Duration::from_millis(20)).await;
@@ -159,6 +161,9 @@ async fn a_header_that_is_missing_or_out_of_place_ends_the_connection_without_a_
     // Whoever only begins like that is heard.
     let mut hand = Hand::new(from_elsewhere(address).await);
     hand.expect("\r\n\r\nPROX\r\nNOOP\r\n", &["220", "500", "500", "500", "250"]).await;
+    let mut hand = Hand::new(from_elsewhere(address).await);
+    hand.expect("\r\n", &["220", "500"]).await;
+    hand.expect("NOOP\r\n", &["250"]).await;
     let mut hand = Hand::new(from_elsewhere(address).await);
     hand.expect("PROXIMITY\r\nPROXY TCP4\r\nNOOP\r\n", &["220", "500", "500", "250"]).await;
 }
