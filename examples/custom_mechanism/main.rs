@@ -25,7 +25,7 @@ use smtp_auth::{
 use totp_rs::TOTP;
 
 use crate::{
-    client::{SecurId, User},
+    client::SecurId,
     message::SECURID,
     server::{Account, Accounts, Users},
 };
@@ -90,10 +90,13 @@ fn sign_in(
     let config = Config::builder("laptop.example.org").sasl(used).build()?;
     let mut client = Session::new(Arc::new(config), Credentials::custom(SECURID));
     client.tls_started(Channel::tls());
-    let make = || SecurId {
-        user: token.clone(),
-        authcid: token.name.to_owned(),
-        authzid: authzid.map(ToOwned::to_owned),
+    let make = || {
+        let mut token = token.clone();
+        SecurId {
+            authcid: token.name.to_owned(),
+            authzid: authzid.map(ToOwned::to_owned),
+            passcode: move || token.passcode(),
+        }
     };
 
     let (mut to_server, mut to_client, mut said) = (Vec::new(), Vec::new(), String::new());
@@ -150,14 +153,10 @@ struct Token {
     clock: u64,
 }
 
-impl User for Token {
+impl Token {
     fn passcode(&mut self) -> Secret {
         let code = self.codes.generate(self.clock);
         self.clock += 30;
         [self.pin, &code].concat().into()
-    }
-
-    fn new_pin(&mut self, _: Option<&str>) -> Option<Secret> {
-        None
     }
 }

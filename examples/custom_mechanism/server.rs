@@ -14,7 +14,7 @@ use smtp_auth::{
 };
 use totp_rs::{Algorithm, TOTP};
 
-use crate::message::{Request, SECURID, SignIn};
+use crate::message::{ONE_MORE, SECURID, SignIn};
 
 /// How many digits a code has, and how many seconds it is shown.
 const DIGITS: usize = 6;
@@ -93,7 +93,7 @@ impl Accounts {
     }
 }
 
-/// The mechanism; one value for each exchange. It never asks for a new PIN.
+/// The mechanism; one value for each exchange.
 pub(crate) struct SecurId {
     accounts: Arc<Accounts>,
     /// Whose next code is awaited, and its place in time.
@@ -105,9 +105,6 @@ impl ServerMechanism for SecurId {
         // The client begins. Where it had no initial response it is asked for its message so.
         let Some(response) = response else { return CustomAnswer::Challenge(Vec::new()) };
         let message = match SignIn::read(response) {
-            Ok(SignIn { pin: Some(_), .. }) => {
-                return CustomAnswer::Fail(Failure::Malformed("no new PIN was asked for"));
-            }
             Ok(message) => message,
             Err(why) => return CustomAnswer::Fail(Failure::Malformed(why)),
         };
@@ -125,7 +122,7 @@ impl ServerMechanism for SecurId {
             Verdict::Wrong => CustomAnswer::Fail(Failure::Rejected),
             Verdict::Unsure(next) => {
                 self.awaited = Some((message.authcid.to_owned(), next));
-                CustomAnswer::Challenge(Request::Passcode.write())
+                CustomAnswer::Challenge(ONE_MORE.to_vec())
             }
         }
     }

@@ -2,25 +2,20 @@
 
 use std::{fmt::Display, io, net::SocketAddr};
 
-use smtp_auth::{
-    Identity, Reply,
-    command::{Command, Mail, MailAuth, Mailbox, Rcpt},
-    server::AuthFailed,
-};
 use smtp_auth_tokio::{
     client::{BodyType, Envelope},
     server::{Body, Handler, Observer, Peer},
+    smtp_auth::{
+        Identity, Reply,
+        command::{Mail, MailAuth, Mailbox, Rcpt},
+        server::AuthFailed,
+    },
 };
 
 use crate::{log, maildir::Maildir, relay::Relay, senders::Senders};
 
 const NOT_YOURS: Reply = Reply::constant("553 5.7.1 This account may not send from that address");
-const TOO_MANY_RECIPIENTS: Reply = Reply::constant("452 4.5.3 Too many recipients");
-const HELP: Reply = Reply::constant("214 2.0.0 Sign in by AUTH, then send as RFC 5321");
 const CANNOT_BE_HANDED_ON: Reply = Reply::constant("553 5.1.3 An address cannot be handed on");
-
-/// The most recipients of a message. RFC 5321 §4.5.3.1.8 asks for 100 at least.
-const MAX_RECIPIENTS: usize = 100;
 
 /// How many octets of a message are written at a time.
 const BATCH: usize = 32 << 10;
@@ -58,9 +53,6 @@ impl Handler for Delivery {
     }
 
     async fn rcpt(&self, _: &Peer, mail: &mut Transaction, rcpt: Rcpt<'_>) -> Result<(), Reply> {
-        if mail.recipients.len() >= MAX_RECIPIENTS {
-            return Err(TOO_MANY_RECIPIENTS);
-        }
         mail.recipients.push(rcpt.to().as_str().to_owned());
         Ok(())
     }
@@ -99,14 +91,6 @@ impl Handler for Delivery {
         let envelope = self.envelope(&mail).ok_or(CANNOT_BE_HANDED_ON)?.size(octets as u64);
         let body = if is_ascii { envelope } else { envelope.body(BodyType::EightBitMime) };
         relay.send(&body, &mail.submitter, &file.path).await
-    }
-
-    async fn command(&self, _: &Peer, command: Command<'_>) -> Reply {
-        match command {
-            Command::Vrfy(_) => Reply::CANNOT_VERIFY,
-            Command::Help(_) => HELP,
-            _ => Reply::NOT_IMPLEMENTED,
-        }
     }
 }
 

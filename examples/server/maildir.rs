@@ -10,7 +10,7 @@ use std::{
 };
 
 use maildir::{MaildirError, TemporaryMailFile};
-use smtp_auth::Reply;
+use smtp_auth_tokio::smtp_auth::Reply;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::log;

@@ -14,15 +14,15 @@ use clap::{
     Parser,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use smtp_auth::{
-    Channel, Mechanism,
-    ehlo::Keyword,
-    sasl::{self, BindingPolicy, ChannelBinding, Immediate, Nonce},
-    server::{Config, StartTls},
-};
 use smtp_auth_tokio::{
     MemoryRateLimiter,
     server::{Limits, Server},
+    smtp_auth::{
+        Channel, Mechanism,
+        ehlo::Keyword,
+        sasl::{self, BindingPolicy, ChannelBinding, Immediate, Nonce},
+        server::Config,
+    },
     tls::ClientCertificates,
 };
 
@@ -155,23 +155,18 @@ impl Options {
         let builder = sasl::server::Config::builder(&self.hostname).answered_by(users);
         let builder = match &self.mechanisms {
             Some(chosen) => builder.mechanisms(chosen),
-            None => builder.without(users.unused()),
+            None => builder.without(Mechanism::COMPILED.iter().copied().filter(|&own| {
+                own == Mechanism::Anonymous || own.takes_token() && !users.can_use(own)
+            })),
         };
         let sasl = builder
             .allow_cleartext(self.allow_cleartext)
             .channel_binding(self.channel_binding)
             .build()?;
-        // The session adds SIZE, STARTTLS and AUTH.
         Config::builder(&self.hostname)
             .sasl(sasl)
-            .keywords([
-                Keyword::Pipelining,
-                Keyword::EightBitMime,
-                Keyword::SmtpUtf8,
-                Keyword::EnhancedStatusCodes,
-            ])
+            .keyword(Keyword::SmtpUtf8)
             .max_attempts(self.max_attempts)
-            .starttls(StartTls::Offered)
             .build()
     }
 
@@ -179,7 +174,7 @@ impl Options {
     pub(crate) fn server(&self) -> Result<Server<Immediate<Users>, Delivery>, Box<dyn Error>> {
         let users = self.users()?;
         let config = self.smtp(&users)?;
-        if let Some(why) = self.locked_out(config.sasl())? {
+        if let Some(why) = self.locked_out(config.sasl(), &users)? {
             log("warning", format_args!("nobody can sign in: {why}"));
         }
         let relay = self.relay.as_deref().map(|hop| Relay::new(hop, &self.hostname));
@@ -241,7 +236,7 @@ impl Options {
     }
 
     fn users(&self) -> Result<Users, Box<dyn Error>> {
-        if self.makes_account() {
+        if self.user.is_empty() && self.token.is_empty() {
             let password = Nonce::random()?;
             writeln!(io::stdout(), "the account is demo, its password {}", password.as_str())?;
             return Users::new(&[("demo", password.as_str())], &[]);
@@ -251,13 +246,12 @@ impl Options {
         Users::new(&passwords, &tokens)
     }
 
-    /// Whether an account is made up at start.
-    fn makes_account(&self) -> bool {
-        self.user.is_empty() && self.token.is_empty()
-    }
-
     /// Why nobody can sign in, whatever a client has, if that is so.
-    fn locked_out(&self, sasl: &sasl::server::Config) -> Result<Option<&str>, sasl::ConfigError> {
+    fn locked_out(
+        &self,
+        sasl: &sasl::server::Config,
+        users: &Users,
+    ) -> Result<Option<&str>, sasl::ConfigError> {
         // What a client can have at best.
         let mut channel = Channel::cleartext();
         if !self.no_tls {
@@ -266,12 +260,7 @@ impl Options {
         if self.client_ca.is_some() {
             channel = channel.with_identity("anyone")?;
         }
-        let (passwords, tokens) =
-            (self.makes_account() || !self.user.is_empty(), !self.token.is_empty());
-        let has_users = |mechanism: Mechanism| {
-            (passwords || !mechanism.takes_password()) && (tokens || !mechanism.takes_token())
-        };
-        Ok(if sasl.offered(&channel).any(has_users) {
+        Ok(if sasl.offered(&channel).any(|mechanism| users.can_use(mechanism)) {
             None
         } else if self.channel_binding == BindingPolicy::Required {
             Some("--channel-binding required needs TLS, a password, and a SCRAM-…-PLUS mechanism")

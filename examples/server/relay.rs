@@ -2,13 +2,13 @@
 
 use std::{error::Error, path::Path, time::Duration};
 
-use smtp_auth::{
-    Reply,
-    client::{Error as Ended, NotSent},
-    command::MailAuth,
-};
 use smtp_auth_tokio::{
     client::{self, Config, Connector, Envelope, ErrorKind, Outcome, Stage},
+    smtp_auth::{
+        Reply,
+        client::{Error as Ended, NotSent},
+        command::MailAuth,
+    },
     tls,
 };
 use tokio::fs::File;

@@ -1,19 +1,20 @@
 //! The server's certificate, and the clients' certificates.
 
 use std::{
+    collections::BTreeSet,
     error::Error,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use smtp_auth::Channel;
 use smtp_auth_tokio::{
     rustls::{
         RootCertStore, ServerConfig,
         pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
         server::WebPkiClientVerifier,
     },
+    smtp_auth::Channel,
     tls::{self, ClientCertificates},
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
@@ -78,13 +79,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 /// Makes a key, and a certificate for `hostname` and the local machine that it signs itself: also
 /// as PEM, for clients that are to trust it. It is not a CA: nothing else can be signed with it.
 pub(crate) fn self_signed(hostname: &str) -> Result<(Identity, String), Box<dyn Error>> {
-    let mut names = vec![hostname.to_owned()];
-    for local in ["localhost", "127.0.0.1", "::1"] {
-        if hostname != local {
-            names.push(local.into());
-        }
-    }
-    let mut parameters = rcgen::CertificateParams::new(names)?;
+    let names = BTreeSet::from([hostname, "localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let mut parameters = rcgen::CertificateParams::new(Vec::from_iter(names))?;
     parameters.distinguished_name = rcgen::DistinguishedName::new();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, hostname);
     parameters.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);

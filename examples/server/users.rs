@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, error::Error};
 
-use smtp_auth::{
-    Answer, Authenticator, CheckPassword, Mechanism, Secret,
+use smtp_auth_tokio::smtp_auth::{
+    Answer, Authenticator, CheckPassword, Credentials, Mechanism, Secret,
     sasl::{
         CheckAnonymous, CheckExternal, CheckToken, CramSecret, CramSecretFor, ScramHash, ScramKeys,
-        ScramKeysFor, TokenAnswer, client::Credentials, prepare,
+        ScramKeysFor, TokenAnswer, prepare,
     },
 };
 
@@ -28,7 +28,6 @@ pub(crate) struct Users {
 /// An account with a password.
 struct Account {
     password: Secret,
-    cram: CramSecret,
     scram: Vec<ScramKeys>,
 }
 
@@ -38,7 +37,6 @@ impl Users {
         tokens: &[(&str, &str)],
     ) -> Result<Self, Box<dyn Error>> {
         let account = |&(name, password): &(&str, &str)| {
-            let cram = CramSecret::from_password(password);
             let mut scram = Vec::new();
             for hash in Mechanism::COMPILED.iter().filter_map(|&name| ScramHash::of(name)) {
                 // A password that SCRAM cannot have is no reason to refuse the account.
@@ -46,7 +44,7 @@ impl Users {
             }
             let name =
                 prepare(name).ok_or_else(|| format!("no client can send the name {name:?}"))?;
-            Ok((name.into_owned(), Account { password: password.into(), cram, scram }))
+            Ok((name.into_owned(), Account { password: password.into(), scram }))
         };
         let token = |&(name, token): &(&str, &str)| {
             // A token that no client can send is a mistake.
@@ -61,12 +59,10 @@ impl Users {
         })
     }
 
-    /// The mechanisms that nobody can use, or only a guest.
-    pub(crate) fn unused(&self) -> impl Iterator<Item = Mechanism> {
-        let tokens = !self.tokens.is_empty();
-        let unused =
-            move |own: &Mechanism| *own == Mechanism::Anonymous || own.takes_token() && !tokens;
-        Mechanism::COMPILED.iter().copied().filter(unused)
+    /// Whether somebody has the password or the token that the mechanism takes, if it takes one.
+    pub(crate) fn can_use(&self, mechanism: Mechanism) -> bool {
+        (!mechanism.takes_password() || !self.accounts.is_empty())
+            && (!mechanism.takes_token() || !self.tokens.is_empty())
     }
 
     fn exists(&self, name: &str) -> bool {
@@ -88,7 +84,8 @@ impl Authenticator for Users {
     }
 
     fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
-        self.accounts.get(ask.authcid()).map(|account| account.cram.clone()).into()
+        let account = self.accounts.get(ask.authcid());
+        account.map(|account| CramSecret::from_password(account.password.expose())).into()
     }
 
     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {

@@ -11,6 +11,7 @@
 
 mod documents;
 mod example_server;
+mod minimal;
 mod misbehaviour;
 mod peers;
 mod server;

@@ -26,6 +26,8 @@ const CLOSE: Duration = Duration::from_secs(5);
 pub(crate) const MAX_CLOSE: Duration = Duration::from_secs(2 * CLOSE.as_secs());
 const LINGER: u64 = 1 << 20;
 
+const TAKES_NOTHING: &str = "the peer does not take what it is sent";
+
 /// What the peer's octets are for: a session of either side.
 pub(crate) trait Receive {
     /// How many octets are read at once.
@@ -97,8 +99,9 @@ impl Link {
     /// Sends what is to be sent, then hands the session some octets of the peer.
     ///
     /// # Errors
-    /// `InvalidData` where it sends a PROXY header; `TimedOut` where the peer has not taken or sent anything by `until`, which counts only when the timer restarts;
-    /// `UnexpectedEof` at the end of the stream.
+    /// `InvalidData` where it sends a PROXY header; `TimedOut` where the peer has not sent anything by `until`, which counts
+    /// only when the timer restarts; `ConnectionAborted` where it has not even taken what it was sent; `UnexpectedEof` at the
+    /// end of the stream.
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -113,7 +116,11 @@ impl Link {
             other => other,
         };
         if polled.is_pending() && self.timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return Poll::Ready(Err(match self.out.is_empty() {
+                true => io::ErrorKind::TimedOut.into(),
+                // It would not take last words either.
+                false => io::Error::new(io::ErrorKind::ConnectionAborted, TAKES_NOTHING),
+            }));
         }
         polled
     }

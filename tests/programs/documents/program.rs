@@ -1,6 +1,5 @@
 //! Runs the code of the documents: `samples serve NAME` is a server, `samples sign-in …` a client,
-//! `samples crowd` a crowd of clients at the guide's threads for argon2, `samples password-store` one at
-//! those of the example.
+//! `samples crowd` a crowd of clients at the guide's threads for argon2.
 #![allow(
     dead_code,
     unused_imports,
@@ -16,19 +15,11 @@ mod event_loop;
 mod kept;
 mod migration;
 mod oauth;
-mod password_store;
 mod readme_client;
 mod readme_server;
 mod readme_users;
 mod settle;
 mod users;
-
-#[path = "../../../examples/password_store/check.rs"]
-mod check;
-#[path = "../../../examples/password_store/store.rs"]
-mod store;
-#[path = "../../../examples/password_store/worker.rs"]
-mod worker;
 
 use std::{
     env,
@@ -57,9 +48,6 @@ fn main() {
         ["begin", port] => client::begin(port),
         ["crowd", number, at_once] => {
             argon2_workers::crowd(number.parse().unwrap(), at_once.parse().unwrap())
-        }
-        ["password-store", number, at_once] => {
-            password_store::crowd(number.parse().unwrap(), at_once.parse().unwrap());
         }
         _ => panic!("what is {words:?}"),
     }

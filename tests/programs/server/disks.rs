@@ -136,7 +136,7 @@ fn what_is_handed_on_is_whole_and_leaves_nothing_behind() {
         assert_eq!(client.send(&sent).unwrap(), expected);
         let got = hop.join().unwrap();
         assert_eq!(got.split_once("Subject: ").unwrap().1, sent.split_once("Subject: ").unwrap().1);
-        assert_eq!(messages(folder.path(), "tmp"), [""; 0]);
+        assert!(within_a_second(|| messages(folder.path(), "tmp").is_empty()));
         assert_eq!(messages(folder.path(), "new"), [""; 0]);
     }
 }

@@ -56,30 +56,6 @@ fn an_account_sends_from_its_own_addresses_alone() {
     assert_eq!(client.say("MAIL FROM:<ann@example.org>"), SENDER_OK);
 }
 
-#[test]
-fn an_account_sends_from_the_addresses_that_it_is_given() {
-    let folder = tempdir().unwrap();
-    let given = ["--senders", "tim:sales@example.org,info@example.org", "--senders", "ann:*"];
-    let server = Server::start(folder.path(), &given);
-    let from = ["<Sales@example.org>", "<info@example.org>", "<tim@example.org>", "<>"];
-    assert_eq!(replies(&server, "tim", &from), [SENDER_OK, SENDER_OK, NOT_YOURS, SENDER_OK]);
-    assert_eq!(replies(&server, "ann", &["<anyone@example.com>"]), [SENDER_OK]);
-}
-
-#[test]
-fn what_the_senders_cannot_be_is_an_error_at_start() {
-    let folder = tempdir().unwrap();
-    for given in ["tim", "tim:sales"] {
-        let mut server = Command::new(example("server"));
-        server
-            .args(["--listen", "127.0.0.1:0", "--senders", given, "--maildir"])
-            .arg(folder.path());
-        let output = server.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains("--senders: "), "{given}: {said}");
-    }
-}
-
 /// The MAIL command of the one transaction that comes to a next hop.
 fn mail_at_next_hop(listener: TcpListener) -> thread::JoinHandle<String> {
     thread::spawn(move || {

@@ -1,0 +1,195 @@
+//! A store of accounts as a mail server should keep them: of each password an Argon2 hash and SCRAM's keys, which are
+//! replaced together when it is changed. Argon2 is computed on threads of its own, in memory that stays with them.
+//!
+//! `cargo run --example password_store` has clients sign in on loopback, without TLS.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    error::Error,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use argon2::{
+    Algorithm, Argon2, Block, Params, PasswordHasher, Version,
+    password_hash::phc::{Output, PasswordHash},
+};
+use smtp_auth_tokio::{
+    Blocking,
+    client::{Connector, Credentials},
+    server::{Message, Server},
+    smtp_auth::{
+        Answer, Authenticator, CheckPassword, Mechanism, Reply,
+        sasl::{self, Nonce, ScramHash, ScramKeys, ScramKeysFor, prepare},
+        server::Config,
+    },
+};
+use tokio::net::TcpListener;
+
+const MECHANISMS: [Mechanism; 3] = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
+
+/// What is kept of a password: two columns of a table, say, the PHC string and [`ScramKeys::to_text`].
+#[derive(Clone)]
+struct Account {
+    argon2: PasswordHash,
+    /// `None` as long as the password has not been seen since the account had Argon2 alone.
+    scram: Option<ScramKeys>,
+}
+
+struct Store {
+    /// By their prepared names, as the questions have them. No lock is held while anything is computed.
+    accounts: Mutex<HashMap<String, Account>>,
+    /// The password of an account that does not exist is checked against this, to take as long.
+    nobody: PasswordHash,
+    /// Knows the salt that SCRAM shows for an account that has no keys.
+    sasl: Arc<sasl::server::Config>,
+}
+
+impl Store {
+    fn new(sasl: Arc<sasl::server::Config>) -> Result<Self, Box<dyn Error>> {
+        let nobody = Argon2::default().hash_password(Nonce::random()?.as_str().as_bytes())?;
+        Ok(Self { accounts: Mutex::default(), nobody, sasl })
+    }
+
+    /// Makes the account, or replaces all that is kept of its password. SCRAM prepares passwords (RFC 4013), so the hash is
+    /// one of the prepared password, too.
+    fn set_password(&self, name: &str, password: &str) -> Result<(), Box<dyn Error>> {
+        let name = prepare(name).ok_or("a name cannot have these characters")?;
+        let password = prepare(password).ok_or("a password cannot have these characters")?;
+        let argon2 = Argon2::default().hash_password(password.as_bytes())?;
+        let account = Account { argon2, scram: self.new_keys(&name, &password) };
+        self.accounts().insert(name.into(), account);
+        Ok(())
+    }
+
+    /// The salt is the one that SCRAM has shown while there were no keys: another would tell an attacker whose attempts
+    /// are limited that a guess was right.
+    fn new_keys(&self, name: &str, password: &str) -> Option<ScramKeys> {
+        let decoy = self.sasl.decoy_keys(ScramHash::Sha256, name)?;
+        ScramKeys::from_password(decoy.hash(), password, decoy.parts().salt, decoy.iterations())
+    }
+
+    /// Checks a password by Argon2, whether there is such an account or not. One that has Argon2 alone gets SCRAM's keys
+    /// here, where its password is known for once.
+    fn is_password(&self, name: &str, password: &str) -> bool {
+        let Some(password) = prepare(password) else { return false };
+        let found = self.accounts().get(name).cloned();
+        let hash = found.as_ref().map_or(&self.nobody, |account| &account.argon2);
+        let right = computes(password.as_bytes(), hash) == Some(true);
+        let Some(Account { argon2, scram }) = found.filter(|_| right) else { return false };
+        let scram = scram.or_else(|| self.new_keys(name, &password));
+        self.keep(name, Account { argon2, scram })
+    }
+
+    /// Keeps the keys of a password that was right a moment ago, unless it has been changed since: then it is wrong now,
+    /// and they must not come back.
+    fn keep(&self, name: &str, account: Account) -> bool {
+        let mut accounts = self.accounts();
+        let current = accounts.get_mut(name).filter(|current| current.argon2 == account.argon2);
+        current.map(|current| *current = account).is_some()
+    }
+
+    /// An account is replaced whole, so that a panic leaves none half changed.
+    fn accounts(&self) -> MutexGuard<'_, HashMap<String, Account>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Authenticator for Store {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &MECHANISMS
+    }
+
+    fn check_password(&self, ask: &CheckPassword) -> Answer {
+        self.is_password(ask.authcid(), ask.password().expose()).into()
+    }
+
+    fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        self.accounts().get(ask.authcid()).and_then(|account| account.scram.clone()).into()
+    }
+}
+
+/// Whether that is the password; `None` where the hash is not one of Argon2. It says the same as
+/// `Argon2::verify_password`, which asks for its 19 MiB anew each time: an allocator may keep many such pieces.
+fn computes(password: &[u8], hash: &PasswordHash) -> Option<bool> {
+    thread_local!(static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) });
+    let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    let params = Params::try_from(hash).ok()?;
+    let (blocks, mut output) = (params.block_count(), vec![0; expected.len()]);
+    let argon2 = Argon2::new(algorithm, Version::try_from(hash.version?).ok()?, params);
+    MEMORY.with_borrow_mut(|memory| {
+        memory.resize(memory.len().max(blocks), Block::new());
+        argon2.hash_password_into_with_memory(password, salt, &mut output, memory).ok()
+    })?;
+    // In constant time.
+    Some(Output::new(&output).ok()? == *expected)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // It is kept with the accounts, or the salts of those that do not exist would change with each start.
+    let salt_key = Nonce::random()?;
+    let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(MECHANISMS);
+    let sasl = Arc::new(sasl.salt_key(salt_key.as_str()).allow_cleartext(true).build()?);
+    let store = Arc::new(Store::new(Arc::clone(&sasl))?);
+    store.set_password("tim", "tanstaaf")?;
+    // As an older server kept it.
+    let argon2 = Argon2::default().hash_password(b"rosebud")?;
+    store.accounts().insert("ann".into(), Account { argon2, scram: None });
+
+    let config = Config::builder("mail.example.org").sasl(sasl).build()?;
+    let users = Blocking::new(Arc::clone(&store));
+    let server = Server::new(config, users, async |_: Message| Ok(Reply::OK));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move { server.serve(listener).await });
+
+    println!("A wrong password, and an account that does not exist: nobody can tell them apart");
+    expect(port, &MECHANISMS, "tim", "wrong", false).await?;
+    expect(port, &MECHANISMS, "nobody", "wrong", false).await?;
+    println!("Tim's password is changed");
+    expect(port, &MECHANISMS, "tim", "tanstaaf", true).await?;
+    store.set_password("tim", "ginger")?;
+    expect(port, &MECHANISMS, "tim", "tanstaaf", false).await?;
+    expect(port, &MECHANISMS, "tim", "ginger", true).await?;
+    println!("Ann has an old Argon2 hash and nothing else, until she signs in by PLAIN");
+    expect(port, &[Mechanism::ScramSha256], "ann", "rosebud", false).await?;
+    expect(port, &[Mechanism::Plain, Mechanism::ScramSha256], "ann", "rosebud", true).await
+}
+
+/// Signs in by each of the mechanisms, which has to go well or not.
+async fn expect(
+    port: u16,
+    mechanisms: &[Mechanism],
+    name: &str,
+    password: &str,
+    is_right: bool,
+) -> Result<(), Box<dyn Error>> {
+    for &mechanism in mechanisms {
+        let sasl = sasl::client::Config::builder().mechanisms([mechanism]).allow_cleartext(true);
+        let server = Connector::insecure_cleartext("localhost").port(port).sasl(sasl.build()?);
+        let server = server.credentials(Credentials::password(name, password)?);
+        let outcome = server.connect().await;
+        let is_expected = outcome.is_ok() == is_right;
+        let said = outcome.map_or_else(|error| error.to_string(), |_| "signed in".to_owned());
+        println!("  {name} by {mechanism}: {said}");
+        if !is_expected {
+            return Err("that is not what should have come of it".into());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+fn keys_of_an_old_password_do_not_come_back() {
+    let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(MECHANISMS).build();
+    let store = Store::new(sasl.unwrap().into()).unwrap();
+    store.set_password("tim", "old").unwrap();
+    let computed = store.accounts().get("tim").unwrap().clone();
+    assert!(store.keep("tim", computed.clone()));
+    store.set_password("tim", "new").unwrap();
+    assert!(!store.keep("tim", computed));
+    assert!(store.is_password("tim", "new") && !store.is_password("tim", "old"));
+}
