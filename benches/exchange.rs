@@ -2,12 +2,7 @@
 //!
 //! `cargo bench --bench exchange`
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::std_instead_of_alloc,
-    missing_docs,
-    reason = "a bench may stop at the first surprise"
-)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may stop at the first surprise")]
 
 use core::hint::black_box;
 use std::sync::Arc;

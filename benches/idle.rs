@@ -8,8 +8,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::std_instead_of_core,
-    clippy::std_instead_of_alloc,
     missing_docs,
     reason = "a bench may stop at the first surprise"
 )]

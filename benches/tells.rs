@@ -16,8 +16,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    clippy::std_instead_of_core,
-    clippy::std_instead_of_alloc,
     missing_docs,
     reason = "a bench may stop at the first surprise"
 )]

@@ -7,11 +7,6 @@
 //! There is no TLS here, so the server offers what never sends the password, and anyone on the way can
 //! read the mail. TLS begins where `Event::StartTls` is shown, on both sides: send what was
 //! appended, wrap the socket, call `tls_started`, go on with the wrapped socket.
-#![allow(
-    clippy::std_instead_of_alloc,
-    clippy::std_instead_of_core,
-    reason = "a program has the standard library"
-)]
 
 use std::{
     error::Error,

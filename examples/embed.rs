@@ -4,11 +4,6 @@
 //! by `auth::server::Exchange`, and the line about it in the reply to EHLO, by `auth::advertise`.
 //!
 //! Left out is what has nothing to do with AUTH: STARTTLS, and the message itself.
-#![allow(
-    clippy::std_instead_of_alloc,
-    clippy::std_instead_of_core,
-    reason = "a program has the standard library"
-)]
 
 use std::{
     error::Error,

@@ -7,11 +7,6 @@
 //! SCRAM's proof that the server knows the password) goes as any other, and the client answers it by an empty line.
 //!
 //! Left out is what has nothing to do with SASL: STARTTLS, and the mail.
-#![allow(
-    clippy::std_instead_of_alloc,
-    clippy::std_instead_of_core,
-    reason = "a program has the standard library"
-)]
 
 use std::{
     error::Error,

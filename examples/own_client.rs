@@ -5,11 +5,6 @@
 //! talks to is this crate's, on loopback.
 //!
 //! Left out is what has nothing to do with AUTH: STARTTLS, the message, and a limit for the time as a whole.
-#![allow(
-    clippy::std_instead_of_alloc,
-    clippy::std_instead_of_core,
-    reason = "a program has the standard library"
-)]
 
 use std::{
     error::Error,

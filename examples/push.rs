@@ -5,11 +5,6 @@
 //!
 //! The framework has to let lines through that are as long as `auth::MAX_LINE`, and to end a line at CRLF alone.
 //! Left out is what has nothing to do with AUTH: recipients and the message.
-#![allow(
-    clippy::std_instead_of_alloc,
-    clippy::std_instead_of_core,
-    reason = "a program has the standard library"
-)]
 
 use std::{error::Error, mem, sync::Arc, time::Duration};
 

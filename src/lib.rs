@@ -163,6 +163,8 @@
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+// Of the library alone: tests, benches and examples have the standard library.
+#![deny(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]
 // SMTP, and each mechanism, leave some shared parts without a user where they are compiled out.
 #![cfg_attr(
     not(all(

@@ -4,11 +4,6 @@
 //! `cargo run --example custom_mechanism` has a client and a server talk to each other in memory, as
 //! if inside TLS, and shows what a log would have of it, with all that is secret masked.
 //! `server.rs` and `client.rs` are the two sides of the mechanism, to copy from.
-#![allow(
-    clippy::std_instead_of_alloc,
-    clippy::std_instead_of_core,
-    reason = "a program has the standard library"
-)]
 
 mod client;
 mod message;

@@ -8,11 +8,6 @@
 //!
 //! There is no TLS here. PLAIN is allowed in cleartext all the same, as what is on the way stays
 //! within this machine.
-#![allow(
-    clippy::std_instead_of_alloc,
-    clippy::std_instead_of_core,
-    reason = "a program has the standard library"
-)]
 
 mod server;
 mod workers;
@@ -39,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TIM: &str = "AUTH PLAIN AHRpbQB0YW5zdGFhZg==";
 const ANN: &str = "AUTH PLAIN AGFubgB0YW5zdGFhZg==";
 const NOT_ANN: &str = "AUTH PLAIN AGFubgBndWVzcw==";
+/// As one over whom the store panics.
+const PANIC: &str = "AUTH PLAIN AHBhbmljAHRhbnN0YWFm";
 
 /// Tim and Ann. Each look-up of Ann lasts until the gate that is sent here is dropped, so that no clock
 /// decides what is first.
@@ -51,6 +48,7 @@ impl Authenticator for Accounts {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
+        assert_ne!(ask.authcid(), "panic", "as a store may");
         if ask.authcid() == "ann" {
             let (gate, opened) = mpsc::channel::<()>();
             let _ = self.0.send(gate).map(|()| opened.recv());
@@ -107,6 +105,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     until(&log, "too late")?;
     drop(wrong);
     ann.hear("535")?;
+
+    let mut tim = Peer::connect(address, "tim")?;
+    println!("\nThe store panics as often as there are threads for it, and they go on:");
+    for _ in 0..workers::WORKERS {
+        tim.say(PANIC)?;
+        tim.hear("454")?;
+    }
+    tim.say(TIM)?;
+    tim.hear("235")?;
 
     println!("\nWho has said nothing all the time is sent away:");
     silent.hear("421")

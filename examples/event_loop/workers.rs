@@ -12,7 +12,7 @@ use std::{
 use mio::{Token, Waker};
 use smtp_auth::sasl::{Authenticator, QueryJob};
 
-const WORKERS: usize = 4;
+pub(crate) const WORKERS: usize = 4;
 
 /// How many questions wait for a worker at most. One whose client went away is still in the queue,
 /// so that the number of connections bounds nothing.
@@ -56,45 +56,5 @@ impl Workers {
     /// Whether the question could be taken. Never waits.
     pub(crate) fn take(&self, token: Token, job: QueryJob) -> bool {
         self.jobs.try_send((token, job)).is_ok()
-    }
-}
-
-/// A store panics over more names than there are threads.
-#[test]
-#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-fn the_threads_outlive_a_panic() {
-    use smtp_auth::sasl::{
-        Answer, Channel, CheckPassword, Mechanism,
-        server::{Config, Exchange},
-    };
-    use std::time::Duration;
-
-    struct Panics;
-
-    impl Authenticator for Panics {
-        fn mechanisms(&self) -> &[Mechanism] {
-            &[Mechanism::Plain]
-        }
-
-        fn check_password(&self, ask: &CheckPassword) -> Answer {
-            assert_ne!(ask.authcid(), "panic", "as a store may");
-            Answer::accept(())
-        }
-    }
-
-    let poll = mio::Poll::new().unwrap();
-    let workers = Workers::start(Panics, Waker::new(poll.registry(), Token(0)).unwrap());
-    let config = Config::builder("mail.example.org").answered_by(&Panics);
-    let config = Arc::new(config.build().unwrap());
-    for n in 0..=WORKERS {
-        let (name, right) = if n < WORKERS { ("panic", false) } else { ("tim", true) };
-        let response = format!("\0{name}\0secret").into_bytes();
-        let mut exchange =
-            Exchange::new(&config, &Channel::tls(), Mechanism::Plain, Some(response));
-        assert!(workers.take(Token(1), exchange.query().unwrap().job().unwrap()));
-        let (_, job) = workers.answers.recv_timeout(Duration::from_secs(30)).unwrap();
-        assert!(exchange.query().unwrap().settle(job));
-        let over = matches!(exchange.step(), smtp_auth::sasl::server::Step::Done(Ok(_)));
-        assert_eq!(over, right, "{name}");
     }
 }

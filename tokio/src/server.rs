@@ -221,8 +221,9 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     ///
     /// **Whoever is in these networks can say any address.** From them the header has to come first, within
     /// [`Limits::handshake`] and in at most 107 octets of version 1 or 536 of version 2. A connection without it is closed
-    /// without a word. One from any other address that begins with such a header is closed, too, whether there are proxies
-    /// or not; inside TLS from the first octet, where that is no beginning of TLS, it gets the alert of TLS.
+    /// without a word. So is one from any other address that begins with such a header, whether there are proxies or not;
+    /// inside TLS from the first octet, where that is no beginning of TLS, it gets the alert of TLS. (Version 2 begins with empty
+    /// lines, which are answered where the rest of the header comes later.)
     #[must_use]
     pub fn proxies(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.proxies = networks.into_iter().collect();

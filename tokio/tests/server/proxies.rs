@@ -120,7 +120,7 @@ async fn the_clients_address_is_the_headers_however_that_is_split() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_missing_or_out_of_place_ends_the_connection() {
+async fn a_header_that_is_missing_or_out_of_place_ends_the_connection_without_a_reply() {
     let (noting, address) = proxied(server("", Limits::default()).0, false).await;
     for wrong in [&b"EHLO hand\r\n"[..], b"PROXY TCP4 nobody\r\n", b"\x16\x03\x01", b"PROX", b""] {
         let mut socket = TcpStream::connect(address).await.unwrap();
@@ -149,9 +149,11 @@ async fn a_header_that_is_missing_or_out_of_place_ends_the_connection() {
             }
             // It may be closed already.
             let _ = socket.write_all(&[&header[split..], b"EHLO hand\r\n"].concat()).await;
-            // Version 2 begins with lines that are no commands, and may have been answered by then.
             let heard = String::from_utf8(all(&mut socket).await).unwrap();
-            assert!(heard.lines().all(|reply| reply.starts_with("500 ")), "{split}: {heard}");
+            // Version 2 begins with empty lines, which are answered where the rest of it comes later.
+            let is_answered = header != V1 && (2..12).contains(&split);
+            let is_right = heard.lines().all(|line| line.starts_with("500 ") && is_answered);
+            assert!(is_right, "{split}: {heard}");
         }
     }
     sleep(Duration::from_millis(20)).await;
@@ -163,6 +165,7 @@ async fn a_header_that_is_missing_or_out_of_place_ends_the_connection() {
     hand.expect("\r\n\r\nPROX\r\nNOOP\r\n", &["220", "500", "500", "500", "250"]).await;
     let mut hand = Hand::new(from_elsewhere(address).await);
     hand.expect("\r\n", &["220", "500"]).await;
+    hand.expect("\r\n", &["500"]).await;
     hand.expect("NOOP\r\n", &["250"]).await;
     let mut hand = Hand::new(from_elsewhere(address).await);
     hand.expect("PROXIMITY\r\nPROXY TCP4\r\nNOOP\r\n", &["220", "500", "500", "250"]).await;
