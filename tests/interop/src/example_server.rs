@@ -121,11 +121,13 @@ async fn ports(processes: &mut Processes) -> Option<[u16; 2]> {
     found.try_into().ok()
 }
 
-/// Takes off what the server puts in front of a message that came signed in: its two lines.
+/// Takes off what the server puts in front of a message that came signed in: two header fields, of which the second is
+/// folded.
 pub(crate) fn without_trace(stored: &[u8], transport: Transport) -> Result<&[u8]> {
     let path = format!("Return-Path: <{FROM}>\r\n");
     let rest = stored.strip_prefix(path.as_bytes()).ok_or("stored without its Return-Path")?;
-    let end = rest.windows(2).position(|octets| octets == b"\r\n").ok_or("no line ends")? + 2;
+    let ends = |octets: &[u8]| matches!(octets, [b'\r', b'\n', next] if *next != b' ');
+    let end = rest.windows(3).position(ends).ok_or("no header field ends")? + 2;
     let (received, message) = rest.split_at_checked(end).ok_or("no line ends")?;
     let received = String::from_utf8_lossy(received);
     let with = if transport.is_tls() { " with ESMTPSA " } else { " with ESMTPA " };

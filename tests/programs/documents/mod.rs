@@ -28,7 +28,7 @@ const PIECES: [(&str, &str, &str); 14] = [
     ("users", "src/guide/authenticator.md", "struct Users;"),
     ("argon2_memory", "src/guide/authenticator.md", "fn is_password"),
     ("argon2_workers", "src/guide/authenticator.md", "struct Workers"),
-    ("settle", "src/guide/authenticator.md", "impl AsyncAuthenticator for"),
+    ("settle", "src/guide/authenticator.md", "fn scram_keys_of"),
     ("event_loop", "src/guide/authenticator.md", "fn look_up"),
     ("auth", "src/guide/porting.md", "auth::server::{Exchange, Step}"),
     ("credentials", "src/guide/credentials.md", "impl Authenticator for"),
