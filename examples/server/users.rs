@@ -10,6 +10,8 @@ use smtp_auth_tokio::smtp_auth::{
     },
 };
 
+use crate::log;
+
 /// What the library shows for an account that does not exist, so that these look like it.
 const ITERATIONS: u32 = 4096;
 
@@ -111,7 +113,8 @@ impl Authenticator for Users {
     }
 
     /// A guest may come in, and send nothing.
-    fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
+    fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
+        log("guest", format_args!("says {:?}", ask.trace().unwrap_or_default()));
         Answer::accept(())
     }
 
