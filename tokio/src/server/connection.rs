@@ -83,7 +83,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
         let welcome = self.server.handler.connect(&self.peer);
         if let Err(refusal) = Box::pin(within(self.server.limits.command, welcome)).await {
-            self.wire.session.close(&refused(refusal), &mut self.wire.link.out);
+            self.wire.close(&refused(refusal));
         }
         loop {
             if self.wire.advance() == Advance::NeedInput {
@@ -160,7 +160,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
     }
 
     fn say_shutting_down(&mut self) {
-        self.wire.session.close(&Reply::SHUTTING_DOWN, &mut self.wire.link.out);
+        self.wire.close(&Reply::SHUTTING_DOWN);
     }
 
     async fn query(&mut self) {

@@ -9,6 +9,7 @@ use std::{
 use smtp_auth::{Advance, Reply, server::Session};
 use tokio::time::Instant;
 
+use super::Opening;
 use crate::link::Link;
 
 const LASTED_TOO_LONG: Reply = Reply::constant("421 4.4.2 Connected for too long, closing");
@@ -62,7 +63,14 @@ impl Wire {
     /// Closes the session, as the client has taken too long.
     pub(super) fn say_too_long(&mut self) {
         let reply = if self.is_over() { LASTED_TOO_LONG } else { Reply::IDLE };
-        self.session.close(&reply, &mut self.link.out);
+        self.close(&reply);
+    }
+
+    /// Closes the session with these words. Whatever the client has begun to say does not matter any more: while it may still
+    /// be a PROXY header the session does not move on, and would never come to its end.
+    pub(super) fn close(&mut self, reply: &Reply) {
+        self.link.opening = Opening::Other;
+        self.session.close(reply, &mut self.link.out);
     }
 
     fn is_over(&self) -> bool {

@@ -269,3 +269,33 @@ async fn the_header_comes_before_tls_and_is_none() {
         assert_eq!(noting.take()[0], format!("connected {CLIENT}"));
     }
 }
+
+/// Whoever stops in the middle of what may become a header is a client that takes too long, as any other: at the end of the
+/// idle time, of the time to authenticate, and at a shutdown.
+#[tokio::test(start_paused = true)]
+async fn a_beginning_that_is_left_undecided_ends_as_any_other_silence() {
+    for begin in ["P", "PROXY", "\r\n\r\n"] {
+        let (idle, _) = server("", Limits::default());
+        let slow = Server::new(config().build().unwrap(), Immediate(Users), Careless::default());
+        let (stopped, _) = server("", Limits::default());
+        for (server, seconds, reply) in
+            [(idle, 300, "421 4.4.2 "), (slow, 180, "421 4.4.2 "), (stopped, 1, "421 4.3.2 ")]
+        {
+            let (own, theirs) = tokio::io::duplex(1 << 16);
+            let serving = server.clone();
+            let serving = tokio::spawn(async move { serving.serve_stream(theirs, None).await });
+            let mut hand = Hand::new(own);
+            hand.expect("", &["220"]).await;
+            let began = Instant::now();
+            hand.write(begin).await;
+            if seconds == 1 {
+                sleep(Duration::from_secs(1)).await;
+                server.shutdown();
+            }
+            hand.expect("", &[reply]).await;
+            hand.ends().await;
+            assert_eq!(began.elapsed().as_secs(), seconds);
+            serving.await.unwrap();
+        }
+    }
+}
