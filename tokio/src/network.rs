@@ -6,10 +6,14 @@ use core::{
     str::FromStr,
 };
 
+/// How many leading bits all IPv4 addresses have in common that are written as IPv6.
+const MAPPED: u8 = 96;
+
 /// A network: the addresses with the same leading bits. As text it is `192.0.2.0/24` or `2001:db8::/32`, and a single
 /// address without the number.
 ///
-/// An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
+/// An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address. A network of such addresses has at least 96
+/// bits: `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
@@ -20,8 +24,12 @@ impl Network {
     /// The network of that address with so many leading bits. More than an address has are all of it.
     pub fn new(address: IpAddr, bits: u8) -> Self {
         let is_mapped = address.is_ipv6() && address.to_canonical().is_ipv4();
-        let bits = if is_mapped { bits.saturating_sub(96) } else { bits };
-        match address.to_canonical() {
+        let (address, bits) = match (is_mapped, bits.checked_sub(MAPPED)) {
+            (true, Some(bits)) => (address.to_canonical(), bits),
+            // No network of IPv4, of which it would be the whole.
+            _ => (address, bits),
+        };
+        match address {
             IpAddr::V4(v4) => {
                 let bits = bits.min(32);
                 let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
@@ -81,9 +89,13 @@ impl FromStr for Network {
             return Ok(Self::from(text.parse::<IpAddr>()?));
         };
         let address: IpAddr = address.parse()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
+        let (least, most) = match address {
+            IpAddr::V4(_) => (0, 32),
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => (MAPPED, 128),
+            IpAddr::V6(_) => (0, 128),
+        };
         match bits.parse::<u8>() {
-            Ok(bits) if bits <= most => Ok(Self::new(address, bits)),
+            Ok(bits) if (least..=most).contains(&bits) => Ok(Self::new(address, bits)),
             _ => Err(NetworkError(())),
         }
     }
@@ -117,6 +129,12 @@ mod tests {
             let parsed: Network = network.parse().unwrap();
             assert_eq!(parsed.contains(address.parse().unwrap()), expected, "{network} {address}");
         }
+        // Fewer bits than all such addresses have in common would be every IPv4 address there is.
+        for wrong in ["::ffff:192.0.2.0/24", "::ffff:192.0.2.0/95"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+        let mistaken = Network::new("::ffff:192.0.2.0".parse().unwrap(), 24);
+        assert!(!mistaken.contains("198.51.100.1".parse().unwrap()));
         for wrong in ["", "/8", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
