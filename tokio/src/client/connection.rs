@@ -228,7 +228,7 @@ impl Wire {
     }
 
     /// The stream is closed where the session is over.
-    fn ending<T>(&mut self, advanced: Result<T, core::Error>) -> Result<T, Error> {
+    pub(super) fn ending<T>(&mut self, advanced: Result<T, core::Error>) -> Result<T, Error> {
         if advanced.is_err() {
             self.link.cut_off();
         }

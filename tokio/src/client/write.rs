@@ -29,6 +29,8 @@ const LIMIT: Duration = Duration::from_secs(180);
 enum Stop {
     /// All is sent, or the server has said something.
     Done,
+    /// The server has begun to say something.
+    Part,
     Broken(io::Error),
     /// The message cannot be read.
     Read(io::Error),
@@ -44,18 +46,26 @@ impl Wire {
         ended: &mut bool,
     ) -> Result<(), Error> {
         self.link.restart_timer();
-        match poll_fn(|cx| self.poll_write(cx, message.as_mut(), ended)).await {
-            Stop::Done => Ok(()),
-            Stop::Broken(why) => self.broken(why),
-            // Without its end the server will not take what it has.
-            Stop::Read(why) => {
-                self.link.cut_off();
-                Err(Error::new(ErrorKind::Read(why)))
-            }
-            Stop::Session(why) => {
-                self.link.cut_off();
-                Err(why.into())
-            }
+        loop {
+            return match poll_fn(|cx| self.poll_write(cx, message.as_mut(), ended)).await {
+                Stop::Done => Ok(()),
+                // Octets of a line that does not end are no reason to wait longer, and change nothing but what is too long.
+                Stop::Part => {
+                    let advanced = self.session.advance(&mut self.link.out);
+                    self.ending(advanced)?;
+                    continue;
+                }
+                Stop::Broken(why) => self.broken(why),
+                // Without its end the server will not take what it has.
+                Stop::Read(why) => {
+                    self.link.cut_off();
+                    Err(Error::new(ErrorKind::Read(why)))
+                }
+                Stop::Session(why) => {
+                    self.link.cut_off();
+                    Err(why.into())
+                }
+            };
         }
     }
 
@@ -78,7 +88,8 @@ impl Wire {
             let Self { session, link, .. } = self;
             let mut inbox = Inbox { session, heard_line: false };
             match link.poll_both(cx, &mut inbox, until) {
-                Poll::Ready(Ok(())) => return Poll::Ready(Stop::Done),
+                Poll::Ready(Ok(())) if inbox.heard_line => return Poll::Ready(Stop::Done),
+                Poll::Ready(Ok(())) => return Poll::Ready(Stop::Part),
                 Poll::Ready(Err(why)) => return Poll::Ready(Stop::Broken(why)),
                 Poll::Pending if !self.link.out.is_empty() || !had_some => return Poll::Pending,
                 Poll::Pending if *ended => return Poll::Ready(Stop::Done),

@@ -173,6 +173,19 @@ async fn a_message_is_not_held_in_memory() {
     assert!(error.is_transient());
 }
 
+/// Nor is one waited for that takes nothing and says now and then an octet of a line that does not end.
+#[tokio::test(start_paused = true)]
+async fn octets_of_a_line_that_does_not_end_win_no_time_for_a_message() {
+    let trickle = "T: 4\nP: 60000\n".repeat(100);
+    let script = format!("{GREETING}{UNTIL_354}{trickle}WAIT");
+    let (mut client, _playing) = scripted(&script).await;
+    let began = tokio::time::Instant::now();
+    let sent = client.send_from(&to(&["ann"]), Endless(Arc::default())).await;
+    let error = sent.unwrap_err();
+    assert_eq!(error.stage(), Some(Stage::Message), "{error:?}");
+    assert_eq!(began.elapsed().as_secs(), 180);
+}
+
 /// Where a connection ends, and what is known of the message then.
 #[tokio::test]
 async fn what_is_known_of_a_message_depends_on_its_end() {
