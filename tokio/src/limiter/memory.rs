@@ -37,7 +37,7 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// there count apart from all others, up to the account's limit, and no other limit binds it there. So nobody can lock an
 /// owner out by guessing from elsewhere, and one program with an old password does not lock out its neighbours. At any
 /// other network an attempt is limited where the network, or the account, has used up its failures. An account is known
-/// at the last 16 of its networks. Someone who shares a network with the owner, as behind one IPv4 address, can use up
+/// by its last 32 pairs of a name and a network: at 32 networks, or at 16 where its owner gives an alias. Someone who shares a network with the owner, as behind one IPv4 address, can use up
 /// the owner's failures there: only the address tells them apart.
 ///
 /// **What is full takes no more.** A limited attempt is no guess: it counts at its network alone, and not at all where
@@ -143,7 +143,7 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// How many networks, how many accounts, and how many pairs of an account with a network are remembered.
+    /// How many networks, how many accounts, and how many pairs of a name with a network are remembered.
     #[must_use]
     pub fn max_entries(mut self, entries: NonZeroUsize) -> Self {
         self.max_entries = entries.get();
@@ -239,9 +239,11 @@ impl RateLimiter for MemoryRateLimiter {
     fn authenticated(&self, attempt: &Attempt<'_>, now: Instant) {
         let network = self.network(attempt.address());
         let mut tables = self.tables();
+        let Some(owner) = attempt.account().or(attempt.authcid()) else { return };
+        let owner = self.hasher.hash_one(owner);
         for name in attempt.names() {
             let pair = (self.hasher.hash_one(name), network);
-            tables.known.authenticated(pair, self.max_entries, self.known_for, now);
+            tables.known.authenticated(pair, owner, self.max_entries, self.known_for, now);
         }
     }
 }

@@ -75,7 +75,7 @@ impl Table {
     }
 }
 
-/// Where an account has authenticated, and from which network.
+/// A name by which an account has authenticated, and from which network.
 pub(super) type Pair = (u64, u64);
 
 /// The networks from which an account has authenticated lately.
@@ -84,18 +84,23 @@ pub(super) struct Known {
     pairs: BTreeMap<Pair, Entry>,
     /// The same, by the last success, the oldest first.
     order: BTreeSet<(Instant, Pair)>,
+    /// The same, by the account.
+    owned: BTreeSet<(u64, Pair)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     last: Instant,
+    /// The account itself, where the name in the pair is an alias.
+    owner: u64,
     /// The bucket of the failures since, by this account from this network.
     empty_at: Instant,
 }
 
 impl Known {
-    /// The networks of one account: whoever has a password must not push out the networks of all the others.
-    const PER_ACCOUNT: usize = 16;
+    /// The pairs of one account: whoever has a password must not push out the networks of all the others, by however many
+    /// names the store takes it for the same account.
+    const PER_ACCOUNT: usize = 32;
 
     pub(super) fn len(&self) -> usize {
         self.pairs.len()
@@ -121,9 +126,16 @@ impl Known {
         }
     }
 
-    /// Notes a success. The account's oldest makes room where it has too many networks, the oldest of all where there
-    /// would be more than `max`.
-    pub(super) fn authenticated(&mut self, pair: Pair, max: usize, lately: Duration, now: Instant) {
+    /// Notes a success of that account. The account's oldest makes room where it has too many pairs, the oldest of all where
+    /// there would be more than `max`.
+    pub(super) fn authenticated(
+        &mut self,
+        pair: Pair,
+        owner: u64,
+        max: usize,
+        lately: Duration,
+        now: Instant,
+    ) {
         while self
             .order
             .first()
@@ -133,22 +145,26 @@ impl Known {
         }
         let old = self.pairs.get(&pair).copied();
         self.forget(old.map(|old| (old.last, pair)));
-        let own = self.pairs.range((pair.0, u64::MIN)..=(pair.0, u64::MAX));
-        let own = own.map(|(pair, entry)| (entry.last, *pair));
+        let all = (owner, (u64::MIN, u64::MIN))..=(owner, (u64::MAX, u64::MAX));
+        let own = self.owned.range(all);
+        let own = own.filter_map(|(_, pair)| Some((self.pairs.get(pair)?.last, *pair)));
         if own.clone().count() >= Self::PER_ACCOUNT {
             self.forget(own.min());
         } else if self.len() >= max {
             self.forget(self.order.first().copied());
         }
         let empty_at = old.map_or(now, |old| old.empty_at);
-        self.pairs.insert(pair, Entry { last: now, empty_at });
+        self.pairs.insert(pair, Entry { last: now, owner, empty_at });
         self.order.insert((now, pair));
+        self.owned.insert((owner, pair));
     }
 
     fn forget(&mut self, entry: Option<(Instant, Pair)>) {
         if let Some(entry) = entry {
             self.order.remove(&entry);
-            self.pairs.remove(&entry.1);
+            if let Some(old) = self.pairs.remove(&entry.1) {
+                self.owned.remove(&(old.owner, entry.1));
+            }
         }
     }
 }
