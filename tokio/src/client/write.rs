@@ -52,7 +52,7 @@ impl Wire {
                 // Octets of a line that does not end are no reason to wait longer, and change nothing but what is too long.
                 Stop::Part => {
                     let advanced = self.session.advance(&mut self.link.out);
-                    self.ending(advanced)?;
+                    let _ = self.ending(advanced)?;
                     continue;
                 }
                 Stop::Broken(why) => self.broken(why),

@@ -244,3 +244,56 @@ async fn who_may_come_in_is_asked_where_the_application_wants_that() {
         }
     }
 }
+
+/// Answers when all the others have been asked, too.
+struct AllAtOnce(Arc<tokio::sync::Barrier>);
+
+impl AsyncAuthenticator for AllAtOnce {
+    fn mechanisms(&self) -> &[Mechanism] {
+        Users.mechanisms()
+    }
+
+    async fn check_password(&self, ask: &CheckPassword) -> Answer {
+        self.0.wait().await;
+        Users.check_password(ask)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Counting(Arc<Mutex<(usize, usize)>>);
+
+impl smtp_auth_tokio::server::Observer for Counting {
+    fn auth_failed(
+        &self,
+        _: &smtp_auth_tokio::server::Peer,
+        _: &smtp_auth_tokio::smtp_auth::server::AuthFailed<'_>,
+        is_limited: bool,
+    ) {
+        let mut counts = self.0.lock().unwrap();
+        if is_limited { counts.1 += 1 } else { counts.0 += 1 }
+    }
+}
+
+/// Many attempts that wait for the store at once are not many guesses: each is looked at again once the store has answered,
+/// and is counted in the same breath. So there is one more for each thread of the runtime at most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn attempts_that_wait_at_once_are_no_more_guesses() {
+    let counting = Counting::default();
+    let sasl = sasl::server::Config::builder("localhost").allow_cleartext(true);
+    let sasl = sasl.mechanisms([Mechanism::Plain]);
+    let config = Config::builder("localhost").sasl(sasl.build().unwrap()).build().unwrap();
+    let users = AllAtOnce(Arc::new(tokio::sync::Barrier::new(64)));
+    let server = Server::new(config, users, Careless::default()).observer(counting.clone());
+    let mut hands = Vec::new();
+    for n in 0..64 {
+        let mut hand = from(&server, n).await;
+        hand.write(WRONG).await;
+        hands.push(hand);
+    }
+    for mut hand in hands {
+        hand.expect("", &["535"]).await;
+    }
+    let (guesses, limited) = *counting.0.lock().unwrap();
+    assert_eq!(guesses + limited, 64);
+    assert!((10..14).contains(&guesses), "{guesses}");
+}
