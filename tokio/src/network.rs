@@ -2,7 +2,7 @@
 
 use core::{
     fmt,
-    net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -53,6 +53,15 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && Self::new(address, self.bits) == *self
+    }
+}
+
+/// The address as IPv4, where it is an IPv4 address that is written as IPv6, as a listener on `[::]` has it.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        // With the interface to which a link-local address belongs.
+        IpAddr::V6(_) => address,
     }
 }
 

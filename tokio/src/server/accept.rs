@@ -23,6 +23,7 @@ use super::log;
 use super::{Handler, Observer, Peer, Server, connection::Connection, places::Place, proxy};
 use crate::{
     link::{Link, MAX_CLOSE},
+    network::canonical,
     stream::BoxStream,
 };
 
@@ -41,6 +42,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         address: Option<SocketAddr>,
         tls: bool,
     ) {
+        let address = address.map(canonical);
         match self.places.take(address.map(|address| address.ip()), &self.limits) {
             Ok(place) => {
                 let server = Arc::new(self.clone());
@@ -82,6 +84,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         address: SocketAddr,
         tls: bool,
     ) {
+        let address = canonical(address);
         // Replies are short, and the client waits for them.
         let _ = socket.set_nodelay(true);
         let is_proxy = self.proxies.iter().any(|proxy| proxy.contains(address.ip()));
@@ -115,7 +118,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     ) {
         match Box::pin(self.header(&mut stream)).await {
             Ok(client) => {
-                let address = client.unwrap_or(proxy);
+                let address = client.map_or(proxy, canonical);
                 match place.belong_to(address.ip(), &self.limits) {
                     Ok(()) => {
                         let connection = Connection::new(self, stream, Some(address), place);

@@ -104,6 +104,7 @@ impl Peer {
     }
 
     /// Its address, where the stream has one: the one that a [proxy](super::Server::proxies) says, where it came through one.
+    /// An IPv4 address is one, even on a listener on `[::]`, which sees it as `::ffff:192.0.2.1`.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }

@@ -299,3 +299,28 @@ async fn a_beginning_that_is_left_undecided_ends_as_any_other_silence() {
         }
     }
 }
+
+/// A listener on `[::]` sees IPv4 clients as `::ffff:192.0.2.1`, and so may a proxy write them: a list of addresses in the
+/// application would miss them.
+#[tokio::test]
+async fn an_ipv4_address_is_one_however_it_is_written() {
+    let noting = Noting::default();
+    let proxy = Network::from(IpAddr::from([127, 0, 0, 1]));
+    let server = server("", Limits::default()).0.proxies([proxy]).observer(noting.clone());
+    let listener = TcpListener::bind("[::]:0").await.unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+    let serving = server.clone();
+    tokio::spawn(async move { serving.serve(listener).await });
+    let mut hand = Hand::new(from_elsewhere(address).await);
+    hand.expect("QUIT\r\n", &["220", "221"]).await;
+    assert!(noting.take()[0].starts_with("connected 127.0.0.2:"));
+    let mut hand = Hand::new(TcpStream::connect(address).await.unwrap());
+    hand.write("PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 56789 587\r\n").await;
+    hand.expect("QUIT\r\n", &["220", "221"]).await;
+    assert!(noting.take().contains(&"connected 192.0.2.1:56789".to_owned()));
+    let (own, theirs) = tokio::io::duplex(1 << 16);
+    let mapped = "[::ffff:192.0.2.1]:25".parse().unwrap();
+    tokio::spawn(async move { server.serve_stream(theirs, Some(mapped)).await });
+    Hand::new(own).expect("QUIT\r\n", &["220", "221"]).await;
+    assert!(noting.take().contains(&"connected 192.0.2.1:25".to_owned()));
+}
