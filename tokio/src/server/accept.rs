@@ -61,6 +61,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
                 Ok((socket, address)) => {
                     server.begin(&mut connections, socket, address, tls);
                 }
+                Err(error) if is_of_that_connection(&error) => {}
                 Err(error) => {
                     self.log.accept_failed(&error);
                     // Without a pause the server would spin until a file descriptor is free.
@@ -187,6 +188,17 @@ async fn next(
     unless(pin!(stopped(stop)), pin!(accepted)).await
 }
 
+/// Whether a connection was gone before it could be accepted, of which some systems tell (`ECONNABORTED`). No other connection
+/// has to wait for that, or whoever connects and breaks off at once would hold up all others.
+fn is_of_that_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
 /// Waits for [`Server::shutdown`], or for the end of the server itself.
 pub(super) async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) {
     let _ = stop.wait_for(Option::is_some).await;
@@ -208,4 +220,22 @@ pub(super) fn unless<T>(
         Poll::Ready(()) => Poll::Ready(None),
         Poll::Pending => work.as_mut().poll(cx).map(Some),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_gone_holds_up_no_other() {
+        for (kind, expected) in [
+            (io::ErrorKind::ConnectionAborted, true),
+            (io::ErrorKind::ConnectionReset, true),
+            (io::ErrorKind::Other, false),
+        ] {
+            assert_eq!(is_of_that_connection(&kind.into()), expected, "{kind}");
+        }
+        // No descriptor is left (`EMFILE`).
+        assert!(!is_of_that_connection(&io::Error::from_raw_os_error(24)));
+    }
 }
