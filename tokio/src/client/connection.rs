@@ -145,13 +145,14 @@ impl fmt::Debug for Client {
 pub(super) struct Wire {
     pub(super) session: Session,
     pub(super) link: Link,
+    pub(super) replies: Replies,
     /// The most time for anything.
     most: Duration,
 }
 
 impl Wire {
     pub(super) fn new(session: Session, link: Link, most: Duration) -> Self {
-        Self { session, link, most }
+        Self { session, link, replies: Replies::START, most }
     }
 
     /// How long to wait for what the session waits for.
@@ -188,11 +189,11 @@ impl Wire {
     async fn fill(&mut self) -> Result<(), Error> {
         let until = Instant::now() + self.limit();
         let filled = poll_fn(|cx| {
-            let Self { session, link, .. } = self;
-            let mut inbox = Inbox { session, heard_line: false };
+            let Self { session, link, replies, .. } = self;
+            let mut inbox = Inbox { session, replies, heard: false };
             let filled = link.poll_both(cx, &mut inbox, until);
-            // A reply has come, or a line of one. Octets of a line that does not end are no reason to wait longer.
-            if inbox.heard_line {
+            // Octets of a reply that does not end are no reason to wait longer.
+            if inbox.heard {
                 link.restart_timer();
             }
             filled
@@ -247,8 +248,8 @@ impl Wire {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { session, link, .. } = self;
-        link.poll_read(cx, &mut Inbox { session, heard_line: false })
+        let Self { session, link, replies, .. } = self;
+        link.poll_read(cx, &mut Inbox { session, replies, heard: false })
     }
 
     fn is_open(&mut self) -> bool {
@@ -309,10 +310,11 @@ impl Wire {
     }
 }
 
-/// A session as it receives; and whether a line has ended.
+/// A session as it receives; and whether a reply has ended.
 pub(super) struct Inbox<'a> {
     pub(super) session: &'a mut Session,
-    pub(super) heard_line: bool,
+    pub(super) replies: &'a mut Replies,
+    pub(super) heard: bool,
 }
 
 impl Receive for Inbox<'_> {
@@ -325,11 +327,39 @@ impl Receive for Inbox<'_> {
         room: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
-        let Self { session, heard_line } = self;
+        let Self { session, replies, heard } = self;
         session.receive_with(room, |room| {
             let read = read(room)?;
-            *heard_line = room.get(..read).is_some_and(|octets| octets.contains(&b'\n'));
+            *heard = room.get(..read).is_some_and(|octets| replies.end_in(octets));
             Ok(read)
         })
+    }
+}
+
+/// Where the server's replies end, for the time that each may take. What they say is for the session to judge.
+#[derive(Clone, Copy)]
+pub(super) struct Replies {
+    /// How many octets of a line have come, as far as its first four.
+    column: u8,
+    /// Whether the line is one after which others follow: `250-`.
+    goes_on: bool,
+}
+
+impl Replies {
+    const START: Self = Self { column: 0, goes_on: false };
+
+    /// Whether a reply has its end in these octets, which come next.
+    fn end_in(&mut self, octets: &[u8]) -> bool {
+        let mut ended = false;
+        for octet in octets {
+            if *octet == b'\n' {
+                ended |= !self.goes_on;
+                *self = Self::START;
+                continue;
+            }
+            self.goes_on |= self.column == 3 && *octet == b'-';
+            self.column = self.column.saturating_add(1).min(4);
+        }
+        ended
     }
 }

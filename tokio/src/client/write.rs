@@ -49,7 +49,7 @@ impl Wire {
         loop {
             return match poll_fn(|cx| self.poll_write(cx, message.as_mut(), ended)).await {
                 Stop::Done => Ok(()),
-                // Octets of a line that does not end are no reason to wait longer, and change nothing but what is too long.
+                // Octets of a reply that does not end are no reason to wait longer, and change nothing but what is too long.
                 Stop::Part => {
                     let advanced = self.session.advance(&mut self.link.out);
                     let _ = self.ending(advanced)?;
@@ -85,10 +85,10 @@ impl Wire {
             let had_some = !self.link.out.is_empty();
             // The server says when the caller takes too long.
             let until = Instant::now() + if had_some { self.at_most(LIMIT) } else { LONGEST };
-            let Self { session, link, .. } = self;
-            let mut inbox = Inbox { session, heard_line: false };
+            let Self { session, link, replies, .. } = self;
+            let mut inbox = Inbox { session, replies, heard: false };
             match link.poll_both(cx, &mut inbox, until) {
-                Poll::Ready(Ok(())) if inbox.heard_line => return Poll::Ready(Stop::Done),
+                Poll::Ready(Ok(())) if inbox.heard => return Poll::Ready(Stop::Done),
                 Poll::Ready(Ok(())) => return Poll::Ready(Stop::Part),
                 Poll::Ready(Err(why)) => return Poll::Ready(Stop::Broken(why)),
                 Poll::Pending if !self.link.out.is_empty() || !had_some => return Poll::Pending,

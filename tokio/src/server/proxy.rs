@@ -201,6 +201,39 @@ mod tests {
         assert_eq!(read(&mut stream).await.unwrap(), None);
     }
 
+    proptest::proptest! {
+        /// Whatever comes is a header or none, and of a header not an octet too many is read.
+        #[test]
+        fn whatever_comes_is_judged(
+            v2 in proptest::prelude::any::<bool>(),
+            command in 0x1Fu8..0x23, family in 0u8..0x40, length in 0u16..600,
+            rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600),
+            text in "(TCP4|TCP6|UNKNOWN|TCP)? ?[0-9a-f.: \r]{0,100}(\r\n)?.{0,20}",
+        ) {
+            let begin = match v2 {
+                true => [V2, &[command, family], &length.to_be_bytes(), &rest].concat(),
+                false => [V1, text.as_bytes()].concat(),
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (mut own, theirs) = tokio::io::duplex(2048);
+                own.write_all(&begin).await.unwrap();
+                own.shutdown().await.unwrap();
+                let mut stream: BoxStream = Box::new(theirs);
+                let read = read(&mut stream).await;
+                let mut left = Vec::new();
+                stream.read_to_end(&mut left).await.unwrap();
+                let taken = begin.len() - left.len();
+                assert!(taken <= if v2 { MAX_V2 } else { MAX_V1 });
+                if read.is_ok() {
+                    let end = if v2 { V2_FIXED + usize::from(length) } else { taken };
+                    assert_eq!(taken, end);
+                    assert!(v2 || begin[..taken].ends_with(b"\r\n"));
+                }
+            });
+        }
+    }
+
     #[test]
     fn a_header_where_there_should_be_none_is_seen_however_it_is_split() {
         for pattern in [V1, V2] {

@@ -444,3 +444,13 @@ fn the_process_has_no_provider() {
     let unfit = tls::with_certificate(&config, &other, &LOCALHOST[1]).unwrap_err();
     assert!(unfit.to_string().starts_with(&*other.to_string_lossy()), "{unfit}");
 }
+
+/// Nor do lines of a reply that does not end.
+#[tokio::test(start_paused = true)]
+async fn lines_of_a_reply_that_does_not_end_win_no_time() {
+    let script = "S: 220-and more\nP: 60000\n".repeat(100);
+    let began = tokio::time::Instant::now();
+    let (result, _) = try_scripted(&cleartext(), &script).await;
+    assert_eq!(result.unwrap_err().stage(), Some(Stage::Greeting));
+    assert_eq!(began.elapsed().as_secs(), 300);
+}
