@@ -34,7 +34,7 @@ impl Relay {
             parts.filter(|(host, _)| !host.is_empty()).ok_or("--relay needs HOST:PORT")?;
         // A relay that has to know its next hop requires TLS, and verifies.
         let connector = Connector::insecure_opportunistic(host.trim_matches(['[', ']']))
-            .trust(tls::Unverified::default())
+            .trust(tls::Unverified)
             .config(Config::builder(hostname).build()?);
         Ok(Self(connector.port(port).time_limit(PATIENCE)))
     }

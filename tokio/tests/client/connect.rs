@@ -325,8 +325,7 @@ async fn tls_is_taken_where_it_is_offered() {
     let client = soon(trusting.connect_over(pipe(&server))).await.unwrap();
     assert_eq!(client.mechanism(), Some(Mechanism::ScramSha256Plus));
     // A certificate that nobody trusts, for another name, which is none of the DNS.
-    let unverified =
-        Connector::insecure_opportunistic("my_next hop").trust(tls::Unverified::default());
+    let unverified = Connector::insecure_opportunistic("my_next hop").trust(tls::Unverified);
     let client = soon(unverified.connect_over(pipe(&server))).await.unwrap();
     // STARTTLS is not offered inside TLS.
     assert!(!client.extensions().offers("STARTTLS"));
