@@ -2,6 +2,7 @@
 #![cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 #![allow(clippy::restriction, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod any_dialogue;
 mod cancelled;
 mod certificates;
 mod dialogue;
