@@ -77,6 +77,9 @@ impl Wire {
     ) -> Poll<Stop> {
         loop {
             if self.link.out.is_empty() {
+                if *ended {
+                    return Poll::Ready(Stop::Done);
+                }
                 if let Err(stop) = self.gather(cx, message.as_mut(), ended) {
                     return Poll::Ready(stop);
                 }
@@ -92,7 +95,6 @@ impl Wire {
                 Poll::Ready(Ok(())) => return Poll::Ready(Stop::Part),
                 Poll::Ready(Err(why)) => return Poll::Ready(Stop::Broken(why)),
                 Poll::Pending if !self.link.out.is_empty() || !had_some => return Poll::Pending,
-                Poll::Pending if *ended => return Poll::Ready(Stop::Done),
                 // This part is sent.
                 Poll::Pending => {}
             }

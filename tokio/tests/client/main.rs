@@ -2,6 +2,7 @@
 #![cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 #![allow(clippy::restriction, reason = "a test fails by panicking")]
 
+mod any_server;
 mod cancelled;
 mod connect;
 mod messages;
