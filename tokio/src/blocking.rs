@@ -15,7 +15,8 @@ use smtp_auth::sasl::{
 };
 use tokio::sync::oneshot;
 
-/// How many questions wait for a thread where the application does not say: some hundred octets each.
+/// How many questions wait for a thread where the application does not say: some hundred octets each, and some kilobytes where
+/// a client sends the longest password there is.
 const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// A store that computes, as argon2 does, or that waits for a file or a database: an [`Authenticator`] as an

@@ -1,8 +1,8 @@
 //! Mail submission on [tokio], with SMTP AUTH (RFC 4954) by [`smtp_auth`].
 //!
 //! [`smtp_auth`] does no input or output. This crate does it: sockets, TLS by rustls or by any other library, channel binding,
-//! time limits, limits of connections, rate limiting, the pause after a failed authentication, an orderly shutdown. Who may
-//! authenticate, and what becomes of mail, is the application's to say.
+//! time limits, limits of connections, rate limiting, the pause after a failed authentication, an orderly shutdown. The
+//! application decides who may authenticate, and takes the mail.
 //!
 //! ```no_run
 //! use std::error::Error;
@@ -52,10 +52,11 @@
 //! }
 //! ```
 //!
-//! An [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) takes the place of `Immediate(Users)` where a store has to be
-//! waited for, and [`Blocking`] that of a store that computes or blocks, such as one that checks Argon2. [`server`] goes on to handlers that take a message in pieces.
+//! Instead of `Immediate(Users)`, use an [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) for a store that has to be
+//! waited for, and [`Blocking`] for one that computes or blocks, such as one that checks Argon2. The module [`server`] goes on
+//! to handlers that take a message in pieces.
 //!
-//! What the application still has to do: compare the sender of a message with the addresses of the account; write
+//! The application still has to compare the sender of a message with the addresses of the account, and to write
 //! [`Message::received`](server::Message::received) in front of a message.
 //!
 //! # What a server does
@@ -91,7 +92,8 @@
 //! | error | no connection can be accepted | why |
 //!
 //! Where the target `smtp_auth_tokio::dialogue` is wanted at the level trace as a connection begins, each line of its dialogue
-//! is an event, with everything secret [masked](smtp_auth::server::Session::trace). No password or token is in any event, nor
+//! is an event, with everything secret [masked](smtp_auth::server::Session::trace), unless a
+//! [hook of the application's](server::Server::trace) gets them. No password or token is in any event, nor
 //! the name of a client that failed to authenticate, as some people type their password in its place.
 //!
 //! # Features

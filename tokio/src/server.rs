@@ -84,8 +84,7 @@ use log::{Hook, Log};
 use observer::Nothing;
 use places::Places;
 
-/// A server, which may listen on several ports. Clones are the same server; whatever is
-/// [set](Self::tls) comes before.
+/// A server, which may listen on several ports. Clones are the same server, so [set](Self::tls) everything before you clone it.
 pub struct Server<A, H> {
     /// As it was given; and as it is with what has been set since.
     given: Arc<Config>,
@@ -203,7 +202,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// Has each line of each dialogue handed to `hook`, with the client's address, without CRLF and with everything secret
-    /// masked.
+    /// masked. The hook takes the place of the dialogue that the feature [`tracing`](crate#tracing) gives.
     #[must_use]
     pub fn trace(
         mut self,
@@ -219,7 +218,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// proxy's. Inside TLS from the first octet the header comes before TLS. Its TLVs do not count: whether the
     /// connection is inside TLS, and whose certificate it has, this server sees for itself.
     ///
-    /// **Whoever is in these networks can say any address.** From them the header has to come first, within
+    /// **A host in these networks can claim any address.** From them the header has to come first, within
     /// [`Limits::handshake`] and in at most 107 octets of version 1 or 536 of version 2. A connection without it is closed
     /// without a word. So is one from any other address that begins with such a header, whether there are proxies or not;
     /// inside TLS from the first octet, where that is no beginning of TLS, it gets the alert of TLS. (Version 2 begins with empty
@@ -292,7 +291,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// Takes no more connections, sends those away with a `421` that have no transaction open, and lets the others
-    /// finish theirs, for the time that [`Limits::grace`] gives. What is not finished then gets the `421`, too: the
+    /// finish theirs, for the time that [`Limits::grace`] gives. Clients that have not finished then get the `421`, too: the
     /// handler's future is dropped, and the client will send the message again.
     pub fn shutdown(&self) {
         let cut_off = Instant::now() + self.limits.grace;

@@ -37,11 +37,12 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// there count apart from all others, up to the account's limit, and no other limit binds it there. So nobody can lock an
 /// owner out by guessing from elsewhere, and one program with an old password does not lock out its neighbours. At any
 /// other network an attempt is limited where the network, or the account, has used up its failures. An account is known
-/// by its last 32 pairs of a name and a network: at 32 networks, or at 16 where its owner gives an alias. Someone who shares a network with the owner, as behind one IPv4 address, can use up
-/// the owner's failures there: only the address tells them apart.
+/// by its last 32 pairs of a name and a network: at 32 networks, or at 16 where its owner gives an alias. Someone who shares a
+/// network with the owner, such as one IPv4 address of a whole company, can use up the owner's failures there: only the address
+/// tells them apart.
 ///
-/// **What is full takes no more.** A limited attempt is no guess: it counts at its network alone, and not at all where
-/// that is full. So an account takes attempts again as its failures leak away, though an attacker goes on, and a network
+/// **A limited attempt is no guess.** It counts at its network alone, and not at all where the network has used up its
+/// failures. So an account takes attempts again as its failures leak away, though an attacker goes on, and a network
 /// that is full cannot use up the failures of account after account.
 ///
 /// **Tables are bounded.** A full one forgets the emptiest entry, never a full one: where all are full, a new network or
@@ -129,7 +130,7 @@ impl MemoryRateLimiter {
     }
 
     /// How many leading bits of an IPv4 address, and of an IPv6 address, are the network. More than an address has are
-    /// all of it. Whoever has one IPv6 address of a /64 has them all, so that more than 64 limit nothing.
+    /// all of it. A client with one IPv6 address of a /64 has them all, so that more than 64 limit nothing.
     #[must_use]
     pub fn prefixes(mut self, ipv4: u8, ipv6: u8) -> Self {
         self.prefixes = (ipv4, ipv6);

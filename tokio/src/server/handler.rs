@@ -15,7 +15,7 @@ use smtp_auth::{
 
 use super::Body;
 
-/// What becomes of mail: one value for all connections.
+/// A handler decides about mail, and takes it. One value serves all connections.
 ///
 /// A message on its way is a value of the handler's own, a *transaction*: [`mail`](Self::mail) makes it,
 /// [`rcpt`](Self::rcpt) borrows it, [`data`](Self::data) takes it over. Where the client resets the transaction, begins TLS,
@@ -28,7 +28,7 @@ use super::Body;
 /// **The server adds nothing to a message.** A `Received:` header field (RFC 5321 §4.4) is the handler's to write in front of
 /// it: [`Peer::received`] has its text.
 pub trait Handler: Send + Sync + 'static {
-    /// What is kept of a message on its way, such as its sender and recipients.
+    /// The state of a message on its way, such as its sender and recipients.
     type Transaction: Send;
 
     /// Whether this client may send as this sender. `Err` is the refusal. Which addresses belong to the account
@@ -52,8 +52,8 @@ pub trait Handler: Send + Sync + 'static {
     /// becomes a `451`.
     ///
     /// **Where the message does not come to a good end, this future is dropped**: the client has disconnected, or was
-    /// silent for too long, or the message is too large or malformed. So whatever is done after the end of `body` is done
-    /// for whole messages alone, and whatever has to be undone is undone by `Drop`. The future is dropped, too, where it
+    /// silent for too long, or the message is too large or malformed. So code after the end of `body` runs for whole messages
+    /// alone, and `Drop` is the place to undo what was begun. The future is dropped, too, where it
     /// takes longer than [`Limits::finish`](super::Limits::finish) after that end; the client gets a `451`, and will send the
     /// message again.
     fn data(

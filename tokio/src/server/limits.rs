@@ -62,9 +62,10 @@ limits! {
     /// How many of them may be from one address, or one /64 of IPv6; one more likewise. Behind a
     /// [proxy](super::Server::proxies) the address is the client's. 100.
     connections_each: usize;
-    /// How long a TLS handshake may take, and a proxy for its header. 30 seconds.
+    /// How long a TLS handshake may take, and how long a proxy may take for its header. 30 seconds.
     handshake: Duration;
-    /// How long a client may take from the connection until it has authenticated, TLS included; then it gets a `421`. There is no such limit where it need not authenticate. 3 minutes.
+    /// How long a client may take from the connection until it has authenticated, TLS included; then it gets a `421`. There is
+    /// no such limit where it need not authenticate. 3 minutes.
     sign_in: Duration;
     /// How long a connection may last in all; then the client gets a `421`, after the reply to a message that has come
     /// whole. One day.
@@ -78,8 +79,8 @@ limits! {
     idle: Duration;
     /// How long the authenticator may take for one answer; then the client gets a `454`. 30 seconds.
     query: Duration;
-    /// How long the handler may take for a new connection, a command, and at DATA until it asks for the message; then the client gets a
-    /// `451`. 1 minute; clients wait for 2 minutes at DATA, and for 5 otherwise (RFC 5321 §4.5.3.2).
+    /// How long the handler may take for a new connection, a command, and at DATA until it asks for the message; then the
+    /// client gets a `451`. 1 minute; clients wait for 2 minutes at DATA, and for 5 otherwise (RFC 5321 §4.5.3.2).
     command: Duration;
     /// How long a message may take as a whole, from the `354` to its end; then the client gets a `421`. A message of 50 MiB
     /// at 128 kbit/s takes 55 minutes. 1 hour.

@@ -6,8 +6,8 @@ use smtp_auth::{Identity, Reply, server::AuthFailed};
 
 use super::Peer;
 
-/// What happens at a server, for metrics and logs. Each method does nothing unless it is written. They are called on the
-/// runtime's threads, and must not block.
+/// An observer is told of the events at a server, for metrics and logs. Each method does nothing unless it is written. The
+/// methods are called on the runtime's threads, and must not block.
 ///
 /// ```
 /// use std::{io, net::SocketAddr, sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed}};
@@ -75,17 +75,18 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (peer, failed, is_limited);
     }
 
-    /// What became of a message for which the handler's [`data`](super::Handler::data) was called: so many octets of it
-    /// came, and this was the reply. `None` where the server itself had to refuse it, as too large or malformed, or the
-    /// client was gone before its end.
+    /// The outcome of a message for which the handler's [`data`](super::Handler::data) was called: so many octets of it
+    /// came, and this was the reply. The reply is `None` where the server itself had to refuse the message, as too large or
+    /// malformed, or the client was gone before its end.
     fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
         let _ = (peer, octets, reply);
     }
 
     /// A connection has ended. `Ok` where the dialogue came to its end, by QUIT or a `421`. An error is that of the
-    /// stream or the TLS handshake; `UnexpectedEof` where the client just disconnected, `InvalidData` where a PROXY header
-    /// was missing or should not have been there, `ConnectionAborted` where a handler has panicked, or the server itself
-    /// was dropped or took too long to shut down.
+    /// stream or the TLS handshake: `UnexpectedEof` where the client just disconnected; `TimedOut` where a TLS handshake or a
+    /// PROXY header did not come in time, or the client did not take a reply; `InvalidData` where a PROXY header was missing or
+    /// should not have been there; `ConnectionAborted` where a handler has panicked, where the server itself was dropped or
+    /// took too long to shut down, or where it shut down during a handshake.
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
         let _ = (peer, outcome);
     }

@@ -21,7 +21,7 @@ pub struct Message {
     pub to: Vec<String>,
     /// Whether the client has declared that addresses and header may be UTF-8 (SMTPUTF8, RFC 6531).
     pub smtputf8: bool,
-    /// The message as it was sent. Its lines end in CRLF. What the server has to put in front of it,
+    /// The message as it was sent. Its lines end in CRLF. The server has to put a header field in front of it, which
     /// [`received`](Self::received) gives.
     pub octets: Vec<u8>,
 }
