@@ -14,5 +14,3 @@ mod rate_limits;
 mod shutdown;
 mod support;
 mod time;
-#[cfg(feature = "tracing")]
-mod tracing_events;

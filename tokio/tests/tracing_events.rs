@@ -1,4 +1,10 @@
-//! What the feature `tracing` tells, and that no secret is in it.
+//! What the feature `tracing` tells, and that no secret is in it. In a process of its own: a call that is traced where nobody
+//! listens, in another test at the same time, can be remembered as one that nobody wants.
+#![cfg(all(feature = "tracing", any(feature = "ring", feature = "aws-lc-rs")))]
+#![allow(clippy::restriction, clippy::unwrap_used, dead_code, reason = "a test fails by panicking")]
+
+#[path = "server/support.rs"]
+mod support;
 
 use std::{
     fmt::{Debug, Write},
@@ -20,7 +26,7 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-use crate::support::{Hand, Users, config, server};
+use support::{Hand, Users, config, server};
 
 /// Notes spans and events up to that level, each as a line, events with the spans that they are in.
 #[derive(Clone)]
