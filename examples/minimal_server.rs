@@ -3,11 +3,10 @@
 use std::{error::Error, fs};
 
 use smtp_auth_tokio::{
-    server::{Message, Server},
+    server::{Config, Message, Reply, Server},
     smtp_auth::{
-        Answer, Authenticator, Mechanism, Reply,
+        Answer, Authenticator, Mechanism,
         sasl::{Immediate, ScramKeys, ScramKeysFor, server::Config as Sasl},
-        server::Config,
     },
     tls,
 };

@@ -212,7 +212,7 @@ impl Options {
             .connections_each(self.max_per_address)
             .idle(seconds(self.idle_time))
             .handshake(seconds(self.handshake_time))
-            .sign_in(seconds(self.sign_in_time))
+            .authentication(seconds(self.sign_in_time))
             .connection(seconds(self.max_time))
             .message(seconds(self.max_time))
             .finish(FINISH)

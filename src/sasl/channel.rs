@@ -35,8 +35,8 @@ impl Channel {
 
     /// With the caller's word that the server's certificate was verified, against trusted roots and the name of the
     /// server that was meant: for a client, which sends a message that demands TLS all the way
-    /// ([`Envelope::require_tls`](crate::client::Envelope::require_tls)) only then (RFC 8689 §4.2.1). Nothing else
-    /// depends on it. In cleartext there is no certificate, and this changes nothing.
+    /// ([`Envelope::require_tls`](crate::client::Envelope::require_tls)) only then (RFC 8689 §4.2.1). In this
+    /// crate nothing else depends on it. In cleartext there is no certificate, and this changes nothing.
     ///
     /// ```
     /// use smtp_auth::sasl::Channel;

@@ -86,3 +86,15 @@ fn they_are_as_small_as_that() {
     assert!((15..=25).contains(&server), "the server has {server} lines");
     assert!((8..=12).contains(&client), "the client has {client} lines");
 }
+
+#[test]
+fn they_stand_in_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    for name in ["minimal_server.rs", "minimal_client.rs"] {
+        let program = fs::read_to_string(root.join("examples").join(name)).unwrap();
+        // Without the first line, which says how to run it.
+        let (_, code) = program.split_once("\n\n").unwrap();
+        assert!(readme.contains(&format!("```rust,ignore\n{code}```\n")), "{name}");
+    }
+}

@@ -1,9 +1,8 @@
-//! What the project says of itself: layers, sizes of types, the minimal programs, and what is met in the field.
+//! What the project says of itself: layers, sizes of types, and what is met in the field.
 #![cfg(feature = "default")]
 #![allow(clippy::restriction, reason = "a test fails by panicking")]
 
 mod field;
 mod layers;
 mod left_out;
-mod minimal;
 mod types;

@@ -40,10 +40,7 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
-use smtp_auth::{
-    AsyncAuthenticator, Side,
-    server::{Config, StartTls},
-};
+use smtp_auth::{AsyncAuthenticator, Side, server::StartTls};
 use tokio::{
     net::{TcpListener, ToSocketAddrs},
     sync::{Semaphore, watch},
@@ -76,6 +73,11 @@ pub use handler::{Handler, Peer};
 pub use limits::Limits;
 pub use observer::Observer;
 pub use received::Received;
+pub use smtp_auth::{
+    Identity, Reply,
+    command::{Command, Mail, Rcpt},
+    server::{AuthFailed, Config},
+};
 pub use whole::Message;
 
 pub(crate) use proxy::Opening;

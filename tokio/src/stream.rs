@@ -48,6 +48,7 @@ pub trait TlsAccept: Send + Sync + 'static {
 /// How a client begins TLS, and which servers it trusts.
 pub trait TlsConnect: Send + Sync + 'static {
     /// Does the handshake with the server of that name, and fails where its certificate does not prove the name. The
-    /// caller limits the time.
+    /// [`Channel`] says that this was checked ([`Channel::verified`]); otherwise a
+    /// [`Connector`](crate::client::Connector) sends no credentials over it. The caller limits the time.
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a>;
 }

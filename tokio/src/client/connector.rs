@@ -139,7 +139,9 @@ impl Connector {
     }
 
     /// The credentials to authenticate with, by the strongest mechanism that takes them and that the server offers. A
-    /// client without credentials does not authenticate.
+    /// client without credentials does not authenticate. Inside TLS whose server was not
+    /// [verified](smtp_auth::Channel::verified) connecting fails, and they are not used. A token should say
+    /// [for which server](Credentials::for_server) it is.
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         let salted = Mutex::new(credentials.clone());
         self.credentials = Some(Arc::new(Kept { given: credentials, salted }));
@@ -303,6 +305,9 @@ impl Connector {
         let begun = begun.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
         let failed = |why| Error::new(ErrorKind::Tls { host: self.host.clone(), why });
         let (stream, channel) = begun.map_err(failed)?;
+        if self.credentials.is_some() && !channel.is_verified() {
+            return Err(Error::new(ErrorKind::Unverified { host: self.host.clone() }));
+        }
         wire.link.put(stream);
         wire.session.tls_started(channel);
         Ok(())

@@ -49,6 +49,13 @@ pub enum ErrorKind {
         /// Why: with rustls, a [`rustls::Error`] that is wrapped.
         why: io::Error,
     },
+    /// There are credentials, and TLS began without a [verified](smtp_auth::Channel::verified) certificate. Nothing was sent
+    /// inside it.
+    #[non_exhaustive]
+    Unverified {
+        /// The server's name.
+        host: Box<str>,
+    },
     /// The connection broke.
     Broken(Stage, io::Error),
     /// The session is over: the server refused to go on or broke the protocol, authentication failed, or a reply did not
@@ -115,7 +122,7 @@ impl Error {
     /// about a connection.
     pub fn stage(&self) -> Option<Stage> {
         match &self.0.kind {
-            ErrorKind::Tls { .. } => Some(Stage::StartTls),
+            ErrorKind::Tls { .. } | ErrorKind::Unverified { .. } => Some(Stage::StartTls),
             ErrorKind::Broken(stage, _) => Some(*stage),
             ErrorKind::Session(error) => stage_of(error),
             ErrorKind::NotAccepted(Outcome::Refused { refusal, .. }) => Some(refusal.stage()),
@@ -290,6 +297,11 @@ impl fmt::Display for ErrorKind {
                 Some(why) => write!(f, "TLS with {host} did not begin: {}", explain(why)),
                 None => write!(f, "TLS with {host} did not begin: {}", in_time(why)),
             },
+            Self::Unverified { host } => write!(
+                f,
+                "the certificate of {host} was not verified, so that no credentials are sent: trust it (`tls::client`), or \
+                 connect without credentials; a `TlsConnect` that does verify has to say so (`Channel::verified`)"
+            ),
             // Under TLS 1.3 the server judges this client's certificate once the client is through with the handshake.
             Self::Broken(_, why) if certificate_is_refused(why) => {
                 write!(f, "the connection broke: {NOT_TAKEN}")

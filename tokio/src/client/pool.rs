@@ -27,6 +27,9 @@ use super::{
 /// the message goes over another one. **A message is never sent again once its end may have been sent**: if the
 /// connection breaks between that and the reply, [`Error::delivery`] is [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
+/// A server that refuses the credentials is asked again for each message. Stop at the first such error
+/// ([`Error::stage`] is [`Stage::Auth`](super::Stage::Auth)): it will not go away, and servers lock out clients that go on.
+///
 /// If a future of [`send`](Self::send) is dropped, its connection is closed, and another may take its place.
 ///
 /// ```no_run

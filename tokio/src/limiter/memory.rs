@@ -45,9 +45,11 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// failures. So an account takes attempts again as its failures leak away, though an attacker goes on, and a network
 /// that is full cannot use up the failures of account after account.
 ///
-/// **Tables are bounded.** A full one forgets the emptiest entry, never a full one: where all are full, a new network or
-/// name is not counted. Of the networks that accounts are known at, it forgets the one of the oldest success. Names are
-/// kept as hashes under a random key, as some people type their password in place of the name.
+/// **Tables are bounded.** A full one forgets the emptiest entry, never a full one. Where all are full, an attempt by a new
+/// network or name is limited: otherwise an attacker with an IPv6 network of 65,536 times a /64 could fill the table, and
+/// then guess without a limit. Networks that an account is known at are not affected; of these, a full table forgets the
+/// one of the oldest success. Names are kept as hashes under a random key, as some people type their password in place of
+/// the name.
 ///
 /// All clients without an address, on Unix sockets, are one network.
 ///
@@ -173,7 +175,7 @@ impl MemoryRateLimiter {
             let account = name?;
             let known =
                 tables.known.is_full((account, network), self.accounts, self.known_for, now);
-            let unknown = || tables.accounts.is_full(account, self.accounts, now);
+            let unknown = || tables.accounts.is_full(account, self.accounts, self.max_entries, now);
             Some(Name {
                 account,
                 is_known: known.is_some(),
@@ -186,7 +188,8 @@ impl MemoryRateLimiter {
         Judged {
             network,
             by_network,
-            is_network_full: by_network && tables.networks.is_full(network, self.networks, now),
+            is_network_full: by_network
+                && tables.networks.is_full(network, self.networks, self.max_entries, now),
             is_account_full: names.iter().flatten().any(|name| name.is_full),
             names,
         }

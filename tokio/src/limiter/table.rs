@@ -43,12 +43,16 @@ impl Table {
         self.empty_at.len()
     }
 
-    pub(super) fn is_full(&self, key: u64, rate: Rate, now: Instant) -> bool {
-        self.empty_at.get(&key).is_some_and(|&empty_at| rate.is_full(empty_at, now))
+    /// Whether the key has used up its failures. Where each of `max` buckets is full, so is every other key's, which could
+    /// not be counted.
+    pub(super) fn is_full(&self, key: u64, rate: Rate, max: usize, now: Instant) -> bool {
+        let own = self.empty_at.get(&key).copied();
+        let emptiest =
+            || self.order.first().filter(|_| self.len() >= max).map(|(empty_at, _)| *empty_at);
+        own.or_else(emptiest).is_some_and(|empty_at| rate.is_full(empty_at, now))
     }
 
-    /// Counts a failure. Where there would be more than `max` buckets, the emptiest makes room; where all of them are
-    /// full, there is none for this key.
+    /// Counts a failure of a key that is not full. Where there would be more than `max` buckets, the emptiest makes room.
     pub(super) fn add(&mut self, key: u64, rate: Rate, max: usize, now: Instant) {
         while self.forget_emptiest(|empty_at| empty_at <= now) {}
         let old = self.empty_at.get(&key).copied();

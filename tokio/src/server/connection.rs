@@ -138,11 +138,11 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
 
     /// When the connection has lasted too long for a client that is known as far as that.
     fn end(&self) -> Instant {
-        let Limits { connection, sign_in, .. } = self.server.limits;
+        let Limits { connection, authentication, .. } = self.server.limits;
         let is_known = self.peer.identity.as_ref().is_some_and(|who| !who.is_anonymous());
         match is_known || self.server.config.allows_unauthenticated() {
             true => self.began + connection,
-            false => self.began + connection.min(sign_in),
+            false => self.began + connection.min(authentication),
         }
     }
 

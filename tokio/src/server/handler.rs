@@ -39,7 +39,9 @@ pub trait Handler: Send + Sync + 'static {
         mail: Mail<'_>,
     ) -> impl Future<Output = Result<Self::Transaction, Reply>> + Send;
 
-    /// Whether the message may go to this recipient. `Err` is the refusal; the recipients before stay.
+    /// Whether the message may go to this recipient. `Err` is the refusal; the recipients before stay. Add the recipient to
+    /// the transaction last, after everything that is waited for: where this takes longer than
+    /// [`Limits::command`](super::Limits::command), it is dropped, and the client hears that this recipient was not taken.
     fn rcpt(
         &self,
         peer: &Peer,

@@ -12,7 +12,7 @@ pub struct Limits {
     pub(super) connections: usize,
     pub(super) connections_each: usize,
     pub(super) handshake: Duration,
-    pub(super) sign_in: Duration,
+    pub(super) authentication: Duration,
     pub(super) connection: Duration,
     pub(super) pause: Duration,
     pub(super) idle: Duration,
@@ -66,7 +66,7 @@ limits! {
     handshake: Duration;
     /// How long a client may take from the connection until it has authenticated, TLS included; then it gets a `421`. There is
     /// no such limit where it need not authenticate. 3 minutes.
-    sign_in: Duration;
+    authentication: Duration;
     /// How long a connection may last in all; then the client gets a `421`, after the reply to a message that has come
     /// whole. One day.
     connection: Duration;
@@ -102,7 +102,7 @@ impl Default for Limits {
             connections: 10_000,
             connections_each: 100,
             handshake: seconds(30),
-            sign_in: seconds(180),
+            authentication: seconds(180),
             connection: seconds(24 * 3600),
             pause: MAX_PAUSE,
             idle: seconds(300),

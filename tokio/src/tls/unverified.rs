@@ -19,7 +19,7 @@ use crate::stream::{BoxStream, Handshake, TlsConnect};
 /// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic): it is how servers hand mail to each other
 /// (RFC 7435), of whose certificates many are signed by no CA. TLS then protects from an eavesdropper alone; a man in the
 /// middle could as well take the offer of STARTTLS away. The channel is not [verified](Channel::verified):
-/// no credentials belong there.
+/// a [`Connector`](crate::client::Connector) that has credentials refuses it.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it is written as it is, and has nothing to be set")]
 pub struct Unverified;

@@ -69,7 +69,7 @@ struct AlreadySafe;
 #[cfg(unix)]
 impl TlsConnect for AlreadySafe {
     fn connect<'a>(&'a self, _: &'a str, stream: BoxStream) -> Handshake<'a> {
-        Box::pin(async { Ok((stream, Channel::tls())) })
+        Box::pin(async { Ok((stream, Channel::tls().verified())) })
     }
 }
 
@@ -329,6 +329,10 @@ async fn tls_is_taken_where_it_is_offered() {
     let client = soon(unverified.connect_over(pipe(&server))).await.unwrap();
     // STARTTLS is not offered inside TLS.
     assert!(!client.extensions().offers("STARTTLS"));
+    // That server could be anybody's, so no credentials go there.
+    let error = soon(unverified.credentials(tim()).connect_over(pipe(&server))).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unverified { .. }), "{error}");
+    assert_eq!((error.stage(), error.is_transient()), (Some(Stage::StartTls), false));
 }
 
 /// An address whose listener takes no more connections: the system drops what asks for one.
