@@ -274,7 +274,8 @@ async fn the_header_comes_before_tls_and_is_none() {
 /// idle time, of the time to authenticate, and at a shutdown.
 #[tokio::test(start_paused = true)]
 async fn a_beginning_that_is_left_undecided_ends_as_any_other_silence() {
-    for begin in ["P", "PROXY", "\r\n\r\n"] {
+    // The empty lines are answered.
+    for (begin, answers) in [("P", &[][..]), ("PROXY", &[]), ("\r\n\r\n", &["500", "500"])] {
         let (idle, _) = server("", Limits::default());
         let slow = Server::new(config().build().unwrap(), Immediate(Users), Careless::default());
         let (stopped, _) = server("", Limits::default());
@@ -287,7 +288,7 @@ async fn a_beginning_that_is_left_undecided_ends_as_any_other_silence() {
             let mut hand = Hand::new(own);
             hand.expect("", &["220"]).await;
             let began = Instant::now();
-            hand.write(begin).await;
+            hand.expect(begin, answers).await;
             if seconds == 1 {
                 sleep(Duration::from_secs(1)).await;
                 server.shutdown();
