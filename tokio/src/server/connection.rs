@@ -81,17 +81,13 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         if implicit_tls {
             Box::pin(self.begin_tls()).await?;
         }
-        let welcome = self.server.handler.connect(&self.peer);
-        if let Err(refusal) = Box::pin(within(self.server.limits.command, welcome)).await {
-            self.wire.close(&refused(refusal));
-        }
+        Box::pin(self.welcome()).await;
         loop {
             if self.wire.advance() == Advance::NeedInput {
                 self.wait().await?;
                 continue;
             }
             match self.wire.session.pending() {
-                Event::Query(_) => Box::pin(self.query()).await,
                 Event::Authenticated(identity) => {
                     self.peer.identity = Some(identity.clone());
                     self.users.authenticated(identity);
@@ -102,14 +98,14 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                     let is_limited = self.users.failed(&failed);
                     self.server.log.auth_failed(&self.peer, &failed, is_limited);
                     // Nothing is sent before the next input is waited for, so this delays the reply.
-                    self.wire.link.pause(pause).await;
+                    Box::pin(self.pause(pause)).await;
                 }
                 Event::Hello(hello) => {
                     self.peer.hello = hello.name.into();
                     self.peer.extended = hello.extended;
                 }
                 Event::Command(Command::Mail(_), _) => Box::pin(self.until_cut_off()).await?,
-                Event::Command(..) => Box::pin(self.command()).await,
+                Event::Query(_) | Event::Command(..) => Box::pin(self.ask()).await,
                 Event::StartTls => Box::pin(self.begin_tls()).await?,
                 Event::Close => return Box::pin(self.wire.link.close()).await,
                 // Whatever was to be forgotten has been dropped.
@@ -163,20 +159,48 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         self.wire.close(&Reply::SHUTTING_DOWN);
     }
 
-    async fn query(&mut self) {
-        let Event::Query(query) = self.wire.session.pending() else { return };
-        let answered = query.answer_with_async(&self.users);
-        if timeout(self.server.limits.query, answered).await.is_err() {
-            self.wire.session.query().into_iter().for_each(Query::temp_fail);
+    /// Asks the handler whether the client is welcome.
+    async fn welcome(&mut self) {
+        let Self { server, wire, peer, stop, .. } = self;
+        let welcome = within(server.limits.command, server.handler.connect(peer));
+        let welcomed = unless(pin!(stopped(stop)), pin!(welcome)).await;
+        match welcomed {
+            Some(Ok(())) => {}
+            Some(Err(refusal)) => wire.close(&refused(refusal)),
+            None => self.say_shutting_down(),
         }
     }
 
-    /// A command outside of transactions that the session leaves to the handler.
-    async fn command(&mut self) {
-        let Self { server, wire, peer, .. } = self;
-        let Event::Command(command, ask) = wire.session.pending() else { return };
-        let work = async { Ok(server.handler.command(peer, command).await) };
-        ask.reply(within(server.limits.command, work).await.unwrap_or_else(|reply| reply));
+    /// Has the pending question or command outside of transactions answered, unless the server is stopped meanwhile.
+    async fn ask(&mut self) {
+        let mut stop = self.stop.clone();
+        let answered = unless(pin!(stopped(&mut stop)), pin!(self.answer())).await;
+        if answered.is_none() {
+            self.say_shutting_down();
+        }
+    }
+
+    async fn answer(&mut self) {
+        let Self { server, wire, peer, users, .. } = self;
+        match wire.session.pending() {
+            Event::Query(query) => {
+                let answered = query.answer_with_async(users);
+                if timeout(server.limits.query, answered).await.is_err() {
+                    wire.session.query().into_iter().for_each(Query::temp_fail);
+                }
+            }
+            Event::Command(command, ask) => {
+                let work = async { Ok(server.handler.command(peer, command).await) };
+                ask.reply(within(server.limits.command, work).await.unwrap_or_else(|reply| reply));
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits so long, unless the server is stopped meanwhile.
+    async fn pause(&mut self, time: Duration) {
+        let Self { wire, stop, .. } = self;
+        unless(pin!(stopped(stop)), pin!(wire.link.pause(time))).await;
     }
 
     async fn begin_tls(&mut self) -> io::Result<()> {
@@ -185,13 +209,15 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         let limits = &server.limits;
         // STARTTLS is offered only with TLS.
         let Some(tls) = &server.tls else { return Err(io::ErrorKind::Unsupported.into()) };
-        wire.link.send(limits.idle).await?;
-        let limit = limits.handshake.min(end.saturating_duration_since(Instant::now()));
-        let handshake = timeout(limit, tls.accept(wire.link.take()));
+        let at_most = |limit: Duration| limit.min(end.saturating_duration_since(Instant::now()));
+        let handshake = async {
+            wire.link.send(at_most(limits.idle)).await?;
+            timeout(at_most(limits.handshake), tls.accept(wire.link.take())).await?
+        };
         let Some(done) = unless(pin!(stopped(stop)), pin!(handshake)).await else {
             return Err(io::ErrorKind::ConnectionAborted.into());
         };
-        let (stream, channel) = done??;
+        let (stream, channel) = done?;
         wire.link.put(stream);
         wire.session.tls_started(channel);
         // What the client said before may have been the words of another.
