@@ -28,8 +28,10 @@ impl Wire {
     /// Moves the session on. The client's time begins anew where it has done something whole: octets of a line that does
     /// not end are no reason to wait longer.
     pub(super) fn advance(&mut self) -> Advance {
+        // Replies that it has not taken yet are nothing new.
+        let before = self.link.out.len();
         let advance = self.session.advance(&mut self.link.out);
-        if advance == Advance::Event || !self.link.out.is_empty() {
+        if advance == Advance::Event || self.link.out.len() > before {
             self.link.restart_timer();
         }
         advance
