@@ -168,7 +168,9 @@ impl Pool {
         let all = self.shared.places.acquire_many(self.connections).await;
         self.shared.places.close();
         drop(all);
-        while let Some(client) = self.shared.take() {
+        // All at once: where this future is dropped from here on, none of them stays.
+        let idle: Vec<_> = std::iter::from_fn(|| self.shared.take()).collect();
+        for client in idle {
             client.quit().await;
         }
     }
