@@ -130,7 +130,7 @@ impl<'a> Body<'a> {
     }
 
     /// The next piece, of some kilobytes at most. `None` is the end of a message that is whole and good. The first call
-    /// lets the client send.
+    /// lets the client send. Where its future is dropped before it is ready, nothing is lost.
     pub async fn next(&mut self) -> Option<&[u8]> {
         if !poll_fn(|cx| self.poll_piece(cx)).await {
             return None;
@@ -140,7 +140,7 @@ impl<'a> Body<'a> {
 
     /// All that is left of the message, in memory: up to the size that the server takes, and to
     /// [`Limits::memory`](Limits::memory) for all connections together. Where that is used up, this does not return, and the
-    /// client gets a `452`.
+    /// client gets a `452`. Where its future is dropped before it is ready, what it has read is lost.
     pub async fn read_all(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         while poll_fn(|cx| self.poll_piece(cx)).await {
