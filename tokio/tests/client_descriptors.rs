@@ -6,37 +6,14 @@
 #[expect(dead_code, reason = "most of it is for the other tests")]
 mod support;
 
-use std::{
-    fs,
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use tokio::time::sleep;
 
-use support::{HELLO, listening, soon, starttls, to};
+use support::{HELLO, listening, polled, soon, starttls, to};
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// Polls a future so many times, and drops it; `None` where it has not come to its end by then.
-async fn polled<T>(work: impl Future<Output = T>, times: usize) -> Option<T> {
-    let (mut work, mut left) = (pin!(work), times);
-    poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        let polled = work.as_mut().poll(cx).map(Some);
-        if left == 0 {
-            cx.waker().wake_by_ref();
-        }
-        polled
-    })
-    .await
 }
 
 #[tokio::test]

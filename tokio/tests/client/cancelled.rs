@@ -1,34 +1,31 @@
 //! Futures that are dropped at each poll.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use smtp_auth_tokio::client::{ErrorKind, Pool};
-use tokio::time::sleep;
+use smtp_auth_tokio::{
+    client::{Connector, ErrorKind, Pool},
+    server::Server,
+    smtp_auth::{sasl::Immediate, server::Config},
+    tls,
+};
+use tokio::{
+    io::{AsyncRead, ReadBuf, duplex},
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
-use crate::support::{HELLO, listening, pipe, server, soon, starttls, to};
-
-/// Polls a future so many times; `None` where it has not come to its end by then, and is dropped.
-async fn polled<T>(work: impl Future<Output = T>, times: usize) -> Option<T> {
-    let (mut work, mut left) = (pin!(work), times);
-    poll_fn(move |cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        let polled = work.as_mut().poll(cx).map(Some);
-        // Where nothing wakes it any more, this ends all the same.
-        if polled.is_pending() && left == 0 {
-            cx.waker().wake_by_ref();
-        }
-        polled
-    })
-    .await
-}
+use crate::{
+    runtimes::{on_both, on_both_in_real_time},
+    support::{
+        HELLO, Inbox, LOCALHOST, Users, cleartext, listening, pipe, polled, server, soon, starttls,
+        to,
+    },
+};
 
 #[tokio::test]
 async fn a_dropped_send_leaves_no_half_message_and_no_second_one() {
@@ -91,4 +88,145 @@ async fn a_pool_outlives_dropped_futures() {
     assert!(one.is_ok() && two.is_ok());
     assert!(inbox.open() <= 2);
     assert!(inbox.messages().iter().all(|message| message == HELLO));
+}
+
+/// A server for clients that need not authenticate, which takes no time.
+fn open() -> (Server<Immediate<Users>, Inbox>, Inbox) {
+    let inbox = Inbox::default();
+    let config = Config::builder("localhost").allow_unauthenticated(true).build().unwrap();
+    let [cert, key] = &*LOCALHOST;
+    let server = Server::new(config, Immediate(Users), inbox.clone()).observer(inbox.clone());
+    (server.tls(tls::server(cert, key).unwrap()), inbox)
+}
+
+/// A message that comes a few octets at a time, each of them after another poll.
+struct Trickle(&'static [u8], bool);
+
+impl AsyncRead for Trickle {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        self.1 = !self.1;
+        if self.1 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let (part, rest) = self.0.split_at(self.0.len().min(5));
+        room.put_slice(part);
+        self.0 = rest;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// All that a client does, from the connection to QUIT. After any number of polls: each message that was accepted is there
+/// once, no other is but the one under way, none of them half, and the server sees the end.
+async fn all_at_each_poll(connector: &Connector, pipe: usize) -> usize {
+    let (server, inbox) = open();
+    let envelope = to(&["ann", "bob"]);
+    let mut before = 0;
+    for times in 0.. {
+        let (begun, accepted) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (own, theirs) = duplex(pipe);
+        let serving = tokio::spawn({
+            let server = server.clone();
+            async move { server.serve_stream(theirs, None).await }
+        });
+        let all = async {
+            let mut client = connector.connect_over(own).await.unwrap();
+            for turn in [1, 2] {
+                begun.store(turn, SeqCst);
+                let sent = match turn {
+                    1 => client.send(&envelope, HELLO).await,
+                    _ => client.send_from(&envelope, Trickle(HELLO, false)).await,
+                };
+                assert!(sent.unwrap().refused.is_empty());
+                accepted.store(turn, SeqCst);
+            }
+            client.noop().await.unwrap();
+            client.quit().await;
+        };
+        let is_done = polled(all, times).await.is_some();
+        serving.await.unwrap();
+        let (begun, accepted) = (begun.into_inner(), accepted.into_inner());
+        let arrived = inbox.messages();
+        let new = arrived.len() - before;
+        assert!((accepted..=begun).contains(&new), "{times}: {accepted} {new} {begun}");
+        assert!(arrived.iter().all(|message| message == HELLO), "{times}: half a message");
+        assert_eq!(inbox.open(), 0, "{times}");
+        before = arrived.len();
+        if is_done {
+            assert_eq!((new, inbox.orderly() > 0), (2, true));
+            return times;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_client_can_be_dropped_at_any_poll() {
+    on_both(async |pace| {
+        for (pipe, least) in [(1, 300), (7, 40), (64, 10)] {
+            // With many threads each octet is a way from one to another.
+            if pipe > 1 || pace.is_paused() {
+                let polls = all_at_each_poll(&cleartext(), pipe).await;
+                assert!(polls >= least, "{polls} by {pipe}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_client_inside_tls_can_be_dropped_at_any_poll() {
+    on_both(async |_| {
+        let trusting = Connector::starttls("localhost").trust(tls::client(&LOCALHOST[0]).unwrap());
+        let polls = all_at_each_poll(&trusting, 64).await;
+        assert!(polls > 20, "{polls}");
+    });
+}
+
+/// The one place is in use: whoever waits for it can be dropped, and so can whoever has it.
+#[test]
+fn a_pools_place_comes_back_at_any_poll() {
+    on_both_in_real_time(async |_| {
+        let (server, inbox) = open();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connector = cleartext().addresses([listener.local_addr().unwrap()]);
+        let serving = tokio::spawn({
+            let server = server.clone();
+            async move { server.serve(listener).await }
+        });
+        let (pool, envelope) = (Pool::new(connector).connections(1), to(&["ann"]));
+        let mut before = 0;
+        for times in 0.. {
+            {
+                // The message never comes to its end. Nothing wakes those that wait meanwhile.
+                let (_source, message) = duplex(64);
+                let mut first = Box::pin(pool.send_from(&envelope, message));
+                let limit = Duration::from_millis(3);
+                let _ = timeout(limit, polled(first.as_mut(), 1 + times % 7)).await;
+                let waiting = async { tokio::join!(pool.send(&envelope, HELLO), pool.close()) };
+                let waited = timeout(limit, polled(waiting, times % 3)).await;
+                assert!(waited.is_err() || waited.is_ok_and(|sent| sent.is_none()), "{times}");
+            }
+            let sent = polled(pool.send_from(&envelope, Trickle(HELLO, false)), times).await;
+            // Over a connection that nothing half has gone over: the server would say what it does not understand.
+            let again = soon(pool.send(&envelope, HELLO)).await.unwrap();
+            assert_eq!(again.reply.code(), 250);
+            let arrived = inbox.messages();
+            let least = before + 1 + usize::from(sent.is_some());
+            assert!((least..=before + 2).contains(&arrived.len()), "{times}");
+            assert!(arrived.iter().all(|message| message == HELLO), "{times}: half a message");
+            before = arrived.len();
+            if sent.is_some() {
+                assert!(times > 5, "{times}");
+                break;
+            }
+        }
+        soon(pool.close()).await;
+        server.shutdown();
+        soon(serving).await.unwrap();
+        assert_eq!((inbox.open(), inbox.most() <= 3), (0, true), "{}", inbox.most());
+    });
 }

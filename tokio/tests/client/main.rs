@@ -5,6 +5,9 @@
 mod any_server;
 mod cancelled;
 mod connect;
+mod faults;
 mod messages;
 mod pool;
+#[path = "../support/runtimes.rs"]
+mod runtimes;
 mod support;

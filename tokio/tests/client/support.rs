@@ -2,12 +2,15 @@
 
 use std::{
     fs,
+    future::poll_fn,
     net::SocketAddr,
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -197,6 +200,24 @@ pub(crate) const HELLO: &[u8] = b"Subject: Hello\r\n\r\nHi\r\n.\r\n..\r\nend\r\n
 /// Nothing here takes long.
 pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), work).await.expect("it hangs")
+}
+
+/// Polls a future so many times; `None` where it has not come to its end by then, and is dropped.
+pub(crate) async fn polled<T>(work: impl Future<Output = T>, times: usize) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), times);
+    poll_fn(move |cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        let polled = work.as_mut().poll(cx).map(Some);
+        // Where nothing wakes it any more, this ends all the same.
+        if polled.is_pending() && left == 0 {
+            cx.waker().wake_by_ref();
+        }
+        polled
+    })
+    .await
 }
 
 /// The beginning of a script for a client that does not authenticate.

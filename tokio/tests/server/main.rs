@@ -5,12 +5,21 @@
 mod any_dialogue;
 mod cancelled;
 mod certificates;
+mod closed_sides;
 mod dialogue;
+mod faults;
+#[path = "../support/faulty.rs"]
+mod faulty;
 mod handlers;
+mod held;
 mod limits;
 mod observers;
 mod proxies;
 mod rate_limits;
+#[path = "../support/runtimes.rs"]
+mod runtimes;
 mod shutdown;
+mod shutdown_stages;
+mod slow;
 mod support;
 mod time;
