@@ -2,6 +2,9 @@
 #![cfg(all(target_os = "linux", any(feature = "ring", feature = "aws-lc-rs")))]
 #![allow(clippy::restriction, reason = "a test fails by panicking")]
 
+#[path = "support/runtimes.rs"]
+#[expect(dead_code, reason = "some of it is for the other tests")]
+mod runtimes;
 #[path = "client/support.rs"]
 #[expect(dead_code, reason = "most of it is for the other tests")]
 mod support;
@@ -10,33 +13,37 @@ use std::{fs, time::Duration};
 
 use tokio::time::sleep;
 
+use runtimes::on_both_in_real_time;
 use support::{HELLO, listening, polled, soon, starttls, to};
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-#[tokio::test]
-async fn dropped_futures_leave_no_descriptor() {
-    let (address, _, inbox) = listening().await;
-    let connector = starttls().addresses([address]);
-    drop(soon(connector.connect()).await.unwrap());
-    sleep(Duration::from_millis(100)).await;
-    let before = descriptors();
-    let envelope = to(&["ann"]);
-    for times in 0.. {
-        // It derives the salted password, too.
-        let connector = connector.clone().credentials(support::tim());
-        let work = async {
-            let mut client = connector.connect().await.unwrap();
-            let _ = client.send(&envelope, HELLO).await.unwrap();
-            client.quit().await;
-        };
-        if soon(polled(work, times)).await.is_some() {
-            assert!(times > 8, "{times}");
-            break;
+#[test]
+fn dropped_futures_leave_no_descriptor() {
+    on_both_in_real_time(async |_| {
+        let (address, server, inbox) = listening().await;
+        let connector = starttls().addresses([address]);
+        drop(soon(connector.connect()).await.unwrap());
+        sleep(Duration::from_millis(100)).await;
+        let before = descriptors();
+        let envelope = to(&["ann"]);
+        for times in 0.. {
+            // It derives the salted password, too.
+            let connector = connector.clone().credentials(support::tim());
+            let work = async {
+                let mut client = connector.connect().await.unwrap();
+                let _ = client.send(&envelope, HELLO).await.unwrap();
+                client.quit().await;
+            };
+            if soon(polled(work, times)).await.is_some() {
+                assert!(times > 8, "{times}");
+                break;
+            }
         }
-    }
-    sleep(Duration::from_millis(200)).await;
-    assert_eq!((descriptors(), inbox.open()), (before, 0));
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!((descriptors(), inbox.open()), (before, 0));
+        server.shutdown();
+    });
 }

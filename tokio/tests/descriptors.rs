@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::{
+    process::{Resource, getrlimit, setrlimit},
+    time::{ClockId, clock_gettime},
+};
 use smtp_auth_tokio::{
     server::{Body, Handler, Observer, Peer, Server},
     smtp_auth::{
@@ -62,6 +65,12 @@ impl Observer for Counting {
     }
 }
 
+/// What the process has had of the processors.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
 #[tokio::test]
 async fn without_a_descriptor_the_server_waits() {
     let failed = Arc::<AtomicUsize>::default();
@@ -81,7 +90,11 @@ async fn without_a_descriptor_the_server_waits() {
     assert!(!open.is_empty() && open.len() < 64);
     open.pop();
     let mut client = TcpStream::connect(address).await.unwrap();
+    let before = processor_time();
     sleep(Duration::from_millis(350)).await;
+    // All else that this process does is to sleep.
+    let worked = processor_time() - before;
+    assert!(worked < Duration::from_millis(35), "{worked:?}");
     let so_often = failed.load(SeqCst);
     assert!((2..=5).contains(&so_often), "{so_often}");
     drop(open);

@@ -16,7 +16,7 @@ use smtp_auth_tokio::{
 use tokio::{
     io::{AsyncRead, ReadBuf, duplex},
     net::TcpListener,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -148,7 +148,9 @@ async fn all_at_each_poll(connector: &Connector, pipe: usize) -> usize {
             client.quit().await;
         };
         let is_done = polled(all, times).await.is_some();
+        let began = Instant::now();
         serving.await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(20), "{times}: the server sees no end");
         let (begun, accepted) = (begun.into_inner(), accepted.into_inner());
         let arrived = inbox.messages();
         let new = arrived.len() - before;
@@ -228,5 +230,26 @@ fn a_pools_place_comes_back_at_any_poll() {
         server.shutdown();
         soon(serving).await.unwrap();
         assert_eq!((inbox.open(), inbox.most() <= 3), (0, true), "{}", inbox.most());
+    });
+}
+
+/// It has taken the connections out of the pool by then.
+#[test]
+fn a_pool_whose_closing_is_dropped_keeps_no_connection() {
+    on_both_in_real_time(async |_| {
+        for times in 0..4 {
+            let (address, server, inbox) = listening().await;
+            let pool = Pool::new(starttls().addresses([address]));
+            let envelope = to(&["ann"]);
+            let send = || pool.send(&envelope, HELLO);
+            let (one, two) = soon(async { tokio::join!(send(), send()) }).await;
+            assert!(one.is_ok() && two.is_ok());
+            assert_eq!(inbox.open(), 2);
+            polled(pool.close(), times).await;
+            sleep(Duration::from_millis(100)).await;
+            let left = if times == 0 { 2 } else { 0 };
+            assert_eq!(inbox.open(), left, "{times}");
+            server.shutdown();
+        }
     });
 }
