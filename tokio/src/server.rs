@@ -295,6 +295,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// Takes no more connections, sends those away with a `421` that have no transaction open, and lets the others
     /// finish theirs, for the time that [`Limits::grace`] gives. Clients that have not finished then get the `421`, too: the
     /// handler's future is dropped, and the client will send the message again.
+    /// A future of the store is dropped at once, and a TLS handshake ends without a word. Last words, and listening on
+    /// after them, may take ten seconds more.
     pub fn shutdown(&self) {
         let cut_off = Instant::now() + self.limits.grace;
         self.stop.send_if_modified(|stop| {

@@ -1,4 +1,4 @@
-//! A handler that holds the body: in a structure of its own, in a future that it does not poll, or for ever.
+//! A handler that holds the body: in a collection of its own, in a future that it does not poll, or for ever.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -51,9 +51,6 @@ struct Holder {
     kept: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-/// A structure of the handler's own.
-struct Shelf<'a>(Option<Body<'a>>);
-
 type Reading<'a> = Pin<Box<dyn Future<Output = Vec<u8>> + Send + 'a>>;
 
 fn reading<'a>(mut body: Body<'a>) -> Reading<'a> {
@@ -96,14 +93,14 @@ impl Handler for Holder {
                 pending::<()>().await;
             }
             Held::WholeThenOk | Held::WholeStall => {
-                let mut shelf = Shelf(Some(body));
-                let all = shelf.0.as_mut().unwrap().read_all().await;
+                let mut shelf = vec![body];
+                let all = shelf[0].read_all().await;
                 if let Held::WholeStall = self.held {
                     pending::<()>().await;
                 }
                 self.kept.lock().unwrap().push(all);
                 yield_now().await;
-                drop(shelf);
+                shelf.clear();
             }
             Held::DroppedByTurns => {
                 let all = read_by_turns(body).await;

@@ -7,13 +7,14 @@ use smtp_auth_tokio::{
     smtp_auth::{Answer, AsyncAuthenticator, CheckPassword, Mechanism, sasl::Immediate},
 };
 use tokio::{
+    net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{Instant, sleep},
 };
 
 use crate::{
     faulty::{At, Book, Faulty, How, Listener, MESSAGE, served},
-    runtimes::{CLOSE, Pace, on_both},
+    runtimes::{CLOSE, Pace, on_both, on_both_in_real_time},
     shutdown::Never,
     support::{Users, open},
 };
@@ -128,7 +129,7 @@ async fn is_left(pace: Pace, said: &'static [&'static str], then: String, after:
     let began = Instant::now();
     server.shutdown();
     serving.await.unwrap();
-    pace.assert_took(began, pace.units(after) + CLOSE, &what);
+    pace.assert_took(began, pace.units(after) + CLOSE, what);
     writing.abort();
     book.assert_kept(kept, what);
 }
@@ -201,5 +202,28 @@ fn lingering_has_its_time() {
         let both =
             (stays(pace, Limits::default(), "220 221 -"), stays(pace, one_too_many, "421 -"));
         tokio::join!(both.0, both.1);
+    });
+}
+
+/// A proxy that does not say whose connection it is.
+#[test]
+fn a_proxys_header_is_not_waited_for() {
+    on_both_in_real_time(async |pace| {
+        let (server, _) = server(pace, Immediate(Users), Faulty::new(At::Never, How::Stall));
+        let server = server.proxies(["127.0.0.1".parse().unwrap()]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn({
+            let server = server.clone();
+            async move { server.serve(listener).await }
+        });
+        let mut client = Listener::new(TcpStream::connect(address).await.unwrap());
+        client.write("PROXY TCP4 192.0.2.1").await;
+        sleep(pace.units(2)).await;
+        let began = Instant::now();
+        server.shutdown();
+        assert_eq!(client.hear_all().await, "-");
+        serving.await.unwrap();
+        pace.assert_took(began, pace.units(0), "PROXY");
     });
 }
