@@ -173,7 +173,8 @@ fn a_client_can_be_dropped_at_any_poll() {
             // With many threads each octet is a way from one to another.
             if pipe > 1 || pace.is_paused() {
                 let polls = all_at_each_poll(&cleartext(), pipe).await;
-                assert!(polls >= least, "{polls} by {pipe}");
+                // With many threads it depends on who is faster.
+                assert!(polls >= least || !pace.is_paused(), "{polls} by {pipe}");
             }
         }
     });
@@ -181,10 +182,10 @@ fn a_client_can_be_dropped_at_any_poll() {
 
 #[test]
 fn a_client_inside_tls_can_be_dropped_at_any_poll() {
-    on_both(async |_| {
+    on_both(async |pace| {
         let trusting = Connector::starttls("localhost").trust(tls::client(&LOCALHOST[0]).unwrap());
         let polls = all_at_each_poll(&trusting, 64).await;
-        assert!(polls > 20, "{polls}");
+        assert!(polls > 20 || !pace.is_paused(), "{polls}");
     });
 }
 
@@ -222,7 +223,6 @@ fn a_pools_place_comes_back_at_any_poll() {
             assert!(arrived.iter().all(|message| message == HELLO), "{times}: half a message");
             before = arrived.len();
             if sent.is_some() {
-                assert!(times > 5, "{times}");
                 break;
             }
         }

@@ -131,7 +131,8 @@ fn dropped_at_any_poll_it_leaves_nothing() {
             };
             let client = |own| std::future::ready(Some((Listener::new(own), 0)));
             let polls = at_each_poll(pipe, &book, serve, client).await;
-            assert!(polls >= least, "{polls} by {pipe}");
+            // With many threads it depends on who is faster.
+            assert!(polls >= least || !pace.is_paused(), "{polls} by {pipe}");
         }
     });
 }
@@ -159,7 +160,7 @@ async fn begin_tls(own: DuplexStream, tls: Arc<dyn TlsConnect>, is_implicit: boo
 #[test]
 fn dropped_at_any_poll_of_tls_it_leaves_nothing() {
     let own = Certificate::new();
-    on_both(async |_| {
+    on_both(async |pace: Pace| {
         for is_implicit in [true, false] {
             let (server, book) = server();
             let server = server.tls(own.server());
@@ -176,7 +177,7 @@ fn dropped_at_any_poll_of_tls_it_leaves_nothing() {
             let client = |stream| begin_tls(stream, Arc::clone(&tls), is_implicit);
             // A server writes its tickets before it reads on, so what the client says first has to fit.
             let polls = at_each_poll(64, &book, serve, client).await;
-            assert!(polls > 40, "{polls}");
+            assert!(polls > 40 || !pace.is_paused(), "{polls}");
         }
     });
 }
