@@ -25,13 +25,12 @@ use smtp_auth_tokio::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    runtime::Handle,
     task::JoinSet,
-    time::{Duration, Instant, sleep},
+    time::{Instant, sleep},
 };
 
 use faulty::{At, DIALOGUE, Faulty, How, Listener};
-use runtimes::{CLOSE, Pace, on_both_in_real_time};
+use runtimes::{CLOSE, Pace, no_task_is_left, on_both_in_real_time};
 use support::{Certificate, Users, open};
 
 fn descriptors() -> usize {
@@ -114,8 +113,8 @@ fn neither_a_task_nor_a_descriptor_is_left() {
         let crowd = |at, how, end| crowd(pace, Arc::clone(&tls), at, how, end);
         // What the runtime has once.
         crowd(At::Never, How::Yield, End::Shutdown).await;
-        let now = || (descriptors(), Handle::current().metrics().num_alive_tasks());
-        let before = now();
+        no_task_is_left().await;
+        let before = descriptors();
         for how in [How::Panic, How::Stall, How::Refuse] {
             let mut crowds = JoinSet::new();
             for at in STAGES {
@@ -123,11 +122,8 @@ fn neither_a_task_nor_a_descriptor_is_left() {
                 crowds.spawn(crowd(at, how, End::Dropped));
             }
             crowds.join_all().await;
-            let began = Instant::now();
-            while now() != before && began.elapsed() < Duration::from_secs(1) {
-                sleep(Duration::from_millis(5)).await;
-            }
-            assert_eq!(now(), before, "{how:?}");
+            no_task_is_left().await;
+            assert_eq!(descriptors(), before, "{how:?}");
         }
     });
 }
