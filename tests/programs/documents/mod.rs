@@ -21,7 +21,7 @@ use crate::setup::{present, runs, said};
 /// A module of the program, the document whose code it has, and words of the piece that is meant.
 const PIECES: [(&str, &str, &str); 14] = [
     ("readme_server", "README.md", "fn serve("),
-    ("readme_users", "README.md", "impl Authenticator for"),
+    ("readme_users", "README.md", "struct OneUser"),
     ("readme_client", "README.md", "fn begin("),
     ("client", "src/client.rs", "fn send("),
     ("kept", "src/server.rs", "fn serve("),
@@ -65,14 +65,14 @@ fn items(document: &str, words: &str) -> String {
         .fold(String::new(), |items, line| items + line + "\n")
 }
 
-/// The lines of the workspace's manifests that name these dependencies, and the profiles of the root.
+/// The lines of the manifest that name these dependencies, and its profiles.
 fn manifest() -> String {
-    let (own, driver) = (read("Cargo.toml"), read("tokio/Cargo.toml"));
-    let line = |manifest: &str, name| {
-        let mut found = manifest.lines().filter(|line| line.starts_with(name));
+    let own = read("Cargo.toml");
+    let line = |name| {
+        let mut found = own.lines().filter(|line| line.starts_with(name));
         found.next().unwrap_or_else(|| panic!("no {name}")).to_owned()
     };
-    let dependencies = [line(&own, "tokio ="), line(&driver, "argon2 =")];
+    let dependencies = [line("tokio ="), line("argon2 =")];
     let profile = &own[own.find("[profile.dev.package]").unwrap()..];
     format!(
         "[package]\nname = \"samples\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n\
