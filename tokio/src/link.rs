@@ -64,7 +64,7 @@ pub(crate) struct Link {
     timer: Pin<Box<Sleep>>,
     armed: bool,
     /// What the connection has begun with.
-    pub(crate) opening: Opening,
+    opening: Opening,
 }
 
 impl Link {

@@ -9,7 +9,6 @@ use std::{
 use smtp_auth::{Advance, Reply, server::Session};
 use tokio::time::Instant;
 
-use super::Opening;
 use crate::link::Link;
 
 const LASTED_TOO_LONG: Reply = Reply::constant("421 4.4.2 Connected for too long, closing");
@@ -68,10 +67,8 @@ impl Wire {
         self.close(&reply);
     }
 
-    /// Closes the session with these words. Whatever the client has begun to say does not matter any more: while it may still
-    /// be a PROXY header the session does not move on, and would never come to its end.
+    /// Closes the session with these words.
     pub(super) fn close(&mut self, reply: &Reply) {
-        self.link.opening = Opening::Other;
         self.session.close(reply, &mut self.link.out);
     }
 
