@@ -144,6 +144,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
 
     /// The pending MAIL and what follows from it. The handler is dropped where that has not ended within the grace.
     async fn until_cut_off(&mut self) -> io::Result<()> {
+        // It may have come in one piece with what made the client known.
+        self.wire.end = self.end();
         let stop = self.stop.clone();
         let done = unless(pin!(cut_off(stop)), pin!(self.transaction())).await;
         match done {

@@ -147,6 +147,12 @@ async fn a_client_authenticates_in_time_or_is_sent_away() {
     hand.expect("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n", &["235"]).await;
     sleep(Duration::from_secs(299)).await;
     hand.expect("NOOP\r\n", &["250"]).await;
+    // So it may where its message follows in the same piece.
+    let (mut hand, _) = Hand::to(&server).await;
+    let both = "AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\nMAIL FROM:<a@b.c>\r\n";
+    hand.expect(both, &["235", "250"]).await;
+    sleep(Duration::from_secs(299)).await;
+    hand.expect("RCPT TO:<d@e.f>\r\n", &["250"]).await;
 }
 
 #[tokio::test(start_paused = true)]
