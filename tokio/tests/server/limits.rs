@@ -71,9 +71,7 @@ async fn memory_is_bounded_for_all_connections_together() {
 async fn last_words_survive_unread_input() {
     let own = Certificate::new();
     for tls in [false, true] {
-        let limits = Limits::default().idle(Duration::from_millis(300));
-        let (server, _) = server("stall unread", limits.command(Duration::from_secs(3)));
-        let server = server.tls(own.server());
+        let server = server("", Limits::default()).0.tls(own.server());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn({
