@@ -76,17 +76,18 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// The outcome of a message for which the handler's [`data`](super::Handler::data) was called: so many octets of it
-    /// came, and this was the reply. The reply is `None` where the server itself had to refuse the message, as too large or
-    /// malformed, or the client was gone before its end.
+    /// came, and this was the reply. The reply is `None` where the server itself had to refuse the message, as too large,
+    /// malformed or too slow, where the client was gone before its end, and where the handler has panicked or was cut off.
     fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
         let _ = (peer, octets, reply);
     }
 
     /// A connection has ended. `Ok` where the dialogue came to its end, by QUIT or a `421`. An error is that of the
     /// stream or the TLS handshake: `UnexpectedEof` where the client just disconnected; `TimedOut` where a TLS handshake or a
-    /// PROXY header did not come in time, or the client did not take a reply; `InvalidData` where a PROXY header was missing or
-    /// should not have been there; `ConnectionAborted` where a handler has panicked, where the server itself was dropped or
-    /// took too long to shut down, or where it shut down during a handshake.
+    /// PROXY header did not come in time, or the client did not take the last words; `InvalidData` where a PROXY header was
+    /// missing or should not have been there; `ConnectionAborted` where the client did not take another reply in time, where a
+    /// handler has panicked, where the server itself was dropped or took too long to shut down, or where it shut down during a
+    /// handshake.
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
         let _ = (peer, outcome);
     }
