@@ -48,7 +48,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
                 let server = Arc::new(self.clone());
                 Connection::new(server, stream, address, place).serve(tls).await;
             }
-            Err(refusal) => self.turn_away(stream, address, tls, &refusal).await,
+            Err(refusal) => Box::pin(self.turn_away(stream, address, tls, &refusal)).await,
         }
     }
 
@@ -110,7 +110,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// Serves a client of which a proxy is to say the address.
-    async fn proxied(
+    pub(super) async fn proxied(
         self: Arc<Self>,
         mut stream: BoxStream,
         proxy: SocketAddr,
@@ -121,13 +121,10 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
             Ok(client) => {
                 let address = client.map_or(proxy, canonical);
                 match place.belong_to(address.ip(), &self.limits) {
-                    Ok(()) => {
-                        let connection = Connection::new(self, stream, Some(address), place);
-                        connection.serve(tls).await;
-                    }
+                    Ok(()) => Connection::new(self, stream, Some(address), place).serve(tls).await,
                     Err(refusal) => {
                         drop(place);
-                        self.turn_away(stream, Some(address), tls, &refusal).await;
+                        Box::pin(self.turn_away(stream, Some(address), tls, &refusal)).await;
                     }
                 }
             }
