@@ -94,7 +94,8 @@ pub(crate) async fn start(
     files.create_dirs()?;
     let deliver = move |message: Message| {
         // A server for many writes on another thread.
-        let stored = files.store_new(&message.octets);
+        let field = message.received().to_string();
+        let stored = files.store_new(&[field.as_bytes(), &message.octets].concat());
         ready(match stored {
             Ok(_) => Ok(Reply::OK.with_text("Message stored")),
             Err(_) => Err(Reply::INSUFFICIENT_STORAGE),
