@@ -68,9 +68,10 @@ async fn run(args: &Args) -> Result<String, Failure> {
 
 /// All that can be wrong on this side is found before the server hears a word.
 fn prepare(args: &Args) -> Result<(Connector, Envelope, Vec<u8>), Box<dyn Error>> {
-    let message = message::read(args.file.as_deref())?;
     let envelope = Envelope::new(Some(&args.from), args.to.iter().map(String::as_str))?;
-    Ok((connector(args)?, envelope, message))
+    let connector = connector(args)?;
+    // Last, as standard input may have to be waited for.
+    Ok((connector, envelope, message::read(args.file.as_deref())?))
 }
 
 fn connector(args: &Args) -> Result<Connector, Box<dyn Error>> {

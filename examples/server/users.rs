@@ -114,7 +114,10 @@ impl Authenticator for Users {
 
     /// A guest may come in, and send nothing.
     fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
-        log("guest", format_args!("says {:?}", ask.trace().unwrap_or_default()));
+        // The configuration asks, too, as it is made.
+        if let Some(trace) = ask.trace() {
+            log("guest", format_args!("says {trace:?}"));
+        }
         Answer::accept(())
     }
 
