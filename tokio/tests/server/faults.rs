@@ -124,8 +124,9 @@ fn a_handler_that_stalls_or_returns_early_is_answered_for() {
             let faulty = Faulty::new(at, how);
             let book = faulty.book.clone();
             let server = Server::new(open(), Immediate(Users), faulty).limits(limits(pace));
+            let began = Instant::now();
             let (own, serving) = served(&server, 64);
-            let (mut client, began) = (Listener::new(own), Instant::now());
+            let mut client = Listener::new(own);
             let heard = client.say_all(&DIALOGUE).await;
             assert_eq!(heard, format!("{}{code}", before(at)), "{what:?}");
             pace.assert_took(began, pace.units(after), what);

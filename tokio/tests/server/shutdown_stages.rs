@@ -92,7 +92,7 @@ async fn is_told(pace: Pace, (at, how, said, then, told, after, kept): Case) {
         client.codes.clear();
     }
     client.write(then).await;
-    sleep(pace.units(1)).await;
+    sleep(pace.units(3)).await;
     let (what, began) = ((at, how, said, then), Instant::now());
     server.shutdown();
     assert_eq!(client.hear_all().await, told, "{what:?}");
@@ -185,8 +185,9 @@ fn on_the_way_to_tls_it_ends_at_once() {
 async fn stays(pace: Pace, limits: Limits, heard: &str) {
     let (server, _) = server(pace, Immediate(Users), Faulty::new(At::Never, How::Stall));
     let server = server.limits(limits);
+    let began = Instant::now();
     let (own, serving) = served(&server, 64);
-    let (mut client, began) = (Listener::new(own), Instant::now());
+    let mut client = Listener::new(own);
     client.write("QUIT\r\n").await;
     assert_eq!(client.hear_all().await, heard);
     server.shutdown();

@@ -79,9 +79,10 @@ async fn one_by_one(
     let (server, book) = server(pace);
     let (own, serving) = served(&server, 1 << 10);
     let mut client = Listener::new(own);
+    // The time begins before the client hears of it.
+    let began = Instant::now();
     client.say_all(said).await;
     let (mut reader, mut writer) = split(client.stream);
-    let began = Instant::now();
     let writing = tokio::spawn(async move {
         for octet in then.as_bytes().iter().cycle() {
             if writer.write_all(&[*octet]).await.is_err() || writer.flush().await.is_err() {
