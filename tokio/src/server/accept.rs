@@ -46,7 +46,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         match self.places.take(address.map(|address| address.ip()), &self.limits) {
             Ok(place) => {
                 let server = Arc::new(self.clone());
-                Connection::new(server, stream, address, place).serve(tls).await;
+                Box::pin(Connection::new(server, stream, address, place).serve(tls)).await;
             }
             Err(refusal) => Box::pin(self.turn_away(stream, address, tls, &refusal)).await,
         }
@@ -121,7 +121,10 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
             Ok(client) => {
                 let address = client.map_or(proxy, canonical);
                 match place.belong_to(address.ip(), &self.limits) {
-                    Ok(()) => Connection::new(self, stream, Some(address), place).serve(tls).await,
+                    Ok(()) => {
+                        let connection = Connection::new(self, stream, Some(address), place);
+                        Box::pin(connection.serve(tls)).await;
+                    }
                     Err(refusal) => {
                         drop(place);
                         Box::pin(self.turn_away(stream, Some(address), tls, &refusal)).await;
