@@ -2,10 +2,7 @@
 
 use std::{error, fmt::Display, io, io::Write};
 
-use smtp_auth_tokio::{
-    client::{Error, ErrorKind, Stage},
-    smtp_auth::client::Error as Session,
-};
+use smtp_auth_tokio::client::{Error, ErrorKind, SessionError as Session, Stage};
 
 /// Why the message was not accepted for every recipient: one sentence, with the server's code and text in it.
 #[derive(Debug)]

@@ -22,24 +22,59 @@
 //!
 //! # Whether a message was accepted
 //!
-//! [`Sent`] means that the server has accepted the message for every recipient, except those in
-//! [`refused`](Sent::refused). After an error, [`Error::delivery`] says what is known: the server does not have the
-//! message; or it has refused the message; or the connection broke after the end of the message had been sent and before
-//! the reply arrived, so that nobody knows ([`Delivery::Unknown`]). In that case nothing here sends the message a second
-//! time.
+//! | result | the server |
+//! | --- | --- |
+//! | [`Sent`] | has accepted the message for every recipient, except those in [`refused`](Sent::refused) |
+//! | an error with [`Delivery::NotSent`] | does not have the message, and has not refused it |
+//! | an error with [`Delivery::Refused`] | has refused the message |
+//! | an error with [`Delivery::Unknown`] | has or has not accepted the message: the connection broke after the end of the message had been sent and before the reply arrived |
+//!
+//! The client never sends a message a second time once its delivery is unknown.
+//!
+//! # What to do after an error
+//!
+//! An [`Error`]'s text is for a person. A program decides by [`Error::delivery`], [`Error::is_transient`] and
+//! [`Error::kind`]:
+//!
+//! ```
+//! use smtp_auth_tokio::client::{AuthError, Delivery, Error, ErrorKind, SessionError};
+//!
+//! enum Next {
+//!     AskWhetherItArrived,
+//!     TryLater,
+//!     AskForPassword,
+//!     GiveUp,
+//! }
+//!
+//! fn next(error: &Error) -> Next {
+//!     match error.kind() {
+//!         _ if error.delivery() == Delivery::Unknown => Next::AskWhetherItArrived,
+//!         _ if error.is_transient() => Next::TryLater,
+//!         ErrorKind::Session(SessionError::NotAuthenticated(why)) => match why {
+//!             AuthError::Refused(refusal) if refusal.reply().code() == 535 => Next::AskForPassword,
+//!             AuthError::TokenRefused { .. } => Next::AskForPassword, // or fetch another token
+//!             _ => Next::GiveUp, // no mechanism in common, for example: another password does not help
+//!         },
+//!         _ => Next::GiveUp,
+//!     }
+//! }
+//! ```
 //!
 //! # Man-in-the-middle attacks
 //!
 //! The server's certificate has to be for the name that the [`Connector`] was given, and from a CA that the operating
-//! system trusts; [`Connector::trust`] names other CAs, or the server's own certificate. SCRAM with channel binding
-//! (`SCRAM-SHA-256-PLUS`), which is used wherever the server offers it, fails against a man in the middle even if he has
-//! such a certificate. He could offer PLAIN in its place: an application that knows that its server has channel binding
+//! system trusts; [`Connector::trust`] names other CAs, or the server's own certificate.
+//!
+//! SCRAM with channel binding (`SCRAM-SHA-256-PLUS`) is used wherever the server offers it. It fails against a man in the
+//! middle, even one with a certificate that the client trusts. Such an attacker can offer PLAIN alone, and is then sent the
+//! password: an application whose server is known to have channel binding
 //! [requires](smtp_auth::sasl::BindingPolicy::Required) it.
 //!
 //! # Time
 //!
-//! The client waits for each reply as long as RFC 5321 §4.5.3.2 says, two to ten minutes, and three minutes for the
-//! server to take each part of a message. [`Connector::time_limit`] shortens that, for a program whose user waits.
+//! [`Connector::time_limit`] shortens every wait, for a program whose user waits. Without it the client waits for each
+//! reply as long as RFC 5321 §4.5.3.2 says, two to ten minutes, and three minutes for the server to take each part of a
+//! message.
 //!
 //! # Without a network
 //!
@@ -105,11 +140,15 @@ pub use connector::Connector;
 pub use error::{Delivery, Error, ErrorKind};
 pub use pool::Pool;
 pub use smtp_auth::{
+    Reply,
     client::{
-        BodyType, Config, Envelope, EnvelopeError, Extensions, Outcome, Recipient,
-        RecipientOutcome, Stage,
+        AuthError, BodyType, Config, Envelope, EnvelopeError, Error as SessionError, Extensions,
+        Limit, NotSent, Outcome, Recipient, RecipientOutcome, RecipientStatus, Refusal, Stage,
     },
-    sasl::client::Credentials,
+    sasl::{
+        ConfigError,
+        client::{Credentials, Failure, NoMechanism},
+    },
 };
 
 /// A year, which is no limit, and which every clock can add.

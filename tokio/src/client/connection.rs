@@ -27,12 +27,12 @@ use crate::link::{COMMANDS, Link, Receive};
 /// How long the end of a connection may take.
 const QUIT: Duration = Duration::from_secs(5);
 
-/// A connection that is ready for messages, one after the other. Dropping it closes the connection; [`quit`](Self::quit)
-/// tells the server first.
+/// A connection that is ready for messages, one after the other. [`Connector::connect`](super::Connector::connect) makes
+/// it. Dropping it closes the connection; [`quit`](Self::quit) tells the server first.
 ///
 /// **A future that is dropped before it is ready leaves the connection unusable**, as half a command or half a message
-/// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. Whether the server has the message is not
-/// known then, unless its end had not been sent: such a message is not accepted.
+/// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. If the end of a message had been sent by then,
+/// it is not known whether the server has accepted the message; otherwise the server has not.
 pub struct Client {
     pub(super) wire: Wire,
 }
@@ -54,23 +54,24 @@ impl Client {
         Self { wire }
     }
 
-    /// Sends a message. Its lines have to end in CRLF; a dot that begins a line is doubled here (RFC 5321 §4.5.2). The
-    /// message's size is added to the envelope, and [`BodyType::EightBitMime`] where the message holds octets over 127:
-    /// such a message is not sent to a server that does not offer 8BITMIME.
+    /// Sends a message. Its lines have to end in CRLF; dots that begin a line are doubled here (RFC 5321 §4.5.2).
+    ///
+    /// Two things are added to the envelope: the message's size; and [`BodyType::EightBitMime`], if the message holds
+    /// octets over 127. Such a message is not sent to a server that does not offer 8BITMIME.
     ///
     /// # Errors
-    /// It was accepted for no recipient, or that is not known: see [`Error::delivery`]. After
-    /// [`ErrorKind::NotAccepted`] the connection can be used for other messages, unless the server has closed it.
+    /// The message was accepted for no recipient, or it is not known whether it was: [`Error::delivery`] tells which.
+    /// After [`ErrorKind::NotAccepted`] the connection can be used for other messages, unless the server has closed it.
+    /// After any other error it cannot.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
 
     /// Sends a message while it is read, from a file for example, so that only some kilobytes of it are in memory.
-    /// Nothing is added to the envelope: its [size](Envelope::size) and its [body type](Envelope::body) are the caller's
-    /// to set.
+    /// The caller sets the envelope's [size](Envelope::size) and [body type](Envelope::body): nothing is added here.
     ///
     /// # Errors
-    /// As [`send`](Self::send); and [`ErrorKind::Read`].
+    /// Those of [`send`](Self::send), and [`ErrorKind::Read`].
     pub async fn send_from(
         &mut self,
         envelope: &Envelope,
@@ -89,8 +90,8 @@ impl Client {
         sent.map_err(|error| error.after_end(ended))
     }
 
-    /// Says NOOP, and waits for the reply: to learn whether the connection still works, or to keep a server from closing
-    /// an idle one.
+    /// Says NOOP, and waits for the reply: this shows whether the connection still works, and keeps servers from closing
+    /// an idle connection.
     ///
     /// # Errors
     /// The connection is closed, or broken.

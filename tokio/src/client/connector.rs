@@ -27,20 +27,30 @@ use crate::{
 /// How long looking the name up and connecting may take.
 const CONNECT: Duration = Duration::from_secs(60);
 
-/// A server, and how to authenticate there.
+/// A server, and how to connect and authenticate there.
 ///
-/// Keep one for all connections to the server: it also keeps SCRAM's salted password, which takes some milliseconds to
-/// compute. It is computed for the first connection, on another thread, and again only if the server asks with another
-/// salt or iteration count, or has refused it.
+/// | constructor | port | TLS |
+/// | --- | --- | --- |
+/// | [`starttls`](Self::starttls) | 587 | required, by STARTTLS |
+/// | [`tls`](Self::tls) | 465 | from the first octet |
+/// | [`insecure_opportunistic`](Self::insecure_opportunistic) | 25 | by STARTTLS, if the server offers it |
+/// | [`insecure_cleartext`](Self::insecure_cleartext) | 25 | none |
+///
+/// The client's name in EHLO is its IP address, unless [`config`](Self::config) sets another.
+///
+/// Keep one connector for all connections to the server: it also keeps SCRAM's salted password, which takes some
+/// milliseconds to compute. The salted password is computed for the first connection, on another thread, and again only if
+/// the server asks with another salt or iteration count, or refuses it.
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use smtp_auth_tokio::{client::{Connector, Credentials}, tls};
+/// use smtp_auth_tokio::{client::{Config, Connector, Credentials}, tls};
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let connector = Connector::tls("mail.example.org") // on port 465; `starttls` for port 587
+/// let connector = Connector::tls("mail.example.org")
 ///     .credentials(Credentials::password("tim@example.org", "tanstaaftanstaaf")?)
-///     .trust(tls::client("our-ca.pem")?) // what the operating system trusts, without this
+///     .config(Config::builder("client.example.net").build()?) // the name in EHLO; an address, without this
+///     .trust(tls::client("our-ca.pem")?) // the CAs of the operating system, without this
 ///     .time_limit(Duration::from_secs(60));
 /// # Ok(())
 /// # }
@@ -102,8 +112,8 @@ impl Connector {
         Self::new(host, 25, Protection::Opportunistic)
     }
 
-    /// A connection to port 25 **without TLS**, for a relay on the same machine: an eavesdropper can read everything, a
-    /// man in the middle can change it.
+    /// A connection to port 25 **without TLS**, for a relay on the same machine: an eavesdropper can read everything, and a
+    /// man in the middle can change everything.
     ///
     /// A password or a token is not sent in cleartext, unless the [configuration](Self::sasl) [allows
     /// it](smtp_auth::sasl::client::Builder::allow_cleartext); SCRAM and CRAM-MD5 do not send the password.
@@ -125,47 +135,59 @@ impl Connector {
         }
     }
 
-    /// The server's port, where it is another.
+    /// The server's port, if it is not that of the constructor.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
     /// Connects to one of these addresses, and does not look the server's name up: for an application that resolves names
-    /// itself. The server's certificate still has to be for the name.
+    /// itself. The [port](Self::port) is not used then, as each address has its own. The server's certificate still has to
+    /// be for the name.
     pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.addresses = Some(addresses.into_iter().collect());
         self
     }
 
     /// The credentials to authenticate with, by the strongest mechanism that takes them and that the server offers. A
-    /// client without credentials does not authenticate. Inside TLS whose server was not
-    /// [verified](smtp_auth::Channel::verified) connecting fails, and they are not used. A token should say
-    /// [for which server](Credentials::for_server) it is.
+    /// client without credentials does not authenticate.
+    ///
+    /// Credentials are not sent inside TLS that began without a [verified](smtp_auth::Channel::verified) certificate:
+    /// connecting fails with [`ErrorKind::Unverified`]. A token should say [for which server](Credentials::for_server) it
+    /// is.
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         let salted = Mutex::new(credentials.clone());
         self.credentials = Some(Arc::new(Kept { given: credentials, salted }));
         self
     }
 
-    /// Trusts other certificates, or begins TLS in another way: takes what [`tls::client`](crate::tls::client) gives, an
-    /// `Arc` of any [`ClientConfig`](crate::rustls::ClientConfig) of rustls, or another library's [`TlsConnect`]. By
-    /// default the CAs of the operating system are [trusted](crate::tls::platform).
+    /// Sets which certificates the client trusts, and by which library and configuration it begins TLS. Without this call
+    /// it trusts the CAs of the operating system, by rustls.
+    ///
+    /// | `tls` | |
+    /// | --- | --- |
+    /// | [`tls::client`](crate::tls::client), [`tls::trusting`](crate::tls::trusting) | trusts these CAs and servers' own certificates |
+    /// | [`tls::platform`](crate::tls::platform) | trusts the CAs of the operating system |
+    /// | [`tls::with_certificate`](crate::tls::with_certificate) | also shows a certificate of the client's |
+    /// | an `Arc` of any [`ClientConfig`](crate::rustls::ClientConfig) | rustls, with settings of the application's own |
+    /// | [`tls::Unverified`](crate::tls::Unverified) | trusts any certificate: **no protection from a man in the middle** |
+    /// | another [`TlsConnect`] | another library |
     pub fn trust(mut self, tls: impl TlsConnect) -> Self {
         self.tls = Arc::new(tls);
         self
     }
 
     /// The mechanisms that the client uses, and whether it sends a password without TLS. This replaces what
-    /// [`config`](Self::config) said. The client names itself by its address, as RFC 5321 §4.1.3 says for a client
-    /// without a name in the DNS.
+    /// [`config`](Self::config) said: the client's name in EHLO is its IP address then, as RFC 5321 §4.1.3 says for a
+    /// client without a name in the DNS.
     pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
         self.config = Configured::Nameless(sasl.into());
         self
     }
 
-    /// The client's name, and all else in the configuration of its sessions. This replaces what [`sasl`](Self::sasl)
-    /// said. What the configuration says of TLS is ignored, as the connector's constructor decides that.
+    /// The client's name in EHLO, and all else in the configuration of its sessions. This replaces what
+    /// [`sasl`](Self::sasl) said: give that to the configuration's builder, too. What the configuration says of TLS is
+    /// ignored, as the connector's constructor decides that.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Configured::Whole(config);
         self
@@ -188,7 +210,8 @@ impl Connector {
     /// turns, and the first that answers is used ("happy eyeballs", RFC 8305).
     ///
     /// # Errors
-    /// One of these failed; [`Error::stage`] says at which stage.
+    /// The connection, TLS or authentication failed: [`Error::stage`] tells at which stage, and [`Error::is_transient`]
+    /// whether another attempt may succeed.
     pub async fn connect(&self) -> Result<Client, Error> {
         let unreachable = |why| {
             let (host, port) = (self.host.clone(), self.port);
@@ -212,11 +235,12 @@ impl Connector {
         Ok((socket, own))
     }
 
-    /// The same over a stream that the caller has connected: one through a proxy, a Unix socket, [`tokio::io::duplex`].
-    /// The client's name is `localhost` then, unless the [configuration](Self::config) has one.
+    /// Begins TLS and authenticates, as [`connect`](Self::connect) does, over a stream that the caller has connected: one
+    /// through a proxy, a Unix socket, [`tokio::io::duplex`]. The client's name in EHLO is `localhost` then, unless
+    /// [`config`](Self::config) sets another.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect).
+    /// Those of [`connect`](Self::connect), except [`ErrorKind::Unreachable`].
     pub async fn connect_over(&self, stream: impl Stream + 'static) -> Result<Client, Error> {
         self.begin(Box::new(stream), None).await
     }

@@ -9,7 +9,7 @@ use std::{
 
 use smtp_auth::{
     Reply, Secret,
-    client::{self as core, AuthError, Limit, NotSent, Outcome, Refusal, Stage},
+    client::{AuthError, Error as SessionError, Limit, NotSent, Outcome, Refusal, Stage},
     sasl::ConfigError,
 };
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
@@ -17,8 +17,15 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 /// Why there is no connection, or a message was not accepted.
 ///
 /// `Display` writes a sentence for the person who sends, with the server's words and what can be done, and with nothing
-/// secret. A program looks at [`kind`](Self::kind), or asks [`delivery`](Self::delivery) what is known of the message,
-/// and [`is_transient`](Self::is_transient) whether to try again later.
+/// secret. A program decides by these, as in [an example](super#what-to-do-after-an-error):
+///
+/// | method | answers |
+/// | --- | --- |
+/// | [`delivery`](Self::delivery) | what is known of the message |
+/// | [`is_transient`](Self::is_transient) | whether to try again later |
+/// | [`kind`](Self::kind) | what went wrong |
+/// | [`stage`](Self::stage) | where in the dialogue |
+/// | [`reply`](Self::reply) | with which reply the server refused |
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -38,7 +45,7 @@ pub enum ErrorKind {
         host: Box<str>,
         /// The port.
         port: u16,
-        /// Why.
+        /// Why, as an [`io::Error`]: the operating system's, as a rule.
         why: io::Error,
     },
     /// The TLS handshake failed, most often because of the server's certificate.
@@ -46,7 +53,8 @@ pub enum ErrorKind {
     Tls {
         /// The server's name.
         host: Box<str>,
-        /// Why: with rustls, a [`rustls::Error`] that is wrapped.
+        /// Why, as an [`io::Error`]. It holds a [`rustls::Error`] where rustls has found the fault:
+        /// `why.get_ref()?.downcast_ref::<rustls::Error>()`.
         why: io::Error,
     },
     /// There are credentials, and TLS began without a [verified](smtp_auth::Channel::verified) certificate. Nothing was sent
@@ -56,18 +64,21 @@ pub enum ErrorKind {
         /// The server's name.
         host: Box<str>,
     },
-    /// The connection broke.
+    /// The connection broke at that stage. The [`io::Error`] says why.
     Broken(Stage, io::Error),
-    /// The session is over: the server refused to go on or broke the protocol, authentication failed, or a reply did not
-    /// come in time.
-    Session(core::Error),
-    /// The message was accepted for no recipient. The connection can be used again, unless the server has closed it.
+    /// The session is over, and the [`SessionError`](super::SessionError) says why: the server refused to go on or broke
+    /// the protocol, authentication failed ([`AuthError`](super::AuthError)), or a reply did not come in time.
+    Session(SessionError),
+    /// The message was accepted for no recipient. The [`Outcome`](super::Outcome) says why: by a
+    /// [`Refusal`](super::Refusal) of the server's, or by [`NotSent`](super::NotSent). The connection can be used again,
+    /// unless the server has closed it.
     NotAccepted(Outcome),
-    /// The message could not be read from the caller's reader. The server has not accepted the part that was sent.
+    /// The message could not be read from the caller's reader, whose [`io::Error`] this is. The server has not accepted
+    /// the part that was sent.
     Read(io::Error),
     /// The connection cannot be used any more: an earlier call has failed, or its future was dropped before it was ready.
     Unusable,
-    /// The configuration cannot be used.
+    /// The configuration cannot be used. The [`ConfigError`](super::ConfigError) says why.
     Config(ConfigError),
     /// All connections of the [`Pool`](super::Pool) were in use for that long.
     NoFreeConnection(Duration),
@@ -79,12 +90,13 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is nothing else to know")]
 pub enum Delivery {
-    /// The server does not have it, and has not refused it. It can be sent again.
+    /// The server does not have the message, and has not refused it. The message can be sent again.
     NotSent,
-    /// The server has refused it by a reply. Sending it again makes sense after a [transient](Error::is_transient)
-    /// refusal alone.
+    /// The server has refused the message by a reply. Send the message again only after a
+    /// [transient](Error::is_transient) refusal.
     Refused,
-    /// All of it was sent, and no reply came: the server may have it or not. If it is sent again, it may arrive twice.
+    /// All of the message was sent, and no reply came: the server may have accepted it or not. If the message is sent
+    /// again, it may arrive twice.
     Unknown,
 }
 
@@ -104,7 +116,7 @@ impl Error {
         &self.0.kind
     }
 
-    /// What is known of the message. Where none was to be sent, [`Delivery::NotSent`].
+    /// What is known of the message. [`Delivery::NotSent`] if no message was to be sent.
     pub fn delivery(&self) -> Delivery {
         match self.refusal() {
             // It says nothing of the message.
@@ -118,8 +130,14 @@ impl Error {
         }
     }
 
-    /// The stage of the dialogue at which it happened; `None` before the dialogue had begun, and where the error is not
-    /// about a connection.
+    /// The stage of the dialogue at which the error happened.
+    ///
+    /// | error | stage |
+    /// | --- | --- |
+    /// | TLS did not begin, or without a verified certificate: by STARTTLS, or before the greeting (implicit TLS) | [`Stage::StartTls`] |
+    /// | there is no connection to the server: [`ErrorKind::Unreachable`] | `None` |
+    /// | no dialogue was under way: [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed) | `None` |
+    /// | any other | where in the dialogue it was |
     pub fn stage(&self) -> Option<Stage> {
         match &self.0.kind {
             ErrorKind::Tls { .. } | ErrorKind::Unverified { .. } => Some(Stage::StartTls),
@@ -140,10 +158,10 @@ impl Error {
     pub fn reply(&self) -> Option<&Reply> {
         match (&self.0.kind, self.refusal()) {
             (_, Some(refusal)) => Some(refusal.reply()),
-            (ErrorKind::Session(core::Error::Closed(reply)), _) => reply.as_ref(),
-            (ErrorKind::Session(core::Error::UnexpectedReply(_, reply)), _) => Some(reply),
+            (ErrorKind::Session(SessionError::Closed(reply)), _) => reply.as_ref(),
+            (ErrorKind::Session(SessionError::UnexpectedReply(_, reply)), _) => Some(reply),
             (
-                ErrorKind::Session(core::Error::NotAuthenticated(
+                ErrorKind::Session(SessionError::NotAuthenticated(
                     AuthError::TokenRefused { reply, .. } | AuthError::Cancelled(_, reply),
                 )),
                 _,
@@ -152,11 +170,11 @@ impl Error {
         }
     }
 
-    /// What the server said of a token that it refused: JSON (RFC 7628 §3.2.2), as it came. It may repeat the token, so it is
-    /// a [`Secret`], and it is in no `Display`. Replace control characters before you show it on a terminal.
+    /// What the server said of a token that it refused: JSON (RFC 7628 §3.2.2), as it came. The JSON may repeat the token:
+    /// it is a [`Secret`], and is in no `Display`. Replace its control characters before you show it on a terminal.
     pub fn token_error(&self) -> Option<&Secret> {
         match &self.0.kind {
-            ErrorKind::Session(core::Error::NotAuthenticated(AuthError::TokenRefused {
+            ErrorKind::Session(SessionError::NotAuthenticated(AuthError::TokenRefused {
                 token_error,
                 ..
             })) => token_error.as_ref(),
@@ -164,22 +182,37 @@ impl Error {
         }
     }
 
-    /// Whether another attempt may succeed later: the server has replied `4xx`, or there was no connection, or it broke.
-    /// `false` where the [delivery](Self::delivery) is unknown, as the message may then arrive twice.
+    /// Whether another attempt may succeed later. The first row that fits decides:
+    ///
+    /// | error | |
+    /// | --- | --- |
+    /// | the [delivery](Self::delivery) is unknown, so that the message may arrive twice | `false` |
+    /// | a certificate, the server's or the client's, is not accepted | `false` |
+    /// | authentication failed, and the server closed the connection without a reply to that | `false` |
+    /// | the server closed the connection, or it broke, in the TLS handshake too | `true` |
+    /// | the server answered out of turn, or with what is not SMTP | `false` |
+    /// | the server refused by a reply `4xx`, at any stage | `true` |
+    /// | the server refused by a reply `5xx` | `false` |
+    /// | a timeout: connecting, the TLS handshake, a reply, a part of a message | `true` |
+    /// | no connection: the server's name has no address in the DNS, or no address answers | `true` |
+    /// | TLS failed in any other way, or is not on offer | `false` |
+    /// | [`ErrorKind::NoFreeConnection`], [`ErrorKind::Unusable`] | `true` |
+    /// | the server's [limit](Limit) of messages or domains over one connection | `true` |
+    /// | any other, such as no mechanism in common, a message that is too big, [`ErrorKind::PoolClosed`] | `false` |
     pub fn is_transient(&self) -> bool {
         self.delivery() != Delivery::Unknown && self.kind_is_transient()
     }
 
     fn kind_is_transient(&self) -> bool {
         match (&self.0.kind, self.reply()) {
-            (ErrorKind::Session(core::Error::Closed(_)), _) => true,
-            (ErrorKind::Session(core::Error::UnexpectedReply(..)), _) => false,
+            (ErrorKind::Session(SessionError::Closed(_)), _) => true,
+            (ErrorKind::Session(SessionError::UnexpectedReply(..)), _) => false,
             (_, Some(reply)) => reply.is_transient(),
             (ErrorKind::Broken(_, why), _) => !certificate_is_refused(why),
             (ErrorKind::Unreachable { .. } | ErrorKind::Unusable, _)
             | (ErrorKind::NoFreeConnection(_), _)
             | (
-                ErrorKind::Session(core::Error::Disconnected(_) | core::Error::TimedOut { .. }),
+                ErrorKind::Session(SessionError::Disconnected(_) | SessionError::TimedOut { .. }),
                 _,
             ) => true,
             (ErrorKind::Tls { why, .. }, _) => matches!(
@@ -199,8 +232,8 @@ impl Error {
     fn refusal(&self) -> Option<&Refusal> {
         match &self.0.kind {
             ErrorKind::Session(
-                core::Error::Refused(refusal)
-                | core::Error::NotAuthenticated(AuthError::Refused(refusal)),
+                SessionError::Refused(refusal)
+                | SessionError::NotAuthenticated(AuthError::Refused(refusal)),
             )
             | ErrorKind::NotAccepted(Outcome::Refused { refusal, .. }) => Some(refusal),
             _ => None,
@@ -211,7 +244,7 @@ impl Error {
     /// closed meanwhile, or has no room for more.
     pub(super) fn wants_another_connection(&self) -> bool {
         match &self.0.kind {
-            ErrorKind::Session(core::Error::Closed(_)) => true,
+            ErrorKind::Session(SessionError::Closed(_)) => true,
             ErrorKind::NotAccepted(Outcome::NotSent { why, .. }) => is_over_connection(why),
             _ => false,
         }
@@ -221,26 +254,28 @@ impl Error {
     pub(super) fn is_of_authentication(&self) -> bool {
         matches!(
             &self.0.kind,
-            ErrorKind::Session(core::Error::NotAuthenticated(_) | core::Error::ServerNotAuthentic)
+            ErrorKind::Session(
+                SessionError::NotAuthenticated(_) | SessionError::ServerNotAuthentic
+            )
         )
     }
 }
 
-fn stage_of(error: &core::Error) -> Option<Stage> {
+fn stage_of(error: &SessionError) -> Option<Stage> {
     match error {
-        core::Error::Disconnected(stage)
-        | core::Error::TimedOut { stage, .. }
-        | core::Error::NotAReply(stage)
-        | core::Error::LineEnds(stage)
-        | core::Error::Unsolicited(stage)
-        | core::Error::UnexpectedReply(stage, _) => Some(*stage),
-        core::Error::Refused(refusal) => Some(refusal.stage()),
-        core::Error::Closed(_) => Some(Stage::Rest),
-        core::Error::TlsNotOffered | core::Error::InjectedBeforeTls => Some(Stage::StartTls),
-        core::Error::NotAuthenticated(_)
-        | core::Error::EarlySuccess
-        | core::Error::ServerNotAuthentic => Some(Stage::Auth),
-        core::Error::BareLineEnd | core::Error::MessageEnded => Some(Stage::Message),
+        SessionError::Disconnected(stage)
+        | SessionError::TimedOut { stage, .. }
+        | SessionError::NotAReply(stage)
+        | SessionError::LineEnds(stage)
+        | SessionError::Unsolicited(stage)
+        | SessionError::UnexpectedReply(stage, _) => Some(*stage),
+        SessionError::Refused(refusal) => Some(refusal.stage()),
+        SessionError::Closed(_) => Some(Stage::Rest),
+        SessionError::TlsNotOffered | SessionError::InjectedBeforeTls => Some(Stage::StartTls),
+        SessionError::NotAuthenticated(_)
+        | SessionError::EarlySuccess
+        | SessionError::ServerNotAuthentic => Some(Stage::Auth),
+        SessionError::BareLineEnd | SessionError::MessageEnded => Some(Stage::Message),
         _ => None,
     }
 }
@@ -270,10 +305,10 @@ impl fmt::Debug for Error {
 fn unknown(why: &ErrorKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match why {
         ErrorKind::Broken(_, why) => write!(f, "the connection broke ({why})"),
-        ErrorKind::Session(core::Error::Disconnected(_)) => {
+        ErrorKind::Session(SessionError::Disconnected(_)) => {
             f.write_str("the connection was closed")
         }
-        ErrorKind::Session(core::Error::TimedOut { .. }) => {
+        ErrorKind::Session(SessionError::TimedOut { .. }) => {
             f.write_str("the server did not answer in time")
         }
         other => write!(f, "{other}, and that was"),
@@ -309,15 +344,15 @@ impl fmt::Display for ErrorKind {
             Self::Broken(stage, why) => {
                 write!(f, "the connection broke at {stage}: {why}; try again later")
             }
-            Self::Session(core::Error::BareLineEnd) => write!(
+            Self::Session(SessionError::BareLineEnd) => write!(
                 f,
                 "{}: end each of its lines in CRLF, and send it again",
-                core::Error::BareLineEnd
+                SessionError::BareLineEnd
             ),
-            Self::Session(why @ core::Error::Closed(_)) => {
+            Self::Session(why @ SessionError::Closed(_)) => {
                 write!(f, "{why}; nothing of a message was sent, so open another connection for it")
             }
-            Self::Session(why @ core::Error::TimedOut { may_want_tls: false, .. }) => {
+            Self::Session(why @ SessionError::TimedOut { may_want_tls: false, .. }) => {
                 write!(f, "{why}; try again later")
             }
             Self::Session(why) => why.fmt(f),
@@ -422,7 +457,7 @@ fn explain(why: &rustls::Error) -> &dyn fmt::Display {
             &"the server's certificate is not signed by a CA that this client trusts: if it is signed by one of your own, or by itself, give that certificate to this client as one to trust"
         }
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            &"the server's certificate is marked as a CA's, and is none that this client was given to trust: give it to this client, or make one that is not (`basicConstraints=CA:FALSE`)"
+            &"the server's certificate is not signed by a CA that this client trusts, or cannot be a server's, as it is marked as a CA's: if you made it yourself (`openssl req -x509` marks it so), give it to this client as one to trust, or make one with `basicConstraints=CA:FALSE`"
         }
         _ => why,
     }
@@ -430,8 +465,8 @@ fn explain(why: &rustls::Error) -> &dyn fmt::Display {
 
 impl error::Error for Error {}
 
-impl From<core::Error> for Error {
-    fn from(why: core::Error) -> Self {
+impl From<SessionError> for Error {
+    fn from(why: SessionError) -> Self {
         Self::new(ErrorKind::Session(why))
     }
 }

@@ -20,15 +20,24 @@ use super::{
     Client, Connector, Error, ErrorKind, LONGEST, Sent, connection::of_message, write::PART,
 };
 
-/// Connections to one server that are kept for later messages. Clones share them: set [`connections`](Self::connections),
-/// [`waiting`](Self::waiting) and [`idle`](Self::idle) before you clone a pool.
+/// Connections to one server that are kept for later messages.
+///
+/// Clones share the connections. Set [`connections`](Self::connections), [`waiting`](Self::waiting) and
+/// [`idle`](Self::idle) before you clone a pool. A setting that is changed on a clone has these effects:
+///
+/// | setting | on a clone |
+/// | --- | --- |
+/// | [`connections`](Self::connections) | this clone shares no more: it has connections of its own, so many at most, and none at first |
+/// | [`waiting`](Self::waiting) | holds for messages that are sent by this clone |
+/// | [`idle`](Self::idle) | not specified: one of the clones' values holds for all of them |
 ///
 /// The pool checks a connection before it uses it again. If the server has closed the connection, as it may at any time,
 /// the message goes over another one. **A message is never sent again once its end may have been sent**: if the
 /// connection breaks between that and the reply, [`Error::delivery`] is [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
-/// A server that refuses the credentials is asked again for each message. Stop at the first such error
-/// ([`Error::stage`] is [`Stage::Auth`](super::Stage::Auth)): it will not go away, and servers lock out clients that go on.
+/// **Stop at the first error whose [stage](Error::stage) is [`Stage::Auth`](super::Stage::Auth) and that is not
+/// [transient](Error::is_transient)**: the server has refused the credentials for good. The pool tries them again for each
+/// message, and servers lock out clients that go on. A transient error, such as a `454`, may go away by itself.
 ///
 /// If a future of [`send`](Self::send) is dropped, its connection is closed, and another may take its place.
 ///
@@ -89,7 +98,10 @@ impl Pool {
         }
     }
 
-    /// The most connections at once, from 1 to 65,535. Many servers allow each client ten or twenty.
+    /// The most connections at once: 1 to 65,535. 0 is taken as 1, and a greater number as 65,535. Many servers allow each
+    /// client ten or twenty.
+    ///
+    /// The pool begins anew with no connection: it does not share those of its clones any more.
     #[must_use]
     pub fn connections(mut self, most: u32) -> Self {
         self.connections = most.clamp(1, u32::from(u16::MAX));
@@ -97,7 +109,7 @@ impl Pool {
         self
     }
 
-    /// The longest time that a message waits for a free connection, after which it fails with
+    /// The longest time that a message waits for a free connection. After it the message fails with
     /// [`ErrorKind::NoFreeConnection`]. The time to connect and to send does not count.
     #[must_use]
     pub fn waiting(mut self, limit: Duration) -> Self {
@@ -105,8 +117,8 @@ impl Pool {
         self
     }
 
-    /// How long an unused connection is kept before the pool closes it by QUIT. A server should keep it for at least five
-    /// minutes (RFC 5321 §4.5.3.2.7).
+    /// How long an unused connection is kept before the pool closes it by QUIT. Servers should keep an idle connection for
+    /// at least five minutes (RFC 5321 §4.5.3.2.7).
     #[must_use]
     pub fn idle(mut self, limit: Duration) -> Self {
         self.idle = limit.min(LONGEST);
@@ -116,7 +128,8 @@ impl Pool {
     /// Sends a message, as [`Client::send`].
     ///
     /// # Errors
-    /// As there, and those of [`Connector::connect`]; [`ErrorKind::NoFreeConnection`] and [`ErrorKind::PoolClosed`].
+    /// Those of [`Client::send`] and of [`Connector::connect`]; [`ErrorKind::NoFreeConnection`] and
+    /// [`ErrorKind::PoolClosed`].
     pub async fn send(&self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
@@ -124,7 +137,7 @@ impl Pool {
     /// Sends a message while it is read, as [`Client::send_from`].
     ///
     /// # Errors
-    /// As [`send`](Self::send); and [`ErrorKind::Read`].
+    /// Those of [`send`](Self::send), and [`ErrorKind::Read`].
     pub async fn send_from(
         &self,
         envelope: &Envelope,
@@ -160,9 +173,12 @@ impl Pool {
         }
     }
 
-    /// Waits for the messages that are being sent, then closes all connections by QUIT. A message that comes after the
-    /// call fails with [`ErrorKind::PoolClosed`]. The caller limits the time by [`tokio::time::timeout`]: if the future
-    /// is dropped while messages are being sent, the pool stays open.
+    /// Waits for the messages that are being sent, then closes all connections by QUIT, for all clones of the pool. A
+    /// message that comes after the call fails with [`ErrorKind::PoolClosed`]. A pool that is dropped without this call,
+    /// with all of its clones, closes its connections without QUIT.
+    ///
+    /// The caller limits the time by [`tokio::time::timeout`]: if the future is dropped while messages are being sent, the
+    /// pool stays open.
     pub async fn close(&self) {
         // It is closed already where that fails.
         let all = self.shared.places.acquire_many(self.connections).await;
