@@ -44,8 +44,8 @@ pub struct Client {
 pub struct Sent {
     /// The server's reply to the message.
     pub reply: Reply,
-    /// The recipients that the server has refused, each with its [refusal](RecipientOutcome::refusal). For all others the
-    /// server has the message. With [`Envelope::every_recipient`] a message is sent to all or to none.
+    /// The recipients that the server has refused, each with its [refusal](RecipientOutcome::refusal). The server has
+    /// accepted the message for all others. With [`Envelope::every_recipient`] a message is sent to all or to none.
     pub refused: Vec<RecipientOutcome>,
 }
 

@@ -134,7 +134,7 @@ impl Error {
     ///
     /// | error | stage |
     /// | --- | --- |
-    /// | TLS did not begin, or without a verified certificate: by STARTTLS, or before the greeting (implicit TLS) | [`Stage::StartTls`] |
+    /// | TLS did not begin, or began without a verified certificate: after STARTTLS, and with implicit TLS too, before the greeting | [`Stage::StartTls`] |
     /// | there is no connection to the server: [`ErrorKind::Unreachable`] | `None` |
     /// | no dialogue was under way: [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed) | `None` |
     /// | any other | where in the dialogue it was |

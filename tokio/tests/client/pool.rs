@@ -30,6 +30,20 @@ async fn a_connection_is_used_again() {
     assert!(matches!(error.kind(), ErrorKind::PoolClosed), "{error:?}");
 }
 
+/// A clone that is told how many there may be has connections of its own.
+#[tokio::test]
+async fn none_is_taken_as_one() {
+    let (address, _, inbox) = listening().await;
+    let pool = Pool::new(starttls().addresses([address]));
+    let own = pool.clone().connections(0);
+    for pool in [&pool, &own, &pool, &own] {
+        let _ = soon(pool.send(&to(&["ann"]), HELLO)).await.unwrap();
+    }
+    assert_eq!(inbox.connections(), 2);
+    soon(pool.close()).await;
+    let _ = soon(own.send(&to(&["ann"]), HELLO)).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_are_no_more_than_allowed() {
     let (address, _, inbox) = listening().await;
