@@ -19,33 +19,30 @@ use tokio::sync::oneshot;
 /// a client sends the longest password there is.
 const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
-/// A store that computes, as argon2 does, or that waits for a file or a database: an [`Authenticator`] as an
-/// [`AsyncAuthenticator`]. Its methods run on a fixed number of threads, which belong to it alone, and the runtime goes
-/// on with the other connections meanwhile.
+/// Turns an [`Authenticator`] that computes or blocks into an [`AsyncAuthenticator`]: for Argon2, for a synchronous database,
+/// and for an asynchronous one whose answer Argon2 then needs ([below](#an-asynchronous-database-and-argon2)). A store that only
+/// asks an asynchronous database is an `AsyncAuthenticator` by itself.
 ///
-/// The threads are few and stay, so that a store can keep its memory in a `thread_local!`. **With argon2, do so**, as
-/// the guide of `smtp-auth` shows at `guide::authenticator`: the allocator does not reuse pieces of 19 MiB well. With
-/// 1,000 checks, 50 at once on 2 threads, a process took 66 MB with memory that its threads keep, and 435 MB where each
-/// check allocated its own (glibc). Tokio's own pool for blocking work would start hundreds of threads.
+/// The methods run on a fixed number of threads, which belong to this store alone. Meanwhile the runtime goes on with the other
+/// connections.
 ///
-/// The client is told that the store cannot say now (`454 4.7.0`, not counted as an attempt):
+/// | | |
+/// | --- | --- |
+/// | order | that in which the questions came |
+/// | the queue is full | `454 4.7.0`, not counted as an attempt: a crowd cannot take more memory, or wait longer, than the queue allows |
+/// | the store panics | `454 4.7.0`; the thread goes on with the next question |
+/// | the operating system starts no thread | `454 4.7.0` |
+/// | the client is gone, or a time limit has passed | a question that waits is skipped; one that a thread has begun is finished |
+/// | a [`Custom`] question | is answered **on the thread that polls the future**, as its state cannot be sent to another: the steps of a mechanism of the application's own must be quick |
 ///
-/// - where the queue is full, so that a crowd cannot take more memory, or wait longer, than the queue's length allows;
-/// - where the store panics; its thread goes on with the next question;
-/// - where the operating system starts no thread at all.
-///
-/// Questions are answered in the order in which they came. One whose future has been dropped, because the client is
-/// gone or a time limit has passed, is skipped; if a thread has begun with it, the thread finishes it.
-///
-/// A clone is another handle of the same threads. The threads start when they are first needed, and end, each after
-/// the question that it has begun, when the last handle is dropped.
-///
-/// **A [`Custom`] question is answered in place**, on the thread that polls the future, as its state cannot be sent to
-/// another: the steps of a mechanism of the application's own must be quick.
+/// A clone is another handle of the same threads. The threads start when they are first needed. They end when the last handle is
+/// dropped, each after the question that it has begun.
 ///
 /// ```
-/// use smtp_auth::sasl::{Answer, Authenticator, CheckPassword, Mechanism, server::Config};
-/// use smtp_auth_tokio::Blocking;
+/// use smtp_auth_tokio::{
+///     Blocking,
+///     smtp_auth::sasl::{Answer, Authenticator, CheckPassword, Mechanism, server::Config as Sasl},
+/// };
 ///
 /// struct Users;
 ///
@@ -55,28 +52,88 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 ///     }
 ///
 ///     fn check_password(&self, ask: &CheckPassword) -> Answer {
-///         // argon2 in your application
+///         // Argon2 in your application
 ///         (ask.authcid() == "tim" && ask.password() == "tanstaaftanstaaf").into()
 ///     }
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), smtp_auth::sasl::ConfigError> {
+/// # async fn main() -> Result<(), smtp_auth_tokio::smtp_auth::ConfigError> {
 /// let users = Blocking::new(Users);
-/// let config = Config::builder("mail.example.org").answered_by_async(&users).await.build()?;
+/// let sasl = Sasl::builder("mail.example.org").answered_by_async(&users).await.build()?;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # An asynchronous database and Argon2
+///
+/// Threads of a `Blocking` may wait for futures of the runtime. So a store keeps a [`Handle`](tokio::runtime::Handle) of it, asks
+/// the database by [`block_on`](tokio::runtime::Handle::block_on), and computes then:
+///
+/// ```
+/// use argon2::{Argon2, PasswordVerifier, password_hash::phc::PasswordHash}; // argon2 = "0.6"
+/// use smtp_auth_tokio::{
+///     Blocking,
+///     smtp_auth::sasl::{Answer, Authenticator, CheckPassword, Mechanism, server::Config as Sasl},
+/// };
+/// use tokio::runtime::Handle;
+/// # struct Database;
+/// # impl Database {
+/// #     async fn hash_of(&self, _: &str) -> Result<Option<PasswordHash>, std::io::Error> { tokio::task::yield_now().await; Ok(None) }
+/// # }
+///
+/// struct Users {
+///     database: Database,
+///     runtime: Handle,
+///     /// The hash of a password that nobody knows: an account that does not exist takes as long.
+///     nobody: PasswordHash,
+/// }
+///
+/// impl Authenticator for Users {
+///     fn mechanisms(&self) -> &[Mechanism] {
+///         &[Mechanism::Plain, Mechanism::Login]
+///     }
+///
+///     fn check_password(&self, ask: &CheckPassword) -> Answer {
+///         let found = self.runtime.block_on(self.database.hash_of(ask.authcid()));
+///         let Ok(found) = found else { return Answer::temp_fail() }; // and a line in the log
+///         let (password, hash) = (ask.password().expose(), found.as_ref().unwrap_or(&self.nobody));
+///         let right = Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+///         (right && found.is_some()).into()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = Database;
+/// # let nobody = argon2::PasswordHasher::hash_password(&Argon2::default(), b"nobody knows this one")?;
+/// let users = Blocking::new(Users { database, runtime: Handle::current(), nobody });
+/// let sasl = Sasl::builder("mail.example.org").answered_by_async(&users).await.build()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Give `answered_by_async` the `Blocking`. `answered_by` with the store itself would ask it on a thread of the runtime, where
+/// `block_on` panics.
+///
+/// # Memory
+///
+/// **With Argon2, keep its memory in a `thread_local!`**, as the [guide of `smtp-auth`][guide] shows: the threads are few and
+/// stay, and the allocator does not reuse pieces of 19 MiB well. With 1,000 checks, 50 at once on 2 threads, a process took 66 MB
+/// with memory that its threads keep, and 435 MB where each check allocated its own, as `verify_password` does (glibc). Tokio's
+/// own pool for blocking work would start hundreds of threads.
+///
+/// [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#later
 pub struct Blocking<A>(Arc<Handle<A>>);
 
 impl<A: Authenticator + Send + Sync + 'static> Blocking<A> {
-    /// As many threads as there are processors, and a queue of 1,024 questions.
+    /// With as many threads as there are processors, and a queue of 1,024 questions.
     pub fn new(users: A) -> Self {
         let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self::with(users, threads, QUEUE)
     }
 
-    /// So many threads, and a queue of so many questions, those that are being answered not included.
+    /// With so many threads, and a queue of so many questions. Those that are being answered are not in the queue.
     pub fn with(users: A, threads: NonZeroUsize, queue: NonZeroUsize) -> Self {
         let (state, ready) = (Mutex::default(), Condvar::new());
         let pool = Pool { users, threads: threads.get(), queue: queue.get(), state, ready };

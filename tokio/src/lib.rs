@@ -4,14 +4,18 @@
 //! time limits, limits of connections, rate limiting, the pause after a failed authentication, an orderly shutdown. The
 //! application decides who may authenticate, and takes the mail.
 //!
+//! ```sh
+//! cargo add smtp-auth-tokio
+//! cargo add tokio --features macros,rt-multi-thread,signal
+//! ```
+//!
 //! ```no_run
 //! use std::error::Error;
 //! use smtp_auth_tokio::{
-//!     server::{Message, Server},
+//!     server::{Config, Message, Reply, Server},
 //!     smtp_auth::{
-//!         Answer, Authenticator, CheckPassword, Mechanism, Reply,
-//!         sasl::{self, Immediate, ScramKeys, ScramKeysFor},
-//!         server::Config,
+//!         Answer, Authenticator, CheckPassword, Mechanism,
+//!         sasl::{Immediate, ScramKeys, ScramKeysFor, server::Config as Sasl},
 //!     },
 //!     tls,
 //! };
@@ -33,13 +37,15 @@
 //! }
 //!
 //! async fn deliver(message: Message) -> Result<Reply, Reply> {
-//!     println!("{:?} to {}: {} octets", message.from, message.to.join(", "), message.octets.len());
+//!     let mut mail = message.received().to_string().into_bytes();
+//!     mail.extend_from_slice(&message.octets);
+//!     println!("{:?} to {}: {}", message.from, message.to.join(", "), String::from_utf8_lossy(&mail));
 //!     Ok(Reply::OK)
 //! }
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn Error>> {
-//!     let sasl = sasl::server::Config::builder("mail.example.org").answered_by(&Users).build()?;
+//!     let sasl = Sasl::builder("mail.example.org").answered_by(&Users).build()?;
 //!     let config = Config::builder("mail.example.org").sasl(sasl).build()?;
 //!     let server = Server::new(config, Immediate(Users), deliver).tls(tls::server("cert.pem", "key.pem")?);
 //!     let stopping = server.clone();
@@ -52,12 +58,45 @@
 //! }
 //! ```
 //!
-//! Instead of `Immediate(Users)`, use an [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) for a store that has to be
-//! waited for, and [`Blocking`] for one that computes or blocks, such as one that checks Argon2. The module [`server`] goes on
-//! to handlers that take a message in pieces.
+//! The users are given twice: [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) takes the list of mechanisms from
+//! them, and tries each question once, to see that they answer it; [`Server::new`](server::Server::new) gets those that are asked
+//! while the server runs. So is the server's name: the first configuration puts it into the challenges of CRAM-MD5, the second
+//! into the greeting, the reply to EHLO, and the `Received:` field.
 //!
-//! The application still has to compare the sender of a message with the addresses of the account, and to write
-//! [`Message::received`](server::Message::received) in front of a message.
+//! The module [`server`] goes on to handlers that take a message in pieces, the module [`client`] to programs that send. Whole
+//! programs stand in `examples/` of the repository: in a checkout, `cargo run --example minimal_server` is a server that makes its
+//! own certificate (with the crate rcgen, which yours needs only for that), and `cargo run --example server -- --help` one with
+//! more to it.
+//!
+//! # Stores
+//!
+//! | a store that answers | is given to `Server::new` as | and to the configuration by |
+//! | --- | --- | --- |
+//! | from memory | [`Immediate`](smtp_auth::sasl::Immediate) of an [`Authenticator`](smtp_auth::Authenticator) | `answered_by` |
+//! | after it has computed Argon2, or asked a synchronous database | [`Blocking`] of an `Authenticator` | `answered_by_async` |
+//! | after it has asked an asynchronous database | an [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) | `answered_by_async` |
+//! | after it has asked an asynchronous database and computed Argon2 | [`Blocking` with the runtime's handle](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
+//!
+//! [`answered_by_async`](smtp_auth::sasl::server::Builder::answered_by_async) gets what `Server::new` gets: `&users`, before it is
+//! moved there. A handler that needs the accounts, too, shares them by an [`Arc`](std::sync::Arc): the pointer is an authenticator
+//! as well, so that `Immediate(Arc::clone(&users))` and `Blocking::new(Arc::clone(&users))` are stores. The
+//! [guide of `smtp-auth`][guide] says how to [answer questions][authenticator] and what to [keep of a password][credentials].
+//!
+//! # What the application still has to do
+//!
+//! | | how | in the guide |
+//! | --- | --- | --- |
+//! | compare the sender of a message with the addresses of the account | in [`Handler::mail`](server::Handler::mail), or with [`Message::from`](server::Message::from) and `Message::peer` | [who may send as whom][senders] |
+//! | write the `Received:` field in front of each message | [`Message::received`](server::Message::received), [`Peer::received`](server::Peer::received) | |
+//! | take as long for an account that does not exist as for a wrong password: hash the password against a dummy | in the store | [time][time] |
+//! | with SCRAM, keep the key of the salts for accounts that do not exist over restarts: a salt that changes tells that there is no such account | [`salt_key`](smtp_auth::sasl::server::Builder::salt_key), with a random secret | [who does not exist][decoys] |
+//!
+//! [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/index.html
+//! [authenticator]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html
+//! [credentials]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/credentials/index.html
+//! [senders]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/guessers/index.html#who-may-send-as-whom
+//! [time]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#time
+//! [decoys]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/credentials/index.html#who-does-not-exist
 //!
 //! # What a server does
 //!
@@ -65,7 +104,7 @@
 //! | --- | --- |
 //! | brute force, credential stuffing | failed attempts are limited over all connections, by network and by account: [`RateLimiter`], [`MemoryRateLimiter`] |
 //! | denial of service | [`Limits`](server::Limits): connections in all and by network, time for each stage, memory for messages |
-//! | behind HAProxy and others | the PROXY protocol from [configured networks](server::Server::proxies) |
+//! | clients that come through HAProxy and others | the PROXY protocol from [configured networks](server::Server::proxies) |
 //! | a certificate that is renewed | [`tls::Replaceable`] |
 //! | client certificates | EXTERNAL by the application's own function: [`tls::ClientCertificates`] |
 //! | OpenSSL and other libraries | a trait with one method: [`TlsAccept`] |
@@ -73,9 +112,24 @@
 //! | logs | the [feature `tracing`](#tracing) |
 //! | shutdown | messages on their way are finished, clients are told: [`Server::shutdown`](server::Server::shutdown) |
 //!
-//! A client that is sent away hears why, although it has said something that nobody reads: after the last words the server
-//! listens for a while, to so many octets and to so many of those that are one too many. A client that expects TLS from the
-//! first octet, and is one too many, hears nothing, as nobody does a handshake for that.
+//! After a `421` the server reads on for a few seconds, so that the reply is not lost to a TCP reset. The time, the octets and the
+//! number of such connections are bounded. Surplus connections to the implicit-TLS port are closed without a reply.
+//!
+//! # Shutdown
+//!
+//! A service manager ends a server by SIGTERM, a person by Ctrl-C. Both on Unix, in place of `ctrl_c` above:
+//!
+//! ```
+//! # #[cfg(unix)]
+//! async fn told_to_stop() -> std::io::Result<()> {
+//!     use tokio::signal::unix::{SignalKind, signal};
+//!     let mut terminate = signal(SignalKind::terminate())?;
+//!     tokio::select! {
+//!         pressed = tokio::signal::ctrl_c() => pressed,
+//!         _ = terminate.recv() => Ok(()),
+//!     }
+//! }
+//! ```
 //!
 //! # tracing
 //!
@@ -91,18 +145,27 @@
 //! | debug | connected, closed | why, where it is an error |
 //! | error | no connection can be accepted | why |
 //!
-//! Where the target `smtp_auth_tokio::dialogue` is wanted at the level trace as a connection begins, each line of its dialogue
-//! is an event, with everything secret [masked](smtp_auth::server::Session::trace), unless a
-//! [hook of the application's](server::Server::trace) gets them. No password or token is in any event, nor
-//! the name of a client that failed to authenticate, as some people type their password in its place.
+//! The dialogue is traced, too, unless [`Server::trace`](server::Server::trace) is set: each line is an event at the level trace
+//! with the target `smtp_auth_tokio::dialogue`, and everything secret in it is [masked](smtp_auth::server::Session::trace). With
+//! the crate `tracing-subscriber` and its feature `env-filter`, this switches it on:
+//!
+//! ```ignore
+//! tracing_subscriber::fmt().with_env_filter("info,smtp_auth_tokio::dialogue=trace").init();
+//! ```
+//!
+//! Whether the dialogue is traced is decided as a connection begins. No password or token is in any event. Neither is the name of
+//! a client that failed to authenticate, as some people type their password in its place.
 //!
 //! # Features
 //!
-//! `ring`, on by default, and `aws-lc-rs`: the cryptography of TLS. Both may be on, as another crate may bring in either. No
-//! function here takes rustls's default of the process, which panics then. Without both, [`tls`] takes configurations that
-//! are made elsewhere.
+//! | feature | |
+//! | --- | --- |
+//! | `ring` (default) | TLS with the cryptography of ring |
+//! | `aws-lc-rs` | TLS with that of AWS-LC |
+//! | `tracing` | the events [above](#tracing); without it none of this is compiled in |
 //!
-//! `tracing`: [above](#tracing). Without it none of it is compiled in.
+//! `ring` and `aws-lc-rs` may both be on, as another crate may bring in either; ring is used then. No function here takes rustls's
+//! default of the process, which panics then. Without both, [`tls`] takes configurations that are made elsewhere.
 
 #![forbid(unsafe_code)]
 

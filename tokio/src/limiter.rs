@@ -25,31 +25,24 @@ pub use memory::MemoryRateLimiter;
 /// when there were too many. A [`Server`](crate::server::Server) has a [`MemoryRateLimiter`], unless it
 /// [is given another](crate::server::Server::rate_limiter).
 ///
-/// A limited attempt looks like a wrong password, whatever the password is: the store is asked all the same, and its
-/// answer is [locked](smtp_auth::Answer::lock). The client gets the `535` of any other failed attempt, which takes as
-/// long, is counted and is delayed. A reply of its own would tell an attacker which guesses are worth repeating later. A
-/// store that changes something when a password is right, such as the hash that it keeps, does so for a limited attempt,
-/// too, as it is not told.
+/// | | |
+/// | --- | --- |
+/// | a limited attempt | fails like a wrong password, whatever the password is: a `535` that takes as long, is counted and is delayed. A reply of its own would tell an attacker which guesses are worth repeating later |
+/// | the store | is asked all the same, and its answer is [locked](smtp_auth::Answer::lock). It is not told, so a store that changes something when a password is right, such as the hash that it keeps, does so for a limited attempt, too |
+/// | what is limited | passwords, and mechanisms of the application's own |
+/// | what is not | tokens, certificates and guests, as nobody guesses a token; their failures count by network all the same |
+/// | when the limiter is asked | before the store; after it, as many attempts may wait for the store at once; and once the client is proven, before the reply, as with SCRAM many connections may wait between the store's keys and the client's proof |
 ///
-/// The limiter is asked before the store and again after it, as many attempts may wait for the store at once. SCRAM asks
-/// the store for keys before the client's proof comes, and many connections could wait at that point; so it is asked a
-/// third time once the client is proven, before the reply.
-///
-/// Passwords are limited, and mechanisms of the application's own. Tokens, certificates and guests are not: nobody
-/// guesses a token. Their failures count by network all the same.
-///
-/// The methods are called on the runtime's threads, and so must not block. A limiter that several servers share counts
-/// in memory, and exchanges with the others in a task of its own.
-///
-/// An implementation must treat an account that does not exist like one that does: otherwise the limit is a user
-/// enumeration.
+/// An implementation must treat an account that does not exist like one that does: otherwise the limit allows user
+/// enumeration. Its methods are called on the runtime's threads, and must not block. A limiter that several servers share
+/// counts in memory, and exchanges with the others in a task of its own.
 pub trait RateLimiter: Send + Sync {
-    /// Whether this attempt is limited: it is to fail, whatever the password is. It is asked up to three times for an
+    /// Whether this attempt is limited, and so fails whatever the password is. It is called up to three times for an
     /// attempt, and counts nothing.
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool;
 
-    /// Counts an attempt that has failed. One that was limited is reported, too. This comes before the pause that
-    /// delays the reply: a client that hangs up during the pause is counted so.
+    /// Counts an attempt that has failed, also one that was limited. It is called before the pause that delays the reply, so
+    /// that a client that hangs up during the pause is counted.
     fn failed(&self, attempt: &Attempt<'_>, now: Instant);
 
     /// Notes that the account has authenticated from that network.
@@ -104,7 +97,7 @@ pub struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// An attempt from that address, by that name, which is an alias of that account.
+    /// An attempt from this address, by the name `authcid`, which is an alias of `account`.
     pub fn new(
         address: Option<IpAddr>,
         authcid: Option<&'a str>,
@@ -113,21 +106,20 @@ impl<'a> Attempt<'a> {
         Self { address, authcid, account: account.filter(|account| Some(*account) != authcid) }
     }
 
-    /// The client's address: the one that a proxy says, where there is a proxy. `None` where it has none, as on a Unix
-    /// socket.
+    /// The client's address; behind a proxy, the one in the proxy's header. `None` where there is none, as on a Unix socket.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
     /// The name that the client gave, folded ([`Config::fold`](smtp_auth::sasl::server::Config::fold)), whether there
-    /// is such an account or not. `None` where the client did not get as far as a name, or was to be known by a token or a
-    /// certificate. Some people type their password in place of the name: do not log it, and keep no more than a hash.
+    /// is such an account or not. `None` where the client did not get as far as a name, or authenticates by a token or a
+    /// certificate. Do not log the name, and keep no more than a hash of it: some people type their password in its place.
     pub fn authcid(&self) -> Option<&'a str> {
         self.authcid
     }
 
-    /// The account of which [`authcid`](Self::authcid) is an alias, once the store has said so
-    /// ([`Answer::of`]). `None` where it is that name itself.
+    /// The account of which [`authcid`](Self::authcid) is an alias, once the store has said so ([`Answer::of`]). `None` where
+    /// `authcid` is the account.
     pub fn account(&self) -> Option<&'a str> {
         self.account
     }

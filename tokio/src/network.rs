@@ -21,7 +21,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of that address with so many leading bits. More than an address has are all of it.
+    /// The network of all addresses that have the first `bits` bits in common with this one. More bits than an address has
+    /// make a network of this address alone.
     pub fn new(address: IpAddr, bits: u8) -> Self {
         let is_mapped = address.is_ipv6() && address.to_canonical().is_ipv4();
         let (address, bits) = match (is_mapped, bits.checked_sub(MAPPED)) {

@@ -1,48 +1,71 @@
 //! A server: sockets, TLS, authentication and time are done here, mail by a [`Handler`].
 //!
-//! A handler is a function of the whole message, or a type with three methods, of which the last gets the message in
-//! pieces:
+//! A handler is a function of the whole message, or a type with three methods, of which the last gets the message in pieces:
 //!
 //! ```
 //! use smtp_auth_tokio::{
-//!     server::{Body, Handler, Peer},
-//!     smtp_auth::{Reply, command::{Mail, Rcpt}},
+//!     server::{Body, Handler, Mail, Peer, Rcpt, Reply},
+//!     smtp_auth::{command::Mailbox, sasl::prepare},
 //! };
 //! use tokio::io::{AsyncWrite, AsyncWriteExt};
 //!
 //! struct Spool;
 //!
-//! impl Handler for Spool {
-//!     type Transaction = Vec<String>; // the recipients
+//! /// What is known of a message before it comes.
+//! struct Draft {
+//!     to: Vec<String>,
+//!     smtputf8: bool,
+//! }
 //!
-//!     async fn mail(&self, peer: &Peer, mail: Mail<'_>) -> Result<Vec<String>, Reply> {
+//! impl Handler for Spool {
+//!     type Transaction = Draft;
+//!
+//!     async fn mail(&self, peer: &Peer, mail: Mail<'_>) -> Result<Draft, Reply> {
 //!         let account = peer.identity().ok_or(Reply::AUTHENTICATION_REQUIRED)?.acts_as();
-//!         if mail.from().is_some_and(|from| from.local_part() != account) {
-//!             return Err(Reply::constant("550 5.7.1 Not an address of yours"));
+//!         if !may_use(account, mail.from()) {
+//!             return Err(Reply::constant("553 5.7.1 This account may not send from that address"));
 //!         }
-//!         Ok(Vec::new())
+//!         Ok(Draft { to: Vec::new(), smtputf8: mail.parameters().get("SMTPUTF8").is_some() })
 //!     }
 //!
-//!     async fn rcpt(&self, _: &Peer, to: &mut Vec<String>, rcpt: Rcpt<'_>) -> Result<(), Reply> {
-//!         to.push(rcpt.to().as_str().to_owned());
+//!     async fn rcpt(&self, _: &Peer, draft: &mut Draft, rcpt: Rcpt<'_>) -> Result<(), Reply> {
+//!         draft.to.push(rcpt.to().as_str().to_owned());
 //!         Ok(())
 //!     }
 //!
-//!     async fn data(&self, _: &Peer, to: Vec<String>, mut body: Body<'_>) -> Result<Reply, Reply> {
+//!     async fn data(&self, peer: &Peer, draft: Draft, mut body: Body<'_>) -> Result<Reply, Reply> {
+//!         let received = peer.received().smtputf8(draft.smtputf8).to_string();
 //!         let mut file = tokio::io::sink(); // a new file, which is removed when it is dropped here
+//!         file.write_all(received.as_bytes()).await.map_err(|_| Reply::INSUFFICIENT_STORAGE)?;
 //!         let copied = tokio::io::copy(&mut body, &mut file).await;
 //!         copied.map_err(|_| Reply::INSUFFICIENT_STORAGE)?;
-//!         // The message is whole, and this is the place to keep it: rename the file.
+//!         // The message is whole, and this is the place to keep it for `draft.to`: rename the file.
 //!         Ok(Reply::OK)
 //!     }
 //! }
+//!
+//! /// An account whose name is an address may use that one; any other, the address of its name in each domain.
+//! fn may_use(account: &str, from: Option<Mailbox<'_>>) -> bool {
+//!     let Some(from) = from else { return true }; // the null sender, of delivery reports
+//!     let (name, domain) = account.rsplit_once('@').map_or((account, None), |(name, own)| (name, Some(own)));
+//!     let domain_fits = domain.is_none_or(|own| from.domain().is_some_and(|said| said.eq_ignore_ascii_case(own)));
+//!     domain_fits && fold(from.local_part()) == fold(name)
+//! }
+//!
+//! /// The form in which names are compared: prepared (RFC 4013), and without case.
+//! fn fold(name: &str) -> String {
+//!     prepare(name).as_deref().unwrap_or(name).to_lowercase()
+//! }
 //! ```
+//!
+//! Where the server has several domains, an account needs a list of its addresses: `examples/server/senders.rs` has one. The
+//! function of a whole message finds the same in [`Message::peer`], [`Message::from`] and [`Message::received`].
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use smtp_auth::{AsyncAuthenticator, Side, server::StartTls};
 use tokio::{
-    net::{TcpListener, ToSocketAddrs},
+    net::{TcpListener, ToSocketAddrs, lookup_host},
     sync::{Semaphore, watch},
     time::Instant,
 };
@@ -86,7 +109,11 @@ use log::{Hook, Log};
 use observer::Nothing;
 use places::Places;
 
-/// A server, which may listen on several ports. Clones are the same server, so [set](Self::tls) everything before you clone it.
+/// A server, which may listen on several ports.
+///
+/// Clones are one server: they share the users, the handler, the count of connections, and the [shutdown](Self::shutdown).
+/// **So set everything before you clone it.** A setting that is made later holds for that clone alone: another clone, and a
+/// listener that runs, go on without it.
 pub struct Server<A, H> {
     /// As it was given; and as it is with what has been set since.
     given: Arc<Config>,
@@ -135,9 +162,42 @@ impl<A, H> fmt::Debug for Server<A, H> {
 
 impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// A server without TLS, which does not offer STARTTLS. Without TLS the core offers no mechanism that sends a password,
-    /// unless [told to](smtp_auth::sasl::server::Builder::allow_cleartext). `users` says who may authenticate, and answers
-    /// for the mechanisms of the configuration; it must not block. Failed attempts are limited by a [`MemoryRateLimiter`]
-    /// with its defaults.
+    /// unless [told to](smtp_auth::sasl::server::Builder::allow_cleartext). Failed attempts are limited by a
+    /// [`MemoryRateLimiter`] with its defaults.
+    ///
+    /// `users` answers for the mechanisms of the configuration, and must not block: the [crate's page](crate#stores) has a
+    /// table of stores. Share the accounts with the handler by an [`Arc`]:
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use smtp_auth_tokio::{
+    /// #     server::{Config, Message, Reply, Server},
+    /// #     smtp_auth::{Answer, Authenticator, CheckPassword, Mechanism, sasl::{Immediate, server::Config as Sasl}},
+    /// # };
+    /// # struct Users;
+    /// # impl Authenticator for Users {
+    /// #     fn mechanisms(&self) -> &[Mechanism] { &[Mechanism::Plain] }
+    /// #     fn check_password(&self, _: &CheckPassword) -> Answer { Answer::reject() }
+    /// # }
+    /// # impl Users {
+    /// #     fn may_use(&self, _: &str, _: Option<&str>) -> bool { false }
+    /// # }
+    /// # let sasl = Sasl::builder("mail.example.org").answered_by(&Users).build()?;
+    /// # let config = Config::builder("mail.example.org").sasl(sasl).build()?;
+    /// let users = Arc::new(Users);
+    /// let known = Arc::clone(&users);
+    /// let server = Server::new(config, Immediate(users), move |message: Message| {
+    ///     let known = Arc::clone(&known);
+    ///     async move {
+    ///         let account = message.peer.identity().ok_or(Reply::AUTHENTICATION_REQUIRED)?.acts_as();
+    ///         match known.may_use(account, message.from.as_deref()) {
+    ///             true => Ok(Reply::OK),
+    ///             false => Err(Reply::constant("553 5.7.1 This account may not send from that address")),
+    ///         }
+    ///     }
+    /// });
+    /// # Ok::<(), smtp_auth_tokio::smtp_auth::ConfigError>(())
+    /// ```
     pub fn new(config: impl Into<Arc<Config>>, users: A, handler: H) -> Self {
         let (given, limits) = (config.into(), Limits::default());
         let server = Self {
@@ -203,8 +263,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self
     }
 
-    /// Has each line of each dialogue handed to `hook`, with the client's address, without CRLF and with everything secret
-    /// masked. The hook takes the place of the dialogue that the feature [`tracing`](crate#tracing) gives.
+    /// Hands each line of each dialogue to `hook`, with the client's address, without CRLF and with everything secret
+    /// masked. The feature [`tracing`](crate#tracing) then traces no dialogue.
     #[must_use]
     pub fn trace(
         mut self,
@@ -214,17 +274,24 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self
     }
 
-    /// Takes the PROXY protocol, version 1 or 2, on its TCP listeners, from connections from these networks, as of
-    /// HAProxy: `["192.0.2.7".parse()?]`. The client's address is the one that the header says, for the limits, the
-    /// rate limiter and [`Peer::address`]; where the header says LOCAL or UNKNOWN, as a proxy's own check does, it stays the
-    /// proxy's. Inside TLS from the first octet the header comes before TLS. Its TLVs do not count: whether the
-    /// connection is inside TLS, and whose certificate it has, this server sees for itself.
+    /// Takes the PROXY protocol, version 1 or 2, on the TCP listeners, from connections from these networks, such as
+    /// `["192.0.2.7".parse()?]`. **A host in these networks can claim any address.** In HAProxy's configuration:
     ///
-    /// **A host in these networks can claim any address.** From them the header has to come first, within
-    /// [`Limits::handshake`] and in at most 107 octets of version 1 or 536 of version 2. A connection without it is closed
-    /// without a word. So is one from any other address that begins with such a header, whether there are proxies or not;
-    /// inside TLS from the first octet, where that is no beginning of TLS, it gets the alert of TLS. (Version 2 begins with empty
-    /// lines, which are answered where the rest of the header comes later.)
+    /// ```text
+    /// listen submission
+    ///     mode tcp
+    ///     bind :587
+    ///     server mail 192.0.2.10:587 send-proxy-v2
+    /// ```
+    ///
+    /// | | |
+    /// | --- | --- |
+    /// | the client's address, for the limits, the rate limiter and [`Peer::address`] | the one in the header; the proxy's where the header says LOCAL or UNKNOWN, as in a proxy's own health check |
+    /// | where the header stands | before everything else, also before TLS from the first octet |
+    /// | how long it may take, and be | [`Limits::handshake`]; 107 octets of version 1, 536 of version 2 |
+    /// | TLVs | are ignored: this server sees for itself whether the connection is inside TLS, and whose certificate it has |
+    /// | a connection from these networks without a header | is closed without a reply |
+    /// | a connection from elsewhere that begins with a header, whether there are proxies or not | is closed without a reply, except that version 2 begins with empty lines, which are answered where they arrive alone; on a port with TLS from the first octet, it gets an alert of TLS |
     #[must_use]
     pub fn proxies(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.proxies = networks.into_iter().collect();
@@ -238,26 +305,26 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self
     }
 
-    /// Listens there, and [serves](Self::serve): as a rule on port 587.
+    /// Binds `address` and [serves](Self::serve) until [`shutdown`](Self::shutdown); then it is `Ok`. As a rule on port 587.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// Binding fails. The text names the addresses that were tried.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<()> {
-        self.serve(TcpListener::bind(address).await?).await;
+        self.serve(bind(address).await?).await;
         Ok(())
     }
 
-    /// Listens there, and [serves](Self::serve_tls) inside TLS from the first octet: as a rule on port 465.
+    /// As [`listen`](Self::listen), inside TLS from the first octet. As a rule on port 465.
     ///
     /// # Errors
-    /// The address cannot be had, or the server has no TLS.
+    /// Binding fails, or the server has no TLS.
     pub async fn listen_tls(&self, address: impl ToSocketAddrs) -> io::Result<()> {
         self.has_tls()?;
-        self.serve_tls(TcpListener::bind(address).await?).await
+        self.serve_tls(bind(address).await?).await
     }
 
-    /// Serves all clients that connect, until [`shutdown`](Self::shutdown) and the end of their connections. Where its
-    /// future is dropped, they are cut off.
+    /// Serves all clients that connect, until [`shutdown`](Self::shutdown) and the end of their connections. Where this
+    /// future is dropped, the connections are cut off.
     pub async fn serve(&self, listener: TcpListener) {
         self.accept(listener, false).await;
     }
@@ -272,8 +339,9 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         Ok(())
     }
 
-    /// Serves one client over a stream of any kind: a Unix socket, [`tokio::io::duplex`], a socket from which a proxy's
-    /// header has been read: none is read [here](Self::proxies). It counts as a connection, by its address if there is one.
+    /// Serves one client over a stream of any kind: a Unix socket, [`tokio::io::duplex`], or a socket from which the
+    /// application has read a proxy's header, as no header is read [here](Self::proxies). The client counts as a connection,
+    /// and by its address if there is one.
     pub async fn serve_stream(&self, stream: impl Stream + 'static, address: Option<SocketAddr>) {
         self.serve_boxed(Box::new(stream), address, false).await;
     }
@@ -292,11 +360,16 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         Ok(())
     }
 
-    /// Takes no more connections, sends those away with a `421` that have no transaction open, and lets the others
-    /// finish theirs, for the time that [`Limits::grace`] gives. Clients that have not finished then get the `421`, too: the
-    /// handler's future is dropped, and the client will send the message again.
-    /// A future of the store is dropped at once, and a TLS handshake ends without a word. Last words, and listening on
-    /// after them, may take ten seconds more.
+    /// Takes no more connections, and ends those that there are:
+    ///
+    /// | a connection | |
+    /// | --- | --- |
+    /// | without an open transaction | gets a `421` at once; a future of the store is dropped |
+    /// | in a TLS handshake | is closed at once |
+    /// | with an open transaction | may finish it within [`Limits::grace`]; after that it gets a `421`, the handler's future is dropped, and the client will send the message again |
+    ///
+    /// [`serve`](Self::serve) and [`listen`](Self::listen) return once all connections have ended. The last replies, and the
+    /// reading after them, may take ten seconds more than the grace.
     pub fn shutdown(&self) {
         let cut_off = Instant::now() + self.limits.grace;
         self.stop.send_if_modified(|stop| {
@@ -312,6 +385,16 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
             None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the server has no TLS")),
         }
     }
+}
+
+/// # Errors
+/// Those of the last address that was tried, with the names of all.
+async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let addresses: Vec<_> = lookup_host(address).await?.collect();
+    TcpListener::bind(&*addresses).await.map_err(|why| {
+        let tried: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        io::Error::new(why.kind(), format!("cannot listen on {}: {why}", tried.join(", ")))
+    })
 }
 
 fn memory(limits: Limits) -> Arc<Semaphore> {

@@ -26,7 +26,7 @@ pub type Handshake<'a> =
     Pin<Box<dyn Future<Output = io::Result<(BoxStream, Channel)>> + Send + 'a>>;
 
 /// How a server begins TLS. The configuration of rustls [implements it](crate::tls); for another library it takes a few
-/// lines. So it does for a stream that is as safe as TLS already, such as a Unix socket or one from a proxy that ends TLS:
+/// lines. For a stream that is already safe (Unix socket, TLS-terminating proxy):
 ///
 /// ```
 /// use smtp_auth_tokio::{BoxStream, Handshake, TlsAccept, smtp_auth::Channel};
@@ -40,8 +40,8 @@ pub type Handshake<'a> =
 /// }
 /// ```
 pub trait TlsAccept: Send + Sync + 'static {
-    /// Does the handshake. The [`Channel`] is at least [`Channel::tls`]; it may have channel bindings, and the name to
-    /// which the client's verified certificate belongs. The caller limits the time.
+    /// Does the handshake. The [`Channel`] is at least [`Channel::tls`]; it may have channel bindings, and the name in the
+    /// client's verified certificate. The server limits the time.
     fn accept(&self, stream: BoxStream) -> Handshake<'_>;
 }
 
@@ -49,6 +49,6 @@ pub trait TlsAccept: Send + Sync + 'static {
 pub trait TlsConnect: Send + Sync + 'static {
     /// Does the handshake with the server of that name, and fails where its certificate does not prove the name. The
     /// [`Channel`] says that this was checked ([`Channel::verified`]); otherwise a
-    /// [`Connector`](crate::client::Connector) sends no credentials over it. The caller limits the time.
+    /// [`Connector`](crate::client::Connector) sends no credentials over it. The connector limits the time.
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a>;
 }

@@ -1,8 +1,17 @@
 //! TLS by rustls.
 //!
-//! An `Arc` of rustls's own configurations, [`ServerConfig`] and [`ClientConfig`], can be used wherever TLS is wanted. They
-//! give both kinds of channel binding: `tls-exporter` under TLS 1.3, and `tls-server-end-point`. No function here uses
-//! rustls's provider of cryptography for the whole process, which panics where a program has compiled in two.
+//! | for | use |
+//! | --- | --- |
+//! | a server with a certificate in PEM files | [`server`] |
+//! | a server whose certificate is renewed while it runs | [`Replaceable`] |
+//! | a server that asks for client certificates | [`ClientCertificates`] |
+//! | a client that trusts the system's CAs | nothing: this is the default; [`platform`] gives it |
+//! | a client that trusts other CAs, or a server's own certificate | [`client`], [`trusting`] |
+//! | a client with a certificate of its own | [`with_certificate`] |
+//! | anything else | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
+//!
+//! All of these have both kinds of channel binding: `tls-exporter` under TLS 1.3, and `tls-server-end-point`. No function here
+//! uses rustls's provider of cryptography for the whole process, which panics where a program has compiled in two.
 
 use std::{
     fmt, io,
@@ -16,9 +25,12 @@ use smtp_auth::{Channel, sasl::ChannelBinding};
 use tokio::{sync::OnceCell, task::spawn_blocking};
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 use tokio_rustls::rustls::{
-    RootCertStore,
+    self, InconsistentKeys, RootCertStore,
     crypto::CryptoProvider,
-    pki_types::{PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     sign::SingleCertAndKey,
 };
 use tokio_rustls::{
@@ -54,20 +66,21 @@ pub fn provider() -> CryptoProvider {
 }
 
 /// A server's configuration from PEM files: its certificate followed by those that lead to its CA, and its private key.
-/// TLS 1.2 and 1.3; clients are not asked for certificates. For anything else make a [`ServerConfig`] by rustls itself.
+/// TLS 1.2 and 1.3; clients are not asked for certificates. For anything else make a [`ServerConfig`] by rustls itself, as
+/// [`ClientCertificates::new`] shows.
 ///
 /// # Errors
-/// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file.
+/// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file, or
+/// both.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<ServerConfig>> {
-    let cert = cert.as_ref();
-    let (chain, private) = pair(cert, key.as_ref())?;
-    let config = ServerConfig::builder_with_provider(Arc::new(provider()))
+    let provider = provider();
+    let own = pair(cert.as_ref(), key.as_ref(), &provider)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|why| in_file(cert, &why))?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
     Ok(Arc::new(config))
 }
 
@@ -98,7 +111,7 @@ pub fn trusting(
         roots.add(certificate).map_err(io::Error::other)?;
     }
     if roots.is_empty() {
-        return Err(io::Error::other("there is no certificate in it"));
+        return Err(io::Error::other(NO_CERTIFICATE));
     }
     verifying(own, roots)
 }
@@ -156,31 +169,48 @@ fn verifying(
 /// ```
 ///
 /// # Errors
-/// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file.
+/// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file, or
+/// both.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn with_certificate(
     config: &ClientConfig,
     cert: impl AsRef<Path>,
     key: impl AsRef<Path>,
 ) -> io::Result<Arc<ClientConfig>> {
-    let (chain, private) = pair(cert.as_ref(), key.as_ref())?;
-    let shown = CertifiedKey::from_der(chain, private, config.crypto_provider())
-        .map_err(|why| in_file(cert.as_ref(), &why))?;
+    let shown = pair(cert.as_ref(), key.as_ref(), config.crypto_provider())?;
     let mut config = config.clone();
     config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
     Ok(Arc::new(config))
 }
 
+/// A certificate, followed by those that lead to its CA, with its private key.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-fn pair(
-    cert: &Path,
-    key: &Path,
-) -> io::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
+fn pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> io::Result<CertifiedKey> {
+    let chain =
+        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let chain = chain.map_err(|why| in_file(cert, &why))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| in_file(key, &why))?;
-    Ok((chain, private))
+    if chain.is_empty() {
+        return Err(in_file(cert, &NO_CERTIFICATE));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| match why {
+        pem::Error::NoItemsFound => in_file(key, &"there is no private key in it"),
+        why => in_file(key, &why),
+    })?;
+    let private = provider.key_provider.load_private_key(private);
+    let own = CertifiedKey::new(chain, private.map_err(|why| in_file(key, &why))?);
+    match own.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(own),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(io::Error::other(format!(
+            "the private key in {} does not belong to the certificate in {}",
+            key.display(),
+            cert.display()
+        ))),
+        Err(why) => Err(in_file(cert, &why)),
+    }
 }
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+const NO_CERTIFICATE: &str = "there is no certificate in it";
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 fn in_file(path: &Path, why: &dyn Display) -> io::Error {
@@ -213,11 +243,16 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
 /// A server's configuration that asks for client certificates, with the application's own function from a certificate to
 /// the name by which the client may authenticate with EXTERNAL.
 ///
-/// The function gets the chain that rustls's verifier has verified, the client's own certificate first, as DER. `None`
-/// means that it names nobody: the connection goes on without EXTERNAL. So it does where the client shows no certificate,
-/// if the verifier allows that. A name that is empty or has control characters ends the handshake. Without such a
-/// function no certificate names anybody: which of a certificate's fields is a name, and of what, is for the CA's rules to
-/// say.
+/// The function gets the chain that rustls's verifier has verified, the client's own certificate first, as DER.
+///
+/// | | |
+/// | --- | --- |
+/// | `Some(name)` | EXTERNAL is offered, if the configuration lists it; [`CheckExternal`](smtp_auth::sasl::CheckExternal) then asks the store for the account |
+/// | `None` | the connection goes on without EXTERNAL |
+/// | a name that is empty or has control characters | the handshake fails |
+/// | a client without a certificate | the connection goes on without EXTERNAL, if the verifier allows that; the function is not called |
+///
+/// There is no function by default, as the CA's rules say which field of a certificate is a name, and of what.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -240,7 +275,40 @@ pub struct ClientCertificates {
 type NameOf = dyn Fn(&[CertificateDer<'_>]) -> Option<String> + Send + Sync;
 
 impl ClientCertificates {
-    /// The configuration, made with a verifier of client certificates, and the function.
+    /// With a configuration that has a verifier of client certificates, and the function:
+    ///
+    /// ```no_run
+    /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    /// # mod with_cryptography {
+    /// use std::{error::Error, sync::Arc};
+    /// use smtp_auth_tokio::{
+    ///     rustls::{
+    ///         RootCertStore, ServerConfig,
+    ///         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    ///         server::WebPkiClientVerifier,
+    ///     },
+    ///     tls::{self, ClientCertificates},
+    /// };
+    ///
+    /// fn asking() -> Result<ClientCertificates, Box<dyn Error>> {
+    ///     let mut roots = RootCertStore::empty();
+    ///     for ca in CertificateDer::pem_file_iter("clients-ca.pem")? {
+    ///         roots.add(ca?)?;
+    ///     }
+    ///     let provider = Arc::new(tls::provider());
+    ///     let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider))
+    ///         .allow_unauthenticated() // clients without a certificate may authenticate by a password
+    ///         .build()?;
+    ///     let chain = CertificateDer::pem_file_iter("cert.pem")?.collect::<Result<_, _>>()?;
+    ///     let config = ServerConfig::builder_with_provider(provider)
+    ///         .with_safe_default_protocol_versions()?
+    ///         .with_client_cert_verifier(verifier)
+    ///         .with_single_cert(chain, PrivateKeyDer::from_pem_file("key.pem")?)?;
+    ///     Ok(ClientCertificates::new(Arc::new(config), |chain| name_in(chain.first()?)))
+    /// }
+    /// # fn name_in(_: &[u8]) -> Option<String> { None }
+    /// # }
+    /// ```
     pub fn new(
         config: Arc<ServerConfig>,
         name: impl Fn(&[CertificateDer<'_>]) -> Option<String> + Send + Sync + 'static,
@@ -268,14 +336,14 @@ impl TlsAccept for Arc<ServerConfig> {
     }
 }
 
-/// TLS whose configuration can be replaced while the server runs, as where a certificate is renewed. Clones are one: give
-/// one to the [server](crate::server::Server::tls), keep another. Handshakes that have begun, and connections, keep what
-/// they have.
+/// TLS whose configuration can be replaced while the server runs, as where a certificate is renewed.
 ///
-/// A client may resume a TLS session that it began with the configuration before, if the new one has its ticketer or its
-/// session storage. It then remembers the old certificate, while a server binds to the new one, so that an exchange by
-/// SCRAM-PLUS with `tls-server-end-point` fails. **So make a new configuration as a whole,** as [`server`] does: each has
-/// a storage of its own, and what was begun before is not resumed.
+/// **Make each configuration anew with [`server`]; do not share a ticketer or session storage with the old one, or SCRAM-PLUS
+/// fails on resumed sessions:** a client that resumes a session binds to the old certificate, and the server to the new one
+/// (`tls-server-end-point`).
+///
+/// Clones are one: give one to [`Server::tls`](crate::server::Server::tls), and keep another. Connections, and handshakes that
+/// have begun, keep the configuration that they have.
 ///
 /// ```
 /// use std::{io, sync::Arc};
@@ -291,12 +359,12 @@ impl TlsAccept for Arc<ServerConfig> {
 pub struct Replaceable(Arc<RwLock<Arc<dyn TlsAccept>>>);
 
 impl Replaceable {
-    /// With that to begin with: a configuration of rustls, or [`ClientCertificates`], or of another library.
+    /// With the first configuration: an `Arc<ServerConfig>` of rustls, [`ClientCertificates`], or that of another library.
     pub fn new(tls: impl TlsAccept) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(tls))))
     }
 
-    /// Takes that for all handshakes to come.
+    /// Takes this configuration for all handshakes to come.
     pub fn replace(&self, tls: impl TlsAccept) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tls);
     }

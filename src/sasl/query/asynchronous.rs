@@ -29,7 +29,10 @@ macro_rules! methods {
 /// Write each method that you need as an `async fn`. Its future has to be [`Send`], so that a runtime may move it to
 /// another thread. One that is not written answers [`not_implemented`](Answer::not_implemented), but for
 /// [`authorize`](Self::authorize), which lets nobody act as another. Computing does not belong here: Argon2 blocks the thread that polls
-/// it, and all other connections with it. Send such work to a thread of its own, and wait for the answer here.
+/// it, and all other connections with it. Have such work done by other threads, and wait for the answer here: on tokio by
+/// [`Blocking`](https://docs.rs/smtp-auth-tokio/latest/smtp_auth_tokio/struct.Blocking.html) of `smtp-auth-tokio`, an
+/// `AsyncAuthenticator` that has an [`Authenticator`] answer on threads of its own, and which shows how that one asks an
+/// asynchronous database.
 ///
 /// Implementations must take as long for an account that does not exist as for a wrong password: hash the
 /// password against a dummy.
@@ -65,7 +68,8 @@ macro_rules! methods {
 /// that is chosen when the program runs.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not answer asynchronously",
-    note = "an `Authenticator` that answers at once becomes an `AsyncAuthenticator` by `Immediate`"
+    note = "an `Authenticator` that answers at once, as from memory, becomes an `AsyncAuthenticator` by `Immediate`",
+    note = "one that computes or blocks, as with Argon2 or a synchronous database, does so by `Blocking` of smtp-auth-tokio"
 )]
 pub trait AsyncAuthenticator: Send + Sync {
     /// The mechanisms that this store can answer for: see [`Authenticator::mechanisms`].

@@ -47,6 +47,10 @@ macro_rules! methods {
 /// let config = Config::builder("mail.example.org").answered_by(&Users).build()?;
 /// # Ok::<(), smtp_auth::sasl::ConfigError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not answer at once",
+    note = "`answered_by` and `answer_with` take an `Authenticator`, which is synchronous; for an `AsyncAuthenticator` there are `answered_by_async` and `answer_with_async`"
+)]
 pub trait Authenticator {
     /// The mechanisms that this store can answer for: PLAIN and LOGIN where
     /// [`check_password`](Self::check_password) is written; SCRAM with each hash that the accounts have keys of

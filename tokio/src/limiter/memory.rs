@@ -28,30 +28,30 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// | --- | --- | --- |
 /// | failures of a network | 20 | [`network_limit`](Self::network_limit) |
 /// | failures at an account, whether it exists or not | 10 | [`account_limit`](Self::account_limit) |
-/// | the time in which so many leak away, one by one | 10 minutes | [`window`](Self::window) |
+/// | the time in which that many failures leak away, one by one: of 10 failures in 10 minutes, one each minute | 10 minutes | [`window`](Self::window) |
 /// | what a network is | an IPv4 address, the /64 of an IPv6 address | [`prefixes`](Self::prefixes) |
 /// | how long an account is known at a network | 30 days | [`known_for`](Self::known_for) |
 /// | entries in each of three tables | 65,536: some 20 MB in all | [`max_entries`](Self::max_entries) |
 ///
-/// **Networks that an account is known at.** Where an account has authenticated from a network lately, its failures from
-/// there count apart from all others, up to the account's limit, and no other limit binds it there. So nobody can lock an
-/// owner out by guessing from elsewhere, and one program with an old password does not lock out its neighbours. At any
-/// other network an attempt is limited where the network, or the account, has used up its failures. An account is known
-/// by its last 32 pairs of a name and a network: at 32 networks, or at 16 where its owner gives an alias. Someone who shares a
-/// network with the owner, such as one IPv4 address of a whole company, can use up the owner's failures there: only the address
-/// tells them apart.
+/// An attempt is limited while its network, or the account, has used up its failures. All clients without an address, on
+/// Unix sockets, are one network.
 ///
-/// **A limited attempt is no guess.** It counts at its network alone, and not at all where the network has used up its
-/// failures. So an account takes attempts again as its failures leak away, though an attacker goes on, and a network
-/// that is full cannot use up the failures of account after account.
+/// **Known networks have a limit of their own.** A network is known for an account that has authenticated from it lately. The
+/// account's failures there count apart from all others, up to the account's limit, and no other limit applies. So nobody can
+/// lock an owner out by guessing from elsewhere, and one program with an old password does not lock out its neighbours. Someone
+/// who shares a network with the owner, such as one IPv4 address of a whole company, can use up the owner's failures there:
+/// only the address tells them apart. The last 32 pairs of a name and a network are remembered for an account: 32 networks, or
+/// 16 where its owner gives an alias.
 ///
-/// **Tables are bounded.** A full one forgets the emptiest entry, never a full one. Where all are full, an attempt by a new
-/// network or name is limited: otherwise an attacker with an IPv6 network of 65,536 times a /64 could fill the table, and
-/// then guess without a limit. Networks that an account is known at are not affected; of these, a full table forgets the
-/// one of the oldest success. Names are kept as hashes under a random key, as some people type their password in place of
-/// the name.
+/// **A limited attempt counts at its network alone,** and not at all where the network has used up its failures. So an account
+/// takes attempts again as its failures leak away, though an attacker goes on, and a network that is full cannot use up the
+/// failures of account after account.
 ///
-/// All clients without an address, on Unix sockets, are one network.
+/// **Tables are bounded.** A full table forgets the entry with the fewest failures, but none that has reached its limit. Where
+/// all have reached it, an attempt by a new network or name is limited: otherwise an attacker with an IPv6 network of 65,536
+/// times a /64 could fill the table, and then guess without a limit. Known networks are not affected; a full table of these
+/// forgets the one of the oldest success. Names are kept as hashes under a random key, as some people type their password in
+/// place of the name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};
@@ -114,8 +114,8 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// How many failures there may be at an account at once, from all networks at which it is not known; and from each
-    /// one at which it is.
+    /// How many failures an account may have at once: from all networks together where it is not known, and from each where
+    /// it is.
     #[must_use]
     pub fn account_limit(mut self, failures: NonZeroU32) -> Self {
         self.accounts.limit = failures;
@@ -139,14 +139,14 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// How long after it has authenticated from a network an account is known there; at most a year.
+    /// How long an account is known at a network after it has authenticated there; at most a year.
     #[must_use]
     pub fn known_for(mut self, time: Duration) -> Self {
         self.known_for = time.min(MAX_DURATION);
         self
     }
 
-    /// How many networks, how many accounts, and how many pairs of a name with a network are remembered.
+    /// How many entries each table has: of networks, of accounts, and of pairs of a name and a network.
     #[must_use]
     pub fn max_entries(mut self, entries: NonZeroUsize) -> Self {
         self.max_entries = entries.get();

@@ -107,9 +107,9 @@ impl Course {
 /// A message as it comes, without the dots that SMTP adds. Lines end in CRLF. Also an [`AsyncRead`], whose end is that of
 /// [`next`](Self::next).
 ///
-/// Its end is the message's good end, and nothing else is. Where that does not come, neither do the methods return: the
-/// future that waits for them [is dropped](super::Handler::data). So there is no error to forget, and half a message cannot be
-/// taken for a whole one.
+/// The end of the body is the good end of the message. Where the message has none, the methods never return, and the future
+/// that waits for them [is dropped](super::Handler::data). So there is no error to forget, and half a message cannot be taken
+/// for a whole one.
 pub struct Body<'a> {
     wire: &'a mut Wire,
     course: &'a Course,
@@ -130,7 +130,7 @@ impl<'a> Body<'a> {
     }
 
     /// The next piece, of some kilobytes at most. `None` is the end of a message that is whole and good. The first call
-    /// lets the client send. Where its future is dropped before it is ready, nothing is lost.
+    /// tells the client to send. Nothing is lost if the future is dropped before it is ready.
     pub async fn next(&mut self) -> Option<&[u8]> {
         if !poll_fn(|cx| self.poll_piece(cx)).await {
             return None;
@@ -138,9 +138,10 @@ impl<'a> Body<'a> {
         Some(self.take())
     }
 
-    /// All that is left of the message, in memory: up to the size that the server takes, and to
-    /// [`Limits::memory`](Limits::memory) for all connections together. Where that is used up, this does not return, and the
-    /// client gets a `452`. Where its future is dropped before it is ready, what it has read is lost.
+    /// The rest of the message, in memory. The size is bounded by
+    /// [`max_message`](smtp_auth::server::Builder::max_message), and for all connections together by [`Limits::memory`]: where
+    /// that is used up, the client gets a `452`, and this method does not return. What has been read is lost if the future is
+    /// dropped before it is ready.
     pub async fn read_all(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         while poll_fn(|cx| self.poll_piece(cx)).await {

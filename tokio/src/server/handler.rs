@@ -31,17 +31,23 @@ pub trait Handler: Send + Sync + 'static {
     /// The state of a message on its way, such as its sender and recipients.
     type Transaction: Send;
 
-    /// Whether this client may send as this sender. `Err` is the refusal. Which addresses belong to the account
-    /// [that has authenticated](Peer::identity) only the application knows.
+    /// Whether this client may send as this sender. `Err` is the refusal.
+    ///
+    /// Compare the sender with the addresses of the account that has authenticated
+    /// ([`Identity::acts_as`](smtp_auth::Identity::acts_as)), which only the application knows. Accept the null sender from
+    /// every account, and refuse any other address with `553 5.7.1`. The guide of `smtp-auth` has the
+    /// [reasons](https://docs.rs/smtp-auth/latest/smtp_auth/guide/guessers/index.html#who-may-send-as-whom), the module
+    /// [`server`](super) the code.
     fn mail(
         &self,
         peer: &Peer,
         mail: Mail<'_>,
     ) -> impl Future<Output = Result<Self::Transaction, Reply>> + Send;
 
-    /// Whether the message may go to this recipient. `Err` is the refusal; the recipients before stay. Add the recipient to
-    /// the transaction last, after everything that is waited for: where this takes longer than
-    /// [`Limits::command`](super::Limits::command), it is dropped, and the client hears that this recipient was not taken.
+    /// Whether the message may go to this recipient. `Err` is the refusal; the recipients before stay.
+    ///
+    /// Add the recipient to the transaction last, after every `await`. After [`Limits::command`](super::Limits::command) the
+    /// future is dropped, and the client gets a `451` for this recipient.
     fn rcpt(
         &self,
         peer: &Peer,
@@ -49,15 +55,19 @@ pub trait Handler: Send + Sync + 'static {
         rcpt: Rcpt<'_>,
     ) -> impl Future<Output = Result<(), Reply>> + Send;
 
-    /// Takes the message. The client is told to send it by the first [`Body::next`]; a refusal before that is the reply
-    /// to DATA itself. `Ok` is the reply to the whole message, as a rule [`Reply::OK`]; without reading `body` to its end it
-    /// becomes a `451`.
+    /// Takes the message. The first [`Body::next`] tells the client to send it.
     ///
-    /// **Where the message does not come to a good end, this future is dropped**: the client has disconnected, or was
+    /// | outcome | reply |
+    /// | --- | --- |
+    /// | `Ok` after `body` was read to its end | the given one, to the whole message, as a rule [`Reply::OK`] |
+    /// | `Ok` before that end | `451` |
+    /// | `Err` before the first `next` | the given one, to DATA itself |
+    /// | `Err` later | the given one, to the whole message |
+    /// | longer than [`Limits::finish`](super::Limits::finish) after the end of `body` | `451`; the future is dropped, and the client will send the message again |
+    ///
+    /// **Where the message does not come to a good end, the future is dropped**: the client has disconnected, or was
     /// silent for too long, or the message is too large or malformed. So code after the end of `body` runs for whole messages
-    /// alone, and `Drop` is the place to undo what was begun. The future is dropped, too, where it
-    /// takes longer than [`Limits::finish`](super::Limits::finish) after that end; the client gets a `451`, and will send the
-    /// message again.
+    /// alone, and `Drop` is the place to undo what was begun.
     fn data(
         &self,
         peer: &Peer,
@@ -66,14 +76,14 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Reply, Reply>> + Send;
 
     /// The reply to VRFY, EXPN, HELP, and commands that [the configuration
-    /// declares](smtp_auth::server::Builder::verb). By default VRFY gets a `252`, any other a `502`; so they all do
-    /// between the chunks of a message that comes by BDAT, where this is not asked.
+    /// declares](smtp_auth::server::Builder::verb). By default VRFY gets a `252`, any other a `502`. Between the chunks of a
+    /// message that comes by BDAT, the default applies and this method is not called.
     fn command(&self, peer: &Peer, command: Command<'_>) -> impl Future<Output = Reply> + Send {
         let _ = peer;
         ready(by_default(&command))
     }
 
-    /// Whether a connection is welcome. `Err` sends it away; a `421` says that it may come again.
+    /// Whether a connection is welcome. `Err` closes it with that reply; a `421` says that the client may try again.
     fn connect(&self, peer: &Peer) -> impl Future<Output = Result<(), Reply>> + Send {
         let _ = peer;
         ready(Ok(()))
@@ -105,14 +115,15 @@ impl Peer {
         Self { config, address, hello: Box::default(), extended: false, tls, identity: None }
     }
 
-    /// Its address, where the stream has one: the one that a [proxy](super::Server::proxies) says, where it came through one.
-    /// An IPv4 address is one, even on a listener on `[::]`, which sees it as `::ffff:192.0.2.1`.
+    /// Its address, where the stream has one: behind a [proxy](super::Server::proxies), the address in the proxy's header. An
+    /// IPv4 address is an [`IpAddr::V4`](std::net::IpAddr::V4) on every listener, although one on `[::]` sees
+    /// `::ffff:192.0.2.1`.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Its name in EHLO or HELO, as it gave it. Nothing of it is proven. It has no spaces or control characters, and is empty
-    /// before that command.
+    /// Its name in EHLO or HELO, as the client gave it: nothing proves the name. It has no spaces or control characters, and
+    /// is empty before that command.
     pub fn hello(&self) -> &str {
         &self.hello
     }

@@ -4,8 +4,18 @@ use std::time::Duration;
 
 use smtp_auth::server::MAX_PAUSE;
 
-/// A server's limits. The defaults are good for a server with some thousands of users. A time of more than a year counts
-/// as a year, so [`Duration::MAX`] is no limit.
+/// A server's limits on connections, time and memory. The sizes and counts of one session are in the
+/// [`Config`](super::Config):
+///
+/// | | |
+/// | --- | --- |
+/// | the size of a message | [`max_message`](smtp_auth::server::Builder::max_message) |
+/// | recipients of a message | [`max_recipients`](smtp_auth::server::Builder::max_recipients) |
+/// | failed attempts to authenticate | [`max_attempts`](smtp_auth::server::Builder::max_attempts) |
+/// | commands before the client has authenticated | [`max_commands`](smtp_auth::server::Builder::max_commands) |
+///
+/// Each limit is given with its default. The defaults are good for a server with some thousands of users. A time of more than
+/// a year counts as a year, so [`Duration::MAX`] is no limit.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Limits {
@@ -56,11 +66,11 @@ impl Bounded for Duration {
 }
 
 limits! {
-    /// How many connections there may be in all; one more gets a `421`, or, where it expects TLS from the first octet, is
-    /// closed without a word. 10,000.
+    /// How many connections there may be in all. A surplus one gets a `421`; on a port with TLS from the first octet it is
+    /// closed without a reply. 10,000.
     connections: usize;
-    /// How many of them may be from one address, or one /64 of IPv6; one more likewise. Behind a
-    /// [proxy](super::Server::proxies) the address is the client's. 100.
+    /// How many connections there may be from one IPv4 address, or one /64 of IPv6; a surplus one is ended likewise. Behind
+    /// a [proxy](super::Server::proxies) the address is the client's. 100.
     connections_each: usize;
     /// How long a TLS handshake may take, and how long a proxy may take for its header. 30 seconds.
     handshake: Duration;
@@ -88,7 +98,7 @@ limits! {
     /// How long the handler may take after the end of a message; then the client gets a `451`. 5 minutes; clients wait
     /// for 10 (RFC 5321 §4.5.3.2.6).
     finish: Duration;
-    /// How long a shutdown waits for messages to end. Those that have not ended then are cut off with a `421`. 30 seconds.
+    /// How long a shutdown waits for messages to end. The others are then cut off with a `421`. 30 seconds.
     grace: Duration;
     /// How many octets [`Body::read_all`](super::Body::read_all) may hold for all connections together; a message for
     /// which there is no room gets a `452`. 256 MiB.

@@ -1,9 +1,10 @@
 //! What happens, to the application's observer, and as events of `tracing`.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use smtp_auth::{
     Identity, Reply, Side,
+    sasl::Failure,
     server::{AuthFailed, Session},
 };
 
@@ -74,10 +75,17 @@ impl Observer for Log {
     }
 
     fn auth_failed(&self, peer: &Peer, failed: &AuthFailed<'_>, is_limited: bool) {
+        // Otherwise an operator would search for a lock that nobody has set.
+        let why: &dyn fmt::Display = match &failed.why {
+            Failure::Locked | Failure::NotAuthorized if is_limited => {
+                &"the attempt was rate limited"
+            }
+            why => why,
+        };
         // Not the name: some people type their password in its place.
         event!(
             info,
-            why = %failed.why,
+            %why,
             attempts = failed.attempts,
             limited = is_limited,
             "not authenticated"

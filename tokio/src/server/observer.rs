@@ -11,7 +11,7 @@ use super::Peer;
 ///
 /// ```
 /// use std::{io, net::SocketAddr, sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed}};
-/// use smtp_auth_tokio::{server::{Observer, Peer}, smtp_auth::{Reply, server::AuthFailed}};
+/// use smtp_auth_tokio::server::{AuthFailed, Observer, Peer, Reply};
 ///
 /// #[derive(Default)]
 /// struct Metrics {
@@ -49,17 +49,15 @@ use super::Peer;
 /// }
 /// ```
 ///
-/// Give [`Server::observer`](super::Server::observer) an [`Arc`] of it, and keep another to read the counters.
-///
-/// With the crate's feature `tracing` the same is told to [`tracing`](https://docs.rs/tracing): see the
-/// [crate's page](crate#tracing).
+/// Give [`Server::observer`](super::Server::observer) an [`Arc`] of it, and keep another to read the counters. The feature
+/// `tracing` makes [events](crate#tracing) of the same.
 pub trait Observer: Send + Sync + 'static {
-    /// A connection has begun. For each there is one [`closed`](Self::closed).
+    /// A connection has begun. Each ends with one [`closed`](Self::closed).
     fn connected(&self, peer: &Peer) {
         let _ = peer;
     }
 
-    /// A connection for which there was no place has been sent away with this reply, or, where it expected TLS, without.
+    /// A surplus connection has been closed: with this reply, or without it on a port with TLS from the first octet.
     fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
         let _ = (address, reply);
     }
@@ -69,25 +67,31 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (peer, identity);
     }
 
-    /// A client has failed to authenticate; `is_limited` where it had to, because of the
-    /// [rate limiter](crate::RateLimiter). It comes before the pause that delays the reply.
+    /// A client has failed to authenticate. This comes before the pause that delays the reply.
+    ///
+    /// `is_limited` says that the [rate limiter](crate::RateLimiter) made the attempt fail, whatever the password was;
+    /// [`AuthFailed::why`] is then the reason that the session knows, such as
+    /// [`Locked`](smtp_auth::sasl::Failure::Locked), though nobody has locked the account.
     fn auth_failed(&self, peer: &Peer, failed: &AuthFailed<'_>, is_limited: bool) {
         let _ = (peer, failed, is_limited);
     }
 
-    /// The outcome of a message for which the handler's [`data`](super::Handler::data) was called: so many octets of it
-    /// came, and this was the reply. The reply is `None` where the server itself had to refuse the message, as too large,
-    /// malformed or too slow, where the client was gone before its end, and where the handler has panicked or was cut off.
+    /// The outcome of a message for which the handler's [`data`](super::Handler::data) was called: how many octets of it
+    /// came, and the reply. The reply is `None` where the server itself had to refuse the message, as too large,
+    /// malformed or too slow, where the client disconnected before its end, and where the handler has panicked or was cut off.
     fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
         let _ = (peer, octets, reply);
     }
 
-    /// A connection has ended. `Ok` where the dialogue came to its end, by QUIT or a `421`. An error is that of the
-    /// stream or the TLS handshake: `UnexpectedEof` where the client just disconnected; `TimedOut` where a TLS handshake or a
-    /// PROXY header did not come in time, or the client did not take the last words; `InvalidData` where a PROXY header was
-    /// missing or should not have been there; `ConnectionAborted` where the client did not take another reply in time, where a
-    /// handler has panicked, where the server itself was dropped or took too long to shut down, or where it shut down during a
-    /// handshake.
+    /// A connection has ended. `Ok` means that the dialogue came to its end, by QUIT or a `421`. An error is that of the
+    /// stream or the TLS handshake:
+    ///
+    /// | kind | cause |
+    /// | --- | --- |
+    /// | `UnexpectedEof` | the client just disconnected |
+    /// | `TimedOut` | a TLS handshake or a PROXY header did not come in time, or the client did not take the last words |
+    /// | `InvalidData` | a PROXY header was missing, or came from where none may come |
+    /// | `ConnectionAborted` | the client did not take another reply in time, a handler has panicked, the server was dropped, it took too long to shut down, or it shut down during a handshake |
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
         let _ = (peer, outcome);
     }

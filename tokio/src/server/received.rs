@@ -17,14 +17,17 @@ use super::Peer;
 ///  Tue, 24 Nov 2026 17:25:51 +0000
 /// ```
 ///
-/// It says the client's name as the client gave it in EHLO, and its address as this server saw it, or as the
-/// [proxy](super::Server::proxies) says; the server's name; when; and by which protocol (RFC 3848, RFC 6531 §4.3): `ESMTP`
-/// with an `S` inside TLS and an `A` for a client that has authenticated, other than as a guest, `UTF8SMTP` in its place
-/// for a message with SMTPUTF8, `SMTP` after HELO. Neither the account nor the recipients are in it, as all who get the
-/// message read it.
+/// | part | |
+/// | --- | --- |
+/// | `from` | the client's name as the client gave it in EHLO, and its [address](Peer::address) |
+/// | `by` | the server's name, from its configuration |
+/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3): `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8, followed by an `S` inside TLS and an `A` for a client that has authenticated, other than as a guest; `SMTP` after HELO |
+/// | `id` | the message's name at this server, if it is [given](Self::id) |
 ///
-/// A name that is no domain and no address literal stands in a comment, and what could end the comment, or the line, is a
-/// `?`, so that a client cannot write into the header by its name.
+/// Neither the account nor the recipients are in the field, as everyone who gets the message can read it.
+///
+/// A client cannot write into the header by its name: one that is no domain and no address literal stands in a comment, with
+/// a `?` for each character that could end the comment or the line.
 #[derive(Clone, Debug)]
 #[must_use = "it is written in front of the message"]
 pub struct Received<'a> {
@@ -42,20 +45,23 @@ impl Peer {
 }
 
 impl<'a> Received<'a> {
-    /// Whether the client has declared SMTPUTF8 for the message.
+    /// Whether the client has declared SMTPUTF8 for the message. [`Message::received`](super::Message::received) knows it. A
+    /// [`Handler`](super::Handler) finds it in [`mail`](super::Handler::mail), by
+    /// `mail.parameters().get("SMTPUTF8").is_some()`, and keeps it in its transaction. No client declares it unless the
+    /// configuration [lists](smtp_auth::server::Builder::keyword) the keyword.
     pub fn smtputf8(mut self, smtputf8: bool) -> Self {
         self.smtputf8 = smtputf8;
         self
     }
 
-    /// The name of the message at this server, as its log has it. Letters, digits and the like are written, anything else
-    /// as `?`.
+    /// The name of the message at this server, as in its log. Letters, digits and the other characters of an atom are
+    /// written (RFC 5322 §3.2.3), anything else as `?`.
     pub fn id(mut self, id: &'a str) -> Self {
         self.id = id;
         self
     }
 
-    /// When the message has come.
+    /// When the message came, if that was not when [`Peer::received`] was called.
     pub fn at(mut self, time: SystemTime) -> Self {
         self.at = time;
         self

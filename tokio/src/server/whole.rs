@@ -21,14 +21,14 @@ pub struct Message {
     pub to: Vec<String>,
     /// Whether the client has declared that addresses and header may be UTF-8 (SMTPUTF8, RFC 6531).
     pub smtputf8: bool,
-    /// The message as it was sent. Its lines end in CRLF. The server has to put a header field in front of it, which
-    /// [`received`](Self::received) gives.
+    /// The message as it was sent. Its lines end in CRLF. The application writes the header field that
+    /// [`received`](Self::received) gives in front of it.
     pub octets: Vec<u8>,
 }
 
 impl Message {
-    /// The `Received:` header field (RFC 5321 §4.4) that stands in front of the message in each mailbox and relay it goes
-    /// to. Nothing adds it but the application.
+    /// The `Received:` header field (RFC 5321 §4.4) that the application writes in front of the message, wherever the message
+    /// goes. The server does not add it.
     ///
     /// ```
     /// # use smtp_auth_tokio::server::Message;
@@ -43,11 +43,12 @@ impl Message {
     }
 }
 
-/// A function of the whole message, which takes every sender and every recipient. While it runs, the message counts in
+/// A function of the whole message. Every sender and every recipient is accepted before it is called: compare
+/// [`Message::from`] with the account's addresses in the function, and refuse there. While it runs, the message counts in
 /// [`Limits::memory`](super::Limits::memory).
 ///
-/// It is not told parameters, so those that ask for something are refused with `555`, whatever the server's configuration
-/// lists; SIZE, AUTH, BODY and SMTPUTF8 are not among them.
+/// The parameters SIZE, AUTH, BODY and SMTPUTF8 are accepted. Any other is refused with `555`, whatever the server's
+/// configuration lists, as the function could not see it.
 impl<F, R> Handler for F
 where
     F: Fn(Message) -> R + Send + Sync + 'static,
