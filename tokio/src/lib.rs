@@ -164,8 +164,8 @@
 //! | `aws-lc-rs` | TLS with that of AWS-LC |
 //! | `tracing` | the events [above](#tracing); without it none of this is compiled in |
 //!
-//! `ring` and `aws-lc-rs` may both be on, as another crate may bring in either; ring is used then. No function here takes rustls's
-//! default of the process, which panics then. Without both, [`tls`] takes configurations that are made elsewhere.
+//! `ring` and `aws-lc-rs` may both be on, as another crate may bring in either: ring is used then, and nothing panics, as no
+//! function here takes rustls's default of the process. Without both, [`tls`] takes configurations that are made elsewhere.
 
 #![forbid(unsafe_code)]
 

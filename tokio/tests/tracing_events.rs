@@ -8,6 +8,7 @@ mod support;
 
 use std::{
     fmt::{Debug, Write},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -16,6 +17,7 @@ use std::{
 };
 
 use smtp_auth_tokio::{
+    MemoryRateLimiter,
     server::Server,
     smtp_auth::{Reply, sasl::Immediate},
 };
@@ -170,6 +172,24 @@ async fn whatever_else_happens_is_told_too() {
         "0 INFO message=turned away reply=421 4.3.2 Too many connections, try again later",
         "1 INFO message=message broken off octets=6",
         "1 DEBUG message=closed why=unexpected end of file",
+    ];
+    assert_eq!(noting.take(), expected);
+}
+
+/// Nobody has locked an account that is rate limited, and nobody is to search for a lock.
+#[tokio::test(start_paused = true)]
+async fn a_limited_attempt_is_said_to_be_one() {
+    let noting = Noting::new(Level::INFO);
+    let _guard = tracing::subscriber::set_default(noting.clone());
+    let limiter = MemoryRateLimiter::new().network_limit(NonZeroU32::MIN);
+    let server = server("", smtp_auth_tokio::server::Limits::default()).0.rate_limiter(limiter);
+    let (mut hand, _serving) = Hand::to(&server).await;
+    hand.expect("EHLO hand\r\n", &["250"]).await;
+    hand.expect("AUTH PLAIN AHRpbQBzd29yZGZpc2g=\r\n", &["535"]).await;
+    hand.expect("AUTH PLAIN AHRpbQBzd29yZGZpc2g=\r\n", &["535"]).await;
+    let expected = [
+        "1 INFO message=not authenticated why=the user name, password, token or certificate is wrong attempts=1 limited=false",
+        "1 INFO message=not authenticated why=the attempt was rate limited attempts=2 limited=true",
     ];
     assert_eq!(noting.take(), expected);
 }

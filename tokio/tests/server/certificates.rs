@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use smtp_auth_tokio::{
     BoxStream, Handshake, TlsConnect, rustls,
     smtp_auth::{Channel, Credentials, Mechanism, sasl},
-    tls::{ClientCertificates, Replaceable, provider},
+    tls::{self, ClientCertificates, Replaceable, provider, with_certificate},
 };
 use tokio::io::duplex;
 
@@ -140,4 +140,46 @@ async fn the_certificate_of_a_ca_names_the_account_by_the_applications_rule() {
     assert!(!elsewhere.contains("535"), "{elsewhere}");
     assert!(other.client("tim.example.org", &own).send_to(&server).await.is_err());
     assert!(arrived.try_recv().is_err());
+}
+
+/// An operator has to find the file that is wrong.
+#[test]
+fn an_error_names_the_file_that_is_wrong() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let write = |name: &str, text: &str| {
+        let path = folder.join(format!("which-{name}.pem")).to_string_lossy().into_owned();
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let own = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (own, other) = (own(), own());
+    let (own_key, other_key) = (own.signing_key.serialize_pem(), other.signing_key.serialize_pem());
+    let good = write("cert", &own.cert.pem());
+    let key = write("key", &own_key);
+    let other_key = write("other-key", &other_key);
+    let unknown =
+        write("unknown", "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n");
+    let nowhere = folder.join("which-nowhere.pem").to_string_lossy().into_owned();
+    assert!(tls::server(&good, &key).is_ok());
+    let client = Certificate::new().client(rustls::ALL_VERSIONS);
+    for (cert, private, expected) in [
+        (&key, &key, format!("{key}: there is no certificate in it")),
+        (&good, &good, format!("{good}: there is no private key in it")),
+        (&nowhere, &key, format!("{nowhere}: ")),
+        (&good, &nowhere, format!("{nowhere}: ")),
+        (&good, &unknown, format!("{unknown}: ")),
+        (
+            &good,
+            &other_key,
+            format!("the private key in {other_key} does not belong to the certificate in {good}"),
+        ),
+    ] {
+        let errors = [
+            tls::server(cert, private).map(drop),
+            with_certificate(&client, cert, private).map(drop),
+        ];
+        for error in errors.map(|done| done.unwrap_err().to_string()) {
+            assert!(error.starts_with(&expected), "{error}, not {expected}");
+        }
+    }
 }

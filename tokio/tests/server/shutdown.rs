@@ -167,3 +167,17 @@ async fn what_goes_on_after_the_grace_is_cut_off_with_a_reply() {
         assert_eq!(*seen.log.lock().unwrap(), ["closed: Ok(())"]);
     }
 }
+
+#[tokio::test]
+async fn to_listen_is_good_after_a_shutdown_and_an_error_names_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let deliver = async |_: Message| Ok(Reply::OK);
+    let server = Server::new(config().build().unwrap(), Immediate(Users), deliver);
+    let error = server.listen(address).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    let expected = format!("cannot listen on {address}: ");
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    server.shutdown();
+    server.listen("127.0.0.1:0").await.unwrap();
+}
