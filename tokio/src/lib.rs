@@ -60,8 +60,9 @@
 //!
 //! The users are given twice: [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) takes the list of mechanisms from
 //! them, and tries each question once, to see that they answer it; [`Server::new`](server::Server::new) gets those that are asked
-//! while the server runs. So is the server's name: the first configuration puts it into the challenges of CRAM-MD5, the second
-//! into the greeting, the reply to EHLO, and the `Received:` field.
+//! while the server runs. So is the server's name: the [first configuration](smtp_auth::sasl::server::Config::builder) puts it
+//! into the challenges of CRAM-MD5, the [second](smtp_auth::server::Config::builder) into the greeting, the reply to EHLO, and the
+//! `Received:` field.
 //!
 //! The module [`server`] goes on to handlers that take a message in pieces, the module [`client`] to programs that send. Whole
 //! programs stand in `examples/` of the repository: in a checkout, `cargo run --example minimal_server` is a server that makes its
@@ -89,7 +90,7 @@
 //! | compare the sender of a message with the addresses of the account | in [`Handler::mail`](server::Handler::mail), or with [`Message::from`](server::Message::from) and `Message::peer` | [who may send as whom][senders] |
 //! | write the `Received:` field in front of each message | [`Message::received`](server::Message::received), [`Peer::received`](server::Peer::received) | |
 //! | take as long for an account that does not exist as for a wrong password: hash the password against a dummy | in the store | [time][time] |
-//! | with SCRAM, keep the key of the salts for accounts that do not exist over restarts: a salt that changes tells that there is no such account | [`salt_key`](smtp_auth::sasl::server::Builder::salt_key), with a random secret | [who does not exist][decoys] |
+//! | with SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) over restarts. The salts that are shown for accounts that do not exist are made with it, and a salt that changes tells that there is no such account | a random secret, kept with the accounts | [who does not exist][decoys] |
 //!
 //! [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/index.html
 //! [authenticator]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html

@@ -448,7 +448,9 @@ fn the_process_has_no_provider() {
     let config = tls::client(&LOCALHOST[0]).unwrap();
     let [other, _] = certificate("unfit", rcgen::CertificateParams::default());
     let unfit = tls::with_certificate(&config, &other, &LOCALHOST[1]).unwrap_err();
-    assert!(unfit.to_string().starts_with(&*other.to_string_lossy()), "{unfit}");
+    for file in [&other, &LOCALHOST[1]] {
+        assert!(unfit.to_string().contains(&*file.to_string_lossy()), "{unfit}");
+    }
 }
 
 /// Nor do lines of a reply that does not end.
