@@ -230,11 +230,13 @@ pub struct Config {
     max_commands: u32,
     max_recipients: u32,
     starttls: StartTls,
+    /// Whatever `starttls` has become since.
+    requires_tls: bool,
     unauthenticated: bool,
     legacy_auth: bool,
 }
 
-/// Whether STARTTLS (RFC 3207) can be had.
+/// Whether STARTTLS (RFC 3207) can be had, and whether it must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -242,6 +244,9 @@ pub struct Config {
 pub enum StartTls {
     /// It is offered.
     Offered,
+    /// It is offered, and required (RFC 3207 §4): before TLS, EHLO does not list AUTH, and every command but EHLO, HELO, NOOP,
+    /// RSET, HELP, QUIT and STARTTLS is answered `530 5.7.0`. An AUTH that is answered so is no attempt.
+    Required,
     /// Not for the moment: it is not offered, and refused with `454 4.7.0`.
     Unavailable,
     /// Not at all: refused with `502 5.5.1`.
@@ -296,8 +301,11 @@ impl Config {
     }
 
     /// The same configuration, but for whether STARTTLS can be had: for a server whose TLS is set up, or lost, elsewhere.
+    /// A configuration that [requires](StartTls::Required) TLS goes on requiring it: where STARTTLS cannot be had any more,
+    /// nothing is taken without TLS.
     #[must_use]
     pub fn with_starttls(mut self, starttls: StartTls) -> Self {
+        self.requires_tls |= starttls == StartTls::Required;
         self.starttls = starttls;
         self
     }
@@ -398,7 +406,7 @@ impl Builder {
         self
     }
 
-    /// Whether STARTTLS can be had.
+    /// Whether STARTTLS can be had, and whether it must: offered, but not required, by default.
     pub fn starttls(mut self, starttls: StartTls) -> Self {
         self.starttls = starttls;
         self
@@ -464,6 +472,7 @@ impl Builder {
             max_commands: self.max_commands,
             max_recipients: self.max_recipients,
             starttls: self.starttls,
+            requires_tls: self.starttls == StartTls::Required,
             unauthenticated,
             legacy_auth: self.legacy_auth,
         })

@@ -156,6 +156,8 @@ standard_replies! {
     EHLO_FIRST = "503 5.5.1 Send EHLO first";
     /// Log in first (RFC 4954 §6).
     AUTHENTICATION_REQUIRED = "530 5.7.0 Authentication required";
+    /// To whatever needs TLS, where the server requires it (RFC 3207 §4).
+    TLS_REQUIRED = "530 5.7.0 Must issue a STARTTLS command first";
     /// No such mailbox.
     MAILBOX_UNAVAILABLE = "550 5.1.1 No such mailbox here";
     /// Over the size limit (RFC 1870).

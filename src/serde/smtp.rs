@@ -40,7 +40,8 @@ impl Server {
 
 read_by! {
     /// The name is `hostname`; how clients authenticate, `sasl` says. As `keywords` it takes PIPELINING, 8BITMIME,
-    /// SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING and DSN; `starttls` is `offered`, `unavailable` or `off`.
+    /// SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING and DSN; `starttls` is `offered`, `required`, `unavailable` or
+    /// `off`.
     Server, server::Config
 }
 

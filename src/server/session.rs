@@ -504,6 +504,13 @@ impl Session {
             _ if !quits && self.talks_on() => answer(Reply::TOO_MANY_COMMANDS, out),
             (Err(Error::TooLong), _) => refuse(Reply::LINE_TOO_LONG, out),
             (Err(Error::BadOctet), _) => refuse(Reply::BAD_LINE_END, out),
+            (Ok(()), parsed) if self.needs_tls() && !comes_before_tls(shown) => match parsed {
+                Ok(Command::Bdat { size, last }) => {
+                    let framing = Framing::Chunk { left: size, last };
+                    State::Body(framing, Some(Box::new(Reply::TLS_REQUIRED)))
+                }
+                _ => refuse(Reply::TLS_REQUIRED, out),
+            },
             // RFC 4954 §4.
             _ if is_auth && (self.identity.is_some() || self.transaction.is_some()) => {
                 answer(Reply::BAD_SEQUENCE, out)
@@ -623,16 +630,24 @@ impl Session {
         self.commands > self.config.max_commands
     }
 
+    /// Whether TLS is required, and has not begun.
+    fn needs_tls(&self) -> bool {
+        self.config.requires_tls && !self.channel.is_tls()
+    }
+
     fn ehlo(&self, out: &mut Vec<u8>) {
         // SIZE, STARTTLS, AUTH in both forms.
         let mut keywords = Vec::with_capacity(self.config.keywords.len() + 4);
         keywords.extend_from_slice(&self.config.keywords);
         keywords.push(Keyword::Size(Some(self.config.max_message)));
-        if self.config.starttls == StartTls::Offered && !self.channel.is_tls() {
+        let offers_tls = matches!(self.config.starttls, StartTls::Offered | StartTls::Required);
+        if offers_tls && !self.channel.is_tls() {
             keywords.push(Keyword::StartTls);
         }
         let mut line = Vec::with_capacity(ehlo::MAX_KEYWORD);
-        auth::advertise(&self.config.sasl, &self.channel, &mut line);
+        if !self.needs_tls() {
+            auth::advertise(&self.config.sasl, &self.channel, &mut line);
+        }
         if let Ok(keyword @ Keyword::Auth(names)) = Keyword::parse(&line) {
             keywords.push(keyword);
             if self.config.legacy_auth {
@@ -647,7 +662,7 @@ impl Session {
             _ if self.channel.is_tls() => Reply::BAD_SEQUENCE,
             StartTls::Off => Reply::NOT_IMPLEMENTED,
             StartTls::Unavailable => Reply::TLS_UNAVAILABLE,
-            StartTls::Offered => {
+            StartTls::Offered | StartTls::Required => {
                 Reply::READY_FOR_TLS.write(out);
                 return self.abandon(After::StartTls);
             }
@@ -697,6 +712,15 @@ impl Session {
         }
         answer(reply, out)
     }
+}
+
+/// Whether a line has one of the verbs that a server which requires TLS takes without it: those of RFC 3207 §4, and HELO, RSET
+/// and HELP, which ask for nothing either.
+fn comes_before_tls(line: &[u8]) -> bool {
+    let verb = command::verb(line);
+    ["EHLO", "HELO", "NOOP", "RSET", "HELP", "QUIT", "STARTTLS"]
+        .iter()
+        .any(|own| verb.eq_ignore_ascii_case(own.as_bytes()))
 }
 
 /// `size-value = 1*20DIGIT` (RFC 1870 §4). What is over the range is as large as can be.

@@ -245,4 +245,5 @@ fn names_are_read_as_they_are_written() {
     }
     assert_eq!(serde_json::to_value(client::TryNext::IfUnusable).unwrap(), "if_unusable");
     assert_eq!(serde_json::to_value(server::StartTls::Unavailable).unwrap(), "unavailable");
+    assert_eq!(serde_json::to_value(server::StartTls::Required).unwrap(), "required");
 }

@@ -56,7 +56,7 @@
 //! answered so; guests are let in otherwise), `nonce: TEXT` (repeatable, used in order; none left is
 //! a failing source), `salt: BASE64` and `iterations: N` (of the accounts' SCRAM keys),
 //! `salt_key: TEXT` (for those that do not exist), `token_error: SCOPE [URL]` (what a client with a
-//! bad token is told besides), `starttls: offered|unavailable|off`, `unauthenticated: allowed`,
+//! bad token is told besides), `starttls: offered|required|unavailable|off`, `unauthenticated: allowed`,
 //! `max_attempts: N`, `max_message: N`, `legacy: on`, `message: refuse` (at DATA) or
 //! `message: reject` (at its end), `ehlo: none`. The host refuses mailboxes that begin with
 //! `refused`. Unless the file has the greeting it is played silently, then EHLO unless the client

@@ -269,6 +269,7 @@ impl Host {
             .legacy_auth_line(script.is("legacy", "on"))
             .starttls(match script.header("starttls") {
                 None | Some("offered") => StartTls::Offered,
+                Some("required") => StartTls::Required,
                 Some("unavailable") => StartTls::Unavailable,
                 Some("off") => StartTls::Off,
                 Some(other) => panic!("{}: starttls: {other}", script.path),
