@@ -82,7 +82,8 @@ impl Setting {
             .allow_cleartext(self.server_cleartext)
             .channel_binding(pick(&POLICIES, self.server_policy))
             .max_response(self.max_response.map_or(usize::MAX, usize::from));
-        let starttls = [StartTls::Offered, StartTls::Unavailable, StartTls::Off];
+        let starttls =
+            [StartTls::Offered, StartTls::Unavailable, StartTls::Off, StartTls::Required];
         let config = server::Config::builder("mail.example.org")
             .sasl(sasl.build().ok()?)
             .starttls(pick(&starttls, self.starttls))

@@ -77,12 +77,17 @@ fn replay<W: World>(path: &[u8]) -> W {
 
 #[test]
 fn server() {
-    explore::<server::World<false>>("server");
+    explore::<server::World<{ server::USUAL }>>("server");
 }
 
 #[test]
 fn server_that_takes_passwords_in_cleartext() {
-    explore::<server::World<true>>("server, cleartext allowed");
+    explore::<server::World<{ server::CLEARTEXT }>>("server, cleartext allowed");
+}
+
+#[test]
+fn server_that_requires_tls() {
+    explore::<server::World<{ server::REQUIRED }>>("server, TLS required");
 }
 
 #[test]

@@ -17,10 +17,15 @@ use smtp_auth::{
         Nonce, Query, RefusalKind, ScramKeys, TokenAnswer,
         client::{self, Credentials},
     },
-    server::{Config, Event, Session},
+    server::{Config, Event, Session, StartTls},
 };
 
 const MAX_ATTEMPTS: u32 = 3;
+
+/// What a server takes without TLS: no passwords; passwords; nothing, as it requires TLS.
+pub(crate) const USUAL: u8 = 0;
+pub(crate) const CLEARTEXT: u8 = 1;
+pub(crate) const REQUIRED: u8 = 2;
 
 /// What can happen to a session.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +127,7 @@ enum Waits {
 }
 
 /// A session, and what is known of it without looking into it.
-pub(crate) struct World<const CLEARTEXT: bool> {
+pub(crate) struct World<const KIND: u8> {
     pub(crate) session: Session,
     waits: Waits,
     /// The code of the last reply.
@@ -154,12 +159,12 @@ pub(crate) struct World<const CLEARTEXT: bool> {
 }
 
 /// One for all: it is made slowly, and changes nothing.
-fn config(cleartext: bool) -> Arc<Config> {
-    static MADE: [OnceLock<Arc<Config>>; 2] = [OnceLock::new(), OnceLock::new()];
-    Arc::clone(MADE[usize::from(cleartext)].get_or_init(|| make_config(cleartext)))
+fn config(kind: u8) -> Arc<Config> {
+    static MADE: [OnceLock<Arc<Config>>; 3] = [const { OnceLock::new() }; 3];
+    Arc::clone(MADE[usize::from(kind)].get_or_init(|| make_config(kind)))
 }
 
-fn make_config(cleartext: bool) -> Arc<Config> {
+fn make_config(kind: u8) -> Arc<Config> {
     let sasl = sasl::server::Config::builder("mail.example.org")
         .mechanisms([
             Mechanism::ScramSha256Plus,
@@ -175,8 +180,8 @@ fn make_config(cleartext: bool) -> Arc<Config> {
         .nonces(|| Nonce::new("nonce"))
         .salt_key("a key of 16 octets")
         .scram_iterations(1)
-        .allow_cleartext(cleartext)
-        .authorize_always(!cleartext)
+        .allow_cleartext(kind != USUAL)
+        .authorize_always(kind == USUAL)
         .build()
         .unwrap();
     Arc::new(
@@ -185,6 +190,7 @@ fn make_config(cleartext: bool) -> Arc<Config> {
             .verb("ETRN", Keyword::other("ETRN", "").unwrap())
             .max_attempts(MAX_ATTEMPTS)
             .max_commands(u32::MAX)
+            .starttls(if kind == REQUIRED { StartTls::Required } else { StartTls::Offered })
             .build()
             .unwrap(),
     )
@@ -194,12 +200,12 @@ fn channel() -> Channel {
     Channel::tls().with_binding(ChannelBinding::tls_exporter([7; 32])).with_identity("tim").unwrap()
 }
 
-impl<const CLEARTEXT: bool> super::World for World<CLEARTEXT> {
+impl<const KIND: u8> super::World for World<KIND> {
     const INPUTS: u8 = (LINES.len() + 11) as u8;
 
     fn new() -> Self {
         let mut world = Self {
-            session: Session::new(config(CLEARTEXT)),
+            session: Session::new(config(KIND)),
             waits: Waits::Client,
             last: 0,
             said: 0,
@@ -268,7 +274,7 @@ impl<const CLEARTEXT: bool> super::World for World<CLEARTEXT> {
     }
 }
 
-impl<const CLEARTEXT: bool> World<CLEARTEXT> {
+impl<const KIND: u8> World<KIND> {
     fn say(&mut self, line: &str) {
         let inside = self.last == 334;
         let word = |n| line.split(' ').nth(n).unwrap_or_default();
@@ -285,12 +291,17 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
             354 => Some(usize::from(line == ".")),
             _ => Some(lines),
         };
+        // RFC 3207 §4.
+        let free = ["EHLO", "HELO", "NOOP", "RSET", "HELP", "QUIT", "STARTTLS"].contains(&word(0));
+        let needs_tls = KIND == REQUIRED && !self.tls && !free && !line.contains(['\n', '\0']);
         let last_attempt = !inside && self.last != 354 && self.attempts >= MAX_ATTEMPTS;
         let before = self.last;
         self.session.receive(format!("{line}\r\n").as_bytes());
         self.pump();
         if last_attempt && line != "QUIT" {
             assert_eq!((self.last, self.waits), (421, Waits::Closed), "after the last attempt");
+        } else if needs_tls {
+            assert_eq!(self.last, 530, "taken before TLS, which is required");
         } else if auth && before != 354 && !inside && !self.greeted {
             assert_eq!(self.last, 503, "AUTH without EHLO");
         } else if auth && before != 354 && !inside && self.identity.is_some() {
@@ -456,7 +467,7 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                         other => panic!("{other:?}"),
                     };
                     assert_eq!(self.mechanism, Some(mechanism), "an exchange inside another");
-                    assert!(self.tls || CLEARTEXT || !secret, "a secret without TLS");
+                    assert!(self.tls || KIND == CLEARTEXT || !secret, "a secret without TLS");
                     assert!(!signed_in, "asked though signed in");
                     // The client supports channel binding, and says that it saw no -PLUS.
                     let not_seen = LINES.get(usize::from(self.said)) == Some(&NOT_SEEN);
@@ -476,7 +487,7 @@ impl<const CLEARTEXT: bool> World<CLEARTEXT> {
                     let acts_as = who.authzid();
                     // Who acts as itself acts as nobody else.
                     let authorized = self.authorized.take();
-                    assert!(CLEARTEXT || authorized.is_some(), "in without being asked about");
+                    assert!(KIND != USUAL || authorized.is_some(), "in without being asked about");
                     let other = authorized.flatten().filter(|other| other != who.authcid());
                     assert_eq!(acts_as, other.as_deref(), "acts as another unasked");
                     assert_eq!(self.mechanism, Some(who.mechanism()), "by another mechanism");

@@ -7,7 +7,7 @@ use smtp_auth::{
     ehlo::Keyword,
     reply::Reply,
     sasl::{self, Channel, Mechanism, Query},
-    server,
+    server::{self, StartTls},
 };
 
 fn config() -> server::Builder {
@@ -155,6 +155,58 @@ fn a_guest_talks_on_no_longer_than_somebody_who_has_not_signed_in() {
     let guest = ["235 2.7.0", "authenticated", "250 2.0.0", "250 2.0.0"];
     assert_eq!(serve(false), [&guest[..], &["421 4.7.0", "close"]].concat());
     assert_eq!(serve(true), [&guest[..], &["250 2.0.0", "250 2.0.0"]].concat());
+}
+
+/// In cleartext; the first line of each reply, after that to EHLO, and the lines of that.
+fn in_cleartext(config: server::Config, octets: &[u8]) -> (Vec<String>, String) {
+    let mut session = server::Session::new(config.into());
+    session.receive(b"EHLO c\r\n");
+    session.receive(octets);
+    let mut out = Vec::new();
+    loop {
+        match session.next(&mut out) {
+            server::Event::NeedInput | server::Event::StartTls | server::Event::Close => break,
+            server::Event::Hello(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let said = String::from_utf8(out).unwrap();
+    let (ehlo, rest) = said.split_at(said.find("\r\n250 ").unwrap() + 2);
+    let (last, rest) = rest.split_once("\r\n").unwrap();
+    (rest.lines().map(|line| line[..9].to_owned()).collect(), format!("{ehlo}{last}"))
+}
+
+#[test]
+fn a_verb_of_the_applications_own_waits_for_tls_and_whatever_is_refused_counts_as_a_command() {
+    let required = || config().starttls(StartTls::Required);
+    let keyword = Keyword::other("ETRN", "").unwrap();
+    let declared = required().verb("ETRN", keyword).build().unwrap();
+    let (log, ehlo) = in_cleartext(declared, b"ETRN a\r\nSTARTTLS\r\n");
+    assert_eq!(log, ["530 5.7.0", "220 2.0.0"]);
+    assert!(ehlo.contains("STARTTLS") && ehlo.contains("ETRN"), "{ehlo}");
+
+    let few = required().allow_unauthenticated(false).max_commands(3).build().unwrap();
+    let (log, _) = in_cleartext(few, &b"AUTH PLAIN AGEAYg==\r\n".repeat(4));
+    assert_eq!(log, ["530 5.7.0", "530 5.7.0", "421 4.7.0"]);
+}
+
+#[test]
+fn tls_that_is_required_is_required_where_it_cannot_be_had() {
+    let required = || config().starttls(StartTls::Required).build().unwrap();
+    for (starttls, reply, offered) in [
+        (StartTls::Off, "502 5.5.1", false),
+        (StartTls::Unavailable, "454 4.7.0", false),
+        (StartTls::Offered, "220 2.0.0", true),
+        (StartTls::Required, "220 2.0.0", true),
+    ] {
+        let said = b"AUTH PLAIN AGEAYg==\r\nMAIL FROM:<>\r\nSTARTTLS\r\n";
+        let (log, ehlo) = in_cleartext(required().with_starttls(starttls), said);
+        assert_eq!(log, ["530 5.7.0", "530 5.7.0", reply], "{starttls:?}");
+        assert_eq!((ehlo.contains("STARTTLS"), ehlo.contains("AUTH")), (offered, false), "{ehlo}");
+    }
+    // It may come to be required later.
+    let later = config().build().unwrap().with_starttls(StartTls::Required);
+    assert_eq!(in_cleartext(later, b"MAIL FROM:<>\r\n").0, ["530 5.7.0"]);
 }
 
 #[test]

@@ -105,6 +105,7 @@
 //! | --- | --- |
 //! | brute force, credential stuffing | failed attempts are limited over all connections, by network and by account: [`RateLimiter`], [`MemoryRateLimiter`] |
 //! | denial of service | [`Limits`](server::Limits): connections in all and by network, time for each stage, memory for messages |
+//! | eavesdroppers | STARTTLS is offered; [`StartTls::Required`](server::StartTls::Required) takes nothing without it, which is recommended for submission, as cleartext is to be given up (RFC 8314 §4.1) |
 //! | clients that come through HAProxy and others | the PROXY protocol from [configured networks](server::Server::proxies) |
 //! | a certificate that is renewed | [`tls::Replaceable`] |
 //! | client certificates | EXTERNAL by the application's own function: [`tls::ClientCertificates`] |

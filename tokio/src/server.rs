@@ -63,7 +63,7 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
-use smtp_auth::{AsyncAuthenticator, Side, server::StartTls};
+use smtp_auth::{AsyncAuthenticator, Side};
 use tokio::{
     net::{TcpListener, ToSocketAddrs, lookup_host},
     sync::{Semaphore, watch},
@@ -99,7 +99,7 @@ pub use received::Received;
 pub use smtp_auth::{
     Identity, Reply,
     command::{Command, Mail, Rcpt},
-    server::{AuthFailed, Config},
+    server::{AuthFailed, Config, StartTls},
 };
 pub use whole::Message;
 
@@ -161,8 +161,8 @@ impl<A, H> fmt::Debug for Server<A, H> {
 }
 
 impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
-    /// A server without TLS, which does not offer STARTTLS. Without TLS the core offers no mechanism that sends a password,
-    /// unless [told to](smtp_auth::sasl::server::Builder::allow_cleartext). Failed attempts are limited by a
+    /// A server without TLS, which does not offer STARTTLS; where the configuration [requires](StartTls::Required) TLS, it
+    /// takes nothing. Without TLS the core offers no mechanism that sends a password, unless [told to](smtp_auth::sasl::server::Builder::allow_cleartext). Failed attempts are limited by a
     /// [`MemoryRateLimiter`] with its defaults.
     ///
     /// `users` answers for the mechanisms of the configuration, and must not block: the [crate's page](crate#stores) has a
@@ -223,6 +223,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     fn configured(mut self) -> Self {
         let mut config = Config::clone(&self.given);
         if self.tls.is_none() {
+            // What requires TLS goes on requiring it.
             config = config.with_starttls(StartTls::Off);
         }
         if self.limiter.is_some() {
@@ -233,7 +234,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// With TLS: by STARTTLS, if the configuration [says so](smtp_auth::server::Builder::starttls), or from the first
-    /// octet.
+    /// octet. STARTTLS is offered, not required: SCRAM and CRAM-MD5 authenticate, and mail is taken, without it.
+    /// [`StartTls::Required`] in the configuration requires it.
     #[must_use]
     pub fn tls(mut self, tls: impl TlsAccept) -> Self {
         self.tls = Some(Arc::new(tls));

@@ -7,7 +7,7 @@ use super::{
     walk::{Cause, Edge, START, Side},
 };
 use crate::{
-    server::{Input, World, input},
+    server::{Input, USUAL, World, input},
     world::World as _,
 };
 
@@ -83,7 +83,7 @@ pub(crate) const FRAME: Frame = Frame {
 };
 
 pub(crate) struct Server {
-    world: World<false>,
+    world: World<USUAL>,
     /// Whether the last greeting was EHLO.
     extended: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smtp_auth_tokio::{
     BoxStream, Handshake, TlsAccept, TlsConnect, rustls,
-    server::{Handler, Limits, Message, Server},
+    server::{Handler, Limits, Message, Server, StartTls},
     smtp_auth::{
         Channel, Credentials, Mechanism, Reply,
         client::{Config, Envelope, Event, Outcome, Session, Tls},
@@ -159,6 +159,52 @@ async fn starttls_and_channel_binding_of_both_kinds() {
     wrong.credentials = Credentials::password("tim", "guess").unwrap();
     let refused = wrong.send_to(&server).await.unwrap_err();
     assert!(refused.contains("535 5.7.8"), "{refused}");
+}
+
+#[tokio::test]
+async fn tls_can_be_required() {
+    let own = Certificate::new();
+    let (sender, mut arrived) = mpsc::unbounded_channel();
+    let server = || {
+        let sender = sender.clone();
+        let deliver = move |message: Message| {
+            let sent = sender.send(message).map_err(|_| Reply::LOCAL_ERROR);
+            std::future::ready(sent.map(|()| Reply::OK))
+        };
+        // The harder for it: without TLS neither a password nor mail from anybody is too much.
+        let config = config().starttls(StartTls::Required).allow_unauthenticated(true);
+        Server::new(config.build().unwrap(), Immediate(Users), deliver)
+    };
+    let early = [
+        "AUTH SCRAM-SHA-256 biwsbj10aW0scj1hYmM=\r\n",
+        "AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n",
+        "MAIL FROM:<tim@example.org>\r\n",
+        "RCPT TO:<ann@example.org>\r\n",
+        "DATA\r\n",
+    ];
+    let with_tls = server().tls(own.server());
+    // What is set afterwards does not bring back what the server without TLS was.
+    let with_none = [server(), server().without_rate_limiter()];
+    for server in with_none.iter().chain([&with_tls]) {
+        let (mut hand, _serving) = Hand::to(server).await;
+        let ehlo = hand.say("EHLO hand\r\n").await;
+        assert!(!ehlo.contains("AUTH"), "{ehlo}");
+        for line in early {
+            hand.expect(line, &["530 5.7.0"]).await;
+        }
+        hand.expect("NOOP\r\n", &["250"]).await;
+    }
+    for server in &with_none {
+        let (mut hand, _serving) = Hand::to(server).await;
+        assert!(!hand.say("EHLO hand\r\n").await.contains("STARTTLS"));
+        hand.expect("STARTTLS\r\nMAIL FROM:<a@b.c>\r\n", &["502", "530"]).await;
+    }
+    assert!(arrived.try_recv().is_err());
+    for implicit in [false, true] {
+        let client = Client { implicit, ..Client::new(own.client(rustls::ALL_VERSIONS)) };
+        assert_eq!(client.send_to(&with_tls).await, Ok(Mechanism::ScramSha256Plus));
+        assert!(arrived.recv().await.unwrap().peer.is_tls());
+    }
 }
 
 /// Another certificate each time that one is asked for.
