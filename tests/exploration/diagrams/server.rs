@@ -89,7 +89,7 @@ pub(crate) struct Server {
 }
 
 impl Side for Server {
-    const INPUTS: u8 = World::<false>::INPUTS;
+    const INPUTS: u8 = World::<USUAL>::INPUTS;
 
     fn new() -> Self {
         Self { world: World::new(), extended: false }
