@@ -3,7 +3,7 @@
 use std::{error::Error, fs};
 
 use smtp_auth_tokio::{
-    server::{Config, Message, Reply, Server},
+    server::{Config, Message, Reply, Server, StartTls},
     smtp_auth::{
         Answer, Authenticator, Mechanism,
         sasl::{Immediate, ScramKeys, ScramKeysFor, server::Config as Sasl},
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     fs::write("target/cert.pem", own.cert.pem())?;
     fs::write("target/key.pem", own.signing_key.serialize_pem())?;
     let sasl = Sasl::builder("localhost").answered_by(&Users).build()?;
-    let config = Config::builder("localhost").sasl(sasl).build()?;
+    let config = Config::builder("localhost").sasl(sasl).starttls(StartTls::Required).build()?;
     let tls = tls::server("target/cert.pem", "target/key.pem")?;
     let server = Server::new(config, Immediate(Users), deliver).tls(tls);
     Ok(server.listen("127.0.0.1:2587").await?)
