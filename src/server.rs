@@ -230,7 +230,7 @@ pub struct Config {
     max_commands: u32,
     max_recipients: u32,
     starttls: StartTls,
-    /// Whatever `starttls` has become since.
+    /// Stays, whatever `starttls` becomes.
     requires_tls: bool,
     unauthenticated: bool,
     legacy_auth: bool,
@@ -245,7 +245,7 @@ pub enum StartTls {
     /// It is offered.
     Offered,
     /// It is offered, and required (RFC 3207 §4): before TLS, EHLO does not list AUTH, and every command but EHLO, HELO, NOOP,
-    /// RSET, HELP, QUIT and STARTTLS is answered `530 5.7.0`. An AUTH that is answered so is no attempt.
+    /// RSET, HELP, QUIT and STARTTLS, known or not, is answered `530 5.7.0`. An AUTH that is answered so is no attempt.
     Required,
     /// Not for the moment: it is not offered, and refused with `454 4.7.0`.
     Unavailable,
