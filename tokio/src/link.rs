@@ -219,16 +219,25 @@ impl Link {
     }
 
     /// Sends the last words, says that they are the last, and drops what the peer still sends until it closes, too, or
-    /// has had its time.
+    /// has had its time. A peer that is told `221` has said QUIT: it is listened to only where it has sent more by then.
     ///
     /// # Errors
     /// The last words could not be sent.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
+        let last_line = self.out.trim_ascii_end().rsplit(|octet| *octet == b'\n').next();
+        let has_quit = last_line.is_some_and(|line| line.starts_with(b"221 "));
         self.send(CLOSE).await?;
         let linger = async {
             self.stream.shutdown().await?;
             let mut rest = (&mut self.stream).take(LINGER);
             let mut dropped = [0; 1 << 10];
+            if has_quit {
+                let mut room = ReadBuf::new(&mut dropped);
+                let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut rest).poll_read(cx, &mut room)));
+                if first.await.is_pending() {
+                    return Ok(());
+                }
+            }
             while rest.read(&mut dropped).await? > 0 {}
             io::Result::Ok(())
         };
