@@ -21,7 +21,8 @@ use std::{
 };
 
 use clap::Parser;
-use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
+use smtp_auth_tokio::server::bind;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use options::Options;
 
@@ -57,9 +58,7 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut signalled = signals()?;
     let mut listeners = Vec::new();
     for (address, implicit) in options.addresses() {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| format!("{address}: {error}"))?;
-        listeners.push((listener, implicit));
+        listeners.push((bind(address).await?, implicit));
     }
     let (mut serving, mut stdout) = (JoinSet::new(), io::stdout());
     for (listener, implicit) in listeners {

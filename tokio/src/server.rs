@@ -65,7 +65,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use smtp_auth::{AsyncAuthenticator, Side};
 use tokio::{
-    net::{TcpListener, ToSocketAddrs, lookup_host},
+    net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host},
     sync::{Semaphore, watch},
     time::Instant,
 };
@@ -325,7 +325,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self.serve_tls(bind(address).await?).await
     }
 
-    /// Serves all clients that connect, until [`shutdown`](Self::shutdown) and the end of their connections. Where this
+    /// Serves all clients that connect to a listener, such as one of [`bind`], until [`shutdown`](Self::shutdown) and the end of their connections. Where this
     /// future is dropped, the connections are cut off.
     pub async fn serve(&self, listener: TcpListener) {
         self.accept(listener, false).await;
@@ -389,14 +389,37 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 }
 
+/// How many connections may wait to be accepted, where the system allows so many: a crowd that comes at once must not be
+/// dropped. The standard library, and so [`TcpListener::bind`], has 128 or 1,024.
+const BACKLOG: u32 = 4096;
+
+/// Binds a listener for [`Server::serve`] and [`Server::serve_tls`], with room for 4,096 connections that wait to be accepted;
+/// [`TcpListener::bind`] has less. [`Server::listen`] does this by itself. If a name has several addresses, the first that
+/// can be bound is.
+///
 /// # Errors
-/// Those of the last address that was tried, with the names of all.
-async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+/// The name cannot be looked up, or no address can be bound; the text names those that were tried.
+pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let addresses: Vec<_> = lookup_host(address).await?.collect();
-    TcpListener::bind(&*addresses).await.map_err(|why| {
-        let tried: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        io::Error::new(why.kind(), format!("cannot listen on {}: {why}", tried.join(", ")))
-    })
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in &addresses {
+        match bind_to(*address) {
+            Ok(listener) => return Ok(listener),
+            Err(why) => failed = why,
+        }
+    }
+    let tried: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    Err(io::Error::new(failed.kind(), format!("cannot listen on {}: {failed}", tried.join(", "))))
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that is started anew need not wait for the last connections of the one before. (On Windows this would let others
+    // take the address over.)
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn memory(limits: Limits) -> Arc<Semaphore> {
