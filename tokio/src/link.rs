@@ -96,6 +96,13 @@ impl Link {
         self.armed = false;
     }
 
+    /// Starts the timer, unless it runs.
+    fn arm(&mut self, until: Instant) {
+        if !mem::replace(&mut self.armed, true) {
+            self.timer.as_mut().reset(until);
+        }
+    }
+
     /// Sends what is to be sent, then hands the session some octets of the peer.
     ///
     /// # Errors
@@ -108,9 +115,7 @@ impl Link {
         session: &mut impl Receive,
         until: Instant,
     ) -> Poll<io::Result<()>> {
-        if !mem::replace(&mut self.armed, true) {
-            self.timer.as_mut().reset(until);
-        }
+        self.arm(until);
         let polled = match self.poll_send(cx) {
             Poll::Ready(Ok(())) => self.poll_read(cx, session),
             other => other,
@@ -136,9 +141,7 @@ impl Link {
         session: &mut impl Receive,
         until: Instant,
     ) -> Poll<io::Result<()>> {
-        if !mem::replace(&mut self.armed, true) {
-            self.timer.as_mut().reset(until);
-        }
+        self.arm(until);
         let sent = self.poll_send(cx);
         if let Poll::Ready(read) = self.poll_read(cx, session) {
             return Poll::Ready(read);

@@ -182,7 +182,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
     }
 
-    async fn answer(&mut self) {
+    /// Has the pending question or command answered: by the authenticator, or by the handler.
+    pub(super) async fn answer(&mut self) {
         let Self { server, wire, peer, users, .. } = self;
         match wire.session.pending() {
             Event::Query(query) => {

@@ -44,11 +44,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                         Err(refusal) => refused(refusal),
                     });
                 }
-                Event::Command(command, ask) => {
-                    let work = async { Ok(server.handler.command(peer, command).await) };
-                    let replied = within(server.limits.command, work).await;
-                    ask.reply(replied.unwrap_or_else(|reply| reply));
-                }
+                Event::Command(..) => self.answer().await,
                 Event::StartOfData(_) => return self.message(transaction).await,
                 // The transaction is over.
                 _ => return Ok(()),
