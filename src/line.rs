@@ -6,7 +6,9 @@
 use alloc::vec::Vec;
 use core::{fmt, mem, ops::Range};
 
-use crate::secret::{reserve, truncate, wipe};
+use zeroize::Zeroize;
+
+use crate::secret::truncate;
 
 /// Why a line cannot be shown. It is dropped up to its CRLF, the next one is in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,8 @@ pub(crate) struct Lines {
     shown: Range<usize>,
     /// How far the octets have been taken.
     taken: usize,
+    /// Octets of a message among those taken, which are no secret: these alone need not be zeroed.
+    message: Range<usize>,
     /// How far behind `taken` there is no CRLF, so that no octet is looked at twice.
     scanned: usize,
     /// How far behind `taken` the line under way begins, in a block of lines.
@@ -139,9 +143,7 @@ impl Lines {
         let spare = self.buffer.capacity() - length;
         let room = if spare > room / 2 { spare.min(room) } else { room }.max(1);
         if spare < room {
-            let mut larger = Vec::with_capacity(length + room);
-            larger.extend_from_slice(&self.buffer);
-            wipe(mem::replace(&mut self.buffer, larger));
+            self.move_to(length + room);
         }
         self.buffer.resize(length + room, 0);
         let mut filled = Filled { lines: self, length };
@@ -159,12 +161,23 @@ impl Lines {
             self.buffer.copy_within(cut.., 0);
             self.wipe_behind(self.buffer.len() - cut);
             self.taken -= cut;
-            self.shown = self.shown.start.saturating_sub(cut)..self.shown.end.saturating_sub(cut);
+            let moved =
+                |old: &Range<usize>| old.start.saturating_sub(cut)..old.end.saturating_sub(cut);
+            self.shown = moved(&self.shown);
+            self.message = moved(&self.message);
         }
-        if self.buffer.capacity() - self.buffer.len() < more {
-            let least = LEAST.saturating_sub(self.buffer.len());
-            reserve(&mut self.buffer, more.max(least));
+        let needed = self.buffer.len() + more;
+        if self.buffer.capacity() < needed {
+            self.move_to(needed.max(2 * self.buffer.capacity()).max(LEAST));
         }
+    }
+
+    /// Moves the octets to memory of that size.
+    fn move_to(&mut self, capacity: usize) {
+        let mut moved = Vec::with_capacity(capacity);
+        moved.extend_from_slice(&self.buffer);
+        self.wipe_behind(0);
+        self.buffer = moved;
     }
 
     /// Whether at most one octet has come since the line was last asked for, and does not end it.
@@ -243,6 +256,15 @@ impl Lines {
         self.taken = start + length + past;
     }
 
+    /// The same with octets of a message.
+    pub(crate) fn show_of_message(&mut self, skip: usize, length: usize) {
+        if self.message.end != self.taken {
+            self.message = self.taken..self.taken;
+        }
+        self.show(skip, length, 0);
+        self.message.end = self.taken;
+    }
+
     /// Shows the next block of lines, each with its end, once its last line is there. `is_last` judges a
     /// line. Empty lines before it are dropped, up to a bound. Nothing after an error is in step.
     pub(crate) fn next_block(
@@ -312,8 +334,13 @@ impl Lines {
         dropped
     }
 
+    /// Cuts off what stands after that length, and zeroes it, but for a message. No octet after the length of the buffer is a secret.
     fn wipe_behind(&mut self, length: usize) {
-        truncate(&mut self.buffer, length);
+        truncate(&mut self.buffer, length.max(self.message.end));
+        if let Some(before) = self.buffer.get_mut(length..self.message.start) {
+            before.zeroize();
+        }
+        self.buffer.truncate(length);
     }
 }
 
@@ -333,9 +360,7 @@ impl Drop for Filled<'_> {
         // Whoever sends an octet at a time does not have so much room held for it.
         let needed = lines.buffer.len().max(LEAST);
         if lines.buffer.capacity() > 4 * needed {
-            let mut fitting = Vec::with_capacity(needed);
-            fitting.extend_from_slice(&lines.buffer);
-            wipe(mem::replace(&mut lines.buffer, fitting));
+            lines.move_to(needed);
         }
     }
 }

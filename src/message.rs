@@ -1,6 +1,21 @@
-//! A message's octets on the wire: a line that begins with a dot has one more (RFC 5321 §4.5.2).
+//! A message's octets on the wire: a line that begins with a dot has one more (RFC 5321 §4.5.2), and CRLF alone ends a line.
+//!
+//! They are looked at in two passes, each of which takes many octets at a time: for dots at the start of lines, and for bare CR and LF.
 
 use alloc::vec::Vec;
+use core::mem;
+
+use memchr::memmem;
+
+/// Finds the dots at the start of lines. To make it takes as long as to search a thousand octets, so that each configuration has one.
+#[derive(Clone, Debug)]
+pub(crate) struct DotFinder(memmem::Finder<'static>);
+
+impl DotFinder {
+    pub(crate) fn new() -> Self {
+        Self(memmem::Finder::new(b"\r\n."))
+    }
+}
 
 /// Where the reader of a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +26,7 @@ pub(crate) struct Dots {
 /// What comes next of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Content: `length` octets behind `skip` others. A bare CR or LF among them is `bad`.
+    /// Content: `length` octets after `skip` others. A bare CR or LF among them is `bad`.
     Content { skip: usize, length: usize, bad: bool },
     /// The end mark, of that many octets.
     End(usize),
@@ -24,36 +39,27 @@ impl Dots {
 
     /// Looks at the octets that come next. Whole lines up to one that begins with a dot come in
     /// one piece; a CR is never parted from what follows it.
-    pub(crate) fn next(&mut self, rest: &[u8]) -> Piece {
+    pub(crate) fn next(&mut self, rest: &[u8], dots: &DotFinder) -> Piece {
         const END: &[u8] = b".\r\n";
-        if self.line_start && rest.starts_with(END) {
+        let skip = usize::from(self.line_start && rest.first() == Some(&b'.'));
+        if skip > 0 && rest.starts_with(END) {
             return Piece::End(END.len());
         }
-        if rest.is_empty() || self.line_start && END.starts_with(rest) {
+        if skip > 0 && END.starts_with(rest) {
             return Piece::Incomplete;
         }
-        let skip = usize::from(self.line_start && rest.first() == Some(&b'.'));
         let body = rest.get(skip..).unwrap_or_default();
-        let (mut length, mut bad, mut line_start) = (0, false, false);
-        while let Some(behind) = body.get(length..).filter(|behind| !behind.is_empty()) {
-            if line_start && behind.starts_with(b".") {
-                break;
-            }
-            let run = behind.iter().take_while(|octet| !matches!(octet, b'\r' | b'\n')).count();
-            let end = behind.get(run..).unwrap_or_default();
-            if end == b"\r" {
-                (length, line_start) = (length + run, line_start && run == 0);
-                break;
-            }
-            line_start = end.starts_with(b"\r\n");
-            bad |= !end.is_empty() && !line_start;
-            length += run + if line_start { 2 } else { end.len().min(1) };
-        }
-        if length == 0 {
+        let length = match dots.0.find(body) {
+            Some(crlf) => crlf + 2,
+            None => body.len() - usize::from(body.ends_with(b"\r")),
+        };
+        let content = body.get(..length).unwrap_or_default();
+        if content.is_empty() {
             return Piece::Incomplete;
         }
-        self.line_start = line_start;
-        Piece::Content { skip, length, bad }
+        self.line_start = content.ends_with(b"\r\n");
+        let mut ends = LineEnds::START;
+        Piece::Content { skip, length, bad: ends.bad(content) || ends.open() }
     }
 }
 
@@ -68,12 +74,15 @@ impl LineEnds {
 
     /// Whether the piece holds a bare CR or LF, the one before it counted in.
     pub(crate) fn bad(&mut self, piece: &[u8]) -> bool {
-        let mut bad = false;
-        for &octet in piece {
-            bad |= self.after_cr != (octet == b'\n');
-            self.after_cr = octet == b'\r';
-        }
-        bad
+        let (Some((first, others)), Some(last)) = (piece.split_first(), piece.last()) else {
+            return false;
+        };
+        let after_cr = mem::replace(&mut self.after_cr, *last == b'\r');
+        // Without a way out of the loop, and of octets alone: the compiler makes vectors of it.
+        let parted = piece.iter().zip(others).fold(0, |parted, (one, next)| {
+            parted | u8::from(*one == b'\r') ^ u8::from(*next == b'\n')
+        });
+        parted != 0 || after_cr != (*first == b'\n')
     }
 
     /// Whether the last octet was a CR.
@@ -96,7 +105,8 @@ pub(crate) struct BareLineEnd;
 impl Stuffing {
     pub(crate) const START: Self = Self { line_start: true, ends: LineEnds::START };
 
-    /// The octets as they go on the wire, as slices of the caller's own.
+    /// The octets as they go on the wire, as slices of the caller's own. A dot at the start of a line ends
+    /// one, and begins the next.
     pub(crate) fn pieces<'b>(
         &mut self,
         octets: &'b [u8],
@@ -104,22 +114,14 @@ impl Stuffing {
         if self.ends.bad(octets) {
             return Err(BareLineEnd);
         }
-        let (mut rest, mut line_start) = (octets, self.line_start);
+        let first = (self.line_start && octets.starts_with(b".")).then_some(0);
         if let Some(last) = octets.last() {
             self.line_start = *last == b'\n';
         }
-        Ok(core::iter::from_fn(move || {
-            if core::mem::take(&mut line_start) && rest.first() == Some(&b'.') {
-                return Some(&b"."[..]);
-            }
-            if rest.is_empty() {
-                return None;
-            }
-            let end = rest.windows(2).position(|pair| pair == b"\n.");
-            let (piece, behind) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
-            (rest, line_start) = (behind, true);
-            Some(piece)
-        }))
+        let dots = first.into_iter().chain(memmem::find_iter(octets, b"\n.").map(|lf| lf + 1));
+        let end = (!octets.is_empty()).then_some(octets.len());
+        let ends = dots.map(|dot| dot + 1).chain(end);
+        Ok(ends.scan(0, |begin, end| octets.get(mem::replace(begin, end - 1)..end)))
     }
 
     /// Appends the end mark.
@@ -142,8 +144,9 @@ mod tests {
     fn read(octets: &[u8], step: usize) -> Option<(Vec<u8>, bool)> {
         let (mut dots, mut content, mut good) = (Dots::START, Vec::new(), true);
         let (mut rest, mut pieces) = (Vec::new(), octets.chunks(step));
+        let finder = DotFinder::new();
         loop {
-            match dots.next(&rest) {
+            match dots.next(&rest, &finder) {
                 Piece::Content { skip, length, bad } => {
                     content.extend_from_slice(&rest[skip..skip + length]);
                     rest.drain(..skip + length);

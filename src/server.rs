@@ -194,6 +194,7 @@ use crate::{
     auth,
     command::{Command, Mail, MailAuth, Unknown},
     ehlo::Keyword,
+    message::DotFinder,
     reply::Reply,
     sasl::{ConfigError, Failure, Identity, Query, server as sasl},
 };
@@ -234,6 +235,7 @@ pub struct Config {
     requires_tls: bool,
     unauthenticated: bool,
     legacy_auth: bool,
+    dots: DotFinder,
 }
 
 /// Whether STARTTLS (RFC 3207) can be had, and whether it must.
@@ -475,6 +477,7 @@ impl Builder {
             requires_tls: self.starttls == StartTls::Required,
             unauthenticated,
             legacy_auth: self.legacy_auth,
+            dots: DotFinder::new(),
         })
     }
 }

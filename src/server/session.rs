@@ -402,7 +402,7 @@ impl Session {
             State::Command(Some(reply)) => self.replied(reply, out),
             State::Permission(Some(answer), framing) => self.permitted(answer, framing, out),
             State::Body(framing, refusal) => return self.body(framing, refusal, out),
-            State::Data(framing) => State::Body(framing, None),
+            State::Data(framing) => return self.body(framing, None, out),
             State::EndOfData(Some(reply)) => {
                 self.transaction = None;
                 answer(reply, out)

@@ -65,12 +65,15 @@ fn measure_all(program: &Path, names: &[&str]) -> Result<Vec<Results>, String> {
     {
         return Err(format!("no work is named {name}"));
     }
-    let lto = build_with_lto(program)?;
     println!("{}", report::circumstances());
     let chosen = works::ALL.iter().filter(|work| names.is_empty() || names.contains(&work.name));
+    let mut lto = None;
     let measured = chosen.map(|work| {
-        let lto = work.name.starts_with("commands").then_some(&*lto);
-        let result = Results::of(work, program, lto)?;
+        let counts_lto = work.name.starts_with("commands");
+        if counts_lto && lto.is_none() {
+            lto = Some(build_with_lto(program)?);
+        }
+        let result = Results::of(work, program, lto.as_deref().filter(|_| counts_lto))?;
         result.print();
         Ok(result)
     });

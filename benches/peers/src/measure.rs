@@ -72,7 +72,8 @@ pub fn times(work: &Work) -> Vec<f64> {
     for round in 0..ROUNDS {
         deeper(round % 8, &mut || rows.iter_mut().flatten().flatten().for_each(Turn::take));
     }
-    rows.iter().map(|sides| sides[0].least() - sides[1].least()).collect()
+    let own = |sides: &[Option<Turn>; 2]| sides[0].least() - sides[1].least();
+    rows.iter().map(|sides| own(sides) / work.parts as f64).collect()
 }
 
 /// Calls with some more on the stack: where a hash's state lies in the lines of the cache is luck, so
@@ -133,7 +134,7 @@ pub fn instructions(program: &Path, work: &Work, row: &Row) -> Result<u64, Strin
         Ok::<_, String>((twice - once) / work.times)
     };
     let aside = if row.aside.is_some() { of("aside")? } else { 0 };
-    Ok(of("make")? - aside)
+    Ok((of("make")? - aside) / work.parts)
 }
 
 fn refs(program: &Path, work: &Work, row: &Row, side: &str, times: u64) -> Result<u64, String> {

@@ -3,6 +3,7 @@
 mod commands;
 mod cram_client;
 mod cram_server;
+mod data;
 mod ehlo;
 pub mod growth;
 mod login;
@@ -76,6 +77,8 @@ pub struct Work {
     pub about: &'static str,
     /// How often it is done for a count of instructions.
     pub times: u64,
+    /// Into how many parts time and instructions are divided: into thousands of octets, where a message is moved.
+    pub parts: u64,
     /// This crate's first row is the one that the others are compared with.
     pub rows: &'static [Row],
 }
@@ -91,6 +94,17 @@ pub const ALL: &[Work] = &[
     scram_client::WORK,
     scram_kept::WORK,
     cram_client::WORK,
+    data::LINES_76,
+    data::SMALL_PIECES,
+    data::LARGE_PIECES,
+    data::LINES_998,
+    data::LINES_1,
+    data::EMPTY,
+    data::DOTS_76,
+    data::DOTS_1,
+    data::SENT_76,
+    data::SENT_1,
+    data::SENT_DOTS,
 ];
 
 /// Those that no peer is compared in.

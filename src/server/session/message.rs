@@ -78,7 +78,7 @@ impl Session {
     ) -> (State, bool) {
         let rest = self.lines.rest();
         let (skip, length, mut bare) = match &mut framing {
-            Framing::Dots(dots) => match dots.next(rest) {
+            Framing::Dots(dots) => match dots.next(rest, &self.config.dots) {
                 Piece::Content { skip, length, bad } => (skip, length, bad),
                 Piece::Incomplete => {
                     self.lines.give_back();
@@ -100,7 +100,7 @@ impl Session {
                 (0, length, false)
             }
         };
-        self.lines.show(skip, length, 0);
+        self.lines.show_of_message(skip, length);
         let mut refused = refusal.is_some();
         // A chunk that has no place here is not the message's.
         if let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) {

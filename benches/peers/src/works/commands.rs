@@ -13,6 +13,7 @@ pub const NINE: Work = Work {
     name: "commands",
     about: "nine command lines, given with CRLF, parsed on a server",
     times: 100,
+    parts: 1,
     rows: &[Row::ours(|| ours(nine())), Row::peer("smtp-proto", smtp_proto)],
 };
 
@@ -20,6 +21,7 @@ pub const EIGHT: Work = Work {
     name: "commands-8",
     about: "the same without AUTH CRAM-MD5, which smtp-codec does not know",
     times: 100,
+    parts: 1,
     rows: &[Row::ours(|| ours(eight())), Row::peer("smtp-codec", smtp_codec)],
 };
 

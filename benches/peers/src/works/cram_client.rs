@@ -20,6 +20,7 @@ pub const WORK: Work = Work {
     name: "cram-client",
     about: "CRAM-MD5 on a client, from the challenge's base64 to the response's",
     times: 100,
+    parts: 1,
     rows: &[
         Row::ours(ours).note("base64 by hand"),
         Row::ours(whole)

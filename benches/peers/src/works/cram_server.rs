@@ -18,6 +18,7 @@ pub const WORK: Work = Work {
     name: "cram-server",
     about: "AUTH CRAM-MD5 on a server, from the octets of its lines to those of the replies",
     times: 100,
+    parts: 1,
     rows: &[
         Row::ours(ours).note("from MD5's two states, two compressions"),
         Row::peer("smtp-proto + hmac", by_hand)

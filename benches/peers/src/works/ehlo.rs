@@ -21,6 +21,7 @@ pub const WORK: Work = Work {
     name: "ehlo",
     about: "the ten lines of a reply to EHLO read by a client: extensions, size, mechanisms",
     times: 100,
+    parts: 1,
     rows: &[
         Row::ours(ours),
         Row::peer("smtp-proto", smtp_proto),

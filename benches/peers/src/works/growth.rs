@@ -14,6 +14,7 @@ pub const COMMAND: Work = Work {
     name: "command-line",
     about: "a command line, in a session",
     times: 100,
+    parts: 1,
     rows: &[
         whole(|| command(512, 4096)),
         twice(|| command(1024, 4096)),
@@ -26,6 +27,7 @@ pub const RESPONSE: Work = Work {
     name: "response-line",
     about: "the line of a response, in a session",
     times: 20,
+    parts: 1,
     rows: &[
         whole(|| response(6144, 4096)),
         twice(|| response(12_288, 4096)),
@@ -38,6 +40,7 @@ pub const ENDLESS: Work = Work {
     name: "endless",
     about: "octets without a CRLF, read 4,096 at a time",
     times: 3,
+    parts: 1,
     rows: &[whole(|| endless(500_000, 4096)), twice(|| endless(1_000_000, 4096))],
 };
 
@@ -45,6 +48,7 @@ pub const TRACED: Work = Work {
     name: "traced",
     about: "EHLO, AUTH PLAIN and QUIT in a session",
     times: 100,
+    parts: 1,
     rows: &[
         Row::ours(|| traced(false)).named("no hook"),
         Row::ours(|| traced(true)).named("a hook"),

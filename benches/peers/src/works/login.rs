@@ -15,6 +15,7 @@ pub const WORK: Work = Work {
     name: "login-server",
     about: "AUTH LOGIN on a server, from the octets of its three lines to those of the replies",
     times: 100,
+    parts: 1,
     rows: &[
         Row::ours(ours),
         Row::peer("smtp-proto + rsasl", || rsasl::auth("LOGIN", &AUTH_LOGIN))

@@ -21,6 +21,7 @@ pub const WORK: Work = Work {
     name: "plain-server",
     about: "AUTH PLAIN on a server, from the line's octets to the reply's",
     times: 100,
+    parts: 1,
     rows: &[
         Row::ours(ours),
         Row::peer("smtp-proto + sasl", smtp_proto_and_sasl).note("base64 by hand"),

@@ -23,6 +23,7 @@ pub const WORK: Work = Work {
     name: "scram-client",
     about: "SCRAM-SHA-256 on a client, from the password: 4,096 iterations of PBKDF2",
     times: 2,
+    parts: 1,
     rows: &[
         Row::ours(ours),
         Row::peer("rsasl", || rsasl::scram_client(None)),

@@ -11,6 +11,7 @@ pub const WORK: Work = Work {
     name: "scram-kept",
     about: "SCRAM-SHA-256 on a client that kept the salted password of an earlier sign-in",
     times: 100,
+    parts: 1,
     rows: &[
         Row::ours(ours),
         Row::peer("rsasl", || rsasl::scram_client(Some(salted_password())))

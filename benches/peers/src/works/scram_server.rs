@@ -28,6 +28,7 @@ pub const WORK: Work = Work {
     name: "scram-server",
     about: "SCRAM-SHA-256 on a server that keeps what was made of the password, without base64",
     times: 100,
+    parts: 1,
     rows: &[
         Row::ours(ours),
         Row::peer("rsasl", rsasl).note("draws a nonce").aside(rsasl_client),
