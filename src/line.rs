@@ -337,7 +337,7 @@ impl Lines {
     /// Cuts off what stands after that length, and zeroes it, but for a message. No octet after the length of the buffer is a secret.
     fn wipe_behind(&mut self, length: usize) {
         truncate(&mut self.buffer, length.max(self.message.end));
-        if let Some(before) = self.buffer.get_mut(length..self.message.start) {
+        if let Some(before @ [_, ..]) = self.buffer.get_mut(length..self.message.start) {
             before.zeroize();
         }
         self.buffer.truncate(length);

@@ -26,12 +26,19 @@ pub(crate) struct Dots {
 /// What comes next of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Content: `length` octets after `skip` others. A bare CR or LF among them is `bad`.
-    Content { skip: usize, length: usize, bad: bool },
+    Content(Content),
     /// The end mark, of that many octets.
     End(usize),
     /// More has to arrive first.
     Incomplete,
+}
+
+/// `length` octets after `skip` others. A bare CR or LF among them is `bad`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) skip: usize,
+    pub(crate) length: usize,
+    pub(crate) bad: bool,
 }
 
 impl Dots {
@@ -59,7 +66,7 @@ impl Dots {
         }
         self.line_start = content.ends_with(b"\r\n");
         let mut ends = LineEnds::START;
-        Piece::Content { skip, length, bad: ends.bad(content) || ends.open() }
+        Piece::Content(Content { skip, length, bad: ends.bad(content) || ends.open() })
     }
 }
 
@@ -147,7 +154,7 @@ mod tests {
         let finder = DotFinder::new();
         loop {
             match dots.next(&rest, &finder) {
-                Piece::Content { skip, length, bad } => {
+                Piece::Content(Content { skip, length, bad }) => {
                     content.extend_from_slice(&rest[skip..skip + length]);
                     rest.drain(..skip + length);
                     good &= !bad;

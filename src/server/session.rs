@@ -368,6 +368,9 @@ impl Session {
 
     /// Moves on until an event is pending.
     fn go_on(&mut self, out: &mut Vec<u8>) {
+        if self.shows_content() {
+            return;
+        }
         loop {
             let mark = out.len();
             let state = mem::replace(&mut self.state, State::Close);
@@ -402,7 +405,7 @@ impl Session {
             State::Command(Some(reply)) => self.replied(reply, out),
             State::Permission(Some(answer), framing) => self.permitted(answer, framing, out),
             State::Body(framing, refusal) => return self.body(framing, refusal, out),
-            State::Data(framing) => return self.body(framing, None, out),
+            State::Data(framing) => State::Body(framing, None),
             State::EndOfData(Some(reply)) => {
                 self.transaction = None;
                 answer(reply, out)

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, vec::Vec};
 
 use super::{After, Session, State, answer};
 use crate::{
-    message::{Dots, LineEnds, Piece},
+    message::{Content, DotFinder, Dots, LineEnds, Piece},
     reply::Reply,
 };
 
@@ -42,6 +42,22 @@ pub(super) enum Framing {
     Chunk { left: u64, last: bool },
 }
 
+impl Framing {
+    /// Looks at the octets that come next.
+    fn next(&mut self, rest: &[u8], finder: &DotFinder) -> Piece {
+        match self {
+            Self::Dots(dots) => dots.next(rest, finder),
+            Self::Chunk { left: 0, .. } => Piece::End(0),
+            Self::Chunk { .. } if rest.is_empty() => Piece::Incomplete,
+            Self::Chunk { left, .. } => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                *left -= length as u64;
+                Piece::Content(Content { skip: 0, length, bad: false })
+            }
+        }
+    }
+}
+
 impl Session {
     pub(super) fn ready_for_data(&self, trusted: bool) -> Result<Transaction, Reply> {
         match self.transaction {
@@ -76,45 +92,55 @@ impl Session {
         refusal: Option<Box<Reply>>,
         out: &mut Vec<u8>,
     ) -> (State, bool) {
-        let rest = self.lines.rest();
-        let (skip, length, mut bare) = match &mut framing {
-            Framing::Dots(dots) => match dots.next(rest, &self.config.dots) {
-                Piece::Content { skip, length, bad } => (skip, length, bad),
-                Piece::Incomplete => {
-                    self.lines.give_back();
-                    return (State::Body(framing, refusal), true);
-                }
-                Piece::End(mark) => {
-                    self.lines.show(0, 0, mark);
-                    return self.end_of_data(true, refusal, out);
-                }
-            },
-            Framing::Chunk { left: 0, last } => return self.end_of_data(*last, refusal, out),
-            Framing::Chunk { .. } if rest.is_empty() => {
+        match framing.next(self.lines.rest(), &self.config.dots) {
+            Piece::Incomplete => {
                 self.lines.give_back();
-                return (State::Body(framing, refusal), true);
+                (State::Body(framing, refusal), true)
             }
-            Framing::Chunk { left, .. } => {
-                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
-                *left -= length as u64;
-                (0, length, false)
+            Piece::End(mark) => {
+                self.lines.show(0, 0, mark);
+                let last = matches!(framing, Framing::Dots(_) | Framing::Chunk { last: true, .. });
+                self.end_of_data(last, refusal, out)
             }
+            Piece::Content(content) => match self.take(framing, content) && refusal.is_none() {
+                true => (State::Data(framing), true),
+                false => (State::Body(framing, refusal), false),
+            },
+        }
+    }
+
+    /// Shows what comes next of a message, if that is content that can be taken. The state stays where it is: to
+    /// move it takes longer than a short line.
+    pub(super) fn shows_content(&mut self) -> bool {
+        let (State::Data(framing) | State::Body(framing, None)) = &mut self.state else {
+            return false;
         };
+        let Piece::Content(content) = framing.next(self.lines.rest(), &self.config.dots) else {
+            return false;
+        };
+        let framing = *framing;
+        let good = self.take(framing, content);
+        match (good, &self.state) {
+            (true, State::Data(_)) => {}
+            (true, _) => self.state = State::Data(framing),
+            (false, _) => self.state = State::Body(framing, None),
+        }
+        good
+    }
+
+    /// Takes content, and says whether the message can be taken so far.
+    fn take(&mut self, framing: Framing, Content { skip, length, mut bad }: Content) -> bool {
         self.lines.show_of_message(skip, length);
-        let mut refused = refusal.is_some();
         // A chunk that has no place here is not the message's.
-        if let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) {
-            if matches!(framing, Framing::Chunk { .. }) {
-                bare = transaction.ends.bad(self.lines.shown());
-            }
-            transaction.octets += length as u64;
-            transaction.bare |= bare;
-            refused |= transaction.fault(self.config.max_message).is_some();
+        let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) else {
+            return true;
+        };
+        if matches!(framing, Framing::Chunk { .. }) {
+            bad = transaction.ends.bad(self.lines.shown());
         }
-        match refused {
-            true => (State::Body(framing, refusal), false),
-            false => (State::Data(framing), true),
-        }
+        transaction.octets += length as u64;
+        transaction.bare |= bad;
+        transaction.fault(self.config.max_message).is_none()
     }
 
     /// A message, or a chunk of one, has come to its end.
