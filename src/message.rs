@@ -85,11 +85,11 @@ impl LineEnds {
             return false;
         };
         let after_cr = mem::replace(&mut self.after_cr, *last == b'\r');
-        // Without a way out of the loop, and of octets alone: the compiler makes vectors of it.
-        let parted = piece.iter().zip(others).fold(0, |parted, (one, next)| {
-            parted | u8::from(*one == b'\r') ^ u8::from(*next == b'\n')
-        });
-        parted != 0 || after_cr != (*first == b'\n')
+        // There is no way out of the loop before its end, so that the compiler can make vectors of it.
+        let pairs = piece.iter().zip(others);
+        pairs.fold(after_cr != (*first == b'\n'), |bad, (one, next)| {
+            bad | ((*one == b'\r') != (*next == b'\n'))
+        })
     }
 
     /// Whether the last octet was a CR.
@@ -176,6 +176,7 @@ mod tests {
             (b"a\r.\r\r\n.\r\n", Some((b"a\r.\r\r\n", false))),
             (b"a\n.\r\n.\r\n", Some((b"a\n.\r\n", false))),
             (b".\r.\r\n.\r\n", Some((b"\r.\r\n", false))),
+            (b"a\r\r\n.\r\n", Some((b"a\r\r\n", false))),
             (b"a\r\n.\n", None),
         ];
         for (octets, expected) in table {
@@ -203,6 +204,41 @@ mod tests {
                 assert_eq!(read(&out, 3), Some((whole, true)), "{octets:?} by {step}");
             }
         }
+    }
+
+    #[test]
+    fn bare_line_ends_are_found_wherever_they_stand() {
+        for length in 0..140 {
+            let text = [&vec![b'x'; length][..], b"\r\n", &vec![b'x'; 139 - length]].concat();
+            let wire = [&text[..], b"\r\n.\r\n"].concat();
+            assert_eq!(read(&wire, 50), Some((wire[..143].to_vec(), true)), "{length}");
+            assert!(!LineEnds::START.bad(&text));
+            for octet in [length, length + 1] {
+                let mut wire = wire.clone();
+                wire[octet] = b'x';
+                assert_eq!(read(&wire, wire.len()).map(|read| read.1), Some(false), "{length}");
+                assert_eq!(read(&wire, 50).map(|read| read.1), Some(false), "{length}");
+                assert!(LineEnds::START.bad(&wire[..text.len()]), "{length}");
+                assert!(Stuffing::START.pieces(&wire).is_err(), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_between_dots_come_in_one_piece() {
+        let octets = b"a\r\n\r\nb\r\n..c\r\nd.\r\n.e\r";
+        let (mut dots, mut rest, mut pieces) = (Dots::START, &octets[..], Vec::new());
+        while let Piece::Content(Content { skip, length, bad: false }) =
+            dots.next(rest, &DotFinder::new())
+        {
+            pieces.push(&rest[skip..skip + length]);
+            rest = &rest[skip + length..];
+        }
+        assert_eq!(pieces, [&b"a\r\n\r\nb\r\n"[..], b".c\r\nd.\r\n", b"e"]);
+        assert_eq!(rest, b"\r");
+        let written: Vec<_> = Stuffing::START.pieces(b".a\r\nb\r\n.c").unwrap().collect();
+        assert_eq!(written, [&b"."[..], b".a\r\nb\r\n.", b".c"]);
+        assert_eq!(Stuffing::START.pieces(b"").unwrap().count(), 0);
     }
 
     #[test]

@@ -201,3 +201,59 @@ fn a_password_that_is_repeated() {
         assert_eq!(found, 0, "{mechanism}");
     }
 }
+
+/// A server is given this, cut at two places, and looked at after each part; `eager` takes all that it shows before the next.
+fn around_a_message(secrets: &Secrets, octets: &[u8], cuts: [usize; 2], eager: bool) {
+    let config = server::Config::builder("mail.example.org").sasl(server_config());
+    let mut server = server::Session::new(config.build().unwrap().into());
+    let _ = server.tls_started(channel());
+    let mut out = Vec::new();
+    let (before, after) = octets.split_at(cuts[1]);
+    let (before, between) = before.split_at(cuts[0]);
+    for part in [before, between, after, b""] {
+        let read = server.receive_with::<()>(part.len() + 30, |room| {
+            let length = if eager { part.len().min(room.len()) } else { 0 };
+            room[..length].copy_from_slice(&part[..length]);
+            Ok(length)
+        });
+        server.receive(&part[read.unwrap()..]);
+        let mut left = if eager { usize::MAX } else { 8 };
+        while left > 0 {
+            match server.next(&mut out) {
+                server::Event::NeedInput => break,
+                server::Event::Query(query) => answer(query, secrets),
+                server::Event::Command(_, ask) | server::Event::EndOfData(ask) => {
+                    ask.reply(smtp_auth::reply::Reply::OK);
+                }
+                server::Event::StartOfData(permission) => permission.accept(),
+                _ => {}
+            }
+            left -= 1;
+        }
+    }
+}
+
+/// A message's octets need not be zeroed, but those in the same buffer before it and after it must.
+#[test]
+fn what_stands_around_a_message() {
+    let secrets = Secrets::of(33);
+    let auth =
+        format!("AUTH PLAIN {}\r\n", STANDARD.encode(format!("\0tim\0{}", secrets.password)));
+    let message = "one\r\n..two\r\n\r\n..\r\nthree\r\n.\r\n";
+    let octets = format!(
+        "EHLO c\r\n{auth}MAIL FROM:<tim@example.org>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n{message}\
+         {auth}{password}\r\nMAIL FROM:<tim@example.org>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n{message}{auth}",
+        password = secrets.password,
+    );
+    for first in 0..octets.len() {
+        for second in [first, first + 1, first + 7, first + 60, first + 200, octets.len()] {
+            let cuts = [first, second.min(octets.len())];
+            for eager in [true, false] {
+                let octets = octets.as_bytes();
+                let run = || around_a_message(&secrets, octets, cuts, eager);
+                let ((), found) = looking(run);
+                assert_eq!(found, 0, "cut at {cuts:?}, {eager}");
+            }
+        }
+    }
+}

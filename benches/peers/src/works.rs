@@ -77,7 +77,8 @@ pub struct Work {
     pub about: &'static str,
     /// How often it is done for a count of instructions.
     pub times: u64,
-    /// Into how many parts time and instructions are divided: into thousands of octets, where a message is moved.
+    /// Into how many parts time and instructions are divided: into thousands of octets where a message is moved. Allocations
+    /// are those of all.
     pub parts: u64,
     /// This crate's first row is the one that the others are compared with.
     pub rows: &'static [Row],

@@ -18,7 +18,13 @@ macro_rules! received {
     ($name:literal, $what:literal, $lines:expr, $kib:literal) => {
         Work {
             name: $name,
-            about: concat!("1,000 octets received by DATA, ", $what, ", ", $kib, " KiB at a time"),
+            about: concat!(
+                "1,000 octets received by DATA (allocations: 1,000,000), ",
+                $what,
+                ", ",
+                $kib,
+                " KiB at a time"
+            ),
             times: 3,
             parts: OCTETS as u64 / 1000,
             rows: &[
@@ -35,7 +41,11 @@ macro_rules! sent {
     ($name:literal, $what:literal, $lines:expr) => {
         Work {
             name: $name,
-            about: concat!("1,000 octets sent by a client, ", $what, ", 16 KiB at a time"),
+            about: concat!(
+                "1,000 octets sent by a client (allocations: 1,000,000), ",
+                $what,
+                ", 16 KiB at a time"
+            ),
             times: 3,
             parts: OCTETS as u64 / 1000,
             rows: &[
@@ -84,11 +94,10 @@ fn session(lines: Lines, piece: usize) -> Run {
         }
     }
     assert!(out.windows(6).any(|octets| octets == b"\r\n354 "));
-    let (text, mut message) = (text(lines), fresh());
+    let (text, mut message) = (text(lines), Vec::with_capacity(OCTETS));
     let expected = text.len() - dots(lines);
-    let hot = std::env::var_os("HOT").is_some();
     Box::new(move || {
-        if hot { message.clear() } else { message = Vec::new() }
+        message.clear();
         for octets in black_box(&text).chunks(piece) {
             session.receive(octets);
             while let server::Event::Data(octets) = session.next(&mut out) {
@@ -99,21 +108,16 @@ fn session(lines: Lines, piece: usize) -> Run {
     })
 }
 
-fn fresh() -> Vec<u8> {
-    if std::env::var_os("HOT").is_some() { Vec::with_capacity(OCTETS) } else { Vec::new() }
-}
-
 /// How many of the text's dots stand for none.
 fn dots(lines: Lines) -> usize {
     if lines.1 == ".." { OCTETS / (lines.0 + 2) } else { 0 }
 }
 
 fn receiver(lines: Lines, piece: usize) -> Run {
-    let (text, mut message) = (text(lines), fresh());
+    let (text, mut message) = (text(lines), Vec::with_capacity(OCTETS));
     let mut receiver = DataReceiver::new();
-    let hot = std::env::var_os("HOT").is_some();
     Box::new(move || {
-        if hot { message.clear() } else { message = Vec::new() }
+        message.clear();
         for octets in black_box(&text).chunks(piece) {
             assert!(!receiver.ingest(&mut octets.iter(), &mut message));
         }
@@ -122,10 +126,9 @@ fn receiver(lines: Lines, piece: usize) -> Run {
 }
 
 fn copied(lines: Lines, piece: usize) -> Run {
-    let (text, mut message) = (text(lines), fresh());
-    let hot = std::env::var_os("HOT").is_some();
+    let (text, mut message) = (text(lines), Vec::with_capacity(OCTETS));
     Box::new(move || {
-        if hot { message.clear() } else { message = Vec::new() }
+        message.clear();
         for octets in black_box(&text).chunks(piece) {
             message.extend_from_slice(octets);
         }
