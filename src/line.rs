@@ -103,8 +103,8 @@ pub(crate) struct Lines {
     shown: Range<usize>,
     /// How far the octets have been taken.
     taken: usize,
-    /// Octets of a message among those taken, which are no secret: these alone need not be zeroed.
-    message: Range<usize>,
+    /// How many of those taken last were a message's, which are no secret: these alone need not be zeroed.
+    message: usize,
     /// How far behind `taken` there is no CRLF, so that no octet is looked at twice.
     scanned: usize,
     /// How far behind `taken` the line under way begins, in a block of lines.
@@ -161,10 +161,8 @@ impl Lines {
             self.buffer.copy_within(cut.., 0);
             self.wipe_behind(self.buffer.len() - cut);
             self.taken -= cut;
-            let moved =
-                |old: &Range<usize>| old.start.saturating_sub(cut)..old.end.saturating_sub(cut);
-            self.shown = moved(&self.shown);
-            self.message = moved(&self.message);
+            self.message = self.message.min(self.taken);
+            self.shown = self.shown.start.saturating_sub(cut)..self.shown.end.saturating_sub(cut);
         }
         let needed = self.buffer.len() + more;
         if self.buffer.capacity() < needed {
@@ -254,15 +252,14 @@ impl Lines {
         let start = self.taken + skip;
         self.shown = start..start + length;
         self.taken = start + length + past;
+        self.message = 0;
     }
 
     /// The same with octets of a message.
-    pub(crate) fn show_of_message(&mut self, skip: usize, length: usize) {
-        if self.message.end != self.taken {
-            self.message = self.taken..self.taken;
-        }
-        self.show(skip, length, 0);
-        self.message.end = self.taken;
+    pub(crate) fn show_message(&mut self, skip: usize, length: usize, past: usize) {
+        let message = self.message + skip + length + past;
+        self.show(skip, length, past);
+        self.message = message;
     }
 
     /// Shows the next block of lines, each with its end, once its last line is there. `is_last` judges a
@@ -334,11 +331,12 @@ impl Lines {
         dropped
     }
 
-    /// Cuts off what stands after that length, and zeroes it, but for a message. No octet after the length of the buffer is a secret.
+    /// Cuts off what stands after that length, and zeroes it, but for a message's octets.
     fn wipe_behind(&mut self, length: usize) {
-        truncate(&mut self.buffer, length.max(self.message.end));
-        if let Some(before @ [_, ..]) = self.buffer.get_mut(length..self.message.start) {
-            before.zeroize();
+        truncate(&mut self.buffer, length.max(self.taken));
+        let before = self.taken - self.message;
+        if let Some(octets @ [_, ..]) = self.buffer.get_mut(length..before) {
+            octets.zeroize();
         }
         self.buffer.truncate(length);
     }

@@ -50,7 +50,7 @@ fn sizes_and_threads() {
         client::RecipientStatus: 48
         client::Refusal: 48
         client::Ret: 1
-        client::Session: 496
+        client::Session: 504
         client::Stage: 1
         client::Tls: 1
         client::TryNext: 1
@@ -131,11 +131,11 @@ fn sizes_and_threads() {
         server::PendingReply<'_>: 16
         server::AuthFailed<'_>: 56
         server::Builder: 168
-        server::Config: 96
+        server::Config: 384
         server::Event<'_>: 64
         server::Hello<'_>: 24
         server::Permission<'_>: 16
-        server::Session: 216
+        server::Session: 224
         server::StartTls: 1
     };
     let listed: Vec<_> =

@@ -98,7 +98,7 @@ impl Session {
                 (State::Body(framing, refusal), true)
             }
             Piece::End(mark) => {
-                self.lines.show(0, 0, mark);
+                self.lines.show_message(0, 0, mark);
                 let last = matches!(framing, Framing::Dots(_) | Framing::Chunk { last: true, .. });
                 self.end_of_data(last, refusal, out)
             }
@@ -130,7 +130,7 @@ impl Session {
 
     /// Takes content, and says whether the message can be taken so far.
     fn take(&mut self, framing: Framing, Content { skip, length, mut bad }: Content) -> bool {
-        self.lines.show_of_message(skip, length);
+        self.lines.show_message(skip, length, 0);
         // A chunk that has no place here is not the message's.
         let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) else {
             return true;
