@@ -9,6 +9,8 @@ use super::prepare;
 use crate::secret::{Secret, apart};
 
 mod hash;
+#[cfg(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
+mod hi;
 mod text;
 
 pub use hash::ScramHash;

@@ -65,15 +65,13 @@ fn measure_all(program: &Path, names: &[&str]) -> Result<Vec<Results>, String> {
     {
         return Err(format!("no work is named {name}"));
     }
-    println!("{}", report::circumstances());
     let chosen = works::ALL.iter().filter(|work| names.is_empty() || names.contains(&work.name));
-    let mut lto = None;
+    let with_lto = |work: &works::Work| work.name.starts_with("commands");
+    let lto = chosen.clone().any(with_lto).then(|| build_with_lto(program)).transpose()?;
+    println!("{}", report::circumstances());
     let measured = chosen.map(|work| {
-        let counts_lto = work.name.starts_with("commands");
-        if counts_lto && lto.is_none() {
-            lto = Some(build_with_lto(program)?);
-        }
-        let result = Results::of(work, program, lto.as_deref().filter(|_| counts_lto))?;
+        let lto = lto.as_deref().filter(|_| with_lto(work));
+        let result = Results::of(work, program, lto)?;
         result.print();
         Ok(result)
     });

@@ -6,6 +6,7 @@ mod cram_server;
 mod data;
 mod ehlo;
 pub mod growth;
+mod hi;
 mod login;
 mod plain;
 mod scram_client;
@@ -106,6 +107,9 @@ pub const ALL: &[Work] = &[
     data::SENT_76,
     data::SENT_1,
     data::SENT_DOTS,
+    hi::SHA_1,
+    hi::SHA_256,
+    hi::SHA_512,
 ];
 
 /// Those that no peer is compared in.

@@ -3,6 +3,8 @@
 use ::base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::{Zeroize, Zeroizing};
 
+#[cfg(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
+use super::hi;
 use crate::{sasl::Mechanism, secret::equal};
 
 /// The hash of a SCRAM mechanism. Only those whose feature is on are there.
@@ -113,11 +115,11 @@ impl ScramHash {
         let _ = (password, salt, iterations);
         match self {
             #[cfg(feature = "scram-sha-1")]
-            Self::Sha1 => on::hi::<sha1::Sha1>(password, salt, iterations),
+            Self::Sha1 => hi::sha1(password, salt, iterations),
             #[cfg(feature = "scram-sha-256")]
-            Self::Sha256 => on::hi::<sha2::Sha256>(password, salt, iterations),
+            Self::Sha256 => hi::sha256(password, salt, iterations),
             #[cfg(feature = "scram-sha-512")]
-            Self::Sha512 => on::hi::<sha2::Sha512>(password, salt, iterations),
+            Self::Sha512 => hi::sha512(password, salt, iterations),
         }
     }
 }
@@ -175,14 +177,14 @@ impl Signatures {
 }
 
 #[cfg(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512"))]
-mod on {
+pub(super) mod on {
     use alloc::boxed::Box;
 
     use hmac::{EagerHash, Hmac, KeyInit, Mac};
 
     use super::Digest;
 
-    pub(super) fn keyed<D: EagerHash>(key: &[u8]) -> Hmac<D> {
+    pub(in super::super) fn keyed<D: EagerHash>(key: &[u8]) -> Hmac<D> {
         // HMAC takes a key of any length (RFC 2104 §3), so this never comes to the second.
         Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
     }
@@ -199,16 +201,6 @@ mod on {
 
     pub(super) fn hash<D: hmac::digest::Digest>(message: &[u8]) -> Digest {
         Digest::new(&D::digest(message))
-    }
-
-    pub(super) fn hi<D: EagerHash + hmac::digest::Digest>(
-        password: &[u8],
-        salt: &[u8],
-        iterations: u32,
-    ) -> Digest {
-        let mut digest = Digest::new(&D::digest([]));
-        pbkdf2::pbkdf2_hmac::<D>(password, salt, iterations, digest.as_mut());
-        digest
     }
 }
 
@@ -244,10 +236,6 @@ impl Digest {
 
     pub(in crate::sasl) fn as_slice(&self) -> &[u8] {
         self.octets.get(..self.length).unwrap_or_default()
-    }
-
-    fn as_mut(&mut self) -> &mut [u8] {
-        self.octets.get_mut(..self.length).unwrap_or_default()
     }
 
     pub(super) fn xor(mut self, other: &Self) -> Self {
