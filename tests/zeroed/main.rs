@@ -11,7 +11,7 @@ use std::{cell::Cell, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use looking::{look_for, looking, unwind, unwinding};
+use looking::{Stack, look_for, looking, unwind, unwinding};
 use smtp_auth::{
     Secret, auth, client,
     reply::ReplyRef,

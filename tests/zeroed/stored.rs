@@ -1,5 +1,7 @@
 //! Stored forms, and what was never used.
 
+use hmac::digest::common::hazmat::SerializableState;
+
 use super::*;
 
 /// A response of the application's own mechanism that nobody has taken.
@@ -112,6 +114,56 @@ fn salted_passwords_and_parts() {
         });
         assert_eq!(found, 0, "{hash:?}");
     }
+}
+
+/// What a password's salting computes with: the padded key, its states, and each `Ui` (RFC 5802 §2.2).
+#[test]
+fn what_salting_computes_with() {
+    for length in [40, 150] {
+        let password = secret('p', length);
+        for (hash, made) in [
+            (ScramHash::Sha1, of_salting::<sha1::Sha1, 64>(&password)),
+            (ScramHash::Sha256, of_salting::<sha2::Sha256, 64>(&password)),
+            (ScramHash::Sha512, of_salting::<sha2::Sha512, 128>(&password)),
+        ] {
+            look_for(&made.iter().map(|octets| &**octets).collect::<Vec<_>>());
+            let mut stack = Stack::new();
+            let ((), found) = looking(|| {
+                let keys = ScramKeys::from_password(hash, &password, b"salt", 3).unwrap();
+                stack.copy();
+                assert!(keys.check_password(&password));
+            });
+            assert_eq!((found, stack.holds_any()), (0, false), "{hash:?}, {length}");
+            stack.copy();
+            assert!(!stack.holds_any(), "{hash:?}, {length}");
+        }
+    }
+}
+
+/// With a salt that is `salt`, and three iterations. A password that is longer than a block is none of it: the
+/// hash's own buffer has that, where the stack of a build that is not optimised is deeper than what is zeroed.
+fn of_salting<D, const BLOCK: usize>(password: &str) -> Vec<Vec<u8>>
+where
+    D: hmac::EagerHash + hmac::digest::Digest + SerializableState,
+{
+    let mac = |message: &[u8]| {
+        let mac = Hmac::<D>::new_from_slice(password.as_bytes()).unwrap();
+        mac.chain_update(message).finalize().into_bytes().to_vec()
+    };
+    let one = mac(b"salt\0\0\0\x01");
+    let two = mac(&one);
+    let sum = one.iter().zip(&two).map(|(one, two)| one ^ two).collect();
+    let mut key =
+        if password.len() > BLOCK { D::digest(password).to_vec() } else { password.into() };
+    let mut made = vec![mac(&two), two, sum, key.clone()];
+    key.resize(BLOCK, 0);
+    for pad in [0x36, 0x5c] {
+        let padded: Vec<u8> = key.iter().map(|octet| octet ^ pad).collect();
+        let state = D::new_with_prefix(&padded).serialize();
+        made.extend([padded[..20].to_vec(), state[..one.len()].to_vec()]);
+    }
+    made.push(one);
+    made
 }
 
 /// The allocator sees what it is to see.

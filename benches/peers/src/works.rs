@@ -8,6 +8,7 @@ mod ehlo;
 pub mod growth;
 mod hi;
 mod login;
+mod oauth;
 mod plain;
 mod scram_client;
 mod scram_kept;
@@ -110,6 +111,10 @@ pub const ALL: &[Work] = &[
     hi::SHA_1,
     hi::SHA_256,
     hi::SHA_512,
+    oauth::XOAUTH2_SERVER,
+    oauth::OAUTHBEARER_SERVER,
+    oauth::XOAUTH2_CLIENT,
+    oauth::OAUTHBEARER_CLIENT,
 ];
 
 /// Those that no peer is compared in.
