@@ -34,6 +34,16 @@ impl Secret {
         self
     }
 
+    /// That part alone, in the same memory.
+    pub(crate) fn cut(mut self, part: Range<usize>) -> Self {
+        let end = self.start.saturating_add(part.end);
+        if self.memory.is_char_boundary(end) {
+            self.memory.truncate(end);
+        }
+        self.start = self.start.saturating_add(part.start);
+        self
+    }
+
     /// That part of the memory.
     #[inline]
     pub(crate) fn part(&self, range: Range<usize>) -> &str {

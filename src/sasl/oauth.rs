@@ -1,6 +1,7 @@
 //! OAUTHBEARER (RFC 7628) and XOAUTH2: a token of OAuth 2.0 (RFC 6750), sent at once.
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use core::ops::Range;
 
 use super::{
     CheckToken, Failure, Mechanism, TokenError, check_name,
@@ -36,8 +37,8 @@ impl Server {
         };
         let text = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"));
         let ask = match mechanism {
-            Mechanism::Xoauth2 => Ok(Some(xoauth2(rules, text?.expose())?)),
-            _ => text.and_then(|text| oauth_bearer(rules, text.expose())),
+            Mechanism::Xoauth2 => Ok(Some(xoauth2(rules, text?)?)),
+            _ => text.and_then(|text| oauth_bearer(rules, text)),
         };
         Ok(match ask {
             Ok(Some(ask)) => State::CheckToken(Box::new(ask), Arc::clone(config)),
@@ -64,20 +65,22 @@ pub(super) fn refuse(error: &TokenError, failure: Failure) -> State {
 
 /// `client-resp = gs2-header kvsep *kvpair kvsep`, `kvpair = key "=" value kvsep`. `None` where the
 /// client has no token, and only asks where to get one (§4.3).
-fn oauth_bearer(rules: &Rules, text: &str) -> Result<Option<CheckToken>, Failure> {
+fn oauth_bearer(rules: &Rules, message: Secret) -> Result<Option<CheckToken>, Failure> {
     const MALFORMED: Failure = Failure::Malformed("the pairs of keys and values are malformed");
-    let header = Header::read(text)?;
+    let header = Header::read(message.expose())?;
     if let Flag::Bound(_) = header.flag {
         return Err(Failure::Malformed("OAUTHBEARER has no channel binding"));
     }
     let pairs = header.rest.strip_prefix(SEPARATOR).and_then(|rest| rest.strip_suffix(SEPARATOR));
     let (mut auth, mut host, mut port) = (None, None, None);
-    for pair in pairs.ok_or(MALFORMED)?.split_inclusive(SEPARATOR) {
+    let mut pairs = pairs.ok_or(MALFORMED)?;
+    while !pairs.is_empty() {
+        let (pair, rest) = pair(pairs).ok_or(MALFORMED)?;
         let (key, value) = pair
-            .strip_suffix(SEPARATOR)
-            .and_then(|pair| pair.split_once('='))
+            .split_once('=')
             .filter(|(key, value)| is_key(key) && is_value(value))
             .ok_or(MALFORMED)?;
+        pairs = rest;
         let place = match key {
             "auth" => &mut auth,
             "host" => &mut host,
@@ -98,24 +101,34 @@ fn oauth_bearer(rules: &Rules, text: &str) -> Result<Option<CheckToken>, Failure
         port.parse().ok().filter(|_| digits).ok_or(Failure::Malformed("the port is not a number"))
     });
     let authzid = header.authzid.map(|name| rules.authzid(&name)).transpose()?;
-    let mut ask = CheckToken::new(Mechanism::OauthBearer, authzid, token);
-    ask.host = host.map(Into::into);
-    ask.port = port.transpose()?;
+    let (host, port) = (host.map(Into::into), port.transpose()?);
+    let token = place(token, &message);
+    let mut ask = CheckToken::new(Mechanism::OauthBearer, authzid, message.cut(token));
+    (ask.host, ask.port) = (host, port);
     Ok(Some(ask))
 }
 
+/// What stands before the first separator, and after it. A token is long: many octets are looked at at once.
+fn pair(pairs: &str) -> Option<(&str, &str)> {
+    let end = memchr::memchr(SEPARATOR as u8, pairs.as_bytes())?;
+    Some((pairs.get(..end)?, pairs.get(end + 1..)?))
+}
+
 /// `"user=" name kvsep "auth=Bearer " token kvsep kvsep`. There is no escape in it.
-fn xoauth2(rules: &Rules, text: &str) -> Result<CheckToken, Failure> {
+fn xoauth2(rules: &Rules, message: Secret) -> Result<CheckToken, Failure> {
     const MALFORMED: Failure = Failure::Malformed("it is not a user and a token");
-    let mut fields = text.split(SEPARATOR);
-    let (Some(user), Some(auth), Some(""), Some(""), None) =
-        (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
-    else {
-        return Err(MALFORMED);
-    };
-    let user = check_name(user.strip_prefix("user=").ok_or(MALFORMED)?)?;
-    let token = bearer(auth.strip_prefix("auth=").ok_or(MALFORMED)?)?;
-    Ok(CheckToken::new(Mechanism::Xoauth2, Some(rules.authzid(user)?), token))
+    let fields =
+        message.expose().strip_prefix("user=").and_then(|text| text.strip_suffix("\x01\x01"));
+    let (user, auth) = fields.and_then(|text| text.split_once(SEPARATOR)).ok_or(MALFORMED)?;
+    let authzid = rules.authzid(check_name(user)?)?;
+    let token = place(bearer(auth.strip_prefix("auth=").ok_or(MALFORMED)?)?, &message);
+    Ok(CheckToken::new(Mechanism::Xoauth2, Some(authzid), message.cut(token)))
+}
+
+/// Where a part of the message stands in it.
+fn place(part: &str, message: &Secret) -> Range<usize> {
+    let start = part.as_ptr().addr().wrapping_sub(message.expose().as_ptr().addr());
+    start..start.wrapping_add(part.len())
 }
 
 /// `key = 1*ALPHA`
@@ -125,17 +138,23 @@ fn is_key(text: &str) -> bool {
 
 /// `value = *(VCHAR / SP / HTAB / CR / LF)`
 fn is_value(text: &str) -> bool {
-    text.bytes().all(|octet| matches!(octet, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
+    all(text, |octet| {
+        octet.is_ascii_graphic()
+            | (octet == b' ')
+            | (octet == b'\t')
+            | (octet == b'\r')
+            | (octet == b'\n')
+    })
 }
 
 /// `credentials = "Bearer" 1*SP b64token` (RFC 6750 §2.1). Schemes have no case (RFC 9110 §11.1).
-fn bearer(auth: &str) -> Result<Secret, Failure> {
+fn bearer(auth: &str) -> Result<&str, Failure> {
     let (scheme, token) = auth.split_once(' ').unwrap_or((auth, ""));
     if !scheme.eq_ignore_ascii_case("Bearer") {
         return Err(Failure::Malformed("the token is not a bearer's"));
     }
     match token.trim_start_matches(' ') {
-        token if is_token(token) => Ok(Secret::new(token)),
+        token if is_token(token) => Ok(token),
         _ => Err(Failure::Malformed("the token is empty or holds characters that none has")),
     }
 }
@@ -143,8 +162,16 @@ fn bearer(auth: &str) -> Result<Secret, Failure> {
 /// `b64token = 1*(ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/") *"="`
 pub(super) fn is_token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    let good = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/".contains(&octet);
-    !body.is_empty() && body.bytes().all(good)
+    let good = |octet: u8| {
+        let letter = (octet | 0x20).wrapping_sub(b'a') < 26;
+        letter | matches!(octet, b'-'..=b'9') | (octet == b'+') | (octet == b'_') | (octet == b'~')
+    };
+    !body.is_empty() && all(body, good)
+}
+
+/// Without an early end, many octets are looked at at once.
+fn all(text: &str, good: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |all, octet| all & good(octet))
 }
 
 #[derive(Debug)]
