@@ -225,3 +225,28 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_of_these_characters() {
+        for c in '\0'..='\u{ff}' {
+            let good = c.is_ascii_alphanumeric() || "-._~+/".contains(c);
+            assert_eq!(is_token(&format!("{:a<40}{c}{:9<30}", "", "")), good, "{c:?}");
+            assert_eq!(is_token(&format!("abc{c}==")), good || c == '=', "{c:?}");
+        }
+        assert!(!is_token("") && !is_token("=="));
+    }
+
+    #[test]
+    fn a_value_is_of_these_characters() {
+        for c in '\0'..='\u{ff}' {
+            let good = matches!(c, ' '..='~' | '\t' | '\r' | '\n');
+            assert_eq!(is_value(&format!("{:a<40}{c}{:9<30}", "", "")), good, "{c:?}");
+        }
+    }
+}

@@ -184,7 +184,7 @@ pub(super) mod on {
 
     use super::Digest;
 
-    pub(in super::super) fn keyed<D: EagerHash>(key: &[u8]) -> Hmac<D> {
+    pub(in crate::sasl) fn keyed<D: EagerHash>(key: &[u8]) -> Hmac<D> {
         // HMAC takes a key of any length (RFC 2104 §3), so this never comes to the second.
         Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
     }

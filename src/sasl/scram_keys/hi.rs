@@ -135,7 +135,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::ScramHash;
+    use crate::sasl::ScramHash;
 
     fn octets(most: usize) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(any::<u8>(), 0..=most)
