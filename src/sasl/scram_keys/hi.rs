@@ -15,7 +15,7 @@ use super::hash::{Digest, on};
 pub(super) fn sha1(password: &[u8], salt: &[u8], iterations: u32) -> Digest {
     /// FIPS 180-4 §5.3.1
     const INITIAL: [u32; 5] = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0];
-    hi::<sha1::Sha1, _, _, _>(sha1::block_api::compress, INITIAL, password, salt, iterations)
+    hi::<sha1::Sha1, u32, 5, 64>(sha1::block_api::compress, INITIAL, password, salt, iterations)
 }
 
 #[cfg(feature = "scram-sha-256")]
@@ -25,7 +25,13 @@ pub(super) fn sha256(password: &[u8], salt: &[u8], iterations: u32) -> Digest {
         0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab,
         0x5be0cd19,
     ];
-    hi::<sha2::Sha256, _, _, _>(sha2::block_api::compress256, INITIAL, password, salt, iterations)
+    hi::<sha2::Sha256, u32, 8, 64>(
+        sha2::block_api::compress256,
+        INITIAL,
+        password,
+        salt,
+        iterations,
+    )
 }
 
 #[cfg(feature = "scram-sha-512")]
@@ -41,7 +47,13 @@ pub(super) fn sha512(password: &[u8], salt: &[u8], iterations: u32) -> Digest {
         0x1f83d9abfb41bd6b,
         0x5be0cd19137e2179,
     ];
-    hi::<sha2::Sha512, _, _, _>(sha2::block_api::compress512, INITIAL, password, salt, iterations)
+    hi::<sha2::Sha512, u64, 8, 128>(
+        sha2::block_api::compress512,
+        INITIAL,
+        password,
+        salt,
+        iterations,
+    )
 }
 
 /// `U1 := HMAC(str, salt + INT(1))`
@@ -53,8 +65,8 @@ fn first<D: EagerHash>(password: &[u8], salt: &[u8]) -> Digest {
 /// The key as HMAC pads it: hashed where it is longer than a block (RFC 2104 §2).
 fn key<D: hmac::digest::Digest, const BLOCK: usize>(password: &[u8]) -> Zeroizing<[u8; BLOCK]> {
     let mut key = Zeroizing::new([0; BLOCK]);
-    let hashed = Digest::new(&D::digest(password));
-    let short = if password.len() > BLOCK { hashed.as_slice() } else { password };
+    let hashed = (password.len() > BLOCK).then(|| Digest::new(&D::digest(password)));
+    let short = hashed.as_ref().map_or(password, Digest::as_slice);
     key.iter_mut().zip(short).for_each(|(to, from)| *to = *from);
     key
 }
