@@ -13,6 +13,7 @@ mod plain;
 mod scram_client;
 mod scram_kept;
 mod scram_server;
+mod session;
 
 /// Does a work once, and panics if it does not come out as it has to. What a program sets up once
 /// was done when this was made.
@@ -108,6 +109,8 @@ pub const ALL: &[Work] = &[
     data::SENT_76,
     data::SENT_1,
     data::SENT_DOTS,
+    session::SERVER,
+    session::CLIENT,
     hi::SHA_1,
     hi::SHA_256,
     hi::SHA_512,
