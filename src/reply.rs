@@ -192,9 +192,20 @@ impl Reply {
     fn lift(self) -> Self {
         let first = self.text().split('\n').next().unwrap_or_default();
         let found = strip_enhanced(first).filter(|(enhanced, _)| enhanced.belongs_to(self.code));
-        let (None, Some((enhanced, _))) = (self.enhanced, found) else {
+        let (None, Some((enhanced, rest))) = (self.enhanced, found) else {
             return self;
         };
+        if first.len() == self.text().len() {
+            let lifted = first.len() - rest.len();
+            let memory = match self.memory {
+                Cow::Borrowed(text) => Cow::Borrowed(text.get(lifted..).unwrap_or_default()),
+                Cow::Owned(mut text) => {
+                    text.drain(..lifted);
+                    Cow::Owned(text)
+                }
+            };
+            return Self { enhanced: Some(enhanced), memory, ..self };
+        }
         let mut text = String::with_capacity(self.text().len());
         for (n, line) in self.text().split('\n').enumerate() {
             if n > 0 {
@@ -230,6 +241,9 @@ impl Reply {
 
     /// With a text of about that many octets at most, in no more memory: one of many that are kept.
     pub(crate) fn shortened(self, most: usize) -> Self {
+        if matches!(&self.memory, Cow::Owned(memory) if memory.capacity() <= most) {
+            return self;
+        }
         let text = self.text();
         let cut = (0..=most.min(text.len())).rev().find_map(|end| text.split_at_checked(end));
         let (kept, left_out) = cut.unwrap_or_default();

@@ -201,7 +201,7 @@ impl Recipient {
 
     /// RCPT, without its line end.
     pub(super) fn line(&self) -> String {
-        let mut line = String::from("RCPT TO:<") + &self.address + ">";
+        let mut line = ["RCPT TO:<", &self.address, ">"].concat();
         if let Some(notify) = self.notify {
             write(&mut line, "NOTIFY", Some(&notify.to_string()));
         }
@@ -370,7 +370,7 @@ impl Envelope {
 
     /// MAIL, without its line end, for a server that lists all that is needed and offers what is not.
     pub(super) fn line(&self, offers: impl Fn(&str) -> bool) -> String {
-        let mut line = String::from("MAIL FROM:<") + &self.from + ">";
+        let mut line = ["MAIL FROM:<", &self.from, ">"].concat();
         let body = match self.body {
             Some(BodyType::SevenBit) => Some("7BIT"),
             Some(BodyType::EightBitMime) => Some("8BITMIME"),

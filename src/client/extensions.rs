@@ -22,7 +22,8 @@ pub struct Extensions {
 
 impl Extensions {
     pub(super) fn read(ehlo: Ehlo<'_>, config: &Config) -> Self {
-        let mut all = Self::default();
+        let room = ehlo.words().map(|(name, parameters)| name.len() + parameters.len() + 2).sum();
+        let mut all = Self { lines: String::with_capacity(room), mechanisms: None };
         for (name, parameters) in ehlo.words() {
             for part in [name, " ", parameters, "\n"] {
                 all.lines.push_str(part);
@@ -31,7 +32,6 @@ impl Extensions {
                 add(parameters, config, &mut all.mechanisms);
             }
         }
-        all.lines.shrink_to_fit();
         // Some Exchange servers have their mechanisms there.
         if let Some(unofficial) = all.parameters("X-EXPS").filter(|_| config.x_exps) {
             let unofficial = String::from(unofficial);

@@ -163,7 +163,10 @@ fn obstacle(envelope: &Envelope, offered: &Extensions, channel: &Channel) -> Opt
     if envelope.require_tls && !channel.is_verified() {
         return Some(NotSent::NotVerified);
     }
-    let too_big = || offered.max_size().filter(|limit| envelope.size > Some(*limit));
+    let too_big = || {
+        let size = envelope.size?;
+        offered.max_size().filter(|limit| size > *limit)
+    };
     match envelope.keywords().find(|keyword| !offered.offers(keyword)) {
         Some("SMTPUTF8") if envelope.only_domains_need_utf8() => Some(NotSent::NeedsALabels),
         Some(keyword) => Some(NotSent::NotOffered(keyword.into())),

@@ -73,7 +73,7 @@ enum State {
     /// The caller is to begin TLS.
     StartTls,
     Auth(Box<auth::Exchange>),
-    NotAuthenticated(Failed),
+    NotAuthenticated(Box<Failed>),
     /// And what is to be done next, if that has been said.
     Ready(Option<Next>, Peer),
     /// This is to be done next, and the server has said the beginning of a line.
@@ -91,7 +91,7 @@ enum State {
     /// RSET is sent after a message that was refused.
     Rset(Box<Sending>, Refusal),
     /// And whether it has been shown.
-    Sent(Outcome, Peer, Shown),
+    Sent(Box<Outcome>, Peer, Shown),
     Quit,
     Closed,
     Broken(Error),
@@ -291,7 +291,8 @@ impl Session {
     pub fn pending(&mut self) -> Event<'_> {
         match &mut self.state {
             State::StartTls => Event::StartTls,
-            State::NotAuthenticated(Failed { error, mechanism, answer, .. }) => {
+            State::NotAuthenticated(failed) => {
+                let Failed { error, mechanism, answer, .. } = &mut **failed;
                 let mechanism = *mechanism;
                 Event::NotAuthenticated(NotAuthenticated { error, mechanism, answer })
             }
@@ -335,23 +336,23 @@ impl Session {
             let state = mem::replace(&mut self.state, failure);
             let secret = matches!(state, State::Auth(_));
             let awaits_more = matches!(&state, State::Envelope(sending) if sending.awaits_reply());
-            let progress = self.transition(state, out).and_then(|progress| {
-                // A command has been written, and its reply cannot be here yet.
-                if out.len() > mark && !awaits_more {
+            let mut progress = self.transition(state, out);
+            // A command has been written, and its reply cannot be here yet.
+            if out.len() > mark && !awaits_more && !self.lines.rest().is_empty() {
+                progress = progress.and_then(|progress| {
                     self.expect_silence(progress.stage(), progress.exchange())?;
-                }
-                Ok(progress)
-            });
-            let (state, settled) = match progress {
-                Ok(Progress::Go(state)) => (state, false),
-                Ok(Progress::Wait(state)) => (state, true),
+                    Ok(progress)
+                });
+            }
+            let settled = !matches!(progress, Ok(Progress::Go(_)));
+            self.state = match progress {
+                Ok(Progress::Go(state) | Progress::Wait(state)) => state,
                 Err(error) => {
                     // It may hold the password.
                     truncate(out, mark);
-                    (State::Broken(error), true)
+                    State::Broken(error)
                 }
             };
-            self.state = state;
             self.trace_sent(secret, out.get(mark..).unwrap_or_default());
             if settled {
                 return;
@@ -438,8 +439,8 @@ impl Session {
                 State::Ehlo
             }
             State::Auth(exchange) => return self.exchange(exchange, out),
-            State::NotAuthenticated(failed @ Failed { answer: Some(_), .. }) => {
-                self.settled(failed, out)?
+            State::NotAuthenticated(failed) if failed.answer.is_some() => {
+                self.settled(*failed, out)?
             }
             State::Ready(Some(Next::Quit), Peer::Gone(_)) => State::Closed,
             State::Ready(Some(_), Peer::Gone(said)) => return Err(Error::Closed(said)),

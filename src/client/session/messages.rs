@@ -44,7 +44,7 @@ impl Session {
                 let Self { extensions, channel, used, .. } = self;
                 match Sending::begin(envelope, extensions, channel, used, out) {
                     Ok(sending) => State::Envelope(Box::new(sending)),
-                    Err(outcome) => State::Sent(outcome, Peer::There, Shown(false)),
+                    Err(outcome) => State::Sent(Box::new(outcome), Peer::There, Shown(false)),
                 }
             }
             Next::Quit => quit(out),
@@ -119,6 +119,6 @@ impl Session {
         peer: Peer,
     ) -> State {
         self.used.told(sending.told(), self.extensions.limits());
-        State::Sent(outcome(sending), peer, Shown(false))
+        State::Sent(Box::new(outcome(sending)), peer, Shown(false))
     }
 }

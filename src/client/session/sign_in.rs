@@ -26,8 +26,8 @@ pub(super) struct Failed {
 
 impl Failed {
     /// There is no mechanism left to try.
-    fn without_more(error: AuthError) -> Self {
-        Self { error, mechanism: None, may_try_next: false, answer: None }
+    fn without_more(error: AuthError) -> Box<Self> {
+        Box::new(Self { error, mechanism: None, may_try_next: false, answer: None })
     }
 }
 
@@ -112,12 +112,9 @@ impl Session {
             self.tries.add(mechanism, error);
             self.sign_in()
         } else {
-            State::NotAuthenticated(Failed {
-                error,
-                mechanism: Some(mechanism),
-                may_try_next,
-                answer: None,
-            })
+            let mechanism = Some(mechanism);
+            let failed = Failed { error, mechanism, may_try_next, answer: None };
+            State::NotAuthenticated(Box::new(failed))
         }))
     }
 
@@ -147,7 +144,8 @@ impl Session {
             }
             (Some(Retry::Next | Retry::Quit), _) => quit(out),
             (None, _) => {
-                State::NotAuthenticated(Failed { error, mechanism, may_try_next, answer: None })
+                let failed = Failed { error, mechanism, may_try_next, answer: None };
+                State::NotAuthenticated(Box::new(failed))
             }
         })
     }
