@@ -3,7 +3,7 @@
 //! A client reads it as [`Ehlo`], a server writes it by [`write()`].
 
 use alloc::vec::Vec;
-use core::{iter, mem, str};
+use core::{iter, str};
 
 use nom::{
     Parser,
@@ -189,15 +189,15 @@ impl<'a> Keyword<'a> {
         out.extend_from_slice(self.name().as_bytes());
         match self {
             Self::Auth(mechanisms) | Self::LegacyAuth(mechanisms) => {
-                let mut separator = match self {
-                    Self::LegacyAuth(_) => b'=',
-                    _ => b' ',
-                };
+                let start = out.len();
                 for name in mechanisms.iter() {
-                    out.push(mem::replace(&mut separator, b' '));
-                    let start = out.len();
+                    out.push(b' ');
                     out.extend_from_slice(name.as_bytes());
-                    out.get_mut(start..).unwrap_or_default().make_ascii_uppercase();
+                }
+                let names = out.get_mut(start..).unwrap_or_default();
+                names.make_ascii_uppercase();
+                if let (Self::LegacyAuth(_), [separator, ..]) = (self, names) {
+                    *separator = b'=';
                 }
             }
             Self::Size(Some(octets)) => {
