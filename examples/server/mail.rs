@@ -17,9 +17,6 @@ use crate::{log, maildir::Maildir, relay::Relay, senders::Senders};
 const NOT_YOURS: Reply = Reply::constant("553 5.7.1 This account may not send from that address");
 const CANNOT_BE_HANDED_ON: Reply = Reply::constant("553 5.1.3 An address cannot be handed on");
 
-/// How many octets of a message are written at a time.
-const BATCH: usize = 32 << 10;
-
 pub(crate) struct Delivery {
     /// The server's name.
     pub(crate) hostname: String,
@@ -64,33 +61,29 @@ impl Handler for Delivery {
         mail: Transaction,
         mut body: Body<'_>,
     ) -> Result<Reply, Reply> {
-        let mut file = self.maildir.open().await?;
-        let received = peer.received().smtputf8(mail.smtputf8).id(&file.id()).to_string();
-        let mut pending = match &self.relay {
-            Some(_) => received,
-            // Only the last server on a message's way adds it (RFC 5321 §4.4).
-            None => {
-                format!("Return-Path: <{}>\r\n{received}", mail.from.as_deref().unwrap_or_default())
+        let (peer, smtputf8) = (peer.clone(), mail.smtputf8);
+        let received = move |id: &str| peer.received().smtputf8(smtputf8).id(id).to_string();
+        // Only the last server on a message's way adds it (RFC 5321 §4.4).
+        let return_path = match (&self.relay, &mail.from) {
+            (Some(_), _) => String::new(),
+            (None, from) => {
+                format!("Return-Path: <{}>\r\n", from.as_deref().unwrap_or_default())
             }
-        }
-        .into_bytes();
-        let (mut octets, mut is_ascii) = (pending.len(), true);
+        };
+        let mut file = self.maildir.draft(move |id| return_path + &received(id));
+        let mut is_ascii = true;
         while let Some(piece) = body.next().await {
-            octets += piece.len();
-            is_ascii &= piece.is_ascii();
-            pending.extend_from_slice(piece);
-            if pending.len() >= BATCH {
-                file.write(&mut pending).await?;
-            }
+            is_ascii &= self.relay.is_none() || piece.is_ascii();
+            file.push(piece).await?;
         }
-        file.write(&mut pending).await?;
         let Some(relay) = &self.relay else {
             file.store().await?;
             return Ok(Reply::OK.with_text("Message stored"));
         };
-        let envelope = self.envelope(&mail).ok_or(CANNOT_BE_HANDED_ON)?.size(octets as u64);
+        let (path, octets) = file.finish().await?;
+        let envelope = self.envelope(&mail).ok_or(CANNOT_BE_HANDED_ON)?.size(octets);
         let body = if is_ascii { envelope } else { envelope.body(BodyType::EightBitMime) };
-        relay.send(&body, &mail.submitter, &file.path).await
+        relay.send(&body, &mail.submitter, &path).await
     }
 }
 

@@ -19,7 +19,9 @@ use crate::log;
 /// (<https://cr.yp.to/proto/maildir.html>).
 const ABANDONED: Duration = Duration::from_secs(36 * 60 * 60);
 
-#[derive(Clone)]
+/// How many octets of a message are written at a time.
+const BATCH: usize = 64 << 10;
+
 pub(crate) struct Maildir(Arc<maildir::Maildir>);
 
 impl Maildir {
@@ -31,65 +33,103 @@ impl Maildir {
         Ok(Self(Arc::new(maildir)))
     }
 
-    /// A new file in `tmp`.
-    pub(crate) async fn open(&self) -> Result<Spooled, Reply> {
-        let maildir = Arc::clone(&self.0);
-        let file = on_disk(move || maildir.open_file_in_tmp().map_err(into_io)).await?;
-        Ok(Spooled { path: file.path().to_owned(), file: Some(file), maildir: self.clone() })
+    /// A message that is about to come. `head` is written in front of it, and is given the message's name.
+    pub(crate) fn draft(&self, head: impl FnOnce(&str) -> String + Send + 'static) -> Spooled {
+        let (maildir, head) = (Arc::clone(&self.0), Some(Box::new(head) as Head));
+        Spooled(Some(Draft { maildir, head, file: None, pending: Vec::new(), octets: 0 }))
     }
 }
 
-/// A message in `tmp`, which is removed where this goes away before it is stored.
-pub(crate) struct Spooled {
-    pub(crate) path: PathBuf,
-    /// `None` once writing has failed, and then the file is gone.
+type Head = Box<dyn FnOnce(&str) -> String + Send>;
+
+/// A message on its way to the Maildir: a file in `tmp`, which is removed where this goes away before it is stored, and
+/// what is not in the file yet. A short message gets its file, its octets and its place in `new` at one go.
+struct Draft {
+    maildir: Arc<maildir::Maildir>,
+    /// Until there is a file.
+    head: Option<Head>,
     file: Option<TemporaryMailFile>,
-    maildir: Maildir,
+    pending: Vec<u8>,
+    /// How many are in the file.
+    octets: u64,
 }
 
-impl Spooled {
-    /// What names it in `Received:`: the time, the count and the process, without the name of the machine.
-    pub(crate) fn id(&self) -> String {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        name.split('.').take(2).collect::<Vec<_>>().join(".")
-    }
-
-    /// Writes the octets, of which none are left then.
-    pub(crate) async fn write(&mut self, octets: &mut Vec<u8>) -> Result<(), Reply> {
-        let (mut file, mut taken) = (self.take()?, std::mem::take(octets));
-        let write = move || file.write_all(&taken).map(|()| (file, taken));
-        let (file, written) = on_disk(write).await?;
-        taken = written;
-        taken.clear();
-        (self.file, *octets) = (Some(file), taken);
+impl Draft {
+    /// Writes what is pending.
+    fn write(&mut self) -> io::Result<()> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.maildir.open_file_in_tmp().map_err(into_io)?,
+        };
+        if let Some(head) = self.head.take() {
+            self.pending.splice(..0, head(&name(file.path())).into_bytes());
+        }
+        file.write_all(&self.pending)?;
+        self.octets += self.pending.len() as u64;
+        self.pending.clear();
+        self.file = Some(file);
         Ok(())
     }
 
     /// Moves it to `new`, and sees that it survives a power cut: it is the server's as soon as the reply is sent (RFC 5321
     /// §6.1).
-    pub(crate) async fn store(mut self) -> Result<(), Reply> {
-        let (file, maildir) = (self.take()?, Arc::clone(&self.maildir.0));
-        on_disk(move || {
+    fn store(&mut self) -> io::Result<()> {
+        self.write()?;
+        if let Some(file) = self.file.take() {
             // It syncs the file, but not the directory that then has its name.
-            maildir.move_tmp_to_new(file).map_err(into_io)?;
-            if cfg!(unix) {
-                File::open(maildir.path().join("new"))?.sync_all()?;
-            }
-            Ok(())
-        })
-        .await
+            self.maildir.move_tmp_to_new(file).map_err(into_io)?;
+        }
+        if cfg!(unix) {
+            File::open(self.maildir.path().join("new"))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// What names a message in `Received:`: the time, the count and the process, without the name of the machine.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// A draft in the hands of a connection; none once the disk has failed.
+pub(crate) struct Spooled(Option<Draft>);
+
+impl Spooled {
+    /// Takes the next octets of the message.
+    pub(crate) async fn push(&mut self, octets: &[u8]) -> Result<(), Reply> {
+        let draft = self.0.as_mut().ok_or(Reply::LOCAL_ERROR)?;
+        draft.pending.extend_from_slice(octets);
+        if draft.pending.len() < BATCH { Ok(()) } else { self.on_disk(Draft::write).await }
     }
 
-    fn take(&mut self) -> Result<TemporaryMailFile, Reply> {
-        self.file.take().ok_or(Reply::LOCAL_ERROR)
+    /// All of the message has come: stores it.
+    pub(crate) async fn store(mut self) -> Result<(), Reply> {
+        self.on_disk(Draft::store).await
+    }
+
+    /// All of the message has come: the file, which stays as long as this does, and its octets.
+    pub(crate) async fn finish(&mut self) -> Result<(PathBuf, u64), Reply> {
+        self.on_disk(Draft::write).await?;
+        let draft = self.0.as_ref().ok_or(Reply::LOCAL_ERROR)?;
+        let path = draft.file.as_ref().map(|file| file.path().to_owned());
+        Ok((path.ok_or(Reply::LOCAL_ERROR)?, draft.octets))
+    }
+
+    async fn on_disk(&mut self, work: fn(&mut Draft) -> io::Result<()>) -> Result<(), Reply> {
+        let mut draft = self.0.take().ok_or(Reply::LOCAL_ERROR)?;
+        let draft = on_disk(move || work(&mut draft).map(|()| draft)).await?;
+        self.0 = Some(draft);
+        Ok(())
     }
 }
 
 impl Drop for Spooled {
     /// Where the file is only dropped, it is removed on a thread that others need.
     fn drop(&mut self) {
-        if let (Some(file), Ok(runtime)) = (self.file.take(), Handle::try_current()) {
-            runtime.spawn_blocking(move || drop(file));
+        let draft = self.0.take().filter(|draft| draft.file.is_some());
+        if let (Some(draft), Ok(runtime)) = (draft, Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(draft));
         }
     }
 }

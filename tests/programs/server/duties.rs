@@ -13,6 +13,8 @@ use std::{
 
 use tempfile::tempdir;
 
+use super::{message, messages, within_a_second};
+
 use crate::{
     example_server::{PASSWORD, Server},
     setup::example,
@@ -138,10 +140,10 @@ fn the_mail_is_its_owners_alone_to_read() {
         assert_eq!(format!("{:o}", mode(&certificate)), "600", "umask {umask}");
         let mut client = server.client();
         assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
-        client
-            .write("MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nSubject: x\r\n")
-            .unwrap();
+        client.write("MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n").unwrap();
         (0..3).for_each(|_| assert!(client.reply().starts_with(['2', '3'])));
+        client.write(&message("too long for memory alone", 80 << 10)).unwrap();
+        assert!(within_a_second(|| messages(&maildir, "tmp").len() == 1));
         let on_its_way = mode(&only_file(&maildir.join("tmp")));
         assert_eq!(format!("{on_its_way:o}"), "600", "umask {umask}, tmp");
         assert!(client.say(".").starts_with("250 "));
