@@ -1,16 +1,16 @@
-//! The answers that all questions about an account have.
+//! Answers to questions about an account.
 
 use alloc::boxed::Box;
 
 use crate::sasl::{Failure, Mechanism, check_name};
 
-/// The answer to a question about an account: yes, with what was asked for, or why not. `true`
-/// and `Some` become [`accept`](Self::accept) by themselves, `false` and `None` [`reject`](Self::reject).
+/// The answer to a question about an account: yes, with the secret or the account name that was asked for, or the
+/// reason for a no.
 ///
-/// There is no `From<Result>`: an error of the store is the caller's to log before it becomes
-/// [`temp_fail`](Self::temp_fail).
+/// `true` and `Some` convert into [`accept`](Self::accept), `false` and `None` into [`reject`](Self::reject). There
+/// is no conversion from `Result`: log the store's error first, then answer [`temp_fail`](Self::temp_fail).
 ///
-/// | answer | reply | counts as an attempt |
+/// | answer | SMTP reply | counts as a failed attempt |
 /// | --- | --- | --- |
 /// | [`reject`](Self::reject), [`no_secret`](Self::no_secret), [`lock`](Self::lock) | `535 5.7.8`, all alike | yes |
 /// | [`temp_fail`](Self::temp_fail), [`not_implemented`](Self::not_implemented) | `454 4.7.0` | no |
@@ -19,16 +19,16 @@ use crate::sasl::{Failure, Mechanism, check_name};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<T = ()> {
     pub(in crate::sasl) verdict: Verdict<T>,
-    /// In a box of its own, as most answers name none.
+    /// Boxed because most answers name no account.
     pub(in crate::sasl) account: Option<Box<Box<str>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sasl) enum Verdict<T> {
     Accept(T),
-    /// This is what the store has, and the sign-in fails.
+    /// The account is locked, and this is its secret: authentication fails, but looks like that of any other account.
     Lock(T),
-    /// The store has nothing, and would have said why.
+    /// The account is locked, and the store holds no secret for it.
     Locked,
     Reject,
     NoSecret,
@@ -39,41 +39,44 @@ pub(in crate::sasl) enum Verdict<T> {
 }
 
 impl<T> Answer<T> {
-    /// Yes; or what the store holds for the account.
+    /// Yes. For a look-up, `found` is what the store holds for the account.
     pub const fn accept(found: T) -> Self {
         Self { verdict: Verdict::Accept(found), account: None }
     }
 
-    /// No: the password is wrong, or there is no such account.
+    /// No: the password is wrong, or the account does not exist.
     pub const fn reject() -> Self {
         Self { verdict: Verdict::Reject, account: None }
     }
 
-    /// The account exists and has nothing for this mechanism: no keys of this hash, say. To the client it is a
-    /// wrong password; the log says why ([`Failure::NoSecret`]).
+    /// The account exists but has no secret for this mechanism, for example no SCRAM keys for this hash. The client
+    /// sees the same reply as for a wrong password; [`Failure::NoSecret`] gives your log the reason.
     pub const fn no_secret() -> Self {
         Self { verdict: Verdict::NoSecret, account: None }
     }
 
-    /// The store cannot say now. Only where that holds for every account, or it tells these apart.
+    /// The store cannot answer at the moment. Use it only for failures that affect every account, or it reveals which
+    /// accounts exist (user enumeration).
     pub const fn temp_fail() -> Self {
         Self { verdict: Verdict::TempFail, account: None }
     }
 
-    /// The application does not implement this question, for any account: see
+    /// The application does not implement this question for any account: see
     /// [`Query::not_implemented`](super::Query::not_implemented).
     pub const fn not_implemented() -> Self {
         Self { verdict: Verdict::NotImplemented, account: None }
     }
 
-    /// The name is an alias of that account's: what fails is [counted](crate::server::AuthFailed::account) there
-    /// too, and a success is that account's. No reply shows it, but for the salt of SCRAM: where two names have the
-    /// same keys, it tells that they are one account's, and that there is that account. Keys of the alias's own, of
-    /// the same password with another salt, do not.
+    /// Declares the client's name an alias of `account`. A successful client is authenticated as `account`, and a
+    /// failed attempt [counts](crate::server::AuthFailed::account) against both names.
     ///
-    /// Give the name [folded](crate::sasl::server::Config::fold): it is taken as it stands, and another spelling makes
-    /// another account of it, with a count of its own. Where it is empty or holds control characters, the answer is
-    /// [`temp_fail`](Self::temp_fail), whatever it was.
+    /// Replies do not reveal the alias, with one exception: the salt of SCRAM. If two names have the same keys, their
+    /// salt shows that they belong to one account and that this account exists. To avoid that, give the alias its own
+    /// keys, made from the same password with another salt.
+    ///
+    /// Pass a [folded](crate::sasl::server::Config::fold) name. It is used as it is, so another spelling would be
+    /// another account with a separate count. If the name is empty or contains control characters, the answer becomes
+    /// [`temp_fail`](Self::temp_fail).
     #[must_use]
     pub fn of(self, account: impl Into<Box<str>>) -> Self {
         let account = account.into();
@@ -83,10 +86,12 @@ impl<T> Answer<T> {
         }
     }
 
-    /// The same answer of an account that is locked: because of too many failed attempts, say. To the client,
-    /// whatever it sends, it is a wrong password for the same account: SCRAM goes on to show the account's own
-    /// salt, and fails at the proof. The log says [`Failure::Locked`], whatever the password was. Where the store
-    /// cannot tell ([`temp_fail`](Self::temp_fail), [`not_implemented`](Self::not_implemented)), that stays.
+    /// Turns this answer into that of a locked account, for example after too many failed attempts.
+    ///
+    /// The client always sees the reply to a wrong password. SCRAM still sends the account's own salt and fails at
+    /// the proof, so a locked account looks like any other. Your log gets [`Failure::Locked`], whether or not the
+    /// password was right. [`temp_fail`](Self::temp_fail) and [`not_implemented`](Self::not_implemented) stay as they
+    /// are.
     #[must_use]
     pub fn lock(self) -> Self {
         let verdict = match self.verdict {
@@ -106,7 +111,7 @@ impl<T> Answer<T> {
         !matches!(self.verdict, Verdict::NotImplemented)
     }
 
-    /// The account of which the name is an [alias](Self::of), if it was said to be one.
+    /// Returns the account of which the client's name is an [alias](Self::of), if the answer names one.
     pub fn account(&self) -> Option<&str> {
         Some(self.account.as_deref()?)
     }
@@ -118,9 +123,11 @@ impl Answer {
         Self { verdict: Verdict::TooWeak, account: None }
     }
 
-    /// The password is right, but the account has to be moved to this mechanism first, by a sign-in with
-    /// another (RFC 4954 §6). It can be said only after a password; to SCRAM it would tell, before any
-    /// proof, who exists.
+    /// The password is right, but the account must first move to this mechanism by authenticating once with another
+    /// one (RFC 4954 §6).
+    ///
+    /// Only an answer to a password can be this. A SCRAM look-up is answered before any proof, and there it would
+    /// reveal which accounts exist.
     pub const fn transition_needed() -> Self {
         Self { verdict: Verdict::TransitionNeeded, account: None }
     }
@@ -141,7 +148,7 @@ impl<T> Verdict<T> {
         }
     }
 
-    /// What was found, or why it is no success.
+    /// Returns what was found, or the failure.
     pub(in crate::sasl) fn outcome(self, mechanism: Mechanism) -> Result<T, Failure> {
         Err(match self {
             Self::Accept(found) => return Ok(found),
@@ -155,7 +162,7 @@ impl<T> Verdict<T> {
         })
     }
 
-    /// The same once a proof has been verified.
+    /// Like [`outcome`](Self::outcome), once a proof has been verified.
     pub(in crate::sasl) fn with_proof(
         self,
         right: bool,
@@ -165,11 +172,11 @@ impl<T> Verdict<T> {
         if right { Ok(outcome) } else { Err(Failure::Rejected) }
     }
 
-    /// What a proof is verified with, if there is something, and why the right proof is no success
-    /// either.
+    /// Returns the secret to verify a proof with, if there is one, and the verdict that applies if the proof is
+    /// right.
     ///
     /// # Errors
-    /// The exchange ends before any proof, whoever the client is.
+    /// The exchange ends before any proof, for every account alike.
     pub(in crate::sasl) fn secret(
         self,
         mechanism: Mechanism,

@@ -1,4 +1,4 @@
-//! A store that has to be waited for, whatever runs its futures.
+//! Authenticators that are awaited, on any async runtime.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
 use core::{
@@ -23,19 +23,21 @@ macro_rules! methods {
     };
 }
 
-/// [`Authenticator`] for a store that has to be waited for: a database, a directory, the issuer of a token. It needs
-/// no runtime, and works with any.
+/// An [`Authenticator`] for async code: for a store that has to be awaited, such as a database, a directory or the
+/// issuer of a token. It needs no runtime, and works with tokio or any other.
 ///
-/// Write each method that you need as an `async fn`. Its future has to be [`Send`], so that a runtime may move it to
-/// another thread. One that is not written answers [`not_implemented`](Answer::not_implemented), but for
-/// [`authorize`](Self::authorize), which lets nobody act as another. Computing does not belong here: Argon2 blocks the thread that polls
-/// it, and all other connections with it. Have such work done by other threads, and wait for the answer here: on tokio by
-/// [`Blocking`](https://docs.rs/smtp-auth-tokio/latest/smtp_auth_tokio/struct.Blocking.html) of `smtp-auth-tokio`, an
-/// `AsyncAuthenticator` that has an [`Authenticator`] answer on threads of its own, and which shows how that one asks an
-/// asynchronous database.
+/// Implement each method that you need as an `async fn`. Its future must be [`Send`], so that a runtime may move it
+/// to another thread. A method that is not implemented answers [`not_implemented`](Answer::not_implemented), except
+/// [`authorize`](Self::authorize), whose default lets no account act as another.
 ///
-/// Implementations must take as long for an account that does not exist as for a wrong password: hash the
-/// password against a dummy.
+/// Do not compute a password hash here. Argon2 blocks the thread that polls it, and every other connection on that
+/// thread with it. Run the hash on another thread, and await the result here. On tokio,
+/// [`Blocking`](https://docs.rs/smtp-auth-tokio/latest/smtp_auth_tokio/struct.Blocking.html) of `smtp-auth-tokio`
+/// does so: it is an `AsyncAuthenticator` that runs an [`Authenticator`] on separate threads. Its page also shows how
+/// that authenticator queries an async database.
+///
+/// An implementation must take as long for an account that does not exist as for a wrong password: hash the password
+/// against a dummy. Otherwise a timing attack reveals which accounts exist (user enumeration).
 ///
 #[cfg_attr(feature = "plain", doc = "```")]
 #[cfg_attr(not(feature = "plain"), doc = "```ignore")]
@@ -53,7 +55,7 @@ macro_rules! methods {
 ///     async fn check_password(&self, ask: &CheckPassword) -> Answer {
 ///         match self.verify(ask.authcid(), ask.password().expose()).await {
 ///             Ok(right) => right.into(),
-///             Err(_) => Answer::temp_fail(), // and a line in the log
+///             Err(_) => Answer::temp_fail(), // after logging the error
 ///         }
 ///     }
 /// }
@@ -63,16 +65,16 @@ macro_rules! methods {
 /// }
 /// ```
 ///
-/// [`Query::answer_with_async`](super::Query::answer_with_async) asks it. A store that answers at once becomes one by [`Immediate`]; there is no
-/// implementation for every [`Authenticator`], which would let a store that blocks pass unseen. [`BoxedAuthenticator`] is for a store
-/// that is chosen when the program runs.
+/// [`Query::answer_with_async`](super::Query::answer_with_async) takes it. [`Immediate`] turns a store that answers
+/// at once into one. There is no blanket implementation for every [`Authenticator`], because with it a store that
+/// blocks would go unnoticed. [`BoxedAuthenticator`] holds a store that is chosen at run time.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not answer asynchronously",
-    note = "an `Authenticator` that answers at once, as from memory, becomes an `AsyncAuthenticator` by `Immediate`",
-    note = "one that computes or blocks, as with Argon2 or a synchronous database, does so by `Blocking` of smtp-auth-tokio"
+    note = "wrap an `Authenticator` that answers at once, such as one that reads from memory, in `Immediate`",
+    note = "wrap one that computes or blocks, such as one that uses Argon2 or a synchronous database, in `Blocking` of smtp-auth-tokio"
 )]
 pub trait AsyncAuthenticator: Send + Sync {
-    /// The mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
+    /// Returns the mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!());
@@ -130,8 +132,8 @@ macro_rules! pointers {
 
 pointers!(&A, Box<A>, Arc<A>);
 
-/// An [`Authenticator`] as an [`AsyncAuthenticator`] that answers at once: for a store in memory. One that computes or
-/// waits blocks the thread that polls it.
+/// Turns an [`Authenticator`] into an [`AsyncAuthenticator`] that answers at once, for a store in memory. An
+/// authenticator that computes or waits would block the thread that polls it.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it wraps, and nothing else")]
 pub struct Immediate<A>(pub A);
@@ -144,12 +146,11 @@ impl<A: Authenticator + Send + Sync> AsyncAuthenticator for Immediate<A> {
     each_question!(at_once!());
 }
 
-/// An [`AsyncAuthenticator`] of any type, for a store that is chosen when the program runs. Each answer costs an
-/// allocation.
+/// An [`AsyncAuthenticator`] of any type, for a store that is chosen at run time. Each answer costs an allocation.
 pub struct BoxedAuthenticator(Box<dyn AnyAuthenticator>);
 
 impl BoxedAuthenticator {
-    /// Takes the store.
+    /// Boxes the store.
     pub fn new(users: impl AsyncAuthenticator + 'static) -> Self {
         Self(Box::new(users))
     }
@@ -171,7 +172,7 @@ impl AsyncAuthenticator for BoxedAuthenticator {
 
 type BoxedFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What [`BoxedAuthenticator`] can be made of: the same trait, with futures whose type is one.
+/// The object-safe form of [`AsyncAuthenticator`], which returns boxed futures.
 trait AnyAuthenticator: Send + Sync {
     fn mechanisms(&self) -> &[Mechanism];
 

@@ -1,4 +1,4 @@
-//! Who answers the questions at once.
+//! Authenticators that answer at once.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
 
@@ -18,15 +18,19 @@ macro_rules! methods {
     };
 }
 
-/// The simple case: a store that can answer every question at once.
+/// An account store that answers every question at once, on the calling thread.
 ///
-/// [`mechanisms`](Self::mechanisms) says what it can answer for, and a server's configuration offers that
-/// ([`Builder::answered_by`](crate::sasl::server::Builder::answered_by), which calls each method that is needed once). Each
-/// other method that is not written answers
-/// [`not_implemented`](Answer::not_implemented), but for [`authorize`](Self::authorize), which lets nobody act as
-/// another. A mechanism of the application's own is best answered for by [`Custom::step_with`].
-/// Implementations must take as long for an account that does not exist as for a wrong password: hash the
-/// password against a dummy.
+/// [`mechanisms`](Self::mechanisms) lists what the store can answer for, and a server's configuration offers exactly
+/// these ([`Builder::answered_by`](crate::sasl::server::Builder::answered_by), which calls each method that they need
+/// once). Implement one method for each kind of question that they ask. The others answer
+/// [`not_implemented`](Answer::not_implemented), except [`authorize`](Self::authorize), whose default lets no account
+/// act as another. For a custom mechanism, [`custom`](Self::custom) usually calls [`Custom::step_with`].
+///
+/// An implementation must take as long for an account that does not exist as for a wrong password: hash the password
+/// against a dummy. Otherwise a timing attack reveals which accounts exist (user enumeration).
+///
+/// For a store that has to be awaited, such as a database on tokio, implement
+/// [`AsyncAuthenticator`](super::AsyncAuthenticator).
 ///
 /// ```
 /// use smtp_auth::sasl::{Answer, Authenticator, CheckPassword, Mechanism, server::Config};
@@ -49,22 +53,24 @@ macro_rules! methods {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not answer at once",
-    note = "`answered_by` and `answer_with` take an `Authenticator`, which is synchronous; for an `AsyncAuthenticator` there are `answered_by_async` and `answer_with_async`"
+    note = "`answered_by` and `answer_with` take an `Authenticator`, which is synchronous; for an `AsyncAuthenticator` call `answered_by_async` and `answer_with_async`"
 )]
 pub trait Authenticator {
-    /// The mechanisms that this store can answer for: PLAIN and LOGIN where
-    /// [`check_password`](Self::check_password) is written; SCRAM with each hash that the accounts have keys of
-    /// where [`scram_keys`](Self::scram_keys) is; and so on. A mechanism that is offered to clients whose accounts
-    /// have nothing for it fails with the right password.
+    /// Returns the mechanisms that this store can answer for: PLAIN and LOGIN if
+    /// [`check_password`](Self::check_password) is implemented, SCRAM with each hash that the accounts have keys for
+    /// if [`scram_keys`](Self::scram_keys) is, and so on.
+    ///
+    /// List a mechanism only if the accounts have the secret that it needs. Otherwise a client that chooses it fails
+    /// even with the right password.
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!(&Self));
 }
 
-/// [`Authenticator`] for a store that changes as it answers: one that is the connection's own, or that holds its
-/// database's connection by itself. [`Query::answer_with_mut`](super::Query::answer_with_mut) asks it.
+/// An [`Authenticator`] that changes as it answers, for example one that belongs to a single connection, or that owns
+/// its database connection. Pass it to [`Query::answer_with_mut`](super::Query::answer_with_mut).
 pub trait AuthenticatorMut {
-    /// The mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
+    /// Returns the mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!(&mut Self));

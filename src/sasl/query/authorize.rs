@@ -1,4 +1,4 @@
-//! What is asked about a user who is proven.
+//! The question about a client that has been authenticated.
 
 use alloc::{boxed::Box, string::String};
 use core::mem;
@@ -6,13 +6,14 @@ use core::mem;
 use super::{Fixed, Serial};
 use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::Claim};
 
-/// *May this account come in, and act as that one?* Asked once the account is proven: where the client named another
-/// to act as (RFC 4422 §3.4.1), and always with
-/// [`authorize_always`](crate::sasl::server::Builder::authorize_always).
+/// *May this account use the service, and act as that other account?*
+///
+/// It is asked once the account is authenticated: if the client named another account to act as (RFC 4422 §3.4.1),
+/// and for every client with [`authorize_always`](crate::sasl::server::Builder::authorize_always).
 #[derive(Clone, Debug)]
 pub struct Authorize {
     identity: Identity,
-    /// The name that the client gave, where it is an alias of the account.
+    /// The name that the client gave, if it is an alias of the account.
     alias: Option<String>,
     authzid: Option<Box<str>>,
     pub(in crate::sasl) answer: Option<AuthorizeAnswer>,
@@ -28,8 +29,7 @@ impl Authorize {
         Self { identity, alias, authzid, answer: None, serial: Serial::default() }
     }
 
-    /// Whom the client claimed to be, where it does not come in after all; nothing is left here. A guest claims
-    /// nothing.
+    /// Takes the name that the client claimed, for a client that is refused after all. A guest claims none.
     pub(in crate::sasl) fn take_claim(&mut self) -> Option<Claim> {
         let Identity { authcid: account, mechanism, .. } = self.identity.take();
         let claim = match self.alias.take() {
@@ -39,67 +39,71 @@ impl Authorize {
         Some(claim).filter(|_| mechanism != Mechanism::Anonymous)
     }
 
-    /// Who comes in: as the account that the answer names, where it names one.
+    /// Takes the identity of a client that is accepted. `account` is the account to act as, if the answer names one.
     pub(in crate::sasl) fn take_identity(&mut self, account: Option<Box<str>>) -> Identity {
         let authzid = account.or_else(|| mem::take(&mut self.authzid));
         let identity = self.identity.take();
-        // The other may be an alias of its own account.
+        // An account may be named by an alias of itself; then it acts as itself.
         let authzid = authzid.filter(|authzid| **authzid != *identity.authcid);
         Identity { authzid, ..identity }
     }
 
-    /// The account that was proven.
+    /// Returns the account that has been authenticated.
     pub fn authcid(&self) -> &str {
         &self.identity.authcid
     }
 
-    /// The account that the client wants to act as: the name that it gave, folded. `None` where it is its own.
+    /// Returns the account that the client wants to act as: the name that it gave, folded. `None` means its own
+    /// account.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref()
     }
 
-    /// The mechanism that the client uses.
+    /// Returns the mechanism that the client uses.
     pub fn mechanism(&self) -> Mechanism {
         self.identity.mechanism
     }
 
-    /// About an account that there cannot be.
+    /// A question about an account that cannot exist.
     pub(super) fn probe(authcid: &str, mechanism: Mechanism) -> Self {
         let authcid = authcid.into();
         Self::new(Identity { authcid, authzid: None, mechanism }, None, None)
     }
 
-    /// Answers the question; a second answer replaces the first.
+    /// Answers the question. A second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<AuthorizeAnswer>) {
         self.answer = Some(answer.into());
     }
 }
 
-/// The answer to [`Authorize`]. `true` becomes [`Accept`](Self::Accept) by itself, `false` [`Reject`](Self::Reject),
-/// a [`Refusal`] or its kind [`Refuse`](Self::Refuse).
+/// The answer to [`Authorize`].
 ///
-/// | answer | reply | counts as an attempt | tells that the credentials are right |
+/// `true` converts into [`Accept`](Self::Accept), `false` into [`Reject`](Self::Reject), and a [`Refusal`] or a
+/// [`RefusalKind`] into [`Refuse`](Self::Refuse).
+///
+/// | answer | SMTP reply | counts as a failed attempt | reveals that the credentials are right |
 /// | --- | --- | --- | --- |
-/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | by the time that this answer takes alone |
-/// | [`Refuse`](Self::Refuse) | the refusal's | no | yes |
+/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | only by the time that this answer takes |
+/// | [`Refuse`](Self::Refuse) | that of the refusal | no | yes |
 /// | [`TempFail`](Self::TempFail), [`NotImplemented`](Self::NotImplemented) | `454 4.7.0` | no | yes |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthorizeAnswer {
     /// Yes.
     Accept,
-    /// Yes, and the account to act as is this one, of which the client named an alias, or which the
-    /// application gives it. Where the name is empty or holds control characters, the answer is
-    /// [`TempFail`](Self::TempFail).
+    /// Yes, and the client acts as this account: the account of which it named an alias, or one that the application
+    /// assigns. If the name is empty or contains control characters, the answer becomes [`TempFail`](Self::TempFail).
     AcceptAs(String),
-    /// No; the client is told what it is told of a wrong password. The answer for whoever may not act as the other
-    /// account, and for every rate limit, locked account, and rule about addresses that has to be looked at here. What
-    /// can be known before the proof is better answered then, by [`Answer::lock`](super::Answer::lock): this question is
-    /// asked of those alone who know the password, and a look-up for it takes time, which tells.
+    /// No. The client sees the same reply as for a wrong password. Use it for a client that may not act as the other
+    /// account, and for every rate limit, locked account or address rule that can only be checked at this point.
+    ///
+    /// If a rule can be checked before the proof, check it there and answer [`Answer::lock`](super::Answer::lock)
+    /// instead: only clients with the right password reach this question, so the time of a look-up here reveals that
+    /// the password is right (a timing attack).
     Reject,
-    /// No, in the application's own words, which tell that the credentials are right.
+    /// No, with a reason chosen by the application. The reply reveals that the credentials are right.
     Refuse(Refusal),
-    /// The store cannot say now.
+    /// The store cannot answer at the moment.
     TempFail,
     /// The application does not implement this question: see
     /// [`Query::not_implemented`](super::Query::not_implemented).
@@ -107,8 +111,8 @@ pub enum AuthorizeAnswer {
 }
 
 impl AuthorizeAnswer {
-    /// What is said where the application does not say: nobody acts as another. Of an account that is to be used by
-    /// itself it is asked only where the configuration says so, and then it has to be said.
+    /// The default answer of an authenticator without this method: no account may act as another. Without an
+    /// `authzid` the question is only asked because the configuration asks for it, so then the method is missing.
     pub(super) fn unless_written(ask: &Authorize) -> Self {
         match ask.authzid() {
             Some(_) => Self::Reject,
@@ -116,7 +120,7 @@ impl AuthorizeAnswer {
         }
     }
 
-    /// The account to act as, where the answer names one that may be.
+    /// Replaces an answer whose account name is not allowed.
     pub(in crate::sasl) fn checked(self) -> Self {
         match self {
             Self::AcceptAs(account) if check_name(&account).is_err() => Self::TempFail,

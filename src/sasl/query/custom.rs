@@ -1,4 +1,4 @@
-//! Mechanisms of the host's own, on a server.
+//! Custom mechanisms on a server.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{any::Any, fmt};
@@ -9,13 +9,14 @@ use crate::{
     secret::SecretBytes,
 };
 
-/// How many responses a mechanism may take: more than any registered one needs.
+/// The most responses to challenges in one exchange. No registered mechanism needs as many.
 const MAX_RESPONSES: u8 = 20;
 
-/// *What does the host's own mechanism say to this response?*
+/// *What does the custom mechanism answer to this response?*
 ///
-/// The host answers at once, by [`step_with`](Self::step_with) and a [`ServerMechanism`], or later,
-/// with what it needs to go on put in [`state`](Self::state).
+/// The application answers at once, with [`step_with`](Self::step_with) and a [`ServerMechanism`], or later, with the
+/// data that it keeps between responses in [`state`](Self::state). An exchange takes up to 20 responses to
+/// challenges; the next one ends it in [`Failure::Malformed`].
 pub struct Custom {
     mechanism: Mechanism,
     response: Option<SecretBytes>,
@@ -37,7 +38,7 @@ impl Custom {
         }
     }
 
-    /// The same for the next question; nothing is left here.
+    /// Moves everything into the next question of the exchange.
     pub(in crate::sasl) fn take(&mut self) -> Self {
         Self {
             mechanism: self.mechanism,
@@ -49,34 +50,37 @@ impl Custom {
         }
     }
 
-    /// What the next question of the exchange is about: the client's next response.
+    /// Sets the client's next response, which the next question of the exchange is about.
     pub(in crate::sasl) fn next(&mut self, response: SecretBytes) -> Result<(), Failure> {
         if self.responses >= MAX_RESPONSES {
-            return Err(Failure::Malformed("the exchange does not come to an end"));
+            return Err(Failure::Malformed("the exchange has more than 20 responses"));
         }
         self.response = Some(response);
         self.responses += 1;
         Ok(())
     }
 
-    /// The mechanism.
+    /// Returns the mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// What the client sent: at first the initial response, which may be absent.
+    /// Returns what the client sent: at first the initial response, which is `None` if the client sent none.
     pub fn response(&self) -> Option<&[u8]> {
         self.response.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// A place for what the host has to remember from step to step of this exchange; empty at first,
+    /// Returns a place for data that the application keeps from one response to the next. It is empty at first, and
     /// dropped with the exchange.
     pub fn state(&mut self) -> &mut Option<Box<dyn Any + Send + Sync>> {
         &mut self.state
     }
 
-    /// Has a mechanism take the step. `make` makes it at the first one; it lives in
-    /// [`state`](Self::state). What it says is still to be [given](Self::answer), once.
+    /// Passes the response to a mechanism and returns what it answers, which you then pass to
+    /// [`answer`](Self::answer).
+    ///
+    /// `make` creates the mechanism at the first response; [`state`](Self::state) holds it. Call this once for each
+    /// question, because every call advances the mechanism.
     pub fn step_with<M: ServerMechanism>(&mut self, make: impl FnOnce() -> M) -> CustomAnswer {
         let Self { state, response, .. } = self;
         let made = state.take().and_then(|state| state.downcast().ok());
@@ -86,13 +90,13 @@ impl Custom {
         answer
     }
 
-    /// Answers the question; a second answer replaces the first.
+    /// Answers the question. A second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<CustomAnswer>) {
         self.answer = Some(answer.into());
     }
 }
 
-/// What the host keeps may be secret.
+/// Omits the state, which may be secret.
 impl fmt::Debug for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Custom")
@@ -102,29 +106,30 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// What a mechanism of the application's own says to a response.
+/// The answer of a custom mechanism to a response.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, succeeds, or fails")]
 pub enum CustomAnswer {
-    /// It goes on with this challenge.
+    /// The mechanism goes on with this challenge.
     Challenge(Vec<u8>),
-    /// The client is proven to be `authcid`. Where it wants to act as another,
-    /// [`Authorize`](super::Authorize) asks for that; an `authzid` that is the `authcid` is as none. What
-    /// the server has to prove in its turn goes before, as a challenge.
+    /// The client is authenticated as `authcid`. Data by which the server proves its identity to the client goes into
+    /// a challenge before this answer.
+    ///
+    /// If `authzid` names an account other than `authcid`, [`Authorize`](super::Authorize) asks whether the client
+    /// may act as it.
     Accept {
-        /// The account.
+        /// The authenticated account.
         authcid: String,
-        /// The account to act as, if the client named one, as it was sent.
+        /// The account to act as, as the client sent it, if it named one.
         authzid: Option<String>,
     },
-    /// It fails: for this reason, which settles the reply, and whether it counts as an attempt
-    /// ([`is_attempt`](Failure::is_attempt)): wrong credentials are
-    /// [`Failure::Rejected`].
+    /// Authentication fails. The failure determines the reply, and whether it counts as a failed attempt
+    /// ([`is_attempt`](Failure::is_attempt)). For wrong credentials use [`Failure::Rejected`].
     Fail(Failure),
 }
 
-/// A challenge may hold a proof.
+/// Masks a challenge, which may contain a proof.
 impl fmt::Debug for CustomAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -139,7 +144,7 @@ impl fmt::Debug for CustomAnswer {
     }
 }
 
-/// A mechanism of the host's own that can answer at once; one value for each exchange.
+/// A custom mechanism that can answer at once. Each exchange has a separate value of the type.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -186,8 +191,10 @@ impl fmt::Debug for CustomAnswer {
 /// # Ok::<(), smtp_auth::sasl::ConfigError>(())
 /// ```
 pub trait ServerMechanism: Send + Sync + 'static {
-    /// What to say to a response. At first it is the initial response, which may be absent: a
-    /// mechanism that begins with a challenge fails with [`Failure::UnexpectedInitialResponse`]
-    /// where it is not, any other says an empty challenge where it is.
+    /// Returns the answer to a response.
+    ///
+    /// The first call is for the initial response, which may be absent. A mechanism that begins with a challenge
+    /// fails with [`Failure::UnexpectedInitialResponse`] if the client sent an initial response. Any other mechanism
+    /// answers an absent one with an empty challenge.
     fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer;
 }

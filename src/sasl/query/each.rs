@@ -1,10 +1,10 @@
-//! The questions as a table, and what is the same for each of them.
+//! The table of all questions, and what they have in common.
 
 use super::{Answer, CustomAnswer, TokenAnswer};
 use crate::sasl::Failure;
 
-/// Hands the table to a macro, after the arguments: the variant of `Query`, the method of an authenticator, whether it
-/// changes the question, and the types of the question and its answer.
+/// Passes the table to a macro, after the arguments. Each row has the variant of `Query`, the method of an
+/// authenticator, whether the method changes the question, and the types of the question and of its answer.
 macro_rules! each_question {
     ($with:ident!($($arguments:tt)*)) => {
         $with! { ($($arguments)*)
@@ -20,7 +20,7 @@ macro_rules! each_question {
     };
 }
 
-/// The same of each question: `of_each!(query, ask => ask.serial)`.
+/// Evaluates the same expression for every kind of question: `of_each!(query, ask => ask.serial)`.
 macro_rules! of_each {
     ($query:expr, $ask:ident => $of:expr) => {
         each_question!(match_each!($query, $ask => $of))
@@ -36,7 +36,7 @@ macro_rules! match_each {
     };
 }
 
-/// Answers by the method of `users` for this kind of question: `answer!(query, users, at_once)`.
+/// Answers with the method of `users` for this kind of question: `answer!(query, users, at_once)`.
 macro_rules! answer {
     ($query:expr, $users:expr, $when:ident) => {
         each_question!(answer_each!($query, $users, $when))
@@ -67,7 +67,7 @@ macro_rules! awaited {
     };
 }
 
-/// What a method answers that the application has not written.
+/// The default answer of a method that the application has not implemented.
 macro_rules! unless_written {
     (authorize $ask:ident) => {
         AuthorizeAnswer::unless_written($ask)
@@ -77,13 +77,14 @@ macro_rules! unless_written {
     };
 }
 
-/// What a method's documentation has besides.
+/// The part of a method's documentation that is special to it.
 macro_rules! documentation {
     (authorize) => {
-        "\n\nIt is called where the client names another account to act as, and of everybody who is proven where \
-         [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set. Where it is not written nobody acts \
-         as another. Whoever writes it has to refuse others' accounts, too, and an authenticator in front of another to \
-         hand it on."
+        "\n\nIt is called if the client names another account to act as, and for every authenticated client if \
+         [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set. The default lets no account act \
+         as another; with `authorize_always` it answers `not_implemented`, and no client is accepted. An \
+         implementation must itself reject every account that the client may not act as. An authenticator that wraps \
+         another must forward this method."
     };
     ($method:ident) => {
         ""
@@ -95,12 +96,12 @@ pub(super) use {
     unless_written,
 };
 
-/// The answers that every question has.
+/// The answers that fit every question.
 #[derive(Clone, Copy)]
 pub(super) enum Fixed {
     Reject,
     TempFail,
-    /// The mechanism that was not to be offered.
+    /// The mechanism that should not have been offered.
     NotImplemented(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! A question taken along.
+//! Copies of questions, to be answered elsewhere.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -11,10 +11,11 @@ use crate::{
     secret::Secret,
 };
 
-/// A copy of a question, for an application that answers elsewhere and later: on another thread, in a task.
+/// A copy of a question, for an application that answers later and elsewhere, for example on another thread or in an
+/// async task.
 ///
-/// [`Query::job`] makes it, [`query`](Self::query) is the question there, answered as it would be at
-/// once, and [`Query::settle`] brings the answer back.
+/// [`Query::job`] makes the copy. [`query`](Self::query) returns the question there, and [`Query::settle`] transfers
+/// the answer to the original.
 ///
 #[cfg_attr(all(feature = "smtp", feature = "plain"), doc = "```")]
 #[cfg_attr(not(all(feature = "smtp", feature = "plain")), doc = "```ignore")]
@@ -31,16 +32,16 @@ use crate::{
 /// # let (mut session, mut out) = (Session::new(config.into()), Vec::new());
 /// # session.receive(b"EHLO client.example.org\r\nAUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");
 /// # let _ = session.next(&mut out);
-/// // The query stays on show, and is taken along once: its serial tells.
+/// // The query stays pending. Copy it once: its `serial` identifies it when it is returned again.
 /// if let Event::Query(query) = session.next(&mut out) {
 ///     match query.job() {
-///         None => query.not_implemented(), // of a mechanism of the application's own: to be answered here
+///         None => query.not_implemented(), // a custom mechanism, which is answered in place
 ///         Some(mut job) => {
 ///             let worker = thread::spawn(move || {
 ///                 job.query().answer_with(&Users);
 ///                 job
 ///             });
-///             // When the answer comes, whatever has become of the session meanwhile:
+///             // Once the answer is there, even if the session has moved on:
 ///             let job = worker.join().map_err(|_| "the worker is gone")?;
 ///             let in_time = session.query().is_some_and(|query| query.settle(job));
 ///             # assert!(in_time);
@@ -66,7 +67,7 @@ enum Question {
 }
 
 impl QueryJob {
-    /// The question.
+    /// Returns the question.
     pub fn query(&mut self) -> Query<'_> {
         match &mut self.0 {
             Question::CheckPassword(ask) => Query::CheckPassword(ask),
@@ -80,10 +81,10 @@ impl QueryJob {
     }
 }
 
-/// An account that there cannot be (RFC 2606 §2).
+/// The name of an account that cannot exist (RFC 2606 §2).
 const NOBODY: &str = "nobody@smtp-auth.invalid";
 
-/// What that mechanism asks, about an account that there cannot be. `None` for one of the application's own, whose
+/// Returns a question of that mechanism about an account that cannot exist. `None` for a custom mechanism, whose
 /// answer may depend on the client.
 fn probe(mechanism: Mechanism) -> Option<QueryJob> {
     let text = || Secret::new([NOBODY, "x"].concat()).behind(NOBODY.len());
@@ -112,11 +113,11 @@ fn probe(mechanism: Mechanism) -> Option<QueryJob> {
     }))
 }
 
-/// What an authenticator is asked when a configuration is made of it.
+/// The questions that test an authenticator when a configuration is built from it.
 pub(in crate::sasl) struct Probes {
-    /// Each of its mechanisms.
+    /// The authenticator's mechanisms, each with its question.
     pub(in crate::sasl) mechanisms: Vec<(Mechanism, Option<QueryJob>)>,
-    /// Whether somebody may come in.
+    /// The question whether an account may use the service.
     pub(in crate::sasl) authorize: QueryJob,
 }
 
@@ -136,7 +137,7 @@ impl Probes {
 }
 
 impl QueryJob {
-    /// Whether the application implements this kind of question, by its answer.
+    /// Returns whether the application implements this kind of question, judged by its answer.
     pub(in crate::sasl) fn is_implemented(&self) -> bool {
         fn of<T>(answer: Option<&Answer<T>>) -> bool {
             answer.is_some_and(Answer::is_implemented)
@@ -158,7 +159,11 @@ impl QueryJob {
 }
 
 impl Query<'_> {
-    /// A copy to take along. `None` for a [`Custom`](super::Custom) one, whose state cannot be copied.
+    /// Copies the question, to be answered elsewhere.
+    ///
+    /// The copy starts with the answer [`temp_fail`](super::Answer::temp_fail), so that a job that is returned
+    /// unanswered still ends the exchange. `None` for a [`Custom`](super::Custom) question, whose state cannot be
+    /// copied.
     pub fn job(&self) -> Option<QueryJob> {
         let mut job = QueryJob(match self {
             Self::CheckPassword(ask) => Question::CheckPassword((**ask).clone()),
@@ -174,11 +179,11 @@ impl Query<'_> {
         Some(job)
     }
 
-    /// Settles the question with the answer that its copy got; where that got none, the store
-    /// [cannot say now](super::Answer::temp_fail).
+    /// Answers the question with the answer of its copy. If the copy was never answered, the answer is
+    /// [`temp_fail`](super::Answer::temp_fail).
     ///
-    /// `false` where it is a copy of another question, which was asked by an exchange that is over, or
-    /// one before: nothing has changed then.
+    /// Returns `false`, and changes nothing, if the job is a copy of another question: one of an earlier exchange, or
+    /// an earlier one of the same exchange.
     pub fn settle(self, mut job: QueryJob) -> bool {
         if job.query().serial() != self.serial() {
             return false;
@@ -191,7 +196,7 @@ impl Query<'_> {
             (Self::CheckExternal(ask), Question::CheckExternal(own)) => ask.answer = own.answer,
             (Self::CheckAnonymous(ask), Question::CheckAnonymous(own)) => ask.answer = own.answer,
             (Self::Authorize(ask), Question::Authorize(own)) => ask.answer = own.answer,
-            // No two questions have one serial.
+            // Unreachable: no two questions have the same serial.
             _ => return false,
         }
         true

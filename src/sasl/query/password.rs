@@ -1,4 +1,4 @@
-//! What is asked of a store that knows users by passwords.
+//! Questions to a store of passwords, or of secrets derived from them.
 
 use alloc::{boxed::Box, string::String};
 use core::{fmt, mem, ops::Range};
@@ -13,10 +13,10 @@ use crate::{
     secret::Secret,
 };
 
-/// *Is this the account's password?* Of PLAIN (RFC 4616) and LOGIN.
+/// *Is this the account's password?* PLAIN (RFC 4616) and LOGIN ask this.
 ///
-/// The name holds no control characters, name and password are not empty. The password is UTF-8 as
-/// typed: [preparing](crate::sasl::prepare) it (RFC 4013), if wanted, is the store's.
+/// Neither the name nor the password is empty, and the name contains no control characters. The password is UTF-8 as
+/// the client sent it. If your store keeps [prepared](crate::sasl::prepare) passwords (RFC 4013), prepare it first.
 #[derive(Clone)]
 pub struct CheckPassword {
     authcid: Authcid,
@@ -27,12 +27,12 @@ pub struct CheckPassword {
     pub(super) serial: Serial,
 }
 
-/// The name, where it came from.
+/// Where the name is held.
 #[derive(Clone)]
 pub(in crate::sasl) enum Authcid {
-    /// A message of its own, as LOGIN has it.
+    /// In a separate message, as LOGIN sends it.
     Own(Secret),
-    /// The password's, where it stands in front of that, as in PLAIN.
+    /// In front of the password, in the same message, as PLAIN sends it.
     InFront(Range<usize>),
 }
 
@@ -46,7 +46,7 @@ impl CheckPassword {
         Self { authcid, folded, authzid, password, answer: None, serial: Serial::default() }
     }
 
-    /// The name folded, and the account to act as; nothing is left here.
+    /// Takes the folded name and the account to act as.
     #[inline(always)]
     pub(in crate::sasl) fn take_names(&mut self) -> (String, Option<Box<Authzid>>) {
         let authcid = match (self.folded.take(), &mut self.authcid) {
@@ -57,7 +57,7 @@ impl CheckPassword {
         (authcid, self.authzid.take())
     }
 
-    /// The account's name, [folded](crate::sasl::server::Builder::fold_names): what to look up.
+    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the one to look up.
     #[inline]
     pub fn authcid(&self) -> &str {
         match &self.folded {
@@ -66,7 +66,7 @@ impl CheckPassword {
         }
     }
 
-    /// The account's name, as sent.
+    /// Returns the account's name as the client sent it.
     #[inline]
     pub fn authcid_as_sent(&self) -> &str {
         match &self.authcid {
@@ -75,13 +75,13 @@ impl CheckPassword {
         }
     }
 
-    /// The account that the client wants to act as, folded, if it named one. An answer here does not let it:
-    /// [`Authorize`](super::Authorize) asks for that afterwards.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. An answer here does
+    /// not permit that; [`Authorize`](super::Authorize) asks for it afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
 
-    /// The mechanism that the client uses.
+    /// Returns the mechanism that the client uses.
     pub fn mechanism(&self) -> Mechanism {
         match self.authcid {
             Authcid::Own(_) => Mechanism::Login,
@@ -89,12 +89,12 @@ impl CheckPassword {
         }
     }
 
-    /// The password, as sent.
+    /// Returns the password as the client sent it.
     pub fn password(&self) -> &Secret {
         &self.password
     }
 
-    /// Answers the question; a second answer replaces the first.
+    /// Answers the question. A second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer>) {
         self.answer = Some(answer.into());
     }
@@ -112,16 +112,16 @@ impl fmt::Debug for CheckPassword {
     }
 }
 
-/// *What does the store hold for a CRAM-MD5 response of this account?* (RFC 2195)
+/// *What does the store hold to check a CRAM-MD5 response of this account?* (RFC 2195)
 ///
-/// The application looks up, the exchange verifies. An account that does not exist is answered
-/// [`Answer::reject`], and costs the client as many round trips, and the server as much work, as
+/// The application looks the secret up, and the exchange verifies the response with it. Answer [`Answer::reject`] for
+/// an account that does not exist: the client then sees as many round trips, and the server does as much work, as for
 /// a wrong password.
 #[derive(Clone)]
 pub struct CramSecretFor {
     folded: Folded,
     pub(in crate::sasl) challenge: Box<[u8]>,
-    /// In hexadecimal. In front of it, in the same memory, are the name and a space.
+    /// The digest in hexadecimal. The same memory holds the name and a space before it.
     pub(in crate::sasl) digest: Secret,
     pub(in crate::sasl) answer: Option<Answer<CramSecret>>,
     pub(super) serial: Serial,
@@ -132,7 +132,7 @@ impl CramSecretFor {
         Self { folded, challenge, digest, answer: None, serial: Serial::default() }
     }
 
-    /// The name, folded; nothing is left here.
+    /// Takes the folded name.
     pub(in crate::sasl) fn take_authcid(&mut self) -> String {
         let length = self.authcid_as_sent().len();
         match self.folded.take() {
@@ -141,29 +141,29 @@ impl CramSecretFor {
         }
     }
 
-    /// The account's name, [folded](crate::sasl::server::Builder::fold_names): what to look up.
+    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the one to look up.
     pub fn authcid(&self) -> &str {
         self.folded.as_deref().map_or(self.authcid_as_sent(), |folded| folded)
     }
 
-    /// The account's name, as sent.
+    /// Returns the account's name as the client sent it.
     pub fn authcid_as_sent(&self) -> &str {
         let name = self.digest.in_front();
         name.strip_suffix(' ').unwrap_or(name)
     }
 
-    /// The mechanism that the client uses: CRAM-MD5.
+    /// Returns the mechanism that the client uses: CRAM-MD5.
     pub fn mechanism(&self) -> Mechanism {
         Mechanism::CramMd5
     }
 
-    /// Answers the question; a second answer replaces the first.
+    /// Answers the question. A second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer<CramSecret>>) {
         self.answer = Some(answer.into());
     }
 }
 
-/// The digest stays out of it: with the challenge it is enough to guess the password by.
+/// Omits the digest: with the challenge, it is enough for a brute-force search for the password.
 impl fmt::Debug for CramSecretFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CramSecretFor")
@@ -174,15 +174,21 @@ impl fmt::Debug for CramSecretFor {
     }
 }
 
-/// *What does the store hold for a SCRAM proof of this account?* (RFC 5802 §3)
+/// *What does the store hold to check a SCRAM proof of this account?* (RFC 5802 §3)
 ///
-/// The application looks up, the exchange verifies. An account that does not exist is answered
-/// [`Answer::reject`], one that has no keys of that hash [`Answer::no_secret`]; the client sees the same round
-/// trips as with a wrong password, and a salt that stays the same for the name. One that is locked is
-/// answered with its own keys and [`Answer::lock`], as another salt would tell that it is.
+/// The application looks the keys up, and the exchange verifies the proof with them:
 ///
-/// To read keys from their text takes longer than the exchange does. A store that reads them for each
-/// question tells so who exists: let it hold them ready, or read some text for who does not.
+/// - For an account that does not exist, answer [`Answer::reject`].
+/// - For an account without keys for this hash, answer [`Answer::no_secret`].
+/// - For a locked account, answer with its keys and [`Answer::lock`]. Without its keys the client would see another
+///   salt, which would reveal that the account is locked.
+///
+/// In the first two cases the exchange uses decoy keys: the client sees the same round trips as with a wrong
+/// password, and a salt that stays the same for the name.
+///
+/// Parsing keys from text takes longer than the exchange itself. A store that parses them for each question reveals
+/// which accounts exist by its response time (user enumeration by a timing attack). Keep the keys parsed, or parse
+/// some text for accounts that do not exist as well.
 #[derive(Clone, Debug)]
 pub struct ScramKeysFor {
     authcid: Box<str>,
@@ -203,33 +209,33 @@ impl ScramKeysFor {
         Self { authcid, folded, authzid, kind, answer: None, serial: Serial::default() }
     }
 
-    /// The name, folded; nothing is left here.
+    /// Takes the folded name.
     pub(in crate::sasl) fn take_authcid(&mut self) -> Box<str> {
         self.folded.take().map_or_else(|| mem::take(&mut self.authcid), |folded| *folded)
     }
 
-    /// The account's name, [folded](crate::sasl::server::Builder::fold_names): what to look up.
+    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the one to look up.
     pub fn authcid(&self) -> &str {
         self.folded.as_deref().map_or(&self.authcid, |folded| folded)
     }
 
-    /// The account's name, as sent.
+    /// Returns the account's name as the client sent it.
     pub fn authcid_as_sent(&self) -> &str {
         &self.authcid
     }
 
-    /// The hash that the keys have to be for.
+    /// Returns the hash that the keys must be for.
     pub fn hash(&self) -> ScramHash {
         self.kind.hash
     }
 
-    /// The mechanism that the client uses.
+    /// Returns the mechanism that the client uses.
     pub fn mechanism(&self) -> Mechanism {
         self.kind.mechanism()
     }
 
-    /// Answers the question; a second answer replaces the first. Keys of another hash are as
-    /// [none](Answer::no_secret).
+    /// Answers the question. A second answer replaces the first. Keys for another hash count as [no
+    /// keys](Answer::no_secret).
     pub fn answer(&mut self, answer: impl Into<Answer<ScramKeys>>) {
         self.answer = Some(answer.into());
     }

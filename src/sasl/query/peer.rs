@@ -1,13 +1,14 @@
-//! What is asked about who comes without a password and without a token.
+//! Questions about clients without a password and without a token: those with a certificate, and guests.
 
 use alloc::{boxed::Box, string::String};
 
 use super::{Answer, Serial};
 use crate::sasl::{Mechanism, names::Authzid};
 
-/// *Which account has whom the client's certificate names?* Of EXTERNAL (RFC 4422 appendix A).
+/// *Which account does the client's certificate belong to?* EXTERNAL (RFC 4422 appendix A) asks this.
 ///
-/// The identity is what the host gave with the channel, once it had verified the certificate.
+/// The application verified the certificate in the TLS handshake and passed the identity in it to the exchange with
+/// the [`Channel`](crate::sasl::Channel).
 #[derive(Clone, Debug)]
 pub struct CheckExternal {
     pub(in crate::sasl) identity: Box<str>,
@@ -21,29 +22,29 @@ impl CheckExternal {
         Self { identity: identity.into(), authzid, answer: None, serial: Serial::default() }
     }
 
-    /// Whom the certificate names.
+    /// Returns the identity in the certificate.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// The account that the client wants to act as, folded, if it named one. Where it is not the
-    /// certificate's own, [`Authorize`](super::Authorize) asks for that afterwards.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. If that is not the
+    /// account of the certificate, [`Authorize`](super::Authorize) asks for it afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
 
-    /// The mechanism that the client uses: EXTERNAL.
+    /// Returns the mechanism that the client uses: EXTERNAL.
     pub fn mechanism(&self) -> Mechanism {
         Mechanism::External
     }
 
-    /// Answers the question, with the account; a second answer replaces the first.
+    /// Answers the question with the account. A second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer<String>>) {
         self.answer = Some(answer.into());
     }
 }
 
-/// *May a guest come in?* Of ANONYMOUS (RFC 4505).
+/// *May a guest use the service?* ANONYMOUS (RFC 4505) asks this.
 #[derive(Clone, Debug)]
 pub struct CheckAnonymous {
     pub(in crate::sasl) trace: Option<Box<str>>,
@@ -56,18 +57,18 @@ impl CheckAnonymous {
         Self { trace: trace.map(Into::into), answer: None, serial: Serial::default() }
     }
 
-    /// What the client says of itself, for a log: a mail address, or up to 255 characters without
-    /// `@`. Nothing of it is proven.
+    /// Returns the trace that the client sent, for a log: a mail address, or up to 255 characters without `@`.
+    /// Nothing in it has been verified.
     pub fn trace(&self) -> Option<&str> {
         self.trace.as_deref()
     }
 
-    /// The mechanism that the client uses: ANONYMOUS.
+    /// Returns the mechanism that the client uses: ANONYMOUS.
     pub fn mechanism(&self) -> Mechanism {
         Mechanism::Anonymous
     }
 
-    /// Answers the question; a second answer replaces the first.
+    /// Answers the question. A second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer>) {
         self.answer = Some(answer.into());
     }

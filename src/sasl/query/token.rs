@@ -1,4 +1,4 @@
-//! What is asked of a host that knows users by tokens.
+//! The question about an access token.
 
 use alloc::{boxed::Box, format, string::String};
 
@@ -8,11 +8,11 @@ use crate::{
     secret::Secret,
 };
 
-/// *Whose token is this?* Of OAUTHBEARER (RFC 7628) and XOAUTH2.
+/// *Whose token is this?* OAUTHBEARER (RFC 7628) and XOAUTH2 ask this.
 ///
-/// The token has the form of RFC 6750 §2.1 and is not empty; whether it is genuine, meant for this
-/// server, good for mail and not expired is for the host to find out: by asking its issuer (RFC 7662),
-/// or by the issuer's signature, for a token that carries one.
+/// The token is not empty and has the form of a bearer token (RFC 6750 §2.1). The application must check that it is
+/// genuine, meant for this server, valid for mail, and not expired: by asking its issuer (token introspection, RFC
+/// 7662), or by verifying the issuer's signature if the token carries one.
 #[derive(Clone, Debug)]
 pub struct CheckToken {
     pub(in crate::sasl) mechanism: Mechanism,
@@ -34,52 +34,53 @@ impl CheckToken {
         Self { mechanism, authzid, token, host: None, port: None, answer: None, serial }
     }
 
-    /// The token, as sent.
+    /// Returns the token as the client sent it.
     pub fn token(&self) -> &Secret {
         &self.token
     }
 
-    /// The account that the client wants to act as, folded, if it named one. Where it is not the token's
-    /// own account, [`Authorize`](super::Authorize) asks for that afterwards.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. If that is not the
+    /// account of the token, [`Authorize`](super::Authorize) asks for it afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
 
-    /// The server that the client means to talk to, where it says so: only OAUTHBEARER can. A name
-    /// that is not this server's tells that the token was taken from elsewhere.
+    /// Returns the host name of the server that the client means to reach, if the client sent it. Only OAUTHBEARER
+    /// can send it. If it is not this server, the token was given to another server and is being replayed: reject it.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
 
-    /// The port that the client means to talk to, where it says so.
+    /// Returns the port that the client means to reach, if the client sent it.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// The mechanism that the client uses.
+    /// Returns the mechanism that the client uses.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// Answers the question; a second answer replaces the first.
+    /// Answers the question. A second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<TokenAnswer>) {
         self.answer = Some(answer.into());
     }
 }
 
-/// The answer to [`CheckToken`]. An `Option` of the account becomes one by itself.
+/// The answer to [`CheckToken`]. `Some` of an account name converts into [`Accept`](Self::Accept), and `None` into
+/// [`Reject`](Self::Reject).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenAnswer {
-    /// The token is this account's: by the name that users send, not by one that the token's issuer
-    /// has for it, or every sign-in is one as another.
+    /// The token belongs to this account. Give the name that users send, not the issuer's identifier for the user:
+    /// otherwise the two never match, and every client appears to ask to act as another account.
     Accept(String),
-    /// The token is no good: the client is told what the configuration has for that
-    /// ([`token_error`](crate::sasl::server::Builder::token_error)), then `535 5.7.8`.
+    /// The token is not valid. The client receives the configured
+    /// [`token_error`](crate::sasl::server::Builder::token_error), then `535 5.7.8`.
     Reject,
-    /// As `Reject`, and the client is told this.
+    /// The token is not valid. The client receives this error, then `535 5.7.8`.
     RejectWith(TokenError),
-    /// The store cannot say now: `454 4.7.0`.
+    /// The store cannot answer at the moment: `454 4.7.0`.
     TempFail,
     /// The application does not implement this question: see
     /// [`Query::not_implemented`](super::Query::not_implemented).
@@ -92,8 +93,8 @@ impl From<Option<String>> for TokenAnswer {
     }
 }
 
-/// What a client is told whose token is no good, as JSON (RFC 7628 §3.2.2): that, and where to get
-/// a better one.
+/// The error that a client with an invalid token receives, as JSON (RFC 7628 §3.2.2): the reason, and where to get a
+/// valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
     status: &'static str,
@@ -102,27 +103,27 @@ pub struct TokenError {
 }
 
 impl TokenError {
-    /// `invalid_token`: it is expired, revoked, or not meant for this server.
+    /// `invalid_token`: the token is expired, revoked, or not meant for this server.
     pub const INVALID_TOKEN: Self = Self::new("invalid_token");
 
-    /// `insufficient_scope`: it is good, but not for mail.
+    /// `insufficient_scope`: the token is valid, but not for mail.
     pub const INSUFFICIENT_SCOPE: Self = Self::new("insufficient_scope");
 
-    /// What is malformed.
+    /// `invalid_request`: the client's message is malformed.
     pub(in crate::sasl) const INVALID_REQUEST: Self = Self::new("invalid_request");
 
     const fn new(status: &'static str) -> Self {
         Self { status, scope: None, openid_configuration: None }
     }
 
-    /// The scope that a token needs.
+    /// Names the scope that a token needs.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// The address of the issuer's configuration (OpenID Connect Discovery §4).
+    /// Names the URL of the issuer's configuration (OpenID Connect Discovery §4).
     #[must_use]
     pub fn openid_configuration(mut self, url: &str) -> Self {
         self.openid_configuration = Some(url.into());
