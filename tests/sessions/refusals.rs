@@ -376,11 +376,11 @@ fn not_begun(tls: Tls, in_tls: bool, keywords: &str, starttls: Option<&str>) -> 
 #[test]
 fn advice_to_use_tls_is_for_those_who_do_not() {
     const OTHERS: &str =
-        "the server offers no way to sign in that this client has, or is told to use";
+        "the server offers no way to sign in that this client supports and is configured to use";
     const NONE: &str = "the server offers no way to sign in: send without a user name, or use another port or server";
-    const TOKENS: &str = "the server takes other credentials than these: a password, say, or an access token (OAuth)";
-    const BEFORE_TLS: &str = "the server offers no usable way to sign in before TLS: use TLS, by STARTTLS or on a port that begins with it";
-    const UNSAFE: &str = "the server offers no way to sign in that is safe without TLS: use TLS, by STARTTLS or on a port that begins with it";
+    const TOKENS: &str = "the server takes other credentials than these, such as a password or an access token (OAuth)";
+    const BEFORE_TLS: &str = "the server offers no usable way to sign in before TLS: use STARTTLS, or a port with implicit TLS";
+    const UNSAFE: &str = "the server offers no way to sign in that is safe without TLS: use STARTTLS, or a port with implicit TLS";
     for (auth, in_tls, in_clear) in [
         ("", NONE, NONE),
         ("250-AUTH GSSAPI\r\n", OTHERS, OTHERS),

@@ -1,4 +1,4 @@
-//! What a client may use, and how it chooses.
+//! The configuration of a client, and the choice of a mechanism.
 
 use alloc::vec::Vec;
 use core::borrow::Borrow;
@@ -8,10 +8,10 @@ use crate::sasl::{
     BindingPolicy, Channel, ConfigError, Mechanism, Nonce, NonceError, NonceSource, ScramHash,
 };
 
-/// What a client may use, and its policy; [`builder`](Self::builder) makes one.
+/// The mechanisms that a client may use, and its policy. [`builder`](Self::builder) makes one.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The preferred first.
+    /// In order of preference.
     mechanisms: Vec<Mechanism>,
     cleartext: bool,
     nonce: Option<NonceSource>,
@@ -20,8 +20,9 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Every compiled mechanism, the strongest first, those that send a password or a token only
-    /// inside TLS, bound to the TLS connection where that can be.
+    /// Every compiled mechanism, the strongest first. Mechanisms that [need TLS](Mechanism::needs_tls), because they
+    /// send a password or a token, are used only inside TLS. Authentication is bound to the TLS connection where
+    /// possible.
     fn default() -> Self {
         Self {
             mechanisms: Mechanism::COMPILED.to_vec(),
@@ -37,7 +38,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// A configuration to be built; what it is not told is as [`default`](Self::default) has it.
+    /// Returns a builder that starts from the [default](Self::default).
     pub fn builder() -> Builder {
         Builder { config: Self::default(), without: Vec::new() }
     }
@@ -50,25 +51,27 @@ impl Config {
         self.nonce.as_ref().and_then(NonceSource::fresh).ok_or(Failure::NoNonce)
     }
 
-    /// The mechanism of that name, in any case: one that the crate has, or one of the application's own that
-    /// is listed.
+    /// Returns the mechanism of that name, compared without case: any mechanism of this crate, or a custom mechanism
+    /// that is listed.
     pub fn named(&self, name: &str) -> Option<Mechanism> {
         let own = |own: &Mechanism| own.name().eq_ignore_ascii_case(name);
         Mechanism::from_name(name).or_else(|| self.mechanisms.iter().copied().find(own))
     }
 
-    /// The preferred mechanism of those that fit the credentials and the connection and that the server
-    /// offers: `offered` is the text of its AUTH line as it came, such as `AUTH SCRAM-SHA-256 PLAIN`, with or
-    /// without its line end, or the names alone, separated by white space. Hand in all of it: where the name
-    /// of a -PLUS mechanism is left out, the server takes that for an attack (RFC 5802 §6), and refuses the
-    /// right password.
+    /// Returns the preferred mechanism among those that the server offers and that fit the credentials and the
+    /// connection.
     ///
-    /// A client *supports channel binding* where the channel has binding data, the policy is not
-    /// [`None`](BindingPolicy::None), and a -PLUS mechanism that fits the credentials is among its own. Then a
-    /// -PLUS that the server offers goes before all others, in whatever order they were listed.
+    /// `offered` is the server's AUTH line as it was received, such as `AUTH SCRAM-SHA-256 PLAIN`, with or without
+    /// its line end, or only the names, separated by white space. Pass all of it. If the name of a -PLUS mechanism is
+    /// left out, the server takes this for a downgrade attack (RFC 5802 §6) and refuses the right password.
+    ///
+    /// A client *supports channel binding* if the channel has binding data, the policy is not
+    /// [`None`](BindingPolicy::None), and a -PLUS mechanism that fits the credentials is among those that it may use.
+    /// It then prefers an offered -PLUS mechanism to all others that take a password, in whatever order they were
+    /// listed.
     ///
     /// # Errors
-    /// Why there is none.
+    /// [`NoMechanism`] gives the reason if no mechanism can be used.
     pub fn choose(
         &self,
         credentials: &Credentials,
@@ -78,12 +81,14 @@ impl Config {
         self.choose_among(&self.offered(offered), &[], Some(credentials), channel)
     }
 
-    /// All mechanisms that can be used over the connection and that the server offers, the preferred first, for a
-    /// client that does not have its credentials yet: it asks its user for a password or a token when it knows
-    /// which of them the server takes ([`takes_password`](Mechanism::takes_password),
-    /// [`takes_token`](Mechanism::takes_token)). `offered` is as for [`choose`](Self::choose), which is to be
-    /// called once the credentials are there, with the same `offered`: it gives the first of these mechanisms
-    /// that fits them.
+    /// Returns all mechanisms that the server offers and that can be used over the connection, in order of
+    /// preference.
+    ///
+    /// This is for a client that does not have its credentials yet. It learns from the result whether the server
+    /// takes a password or a token ([`takes_password`](Mechanism::takes_password),
+    /// [`takes_token`](Mechanism::takes_token)), and asks its user for that. `offered` is the same as for
+    /// [`choose`](Self::choose). Once the credentials are there, call `choose` with the same `offered`: it returns
+    /// the first of these mechanisms that fits the credentials.
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, Mechanism, client::{Config, Credentials}};
@@ -99,7 +104,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// Why there is none, with any credentials.
+    /// [`NoMechanism`] gives the reason if no mechanism can be used, whatever the credentials.
     pub fn usable(&self, channel: &Channel, offered: &str) -> Result<Vec<Mechanism>, NoMechanism> {
         let offered = self.offered(offered);
         self.choose_among(&offered, &[], None, channel)?;
@@ -108,14 +113,14 @@ impl Config {
         Ok(self.mechanisms.iter().copied().filter(usable).collect())
     }
 
-    /// The mechanisms that a server's AUTH line names.
+    /// Returns the known mechanisms that a server's AUTH line names.
     fn offered(&self, line: &str) -> Vec<Mechanism> {
         let names = line.split(|c: char| c.is_ascii_whitespace() || c == '=');
         names.filter_map(|name| self.named(name)).collect()
     }
 
-    /// The preferred one of what is offered, but for those that were tried already; without credentials, for
-    /// any.
+    /// Returns the preferred mechanism on offer that has not been tried already. Without credentials, any mechanism
+    /// counts as fitting.
     pub(crate) fn choose_among(
         &self,
         offered: &[Mechanism],
@@ -128,7 +133,7 @@ impl Config {
         for own in self.mechanisms.iter().filter(left) {
             match self.obstacle(*own, credentials, channel) {
                 None => return Ok(*own),
-                // What came the furthest tells the most.
+                // The reason of the mechanism that passed the most tests is the most useful one.
                 Some(found) if found.0 >= obstacle.0 => obstacle = found,
                 Some(_) => {}
             }
@@ -136,8 +141,8 @@ impl Config {
         Err(obstacle.1)
     }
 
-    /// Why the mechanism cannot be used with these credentials, if they are known, over that connection, and
-    /// how far it came.
+    /// Returns why the mechanism cannot be used over this connection, with these credentials if they are known, and
+    /// how many tests it passed.
     fn obstacle(
         &self,
         own: Mechanism,
@@ -165,19 +170,20 @@ impl Config {
         tests.get(failed).map(|(why, _)| (failed, *why))
     }
 
-    /// Whether there is what binds to the connection, and the policy lets it be used.
+    /// Returns whether the channel has binding data that the policy allows to use.
     fn can_bind(&self, channel: &Channel) -> bool {
         !channel.bindings().is_empty() && self.binding != BindingPolicy::None
     }
 
-    /// Whether the client supports channel binding (RFC 5802 §6): where it then uses a mechanism without,
-    /// it says that it has seen no other, and a server that offered one knows that its list was changed.
+    /// Returns whether the client supports channel binding (RFC 5802 §6). If it then uses a mechanism without, it
+    /// reports that it saw none with channel binding, and a server that offered one detects that its list was
+    /// changed.
     pub(super) fn supports_binding(&self, credentials: &Credentials, channel: &Channel) -> bool {
         let fits = |own: &Mechanism| own.binds_channel() && credentials.fit(*own);
         self.can_bind(channel) && self.mechanisms.iter().any(fits)
     }
 
-    /// Whether the mechanism can be used with these credentials over that connection.
+    /// Checks whether the mechanism can be used with these credentials over this connection.
     pub(super) fn admit(
         &self,
         mechanism: Mechanism,
@@ -196,7 +202,7 @@ impl Config {
     }
 }
 
-/// A [`Config`] to be built.
+/// Builds a [`Config`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -205,10 +211,13 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The mechanisms to use, the preferred first. SCRAM brings its -PLUS form, which is used where it can be
-    /// ([`choose`](Config::choose)); [`without`](Self::without) takes it out. One of the application's own is used
-    /// only where it is listed here. Which of them fit depends on the credentials: a password is never sent
-    /// as a token, nor a token as a password, and ANONYMOUS is for [`Credentials::anonymous`] alone.
+    /// Sets the mechanisms to use, in order of preference.
+    ///
+    /// Each SCRAM mechanism adds its -PLUS form, which is used whenever possible (see [`choose`](Config::choose));
+    /// [`without`](Self::without) removes that again. A custom mechanism is used only if it is listed here.
+    ///
+    /// The credentials limit the choice further: a password is never sent as a token, nor a token as a password, and
+    /// ANONYMOUS is used only with [`Credentials::anonymous`].
     pub fn mechanisms(
         mut self,
         mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>,
@@ -217,21 +226,21 @@ impl Builder {
         self
     }
 
-    /// Leaves these out, however the others were listed.
+    /// Removes these mechanisms, no matter how they were listed.
     pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
         self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
         self
     }
 
-    /// Whether mechanisms that send the password or a token are used without TLS, where anyone on the way
-    /// can read it. Off by default.
+    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls), because they send the password or a token, are
+    /// used without TLS. An eavesdropper can then read it. Off by default.
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.config.cleartext = allow;
         self
     }
 
-    /// Another source of nonces, which SCRAM needs. Each must be fresh and unpredictable; a fixed one
-    /// is for tests.
+    /// Sets another source of nonces, which SCRAM needs. Each nonce must be fresh and unpredictable; use fixed ones
+    /// only in tests. By default, with the feature `getrandom`, nonces come from the operating system.
     pub fn nonces(
         mut self,
         source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
@@ -240,30 +249,37 @@ impl Builder {
         self
     }
 
-    /// How many iterations a server may ask of SCRAM: fewer make the password cheap to guess, more
-    /// keep the client busy. By default 4,096 (RFC 7677 §4) to 600,000. `to` is `from` at least.
+    /// Sets the range of iteration counts that a server may demand for SCRAM. The default is 4,096 (RFC 7677 §4) to
+    /// 600,000; a `to` below `from` counts as `from`.
+    ///
+    /// Fewer iterations make a brute-force search for the password cheap. More allow a server to keep the client busy
+    /// (denial of service). Any other number ends the exchange in [`Failure::Iterations`].
     pub fn scram_iterations(mut self, from: u32, to: u32) -> Self {
         self.config.iterations = (from, to.max(from));
         self
     }
 
-    /// Whether authentication is bound to the TLS connection (RFC 5802 §6), for which the [`Channel`] needs
-    /// binding data. With [`None`](BindingPolicy::None) the -PLUS mechanisms are not used, with
-    /// [`Required`](BindingPolicy::Required) no other is.
+    /// Sets whether authentication must be bound to the TLS connection (channel binding, RFC 5802 §6). For that the
+    /// [`Channel`] needs binding data.
+    ///
+    /// By default, [`Preferred`](BindingPolicy::Preferred), it is bound if both sides support it. With
+    /// [`None`](BindingPolicy::None) the -PLUS mechanisms are not used; with [`Required`](BindingPolicy::Required) no
+    /// others are.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
         self.config.binding = policy;
         self
     }
 
-    /// The configuration, if nothing in it contradicts the rest.
+    /// Returns the configuration, if it is consistent.
     ///
     /// # Errors
-    /// [`ConfigError::NotCompiled`] for a mechanism whose feature is off; [`ConfigError::NothingBinds`] where
-    /// channel binding is required and no -PLUS mechanism is left.
+    /// - [`ConfigError::NotCompiled`]: the feature of a listed mechanism is off.
+    /// - [`ConfigError::NothingBinds`]: channel binding is required, and no -PLUS mechanism is left.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { mut config, without } = self;
         config.mechanisms.retain(|own| !without.contains(own));
-        // A -PLUS goes before all others that take a password, and a token before it keeps its place.
+        // A -PLUS mechanism goes before all others that take a password. A token mechanism listed before them keeps
+        // its place.
         let first = config.mechanisms.iter().position(|own| own.takes_password());
         let passwords = first.and_then(|first| config.mechanisms.get_mut(first..));
         passwords.unwrap_or_default().sort_by_key(|own| !own.binds_channel());
@@ -272,64 +288,64 @@ impl Builder {
     }
 }
 
-/// Why no mechanism can be used.
+/// The reason why no mechanism can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum NoMechanism {
-    /// The server has no AUTH.
+    /// The server does not offer AUTH.
     NotOffered,
-    /// The server has STARTTLS, may offer more behind it, and the client has not begun TLS.
+    /// The server offers STARTTLS and may offer more mechanisms inside TLS, and the client has not started TLS.
     OnlyAfterTls,
-    /// Of the server's mechanisms the client has none, or may use none.
+    /// The client supports none of the server's mechanisms, or its configuration allows none of them.
     InCommon,
-    /// What there is in common takes other credentials: passwords where there is a token, say.
+    /// The mechanisms in common take other credentials, for example passwords when the client has a token.
     OtherCredentials,
-    /// What there is in common is not bound to the TLS connection, which the configuration requires;
-    /// or is, and the client has no data to bind by.
+    /// The mechanisms in common are not bound to the TLS connection, which the configuration requires; or they are,
+    /// and the client has no binding data.
     WithoutBinding,
-    /// The user name or the password has characters that SASLprep (RFC 4013) does not allow, or is empty
-    /// without those that it drops, or the name is over 1,024 octets with those that it adds; and no
-    /// mechanism in common does without.
+    /// The mechanisms in common need a user name and a password prepared with SASLprep (RFC 4013), and these cannot
+    /// be prepared: they contain characters that it does not allow, or are empty without those that it removes, or
+    /// the prepared name exceeds 1,024 octets.
     Unprepared,
-    /// What there is in common sends the password, which no line can carry, or not with the names.
+    /// The mechanisms in common send the password, and it is too long for a line, alone or together with the names.
     TooLong,
-    /// All that could be used would show the password or the token, as there is no TLS.
+    /// The usable mechanisms would send the password or the token without TLS.
     WithoutTls,
-    /// None of those in common can act as another account, which the credentials ask for.
+    /// The credentials name an account to act as, and none of the mechanisms in common can send its name.
     ActingAs,
 }
 
 impl NoMechanism {
-    /// What `Display` says, as a fixed text.
+    /// Returns the text of `Display` as a static string.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::NotOffered => {
                 "the server offers no way to sign in: send without a user name, or use another port or server"
             }
             Self::OnlyAfterTls => {
-                "the server offers no usable way to sign in before TLS: use TLS, by STARTTLS or on a port that begins with it"
+                "the server offers no usable way to sign in before TLS: use STARTTLS, or a port with implicit TLS"
             }
             Self::InCommon => {
-                "the server offers no way to sign in that this client has, or is told to use"
+                "the server offers no way to sign in that this client supports and is configured to use"
             }
             Self::OtherCredentials => {
-                "the server takes other credentials than these: a password, say, or an access token (OAuth)"
+                "the server takes other credentials than these, such as a password or an access token (OAuth)"
             }
             Self::WithoutBinding => {
-                "a sign-in bound to the TLS connection is required, which only one of the two sides can do"
+                "a sign-in bound to the TLS connection is required, but only one of the two sides supports channel binding"
             }
             Self::Unprepared => {
-                "the user name or password holds characters that no way to sign in here allows"
+                "the user name or password contains characters that no way to sign in to this server allows"
             }
             Self::TooLong => {
                 "the password is too long for every way to sign in that the server offers"
             }
             Self::WithoutTls => {
-                "the server offers no way to sign in that is safe without TLS: use TLS, by STARTTLS or on a port that begins with it"
+                "the server offers no way to sign in that is safe without TLS: use STARTTLS, or a port with implicit TLS"
             }
             Self::ActingAs => {
-                "the server offers no way to sign in as one account and act as another: leave that out"
+                "the server offers no way to sign in as one account and act as another: leave out the account to act as"
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a server offers, and its policy.
+//! The configuration of a server.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{borrow::Borrow, fmt};
@@ -15,15 +15,16 @@ use crate::{
     secret::Secret,
 };
 
-/// What a server offers, and its policy; [`builder`](Self::builder) makes one. Shared by all of its exchanges, in an
-/// `Arc`.
+/// The mechanisms that a server offers, and its policy. [`builder`](Self::builder) makes one.
+///
+/// All exchanges of a server share one configuration, in an `Arc`.
 #[derive(Clone)]
 pub struct Config {
     hostname: Box<str>,
     mechanisms: Vec<Mechanism>,
     nonce: Option<NonceSource>,
     cleartext: bool,
-    /// One for each hash; empty where SCRAM is not listed.
+    /// One for each compiled hash; empty if no SCRAM mechanism is listed.
     decoys: Vec<Decoys>,
     iterations: u32,
     binding: BindingPolicy,
@@ -32,8 +33,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration to be built, for a server of that name. [`answered_by`](Builder::answered_by) or
-    /// [`mechanisms`](Builder::mechanisms) has to be called, all else has a default.
+    /// Returns a builder for a server of that name: 1 to 255 octets of printable ASCII, without spaces, `<` and `>`.
+    ///
+    /// Call [`answered_by`](Builder::answered_by), its variants, or [`mechanisms`](Builder::mechanisms). Everything
+    /// else has a default.
     pub fn builder(hostname: &str) -> Builder {
         Builder {
             config: Self {
@@ -57,38 +60,40 @@ impl Config {
         }
     }
 
-    /// A server's name, as it may stand in a challenge and in a greeting.
+    /// Checks a server's name, as it appears in a challenge and in the greeting.
     pub(crate) fn check_host(host: &str) -> Result<(), ConfigError> {
         let good = |octet: u8| octet.is_ascii_graphic() && !b"<>".contains(&octet);
         let good = (1..=255).contains(&host.len()) && host.bytes().all(good);
         if good { Ok(()) } else { Err(ConfigError::HostName) }
     }
 
-    /// For a server at which nobody can authenticate.
+    /// The configuration of a server at which nobody can authenticate.
     pub(crate) fn without_mechanisms(hostname: &str) -> Self {
         Self::builder(hostname).config
     }
 
-    /// The server's name.
+    /// Returns the server's name.
     pub fn hostname(&self) -> &str {
         &self.hostname
     }
 
-    /// The mechanisms on offer over that connection, in order: those that send a password or a token only inside
-    /// TLS, unless [cleartext is allowed](Builder::allow_cleartext); the -PLUS ones only where the [`Channel`]
-    /// has binding data; EXTERNAL only where it has an identity.
+    /// Returns the mechanisms that are on offer over this connection, in their order.
+    ///
+    /// Mechanisms that [need TLS](Mechanism::needs_tls) are among them only inside TLS, unless [cleartext is
+    /// allowed](Builder::allow_cleartext). The -PLUS mechanisms need a [`Channel`] with binding data, and EXTERNAL
+    /// needs one with an identity.
     pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
         let listed = self.mechanisms.iter().copied();
         listed.filter(|own| self.can(*own, channel) && self.may(*own, channel))
     }
 
-    /// Whether any of them binds to the connection.
+    /// Returns whether a mechanism with channel binding is on offer.
     pub(in crate::sasl) fn offers_binding(&self, channel: &Channel) -> bool {
         let bound = |own: &Mechanism| own.binds_channel() && self.can(*own, channel);
         self.mechanisms.iter().any(bound)
     }
 
-    /// Whether there is what the mechanism needs, and the policy for channel binding allows it.
+    /// Returns whether the connection has what the mechanism needs, and the policy for channel binding allows it.
     fn can(&self, mechanism: Mechanism, channel: &Channel) -> bool {
         let bound = mechanism.binds_channel();
         let supplied = match mechanism {
@@ -99,15 +104,15 @@ impl Config {
         supplied && (bound || self.binding != BindingPolicy::Required)
     }
 
-    /// Whether the mechanism may be used with the TLS that there is, or is not.
+    /// Returns whether the mechanism may be used on this connection, with TLS or without.
     fn may(&self, mechanism: Mechanism, channel: &Channel) -> bool {
         let tls = channel.is_tls() || self.cleartext;
         tls || !mechanism.needs_tls()
     }
 
-    /// Whether the mechanism can be used over that connection.
+    /// Checks whether the mechanism can be used on this connection.
     pub(crate) fn admit(&self, mechanism: Mechanism, channel: &Channel) -> Result<(), Failure> {
-        // Most take PLAIN or LOGIN, which stand behind the stronger ones.
+        // Most clients use PLAIN or LOGIN, which are listed last.
         let listed = self.mechanisms.iter().rev().any(|own| *own == mechanism);
         if !listed || !self.can(mechanism, channel) {
             Err(Failure::Unsupported)
@@ -118,16 +123,17 @@ impl Config {
         }
     }
 
-    /// The mechanism of that name, in any case: one that the crate has, on offer or not, or one of the
-    /// application's own that is listed. An exchange with one that is not on offer ends in
-    /// [`Failure::Unsupported`] or [`Failure::NeedsTls`].
+    /// Returns the mechanism of that name, compared without case: any mechanism of this crate, whether it is on offer
+    /// or not, or a custom mechanism that is listed.
+    ///
+    /// An exchange with a mechanism that is not on offer ends in [`Failure::Unsupported`] or [`Failure::NeedsTls`].
     pub fn named(&self, name: impl AsRef<[u8]>) -> Option<Mechanism> {
         let name = name.as_ref();
         let own = |own: &&Mechanism| own.name().as_bytes().eq_ignore_ascii_case(name);
         Mechanism::known(name).or_else(|| self.mechanisms.iter().find(own)).copied()
     }
 
-    /// Whether everybody who is proven is asked about: see [`Builder::authorize_always`].
+    /// Returns whether the application is asked about every authenticated client: see [`Builder::authorize_always`].
     pub fn authorizes_always(&self) -> bool {
         self.rules.authorize_always
     }
@@ -137,8 +143,8 @@ impl Config {
         self.rules.authorize_always = always;
     }
 
-    /// An account's name, [folded](Builder::fold_names): what the store is asked for, and what a rate limit
-    /// counts by. `None` for a name that no account can have.
+    /// Returns the [folded](Builder::fold_names) form of an account's name: the one to look up, and the one to count
+    /// by for rate limiting. `None` for a name that no account can have.
     pub fn fold(&self, name: &str) -> Option<Box<str>> {
         self.rules
             .fold(name)
@@ -146,12 +152,14 @@ impl Config {
             .map(|folded| folded.map_or_else(|| name.into(), |folded| *folded))
     }
 
-    /// What SCRAM shows for an account that does not exist: keys that no password has, with the salt of its
-    /// [folded](Self::fold) name. A store that checks the passwords of PLAIN and LOGIN by
-    /// [`ScramKeys::check_password`] checks them against these where there is no account, so that it takes
-    /// as long.
+    /// Returns the decoy keys of SCRAM for an account that does not exist. No password matches them, and their salt
+    /// is derived from the [folded](Self::fold) name.
     ///
-    /// `None` where no mechanism of SCRAM is listed.
+    /// A store that checks the passwords of PLAIN and LOGIN with [`ScramKeys::check_password`] should check a
+    /// password against these keys if the account does not exist. Both cases then take the same time, which prevents
+    /// user enumeration by a timing attack.
+    ///
+    /// Returns `None` if no SCRAM mechanism is listed.
     pub fn decoy_keys(&self, hash: ScramHash, name: &str) -> Option<ScramKeys> {
         let folded = self.rules.fold(name).ok().flatten();
         let folded = folded.as_deref().map_or(name, |folded| &**folded);
@@ -170,7 +178,7 @@ impl Config {
         self.decoys.iter().find(|decoys| decoys.keys().hash() == hash)
     }
 
-    /// How many iterations SCRAM shows for accounts that do not exist.
+    /// Returns the number of iterations that decoy keys have.
     pub(in crate::sasl) fn iterations(&self) -> u32 {
         self.iterations
     }
@@ -190,45 +198,47 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A [`Config`] to be built.
+/// Builds a [`Config`].
 #[derive(Clone)]
 #[must_use]
 pub struct Builder {
     config: Config,
     without: Vec<Mechanism>,
-    /// Those that the authenticator answers for, if it was asked.
+    /// The mechanisms that the authenticator answered for, if it was asked.
     answered: Option<Vec<Mechanism>>,
-    /// Whether it answers who may come in.
+    /// Whether it answers [`Authorize`](crate::sasl::Authorize) without an account to act as.
     authorizes: bool,
     salt_key: Option<Secret>,
 }
 
 impl Builder {
-    /// Offers what that authenticator [can answer for](Authenticator::mechanisms), in its order;
-    /// [`build`](Self::build) fails where anything else is on offer.
+    /// Offers the mechanisms that this authenticator [lists](Authenticator::mechanisms), in its order.
     ///
-    /// To see that it does answer, `authorize`, and each of its methods that a listed mechanism needs, is called once,
-    /// here and now and on this thread, for an account that cannot exist: the name, or for a token the account to act as, is
-    /// `nobody@smtp-auth.invalid`, the password, token or digest `x`; a guest has no trace. Only a mechanism of the
-    /// application's own is taken on trust. So the methods may block here, and count one failure each; those that
-    /// may not be called here, as they wait for threads that do not run yet, want `mechanisms(users.mechanisms())`
-    /// instead, with which nothing is called and nothing checked. Those that wait for a runtime belong in an
-    /// [`AsyncAuthenticator`], and to [`answered_by_async`](Self::answered_by_async).
+    /// To check that the authenticator implements what it lists, this calls its methods for an account that cannot
+    /// exist: `authorize`, and each method that a listed mechanism needs, once. The account's name, or for a token
+    /// the account to act as, is `nobody@smtp-auth.invalid`; the password, token or digest is `x`; a guest has no
+    /// trace. Only custom mechanisms are not checked. [`build`](Self::build) fails if a mechanism is on offer that
+    /// the authenticator does not answer for.
+    ///
+    /// The calls are made right here, on this thread. So a method may block now, and may count a failed attempt. If
+    /// your methods cannot be called yet, for example because they wait for threads that do not run yet, use
+    /// `mechanisms(users.mechanisms())` instead, which calls and checks nothing. If they await an async runtime,
+    /// implement [`AsyncAuthenticator`] and use [`answered_by_async`](Self::answered_by_async).
     pub fn answered_by(self, users: &(impl Authenticator + ?Sized)) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         probes.queries().for_each(|query| query.answer_with(users));
         self.answered(probes)
     }
 
-    /// [`answered_by`](Self::answered_by) for an authenticator that changes as it answers.
+    /// Like [`answered_by`](Self::answered_by), for an authenticator that changes as it answers.
     pub fn answered_by_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         probes.queries().for_each(|query| query.answer_with_mut(users));
         self.answered(probes)
     }
 
-    /// [`answered_by`](Self::answered_by) for an authenticator that has to be waited for. Its methods are awaited one after
-    /// the other.
+    /// Like [`answered_by`](Self::answered_by), for an async authenticator. Its methods are awaited one after
+    /// another.
     pub async fn answered_by_async(self, users: &impl AsyncAuthenticator) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         for query in probes.queries() {
@@ -247,9 +257,11 @@ impl Builder {
         self.mechanisms(listed)
     }
 
-    /// The mechanisms to offer, in this order: **those that the application can answer for**, and no
-    /// others, as clients take the strongest on offer and may give up where it fails. For an application that
-    /// has no [`Authenticator`], or does not offer all that its authenticator can answer for.
+    /// Sets the mechanisms to offer, in this order.
+    ///
+    /// List only **those that the application can answer for**: clients use the strongest mechanism on offer, and may
+    /// give up if it fails. This method is for an application that has no [`Authenticator`], or offers only some of
+    /// the mechanisms that its authenticator can answer for.
     ///
     /// | mechanism | what the accounts need |
     /// | --- | --- |
@@ -259,10 +271,10 @@ impl Builder {
     /// | OAUTHBEARER, XOAUTH2 | a way to check tokens |
     /// | EXTERNAL | the name in a client's certificate |
     /// | ANONYMOUS | nothing: it lets guests in |
-    /// | one of the application's own | [what it does](crate::sasl::Custom) |
+    /// | a custom mechanism | [whatever it needs](crate::sasl::Custom) |
     ///
-    /// SCRAM brings its -PLUS form, which needs the same keys, in front of it;
-    /// [`without`](Self::without) takes it out.
+    /// Each SCRAM mechanism adds its -PLUS form in front of it, which needs the same keys. [`without`](Self::without)
+    /// removes that again.
     pub fn mechanisms(
         mut self,
         mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>,
@@ -271,34 +283,39 @@ impl Builder {
         self
     }
 
-    /// Leaves these out, however the others were listed.
+    /// Removes these mechanisms, no matter how they were listed.
     pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
         self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
         self
     }
 
-    /// How an account's name is folded, so that an account has one name: by default
-    /// [`prepare`] (SASLprep), else [`prepare_lower_case`](crate::sasl::prepare_lower_case),
-    /// [`as_sent`](crate::sasl::as_sent), or a function of the application's own. The store is asked for the result,
-    /// decoy salts are made of it, and rate limits count by it, whether there is such an account or not. The
-    /// [`Identity`](crate::sasl::Identity) has it, unless the store [names another](crate::sasl::Answer::of).
+    /// Sets the function that folds an account's name, so that every spelling of it becomes one name.
+    ///
+    /// The default is [`prepare`] (SASLprep). The alternatives are
+    /// [`prepare_lower_case`](crate::sasl::prepare_lower_case), [`as_sent`](crate::sasl::as_sent), or a custom
+    /// function. The folded name is the one to look up, to derive decoy salts from, and to count by for rate
+    /// limiting, whether the account exists or not. The [`Identity`](crate::sasl::Identity) contains it, unless the
+    /// store [names another account](crate::sasl::Answer::of).
     pub fn fold_names(mut self, fold: FoldName) -> Self {
         self.config.rules.fold = fold;
         self
     }
 
-    /// Whether [`Authorize`](crate::sasl::Authorize) is asked of everybody who is proven, by any mechanism, and not only
-    /// where the client named another account to act as. For an application that has something to say after the proof:
-    /// that the account is disabled, or its password has expired. Off by default. The authenticator has to have its
-    /// method `authorize` written, or nobody comes in: `454`, and [`ConfigError::Authorize`] where
-    /// [`answered_by`](Self::answered_by) was called.
+    /// Sets whether [`Authorize`](crate::sasl::Authorize) is asked about every authenticated client, with any
+    /// mechanism. By default it is asked only if the client names another account to act as.
+    ///
+    /// Turn it on if the application may still refuse a client after the proof, for example because the account is
+    /// disabled or its password has expired. The authenticator must then implement `authorize`; otherwise every
+    /// client is refused with `454`. If [`answered_by`](Self::answered_by) was called, [`build`](Self::build) returns
+    /// [`ConfigError::Authorize`] instead.
     pub fn authorize_always(mut self, always: bool) -> Self {
         self.config.rules.authorize_always = always;
         self
     }
 
-    /// Another source of nonces. Each must be fresh and unpredictable; a fixed one is for tests. By default they
-    /// are the operating system's, with the feature `getrandom`.
+    /// Sets another source of nonces. Each nonce must be fresh and unpredictable, or recorded exchanges can be
+    /// replayed; use fixed ones only in tests. By default, with the feature `getrandom`, nonces come from the
+    /// operating system.
     pub fn nonces(
         mut self,
         source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
@@ -307,69 +324,79 @@ impl Builder {
         self
     }
 
-    /// The key of the salts that SCRAM shows for accounts that do not exist: 16 octets or more, secret and
-    /// unpredictable. It has to stay the same over restarts, and over the servers of a cluster, or their salts
-    /// tell such accounts from real ones. By default it is random, made anew by each
-    /// [`build`](Self::build), with the feature `getrandom`: share one `Config` in all of a server's
-    /// connections and ports.
+    /// Sets the key from which the salts of SCRAM's decoy keys are derived: 16 octets or more, secret and
+    /// unpredictable.
     ///
-    /// The salt is that of the [folded](Self::fold_names) name. An account that gets its keys, or others for
-    /// another password, shows another salt from then on.
+    /// The key must stay the same across restarts, and on all servers of a cluster. Otherwise the salts change and
+    /// reveal which accounts do not exist (user enumeration). By default, with the feature `getrandom`, each
+    /// [`build`](Self::build) makes a random key: share one `Config` among all of a server's connections and ports.
+    ///
+    /// The salt is derived from the [folded](Self::fold_names) name. It changes visibly once an account is given
+    /// keys, or new keys for another password.
     pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
         self.salt_key = Some(key.into());
         self
     }
 
-    /// How many iterations SCRAM shows for accounts that do not exist: as many as the store's keys
-    /// have, or the number tells which exist; so the number for new keys goes up only with that of the
-    /// others. By default 4,096 (RFC 7677 §4).
+    /// Sets the number of iterations of SCRAM's decoy keys, at least 1. The default is 4,096 (RFC 7677 §4).
+    ///
+    /// It must be the number that the keys of real accounts have, or it reveals which accounts exist. So raise the
+    /// number for new keys only when you raise it for all of them.
     pub fn scram_iterations(mut self, iterations: u32) -> Self {
         self.config.iterations = iterations.max(1);
         self
     }
 
-    /// Whether mechanisms that send the password are taken without TLS, where anyone on the way
-    /// can read it. Off by default.
+    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls), because they send the password or a token, are
+    /// accepted without TLS. An eavesdropper can then read it. Off by default.
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.config.cleartext = allow;
         self
     }
 
-    /// Whether authentication is bound to the TLS connection: with [`None`](BindingPolicy::None) the -PLUS
-    /// mechanisms are not offered, with [`Required`](BindingPolicy::Required) no other is. By
-    /// default they are offered beside the others, and a client that supports them and says that it saw none is
-    /// refused: somebody has changed the list on the way (RFC 5802 §6).
+    /// Sets whether authentication must be bound to the TLS connection (channel binding).
+    ///
+    /// By default, [`Preferred`](BindingPolicy::Preferred), the -PLUS mechanisms are offered beside the others. If a
+    /// client that supports channel binding reports that none was on offer, the server refuses it, because a
+    /// man-in-the-middle has removed them from the list (a downgrade attack, RFC 5802 §6). With
+    /// [`None`](BindingPolicy::None) the -PLUS mechanisms are not offered; with [`Required`](BindingPolicy::Required)
+    /// no others are.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
         self.config.binding = policy;
         self
     }
 
-    /// The longest response to take, in octets, decoded: what is longer ends the exchange by
-    /// [`Failure::TooLong`]. So names, passwords and tokens are bounded, where the protocol's line
-    /// (12,288 octets in SMTP) is too long for the store.
+    /// Sets the length of the longest response, in octets, after decoding. A longer one ends the exchange in
+    /// [`Failure::TooLong`].
+    ///
+    /// This bounds names, passwords and tokens, if the longest line of the protocol (12,288 octets in SMTP) is too
+    /// long for your store. By default there is no further bound.
     pub fn max_response(mut self, octets: usize) -> Self {
         self.config.rules.max_response = u32::try_from(octets).unwrap_or(u32::MAX);
         self
     }
 
-    /// What a client is told whose token is no good, or that asks without one where to get it: by
-    /// default `invalid_token`, without more.
+    /// Sets the error for a client that sends an invalid token, or that sends none to ask where to get one. The
+    /// default is `invalid_token` without further fields.
     pub fn token_error(mut self, error: TokenError) -> Self {
         self.config.token_error = error;
         self
     }
 
-    /// The configuration, if it is complete and nothing in it contradicts the rest.
+    /// Returns the configuration, if it is complete and consistent.
     ///
     /// # Errors
-    /// [`ConfigError::NotImplemented`] where a mechanism is left that the
-    /// [authenticator](Self::answered_by) does not answer for, [`ConfigError::Authorize`] where it does not say who may
-    /// come in and [is to](Self::authorize_always);
-    /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
-    /// `>`; [`ConfigError::NoMechanism`] where none is listed, or left; [`ConfigError::NotCompiled`] for one
-    /// whose feature is off; [`ConfigError::NothingBinds`] where channel binding is required and no -PLUS
-    /// mechanism is left; [`ConfigError::NoNonces`] and [`ConfigError::SaltKey`] where a mechanism needs random
-    /// numbers, or a key, that there are not; `SaltKey` also for a key of fewer than 16 octets.
+    /// - [`ConfigError::HostName`]: the server's name is not 1 to 255 octets of printable ASCII without spaces, `<`
+    ///   and `>`.
+    /// - [`ConfigError::NoMechanism`]: no mechanism is listed, or none is left.
+    /// - [`ConfigError::NotCompiled`]: the feature of a listed mechanism is off.
+    /// - [`ConfigError::NothingBinds`]: channel binding is required, and no -PLUS mechanism is left.
+    /// - [`ConfigError::NotImplemented`]: the [authenticator](Self::answered_by) does not answer for a mechanism on
+    ///   offer.
+    /// - [`ConfigError::Authorize`]: the authenticator does not implement `authorize`, which
+    ///   [`authorize_always`](Self::authorize_always) needs.
+    /// - [`ConfigError::NoNonces`]: a mechanism needs random numbers, and there is no source of nonces.
+    /// - [`ConfigError::SaltKey`]: the salt key has fewer than 16 octets, or SCRAM is on offer and there is no key.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { mut config, without, answered, authorizes, salt_key } = self;
         Config::check_host(&config.hostname)?;
@@ -393,7 +420,7 @@ impl Builder {
         {
             return Err(ConfigError::NoNonces(*own));
         }
-        // A key that is given and no good is a mistake, whether it is needed or not.
+        // A key that is too short is a mistake, even if no mechanism needs it.
         let salt_key = match salt_key {
             Some(key) if key.expose().len() < 16 => return Err(ConfigError::SaltKey),
             Some(key) => Some(key),
