@@ -1,4 +1,4 @@
-//! What a client signs in with.
+//! The credentials of a client.
 
 use alloc::{boxed::Box, sync::Arc};
 
@@ -10,8 +10,8 @@ use crate::{
     secret::Secret,
 };
 
-/// Bounds of the names and the token, with which no response outgrows [`MAX_MESSAGE`]: a name, prepared or
-/// not, is three times as long where SCRAM escapes it.
+/// Bounds of the names and the token, which keep every response within [`MAX_MESSAGE`]. SCRAM's escapes can make a
+/// name three times as long.
 const MAX_NAME: usize = 1024;
 const MAX_TOKEN_MESSAGE: usize = 9000;
 
@@ -22,21 +22,22 @@ fn check_user(name: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// With room for the server's name and the words around.
+/// Leaves room for the server's name and the fixed text of the message.
 fn check_token(user: &str, token: &Secret) -> Result<(), ConfigError> {
     let fits = gs2::escape(user).len() + token.expose().len() + 300 <= MAX_TOKEN_MESSAGE;
     if fits && oauth::is_token(token.expose()) { Ok(()) } else { Err(ConfigError::Token) }
 }
 
-/// What a client signs in with. A clone is cheap, and no second copy of what is secret until one of
-/// them is changed.
+/// The credentials that a client authenticates with.
+///
+/// Clones are cheap: they share the secrets until one of them is changed.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub(super) kind: Kind,
     pub(super) authzid: Option<Box<str>>,
 }
 
-/// Each mechanism takes just one of them.
+/// Each mechanism takes exactly one of these kinds.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Password(Arc<Password>),
@@ -57,20 +58,20 @@ pub(in crate::sasl) struct Password {
 pub(in crate::sasl) struct Token {
     pub(in crate::sasl) user: Box<str>,
     pub(in crate::sasl) token: Secret,
-    /// Host and port.
+    /// The host and port of the server.
     pub(in crate::sasl) server: Option<(Box<str>, u16)>,
 }
 
 impl Credentials {
-    /// A user name and a password.
+    /// Returns credentials with a user name and a password.
     ///
-    /// A line of AUTH carries 9,216 octets (RFC 4954 §4): a longer password by LOGIN, or together with the
-    /// names by PLAIN, has no way, and is used by mechanisms alone that do not send it.
+    /// An AUTH line carries up to 9,216 octets before base64 (RFC 4954 §4). LOGIN cannot send a longer password, and
+    /// PLAIN must fit the names and two separators in as well. Only mechanisms that do not send the password are used
+    /// then.
     ///
     /// # Errors
-    /// [`ConfigError::UserName`] for a name that is empty, over 1,024 octets, or holds control
-    /// characters; [`ConfigError::Password`] for a password that is empty, holds NUL, or is too long for
-    /// every mechanism that is compiled in.
+    /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
+    /// - [`ConfigError::Password`]: the password is empty, contains NUL, or is too long for every compiled mechanism.
     pub fn password(authcid: &str, password: impl Into<Secret>) -> Result<Self, ConfigError> {
         let password = password.into();
         check_user(authcid)?;
@@ -82,13 +83,15 @@ impl Credentials {
         Self::new(Kind::Password(Arc::new(password))).carried()
     }
 
-    /// A user name, and an access token of OAuth 2.0 for OAUTHBEARER and XOAUTH2. How to get one, and a
-    /// new one where it has expired, is between the caller and its issuer. Both mechanisms send the name
-    /// as that of the account to act as, so that it may be a mailbox which the token's owner shares.
+    /// Returns credentials with a user name and an access token of OAuth 2.0, for OAUTHBEARER and XOAUTH2.
+    ///
+    /// The application obtains the token from its issuer, and a new one when it has expired. Both mechanisms send the
+    /// user name as the account to act as, so it may be a mailbox that is shared with the token's owner.
     ///
     /// # Errors
-    /// [`ConfigError::UserName`] as above; [`ConfigError::Token`] for what has not the form of a
-    /// bearer's token (RFC 6750 §2.1), or is longer than some 8,700 octets.
+    /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
+    /// - [`ConfigError::Token`]: the token does not have the form of a bearer token (RFC 6750 §2.1), or exceeds some
+    ///   8,700 octets together with the name.
     pub fn token(user: &str, token: impl Into<Secret>) -> Result<Self, ConfigError> {
         let token = token.into();
         check_user(user)?;
@@ -97,17 +100,18 @@ impl Credentials {
         Ok(Self::new(Kind::Token(Arc::new(token))))
     }
 
-    /// The certificate that the client has shown in the TLS handshake, for EXTERNAL.
+    /// Returns credentials for EXTERNAL: the certificate that the client presented in the TLS handshake.
     pub fn external() -> Self {
         Self::new(Kind::External)
     }
 
-    /// Nobody, for ANONYMOUS (RFC 4505): a guest who leaves this trace, which may be empty, and is
-    /// seen by who listens.
+    /// Returns credentials for ANONYMOUS (RFC 4505): those of a guest, who leaves this trace.
+    ///
+    /// The trace may be empty. Anybody who can read the connection sees it.
     ///
     /// # Errors
-    /// [`ConfigError::Trace`] for a trace that is neither a mail address nor up to 255 characters
-    /// without `@`, all of which show; always without the feature `anonymous`.
+    /// [`ConfigError::Trace`] if the trace is neither a mail address nor up to 255 characters without `@`, or if it
+    /// contains characters that are not visible. Without the feature `anonymous` every trace is an error.
     pub fn anonymous(trace: &str) -> Result<Self, ConfigError> {
         if !anonymous::is_trace(trace) {
             return Err(ConfigError::Trace);
@@ -115,8 +119,8 @@ impl Credentials {
         Ok(Self::new(Kind::Anonymous(trace.into())))
     }
 
-    /// What a mechanism of the host's own has: the exchange asks for each response by
-    /// [`Step::Custom`](super::Step::Custom). The mechanism has to be listed in
+    /// Returns credentials for a custom mechanism. The exchange asks for each response with
+    /// [`Step::Custom`](super::Step::Custom). The mechanism must be listed in
     /// [`Builder::mechanisms`](super::Builder::mechanisms).
     pub fn custom(mechanism: Mechanism) -> Self {
         Self::new(Kind::Custom(mechanism))
@@ -126,13 +130,17 @@ impl Credentials {
         Self { kind, authzid: None }
     }
 
-    /// The account to act as, where it is another. Only mechanisms that carry it are used then; one of
-    /// the host's own says it by itself. A token's user is such an account already, and replaced.
+    /// Sets the account to act as, if it is not the client's own account.
+    ///
+    /// Only mechanisms that can send its name are used then. A custom mechanism is never among them: it names the
+    /// account in its own responses, so do not set it here. For [`token`](Self::token) credentials the name replaces
+    /// the user name, which is already the account to act as.
     ///
     /// # Errors
-    /// [`ConfigError::UserName`] for a name that is empty, over 1,024 octets, or holds control
-    /// characters; [`ConfigError::Token`] and [`ConfigError::Password`] where it is too long together with
-    /// the token, or with the password for every mechanism that is compiled in and carries it.
+    /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
+    /// - [`ConfigError::Token`]: the name is too long together with the token.
+    /// - [`ConfigError::Password`]: the name is too long together with the password, for every compiled mechanism
+    ///   that can send both.
     pub fn acting_as(mut self, authzid: &str) -> Result<Self, ConfigError> {
         check_user(authzid)?;
         if let Kind::Token(token) = &self.kind {
@@ -142,7 +150,7 @@ impl Credentials {
         self.carried()
     }
 
-    /// The same, where any mechanism that is compiled in can carry the password.
+    /// Checks that some compiled mechanism can carry the password.
     fn carried(self) -> Result<Self, ConfigError> {
         let compiled = Mechanism::COMPILED.iter().copied();
         let mut ways = compiled.filter(|own| self.fit(*own) && self.name_all(*own)).peekable();
@@ -150,12 +158,15 @@ impl Credentials {
         if none { Err(ConfigError::Password) } else { Ok(self) }
     }
 
-    /// The server that a token is meant for, as the client knows it: OAUTHBEARER says so, and another
-    /// server that the token fell to cannot use it at the right one unseen. Of no effect for others.
+    /// Sets the server that the token is meant for, as the client knows it. Only OAUTHBEARER sends it; it has no
+    /// effect on other credentials.
+    ///
+    /// A server that receives the token under another name cannot replay it unnoticed: the right server sees that the
+    /// token was given to a different one.
     ///
     /// # Errors
-    /// [`ConfigError::ServerName`] for a name that is empty, over 255 octets, or has characters that
-    /// are not printable ASCII, or spaces.
+    /// [`ConfigError::ServerName`] if the name is empty, exceeds 255 octets, or contains spaces or characters other
+    /// than printable ASCII.
     pub fn for_server(mut self, host: &str, port: u16) -> Result<Self, ConfigError> {
         let good = (1..=255).contains(&host.len()) && host.bytes().all(|o| o.is_ascii_graphic());
         if !good {
@@ -167,8 +178,8 @@ impl Credentials {
         Ok(self)
     }
 
-    /// With the salted password of an earlier sign-in, which spares SCRAM its work where the server
-    /// still has the same salt and iterations. Of no effect for others.
+    /// Adds the salted password of an earlier authentication. It spares SCRAM the work of PBKDF2, as long as the
+    /// server still sends the same salt and iteration count. It has no effect on other credentials.
     pub fn salted(mut self, salted: SaltedPassword) -> Self {
         if let Kind::Password(password) = &mut self.kind {
             Arc::make_mut(password).salted = Some(salted);
@@ -176,7 +187,7 @@ impl Credentials {
         self
     }
 
-    /// The user name, where there is one: of a password or a token.
+    /// Returns the user name of a password or a token. `None` for all other credentials.
     pub fn authcid(&self) -> Option<&str> {
         match &self.kind {
             Kind::Password(password) => Some(&password.authcid),
@@ -185,12 +196,12 @@ impl Credentials {
         }
     }
 
-    /// The account to act as, where one was named.
+    /// Returns the account to act as, if one was set.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref()
     }
 
-    /// Whether the mechanism is for such credentials.
+    /// Returns whether the mechanism takes credentials of this kind.
     pub(super) fn fit(&self, mechanism: Mechanism) -> bool {
         match &self.kind {
             Kind::Password(_) => mechanism.takes_password(),
@@ -201,7 +212,7 @@ impl Credentials {
         }
     }
 
-    /// Whether the mechanism carries the name of the account to act as, if there is one.
+    /// Returns whether the mechanism can send the name of the account to act as, if there is one.
     pub(super) fn name_all(&self, mechanism: Mechanism) -> bool {
         let silent = matches!(
             mechanism,
@@ -210,8 +221,7 @@ impl Credentials {
         self.authzid.is_none() || !silent
     }
 
-    /// Whether a line can carry what the mechanism sends. A digest or a proof has one length, whatever it
-    /// is of.
+    /// Returns whether a line can carry what the mechanism sends. A digest and a proof have a fixed length.
     pub(super) fn fit_a_line(&self, mechanism: Mechanism) -> bool {
         let Kind::Password(own) = &self.kind else { return true };
         let password = own.password.expose().len();
@@ -223,12 +233,13 @@ impl Credentials {
         }
     }
 
-    /// Whether name and password are such as SCRAM can have (RFC 4013). A name may grow by that.
+    /// Returns whether the name and the password can be prepared for SCRAM (RFC 4013). Preparation may lengthen the
+    /// name.
     pub(super) fn can_be_prepared(&self) -> bool {
         match &self.kind {
             Kind::Password(own) => {
                 let Password { authcid, password, .. } = &**own;
-                // The copy is zeroed too.
+                // The prepared copy is zeroed as well.
                 let prepared = prepare(password.expose()).map(Secret::new);
                 prepared.is_some() && prepare(authcid).is_some_and(|name| name.len() <= MAX_NAME)
             }

@@ -1,4 +1,4 @@
-//! Mechanisms of the host's own, on a client.
+//! Custom mechanisms on a client.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{any::Any, fmt};
@@ -10,14 +10,15 @@ use crate::{
     secret::SecretBytes,
 };
 
-/// How many challenges a mechanism may take: more than any registered one needs.
+/// The most challenges in one exchange. No registered mechanism needs as many.
 const MAX_CHALLENGES: u8 = 20;
 
-/// *What does the host's own mechanism say to this challenge?* **This stands until it is settled** by
+/// *What does the custom mechanism respond to this challenge?* The step **stays pending until it is answered** with
 /// [`answer`](Self::answer).
 ///
-/// The host answers at once, by [`step_with`](Self::step_with) and a [`ClientMechanism`], or later,
-/// with what it needs to go on put in [`state`](Self::state).
+/// The application answers at once, with [`step_with`](Self::step_with) and a [`ClientMechanism`], or later, with the
+/// data that it keeps between challenges in [`state`](Self::state). An exchange takes up to 20 challenges; the next
+/// one ends it in [`Failure::UnexpectedChallenge`].
 pub struct Custom {
     mechanism: Mechanism,
     data: Option<SecretBytes>,
@@ -31,7 +32,7 @@ impl Custom {
         Self { mechanism, data: None, challenges: 0, state: None, answer: None }
     }
 
-    /// The next of the exchange.
+    /// Moves on to the next challenge of the exchange.
     pub(super) fn next(self: Box<Self>, data: &[u8]) -> Result<Box<Self>, Failure> {
         if self.challenges >= MAX_CHALLENGES {
             return Err(Failure::UnexpectedChallenge);
@@ -43,25 +44,27 @@ impl Custom {
         Ok(next)
     }
 
-    /// The mechanism.
+    /// Returns the mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// What the server said. `None` at first, where it has said nothing yet: what is asked for is an
-    /// initial response.
+    /// Returns the challenge. `None` at first, before the server has sent anything: the mechanism is then asked for
+    /// its initial response.
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// A place for what the host has to remember from step to step of this exchange; empty at first,
+    /// Returns a place for data that the application keeps from one challenge to the next. It is empty at first, and
     /// dropped with the exchange.
     pub fn state(&mut self) -> &mut Option<Box<dyn Any + Send + Sync>> {
         &mut self.state
     }
 
-    /// Has a mechanism take the step. `make` makes it at the first one; it lives in
-    /// [`state`](Self::state). What it says is still to be [given](Self::answer), once.
+    /// Passes the challenge to a mechanism and returns its response, which you then pass to [`answer`](Self::answer).
+    ///
+    /// `make` creates the mechanism at the first challenge; [`state`](Self::state) holds it. Call this once for each
+    /// challenge, because every call advances the mechanism.
     pub fn step_with<M: ClientMechanism>(&mut self, make: impl FnOnce() -> M) -> CustomResponse {
         let Self { state, data, .. } = self;
         let made = state.take().and_then(|state| state.downcast().ok());
@@ -71,7 +74,7 @@ impl Custom {
         answer
     }
 
-    /// Gives up, and the exchange is cancelled: for a host without a mechanism of its own.
+    /// Gives up and cancels the exchange, for an application that does not implement the mechanism.
     pub fn fail(&mut self) {
         self.answer(CustomResponse::Fail);
     }
@@ -80,32 +83,33 @@ impl Custom {
         self.answer.is_some()
     }
 
-    /// Settles it; a second answer replaces the first.
+    /// Answers the challenge. A second answer replaces the first.
     pub fn answer(&mut self, answer: CustomResponse) {
         self.answer = Some(answer);
     }
 }
 
-/// What the host keeps may be secret.
+/// Omits the state, which may be secret.
 impl fmt::Debug for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Custom").field("mechanism", &self.mechanism).finish_non_exhaustive()
     }
 }
 
-/// What a mechanism of the application's own says to a challenge. A response is zeroed when it is dropped.
+/// The answer of a custom mechanism to a challenge. A response in it is zeroed when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]
 pub enum CustomResponse {
-    /// It has no initial response, and waits for a challenge. Behind a challenge this is as
-    /// `Respond` with nothing.
+    /// The mechanism has no initial response, and waits for a challenge. As the answer to a challenge, this is an
+    /// empty response.
     NoInitialResponse,
-    /// It goes on with this response, and has more to hear: a success would come too early.
+    /// The mechanism sends this response and expects another challenge. If the server reports success first, the
+    /// exchange fails with [`Failure::EarlySuccess`].
     Respond(Vec<u8>),
-    /// With this response it has said and heard all: it is signed in if the server says so.
+    /// The mechanism sends this response and is complete: the client is authenticated if the server reports success.
     Complete(Vec<u8>),
-    /// It gives up, and the exchange is cancelled.
+    /// The mechanism gives up, and the exchange is cancelled.
     Fail,
 }
 
@@ -119,7 +123,7 @@ impl Drop for CustomResponse {
 
 impl ZeroizeOnDrop for CustomResponse {}
 
-/// A response may be secret.
+/// Masks a response, which may be secret.
 impl fmt::Debug for CustomResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -131,7 +135,7 @@ impl fmt::Debug for CustomResponse {
     }
 }
 
-/// A mechanism of the host's own that can answer at once; one value for each exchange.
+/// A custom mechanism that can answer at once. Each exchange has a separate value of the type.
 ///
 /// ```
 /// use smtp_auth::sasl::{
@@ -163,6 +167,6 @@ impl fmt::Debug for CustomResponse {
 /// # Ok::<(), smtp_auth::sasl::ConfigError>(())
 /// ```
 pub trait ClientMechanism: Send + Sync + 'static {
-    /// What to say to a challenge; to `None`, as the initial response.
+    /// Returns the response to a challenge, or the initial response if `challenge` is `None`.
     fn step(&mut self, challenge: Option<&[u8]>) -> CustomResponse;
 }

@@ -1,4 +1,4 @@
-//! PBKDF2, as a debt of the host's.
+//! PBKDF2 as work that the application runs.
 
 use alloc::string::String;
 
@@ -7,8 +7,10 @@ use crate::{
     secret::{Secret, SecretBytes},
 };
 
-/// The password is to be salted: PBKDF2, some milliseconds of work at 4,096 iterations. **This
-/// stands until it is settled** by [`run`](Self::run) or [`answer`](Self::answer).
+/// The password must be salted with PBKDF2: some milliseconds of work at 4,096 iterations. The step **stays pending
+/// until it is answered** with [`run`](Self::run) or [`answer`](Self::answer).
+///
+/// In async code, run the [`job`](Self::job) on another thread, so that it does not block a runtime such as tokio.
 #[derive(Debug)]
 pub struct Derive {
     job: DeriveJob,
@@ -26,23 +28,23 @@ impl Derive {
         Self { job, answer: None }
     }
 
-    /// Does the work here and now.
+    /// Does the work now, on this thread, and answers with the result.
     pub fn run(&mut self) {
         self.answer = Some(self.job.clone().run());
     }
 
-    /// The work as a value of its own, for another thread.
+    /// Returns the work as a separate value, to run on another thread.
     pub fn job(&self) -> DeriveJob {
         self.job.clone()
     }
 
-    /// What settles it, to be kept: [`Credentials::salted`](super::Credentials::salted) takes it the
-    /// next time.
+    /// Returns the result, once it is there. Keep it and pass it to
+    /// [`Credentials::salted`](super::Credentials::salted) the next time.
     pub fn salted(&self) -> Option<&SaltedPassword> {
         self.answer.as_ref()
     }
 
-    /// Settles it with what the job gave. Another job's result, which comes late, changes nothing.
+    /// Answers with the result of the job. The result of another job, such as one that arrives too late, is ignored.
     pub fn answer(&mut self, salted: SaltedPassword) {
         if self.fits(&salted) {
             self.answer = Some(salted);
@@ -55,7 +57,7 @@ impl Derive {
     }
 }
 
-/// The work of a [`Derive`].
+/// The work of a [`Derive`], which can be moved to another thread.
 #[derive(Clone, Debug)]
 pub struct DeriveJob {
     hash: ScramHash,
@@ -65,7 +67,7 @@ pub struct DeriveJob {
 }
 
 impl DeriveJob {
-    /// Does it.
+    /// Does the work and returns the result, to be passed to [`Derive::answer`].
     pub fn run(self) -> SaltedPassword {
         SaltedPassword::derive(self.hash, self.password, self.salt.as_slice(), self.iterations)
     }

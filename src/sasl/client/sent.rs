@@ -1,4 +1,4 @@
-//! What an exchange has sent, for as long as it lasts: a server may repeat it.
+//! What an exchange has sent, kept while it lasts, to recognise a server that repeats it.
 
 use alloc::{vec, vec::Vec};
 
@@ -9,15 +9,15 @@ use crate::{
     secret::SecretBytes,
 };
 
-/// So many octets in a row, the same in what was sent and in what is said, are no chance.
+/// The length of a run of octets that two texts do not share by chance.
 const RUN: usize = 8;
 
-/// How far a run may stand from its place in the table. By chance none stands so far. A server that chooses what is
-/// sent, its nonce in SCRAM say, can choose runs that have one place.
+/// The greatest distance of a run from its place in the table. By chance no run gets as far. But a server that
+/// chooses part of what is sent, such as its nonce in SCRAM, can choose runs that share one place.
 const MAX_PROBES: usize = 256;
 
-/// Whether a line has a run of octets that one of the messages has too, as it is or in base64, as it was
-/// sent. The line may be in base64 itself. The time is linear in the length of all.
+/// Returns whether a line has a run of octets in common with a message, either as it is or in base64, as it was sent.
+/// The line itself may be in base64 as well. The time is linear in the total length.
 pub(super) fn repeats<'a>(
     messages: impl Iterator<Item = &'a [u8]> + Clone,
     mut lines: impl Iterator<Item = &'a [u8]>,
@@ -36,12 +36,12 @@ pub(super) fn repeats<'a>(
     })
 }
 
-/// Runs by their hash, in a table of which half is free at least.
+/// Runs in a hash table of which at least half is free.
 struct Runs {
-    /// `0` is free: no reply has a run of NULs.
+    /// `0` marks a free place: no reply contains a run of NULs.
     table: Zeroizing<Vec<u64>>,
     shift: u32,
-    /// A run was too far from its place. What was sent was made for that, and any line counts as one that repeats it.
+    /// A run was too far from its place. What was sent was made for that, so every line counts as a repetition.
     crowded: bool,
 }
 
@@ -66,9 +66,9 @@ impl Runs {
         self.crowded || runs(octets).filter(|run| *run != 0).any(known)
     }
 
-    /// Where the run is, or where it would be; `None` where that is too far.
+    /// Returns the place of the run, or the place where it belongs. `None` if it is too far.
     fn place(&self, run: u64) -> Option<usize> {
-        // Fibonacci hashing: all octets weigh on the upper bits of the product.
+        // Fibonacci hashing: all octets affect the upper bits of the product.
         let start = (run.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
         let mut places = (start..self.table.len()).chain(0..start).take(MAX_PROBES);
         places.find(|at| self.table.get(*at).is_some_and(|own| *own == 0 || *own == run))
@@ -83,7 +83,7 @@ fn runs(octets: &[u8]) -> impl Iterator<Item = u64> + '_ {
 mod tests {
     use super::*;
 
-    /// Each octet is the one that has its run stand the furthest in front.
+    /// Picks each octet so that its run has the lowest place in the table.
     fn crowd(length: usize) -> Vec<u8> {
         let mut text = b"fyko+d2l".to_vec();
         while text.len() < length {

@@ -1,4 +1,4 @@
-//! The hashes of SCRAM (RFC 5802 §2.2), and what is computed with them.
+//! The hashes of SCRAM (RFC 5802 §2.2), and computations with them.
 
 use ::base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::{Zeroize, Zeroizing};
@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::hi;
 use crate::{sasl::Mechanism, secret::equal};
 
-/// The hash of a SCRAM mechanism. Only those whose feature is on are there.
+/// The hash of a SCRAM mechanism. A variant exists only if its feature is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ScramHash {
@@ -17,16 +17,16 @@ pub enum ScramHash {
     /// SHA-256 (RFC 7677).
     #[cfg(feature = "scram-sha-256")]
     Sha256,
-    /// SHA-512, by the same rules.
+    /// SHA-512, by the rules of RFC 7677.
     #[cfg(feature = "scram-sha-512")]
     Sha512,
 }
 
-/// A mechanism of SCRAM, in less room than a [`Mechanism`] takes.
+/// A SCRAM mechanism, in less memory than a [`Mechanism`].
 #[derive(Clone, Copy, Debug)]
 pub(in crate::sasl) struct Kind {
     pub(in crate::sasl) hash: ScramHash,
-    /// Whether it is the -PLUS one.
+    /// Whether it is the -PLUS form.
     pub(in crate::sasl) bound: bool,
 }
 
@@ -55,7 +55,7 @@ impl ScramHash {
         Self::Sha512,
     ];
 
-    /// The hash that the mechanism uses, if it is one of SCRAM's and compiled in.
+    /// Returns the hash that the mechanism uses. `None` if it is not a SCRAM mechanism, or not compiled.
     pub const fn of(mechanism: Mechanism) -> Option<Self> {
         match mechanism {
             #[cfg(feature = "scram-sha-1")]
@@ -68,7 +68,7 @@ impl ScramHash {
         }
     }
 
-    /// The mechanism that uses it, without channel binding.
+    /// Returns the mechanism that uses this hash, without channel binding.
     pub const fn mechanism(self) -> Mechanism {
         match self {
             #[cfg(feature = "scram-sha-1")]
@@ -92,7 +92,7 @@ impl ScramHash {
         }
     }
 
-    /// The octets, if they are as many as a result of the hash has.
+    /// Returns the octets as a digest, if their number is that of the hash.
     pub(super) fn digest(self, octets: &[u8]) -> Option<Digest> {
         (octets.len() == self.hash(b"").length).then(|| Digest::new(octets))
     }
@@ -124,9 +124,10 @@ impl ScramHash {
     }
 }
 
-/// HMAC under the StoredKey and under the ServerKey, whose blocks of padded key are hashed already
-/// (RFC 2104 §4). Boxed each for itself, as the memory of the largest holds whatever the stack held where
-/// a smaller one is moved there: a key, say, and nothing would zero it.
+/// HMAC under the StoredKey and under the ServerKey, with the blocks of the padded keys already hashed (RFC 2104 §4).
+///
+/// Each variant is boxed separately. In an unboxed enum, a smaller variant would be moved into the room of the
+/// largest together with unrelated stack contents, which may include a key and would never be zeroed.
 pub(super) enum Signatures {
     #[cfg(feature = "scram-sha-1")]
     Sha1(on::Pair<sha1::Sha1>),
@@ -185,7 +186,7 @@ pub(super) mod on {
     use super::Digest;
 
     pub(in crate::sasl) fn keyed<D: EagerHash>(key: &[u8]) -> Hmac<D> {
-        // HMAC takes a key of any length (RFC 2104 §3), so this never comes to the second.
+        // HMAC accepts a key of any length (RFC 2104 §3), so the alternative is never used.
         Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
     }
 
@@ -204,7 +205,7 @@ pub(super) mod on {
     }
 }
 
-/// A hash's result: 20, 32 or 64 octets.
+/// The result of a hash: 20, 32 or 64 octets.
 #[derive(Clone)]
 pub(in crate::sasl) struct Digest {
     octets: [u8; 64],
@@ -218,7 +219,7 @@ impl Drop for Digest {
 }
 
 impl Digest {
-    /// No hash has more than 64 octets.
+    /// Takes up to 64 octets, as many as the longest hash has.
     pub(super) fn new(from: &[u8]) -> Self {
         let mut digest = Self { octets: [0; 64], length: from.len().min(64) };
         if let Some(octets) = digest.octets.get_mut(..from.len()) {
@@ -227,7 +228,7 @@ impl Digest {
         digest
     }
 
-    /// `None` for what is not base64 (RFC 4648 §4), or too long for any hash.
+    /// Returns `None` for text that is not base64 (RFC 4648 §4), or is too long for any hash.
     pub(in crate::sasl) fn from_base64(text: &str) -> Option<Self> {
         let mut room = Zeroizing::new([0; 66]);
         let length = STANDARD.decode_slice(text, &mut *room).ok()?;
@@ -243,7 +244,7 @@ impl Digest {
         self
     }
 
-    /// In constant time.
+    /// Compares in constant time.
     pub(in crate::sasl) fn equals(&self, other: &Self) -> bool {
         equal(self.as_slice(), other.as_slice()).into()
     }

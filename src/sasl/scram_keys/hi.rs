@@ -1,8 +1,8 @@
-//! `Hi()` (RFC 5802 §2.2): PBKDF2 (RFC 8018 §5.2) with HMAC, of one block of output.
+//! `Hi()` (RFC 5802 §2.2): PBKDF2 (RFC 8018 §5.2) with HMAC and one block of output.
 //!
-//! HMAC of a hash's result is one block after the padded key, inside and outside, so an iteration is two
-//! calls of the compression function, and nothing but these calls costs anything: what held a secret is zeroed
-//! once, at the end. The crate `pbkdf2` copies and zeroes two hashers in each iteration.
+//! After the first, the input of each HMAC is a hash's result, which fits into one block after the padded key. So an
+//! iteration is two calls of the compression function, one for the inner hash and one for the outer. Secrets are zeroed
+//! once, at the end. The crate `pbkdf2` copies and zeroes two hashers in each iteration instead.
 
 use core::{array, ops::BitXorAssign, slice};
 
@@ -62,7 +62,7 @@ fn first<D: EagerHash>(password: &[u8], salt: &[u8]) -> Digest {
     Digest::new(&mac.finalize().into_bytes())
 }
 
-/// The key as HMAC pads it: hashed where it is longer than a block (RFC 2104 §2).
+/// The key as HMAC pads it: a key longer than a block is hashed first (RFC 2104 §2).
 fn key<D: hmac::digest::Digest, const BLOCK: usize>(password: &[u8]) -> Zeroizing<[u8; BLOCK]> {
     let mut key = Zeroizing::new([0; BLOCK]);
     let hashed = (password.len() > BLOCK).then(|| Digest::new(&D::digest(password)));
@@ -71,7 +71,7 @@ fn key<D: hmac::digest::Digest, const BLOCK: usize>(password: &[u8]) -> Zeroizin
     key
 }
 
-/// The XOR of `U1` and what `Ui := HMAC(str, Ui-1)` are.
+/// Returns the XOR of `U1` and all `Ui := HMAC(str, Ui-1)`.
 fn hi<D: EagerHash + hmac::digest::Digest, W: Word, const STATE: usize, const BLOCK: usize>(
     compress: impl Fn(&mut [W; STATE], &[[u8; BLOCK]]),
     initial: [W; STATE],
@@ -102,7 +102,7 @@ fn hi<D: EagerHash + hmac::digest::Digest, W: Word, const STATE: usize, const BL
     first.xor(&rest)
 }
 
-/// A hash's result as the last block of a message of two: with a one after it, and the message's length in
+/// Pads a hash's result as the last of a message's two blocks: with a 1 bit after it, and the message's length in
 /// bits (FIPS 180-4 §5.1).
 fn last_block<const BLOCK: usize>(result: &[u8]) -> [u8; BLOCK] {
     let bits = 8 * (BLOCK + result.len()) as u64;
@@ -114,7 +114,7 @@ fn last_block<const BLOCK: usize>(result: &[u8]) -> [u8; BLOCK] {
     })
 }
 
-/// The words, high octets first, to the beginning of a block.
+/// Writes the words in big-endian order to the beginning of a block.
 fn write<W: Word, const STATE: usize, const BLOCK: usize>(
     words: &[W; STATE],
     block: &mut [u8; BLOCK],
@@ -125,7 +125,7 @@ fn write<W: Word, const STATE: usize, const BLOCK: usize>(
 
 /// A word of a hash's state.
 trait Word: Copy + Default + BitXorAssign + Zeroize {
-    /// High octets first, to as many octets.
+    /// Writes the word in big-endian order. `octets` must have the word's length.
     fn write(self, octets: &mut [u8]);
 }
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     proptest! {
-        /// Passwords shorter and longer than a block, which is 64 octets, or 128.
+        /// Covers passwords shorter and longer than a block, which has 64 or 128 octets.
         #[test]
         fn is_pbkdf2(password in octets(300), salt in octets(200), iterations in 1..40u32) {
             for &hash in ScramHash::COMPILED {
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Around a block's length, where the key is hashed or not.
+    /// Covers the block lengths, above which the key is hashed.
     #[test]
     fn is_pbkdf2_for_each_length() {
         for length in 0..=260 {

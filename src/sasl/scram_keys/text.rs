@@ -1,4 +1,4 @@
-//! The texts that SCRAM's keys are stored as (RFC 5803).
+//! The text forms in which SCRAM keys are stored (RFC 5803).
 
 use alloc::{format, vec::Vec};
 use core::str::{self, FromStr};
@@ -11,7 +11,8 @@ use crate::{
 };
 
 impl ScramKeys {
-    /// The text form, to keep in a store as safely as a password's hash.
+    /// Returns the text form, `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), for the store. Protect
+    /// it like a password hash: after a database breach, the password can be searched for by brute force.
     pub fn to_text(&self) -> Secret {
         let Keys { hash, iterations, ref salt, ref stored_key, ref server_key, .. } = *self.0;
         let start = format!("{}${iterations}:", hash.mechanism());
@@ -27,16 +28,16 @@ impl ScramKeys {
     }
 }
 
-/// The text is not the form of [`ScramKeys`], or its hash is not compiled in.
+/// The error for text that is not a form of [`ScramKeys`], or whose hash is not compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub struct ScramKeysError;
 
 impl ScramKeysError {
-    /// What `Display` says, as a fixed text.
+    /// Returns the text of `Display` as a static string.
     pub const fn as_str(&self) -> &'static str {
-        "not a text form of SCRAM keys, or the feature of their hash is off"
+        "the text is not a known form of SCRAM keys, or the feature for its hash is off"
     }
 }
 
@@ -54,7 +55,7 @@ impl FromStr for ScramKeys {
 
 /// `w scheme s authInfo s authValue w`, where `s = w "$" w` and `w = *SP` (RFC 3112 §2.1), with
 /// `scram-authInfo = iter-count ":" salt` and `scram-authValue = stored-key ":" server-key` (RFC 5803).
-/// PostgreSQL writes the same.
+/// PostgreSQL writes the same form.
 fn auth_password(text: &str) -> Option<ScramKeys> {
     let mut parts = text.split('$').map(|part| part.trim_matches(' '));
     let (scheme, info, value) = (parts.next()?, parts.next()?, parts.next()?);
@@ -63,8 +64,8 @@ fn auth_password(text: &str) -> Option<ScramKeys> {
     last.then(|| keys(scheme, [iterations, salt, stored, server]))?
 }
 
-/// Dovecot's scheme, which may end in the name of an encoding, and then four fields, which are encoded once more
-/// where it does.
+/// Dovecot's scheme, which may end in the name of an encoding, followed by four fields. If there is an encoding, the
+/// fields are encoded with it as a whole.
 fn dovecot(text: &str) -> Option<ScramKeys> {
     let (scheme, text) = text.split_once('}')?;
     let Some((scheme, encoding)) = scheme.split_once('.') else { return fields(scheme, text) };
@@ -99,7 +100,7 @@ fn keys(scheme: &str, [iterations, salt, stored, server]: [&str; 4]) -> Option<S
     })
 }
 
-/// In upper or lower case.
+/// Decodes hexadecimal digits in either case.
 fn hexadecimal(digits: &[u8]) -> Option<SecretBytes> {
     let value = |digit: u8| char::from(digit).to_digit(16);
     let mut octets = SecretBytes::new(Vec::with_capacity(digits.len() / 2));
@@ -110,7 +111,7 @@ fn hexadecimal(digits: &[u8]) -> Option<SecretBytes> {
     Some(octets)
 }
 
-/// `iter-count = %x31-39 *DIGIT` (RFC 5803), as far as it can be counted to.
+/// `iter-count = %x31-39 *DIGIT` (RFC 5803), up to `u32::MAX`.
 fn positive(text: &str) -> Option<u32> {
     let digits = !text.starts_with('0') && text.bytes().all(|octet| octet.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
