@@ -1,15 +1,19 @@
-//! The commands of a client: read from a line, and written as one.
+//! The commands of an SMTP client, parsed from a line and written as one.
 //!
-//! [`parse`] takes a complete line without its CRLF and lends from it: nothing is copied, nothing
-//! is allocated. The grammar is that of RFC 5321 §4.1 with UTF-8 as in RFC 6531, with AUTH of
-//! RFC 4954 §4, STARTTLS of RFC 3207 and BDAT of RFC 3030. Whatever text a command yields has no control
-//! characters, those that end a line or change its direction included, so it can be logged; a [`Mailbox`] and
-//! a parameter may have marks of direction, which `Display` and `Debug` escape. Two texts may be a password, and are
-//! not to be logged: an [unknown command](Unknown), and what AUTH says. More is taken than the grammar has where clients send it and it can
-//! mean one thing only: spaces after the colon of MAIL and RCPT, and addresses without angle brackets.
+//! [`parse`] takes a complete line without its CRLF. The result borrows from the line: nothing is copied or
+//! allocated. The grammar is that of RFC 5321 §4.1, with UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC 3207)
+//! and BDAT (RFC 3030). Where clients send something that the grammar does not allow, but that can only mean one
+//! thing, it is accepted: spaces after the colon of MAIL and RCPT, and addresses without angle brackets.
 //!
-//! [`Command::write`] is the other direction. A value can only be made by checks of the same
-//! grammar, so that what is written is one line that reads back as the same command.
+//! The text in a command contains no control characters, including those that end a line or change its direction, so
+//! it can be logged without the risk of log injection. There are two exceptions:
+//!
+//! - A [`Mailbox`] and a parameter may contain marks of direction (U+061C, U+200E, U+200F). `Display` and `Debug`
+//!   escape them.
+//! - The text of an [unknown command](Unknown) and of [AUTH](Auth) may be a password. Do not log it.
+//!
+//! [`Command::write`] is the other direction. The constructors check values against the same grammar, so a written
+//! command is always one line, which parses as the same command: command injection is not possible.
 //!
 //! ```
 //! use smtp_auth::command::{Command, parse};
@@ -36,34 +40,43 @@ use crate::decimal::decimal;
 pub(crate) use mail::Xtext;
 pub use mail::{Mail, MailAuth, Mailbox, Parameter, Parameters, Rcpt};
 
-/// Reads a line, given without its CRLF. Verbs and keywords are taken in any case.
+/// Parses a line, given without its CRLF. Verbs and keywords are accepted in any case, and spaces at the end of the
+/// line are ignored (RFC 5321 §4.1.1).
 ///
-/// Spaces at the end are ignored (RFC 5321 §4.1.1).
+/// ```
+/// use smtp_auth::command::{Command, parse};
+///
+/// assert_eq!(parse(b"quit"), Ok(Command::Quit));
+/// let error = parse(b"MAIL FROM:<ann@>").err().ok_or("it has no domain")?;
+/// assert_eq!((error.rule(), error.offset()), ("sub-domain", 15));
+/// # Ok::<(), &str>(())
+/// ```
 ///
 /// # Errors
-/// The line is not a command, or a known command's arguments are malformed.
+/// The line is not a command, or the arguments of a known command are malformed.
 pub fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
     grammar::command(trim_end(line))
 }
 
-/// What stands in front of the first space: the verb, if the line has one.
+/// Returns the text before the first space: the verb, if the line has one.
 pub(crate) fn verb(line: &[u8]) -> &[u8] {
     line.split(|&octet| octet == b' ').next().unwrap_or_default()
 }
 
-/// The address that cannot be read.
+/// The address that cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadPath {
     Sender,
     Recipient,
 }
 
-/// Of a line that [`parse`] does not take: whether it is MAIL or RCPT, and the address is what is wrong.
+/// Returns which address of a MAIL or RCPT line that [`parse`] rejects is malformed. `None` if the line is another
+/// command, or if something else in it is wrong.
 pub(crate) fn bad_path(line: &[u8]) -> Option<BadPath> {
     grammar::bad_path(line)
 }
 
-/// Reads what stands behind `AUTH` and a space.
+/// Parses the text after `AUTH` and a space.
 pub(crate) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
     grammar::auth_args(trim_end(args))
 }
@@ -75,9 +88,9 @@ fn trim_end(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// Where a line goes wrong, and in which rule of the grammar.
+/// A syntax error: the rule of the grammar that failed, and its position in the line.
 ///
-/// It never holds what the line says, which may be a password.
+/// It contains nothing of the line, which may be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error in {rule} at octet {offset}")]
 pub struct Error {
@@ -86,34 +99,34 @@ pub struct Error {
 }
 
 impl Error {
-    /// The name of the rule that failed, as the ABNF of the standards has it, or the octet that
-    /// was expected.
+    /// Returns the name of the rule that failed, as in the ABNF of the standards, or the octet that was expected.
     #[must_use]
     pub const fn rule(&self) -> &'static str {
         self.rule
     }
 
-    /// The number of octets in front of the fault: at most the length of what was read.
+    /// Returns the number of octets before the error, at most the length of the parsed text.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Whether the line is no command at all: there is no verb, or something other than a space
-    /// follows it. A server answers `500` to that, and `501` to any other error.
+    /// Returns whether the line is not a command at all: it has no verb, or the verb is not followed by a space or
+    /// the end of the line. A server replies `500` to that, and `501` to any other error.
     #[must_use]
     pub fn in_verb(&self) -> bool {
         self.rule == grammar::VERB
     }
 
-    /// Whether the initial response of AUTH is not even printable ASCII, to say nothing of base64.
+    /// Returns whether the initial response of AUTH contains something other than printable ASCII, so that it cannot
+    /// be base64.
     pub(crate) fn in_initial_response(self) -> bool {
         self.rule == grammar::INITIAL_RESPONSE
     }
 }
 
-/// Octets that the grammar has found to be UTF-8. Most of them are compared, decoded or counted and
-/// never wanted as text, so that making them a `&str` in the parser would cost more than it does here.
+/// Octets that the grammar has checked to be UTF-8. Most of them are only compared, decoded or counted, so the
+/// conversion to `&str` is left to the callers that want text.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Utf8<'a>(&'a [u8]);
 
@@ -136,48 +149,48 @@ impl fmt::Debug for Utf8<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a new command must break the build of a host that ignores it"
+    reason = "a new command must break the build of an application that ignores it"
 )]
 pub enum Command<'a> {
-    /// `EHLO` and the client's name, which asks for the list of extensions.
+    /// `EHLO` with the client's name. It asks for the list of extensions.
     Ehlo(EhloName<'a>),
-    /// `HELO` and the client's name.
+    /// `HELO` with the client's name.
     Helo(EhloName<'a>),
-    /// `AUTH` (RFC 4954).
+    /// `AUTH` with its arguments (RFC 4954).
     Auth(Auth<'a>),
     /// `STARTTLS` (RFC 3207).
     StartTls,
-    /// `MAIL`, which starts a transaction.
+    /// `MAIL` with the sender. It starts a transaction.
     Mail(Mail<'a>),
-    /// `RCPT`, one recipient.
+    /// `RCPT` with one recipient.
     Rcpt(Rcpt<'a>),
-    /// `DATA`.
+    /// `DATA`. The message follows once the server has replied `354`.
     Data,
-    /// `BDAT`, behind whose line a chunk of a message follows (RFC 3030).
+    /// `BDAT`. A chunk of the message follows the line (RFC 3030).
     Bdat {
         /// The number of octets in the chunk.
         size: u64,
-        /// Whether it is the message's last.
+        /// Whether this is the last chunk of the message.
         last: bool,
     },
-    /// `RSET`.
+    /// `RSET`. It aborts the transaction.
     Rset,
-    /// `NOOP`; its text means nothing.
+    /// `NOOP`, perhaps with text, which has no meaning.
     Noop(Option<Text<'a>>),
-    /// `VRFY`: a user or a mailbox.
+    /// `VRFY` with a user or a mailbox.
     Vrfy(Text<'a>),
-    /// `EXPN`: a mailing list.
+    /// `EXPN` with a mailing list.
     Expn(Text<'a>),
-    /// `HELP`, and with what.
+    /// `HELP`, perhaps with a topic.
     Help(Option<Text<'a>>),
     /// `QUIT`.
     Quit,
-    /// A verb that is none of these, and its arguments. `Debug` shows neither, as they may be a password.
+    /// A command with any other verb. `Debug` shows neither the verb nor the arguments, as they may be a password.
     Unknown(Unknown<'a>),
 }
 
 impl Command<'_> {
-    /// Appends the command's line with its CRLF.
+    /// Appends the command's line to `out`, with its CRLF.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ehlo(name) => put(out, &[b"EHLO ", name.0.0]),
@@ -234,7 +247,7 @@ fn put_argument(out: &mut Vec<u8>, argument: Option<&[u8]>) {
     }
 }
 
-/// A piece of checked text: the type, its constructor and its accessors.
+/// Defines a type for checked text, with its constructor and accessors.
 macro_rules! checked_text {
     ($(#[$doc:meta])* struct $name:ident; $(#[$new_doc:meta])* new = $check:expr) => {
         $(#[$doc])*
@@ -247,7 +260,7 @@ macro_rules! checked_text {
                 $check(text.as_bytes())
             }
 
-            /// The text as it was sent.
+            /// Returns the text as it was sent.
             #[must_use]
             pub const fn as_str(&self) -> &'a str {
                 self.0.as_str()
@@ -263,34 +276,35 @@ macro_rules! checked_text {
 }
 
 checked_text! {
-    /// The name by which a client introduces itself: anything printable without spaces.
+    /// The name by which a client introduces itself: any printable text without spaces.
     ///
-    /// No more is asked of it than that (not a domain, not ASCII): nothing can be based on it.
+    /// It need not be a domain, nor ASCII, because nothing may depend on it.
     #[derive(Debug)]
     struct EhloName;
     /// Checks a name.
     ///
     /// # Errors
-    /// It is empty, or has spaces, control characters or characters that end a line or change its direction.
+    /// The name is empty, or contains spaces, control characters, or characters that end a line or change its
+    /// direction.
     new = |text| grammar::whole(grammar::ehlo_name, text)
 }
 
 checked_text! {
-    /// One or more words, as the argument of NOOP, VRFY, EXPN and HELP.
+    /// One or more words: the argument of NOOP, VRFY, EXPN or HELP.
     #[derive(Debug)]
     struct Text;
     /// Checks a text.
     ///
     /// # Errors
-    /// It is empty, starts or ends with a space, or has control characters or characters that end a line or
-    /// change its direction.
+    /// The text is empty, starts or ends with a space, or contains control characters or characters that end a line
+    /// or change its direction.
     new = |text| grammar::whole(grammar::text, text)
 }
 
-/// A command that the crate does not know: its verb, which is letters, and its arguments.
+/// A command that this crate does not know: a verb, which consists of letters, and its arguments.
 ///
-/// A client that is out of step says its password here, or the base64 of it. So `Debug` shows neither, and there is
-/// no `Display`.
+/// A client that is out of step sends its password here, perhaps in base64. Therefore `Debug` shows neither the verb
+/// nor the arguments, and there is no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Unknown<'a> {
     verb: Utf8<'a>,
@@ -301,7 +315,7 @@ impl<'a> Unknown<'a> {
     /// Checks a verb and its arguments, if it has any.
     ///
     /// # Errors
-    /// The verb is not one or more letters of ASCII, or it is that of a known command; or the arguments are no
+    /// The verb is not one or more ASCII letters, or is the verb of a known command, or the arguments are not a
     /// [`Text`].
     pub fn new(verb: &'a str, arguments: Option<&'a str>) -> Result<Self, Error> {
         let arguments = arguments.map(Text::new).transpose()?.map(|text| text.0);
@@ -313,15 +327,15 @@ impl<'a> Unknown<'a> {
         }
     }
 
-    /// The verb as it was sent, to be compared, in any case, with those that the caller knows. Any other is not to be
-    /// logged.
+    /// Returns the verb as it was sent. Compare it, without case, with the verbs that you know, and do not log any
+    /// other.
     #[must_use]
     pub const fn verb(&self) -> &'a str {
         self.verb.as_str()
     }
 
-    /// What stands after the verb, if anything does: words, without control characters and characters that end a
-    /// line or change its direction.
+    /// Returns the text after the verb, if there is any: words without control characters, and without characters
+    /// that end a line or change its direction.
     #[must_use]
     pub const fn arguments(&self) -> Option<&'a str> {
         match self.arguments {
@@ -337,8 +351,9 @@ impl fmt::Debug for Unknown<'_> {
     }
 }
 
-/// The arguments of AUTH (RFC 4954 §4). `Debug` shows neither: what stands for a mechanism may be a
-/// password whose mechanism was left out.
+/// The arguments of AUTH (RFC 4954 §4).
+///
+/// `Debug` shows neither of them: if the client left out the mechanism, the password may be in its place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Auth<'a> {
     mechanism: Utf8<'a>,
@@ -349,8 +364,7 @@ impl<'a> Auth<'a> {
     /// Checks a mechanism's name and an initial response, which is base64 or `=`.
     ///
     /// # Errors
-    /// The name is not 1 to 20 letters, digits, `-` and `_`, or the response is not printable ASCII
-    /// without spaces.
+    /// The name is not 1 to 20 letters, digits, `-` and `_`, or the response is not printable ASCII without spaces.
     pub fn new(mechanism: &'a str, initial_response: Option<&'a str>) -> Result<Self, Error> {
         let mechanism = grammar::whole(grammar::sasl_mech, mechanism.as_bytes())?;
         let initial_response = initial_response
@@ -359,8 +373,8 @@ impl<'a> Auth<'a> {
         Ok(Self { mechanism, initial_response })
     }
 
-    /// The mechanism's name as it was sent, in whatever case. Where no mechanism has that name it may be a
-    /// password, and is not to be logged.
+    /// Returns the mechanism's name as it was sent, in any case. If no mechanism has this name, it may be a password:
+    /// do not log it.
     #[must_use]
     pub const fn mechanism(&self) -> &'a str {
         self.mechanism.as_str()
@@ -370,8 +384,8 @@ impl<'a> Auth<'a> {
         (self.mechanism.0, self.initial_response.map(|text| text.0))
     }
 
-    /// The initial response as it was sent: `=` is an empty one, `None` is none at all. That it is
-    /// base64 is not checked.
+    /// Returns the initial response as it was sent: `=` is an empty one, and `None` means that there is none. It is
+    /// not checked to be base64.
     #[must_use]
     pub const fn initial_response(&self) -> Option<&'a str> {
         match self.initial_response {

@@ -1,6 +1,6 @@
-//! The reply to EHLO (RFC 5321 §4.1.1.1): what a server offers, one keyword a line.
+//! The reply to EHLO (RFC 5321 §4.1.1.1): what a server offers, one keyword per line.
 //!
-//! A client reads it as [`Ehlo`], a server writes it by [`write()`].
+//! A client reads it as [`Ehlo`]. A server writes it with [`write()`].
 
 use alloc::vec::Vec;
 use core::{iter, str};
@@ -20,25 +20,27 @@ use crate::{
 /// The longest domain name (RFC 5321 §4.5.3.1.2).
 const MAX_DOMAIN: usize = 255;
 
-/// The longest keyword with its parameters that [`write()`] can put on a line.
+/// The longest keyword, with its parameters, that [`write()`] can put on a line.
 pub(crate) const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
 
 /// A service extension as EHLO announces it: `ehlo-keyword *( SP ehlo-param )`.
 ///
-/// What was read borrows from the line. What is written is read back as an equal value.
+/// A parsed keyword borrows from the line. A written keyword parses as an equal value, except that
+/// [`LegacyAuth`](Self::LegacyAuth) parses as [`Auth`](Self::Auth).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Keyword<'a> {
     /// `STARTTLS` (RFC 3207).
     StartTls,
-    /// `AUTH` and the mechanisms (RFC 4954 §3).
+    /// `AUTH` with the names of mechanisms (RFC 4954 §3).
     Auth(MechanismNames<'a>),
-    /// `AUTH=` and the mechanisms: the form that an old Outlook Express needs, for writing. What is
-    /// read is always [`Auth`](Self::Auth).
+    /// `AUTH=` with the names of mechanisms, the form that old versions of Outlook Express need. It is only for
+    /// writing: both forms are read as [`Auth`](Self::Auth).
     LegacyAuth(MechanismNames<'a>),
     /// `PIPELINING` (RFC 2920).
     Pipelining,
-    /// `SIZE`, and the most octets that a message may have, 0 for no fixed limit (RFC 1870 §4).
+    /// `SIZE` with the most octets that a message may have (RFC 1870 §4). 0 means that there is no fixed limit, and
+    /// `None` that the server announces no number.
     Size(Option<u64>),
     /// `8BITMIME` (RFC 6152).
     EightBitMime,
@@ -50,13 +52,12 @@ pub enum Keyword<'a> {
     Chunking,
     /// `DSN` (RFC 3461).
     Dsn,
-    /// Any other, or one of the above with parameters that it does not have.
-    /// [`Keyword::other`] makes one.
+    /// Any other keyword, or one of the above with parameters that it does not have. [`Keyword::other`] makes one.
     #[non_exhaustive]
     Other {
-        /// The keyword as it came.
+        /// The keyword as it was received.
         name: &'a str,
-        /// All behind it, but for spaces at either end.
+        /// The text after it, without spaces at either end.
         parameters: &'a str,
     },
 }
@@ -64,7 +65,7 @@ pub enum Keyword<'a> {
 macro_rules! keywords {
     ($($keyword:ident $name:literal)*) => {
         impl<'a> Keyword<'a> {
-            /// The keyword alone: `"AUTH"`.
+            /// Returns the keyword alone, such as `"AUTH"`.
             pub fn name(&self) -> &'a str {
                 match self {
                     $(Self::$keyword => $name,)*
@@ -74,8 +75,8 @@ macro_rules! keywords {
                 }
             }
 
-            /// One that has no parameters, by its name in upper case. Each is compared as a whole; of a
-            /// `match` the compiler would make a comparison for each octet.
+            /// Returns the keyword without parameters that has this name, in upper case. Each name is compared as a
+            /// whole; for a `match` the compiler would compare octet by octet.
             #[inline(always)]
             fn bare(name: &[u8]) -> Option<Self> {
                 $(
@@ -100,12 +101,12 @@ keywords! {
 }
 
 impl<'a> Keyword<'a> {
-    /// A keyword that this enum has no variant for. Parameters are separated by spaces.
+    /// Makes a keyword that this enum has no variant for. Parameters are separated by spaces.
     ///
     /// # Errors
-    /// Name or parameters could not be read back: the name is empty, has other octets than visible
-    /// ASCII, or a `=`; the parameters have other octets than printable ASCII, or a space at either
-    /// end; together they exceed 506 octets; or they are one of the other variants.
+    /// The keyword could not be read back: the name is empty, or contains a `=` or other octets than visible ASCII;
+    /// the parameters contain other octets than printable ASCII, or a space at either end; name and parameters
+    /// together exceed 506 octets with the space between them; or the enum has a variant for them.
     pub fn other(name: &'a str, parameters: &'a str) -> Result<Self, Error> {
         let is_name = |octet: u8| octet.is_ascii_graphic() && octet != b'=';
         if name.is_empty() || !name.bytes().all(is_name) {
@@ -124,14 +125,14 @@ impl<'a> Keyword<'a> {
         }
     }
 
-    /// Reads the text of one line of the reply, what is behind `250-`.
+    /// Parses the text of one line of the reply, which is the part after `250-`.
     ///
-    /// Keywords are compared without case, and any number of spaces may separate parameters, or
-    /// stand at the end. A `=` in place of the first space is taken: some servers announce
-    /// `AUTH=LOGIN PLAIN`, which an old Outlook Express needs, besides or instead of the right line.
+    /// Keywords are compared without case. Any number of spaces may separate parameters, or end the line. A `=` in
+    /// place of the first space is accepted: beside the correct line, or instead of it, some servers announce
+    /// `AUTH=LOGIN PLAIN`, which old versions of Outlook Express need.
     ///
     /// # Errors
-    /// The line is empty, begins with a space or `=`, or has octets other than printable ASCII.
+    /// The line is empty, begins with a space or `=`, or contains other octets than printable ASCII.
     pub fn parse(line: &'a [u8]) -> Result<Self, Error> {
         match Self::usual(line) {
             Some(keyword) => Ok(keyword),
@@ -139,7 +140,7 @@ impl<'a> Keyword<'a> {
         }
     }
 
-    /// As most servers write them: in upper case, with one space.
+    /// Parses the form that most servers write: in upper case, with one space.
     #[inline(always)]
     fn usual(line: &'a [u8]) -> Option<Self> {
         if let Some(keyword) = Self::bare(line) {
@@ -153,14 +154,14 @@ impl<'a> Keyword<'a> {
         }
     }
 
-    /// Apart from [`parse`](Self::parse), so that the usual ones do not pay for its registers.
+    /// Not part of [`parse`](Self::parse), so that the usual keywords do not pay for its registers.
     #[inline(never)]
     fn any(line: &'a [u8]) -> Result<Self, Error> {
         let (name, parameters) = reply::parse_all(line, ehlo_line)?;
         Ok(Self::new(name, parameters))
     }
 
-    /// Of a keyword's name and its parameters, as they came.
+    /// Makes the keyword from its name and its parameters, as they were received.
     pub(crate) fn new(name: &'a str, parameters: &'a str) -> Self {
         let in_upper_case = || {
             let mut upper_case = [0; "ENHANCEDSTATUSCODES".len()];
@@ -174,7 +175,7 @@ impl<'a> Keyword<'a> {
             .unwrap_or(Self::Other { name, parameters })
     }
 
-    /// The variant of a name in upper case.
+    /// Returns the variant for a name in upper case.
     fn known(name: &[u8], parameters: &'a str) -> Option<Self> {
         match (name, parameters) {
             (b"AUTH", names) => Some(Self::Auth(MechanismNames(names))),
@@ -184,7 +185,7 @@ impl<'a> Keyword<'a> {
         }
     }
 
-    /// Appends keyword and parameters to `out`, without code and CRLF.
+    /// Appends the keyword and its parameters to `out`, without code and CRLF.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.name().as_bytes());
         match self {
@@ -213,17 +214,18 @@ impl<'a> Keyword<'a> {
     }
 }
 
-/// The mechanisms that an AUTH line names: up to 20 of `A-Z 0-9 - _` each (RFC 4422 §3.1).
+/// The names of mechanisms in an AUTH line, each 1 to 20 characters of `A-Z 0-9 - _` (RFC 4422 §3.1).
 ///
-/// Two are equal if they have the same names in the same order, compared without case.
+/// Two values are equal if they have the same names in the same order, compared without case.
 #[derive(Clone, Copy, Debug)]
 pub struct MechanismNames<'a>(&'a str);
 
 impl<'a> MechanismNames<'a> {
-    /// Names separated by spaces, `"SCRAM-SHA-256 PLAIN"`, in either case; none is possible too.
+    /// Makes the value from names separated by spaces, such as `"SCRAM-SHA-256 PLAIN"`, in either case. There may be
+    /// none.
     ///
     /// # Errors
-    /// One of them is not a mechanism's name, or the AUTH line would be over 512 octets.
+    /// One of them is not the name of a mechanism, or the AUTH line would exceed 512 octets.
     pub fn new(names: &'a str) -> Result<Self, Error> {
         if names.len() > MAX_KEYWORD - "AUTH ".len() {
             return Err(Error::new("line length", MAX_KEYWORD - "AUTH ".len()));
@@ -238,7 +240,7 @@ impl<'a> MechanismNames<'a> {
         Ok(Self(names))
     }
 
-    /// The names as they came, in their order. Words that are not mechanism names are skipped.
+    /// Returns the names as they were received, in their order. Words that are not names of mechanisms are skipped.
     pub fn iter(self) -> impl Iterator<Item = &'a str> + Clone {
         let mut rest = self.0;
         iter::from_fn(move || {
@@ -268,9 +270,10 @@ impl PartialEq for MechanismNames<'_> {
 
 impl Eq for MechanismNames<'_> {}
 
-/// The reply to EHLO, read for what it offers. Nothing is allocated, each call reads anew.
+/// A server's reply to EHLO, parsed for what it offers. It allocates nothing: each call parses the reply again.
 ///
-/// What was learned before TLS must be forgotten under TLS (RFC 3207 §4.2).
+/// After STARTTLS, discard it and send EHLO again (RFC 3207 §4.2): a man-in-the-middle may have changed what was
+/// received before TLS.
 ///
 /// ```
 /// use smtp_auth::{ehlo::{Ehlo, Keyword}, reply::ReplyRef};
@@ -286,33 +289,33 @@ impl Eq for MechanismNames<'_> {}
 pub struct Ehlo<'a>(ReplyRef<'a>);
 
 impl<'a> Ehlo<'a> {
-    /// Whether EHLO succeeded, code 250, is for the caller to see.
+    /// Takes the reply. The caller must check that EHLO succeeded, with code 250.
     pub fn new(reply: ReplyRef<'a>) -> Self {
         Self(reply)
     }
 
-    /// The name by which the server calls itself: the first line up to a space. May be anything.
+    /// Returns the name by which the server calls itself: the first line up to a space. It may be anything.
     pub fn domain(self) -> &'a [u8] {
         let first = self.0.lines().next().unwrap_or_default();
         first.split(|&octet| octet == b' ').next().unwrap_or_default()
     }
 
-    /// Name and parameters of each keyword, as they came, but for spaces at either end. Lines that cannot be read
-    /// are skipped.
+    /// Returns the name and the parameters of each keyword, as they were received, without spaces at either end.
+    /// Lines that cannot be parsed are skipped.
     pub(crate) fn words(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.lines().skip(1).filter_map(|line| reply::parse_all(line, ehlo_line).ok())
     }
 
-    /// The keyword of each line but the first. Lines that cannot be read are skipped, so that one
-    /// of them does not hide the others.
+    /// Returns the keyword of each line after the first. Lines that cannot be parsed are skipped, so that they do not
+    /// hide the others.
     pub fn keywords(self) -> impl Iterator<Item = Keyword<'a>> + Clone {
         let mut lines = self.0.lines();
         lines.next();
         lines.filter_map(|line| Keyword::parse(line).ok())
     }
 
-    /// The mechanisms of all AUTH lines, joined: servers repeat the line, or add `AUTH=`. So a name
-    /// may come more than once, and in any case.
+    /// Returns the names of the mechanisms in all AUTH lines. Some servers repeat the line, or add `AUTH=`, so a name
+    /// may occur more than once, and in any case.
     pub fn mechanisms(self) -> impl Iterator<Item = &'a str> + Clone {
         self.keywords()
             .filter_map(|keyword| match keyword {
@@ -325,7 +328,16 @@ impl<'a> Ehlo<'a> {
 
 /// Appends a server's reply to EHLO to `out`.
 ///
-/// Of the host name at most 255 characters are written, and what is not visible ASCII becomes `?`.
+/// At most 255 characters of the host name are written. Characters other than visible ASCII become `?`, and so does an
+/// empty name.
+///
+/// ```
+/// use smtp_auth::ehlo::{self, Keyword};
+///
+/// let mut out = Vec::new();
+/// ehlo::write("mx.example", &[Keyword::StartTls, Keyword::Size(Some(1000))], &mut out);
+/// assert_eq!(out, b"250-mx.example\r\n250-STARTTLS\r\n250 SIZE 1000\r\n");
+/// ```
 pub fn write(hostname: &str, keywords: &[Keyword<'_>], out: &mut Vec<u8>) {
     let separator = |last: bool| if last { b"250 " } else { b"250-" };
     out.extend_from_slice(separator(keywords.is_empty()));
@@ -342,7 +354,7 @@ pub fn write(hostname: &str, keywords: &[Keyword<'_>], out: &mut Vec<u8>) {
     }
 }
 
-/// `ehlo-line = ehlo-keyword *( SP ehlo-param )`; here `AUTH=` too, and spaces at the end.
+/// `ehlo-line = ehlo-keyword *( SP ehlo-param )`, here also with `AUTH=`, and with spaces at the end
 #[inline(always)]
 fn ehlo_line(line: &[u8]) -> Parsed<'_, (&str, &str)> {
     let (rest, line) = printable(line)?;
@@ -355,13 +367,13 @@ fn ehlo_line(line: &[u8]) -> Parsed<'_, (&str, &str)> {
     }
 }
 
-/// `1*(%d33-126)`, one or more of them, and the spaces between: what an `ehlo-line` consists of.
+/// `1*(%d33-126)`, one or more, with spaces between them: the contents of an `ehlo-line`.
 ///
-/// The standard's `ehlo-keyword` has letters, digits and `-` only, but servers make up others.
+/// The standard's `ehlo-keyword` consists of letters, digits and `-`, but some servers invent others.
 #[inline(always)]
 fn printable(line: &[u8]) -> Parsed<'_, &str> {
     let is_printable = |octet: &u8| matches!(octet, b' '..=b'~');
-    // No early end, so that the compiler takes many octets at a time.
+    // Does not stop early, so that the compiler checks many octets at a time.
     let valid = line.iter().fold(true, |all, octet| all & is_printable(octet));
     match str::from_utf8(line) {
         Ok(text) if valid => Ok((&[], text)),
@@ -372,13 +384,13 @@ fn printable(line: &[u8]) -> Parsed<'_, &str> {
     }
 }
 
-/// Apart, as [`size`], so that the keywords without parameters do not pay for its registers.
+/// Not inlined, like [`size`], so that the keywords without parameters do not pay for its registers.
 #[inline(never)]
 fn names_of_auth(names: &[u8]) -> Option<MechanismNames<'_>> {
     printable(names).ok().map(|(_, names)| MechanismNames(names))
 }
 
-/// `size-param ::= [1*DIGIT]` (RFC 1870 §4); `None` if it is something else.
+/// `size-param ::= [1*DIGIT]` (RFC 1870 §4). `None` for anything else.
 #[inline(never)]
 fn size(parameters: &[u8]) -> Option<Option<u64>> {
     let mut size = all_consuming(opt(u64::<_, Fault>));

@@ -1,8 +1,8 @@
-//! The grammar of the commands: one function for each ABNF rule, the rule above it.
+//! The grammar of the commands: one function for each ABNF rule, with the rule above it.
 //!
-//! The rules go by octets. Those whose sets go beyond ASCII begin by looking whether what follows is
-//! UTF-8; what they take is [`Utf8`], which is a `&str` where somebody asks for one. Where a standard
-//! wants one space, one or more are taken: there are clients that send two.
+//! The rules work on octets. Those whose sets include characters outside ASCII first check that the rest of the line
+//! is UTF-8, and yield [`Utf8`], which converts to `&str` on demand. Where a standard demands one space, one or more
+//! are accepted, because some clients send two.
 
 mod leaf;
 
@@ -25,8 +25,8 @@ use super::{
 };
 use crate::set::{MAX_MECHANISM, MECH_CHAR, Set};
 
-// An octet of 0x80 and above stands for a character outside ASCII (RFC 6531 §3.3). No set has C0
-// controls or DEL, and `utf8` refuses C1 and the like: what the application writes to its log is one line.
+// An octet of 0x80 or above belongs to a character outside ASCII (RFC 6531 §3.3). No set contains C0 controls or DEL,
+// and `utf8` refuses C1 controls and the like, so the application can log the text as one line.
 static ALPHA: Set = Set::of(b"A-Za-z");
 static DIGIT: Set = Set::of(b"0-9");
 static HEXDIG: Set = Set::of(b"0-9A-Fa-f");
@@ -43,20 +43,20 @@ static DCONTENT: Set = Set::of(b"!-Z^-~");
 static VALUE: Set = Set::of(b"!-<>-~\x80-\xff");
 pub(super) static XCHAR: Set = Set::of(b"!-*,-<>-~");
 
-/// What was read, if that is all there is. Inlined, so that a command is written where it stays.
+/// Returns the value, if nothing is left of the line. Inlined, so that a command is written to its final place.
 #[inline(always)]
 fn finish<T>(octets: &[u8], result: Result<(&[u8], T), nom::Err<Fault>>) -> Result<T, Error> {
     let Fault { rule, left } = match result {
         Ok(([], value)) => return Ok(value),
         Ok((rest, _)) => Fault { rule: "end of line", left: rest.len() },
         Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => fault,
-        // No rule of complete lines asks for more.
+        // Unreachable: no rule for complete lines asks for more input.
         Err(nom::Err::Incomplete(_)) => Fault { rule: "line", left: 0 },
     };
     Err(Error { rule, offset: octets.len() - left })
 }
 
-/// Reads octets that are one rule from end to end. Names and texts refuse more by rules of their own.
+/// Parses octets that must match one rule as a whole. Rules for names and texts refuse further characters themselves.
 pub(super) fn whole<'a, T>(
     rule: impl Parser<&'a [u8], Output = T, Error = Fault>,
     octets: &'a [u8],
@@ -66,7 +66,7 @@ pub(super) fn whole<'a, T>(
 
 /// `command = verb [arguments]` (RFC 5321 §4.1.1)
 ///
-/// The verb is folded to upper case and matched as one word.
+/// The verb is folded to upper case and compared as one word.
 pub(super) fn command(line: &[u8]) -> Result<Command<'_>, Error> {
     let Some((verb, i @ ([] | [b' ', ..]))) = line.split_first_chunk() else {
         return long_verb(line);
@@ -89,12 +89,13 @@ pub(super) fn command(line: &[u8]) -> Result<Command<'_>, Error> {
     }
 }
 
-/// Of all octets only a letter's two cases become that letter, so what then is a verb has been letters.
+/// Clears the bit that distinguishes lower from upper case. Only the two cases of a letter yield that letter, so a
+/// verb that matches consisted of letters.
 fn upper<const N: usize>(letters: [u8; N]) -> [u8; N] {
     letters.map(|letter| letter & 0xDF)
 }
 
-/// A line whose verb has not four letters. Of the known ones that is `STARTTLS` (RFC 3207 §4) alone.
+/// Parses a line whose verb does not have four letters. The only known one is `STARTTLS` (RFC 3207 §4).
 fn long_verb(line: &[u8]) -> Result<Command<'_>, Error> {
     match line.split_first_chunk() {
         Some((verb, i @ ([] | [b' ', ..]))) if &upper(*verb) == b"STARTTLS" => {
@@ -106,7 +107,7 @@ fn long_verb(line: &[u8]) -> Result<Command<'_>, Error> {
 
 /// `unknown = verb [SP text]`
 ///
-/// It is rare, and so kept apart: what stands beside it in one function pays for its registers.
+/// It is rare and therefore not inlined: the other commands would pay for its registers.
 #[inline(never)]
 fn unknown(line: &[u8]) -> Result<Command<'_>, Error> {
     let parsed = pair(verb, opt(preceded(sp, cut(text)))).parse(line);
@@ -117,7 +118,7 @@ fn unknown(line: &[u8]) -> Result<Command<'_>, Error> {
 
 pub(super) const VERB: &str = "verb";
 
-/// `verb = 1*ALPHA`, with a space or nothing behind it (RFC 5321 §2.4)
+/// `verb = 1*ALPHA`, followed by a space or the end (RFC 5321 §2.4)
 fn verb(i: &[u8]) -> Res<'_, &[u8]> {
     match context(VERB, some(&ALPHA)).parse(i)? {
         (rest @ ([] | [b' ', ..]), verb) => Ok((rest, verb)),
@@ -132,7 +133,7 @@ fn sp(i: &[u8]) -> Res<'_, &[u8]> {
 
 /// `text = 1*visible *(SP 1*visible)`
 ///
-/// RFC 5321 §4.1.1 has a String here. The spaces at the end of a line belong to the line.
+/// RFC 5321 §4.1.1 has a String here. Spaces at the end of a line are not part of the text.
 pub(super) fn text(i: &[u8]) -> Res<'_, Text<'_>> {
     let words = pair(some(&VISIBLE), many0_count(preceded(sp, some(&VISIBLE))));
     let text = preceded(utf8, recognize(words));
@@ -141,8 +142,8 @@ pub(super) fn text(i: &[u8]) -> Res<'_, Text<'_>> {
 
 /// `ehlo-name = 1*visible`
 ///
-/// RFC 5321 §4.1.1.1 has a domain or an address literal. Clients send host names with underscores,
-/// bare addresses and worse, and nothing depends on the name.
+/// RFC 5321 §4.1.1.1 demands a domain or an address literal. Clients send host names with underscores, bare addresses
+/// and worse, and nothing depends on the name.
 pub(super) fn ehlo_name(i: &[u8]) -> Res<'_, EhloName<'_>> {
     let name = preceded(utf8, some(&VISIBLE));
     map(context("ehlo-name", name), |name| EhloName(Utf8(name))).parse(i)
@@ -172,9 +173,9 @@ pub(super) const INITIAL_RESPONSE: &str = "initial-response";
 
 /// `initial-response = 1*%d33-126`
 ///
-/// RFC 4954 §8 has base64 or `=`. That is judged where the response is decoded, with its own reply.
+/// RFC 4954 §8 demands base64 or `=`. That is checked when the response is decoded, which has a separate reply.
 pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
-    // It reaches to the end of most lines, and all octets at once are looked at the fastest.
+    // It extends to the end of most lines, and a check of all octets at once is the fastest.
     if i.iter().fold(!i.is_empty(), |all, octet| all & matches!(octet, b'!'..=b'~')) {
         return Ok((&[], Utf8(i)));
     }
@@ -186,7 +187,7 @@ pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
 
 /// `mail = "FROM:" *SP reverse-path [SP parameters]` (RFC 5321 §4.1.1.2)
 ///
-/// The space behind the colon is forbidden, and many send it.
+/// RFC 5321 forbids the space after the colon, but many clients send it.
 fn mail(i: &[u8]) -> Res<'_, Mail<'_>> {
     map(
         preceded(
@@ -210,7 +211,7 @@ fn rcpt(i: &[u8]) -> Res<'_, Rcpt<'_>> {
     .parse(i)
 }
 
-/// Whose path it is for which a MAIL or RCPT cannot be read; `None` where something else is wrong with it.
+/// Returns which path makes a MAIL or RCPT line invalid. `None` if the line is invalid for another reason.
 pub(super) fn bad_path(line: &[u8]) -> Option<BadPath> {
     let (verb, args) = line.split_first_chunk()?;
     let head = |name| recognize((sp, word(name), many(&SPACE)));
@@ -258,7 +259,7 @@ fn forward_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
 
 /// `bare-path = dot-string "@" domain`
 ///
-/// In no standard. Devices send it, such as printers and RAID controllers, and it can mean one thing only.
+/// No standard has it. Devices such as printers and RAID controllers send it, and it can mean only one thing.
 fn bare_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
     mailbox_of(dot_string, domain, i)
 }
@@ -275,7 +276,7 @@ fn path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
 
 /// `source-route = at-domain *("," at-domain) ":"` (RFC 5321 §4.1.2)
 ///
-/// It must be taken and ignored (§4.1.1.3, appendix C).
+/// It must be accepted and ignored (§4.1.1.3, appendix C).
 fn source_route(i: &[u8]) -> Res<'_, &[u8]> {
     let domains = pair(at_domain, many0_count(preceded(octet(","), cut(at_domain))));
     recognize(terminated(domains, cut(octet(":")))).parse(i)
@@ -368,7 +369,7 @@ fn trailing_parameters(i: &[u8]) -> Res<'_, Parameters<'_>> {
 
 /// `parameters = parameter *(SP parameter)` (RFC 5321 §4.1.2)
 ///
-/// They are checked here and split again on demand.
+/// They are checked here, and split again on demand.
 pub(super) fn parameters(i: &[u8]) -> Res<'_, Parameters<'_>> {
     let list = pair(parameter, many0_count(preceded(sp, cut(parameter))));
     map(recognize(list), |list| Parameters(Utf8(list))).parse(i)

@@ -13,50 +13,50 @@ use crate::shown::is_mark;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mailbox<'a> {
     pub(super) text: Utf8<'a>,
-    /// Where the `@` is, or the length of the text if there is none.
+    /// The position of the `@`, or the length of the text if there is none.
     pub(super) at: usize,
 }
 
 impl<'a> Mailbox<'a> {
-    /// The one mailbox without a domain, which every server has. Only RCPT takes it, and there it
-    /// is read in any case.
+    /// The only mailbox without a domain, which every server has. Only RCPT accepts it, and parses it in any case.
     pub const POSTMASTER: Mailbox<'static> = Mailbox { text: Utf8(b"Postmaster"), at: 10 };
 
-    /// Reads `local-part@domain`, the domain an address literal perhaps.
+    /// Parses `local-part@domain`, in which the domain may be an address literal.
     ///
     /// # Errors
-    /// It is anything else; a name in front of it or angle brackets too.
+    /// The text is not a mailbox. Angle brackets and a display name are errors as well.
     pub fn parse(text: &'a str) -> Result<Self, Error> {
         grammar::whole(grammar::mailbox, text.as_bytes())
     }
 
-    /// The whole mailbox as it was sent, without a source route. It may hold marks of direction (U+061C,
-    /// U+200E, U+200F), but no other control.
+    /// Returns the whole mailbox as it was sent, without a source route. It may contain marks of direction (U+061C,
+    /// U+200E, U+200F), but no other control characters.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.text.as_str()
     }
 
-    /// What stands in front of the `@`, in quotes if it was sent so.
+    /// Returns the part before the `@`, with its quotes if it was sent with quotes.
     #[must_use]
     pub fn local_part(&self) -> &'a str {
         self.as_str().get(..self.at).unwrap_or_default()
     }
 
-    /// The domain or the address literal. `None` for Postmaster in RCPT alone.
+    /// Returns the domain or the address literal. `None` only for Postmaster, which only RCPT accepts.
     #[must_use]
     pub fn domain(&self) -> Option<&'a str> {
         self.as_str().get(self.at + 1..)
     }
 
-    /// Whether it can be used without SMTPUTF8 (RFC 6531).
+    /// Returns whether the mailbox is ASCII, and so can be used without SMTPUTF8 (RFC 6531).
     #[must_use]
     pub const fn is_ascii(&self) -> bool {
         self.text.0.is_ascii()
     }
 }
 
-/// For logs and people: marks of direction are escaped. The address is [`as_str`](Mailbox::as_str).
+/// Writes the mailbox for logs and people, with marks of direction escaped. [`as_str`](Mailbox::as_str) returns the
+/// address itself.
 impl fmt::Display for Mailbox<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().chars().try_for_each(|c| match is_mark(c) {
@@ -74,10 +74,10 @@ pub struct Mail<'a> {
 }
 
 impl<'a> Mail<'a> {
-    /// The null path or a mailbox, with parameters.
+    /// Makes the arguments from a mailbox, or from `None` for the null path, and parameters.
     ///
     /// # Errors
-    /// The mailbox is [`Mailbox::POSTMASTER`], which cannot send.
+    /// The mailbox is [`Mailbox::POSTMASTER`], which cannot be a sender.
     pub fn new(from: Option<Mailbox<'a>>, parameters: Parameters<'a>) -> Result<Self, Error> {
         match from {
             Some(Mailbox { text, at }) if at == text.0.len() => {
@@ -87,24 +87,25 @@ impl<'a> Mail<'a> {
         }
     }
 
-    /// The sender. `None` is the null path `<>`: a notification, to which none may answer.
+    /// Returns the sender. `None` is the null path `<>`, which marks a notification that must not be replied to.
     #[must_use]
     pub const fn from(&self) -> Option<Mailbox<'a>> {
         self.from
     }
 
-    /// What follows the path.
+    /// Returns the parameters after the path.
     #[must_use]
     pub const fn parameters(&self) -> Parameters<'a> {
         self.parameters
     }
 
-    /// The parameter AUTH: who the client says submitted the message (RFC 4954 §5).
+    /// Returns the value of the parameter AUTH: the mailbox that submitted the message, as the client claims (RFC
+    /// 4954 §5).
     ///
-    /// Only a trusted client's word counts. Any other's is as [`MailAuth::UNKNOWN`].
+    /// Believe it only from a trusted client. Treat the claim of any other client as [`MailAuth::UNKNOWN`].
     ///
     /// # Errors
-    /// It is given twice, has no value, or its value is not the xtext of a mailbox. The offset
+    /// The parameter is given twice, has no value, or has a value that is not the xtext of a mailbox. The offset
     /// counts from the start of the value.
     pub fn auth(&self) -> Result<Option<MailAuth<'a>>, Error> {
         let mut given = self.parameters.iter().filter(|given| given.is("AUTH"));
@@ -118,31 +119,31 @@ impl<'a> Mail<'a> {
     }
 }
 
-/// The value of MAIL's parameter AUTH. `Display` writes it as it stands behind the `=`.
+/// The value of the parameter AUTH of MAIL (RFC 4954 §5). `Display` writes it as it is sent after the `=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);
 
 impl<'a> MailAuth<'a> {
-    /// `<>`: the submitter is not known, or not to be told.
+    /// `<>`: the submitter is unknown, or must not be disclosed.
     pub const UNKNOWN: MailAuth<'static> = MailAuth(None);
 
-    /// The same with text of its own, to be kept.
+    /// Returns the same value with its own copy of the text.
     #[must_use]
     pub fn into_owned(self) -> MailAuth<'static> {
         MailAuth(self.0.map(|mailbox| Cow::Owned(mailbox.into_owned())))
     }
 
-    /// A submitter.
+    /// Makes the value from the submitter's mailbox.
     ///
     /// # Errors
-    /// It is not a [`Mailbox`].
+    /// The text is not a [`Mailbox`].
     pub fn new(mailbox: impl Into<Cow<'a, str>>) -> Result<Self, Error> {
         let mailbox = mailbox.into();
         Mailbox::parse(&mailbox)?;
         Ok(Self(Some(mailbox)))
     }
 
-    /// The submitter's mailbox. `None` is `<>`.
+    /// Returns the submitter's mailbox. `None` for `<>`.
     #[must_use]
     pub fn mailbox(&self) -> Option<&str> {
         self.0.as_deref()
@@ -171,7 +172,7 @@ impl fmt::Display for MailAuth<'_> {
     }
 }
 
-/// A text in the form that a parameter may have (RFC 3461 §4).
+/// A text encoded as xtext, the form for a parameter's value (RFC 3461 §4).
 pub(crate) struct Xtext<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Xtext<'_> {
@@ -191,26 +192,26 @@ pub struct Rcpt<'a> {
 }
 
 impl<'a> Rcpt<'a> {
-    /// A recipient, with parameters.
+    /// Makes the arguments from a recipient and parameters.
     #[must_use]
     pub const fn new(to: Mailbox<'a>, parameters: Parameters<'a>) -> Self {
         Self { to, parameters }
     }
 
-    /// The recipient.
+    /// Returns the recipient.
     #[must_use]
     pub const fn to(&self) -> Mailbox<'a> {
         self.to
     }
 
-    /// What follows the path.
+    /// Returns the parameters after the path.
     #[must_use]
     pub const fn parameters(&self) -> Parameters<'a> {
         self.parameters
     }
 }
 
-/// More than all extensions of MAIL or RCPT have together.
+/// More than all extensions of MAIL or RCPT define together.
 const MAX_PARAMETERS: usize = 32;
 
 /// The parameters of MAIL and RCPT. The default is none.
@@ -218,10 +219,10 @@ const MAX_PARAMETERS: usize = 32;
 pub struct Parameters<'a>(pub(super) Utf8<'a>);
 
 impl<'a> Parameters<'a> {
-    /// Reads parameters as they are sent, `SIZE=10 BODY=8BITMIME`, or none.
+    /// Parses parameters in the form in which they are sent, such as `SIZE=10 BODY=8BITMIME`. The text may be empty.
     ///
     /// # Errors
-    /// A name or a value is malformed, or there are spaces in front or at the end.
+    /// A name or a value is malformed, or there are spaces at the start or the end.
     pub fn parse(text: &'a str) -> Result<Self, Error> {
         if text.is_empty() {
             return Ok(Self::default());
@@ -229,13 +230,13 @@ impl<'a> Parameters<'a> {
         grammar::whole(grammar::parameters, text.as_bytes())
     }
 
-    /// The parameters as they were sent.
+    /// Returns the parameters as they were sent.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.0.as_str()
     }
 
-    /// One after the other.
+    /// Returns an iterator over the parameters.
     pub fn iter(&self) -> impl Iterator<Item = Parameter<'a>> + Clone + use<'a> {
         let mut rest = self.0.0;
         iter::from_fn(move || {
@@ -245,14 +246,14 @@ impl<'a> Parameters<'a> {
         })
     }
 
-    /// The first of this name, in any case.
+    /// Returns the first parameter of this name, compared without case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Parameter<'a>> {
         self.iter().find(|given| given.is(name))
     }
 
-    /// Whether each comes once. More than [`MAX_PARAMETERS`] are not looked at, as that takes the square of their
-    /// number.
+    /// Returns whether no parameter is repeated. For more than [`MAX_PARAMETERS`] the answer is no without a
+    /// comparison, which would take quadratic time.
     pub(crate) fn come_once(&self) -> bool {
         let again = |(n, one): (usize, Parameter<'_>)| {
             self.iter().skip(n + 1).any(|other| other.is(one.name()))
@@ -260,7 +261,7 @@ impl<'a> Parameters<'a> {
         self.iter().nth(MAX_PARAMETERS).is_none() && !self.iter().enumerate().any(again)
     }
 
-    /// As an argument of a line, which has none if there are no parameters.
+    /// Returns the parameters as an argument of a line. `None` if there are none.
     pub(super) fn written(self) -> Option<&'a [u8]> {
         Some(self.0.0).filter(|list| !list.is_empty())
     }
@@ -274,10 +275,10 @@ pub struct Parameter<'a> {
 }
 
 impl<'a> Parameter<'a> {
-    /// A parameter to be written.
+    /// Makes a parameter to be written.
     ///
     /// # Errors
-    /// It is not an `esmtp-keyword` with an `esmtp-value`, or without one (RFC 5321 §4.1.2).
+    /// The name is not an `esmtp-keyword`, or the value is not an `esmtp-value` (RFC 5321 §4.1.2).
     pub(crate) fn new(name: &'a str, value: Option<&'a str>) -> Result<Self, Error> {
         let whole = |rule: fn(&'a [u8]) -> _, text: &'a str| {
             grammar::whole(rule, text.as_bytes()).map(Utf8)
@@ -286,13 +287,13 @@ impl<'a> Parameter<'a> {
         Ok(Self { name: whole(grammar::keyword, name)?, value })
     }
 
-    /// The name as it was sent, in whatever case.
+    /// Returns the name as it was sent, in any case.
     #[must_use]
     pub const fn name(&self) -> &'a str {
         self.name.as_str()
     }
 
-    /// The value, where there is one.
+    /// Returns the value, if there is one.
     #[must_use]
     pub const fn value(&self) -> Option<&'a str> {
         match self.value {

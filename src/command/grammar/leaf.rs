@@ -1,4 +1,4 @@
-//! What the rules are made of: runs of a set of octets, words, and the error.
+//! The building blocks of the rules: runs of a set of octets, words, and the error.
 
 use nom::{
     IResult,
@@ -12,9 +12,9 @@ use crate::{
 
 pub(in crate::command) type Res<'a, T> = IResult<&'a [u8], T, Fault>;
 
-/// The rule that failed, and how much of the line was left there.
+/// The rule that failed, and how many octets of the line were left there.
 ///
-/// What is left is known everywhere, the offset only where the whole line is.
+/// Every rule knows how much is left. The offset is known only where the whole line is.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::command) struct Fault {
     pub(super) rule: &'static str,
@@ -29,7 +29,7 @@ impl Fault {
 
 impl ParseError<&[u8]> for Fault {
     fn from_error_kind(at: &[u8], kind: ErrorKind) -> Self {
-        // Any other kind is given its name by `context`.
+        // `context` names any other kind.
         let rule = if kind == ErrorKind::Eof { "end of line" } else { "" };
         Self { rule, left: at.len() }
     }
@@ -38,7 +38,7 @@ impl ParseError<&[u8]> for Fault {
         inner
     }
 
-    /// The alternative that got farthest is the one that was meant.
+    /// Keeps the error of the alternative that got farthest, which is most likely the one that was meant.
     fn or(self, other: Self) -> Self {
         if other.left < self.left { other } else { self }
     }
@@ -55,12 +55,12 @@ fn split(at: &[u8], length: usize) -> Res<'_, &[u8]> {
     Ok((rest, taken))
 }
 
-/// Any number of a set, none included.
+/// Matches any number of octets of a set, including none.
 pub(super) fn many(set: &'static Set) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     move |i| split(i, set.run(i))
 }
 
-/// One or more of a set.
+/// Matches one or more octets of a set.
 pub(super) fn some(set: &'static Set) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     move |i| match set.run(i) {
         0 => Err(Fault::new("", i)),
@@ -68,7 +68,7 @@ pub(super) fn some(set: &'static Set) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     }
 }
 
-/// One of a set.
+/// Matches one octet of a set.
 pub(super) fn one(set: &'static Set) -> impl Fn(&[u8]) -> Res<'_, u8> {
     move |i| match i {
         [octet, rest @ ..] if set.has(*octet) => Ok((rest, *octet)),
@@ -76,7 +76,7 @@ pub(super) fn one(set: &'static Set) -> impl Fn(&[u8]) -> Res<'_, u8> {
     }
 }
 
-/// This one octet, named by itself.
+/// Matches exactly this octet. The error is named after it.
 pub(super) fn octet(mark: &'static str) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     move |i| match i.split_at_checked(1) {
         Some((taken, rest)) if taken == mark.as_bytes() => Ok((rest, taken)),
@@ -84,7 +84,7 @@ pub(super) fn octet(mark: &'static str) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     }
 }
 
-/// These octets in any case.
+/// Matches these octets in any case.
 pub(super) fn word(word: &'static str) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     move |i| match i.split_at_checked(word.len()) {
         Some((taken, rest)) if taken.eq_ignore_ascii_case(word.as_bytes()) => Ok((rest, taken)),
@@ -92,12 +92,13 @@ pub(super) fn word(word: &'static str) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     }
 }
 
-/// What follows is UTF-8 (RFC 6531 §3.1) without characters outside ASCII that are not shown as they are.
+/// Checks that the rest is UTF-8 (RFC 6531 §3.1) and contains no control characters or controls of direction outside
+/// ASCII.
 pub(super) fn utf8(i: &[u8]) -> Res<'_, ()> {
     utf8_without(is_hidden, i)
 }
 
-/// The same for MAIL and RCPT. An address may have the marks of direction: to refuse it would lose mail.
+/// Like [`utf8`], for MAIL and RCPT. An address may contain marks of direction: refusing it would lose mail.
 pub(super) fn envelope_utf8(i: &[u8]) -> Res<'_, ()> {
     utf8_without(|c| is_hidden(c) && !is_mark(c), i)
 }

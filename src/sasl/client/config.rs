@@ -95,7 +95,7 @@ impl Config {
     ///
     /// let (config, channel, offered) = (Config::default(), Channel::tls(), "AUTH XOAUTH2 PLAIN");
     /// let usable = config.usable(&channel, offered)?;
-    /// let credentials = match usable.iter().any(|own| own.takes_password()) {
+    /// let credentials = match usable.iter().any(|mechanism| mechanism.takes_password()) {
     ///     true => Credentials::password("tim", "tanstaaftanstaaf")?, // as the user types it
     ///     false => Credentials::token("tim", "4b1p")?,
     /// };

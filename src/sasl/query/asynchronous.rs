@@ -135,7 +135,7 @@ pointers!(&A, Box<A>, Arc<A>);
 /// Turns an [`Authenticator`] into an [`AsyncAuthenticator`] that answers at once, for a store in memory. An
 /// authenticator that computes or waits would block the thread that polls it.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "it wraps, and nothing else")]
+#[expect(clippy::exhaustive_structs, reason = "it only wraps a value")]
 pub struct Immediate<A>(pub A);
 
 impl<A: Authenticator + Send + Sync> AsyncAuthenticator for Immediate<A> {

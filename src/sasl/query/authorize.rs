@@ -10,6 +10,19 @@ use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::
 ///
 /// It is asked once the account is authenticated: if the client named another account to act as (RFC 4422 §3.4.1),
 /// and for every client with [`authorize_always`](crate::sasl::server::Builder::authorize_always).
+///
+/// ```
+/// use smtp_auth::sasl::{Authorize, AuthorizeAnswer};
+///
+/// /// Two accounts may act as `support`, and every account as itself.
+/// fn authorize(ask: &Authorize) -> AuthorizeAnswer {
+///     match ask.authzid() {
+///         None => AuthorizeAnswer::Accept, // asked only with `authorize_always`
+///         Some("support") => ["ann", "tim"].contains(&ask.authcid()).into(),
+///         Some(_) => AuthorizeAnswer::Reject,
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Authorize {
     identity: Identity,

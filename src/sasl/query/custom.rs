@@ -187,7 +187,7 @@ impl fmt::Debug for CustomAnswer {
 /// if let server::Step::Query(query) = exchange.step() {
 ///     query.answer_with(&Tickets);
 /// }
-/// assert!(matches!(exchange.step(), server::Step::Done(Ok(who)) if who.authcid() == "tim"));
+/// assert!(matches!(exchange.step(), server::Step::Done(Ok(identity)) if identity.authcid() == "tim"));
 /// # Ok::<(), smtp_auth::sasl::ConfigError>(())
 /// ```
 pub trait ServerMechanism: Send + Sync + 'static {
