@@ -20,8 +20,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Every compiled mechanism, the strongest first. Mechanisms that [need TLS](Mechanism::needs_tls), because they
-    /// send a password or a token, are used only inside TLS. Authentication is bound to the TLS connection where
+    /// Every compiled mechanism, the strongest first. Mechanisms that [need TLS](Mechanism::needs_tls), such as those
+    /// that send a password or a token, are used only inside TLS. Authentication is bound to the TLS connection where
     /// possible.
     fn default() -> Self {
         Self {
@@ -175,9 +175,9 @@ impl Config {
         !channel.bindings().is_empty() && self.binding != BindingPolicy::None
     }
 
-    /// Returns whether the client supports channel binding (RFC 5802 §6). If it then uses a mechanism without, it
-    /// reports that it saw none with channel binding, and a server that offered one detects that its list was
-    /// changed.
+    /// Returns whether the client supports channel binding (RFC 5802 §6). If it then authenticates without channel
+    /// binding, it reports that no mechanism with it was on offer, and a server that offered one detects that its
+    /// list was changed.
     pub(super) fn supports_binding(&self, credentials: &Credentials, channel: &Channel) -> bool {
         let fits = |own: &Mechanism| own.binds_channel() && credentials.fit(*own);
         self.can_bind(channel) && self.mechanisms.iter().any(fits)
@@ -232,8 +232,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls), because they send the password or a token, are
-    /// used without TLS. An eavesdropper can then read it. Off by default.
+    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls) are used without TLS. An eavesdropper can then
+    /// read the password or the token. Off by default.
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.config.cleartext = allow;
         self

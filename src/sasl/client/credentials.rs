@@ -65,9 +65,9 @@ pub(in crate::sasl) struct Token {
 impl Credentials {
     /// Returns credentials with a user name and a password.
     ///
-    /// An AUTH line carries up to 9,216 octets before base64 (RFC 4954 §4). LOGIN cannot send a longer password, and
-    /// PLAIN must fit the names and two separators in as well. Only mechanisms that do not send the password are used
-    /// then.
+    /// An AUTH line carries up to 9,216 octets before base64 (RFC 4954 §4). LOGIN must fit the password into that,
+    /// and PLAIN the password, the names and two separators. Longer passwords can be used only with mechanisms that
+    /// do not send them, such as SCRAM.
     ///
     /// # Errors
     /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
@@ -158,11 +158,12 @@ impl Credentials {
         if none { Err(ConfigError::Password) } else { Ok(self) }
     }
 
-    /// Sets the server that the token is meant for, as the client knows it. Only OAUTHBEARER sends it; it has no
-    /// effect on other credentials.
+    /// Sets the server that the token is meant for, as the client knows it. Only OAUTHBEARER sends this, and other
+    /// credentials ignore it.
     ///
-    /// A server that receives the token under another name cannot replay it unnoticed: the right server sees that the
-    /// token was given to a different one.
+    /// If the message reaches another server and is replayed unchanged, the right server can detect that. A server that
+    /// extracts the token can still use it elsewhere; only a token that its issuer restricts to one server (its
+    /// audience) prevents that.
     ///
     /// # Errors
     /// [`ConfigError::ServerName`] if the name is empty, exceeds 255 octets, or contains spaces or characters other

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 
 use crate::sasl::{Failure, Mechanism, check_name};
 
-/// The answer to a question about an account: yes, with the secret or the account name that was asked for, or the
-/// reason for a no.
+/// The answer to a question about an account: yes, with the secret or account name that the question asks for, or no,
+/// with a reason.
 ///
 /// `true` and `Some` convert into [`accept`](Self::accept), `false` and `None` into [`reject`](Self::reject). There
 /// is no conversion from `Result`: log the store's error first, then answer [`temp_fail`](Self::temp_fail).

@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Covers the block lengths, above which the key is hashed.
+    /// Covers the lengths around a block, above which the key is hashed.
     #[test]
     fn is_pbkdf2_for_each_length() {
         for length in 0..=260 {

@@ -347,8 +347,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls), because they send the password or a token, are
-    /// accepted without TLS. An eavesdropper can then read it. Off by default.
+    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls) are accepted without TLS. An eavesdropper can
+    /// then read the password or the token. Off by default.
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.config.cleartext = allow;
         self
