@@ -1,10 +1,13 @@
-/// What a session has come to by `advance`.
+/// What a session needs after a call of `advance`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-#[expect(clippy::exhaustive_enums, reason = "there is no third way to go on")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a session needs input or has an event, and there is no third case"
+)]
 pub enum Advance {
-    /// It needs octets of the peer: send what is to be sent, and receive.
+    /// The session needs octets from the peer: send what was appended, and receive.
     NeedInput,
-    /// An event is pending.
+    /// An event is pending: the session's `pending` returns it.
     Event,
 }

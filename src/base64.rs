@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 §4), strictly.
+//! Strict base64 (RFC 4648 §4).
 
 use alloc::vec::Vec;
 
@@ -6,12 +6,12 @@ use ::base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::secret::wipe;
 
-/// How many characters the base64 form of so many octets has.
+/// Returns the number of characters in the base64 form of that many octets.
 pub(crate) const fn encoded(octets: usize) -> usize {
     octets.div_ceil(3) * 4
 }
 
-/// Appends the base64 form of `data` without a second copy of what may be secret.
+/// Appends the base64 form of `data`, without another copy of the data, which may be secret.
 pub(crate) fn encode(data: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + encoded(data.len()), b'=');
@@ -20,14 +20,14 @@ pub(crate) fn encode(data: &[u8], out: &mut Vec<u8>) {
     debug_assert_eq!(written, Ok(room.len()));
 }
 
-/// Decodes base64 strictly: the alphabet, canonical padding, no white space, no stray bits. What was
-/// decoded up to a fault is zeroed.
+/// Decodes base64 strictly: only the alphabet, canonical padding, no white space, no stray bits. If it fails, what was
+/// decoded before the fault is zeroed.
 ///
-/// Inlined, so that the result is not moved through memory.
+/// It is inlined so that the result is not moved through memory.
 #[inline(always)]
 #[expect(
     clippy::slow_vector_initialization,
-    reason = "glibc takes longer for little memory that it has to zero than for other"
+    reason = "for small sizes, glibc allocates zeroed memory more slowly than other memory"
 )]
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let room = text.len().div_ceil(4) * 3;

@@ -1,35 +1,42 @@
-//! SMTP AUTH (RFC 4954) for mail servers and mail clients, without input or output of its own.
+//! SMTP AUTH (RFC 4954) and SASL for mail servers and mail clients, without I/O ("sans-IO").
 //!
-//! On tokio, most applications want [`smtp-auth-tokio`](https://docs.rs/smtp-auth-tokio), which does sockets, TLS, time
-//! limits and rate limiting, and makes a server or a client in ten lines. This crate is for those with another runtime, with
-//! none, or with a loop of their own.
+//! Most users on tokio want [`smtp-auth-tokio`](https://docs.rs/smtp-auth-tokio). It drives this crate on sockets, adds
+//! TLS, time limits and rate limiting, and needs about ten lines for a server or a client. Use this crate directly for
+//! another async runtime, for blocking sockets, or for an event loop of your own.
+//!
+//! The crate opens no socket, never blocks and has no clock. You pass it the octets that the peer sent, and it returns
+//! what your application must do next and the octets to send. It therefore works with any async runtime, or with none.
 //!
 //! ```text
-//! octets → line → command → server → auth → sasl → query → host
-//!                              └──── reply ← outcome ←───────┘
+//!              octets   ┌──────────┐  octets
+//!        peer ────────→ │ session  │ ────────→ peer
+//!              answers  │    or    │  events
+//! application ────────→ │ exchange │ ────────→ application
+//!                       └──────────┘
 //! ```
 //!
-//! There are three doors, each for both sides:
+//! # Three API levels
 //!
-//! | door | speaks | for |
-//! | --- | --- | --- |
-//! | [`server::Session`], [`client::Session`] | the whole dialogue | most |
-//! | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | a server or client with its own parser and loop |
-//! | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | IMAP, POP3, XMPP, LDAP, ManageSieve |
+//! Each level exists for servers and for clients, and is built on the next one.
 //!
-//! There are two of each `Config`: that of [`sasl::server`] and [`sasl::client`] says who may sign in
-//! and how, for any protocol; that of [`server`] and [`client`] holds one, and says the rest of the
-//! dialogue.
+//! | level | server, client | handles | use it for |
+//! | --- | --- | --- | --- |
+//! | session | [`server::Session`], [`client::Session`] | the whole SMTP dialogue | most servers and clients |
+//! | AUTH exchange | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | a server or client with its own SMTP parser and loop |
+//! | SASL exchange | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | IMAP, POP3, XMPP, LDAP, ManageSieve |
 //!
-//! The [guide](guide/index.html) goes from the first line of a sign-in to what a store keeps, tokens,
-//! guessers, tests, and the way here from other crates.
+//! There are two `Config` types on each side. The one in [`sasl::server`] or [`sasl::client`] configures authentication,
+//! for any protocol. The one in [`server`] or [`client`] contains it, and configures the rest of the SMTP dialogue.
+//!
+//! The [guide](guide/index.html) begins with an authentication line by line, and goes on to storing credentials, OAuth,
+//! brute force and rate limiting, testing, and porting from other crates.
 //!
 //! # The loop
 //!
-//! One method says what is owed now: `next` of a session, `step` of an exchange. What is owed
-//! carries the slot to settle it, and is shown again until it is settled; the slot's type has only
-//! fitting answers. So a question may be answered at once, by an [`Authenticator`], or after a
-//! look-up elsewhere; nothing blocks and nothing is queued.
+//! One method returns what your application must do next: `next` of a session, or `step` of an exchange. An event that
+//! needs an answer carries a handle for it, and is returned again until it is answered. The handle's type accepts only
+//! answers that fit. An [`Authenticator`] can answer a query at once, or your application can answer it later, after a
+//! database lookup in another thread or async task. Nothing blocks, and nothing is queued.
 //!
 #![cfg_attr(all(feature = "smtp", feature = "cram-md5", feature = "getrandom"), doc = "```")]
 #![cfg_attr(
@@ -43,14 +50,15 @@
 //! let config = Arc::new(Config::builder("mail.example.org").sasl(sasl).build()?);
 //! let mut session = Session::new(config);
 //! let mut out = Vec::new();
+//! // A client that begins to authenticate, cancels, and quits.
 //! session.receive(b"EHLO client.example.org\r\nAUTH CRAM-MD5\r\n*\r\nQUIT\r\n");
 //! loop {
 //!     match session.next(&mut out) {
-//!         Event::NeedInput => unreachable!("QUIT has been received"),
-//!         Event::Query(query) => query.reject(), // shown again until it is answered
-//!         Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
+//!         Event::NeedInput => unreachable!("QUIT has been received"), // usually: send `out`, then receive
+//!         Event::Query(query) => query.reject(), // returned again until it is answered
+//!         Event::Command(_, pending) => pending.reply(Reply::NOT_IMPLEMENTED),
 //!         Event::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
-//!         Event::EndOfData(ask) => ask.reply(Reply::NOT_IMPLEMENTED),
+//!         Event::EndOfData(pending) => pending.reply(Reply::NOT_IMPLEMENTED),
 //!         Event::AuthFailed(failed) => assert_eq!(failed.why, smtp_auth::sasl::Failure::Cancelled),
 //!         Event::Hello(_) | Event::Authenticated(_) | Event::Data(_) | Event::Reset => {}
 //!         Event::StartTls | Event::Close => break, // send `out` first
@@ -62,8 +70,8 @@
 //!
 //! # States
 //!
-//! What the two sessions do, drawn from the code by a test. Refused commands, which leave all as it was,
-//! are left out.
+//! These diagrams show the states of the two sessions. A test draws them from the code. They leave out refused commands
+//! that change nothing.
 //!
 #![doc = include_str!("states.svg")]
 //!
@@ -71,22 +79,25 @@
 //!
 #![doc = include_str!("mechanisms.md")]
 //!
-//! A mechanism of the host's own takes part by [`Query::Custom`](sasl::Query::Custom) on a server, by
-//! [`Custom`](sasl::client::Custom) on a client; the example `custom_mechanism` adds one.
+//! You can add a custom mechanism with [`Query::Custom`](sasl::Query::Custom) on a server and
+//! [`Custom`](sasl::client::Custom) on a client. The example `custom_mechanism` adds one.
 //!
 //! # Features
 //!
-//! `smtp`, all but [`sasl`] and [`Secret`]: without it the crate is SASL for IMAP, POP3, XMPP, LDAP and
-//! ManageSieve, and needs no nom. One for each mechanism (`scram-sha-512`, `scram-sha-256` and
-//! `scram-sha-1`, each with its -PLUS, `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`,
-//! `anonymous`); `getrandom`, the operating system's random numbers for challenges; `saslprep`, RFC 4013 for
-//! accounts' names and for the passwords of SCRAM, which without it are printable ASCII; `std`. All are on by
-//! default, and without `std` the crate needs `alloc` alone. A feature only compiles something in: what is
-//! offered or used is what a `Config` lists.
+//! A feature only compiles something in. The mechanisms that are offered or used are those that a `Config` lists.
 //!
-//! `serde`, which is off by default, reads every `Config` from a file, and reads and writes what a store
-//! keeps ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as its text. A `Config`'s
-//! fields are named as the methods that set them, and what is left out has its default:
+//! | feature | on by default | adds |
+//! | --- | --- | --- |
+//! | `smtp` | yes | Everything but [`sasl`] and [`Secret`]. Without it the crate is a SASL library for IMAP, POP3, XMPP, LDAP and ManageSieve, and does not depend on nom. |
+//! | `scram-sha-512`, `scram-sha-256`, `scram-sha-1` | yes | Each SCRAM mechanism and its -PLUS variant. |
+//! | `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous` | yes | The mechanism of that name. |
+//! | `getrandom` | yes | The operating system's random numbers for challenges. |
+//! | `saslprep` | yes | SASLprep (RFC 4013) for account names and SCRAM passwords. Without it they must be printable ASCII. Needs `std`. |
+//! | `std` | yes | The standard library. Without it the crate is `no_std` and needs only `alloc`. |
+//! | `serde` | no | Reads every `Config` from a file, and reads and writes stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as text. |
+//!
+//! With `serde`, the fields of a `Config` have the names of the builder methods that set them. A field that is left out
+//! has its default:
 //!
 #![cfg_attr(
     all(feature = "serde", feature = "smtp", feature = "plain", feature = "scram-sha-256"),
@@ -140,32 +151,38 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 //!
-//! A format's parser may quote the file in its own errors, and with it a `salt_key`: do not log them.
+//! Do not log the errors of a format's parser. They may quote the file, and with it a `salt_key`.
 //!
 //! # Limits
 //!
-//! A server takes lines of up to 12,288 octets for AUTH and in its exchange, up to 2,048 for other
-//! commands; a client takes replies of up to 128 lines and 65,536 octets,
-//! and keeps some 1,000 of them for each recipient of a message. What else a server bounds,
-//! and how high by default, the constants of [`server`] say. A session holds what it has received and
-//! not shown, so its memory is bounded if the host reads at `NeedInput` alone.
+//! A server accepts lines of up to 12,288 octets for AUTH and within its exchange, and up to 2,048 for other commands. A
+//! client accepts replies of up to 128 lines and 65,536 octets, and keeps about 1,000 octets of the reply for each
+//! recipient of a message. The constants of [`server`] give the defaults of a server's other limits.
 //!
-//! # What is the host's to do
+//! A session buffers the octets that it has received and not yet processed. Its memory is bounded if the application
+//! reads only at `NeedInput`.
 //!
-//! Sockets, TLS, timeouts, logs; the store of accounts; all of mail but its framing and order; to
-//! slow down who guesses from many connections; to compare `MAIL FROM` with the account's addresses;
-//! to find out whether a token is genuine and whom a certificate names. Over TLS, verify the server's
-//! certificate: SCRAM alone proves the server to the client, and not that nobody stands between, which
-//! takes a -PLUS mechanism and [binding data](sasl::ChannelBinding).
+//! # What your application does
+//!
+//! - It provides sockets, TLS, time limits and logging.
+//! - It stores the accounts, verifies tokens, and decides which account a client certificate belongs to.
+//! - It handles mail, apart from the framing of messages and the order of commands.
+//! - It checks that the address in `MAIL FROM` belongs to the authenticated account.
+//! - It applies rate limiting against brute force and credential stuffing over many connections. A session limits the
+//!   attempts of its own connection only.
+//!
+//! A client must verify the server's certificate when it uses TLS. SCRAM alone proves that the server knows the
+//! account's keys. It does not detect a man-in-the-middle: that takes a -PLUS mechanism and
+//! [channel binding](sasl::ChannelBinding).
 //!
 //! [`Authenticator`]: sasl::Authenticator
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-// Of the library alone: tests, benches and examples have the standard library.
+// These lints hold for the library only. Tests, benches and examples use the standard library.
 #![deny(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]
-// SMTP, and each mechanism, leave some shared parts without a user where they are compiled out.
+// Shared code is unused where SMTP or the mechanisms that call it are compiled out.
 #![cfg_attr(
     not(all(
         feature = "smtp",
@@ -236,12 +253,12 @@ fn the_readme_has_the_table_of_mechanisms() {
     assert!(include_str!("../README.md").contains(include_str!("mechanisms.md")));
 }
 
-/// The README's code, compiled.
+/// Compiles the code of the README.
 #[cfg(all(doctest, feature = "smtp", feature = "std", feature = "getrandom"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// A session takes a configuration that is shared: with one of its own it would show salts of its own.
+/// A session takes a shared configuration. With a separate one, each session would present different decoy salts.
 ///
 /// ```compile_fail,E0308
 /// let config = smtp_auth::server::Config::builder("mail.example.org").allow_unauthenticated(true);

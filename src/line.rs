@@ -1,7 +1,7 @@
-//! Octets to lines. CRLF alone ends a line (RFC 5321 §2.3.8): a bare LF or CR that some other
-//! program takes for an end would smuggle commands past it. Blocks of lines, which are replies that a
-//! client reads, may end their lines in a bare LF, if all do: there is nothing to smuggle, as nothing is
-//! passed on.
+//! Splits the received octets into lines. Only CRLF ends a line (RFC 5321 §2.3.8). Another program may take a bare LF
+//! or CR for a line end, and so let commands be smuggled past it. Blocks of lines, which are replies that a client
+//! reads, may end their lines in a bare LF if all of them do. That allows no smuggling, because a client passes nothing
+//! on.
 
 use alloc::vec::Vec;
 use core::{fmt, mem, ops::Range};
@@ -10,57 +10,57 @@ use zeroize::Zeroize;
 
 use crate::secret::truncate;
 
-/// Why a line cannot be shown. It is dropped up to its CRLF, the next one is in step.
+/// Why a line cannot be used. The line is dropped up to its CRLF, and the next one is in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Error {
-    /// Over the limit.
+    /// The line is over the limit.
     TooLong,
-    /// It holds a bare CR, a bare LF or a NUL.
+    /// The line holds a bare CR, a bare LF or a NUL.
     BadOctet,
 }
 
-/// Why a block of lines cannot be shown. Nothing that follows is in step.
+/// Why a block of lines cannot be used. Nothing that follows it is in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BlockError {
-    /// A line, or all of them, are over the limit.
+    /// A line, or the block as a whole, is over its limit.
     TooLong,
     /// A line does not end as the first one did, or holds a bare CR.
     LineEnd,
 }
 
-/// The most empty lines that count as nothing.
+/// The most empty lines that are ignored.
 const MAX_EMPTY_LINES: u8 = 8;
 
-/// How the lines of a connection's blocks end.
+/// How the lines end in the blocks of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct LineEnds {
-    /// The octets of the first one's end: CRLF, or LF.
+    /// The length of the first line's end: 2 for CRLF, 1 for LF.
     length: Option<u8>,
-    /// How many empty lines there were.
+    /// The number of empty lines so far.
     empty_lines: u8,
 }
 
 impl LineEnds {
-    /// Forgets how the lines ended: the next one decides.
+    /// Forgets how the lines ended. The next line decides.
     pub(crate) fn forget(&mut self) {
         self.length = None;
     }
 }
 
-/// The least memory that is taken for octets: most lines fit.
+/// The least memory that is allocated for octets. Most lines fit in it.
 const LEAST: usize = 64;
 
-/// The one command after whose line octets follow that are no lines (RFC 3030 §2).
+/// The one command whose line is followed by octets that are not lines (RFC 3030 §2).
 const BDAT: &[u8] = b"BDAT";
 
-/// Finds a BDAT that other programs might read where no command can be read here: at the start of a
-/// line, or after a bare CR or LF in it; blanks before it and NULs within it count as nothing. The line
-/// may come in pieces, so that one too long to be kept is known as well.
+/// Finds a BDAT that another program might read in a line from which no command can be read here: at the start of the
+/// line, or after a bare CR or LF in it. Blanks before it and NULs within it are ignored. The line may be given in
+/// pieces, so that the dropped part of an overlong line counts as well.
 #[derive(Clone, Copy, Default)]
 struct FindBdat {
-    /// How many of its letters have come since the last line end of any kind, or [`Self::NONE`].
+    /// How many letters of BDAT have come since the last line end of any kind, or [`Self::NONE`].
     letters: u8,
-    /// A bare CR or LF has come.
+    /// Whether a bare CR or LF has come.
     inside: bool,
     at_start: bool,
     after_bare: bool,
@@ -95,28 +95,29 @@ impl FindBdat {
     }
 }
 
-/// Octets received: those on show, then those not yet looked at.
+/// The received octets: the pending ones, then those not yet processed.
 #[derive(Default)]
 pub(crate) struct Lines {
     buffer: Vec<u8>,
-    /// What the owner looks at.
+    /// The pending line, block or piece of a message.
     shown: Range<usize>,
-    /// How far the octets have been taken.
+    /// How many of the octets have been taken.
     taken: usize,
-    /// How many of those taken last were a message's, which are no secret: these alone need not be zeroed.
+    /// How many of the octets taken last belong to a message. A message is not secret, so these alone need not be
+    /// zeroed.
     message: usize,
-    /// How far behind `taken` there is no CRLF, so that no octet is looked at twice.
+    /// How many octets after `taken` are known to hold no CRLF, so that no octet is searched twice.
     scanned: usize,
-    /// How far behind `taken` the line under way begins, in a block of lines.
+    /// How many octets after `taken` the current line begins, in a block of lines.
     line: usize,
-    /// The line that is under way has outgrown its limit; what came of it is dropped.
+    /// Whether the current line is over its limit. What has come of it is dropped.
     overlong: bool,
-    /// What was in that part of it.
+    /// What was found in the dropped part of the line.
     dropped: FindBdat,
 }
 
 impl Lines {
-    /// Takes octets in. What is on show stays on show.
+    /// Adds received octets. What is pending stays pending.
     #[inline]
     pub(crate) fn receive(&mut self, octets: &[u8]) {
         let cut = if self.shown.is_empty() { self.taken } else { self.shown.start };
@@ -129,8 +130,8 @@ impl Lines {
         }
     }
 
-    /// Has octets read straight in: `read` is lent room for up to so many, and says how many it has put there. What else it
-    /// has put there is gone, and so is all where it fails.
+    /// Lets `read` put octets straight into the buffer. `read` gets a slice of at most `room` octets, and returns how
+    /// many it has filled. The rest of the slice is dropped, and all of it if `read` fails.
     pub(crate) fn receive_with<E>(
         &mut self,
         room: usize,
@@ -153,8 +154,8 @@ impl Lines {
         Ok(read)
     }
 
-    /// For that many octets more, without the first ones. Apart, so that octets that come one by one
-    /// do not pay for it.
+    /// Drops the first `cut` octets, and makes room for `more`. A separate function, so that octets that come one by
+    /// one do not pay for it.
     #[inline(never)]
     fn make_room(&mut self, cut: usize, more: usize) {
         if cut > 0 {
@@ -170,7 +171,7 @@ impl Lines {
         }
     }
 
-    /// Moves the octets to memory of that size.
+    /// Moves the octets to new memory of that capacity.
     fn move_to(&mut self, capacity: usize) {
         let mut moved = Vec::with_capacity(capacity);
         moved.extend_from_slice(&self.buffer);
@@ -178,8 +179,8 @@ impl Lines {
         self.buffer = moved;
     }
 
-    /// Whether at most one octet has come since the line was last asked for, and does not end it.
-    /// What comes octet by octet is told so at little cost; `false` tells nothing.
+    /// Returns `true` if at most one octet has come since the line was last asked for, and does not end it. This is a
+    /// cheap check for octets that come one by one. `false` does not mean that there is a line.
     #[inline]
     pub(crate) fn still_awaits(&mut self, limit: usize) -> bool {
         match self.buffer.get(self.taken + self.scanned..) {
@@ -193,7 +194,7 @@ impl Lines {
         }
     }
 
-    /// Shows the next line, without its CRLF, once it is whole.
+    /// Makes the next line pending, without its CRLF, once it is complete.
     pub(crate) fn next(&mut self, limit: usize) -> Option<Result<(), Error>> {
         self.shown = self.taken..self.taken;
         if !self.overlong {
@@ -224,30 +225,30 @@ impl Lines {
         Some(Ok(()))
     }
 
-    /// Whether the pending line begins with BDAT, or a part of it after a bare CR or LF does, the part of
-    /// it that was dropped included.
+    /// Returns whether the line begins with BDAT, or has one after a bare CR or LF. The part of the line that was
+    /// dropped counts.
     pub(crate) fn holds_bdat(&self) -> bool {
         let FindBdat { at_start, after_bare, .. } = self.dropped.look(self.shown());
         at_start | after_bare
     }
 
-    /// Whether a part of it after a bare CR or LF does.
+    /// Returns whether the line has a BDAT after a bare CR or LF.
     pub(crate) fn holds_bdat_inside(&self) -> bool {
         self.dropped.look(self.shown()).after_bare
     }
 
-    /// What is on show.
+    /// Returns the pending octets.
     pub(crate) fn shown(&self) -> &[u8] {
         self.buffer.get(self.shown.clone()).unwrap_or_default()
     }
 
-    /// What has not been taken yet.
+    /// Returns the octets that have not been taken yet.
     pub(crate) fn rest(&self) -> &[u8] {
         self.buffer.get(self.taken..).unwrap_or_default()
     }
 
-    /// Takes `skip` octets, puts `length` on show, and takes `past` behind them. The caller has
-    /// seen that many in [`rest`](Self::rest).
+    /// Takes `skip` octets, makes the next `length` pending, and takes `past` more after them. The caller has seen that
+    /// many in [`rest`](Self::rest).
     pub(crate) fn show(&mut self, skip: usize, length: usize, past: usize) {
         let start = self.taken + skip;
         self.shown = start..start + length;
@@ -255,15 +256,16 @@ impl Lines {
         self.message = 0;
     }
 
-    /// The same with octets of a message.
+    /// Does the same as [`show`](Self::show) with octets of a message.
     pub(crate) fn show_message(&mut self, skip: usize, length: usize, past: usize) {
         let message = self.message + skip + length + past;
         self.show(skip, length, past);
         self.message = message;
     }
 
-    /// Shows the next block of lines, each with its end, once its last line is there. `is_last` judges a
-    /// line. Empty lines before it are dropped, up to a bound. Nothing after an error is in step.
+    /// Makes the next block of lines pending, each with its line end, once its last line has come. `is_last` decides
+    /// whether a line is the last. Empty lines before the block are dropped, up to a limit. Nothing after an error is
+    /// in step.
     pub(crate) fn next_block(
         &mut self,
         ends: &mut LineEnds,
@@ -285,7 +287,7 @@ impl Lines {
                 Some([b'\r', b'\n', ..]) => 2,
                 Some([b'\r']) if ends.length == Some(1) => return Some(Err(BlockError::LineEnd)),
                 Some([_, _, ..]) => return Some(Err(BlockError::LineEnd)),
-                // The rest of the line, or its LF, is still to come.
+                // The rest of the line, or its LF, has yet to come.
                 _ => {
                     self.scanned = seen;
                     return None;
@@ -310,12 +312,12 @@ impl Lines {
         }
     }
 
-    /// Whether nothing is left but what may be the first half of an empty line.
+    /// Returns whether nothing is left, except perhaps the first half of an empty line's end.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self.rest(), [] | [b'\r'])
     }
 
-    /// Nothing is on show any more. With nothing left at all the memory goes back.
+    /// Ends what was pending. If no octets are left, releases the memory.
     pub(crate) fn give_back(&mut self) {
         self.shown = self.taken..self.taken;
         if self.rest().is_empty() && !self.overlong {
@@ -323,7 +325,7 @@ impl Lines {
         }
     }
 
-    /// Forgets everything; how many octets had not been taken.
+    /// Drops everything, and returns how many octets had not been taken.
     pub(crate) fn clear(&mut self) -> usize {
         let dropped = self.rest().len();
         self.wipe_behind(0);
@@ -331,7 +333,7 @@ impl Lines {
         dropped
     }
 
-    /// Cuts off what stands after that length, and zeroes it, but for a message's octets.
+    /// Truncates the buffer to that length. Zeroes what is cut off, except the octets of a message.
     fn wipe_behind(&mut self, length: usize) {
         truncate(&mut self.buffer, length.max(self.taken));
         let before = self.taken - self.message;
@@ -342,7 +344,8 @@ impl Lines {
     }
 }
 
-/// Room that is lent, and how far it is filled: after a panic, too, the rest is not taken for octets of the peer.
+/// The slice that is lent to `read`, and how far it is filled. Even after a panic in `read`, the rest is not taken for
+/// octets of the peer.
 struct Filled<'a> {
     lines: &'a mut Lines,
     length: usize,
@@ -355,7 +358,7 @@ impl Drop for Filled<'_> {
         if lines.shown.is_empty() {
             lines.give_back();
         }
-        // Whoever sends an octet at a time does not have so much room held for it.
+        // A peer that sends single octets does not make the session hold that much room.
         let needed = lines.buffer.len().max(LEAST);
         if lines.buffer.capacity() > 4 * needed {
             lines.move_to(needed);
@@ -363,7 +366,7 @@ impl Drop for Filled<'_> {
     }
 }
 
-/// How much there is, not what: it may be a password.
+/// Shows how many octets there are, and not the octets: they may be a password.
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lines")
@@ -441,7 +444,7 @@ mod tests {
         }
         lines.give_back();
         assert_eq!(lines.buffer.capacity(), 0);
-        // Where nothing comes, nothing is held, and what is on show or has come before stays.
+        // If nothing comes, no memory is held. What is pending or came before stays.
         assert_eq!(read(&mut lines, b""), Ok(0));
         assert_eq!(lines.receive_with(4096, |_| Err("would block")), Err("would block"));
         assert_eq!(lines.buffer.capacity(), 0);
@@ -449,7 +452,7 @@ mod tests {
         assert_eq!(lines.next(8), Some(Ok(())));
         assert_eq!(lines.receive_with(4096, |_| Err("would block")), Err("would block"));
         assert_eq!((lines.shown(), lines.rest()), (&b"ab"[..], &b"c"[..]));
-        // More than there is room for.
+        // `read` returns more than there is room for.
         assert_eq!(lines.receive_with::<()>(0, |room| Ok(room.len() + 7)), Ok(1));
         assert_eq!((lines.shown(), lines.rest()), (&b"ab"[..], &b"c\0"[..]));
         let unwound = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
@@ -462,7 +465,7 @@ mod tests {
         assert_eq!((lines.shown(), lines.rest()), (&b"ab"[..], &b"c\0"[..]));
     }
 
-    /// What comes of replies in these pieces: `error` ends it.
+    /// Reads replies from these pieces. An error ends the text that is returned.
     fn blocks(pieces: &[&str]) -> String {
         let (mut lines, mut ends, mut seen) =
             (Lines::default(), LineEnds::default(), String::new());
@@ -497,7 +500,7 @@ mod tests {
             ("a\r", "..."),
             ("\r", ""),
             ("a\r\n\r", r"<a\r\n>"),
-            // An empty line is a line.
+            // Empty lines decide the line end as well.
             ("\na\n", r"<a\n>"),
             ("\r\n\r\na\r\n\r\n", r"<a\r\n>"),
             ("\na\r\n", "LineEnd"),
@@ -553,7 +556,7 @@ mod tests {
                 assert!(lines.next(LIMIT).is_some(), "{line:?}");
                 let found = (lines.holds_bdat(), lines.holds_bdat_inside());
                 assert_eq!(found, (*anywhere, *inside), "{line:?} by {size}");
-                // Nothing of it is left for the next line.
+                // It does not affect the next line.
                 lines.receive(b"NOOP\r\n");
                 assert_eq!(lines.next(LIMIT), Some(Ok(())));
                 assert!(!lines.holds_bdat());
@@ -562,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_show_stays() {
+    fn what_is_pending_stays() {
         let mut lines = Lines::default();
         lines.receive(b"one\r\ntwo\r\n");
         assert_eq!(lines.next(8), Some(Ok(())));
@@ -579,7 +582,7 @@ mod tests {
             assert_eq!(lines.next(100), None);
             assert!(lines.buffer.capacity() < 300);
         }
-        // Of a line that is too long nothing is kept, but what may be the CR of its end.
+        // Nothing of a line that is too long is kept, except what may be the CR of its end.
         assert_eq!(lines.rest(), b"x");
     }
 }

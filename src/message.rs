@@ -1,13 +1,16 @@
-//! A message's octets on the wire: a line that begins with a dot has one more (RFC 5321 §4.5.2), and CRLF alone ends a line.
+//! The octets of a message on the wire: a line that begins with a dot gets one more (RFC 5321 §4.5.2), and only CRLF
+//! ends a line.
 //!
-//! They are looked at in two passes, each of which takes many octets at a time: for dots at the start of lines, and for bare CR and LF.
+//! The octets are searched in two passes, each of which looks at many octets at a time: one for dots at the start of
+//! lines, and one for bare CR and LF.
 
 use alloc::vec::Vec;
 use core::mem;
 
 use memchr::memmem;
 
-/// Finds the dots at the start of lines. To make it takes as long as to search a thousand octets, so that each configuration has one.
+/// Finds the dots at the start of lines. Making it takes as long as searching a thousand octets, so each configuration
+/// keeps one.
 #[derive(Clone, Debug)]
 pub(crate) struct DotFinder(memmem::Finder<'static>);
 
@@ -17,23 +20,23 @@ impl DotFinder {
     }
 }
 
-/// Where the reader of a message stands.
+/// The state of the reader of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dots {
     line_start: bool,
 }
 
-/// What comes next of a message.
+/// The next part of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     Content(Content),
-    /// The end mark, of that many octets.
+    /// The end mark, which has that many octets.
     End(usize),
-    /// More has to arrive first.
+    /// More octets have to come first.
     Incomplete,
 }
 
-/// `length` octets after `skip` others. A bare CR or LF among them is `bad`.
+/// `length` octets of content, after `skip` octets that do not belong to it. `bad` if they hold a bare CR or LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) skip: usize,
@@ -44,8 +47,8 @@ pub(crate) struct Content {
 impl Dots {
     pub(crate) const START: Self = Self { line_start: true };
 
-    /// Looks at the octets that come next. Whole lines up to one that begins with a dot come in
-    /// one piece; a CR is never parted from what follows it.
+    /// Finds the next part of the message. All whole lines up to one that begins with a dot are one part. A CR is never
+    /// separated from the octet after it.
     pub(crate) fn next(&mut self, rest: &[u8], dots: &DotFinder) -> Piece {
         const END: &[u8] = b".\r\n";
         let skip = usize::from(self.line_start && rest.first() == Some(&b'.'));
@@ -70,7 +73,7 @@ impl Dots {
     }
 }
 
-/// Whether every CR and LF of a message stands in a CRLF, looked at in pieces.
+/// Checks, piece by piece, that every CR and LF of a message is part of a CRLF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LineEnds {
     after_cr: bool,
@@ -79,41 +82,41 @@ pub(crate) struct LineEnds {
 impl LineEnds {
     pub(crate) const START: Self = Self { after_cr: false };
 
-    /// Whether the piece holds a bare CR or LF, the one before it counted in.
+    /// Returns whether the piece, together with the end of the one before, holds a bare CR or LF.
     pub(crate) fn bad(&mut self, piece: &[u8]) -> bool {
         let (Some((first, others)), Some(last)) = (piece.split_first(), piece.last()) else {
             return false;
         };
         let after_cr = mem::replace(&mut self.after_cr, *last == b'\r');
-        // There is no way out of the loop before its end, so that the compiler can make vectors of it.
+        // The loop has no early exit, so that the compiler can vectorize it.
         let pairs = piece.iter().zip(others);
         pairs.fold(after_cr != (*first == b'\n'), |bad, (one, next)| {
             bad | ((*one == b'\r') != (*next == b'\n'))
         })
     }
 
-    /// Whether the last octet was a CR.
+    /// Returns whether the last octet was a CR.
     pub(crate) fn open(self) -> bool {
         self.after_cr
     }
 }
 
-/// Writes a message: doubles the dots, marks the end.
+/// Writes a message: doubles the dots at the start of lines, and writes the end mark.
 #[derive(Debug)]
 pub(crate) struct Stuffing {
     line_start: bool,
     ends: LineEnds,
 }
 
-/// A bare CR or LF in a message to be sent.
+/// The error of a bare CR or LF in a message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BareLineEnd;
 
 impl Stuffing {
     pub(crate) const START: Self = Self { line_start: true, ends: LineEnds::START };
 
-    /// The octets as they go on the wire, as slices of the caller's own. A dot at the start of a line ends
-    /// one, and begins the next.
+    /// Returns the octets as they go on the wire, as slices of `octets`. A dot at the start of a line ends one slice
+    /// and begins the next, which doubles it.
     pub(crate) fn pieces<'b>(
         &mut self,
         octets: &'b [u8],
@@ -147,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads the octets, cut at that many a time; the content, and whether it was good.
+    /// Reads the octets in steps of that many. Returns the content, and whether it was good.
     fn read(octets: &[u8], step: usize) -> Option<(Vec<u8>, bool)> {
         let (mut dots, mut content, mut good) = (Dots::START, Vec::new(), true);
         let (mut rest, mut pieces) = (Vec::new(), octets.chunks(step));

@@ -1,28 +1,28 @@
 //! Replies (RFC 5321 §4.2) and their enhanced codes (RFC 2034, RFC 3463, RFC 5248).
 //!
-//! A server says a [`Reply`], which owns its text and can always be written; a client reads a
-//! [`ReplyRef`], which borrows what came over the wire.
+//! A server writes a [`Reply`], which owns its text and can always be written. A client reads a [`ReplyRef`], which
+//! borrows the octets that it received.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::fmt;
 
 use crate::decimal::decimal;
 
-/// The longest line read, CRLF included: `334 ` and a challenge, which may be as long as the
-/// longest response, 12,288 octets (RFC 4954 §4). RFC 5321 §4.5.3.1.5 asks for 512.
+/// The longest line that is read, with its CRLF: `334 ` and a challenge, which may be as long as the longest response,
+/// 12,288 octets (RFC 4954 §4). RFC 5321 §4.5.3.1.5 asks for 512.
 pub(crate) const MAX_REPLY_LINE: usize = 4 + 12_288 + 2;
 
-/// The most lines read or written. Long EHLO replies have some twenty.
+/// The most lines that are read or written. Long EHLO replies have about twenty.
 pub(crate) const MAX_REPLY_LINES: usize = 128;
 
-/// The most octets read: as many lines of the standard's length. Without a bound a hostile server
-/// fills the client's memory with a reply that does not end.
+/// The most octets that are read, which is the most lines times the standard's line length. Without this limit, a
+/// hostile server could fill the client's memory with a reply that does not end (denial of service).
 pub(crate) const MAX_REPLY_OCTETS: usize = MAX_REPLY_LINES * MAX_WRITTEN_LINE;
 
-/// What stands around the text of a line: `250-2.123.123 ` and CRLF, at most.
+/// The most octets around the text of a line: `250-2.123.123 ` and CRLF.
 const MAX_HEAD: usize = 16;
 
-/// The longest line written, CRLF included (RFC 5321 §4.5.3.1.5).
+/// The longest line that is written, with its CRLF (RFC 5321 §4.5.3.1.5).
 pub(crate) const MAX_WRITTEN_LINE: usize = 512;
 
 mod received;
@@ -32,7 +32,7 @@ pub use received::{Error, ReplyRef};
 pub(crate) use received::{Fault, Parsed, codes, fail, line_is_last, parse_all};
 pub(crate) use standard::standard;
 
-/// An enhanced status code, `5.7.8` (RFC 2034, RFC 3463).
+/// An enhanced status code, such as `5.7.8` (RFC 2034, RFC 3463).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EnhancedCode {
     class: u8,
@@ -41,8 +41,8 @@ pub struct EnhancedCode {
 }
 
 impl EnhancedCode {
-    /// `None` unless the class is 2, 4 or 5, and subject and detail have up to three digits
-    /// (RFC 3463 §2).
+    /// Returns the code, or `None` unless the class is 2, 4 or 5, and subject and detail have at most three digits (RFC
+    /// 3463 §2).
     pub const fn new(class: u8, subject: u16, detail: u16) -> Option<Self> {
         if matches!(class, 2 | 4 | 5) && subject <= 999 && detail <= 999 {
             Some(Self { class, subject, detail })
@@ -51,28 +51,28 @@ impl EnhancedCode {
         }
     }
 
-    /// The first number: 2 success, 4 transient failure, 5 permanent failure.
+    /// Returns the first number: 2 for success, 4 for a transient failure, 5 for a permanent failure.
     pub const fn class(self) -> u8 {
         self.class
     }
 
-    /// The second number: 7, as an example, is security.
+    /// Returns the second number, the subject. For example, 7 is security.
     pub const fn subject(self) -> u16 {
         self.subject
     }
 
-    /// The third number: what precisely happened.
+    /// Returns the third number, the detail within the subject.
     pub const fn detail(self) -> u16 {
         self.detail
     }
 
-    /// Of its text form and the space behind it.
+    /// The length of the text form and the space after it.
     fn len(self) -> usize {
         let more = |number: u16| usize::from(number >= 10) + usize::from(number >= 100);
         "2.0.0 ".len() + more(self.subject) + more(self.detail)
     }
 
-    /// Whether it may stand in a reply of this code: the classes are equal (RFC 2034 §4).
+    /// Returns whether a reply with this code may have the enhanced code: the classes must be equal (RFC 2034 §4).
     const fn belongs_to(self, code: u16) -> bool {
         self.class as u16 == code / 100
     }
@@ -84,63 +84,64 @@ impl fmt::Display for EnhancedCode {
     }
 }
 
-/// Why [`Reply::new`] refused.
+/// Why [`Reply::new`] failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum InvalidReply {
     /// The code is not one of 200 to 599.
     Code,
-    /// The enhanced code is out of range, or its class is not the code's first digit.
+    /// A number of the enhanced code is out of range, or its class is not the first digit of the reply code.
     EnhancedCode,
 }
 
 impl InvalidReply {
-    /// What `Display` says, as a fixed text.
+    /// Returns the text of `Display` as a constant.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Code => "reply code outside 200 to 599",
+            Self::Code => "the reply code must be 200 to 599",
             Self::EnhancedCode => {
-                "enhanced code out of range or of another class than the reply code"
+                "the enhanced code must begin with the reply code's first digit, 2, 4 or 5, and have numbers up to 999"
             }
         }
     }
 }
 
-/// A reply that owns its text: what a server says, or a copy of what a client got.
+/// A reply that owns its text: one that a server sends, or a copy of one that a client received.
 ///
-/// The text has no control characters but `\n`, which separates lines, so no text can end the reply
-/// early or forge another one. [`to_string`](alloc::string::ToString) gives it in one line,
+/// The text holds no control characters except `\n`, which separates lines. Whatever the text is, it cannot end the
+/// reply early or forge another one (injection). [`to_string`](alloc::string::ToString) gives the reply in one line,
 /// `535 5.7.8 text`.
 ///
-/// The text of a `334`, which may be a proof, and a text that may repeat a password (see
-/// [`auth::client`](crate::auth::client)) are *withheld*: `Display` and `Debug` show
-/// `[text withheld]` in their place, and [`write`](Self::write) writes the codes alone.
-/// [`text`](Self::text) still gives what there is.
+/// The text of a `334` may be a proof, and some other texts may repeat a password (see
+/// [`auth::client`](crate::auth::client)). These texts are *withheld*: `Display` and `Debug` show `[text withheld]` in
+/// their place, and [`write`](Self::write) writes only the codes. [`text`](Self::text) still returns them.
 #[derive(Clone)]
 pub struct Reply {
     code: u16,
     enhanced: Option<EnhancedCode>,
     memory: Cow<'static, str>,
-    /// The text stands behind this. If anything stands in front of it, those are the codes, and all of
-    /// it is one line as it is written.
+    /// Where the text begins. If it is not 0, `memory` begins with the codes, and is the one line of the reply as it is
+    /// written, without CRLF.
     start: u8,
-    /// Whether the text is kept out of all that is printed or written.
+    /// Whether the text is left out of everything that is printed or written.
     withheld: bool,
 }
 
-/// What is printed in place of a text that is withheld.
+/// Printed in place of a text that is withheld.
 const WITHHELD: &str = "[text withheld]";
 
 impl Reply {
-    /// A reply of the host's own.
+    /// Creates a custom reply.
     ///
-    /// Every character of the text but printable ASCII and `\n` becomes `?`. Where no enhanced code
-    /// is given and the text begins with one of the code's class, it is taken from there, as the
-    /// client will read it: `(250, None, "2.1.0 ok")` is `(250, Some((2, 1, 0)), "ok")`.
+    /// Every character of the text that is not printable ASCII or `\n` becomes `?`. If `enhanced` is `None`, and the
+    /// text begins with an enhanced code of the right class, that code is taken out of the text, because a client would
+    /// read it so: `(250, None, "2.1.0 ok")` gives `(250, Some((2, 1, 0)), "ok")`.
     ///
     /// # Errors
-    /// The code is outside 200 to 599, or the enhanced code is out of range or of another class.
+    /// - [`InvalidReply::Code`] if the code is outside 200 to 599.
+    /// - [`InvalidReply::EnhancedCode`] if a number of the enhanced code is out of range, or its class is not the
+    ///   code's first digit.
     ///
     /// ```
     /// use smtp_auth::reply::Reply;
@@ -171,15 +172,15 @@ impl Reply {
         Ok(Self { code, enhanced, memory, start: 0, withheld: false }.with_text(text))
     }
 
-    /// With the enhanced code `x.0.0` where there is none: a server that offers them puts one on
-    /// every reply of these classes (RFC 2034 §4).
+    /// Adds the enhanced code `x.0.0` if there is none. A server that offers enhanced codes puts one on every reply of
+    /// these classes (RFC 2034 §4).
     pub(crate) fn with_enhanced_code(self) -> Self {
         let class = u8::try_from(self.code / 100).unwrap_or_default();
         let enhanced = self.enhanced.or(EnhancedCode::new(class, 0, 0));
         Self { enhanced, ..self }
     }
 
-    /// The same codes with another text, treated as in [`Reply::new`].
+    /// Returns a reply with the same codes and another text, treated as in [`Reply::new`].
     #[must_use]
     pub fn with_text(self, text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
@@ -187,8 +188,8 @@ impl Reply {
         Self { memory, start: 0, withheld: false, ..self }.lift()
     }
 
-    /// Takes the enhanced code out of the text, if it is only there: out of the first line, and of
-    /// the others that repeat it.
+    /// Takes the enhanced code out of the text if the reply has none yet: out of the first line, and out of the other
+    /// lines that repeat it.
     fn lift(self) -> Self {
         let first = self.text().split('\n').next().unwrap_or_default();
         let found = strip_enhanced(first).filter(|(enhanced, _)| enhanced.belongs_to(self.code));
@@ -219,27 +220,29 @@ impl Reply {
         Self { enhanced: Some(enhanced), memory: Cow::Owned(text), start: 0, ..self }
     }
 
-    /// The three digits: 200 to 599.
+    /// Returns the three digits of the code, 200 to 599.
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    /// The enhanced code. Its class is the code's first digit.
+    /// Returns the enhanced code. Its class is the code's first digit.
     pub fn enhanced_code(&self) -> Option<EnhancedCode> {
         self.enhanced
     }
 
-    /// The text without codes, its lines separated by `\n`. One that is withheld too: do not log it.
+    /// Returns the text without the codes, its lines separated by `\n`. A text that is withheld is returned as well, so
+    /// do not log it.
     pub fn text(&self) -> &str {
         self.memory.get(usize::from(self.start)..).unwrap_or_default()
     }
 
-    /// With its text withheld.
+    /// Withholds the text.
     pub(crate) fn withheld(self) -> Self {
         Self { withheld: true, ..self }
     }
 
-    /// With a text of about that many octets at most, in no more memory: one of many that are kept.
+    /// Cuts the text to about `most` octets, and releases the rest of its memory. It is for replies of which many are
+    /// kept.
     pub(crate) fn shortened(self, most: usize) -> Self {
         if matches!(&self.memory, Cow::Owned(memory) if memory.capacity() <= most) {
             return self;
@@ -251,29 +254,29 @@ impl Reply {
         Self { memory: Cow::Owned([kept, mark].concat()), start: 0, ..self }
     }
 
-    /// What may be printed of the text.
+    /// Returns what may be printed of the text.
     fn shown(&self) -> &str {
         if self.withheld { WITHHELD } else { self.text() }
     }
 
-    /// `2xx` or `3xx`: done, or go on.
+    /// Returns whether the code is `2xx` or `3xx`: the command is done, or the client goes on.
     pub fn is_positive(&self) -> bool {
         self.code < 400
     }
 
-    /// `4xx`: the same may succeed later.
+    /// Returns whether the code is `4xx`: the same command may succeed later.
     pub fn is_transient(&self) -> bool {
         (400..500).contains(&self.code)
     }
 
-    /// `5xx`: the same will fail again.
+    /// Returns whether the code is `5xx`: the same command will fail again.
     pub fn is_permanent(&self) -> bool {
         self.code >= 500
     }
 
-    /// Appends the reply to `out`, the enhanced code on every line (RFC 2034 §4).
+    /// Appends the reply to `out`, with the enhanced code on every line (RFC 2034 §4).
     ///
-    /// A line longer than 512 octets is broken, what is not ASCII becomes `?`, and lines behind the
+    /// A line longer than 512 octets is broken into several. Characters that are not ASCII become `?`. Lines after the
     /// 128th are dropped.
     pub fn write(&self, out: &mut Vec<u8>) {
         if self.start > 0 {
@@ -309,7 +312,7 @@ impl Reply {
             decimal(detail.into(), out);
             out.push(b' ');
         }
-        // Nothing ends in a space.
+        // A line does not end in a space.
         if line.is_empty() && out.ends_with(b" ") {
             out.pop();
         }
@@ -354,7 +357,7 @@ fn writable(text: &str) -> String {
     text.chars().map(|c| if matches!(c, ' '..='~' | '\n') { c } else { '?' }).collect()
 }
 
-/// Splits an enhanced code, and the space behind it, off a line of text.
+/// Splits an enhanced code, and the space after it, off a line of text.
 fn strip_enhanced(line: &str) -> Option<(EnhancedCode, &str)> {
     let (rest, enhanced) = received::status_code(line.as_bytes()).ok()?;
     Some((enhanced, line.get(line.len() - rest.len()..)?))

@@ -1,4 +1,4 @@
-//! [`Secret`]: text that must not be seen.
+//! [`Secret`], a text that must not be shown.
 
 use alloc::{string::String, vec::Vec};
 use core::{fmt, mem, ops::Range};
@@ -6,35 +6,46 @@ use core::{fmt, mem, ops::Range};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A password, a token, or what a store keeps of one; or what may repeat one.
+/// A secret text: a password, a token, a stored credential made of one, or a text that may repeat one.
 ///
-/// `Debug` shows `Secret(***)` in every build, the memory is zeroed on drop, and `==` takes the
-/// same time wherever two secrets of one length differ, or a secret and a `str`.
+/// `Debug` shows `Secret(***)` in every build. The memory is zeroed on drop. `==` compares two secrets, or a secret and
+/// a `str`, in constant time, to prevent timing attacks: for texts of the same length, the time does not depend on
+/// where they differ.
+///
+/// ```
+/// use smtp_auth::Secret;
+///
+/// let password = Secret::new(String::from("tanstaaftanstaaf"));
+/// assert_eq!(format!("{password:?}"), "Secret(***)");
+/// assert!(password == *"tanstaaftanstaaf");
+/// assert_eq!(password.expose().len(), 16);
+/// ```
 #[derive(Clone)]
 pub struct Secret {
     memory: String,
-    /// The text stands behind this; in front of it, in the same memory, is what came with it.
+    /// Where the text begins. What came before it is in the same memory.
     start: usize,
 }
 
 impl Secret {
-    /// Takes the text over. A `String` is moved, not copied, so that no second copy is left behind.
+    /// Creates a secret. A `String` is moved and not copied, so no second copy is left in memory. A `&str` is copied,
+    /// and the original is the caller's to zero.
     pub fn new(text: impl Into<String>) -> Self {
         Self { memory: text.into(), start: 0 }
     }
 
-    /// The same; nothing is left here.
+    /// Moves the secret out, and leaves an empty one.
     pub(crate) fn take(&mut self) -> Self {
         Self { memory: mem::take(&mut self.memory), start: self.start }
     }
 
-    /// What stands from that octet on, in the same memory.
+    /// Makes the text begin at that octet, in the same memory.
     pub(crate) fn behind(mut self, start: usize) -> Self {
         self.start = start;
         self
     }
 
-    /// That part alone, in the same memory.
+    /// Cuts the text to that part, in the same memory.
     pub(crate) fn cut(mut self, part: Range<usize>) -> Self {
         let end = self.start.saturating_add(part.end);
         if self.memory.is_char_boundary(end) {
@@ -44,23 +55,23 @@ impl Secret {
         self
     }
 
-    /// That part of the memory.
+    /// Returns that part of the memory.
     #[inline]
     pub(crate) fn part(&self, range: Range<usize>) -> &str {
         self.memory.get(range).unwrap_or_default()
     }
 
-    /// What stands in front of the text, in the same memory.
+    /// Returns what is before the text in the same memory.
     pub(crate) fn in_front(&self) -> &str {
         self.part(0..self.start)
     }
 
-    /// All of the memory, as it came, which is no secret after all; nothing is left here.
+    /// Moves all of the memory out, when it has turned out not to be secret.
     pub(crate) fn take_all(&mut self) -> String {
         mem::take(&mut self.memory)
     }
 
-    /// That part alone, which is no secret, in the same memory; nothing is left here.
+    /// Moves out that part, which is not secret, in the same memory, and zeroes what follows it.
     pub(crate) fn take_part(&mut self, range: Range<usize>) -> String {
         let mut octets = mem::take(&mut self.memory).into_bytes();
         octets.truncate(range.end);
@@ -69,14 +80,14 @@ impl Secret {
         String::from_utf8(octets).unwrap_or_default()
     }
 
-    /// Shows the text.
+    /// Returns the text.
     #[inline]
     pub fn expose(&self) -> &str {
         self.part(self.start..self.memory.len())
     }
 }
 
-/// Where the memory was taken out there is none to zero, and to ask for that is not cheap.
+/// Skips memory that was moved out: there is nothing to zero, and zeroing is not cheap even then.
 impl Drop for Secret {
     fn drop(&mut self) {
         if self.memory.capacity() > 0 {
@@ -125,15 +136,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Zeroes all of the memory, and gives it back.
+/// Zeroes all of the memory, and frees it.
 #[inline]
 pub(crate) fn wipe(mut octets: Vec<u8>) {
     octets.clear();
     octets.spare_capacity_mut().zeroize();
 }
 
-/// Makes room for that many octets more. The memory that is given back for it is zeroed, which a `Vec`
-/// that grows by itself does not.
+/// Makes room for that many more octets. If the memory moves, the old one is zeroed, which a `Vec` that grows by itself
+/// does not do.
 pub(crate) fn reserve(octets: &mut Vec<u8>, more: usize) {
     if octets.capacity() - octets.len() < more {
         let room = (octets.len() + more).max(octets.capacity() * 2);
@@ -143,13 +154,13 @@ pub(crate) fn reserve(octets: &mut Vec<u8>, more: usize) {
     }
 }
 
-/// Appends octets, with room made as [`reserve`] makes it.
+/// Appends octets, and makes room as [`reserve`] does.
 pub(crate) fn append(octets: &mut Vec<u8>, more: &[u8]) {
     reserve(octets, more.len());
     octets.extend_from_slice(more);
 }
 
-/// Cuts off what stands after that length, and zeroes it.
+/// Truncates to that length, and zeroes what is cut off.
 pub(crate) fn truncate(octets: &mut Vec<u8>, length: usize) {
     if let Some(cut_off @ [_, ..]) = octets.get_mut(length..) {
         cut_off.zeroize();
@@ -157,12 +168,12 @@ pub(crate) fn truncate(octets: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Computes with secrets, and zeroes the stack that it took: the copies that values leave there when they are
-/// moved would get into the unused parts of what is made there next, and with that into memory that is given
-/// back. What it gives is moved, too, and had better be none of the secrets.
+/// Runs `work`, which computes with secrets, and then zeroes the stack that it used. Moved values leave copies there.
+/// These would get into the unused parts of values that are made there next, and so into memory that is freed. The
+/// result is moved as well, so it should not be one of the secrets.
 ///
-/// So many pieces of nearly two KiB are zeroed: in an optimised build MD5 takes less than one, and SHA-512, with
-/// PBKDF2 and all, less than two.
+/// Zeroes that many pieces of nearly 2 KiB. In an optimised build, MD5 takes less than one, and SHA-512 with PBKDF2
+/// less than two.
 pub(crate) fn apart<T>(pieces: u8, work: impl FnOnce() -> T) -> T {
     #[inline(never)]
     fn run<T>(work: impl FnOnce() -> T) -> T {
@@ -171,7 +182,7 @@ pub(crate) fn apart<T>(pieces: u8, work: impl FnOnce() -> T) -> T {
 
     #[inline(never)]
     fn clear(pieces: u8) {
-        // A larger one is zeroed octet by octet where the processor is old, which takes ten times as long.
+        // A larger array is zeroed octet by octet on old processors, which takes ten times as long.
         let mut room = [0_u64; 248];
         if pieces > 1 {
             clear(pieces - 1);
@@ -184,8 +195,8 @@ pub(crate) fn apart<T>(pieces: u8, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Whether they are the same, in constant time for their length: word by word, as to keep the
-/// compiler from an early end costs as much for an octet as for a word.
+/// Returns whether two slices are equal, in constant time for their length. It compares word by word, because keeping
+/// the compiler from an early exit costs as much for an octet as for a word.
 pub(crate) fn equal(one: &[u8], other: &[u8]) -> Choice {
     let (ones, others) = (one.chunks_exact(8), other.chunks_exact(8));
     let word = |octets: &[u8]| u64::from_le_bytes(octets.try_into().unwrap_or_default());
@@ -193,7 +204,7 @@ pub(crate) fn equal(one: &[u8], other: &[u8]) -> Choice {
     ones.zip(others).fold(ends, |equal, (one, other)| equal & word(one).ct_eq(&word(other)))
 }
 
-/// Octets of an exchange, any of which may be secret.
+/// Octets of an exchange, which may be secret.
 #[derive(Clone, Default)]
 pub(crate) struct SecretBytes(Vec<u8>);
 
@@ -206,12 +217,12 @@ impl SecretBytes {
         &self.0
     }
 
-    /// Appends an octet, with room made as [`reserve`] makes it.
+    /// Appends an octet, and makes room as [`reserve`] does.
     pub(crate) fn push(&mut self, octet: u8) {
         append(&mut self.0, &[octet]);
     }
 
-    /// The text, in the same memory; `None`, and zeroed, where it is not UTF-8.
+    /// Returns the octets as text in the same memory, or zeroes them and returns `None` if they are not UTF-8.
     #[inline(always)]
     pub(crate) fn into_text(mut self) -> Option<Secret> {
         match String::from_utf8(mem::take(&mut self.0)) {

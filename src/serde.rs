@@ -1,8 +1,7 @@
-//! Configurations out of a file, and the text forms of what a store keeps (feature `serde`).
+//! Reads configurations from a file, and reads and writes stored credentials as text (feature `serde`).
 //!
-//! The fields of a configuration have the names of the methods that set them, and what is left out
-//! has its default. A source of nonces and mechanisms of the host's own are code, and stay with the
-//! methods.
+//! The fields of a configuration have the names of the builder methods that set them, and a field that is left out has
+//! its default. A source of nonces, custom commands and custom mechanisms are code, so only the methods set them.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -13,7 +12,7 @@ use crate::{
     secret::Secret,
 };
 
-/// By its registered name. One of the host's own is written, and not read.
+/// Writes the registered name. The name of a custom mechanism is written, but cannot be read.
 impl Serialize for Mechanism {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
@@ -23,20 +22,20 @@ impl Serialize for Mechanism {
 impl<'de> Deserialize<'de> for Mechanism {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| D::Error::custom("a mechanism that is not known"))
+        Self::from_name(&name).ok_or_else(|| D::Error::custom("not a mechanism that the crate knows: use its registered name, such as SCRAM-SHA-256"))
     }
 }
 
-/// Read only: a secret is not to be written with the rest of a configuration.
+/// Reads a text. There is no `Serialize`, so that a secret is not written with the rest of a configuration.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The error of the other side would show what it found.
+        // The format's own error would show what it found.
         let text = String::deserialize(deserializer);
         text.map(Self::new).map_err(|_| D::Error::custom("a secret must be text"))
     }
 }
 
-/// In its text form.
+/// Writes the text form, which is secret.
 impl Serialize for ScramKeys {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.to_text().expose())
@@ -49,7 +48,7 @@ impl<'de> Deserialize<'de> for ScramKeys {
     }
 }
 
-/// In its text form.
+/// Writes the text form, which is secret.
 impl Serialize for CramSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.to_text().expose())
@@ -62,7 +61,7 @@ impl<'de> Deserialize<'de> for CramSecret {
     }
 }
 
-/// Reads a configuration by way of a form of it, whose fields are all that it may have.
+/// Reads a configuration by way of a form, which has all the fields that are allowed.
 macro_rules! read_by {
     ($(#[$doc:meta])* $form:ty, $config:ty) => {
         $(#[$doc])*
@@ -74,7 +73,7 @@ macro_rules! read_by {
     };
 }
 
-/// The builder with those fields of the form that are there.
+/// Sets those fields of the form that are there on the builder.
 macro_rules! with {
     ($builder:expr, $form:ident: $($field:ident)*) => {{
         let mut builder = $builder;
@@ -87,7 +86,7 @@ macro_rules! with {
     }};
 }
 
-// After the macros, which it uses.
+// It uses the macros above.
 #[cfg(feature = "smtp")]
 mod smtp;
 
@@ -122,7 +121,7 @@ impl SaslServer {
     }
 }
 
-/// The crate's functions that fold a name.
+/// The functions of the crate that fold a name.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Fold {
@@ -132,12 +131,12 @@ enum Fold {
 }
 
 read_by! {
-    /// `hostname` and `mechanisms` have to be there. Mechanisms are given by their registered names; `fold_names` is
-    /// `prepare`, `prepare_lower_case` or `as_sent`; what is not a field is refused.
+    /// Reads a configuration. `hostname` and `mechanisms` are required. A mechanism is given by its registered name.
+    /// `fold_names` is `prepare`, `prepare_lower_case` or `as_sent`. An unknown field is an error.
     SaslServer, sasl::server::Config
 }
 
-/// Of a token that is no good (`invalid_token`).
+/// The error for an invalid token (`invalid_token`).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InvalidToken {
@@ -159,7 +158,8 @@ impl InvalidToken {
 }
 
 read_by! {
-    /// [`INVALID_TOKEN`](TokenError::INVALID_TOKEN) with `scope` and `openid_configuration`.
+    /// Reads `scope` and `openid_configuration`, both optional, for an [`INVALID_TOKEN`](TokenError::INVALID_TOKEN). An
+    /// unknown field is an error.
     InvalidToken, TokenError
 }
 
@@ -184,6 +184,6 @@ impl SaslClient {
 }
 
 read_by! {
-    /// `scram_iterations` is a pair, the least and the most.
+    /// Reads a configuration. `scram_iterations` is a pair, the minimum and the maximum. An unknown field is an error.
     SaslClient, sasl::client::Config
 }

@@ -1,22 +1,24 @@
-//! The server's side of the whole dialogue: framing, EHLO, STARTTLS, AUTH, the mail transaction's
-//! order and octets, QUIT.
+//! The server side of the whole SMTP dialogue: framing, EHLO, STARTTLS, AUTH, the order and the octets of a mail
+//! transaction, and QUIT.
 //!
-//! A [`Session`] decides who may sign in, by what its host answers, and that nobody sends mail
-//! before. Everything else about mail is the host's. It does no input or output: octets go in by
-//! [`receive`](Session::receive), [`next`](Session::next) says what is to be done and appends
-//! what is to be sent.
+//! A [`Session`] authenticates clients by the answers that your application gives, and takes no mail before that.
+//! Everything else about mail is up to the application.
 //!
-//! | event | |
+//! A session does no I/O. Pass the octets that you read from the client to [`receive`](Session::receive). Call
+//! [`next`](Session::next), which returns what to do and appends the octets to send to a buffer.
+//!
+//! | event | kind |
 //! | --- | --- |
-//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *pending*: shown again until it is answered |
-//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send what was appended, then read, wrap or close |
-//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
+//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *Pending*: returned again until it is answered. |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*: send what was appended, then read, begin TLS, or close. |
+//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | A *notification*: it needs no answer. The following call of [`next`](Session::next) moves past it, so each is returned once. |
 //!
-//! Send at `NeedInput`, `StartTls` and `Close` alone: a pause at `AuthFailed` then delays the
-//! `535`. Do not read while something else is pending: that is what holds a fast client back. So a client
-//! that leaves during a long look-up is not noticed by reading: bound the look-up's time.
+//! Send only at `NeedInput`, `StartTls` and `Close`. A pause at `AuthFailed` then delays the `535`.
 //!
-//! A server that keeps what it takes in memory, and bounds how much that is:
+//! Do not read while another event is pending. This applies backpressure to a fast client. It also means that you do
+//! not notice a client that disconnects during a long lookup, so put a time limit on lookups.
+//!
+//! This server keeps messages in memory, and limits how much memory they take:
 //!
 #![cfg_attr(feature = "plain", doc = "```")]
 #![cfg_attr(not(feature = "plain"), doc = "```ignore")]
@@ -28,11 +30,11 @@
 //!     Authenticator, Channel, Reply, command::Command, server::{Config, Event, Session},
 //! };
 //!
-//! /// How many connections there are at once, and from one address (IPv6: better from one /64, as the
-//! /// guide's chapter on guessers has it).
+//! /// The most connections at once, in all and from one address. For IPv6 it is better to count by /64: see
+//! /// the guide on brute force.
 //! const MAX_CONNECTIONS: usize = 500;
-//! const MAX_OF_ADDRESS: usize = 20;
-//! /// How many octets all messages have together, those that are on their way among them.
+//! const MAX_PER_ADDRESS: usize = 20;
+//! /// The most octets that all messages take together, including those being received.
 //! const MAX_HELD: usize = 64 << 20;
 //! static HELD: AtomicUsize = AtomicUsize::new(0);
 //!
@@ -40,7 +42,7 @@
 //! struct Message { from: String, to: Vec<String>, octets: Vec<u8>, counted: usize }
 //!
 //! impl Message {
-//!     /// Whether there is room for so much more of it.
+//!     /// Whether there is room for that many more octets of it.
 //!     fn has_room(&mut self, more: usize) -> bool {
 //!         self.counted += more;
 //!         HELD.fetch_add(more, Relaxed) + more <= MAX_HELD
@@ -53,19 +55,19 @@
 //!     }
 //! }
 //!
-//! /// What to reply to a command; what it says of the message is noted.
-//! fn command(command: Command<'_>, message: &mut Message) -> Reply {
-//!     let known = |name: &str| ["SIZE", "BODY", "AUTH"].iter().any(|own| own.eq_ignore_ascii_case(name));
+//! /// Returns the reply to a command, and records what the command says about the message.
+//! fn reply_to(command: Command<'_>, message: &mut Message) -> Reply {
+//!     let known = |name: &str| ["SIZE", "BODY", "AUTH"].iter().any(|known| known.eq_ignore_ascii_case(name));
 //!     match command {
 //!         Command::Mail(mail) if mail.parameters().iter().all(|parameter| known(parameter.name())) => {
-//!             // Whether that address is the account's to use, the guide's chapter on guessers checks.
+//!             // The guide shows how to check that the address belongs to the account.
 //!             *message = Message::default();
 //!             message.from = mail.from().map(|from| from.as_str().to_owned()).unwrap_or_default();
 //!             Reply::SENDER_OK
 //!         }
 //!         Command::Rcpt(rcpt) if rcpt.parameters().iter().next().is_none() => {
 //!             if !rcpt.to().is_ascii() {
-//!                 return Reply::MAILBOX_UNAVAILABLE; // SMTPUTF8 is not offered; nor is it our domain
+//!                 return Reply::MAILBOX_UNAVAILABLE; // this server does not offer SMTPUTF8
 //!             }
 //!             if !message.has_room(rcpt.to().as_str().len()) {
 //!                 return Reply::INSUFFICIENT_STORAGE;
@@ -79,8 +81,8 @@
 //!     }
 //! }
 //!
-//! /// One connection, inside TLS. Where TLS is to begin by STARTTLS, put the socket inside TLS there and
-//! /// call `session.tls_started`.
+//! /// Serves one connection inside TLS. With STARTTLS, begin TLS at `Event::StartTls` instead, and call
+//! /// `session.tls_started` then.
 //! fn serve(
 //!     socket: &mut (impl Read + Write), config: Arc<Config>, users: &dyn Authenticator,
 //!     stored: &Mutex<Vec<Message>>,
@@ -99,7 +101,7 @@
 //!             }
 //!             Event::Query(query) => query.answer_with(users),
 //!             Event::AuthFailed(failed) => thread::sleep(failed.pause), // nothing is sent before `NeedInput`
-//!             Event::Command(said, ask) => ask.reply(command(said, &mut message)),
+//!             Event::Command(command, pending) => pending.reply(reply_to(command, &mut message)),
 //!             Event::StartOfData(permission) => {
 //!                 fits = true;
 //!                 permission.accept();
@@ -108,13 +110,13 @@
 //!                 fits = fits && message.has_room(piece.len());
 //!                 if fits { message.octets.extend_from_slice(piece) } else { message.octets = Vec::new() }
 //!             }
-//!             Event::EndOfData(ask) if fits => {
+//!             Event::EndOfData(pending) if fits => {
 //!                 stored.lock().unwrap_or_else(PoisonError::into_inner).push(mem::take(&mut message));
-//!                 ask.reply(Reply::OK);
+//!                 pending.reply(Reply::OK);
 //!             }
-//!             Event::EndOfData(ask) => {
+//!             Event::EndOfData(pending) => {
 //!                 message = Message::default();
-//!                 ask.reply(Reply::INSUFFICIENT_STORAGE);
+//!                 pending.reply(Reply::INSUFFICIENT_STORAGE);
 //!             }
 //!             Event::Reset => message = Message::default(),
 //!             Event::Hello(_) | Event::Authenticated(_) => {}
@@ -123,7 +125,8 @@
 //!     }
 //! }
 //!
-//! /// A thread for each connection. What is in excess is closed. `begin_tls` is your TLS library's.
+//! /// Serves each connection in a separate thread, and closes those over the limits. `begin_tls` calls your TLS
+//! /// library.
 //! fn listen<S: Read + Write>(
 //!     listener: TcpListener, begin_tls: fn(TcpStream) -> io::Result<S>, config: Arc<Config>,
 //!     users: &(dyn Authenticator + Sync), stored: &Mutex<Vec<Message>>,
@@ -132,16 +135,16 @@
 //!         let mut open = Vec::<(_, thread::ScopedJoinHandle<'_, io::Result<()>>)>::new();
 //!         loop {
 //!             let Ok((socket, client)) = listener.accept() else {
-//!                 thread::sleep(Duration::from_millis(100)); // no file descriptor is left
+//!                 thread::sleep(Duration::from_millis(100)); // for instance, no file descriptor is left
 //!                 continue;
 //!             };
 //!             open.retain(|(_, connection)| !connection.is_finished());
-//!             let of_address = open.iter().filter(|(address, _)| *address == client.ip()).count();
-//!             if open.len() < MAX_CONNECTIONS && of_address < MAX_OF_ADDRESS {
+//!             let from_address = open.iter().filter(|(address, _)| *address == client.ip()).count();
+//!             if open.len() < MAX_CONNECTIONS && from_address < MAX_PER_ADDRESS {
 //!                 let config = Arc::clone(&config);
 //!                 let connection = scope.spawn(move || {
-//!                     let time = Some(Duration::from_secs(300)); // that a client may be silent
-//!                     socket.set_read_timeout(time).and(socket.set_write_timeout(time))?;
+//!                     let timeout = Some(Duration::from_secs(300)); // of a silent client
+//!                     socket.set_read_timeout(timeout).and(socket.set_write_timeout(timeout))?;
 //!                     serve(&mut begin_tls(socket)?, config, users, stored)
 //!                 });
 //!                 open.push((client.ip(), connection));
@@ -203,23 +206,24 @@ mod session;
 
 pub use session::Session;
 
-/// The largest message, in octets: 50 MiB, which is what large providers take, base64 included.
+/// The default of [`max_message`](Builder::max_message), in octets: 50 MiB after base64 encoding, as large providers
+/// accept.
 pub const MAX_MESSAGE: u64 = 50 << 20;
 
-/// How many failed attempts to sign in a session takes: who mistypes has enough, and a guesser has to
-/// connect anew.
+/// The default of [`max_attempts`](Builder::max_attempts), the failed authentication attempts in one session. It is
+/// enough for a user who mistypes a password, and it makes a brute-force attack reconnect.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// How many commands a client may say before it signs in. A client that means to needs some ten; who
-/// talks on holds a connection that others could use.
+/// The default of [`max_commands`](Builder::max_commands), the commands that a client may send before it authenticates.
+/// A client that intends to authenticate needs about ten. One that goes on holds a connection that others could use.
 pub const MAX_COMMANDS: u32 = 50;
 
-/// How many recipients a message has at most: ten times what every server has to take (RFC 5321
-/// §4.5.3.1.8).
+/// The default of [`max_recipients`](Builder::max_recipients), the recipients of one message: ten times the number that
+/// every server must accept (RFC 5321 §4.5.3.1.8).
 pub const MAX_RECIPIENTS: u32 = 1000;
 
-/// What a server offers, and its limits; [`builder`](Self::builder) makes one. Shared by all of its sessions, in an
-/// `Arc`.
+/// The configuration of a server: what it offers, and its limits. [`builder`](Self::builder) begins one. All sessions
+/// of a server share it in an `Arc`.
 #[derive(Clone, Debug)]
 pub struct Config {
     hostname: Box<str>,
@@ -231,35 +235,47 @@ pub struct Config {
     max_commands: u32,
     max_recipients: u32,
     starttls: StartTls,
-    /// Stays, whatever `starttls` becomes.
+    /// Once set, it stays set whatever `starttls` becomes.
     requires_tls: bool,
     unauthenticated: bool,
     legacy_auth: bool,
     dots: DotFinder,
 }
 
-/// Whether STARTTLS (RFC 3207) can be had, and whether it must.
+/// Whether a server offers STARTTLS (RFC 3207), and whether it requires it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[expect(clippy::exhaustive_enums, reason = "a host may match on all of them")]
+#[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum StartTls {
-    /// It is offered.
+    /// The server offers STARTTLS.
     Offered,
-    /// It is offered, and required (RFC 3207 §4): before TLS, EHLO does not list AUTH, and every command but EHLO, HELO, NOOP,
-    /// RSET, HELP, QUIT and STARTTLS, known or not, is answered `530 5.7.0`. An AUTH that is answered so is no attempt.
+    /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Before TLS, EHLO does not list AUTH, and every
+    /// command except EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS, known or unknown, is answered with `530 5.7.0`.
+    /// An AUTH command that is answered this way does not count as a failed attempt.
     Required,
-    /// Not for the moment: it is not offered, and refused with `454 4.7.0`.
+    /// STARTTLS is unavailable for the moment. EHLO does not list it, and the command is answered with `454 4.7.0`.
     Unavailable,
-    /// Not at all: refused with `502 5.5.1`.
+    /// The server does not support STARTTLS. EHLO does not list it, and the command is answered with `502 5.5.1`.
     Off,
 }
 
 impl Config {
-    /// A configuration to be built, for a server that has this name in its greeting and in EHLO. It offers
-    /// STARTTLS, PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE. The limits are [`MAX_MESSAGE`],
-    /// [`MAX_ATTEMPTS`], [`MAX_COMMANDS`] and [`MAX_RECIPIENTS`]. How clients authenticate,
-    /// [`sasl`](Builder::sasl) says.
+    /// Begins a configuration for a server with this name in its greeting and its reply to EHLO.
+    ///
+    /// By default EHLO lists STARTTLS, PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE, and the limits are
+    /// [`MAX_MESSAGE`], [`MAX_ATTEMPTS`], [`MAX_COMMANDS`] and [`MAX_RECIPIENTS`]. [`sasl`](Builder::sasl) sets how
+    /// clients authenticate. It has no default.
+    ///
+    #[cfg_attr(feature = "plain", doc = "```")]
+    #[cfg_attr(not(feature = "plain"), doc = "```ignore")]
+    /// use smtp_auth::{Mechanism, sasl, server::{Config, StartTls}};
+    ///
+    /// let sasl = sasl::server::Config::builder("mail.example.org").mechanisms([Mechanism::Plain]).build()?;
+    /// let config = Config::builder("mail.example.org").sasl(sasl).starttls(StartTls::Required).build()?;
+    /// assert_eq!(config.hostname(), "mail.example.org");
+    /// # Ok::<(), smtp_auth::sasl::ConfigError>(())
+    /// ```
     pub fn builder(hostname: &str) -> Builder {
         Builder {
             hostname: hostname.into(),
@@ -282,29 +298,31 @@ impl Config {
         }
     }
 
-    /// The server's name.
+    /// Returns the server's name.
     pub fn hostname(&self) -> &str {
         &self.hostname
     }
 
-    /// The part that concerns authentication.
+    /// Returns the part of the configuration that concerns authentication.
     pub fn sasl(&self) -> &Arc<sasl::Config> {
         &self.sasl
     }
 
-    /// What EHLO lists beside STARTTLS, AUTH and SIZE.
+    /// Returns the keywords that EHLO lists in addition to STARTTLS, AUTH and SIZE.
     pub fn keywords(&self) -> &[Keyword<'static>] {
         &self.keywords
     }
 
-    /// Whether mail is taken from clients that have not authenticated.
+    /// Returns whether the server takes mail from clients that have not authenticated.
     pub fn allows_unauthenticated(&self) -> bool {
         self.unauthenticated
     }
 
-    /// The same configuration, but for whether STARTTLS can be had: for a server whose TLS is set up, or lost, elsewhere.
-    /// A configuration that [requires](StartTls::Required) TLS goes on requiring it: where STARTTLS cannot be had any more,
-    /// nothing is taken without TLS.
+    /// Returns the configuration with another setting for STARTTLS. It is for a server whose TLS is set up, or becomes
+    /// unavailable, elsewhere in the program.
+    ///
+    /// A configuration that [requires](StartTls::Required) TLS keeps that requirement. If STARTTLS is then unavailable,
+    /// commands that need TLS are still answered with `530 5.7.0`.
     #[must_use]
     pub fn with_starttls(mut self, starttls: StartTls) -> Self {
         self.requires_tls |= starttls == StartTls::Required;
@@ -312,9 +330,10 @@ impl Config {
         self
     }
 
-    /// The same configuration, but for whether [`Authorize`](crate::sasl::Authorize) is asked of everybody who is
-    /// [proven](sasl::Builder::authorize_always): for a driver that looks at a rate limit there, and answers for an
-    /// authenticator that [was not to be asked](sasl::Config::authorizes_always).
+    /// Returns the configuration with another setting of [`authorize_always`](sasl::Builder::authorize_always), which
+    /// asks [`Authorize`](crate::sasl::Authorize) about every client that has proven its identity. It is for a driver
+    /// that checks a rate limit at that point, and answers the query itself if the authenticator [was not to be
+    /// asked](sasl::Config::authorizes_always).
     #[must_use]
     pub fn with_authorize_always(mut self, always: bool) -> Self {
         Arc::make_mut(&mut self.sasl).set_authorize_always(always);
@@ -326,7 +345,7 @@ impl Config {
     }
 }
 
-/// A [`Config`] to be built.
+/// A builder of a [`Config`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -345,33 +364,38 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How clients authenticate. Without, none can.
+    /// Sets how clients authenticate. Without it no client can, and [`build`](Self::build) fails unless
+    /// [unauthenticated clients](Self::allow_unauthenticated) may send mail.
     pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
         self.sasl = Some(sasl.into());
         self
     }
 
-    /// Has EHLO list one more keyword, such as DSN or SMTPUTF8: what it asks of a server is for the application to do.
+    /// Adds a keyword to those that EHLO lists, such as DSN or SMTPUTF8. The application must implement what the
+    /// extension requires of a server.
     pub fn keyword(mut self, keyword: Keyword<'static>) -> Self {
         self.keywords.push(keyword);
         self
     }
 
-    /// What EHLO lists beside STARTTLS, AUTH and SIZE, in place of what [`builder`](Config::builder) says.
-    /// SMTPUTF8 and what else asks something of the host is for the host to list.
+    /// Sets the keywords that EHLO lists in addition to STARTTLS, AUTH and SIZE, and replaces the
+    /// [default](Config::builder). If an extension requires something of a server, as SMTPUTF8 does, the application
+    /// must implement it.
     pub fn keywords(mut self, keywords: impl IntoIterator<Item = Keyword<'static>>) -> Self {
         self.keywords = keywords.into_iter().collect();
         self
     }
 
-    /// Declares a command of the application's own, and adds the keyword by which EHLO announces it:
-    /// `verb("ETRN", Keyword::other("ETRN", "")?)`. It comes as
-    /// [`Command::Unknown`], with its arguments, from clients that have said EHLO and may send mail; from others it is
-    /// answered `503 5.5.1` or `530 5.7.0`. Any other command that the crate does not know is answered `500 5.5.2` by
-    /// the session, and the application never sees it.
+    /// Declares a custom command, and adds the keyword with which EHLO announces it: `verb("ETRN",
+    /// Keyword::other("ETRN", "")?)`.
     ///
-    /// The keyword stands once in EHLO, however many verbs it announces. XCLIENT, after which the client is another, and
-    /// BURL, which has a message from elsewhere, cannot be declared: the session would not know of that.
+    /// The application receives the command and its arguments as [`Command::Unknown`], if the client has sent EHLO and
+    /// may send mail. Otherwise the session answers `503 5.5.1` or `530 5.7.0`. The session answers every other command
+    /// that the crate does not know with `500 5.5.2`, and the application never sees it.
+    ///
+    /// EHLO lists a keyword once, however many verbs it announces. XCLIENT and BURL cannot be declared, because the
+    /// session would not know what they change: XCLIENT changes who the client is, and BURL takes a message from
+    /// elsewhere.
     pub fn verb(mut self, verb: &str, keyword: Keyword<'static>) -> Self {
         self.verbs.push(verb.into());
         if !self.verb_keywords.contains(&keyword) {
@@ -380,60 +404,63 @@ impl Builder {
         self
     }
 
-    /// The largest message to take, in octets; EHLO says so. What is larger is swallowed and
-    /// answered `552 5.3.4`.
+    /// Sets the largest message to take, in octets. EHLO announces it as SIZE (RFC 1870). The session discards the rest
+    /// of a larger message and answers `552 5.3.4`.
     pub fn max_message(mut self, octets: u64) -> Self {
         self.max_message = octets;
         self
     }
 
-    /// How many failed attempts to sign in a session takes before it ends with `421 4.7.0`. Under
-    /// three it is three (RFC 4954 §9).
+    /// Sets how many failed authentication attempts a session allows. The next command, unless it is QUIT, is answered
+    /// with `421 4.7.0`, which ends the session. A number below three is raised to three (RFC 4954 §9).
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(3);
         self
     }
 
-    /// How many commands a client may say before it has signed in, as a guest by ANONYMOUS has not; the next
-    /// gets `421 4.7.0`. Where it need not sign in there is no such limit.
+    /// Sets how many commands a client may send before it authenticates. The next one, unless it is QUIT, is answered
+    /// with `421 4.7.0`, which ends the session. A guest of ANONYMOUS does not count as authenticated. There is no
+    /// limit where [unauthenticated clients](Self::allow_unauthenticated) may send mail.
     pub fn max_commands(mut self, commands: u32) -> Self {
         self.max_commands = commands;
         self
     }
 
-    /// How many recipients a message may have; the next gets `452 4.5.3`, and a client sends it in a
-    /// message of its own. Under a hundred it is a hundred (RFC 5321 §4.5.3.1.8).
+    /// Sets how many recipients a message may have. The next one is answered with `452 4.5.3`, and the client sends it
+    /// in another message. A number below 100 is raised to 100 (RFC 5321 §4.5.3.1.8).
     pub fn max_recipients(mut self, recipients: u32) -> Self {
         self.max_recipients = recipients.max(100);
         self
     }
 
-    /// Whether STARTTLS can be had, and whether it must: offered, but not required, by default.
+    /// Sets whether the server offers or requires STARTTLS. By default it offers STARTTLS and does not require it.
     pub fn starttls(mut self, starttls: StartTls) -> Self {
         self.starttls = starttls;
         self
     }
 
-    /// Whether mail is taken from clients that have not signed in, or only by ANONYMOUS. Off by
-    /// default: they get `530 5.7.0`.
+    /// Sets whether the server takes mail from clients that have not authenticated, or only with ANONYMOUS. This is off
+    /// by default, and such clients get `530 5.7.0`.
     pub fn allow_unauthenticated(mut self, allow: bool) -> Self {
         self.unauthenticated = allow;
         self
     }
 
-    /// Whether EHLO also has an `AUTH=` line, for Outlook Express. Off by default.
+    /// Sets whether EHLO also has an `AUTH=` line, which Outlook Express needs. This is off by default.
     pub fn legacy_auth_line(mut self, legacy: bool) -> Self {
         self.legacy_auth = legacy;
         self
     }
 
-    /// The configuration, if nothing in it contradicts the rest.
+    /// Builds the configuration.
     ///
     /// # Errors
-    /// [`ConfigError::HostName`] where the name is not 1 to 255 octets of printable ASCII without spaces, `<`,
-    /// `>`; [`ConfigError::NoSasl`] where clients must authenticate and cannot; [`ConfigError::Keyword`] where the
-    /// [`keywords`](Self::keywords) have one that the session writes by itself, or one twice; [`ConfigError::Verb`] where a
-    /// [`verb`](Self::verb) is not letters, is that of a command that the crate knows, or XCLIENT or BURL.
+    /// - [`ConfigError::HostName`] if the name is not 1 to 255 octets of printable ASCII without spaces, `<` and `>`.
+    /// - [`ConfigError::NoSasl`] if clients must authenticate, and [`sasl`](Self::sasl) is not set.
+    /// - [`ConfigError::Keyword`] if one of the [`keywords`](Self::keywords) is written by the session itself, or
+    ///   occurs twice.
+    /// - [`ConfigError::Verb`] if a [`verb`](Self::verb) is not made of letters, is that of a command that the crate
+    ///   knows, or is XCLIENT or BURL.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { hostname, sasl, mut keywords, verbs, verb_keywords, unauthenticated, .. } = self;
         let sasl = match sasl {
@@ -448,7 +475,7 @@ impl Builder {
             }
         }
         let cannot_be = |verb: &str| {
-            // The next client, or the next message, would come from elsewhere.
+            // XCLIENT changes who the client is, and BURL takes a message from elsewhere.
             let changes_all = ["XCLIENT", "BURL"].iter().any(|own| own.eq_ignore_ascii_case(verb));
             changes_all || Unknown::new(verb, None).is_err()
         };
@@ -482,73 +509,74 @@ impl Builder {
     }
 }
 
-/// What the session needs, or what happened.
+/// What the session needs from the application, or what has happened.
 #[derive(Debug)]
 #[must_use]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a new obligation must break the build of a host that ignores it"
+    reason = "a new pending event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Pending: send what was appended, read from the client, [`receive`](Session::receive).
+    /// Pending: send what was appended, read from the client, and call [`receive`](Session::receive).
     NeedInput,
-    /// Pending: answer it.
+    /// Pending: answer the query about the client's credentials.
     Query(Query<'a>),
-    /// The client has signed in.
+    /// Notification: the client has authenticated.
     Authenticated(&'a Identity),
-    /// It has not. Where a token is refused, this is shown before the client is told so, and what it then responds
-    /// changes nothing.
+    /// Notification: the client has failed to authenticate. If the reason is a refused token, the event comes before
+    /// the client is told, and the client's response to that changes nothing.
     AuthFailed(AuthFailed<'a>),
-    /// The client's EHLO or HELO: its name, as it gave it.
+    /// Notification: the client has sent EHLO or HELO, with the name that it gives itself.
     Hello(Hello<'a>),
-    /// Pending: a reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application
-    /// [has declared](Builder::verb). No other command gets here: one that is unknown may be a password of a client
-    /// that is out of step, and the session answers it with `500 5.5.2`. MAIL and
-    /// RCPT come in order, and only from clients that may send, no parameter comes twice, and SIZE, BODY and
-    /// AUTH are checked.
+    /// Pending: reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application [has declared](Builder::verb).
     ///
-    /// What else an extension brings is the host's to judge, as it says by
-    /// [`keywords`](Builder::keywords) which it has: of a parameter that it does not know
-    /// ([`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED)), as BODY is where 8BITMIME is not listed,
-    /// and of an address that [is not ASCII](crate::command::Mailbox::is_ascii) without SMTPUTF8.
+    /// The session has checked that MAIL and RCPT come in order and from a client that may send mail, that no parameter
+    /// occurs twice, and that SIZE, BODY and AUTH are valid. It answers an undeclared command itself, with `500 5.5.2`:
+    /// the line may be a password from a client that is out of step.
+    ///
+    /// Everything else about extensions is up to the application, which sets the [`keywords`](Builder::keywords). It
+    /// refuses a parameter that it does not know with [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED),
+    /// including BODY if it does not list 8BITMIME. Without SMTPUTF8 it refuses an address that [is not
+    /// ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
-    /// Pending: may the message come?
+    /// Pending: decide whether the client may send the message.
     StartOfData(Permission<'a>),
-    /// Octets of the message, the dots of transparency removed.
+    /// Notification: a piece of the message, after the removal of the dots that the client doubled (RFC 5321 §4.5.2).
     Data(&'a [u8]),
-    /// Pending: the whole message has been shown, and is good. The reply says what becomes of it.
+    /// Pending: reply to the whole message. All of its octets have come as [`Data`](Self::Data). It holds no bare CR or
+    /// LF, and is no larger than [`max_message`](Builder::max_message).
     EndOfData(PendingReply<'a>),
-    /// The transaction has ended without a message, by RSET, EHLO, STARTTLS or a refusal: forget it.
-    /// At the session's end there is only [`Close`](Self::Close).
+    /// Notification: the transaction has ended without a message, by RSET, EHLO, STARTTLS or a refusal. Discard what
+    /// you kept of it. If the session ends within a transaction, there is only [`Close`](Self::Close).
     Reset,
-    /// Pending: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
+    /// Pending: send what was appended, begin TLS, and call [`tls_started`](Session::tls_started).
     StartTls,
-    /// Pending: send what was appended, close the connection. This stays.
+    /// Pending: send what was appended, and close the connection. No other event follows.
     Close,
 }
 
-/// The client has failed to authenticate. `Display` says why.
+/// A failed authentication. `Display` gives the reason, for a log.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AuthFailed<'a> {
-    /// Why.
+    /// The reason.
     pub why: Failure,
-    /// How many attempts at guessing the session has seen, this one included if it is one.
+    /// The number of failed attempts in this session, including this one if it [counts](Failure::is_attempt).
     pub attempts: u32,
-    /// How long to wait before the reply is sent: a second, then twice as long for each attempt, up to
-    /// [`MAX_PAUSE`]; nothing where this is no attempt. The session has no clock: it is the application that
-    /// waits, which costs an attacker time and nobody else.
+    /// How long to wait before sending the reply: one second after the first attempt, and twice as long after each
+    /// further one, up to [`MAX_PAUSE`]. It is zero if this failure does not count as an attempt. The session has no
+    /// clock, so the application waits. The pause slows down brute force, and delays no other client.
     pub pause: Duration,
     exchange: &'a auth::server::Exchange,
 }
 
-/// The longest [pause](AuthFailed::pause): clients wait for longer, five minutes by RFC 5321
-/// §4.5.3.2, but their users do not.
+/// The longest [pause](AuthFailed::pause), 16 seconds. Clients wait longer, five minutes by RFC 5321 §4.5.3.2, but
+/// their users do not.
 pub const MAX_PAUSE: Duration = Duration::from_secs(16);
 
-/// How long to wait before the reply to a failed attempt is sent, if that is attempt number `attempts`:
-/// a second for the first, then twice as long each time, up to [`MAX_PAUSE`]. [`AuthFailed::pause`] has
-/// it; this is for a server with a loop of its own.
+/// Returns how long to wait before the reply to the failed attempt with the number `attempts`, counted from 1: one
+/// second for the first, and twice as long each time, up to [`MAX_PAUSE`]. A session gives it as [`AuthFailed::pause`].
+/// The function is for a server with its own loop.
 pub fn pause(attempts: u32) -> Duration {
     let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
     Duration::from_secs(doubled).min(MAX_PAUSE)
@@ -560,18 +588,19 @@ impl<'a> AuthFailed<'a> {
         Self { why, attempts, pause, exchange }
     }
 
-    /// Whom the client claims to be: the name, [folded](sasl::Builder::fold_names). A rate limit counts by it,
-    /// whether there is such an account or not. `None` where the exchange did not come as far as a name, or the
-    /// client was to be known by a token, a certificate, or a mechanism of the application's own, and was not proven to
-    /// be an account; nor has a guest a name.
+    /// Returns the account name that the client claims, [folded](sasl::Builder::fold_names). Use it for rate limiting,
+    /// whether the account exists or not.
     ///
-    /// Think twice before you log it: some people type their password in its place.
+    /// It is `None` if the exchange ended before the client sent a name, and for a guest. It is also `None` if a token,
+    /// a certificate or a custom mechanism identifies the client, and it was not proven to be an account.
+    ///
+    /// Think twice before you log the name: some people type their password in its place.
     pub fn authcid(&self) -> Option<&'a str> {
         self.exchange.authcid()
     }
 
-    /// The account of which that name is an alias, as the store's [answer](crate::sasl::Answer::of) said: a rate
-    /// limit counts there, too. `None` where it is that name itself.
+    /// Returns the account of which that name is an alias, as the [answer](crate::sasl::Answer::of) to the query gave
+    /// it. Rate limiting should count this account as well. It is `None` if the name is not an alias.
     pub fn account(&self) -> Option<&'a str> {
         self.exchange.account()
     }
@@ -583,19 +612,19 @@ impl fmt::Display for AuthFailed<'_> {
     }
 }
 
-/// How the client greeted.
+/// The client's EHLO or HELO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello<'a> {
-    /// The name that it gave itself: whatever it likes, without spaces, controls and what changes the
-    /// direction of text.
+    /// The name that the client gives itself. It can be anything without spaces, control characters, and characters
+    /// that change the direction of text.
     pub name: &'a str,
-    /// Whether it said EHLO rather than HELO.
+    /// Whether the client sent EHLO rather than HELO.
     pub extended: bool,
 }
 
-/// The handle of a command, or of a whole message, that waits for its reply. **The event is shown again until there
-/// is one**: whoever replies later gets the handle anew by [`Session::pending`].
+/// The handle of a command or a whole message that waits for its reply. **The event is returned again until there is a
+/// reply.** To reply later, get the handle again from [`Session::pending`].
 #[derive(Debug)]
 #[must_use = "the client waits for the reply"]
 pub struct PendingReply<'a> {
@@ -604,31 +633,31 @@ pub struct PendingReply<'a> {
 }
 
 impl<'a> PendingReply<'a> {
-    /// Who has authenticated, which decides what the client may do. `None` only where
-    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set; a guest of ANONYMOUS
-    /// [is told apart](Identity::is_anonymous).
+    /// Returns the authenticated identity, which decides what the client may do. It is `None` only if
+    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. A guest of ANONYMOUS has an identity that
+    /// [`is_anonymous`](Identity::is_anonymous).
     pub fn identity(&self) -> Option<&'a Identity> {
         self.identity
     }
 
-    /// What the AUTH parameter of that MAIL command is worth (RFC 4954 §5): `None` where it has none. From a
-    /// client that has not authenticated it is [`MailAuth::UNKNOWN`], whatever it says; whether one that has may
-    /// speak for others is for the application to know.
+    /// Returns the value of the AUTH parameter of that MAIL command (RFC 4954 §5), or `None` if it has none. For a
+    /// client that has not authenticated, or only with ANONYMOUS, the value is [`MailAuth::UNKNOWN`], whatever the
+    /// client sent. The application decides whether an authenticated client may name another submitter there.
     pub fn mail_auth<'m>(&self, mail: &Mail<'m>) -> Option<MailAuth<'m>> {
         let claimed = mail.auth().ok()??;
         let is_proven = self.identity.is_some_and(|who| !who.is_anonymous());
         Some(if is_proven { claimed } else { MailAuth::UNKNOWN })
     }
 
-    /// Replies. A positive reply to MAIL begins a transaction, one to RCPT adds a recipient to it. A `3xx`, which
-    /// has no place here, becomes [`Reply::LOCAL_ERROR`]; after a `421` the session ends.
+    /// Replies. A positive reply to MAIL begins a transaction, and one to RCPT adds a recipient to it. A `3xx` reply is
+    /// invalid here and becomes [`Reply::LOCAL_ERROR`]. A `421` ends the session.
     pub fn reply(self, reply: Reply) {
         let intermediate = matches!(reply.code(), 300..=399);
         *self.reply = Some(if intermediate { Reply::LOCAL_ERROR } else { reply });
     }
 }
 
-/// The handle of a message that the client wants to send. **The event is shown again until it is answered.**
+/// The handle of a message that the client wants to send. **The event is returned again until it is answered.**
 #[derive(Debug)]
 #[must_use = "the client waits for the permission"]
 pub struct Permission<'a> {
@@ -637,17 +666,17 @@ pub struct Permission<'a> {
 }
 
 impl<'a> Permission<'a> {
-    /// Who has authenticated, as [`PendingReply::identity`] has it.
+    /// Returns the authenticated identity, like [`PendingReply::identity`].
     pub fn identity(&self) -> Option<&'a Identity> {
         self.identity
     }
 
-    /// The message may come.
+    /// Lets the client send the message.
     pub fn accept(self) {
         *self.answer = Some(Ok(()));
     }
 
-    /// It may not, and the transaction ends. A reply that is not a refusal becomes
+    /// Refuses the message, which ends the transaction. A reply that is not `4xx` or `5xx` becomes
     /// [`Reply::LOCAL_ERROR`].
     pub fn refuse(self, reply: Reply) {
         let refusal = reply.is_transient() || reply.is_permanent();

@@ -1,12 +1,12 @@
-//! Sets of octets, of which the grammars are made, and the rule for mechanisms' names that two have.
+//! Sets of octets, of which the grammars are made, and the rule for mechanism names, which two modules use.
 
-/// `mech-char = UPPER-ALPHA / DIGIT / HYPHEN / UNDERSCORE` (RFC 4422 §3.1), here in either case.
+/// `mech-char = UPPER-ALPHA / DIGIT / HYPHEN / UNDERSCORE` (RFC 4422 §3.1), but in either case.
 pub(crate) static MECH_CHAR: Set = Set::of(b"A-Za-z0-9_-");
 
-/// The longest name of a mechanism (RFC 4422 §3.1).
+/// The longest name of a mechanism, in octets (RFC 4422 §3.1).
 pub(crate) const MAX_MECHANISM: usize = 20;
 
-/// A set of octets, written as in a bracket expression: `a-z` is a range, a last `-` is itself.
+/// A set of octets, written as in a bracket expression: `a-z` is a range, and a `-` at the end is the character itself.
 ///
 /// A table costs one load for each octet of a line, where comparisons cost several.
 pub(crate) struct Set([bool; 256]);
@@ -42,7 +42,7 @@ impl Set {
         matches!(self.0.get(usize::from(octet)), Some(true))
     }
 
-    /// The number of members at the start.
+    /// Returns how many octets at the start are members.
     #[inline]
     pub(crate) fn run(&self, octets: &[u8]) -> usize {
         octets.iter().position(|octet| !self.has(*octet)).unwrap_or(octets.len())

@@ -1,4 +1,4 @@
-//! A reply as it comes over the wire.
+//! Replies as a client receives them.
 
 use alloc::{borrow::Cow, string::String};
 use core::{fmt, iter, str};
@@ -14,8 +14,8 @@ use nom::{
 use super::{EnhancedCode, MAX_REPLY_LINE, MAX_REPLY_LINES, MAX_REPLY_OCTETS, Reply};
 use crate::shown::shown;
 
-/// A complete reply as received: one or more lines, each ending in CRLF; or each in a bare LF, as
-/// some servers have it. [`from_lines`](Self::from_lines) takes it from a client's own parser.
+/// A complete reply as a client received it: one or more lines that end in CRLF, or that all end in a bare LF, as some
+/// servers write them. [`from_lines`](Self::from_lines) makes it from a client's own parser.
 ///
 /// ```
 /// use smtp_auth::reply::ReplyRef;
@@ -32,7 +32,7 @@ pub struct ReplyRef<'a> {
     text: Text<'a>,
 }
 
-/// Where the lines' text is: in the octets that came, or taken out of them by the caller.
+/// Where the text of the lines is: in the octets received, or extracted from them by the caller.
 #[derive(Clone, Copy)]
 enum Text<'a> {
     Block(&'a [u8]),
@@ -40,15 +40,19 @@ enum Text<'a> {
 }
 
 impl<'a> ReplyRef<'a> {
-    /// Reads one reply, without allocation.
+    /// Parses one reply, without allocating.
     ///
-    /// More is taken than the standard allows: any code from 200 to 599, text of any octets but CR,
-    /// LF and NUL, and lines of up to 12,294 octets, which a `334` may need.
+    /// The parser accepts more than the standard allows: any code from 200 to 599, text with any octets except CR, LF
+    /// and NUL, and lines of up to 12,294 octets with their CRLF, which a `334` may need. If the codes of the lines
+    /// differ, and the last line is a refusal, the reply has [the last line's code](Self::codes_differ).
     ///
     /// # Errors
-    /// The block is not one reply: a line breaks the grammar of RFC 5321 §4.2, lines end in CRLF and
-    /// others in a bare LF, the codes of two lines differ and the last line is no refusal, or octets
-    /// follow the last line; or it has more than 128 lines or 65,536 octets.
+    /// Fails if `block` is not exactly one reply:
+    /// - a line breaks the grammar of RFC 5321 §4.2,
+    /// - some lines end in CRLF and others in a bare LF,
+    /// - the codes of two lines differ, and the last line is not a refusal,
+    /// - octets follow the last line,
+    /// - or the reply has more than 128 lines or 65,536 octets.
     pub fn parse(block: &'a [u8]) -> Result<Self, Error> {
         if block.len() > MAX_REPLY_OCTETS {
             return Err(Error { rule: "reply length", offset: MAX_REPLY_OCTETS });
@@ -57,11 +61,11 @@ impl<'a> ReplyRef<'a> {
         Ok(Self { code, codes_differ: kept.len() < block.len(), text: Text::Block(kept) })
     }
 
-    /// The same reply from a client's own parser: the code, and the text of each line without code,
-    /// separator and line end. An enhanced code stays in the text. No lines are one that is empty.
+    /// Makes a reply from the results of a client's own parser: the code, and the text of each line without code,
+    /// separator and line end. An enhanced code stays in the text. An empty slice is a reply with one empty line.
     ///
-    /// A reply whose lines have different codes cannot be handed in so. Unless [`parse`](Self::parse)
-    /// takes it, end the connection.
+    /// This method cannot take a reply whose lines have different codes. If [`parse`](Self::parse) does not accept that
+    /// reply either, end the connection.
     ///
     /// ```
     /// use smtp_auth::reply::ReplyRef;
@@ -74,9 +78,9 @@ impl<'a> ReplyRef<'a> {
     /// ```
     ///
     /// # Errors
-    /// The code is not one of 200 to 599, or a text holds CR, LF or NUL; or it has more than 12,288 octets,
-    /// or the reply as it came over the wire more than 128 lines or 65,536 octets. The offset counts the
-    /// octets of all the lines' texts.
+    /// Fails if the code is not 200 to 599, if a text holds CR, LF or NUL or has more than 12,288 octets, or if the
+    /// reply as it came over the wire has more than 128 lines or 65,536 octets. The offset of the error counts the
+    /// octets of all the texts.
     pub fn from_lines(code: u16, lines: &'a [&'a [u8]]) -> Result<Self, Error> {
         if !(200..=599).contains(&code) {
             return Err(Error { rule: "Reply-code", offset: 0 });
@@ -103,26 +107,25 @@ impl<'a> ReplyRef<'a> {
         Ok(Self { code, codes_differ: false, text: Text::Lines(lines) })
     }
 
-    /// Whether lines of another code stood before these. A server should not do so (RFC 5321 §4.2.1),
-    /// but some say `220-` and then `521`. The last line's refusal is what counts: only the lines that
-    /// have its code are kept, and the connection is to be ended with it, as nothing that follows can be
-    /// relied on.
+    /// Returns whether lines with another code came before these. A server should not send that (RFC 5321 §4.2.1), but
+    /// some send `220-` and then `521`. The refusal in the last line counts, and only the lines that have its code are
+    /// kept. End the connection after such a reply, because nothing that follows is reliable.
     pub fn codes_differ(self) -> bool {
         self.codes_differ
     }
 
-    /// The three digits: 200 to 599.
+    /// Returns the three digits of the code, 200 to 599.
     pub fn code(self) -> u16 {
         self.code
     }
 
-    /// The enhanced code that the first line's text begins with, if it is of the code's class.
+    /// Returns the enhanced code at the start of the first line's text, if its class is the code's first digit.
     pub fn enhanced_code(self) -> Option<EnhancedCode> {
         let (_, enhanced) = status_code(self.lines().next()?).ok()?;
         Some(enhanced).filter(|enhanced| enhanced.belongs_to(self.code))
     }
 
-    /// Each line's octets behind the code and the `-` or space: an enhanced code is still there.
+    /// Returns the octets of each line after the code and the `-` or space. An enhanced code is still among them.
     pub fn lines(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         let (mut rest, mut lines) = match self.text {
             Text::Block(block) => (block, [].iter()),
@@ -132,7 +135,7 @@ impl<'a> ReplyRef<'a> {
             if let Some(line) = lines.next() {
                 return Some(*line);
             }
-            // Where the text is empty, a code may have nothing behind it.
+            // If the text is empty, nothing may follow the code.
             let text = rest.get("250".len()..)?;
             let end = from_its_end(text);
             let ([b'\r', _, behind @ ..] | [_, behind @ ..]) = end else { return None };
@@ -141,10 +144,10 @@ impl<'a> ReplyRef<'a> {
         })
     }
 
-    /// An owned copy, with the enhanced code taken out of the lines that have it.
+    /// Makes an owned copy, with the enhanced code taken out of the lines that have it.
     ///
-    /// The text's control characters, separators of lines and controls of direction become `?`, and what is
-    /// not UTF-8 becomes U+FFFD. That of a `334` is withheld, as [`Reply`] has it.
+    /// Control characters, line separators and direction controls in the text become `?`, and octets that are not UTF-8
+    /// become U+FFFD. The text of a `334` is [withheld](Reply).
     pub fn to_reply(self) -> Reply {
         let mut text = String::with_capacity(match self.text {
             Text::Block(block) => block.len(),
@@ -168,7 +171,7 @@ impl<'a> ReplyRef<'a> {
 }
 
 impl ReplyRef<'_> {
-    /// An owned copy of the codes, with the text withheld and not kept.
+    /// Makes an owned copy of the codes. The text is withheld and not kept.
     pub(crate) fn without_text(self) -> Reply {
         let (code, enhanced) = (self.code, self.enhanced_code());
         Reply { code, enhanced, memory: Cow::Borrowed(""), start: 0, withheld: true }
@@ -176,7 +179,7 @@ impl ReplyRef<'_> {
 }
 
 impl PartialEq for ReplyRef<'_> {
-    /// Whether they say the same, in whatever form they were handed in.
+    /// Compares codes and texts, whichever way the replies were made.
     fn eq(&self, other: &Self) -> bool {
         (self.code, self.codes_differ) == (other.code, other.codes_differ)
             && self.lines().eq(other.lines())
@@ -186,7 +189,7 @@ impl PartialEq for ReplyRef<'_> {
 impl Eq for ReplyRef<'_> {}
 
 impl fmt::Debug for ReplyRef<'_> {
-    /// The codes alone: the text may be part of a proof, or repeat a password that was sent.
+    /// Shows only the codes: the text may be part of a proof, or repeat a password that was sent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplyRef")
             .field("code", &self.code)
@@ -196,9 +199,10 @@ impl fmt::Debug for ReplyRef<'_> {
     }
 }
 
-/// Octets that break the grammar: which rule, and where. The octets themselves are not kept.
+/// A syntax error in a reply or an EHLO keyword: which rule is broken, and where. It does not hold the octets
+/// themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a valid {rule} at octet {offset}")]
+#[error("syntax error or limit exceeded at octet {offset}: {rule}")]
 pub struct Error {
     rule: &'static str,
     offset: usize,
@@ -209,41 +213,43 @@ impl Error {
         Self { rule, offset }
     }
 
-    /// The name of the rule, as the standard gives it, or of the limit.
+    /// Returns the name of the rule in the standard, or of the limit.
     pub fn rule(&self) -> &'static str {
         self.rule
     }
 
-    /// Where in the octets given it was found broken, from 0.
+    /// Returns the offset, from 0, at which the given octets break the rule.
     pub fn offset(&self) -> usize {
         self.offset
     }
 }
 
-/// Whether a line, with or without CRLF, is the last of its reply; `None` if it is of no reply.
+/// Returns whether a line, with or without its CRLF, is the last one of its reply, or `None` if it is not a line of a
+/// reply.
 #[inline]
 pub(crate) fn line_is_last(line: &[u8]) -> Option<bool> {
     let (rest, _) = reply_code(line).ok()?;
     separator(rest).ok().map(|(_, last)| last)
 }
 
-/// What a line begins with of codes, and the `-` or space after each. Nothing where it is of no reply.
+/// Returns the codes at the start of a line, with the `-` or space after each, or nothing if it is not a line of a
+/// reply.
 pub(crate) fn codes(line: &[u8]) -> &[u8] {
     let Ok((text, _)) = (reply_code, separator).parse(line) else { return &[] };
     let rest = status_code(text).map_or(text, |(rest, _)| rest);
     line.get(..line.len() - rest.len()).unwrap_or_default()
 }
 
-/// The one line of a reply without text.
+/// The one line of a reply that has no text.
 const NO_TEXT: &[&[u8]] = &[b""];
 
-/// What stands around a line's text: the code, `-` or a space, and CRLF.
+/// The number of octets around the text of a line: the code, `-` or a space, and CRLF.
 const AROUND: usize = "250-\r\n".len();
 
-/// What a rule returns.
+/// The result of a rule.
 pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, Fault>;
 
-/// The innermost rule that failed, and how many octets were left there.
+/// The innermost rule that failed, and the number of octets that were left at that point.
 #[derive(Debug)]
 pub(crate) struct Fault {
     rule: &'static str,
@@ -285,18 +291,18 @@ pub(crate) fn parse_all<'a, T>(
     }
 }
 
-/// The code, and the lines that have it.
+/// Parses the code, and the lines that have it.
 fn reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
     match strict_reply(octets) {
         Ok((behind, code)) => Ok((behind, (code, octets))),
-        // Apart, so that a reply by the standard does not pay for others.
+        // A separate function, so that replies by the standard do not pay for the others.
         Err(_) => lenient_reply(octets),
     }
 }
 
 /// `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF`
 ///
-/// "the three-digit code MUST be the same" on all lines (§4.2.1).
+/// The code must be the same on all lines (RFC 5321 §4.2.1).
 fn strict_reply(octets: &[u8]) -> Parsed<'_, u16> {
     let (_, code) = reply_code(octets)?;
     let more = octets.first_chunk().map(|&[a, b, c]| [a, b, c, b'-']);
@@ -310,14 +316,14 @@ fn strict_reply(octets: &[u8]) -> Parsed<'_, u16> {
     fail("number of lines", rest)
 }
 
-/// `Reply-code [ SP textstring ] CRLF`, or the fault for which no more lines are read.
+/// `Reply-code [ SP textstring ] CRLF`. If this fails, its error says why no further line was read.
 fn last_line(code: u16, line: &[u8]) -> Parsed<'_, u16> {
     let (text, (own, _)) = (reply_code, separator).parse(line)?;
     let (behind, ()) = line_behind(text, line)?;
     if own == code { Ok((behind, code)) } else { fail("repeated Reply-code", line) }
 }
 
-/// `[ textstring ] CRLF`, which with what stands before it is no longer than a line may be.
+/// `[ textstring ] CRLF`. Checks that the whole line is not over the limit.
 #[inline(always)]
 fn line_behind<'a>(text: &'a [u8], line: &'a [u8]) -> Parsed<'a, ()> {
     let (behind, _) = (textstring, crlf).parse(text)?;
@@ -327,7 +333,7 @@ fn line_behind<'a>(text: &'a [u8], line: &'a [u8]) -> Parsed<'a, ()> {
     }
 }
 
-/// The same where all lines end in a bare LF, or their codes differ and the last one refuses.
+/// Parses a reply whose lines all end in a bare LF, or whose codes differ and whose last line is a refusal.
 #[cold]
 fn lenient_reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
     let (_, mut code) = reply_code(octets)?;
@@ -356,7 +362,7 @@ fn lenient_reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
     fail("number of lines", rest)
 }
 
-/// `Reply-code = %x32-35 %x30-35 %x30-39`; here with any second digit.
+/// `Reply-code = %x32-35 %x30-35 %x30-39`, but with any second digit.
 fn reply_code(octets: &[u8]) -> Parsed<'_, u16> {
     match octets {
         [a @ b'2'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => {
@@ -367,7 +373,7 @@ fn reply_code(octets: &[u8]) -> Parsed<'_, u16> {
     }
 }
 
-/// `"-"`, or, on the last line, `SP` or nothing: whether it is the last.
+/// `"-"`, or on the last line `SP` or nothing. Returns whether the line is the last one.
 fn separator(octets: &[u8]) -> Parsed<'_, bool> {
     match octets {
         [b'-', rest @ ..] => Ok((rest, false)),
@@ -377,21 +383,21 @@ fn separator(octets: &[u8]) -> Parsed<'_, bool> {
     }
 }
 
-/// `textstring = 1*(%d09 / %d32-126)`; here of any octets that cannot confuse framing, or none:
-/// servers send UTF-8, and a space before an empty text.
+/// `textstring = 1*(%d09 / %d32-126)`, but with any octets that do not break the framing, or none: servers send UTF-8,
+/// and a space before an empty text.
 fn textstring(octets: &[u8]) -> Parsed<'_, ()> {
     Ok((from_its_end(octets), ()))
 }
 
-/// All from the first CR, LF or NUL on.
+/// Returns the octets from the first CR, LF or NUL on.
 #[inline]
 fn from_its_end(octets: &[u8]) -> &[u8] {
     const ABOVE_CR: u64 = u64::from_le_bytes([b'\r' + 1; 8]);
     const TOP_BITS: u64 = u64::from_le_bytes([0x80; 8]);
     let mut rest = octets;
     loop {
-        // Eight at once, which saves half of the time of reading a reply. All of the first octets
-        // that leave their top bit clear are above CR. The next is looked at by itself.
+        // Looks at eight octets at once, which halves the time to read a reply. After the subtraction, all octets
+        // before the first one with its top bit set are above CR. That one is then checked by itself.
         if let Some((eight, behind)) = rest.split_first_chunk() {
             let marks = u64::from_le_bytes(*eight).wrapping_sub(ABOVE_CR) & TOP_BITS;
             if marks == 0 {

@@ -1,4 +1,4 @@
-//! The sessions' configurations.
+//! The configurations of the sessions.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -39,13 +39,13 @@ impl Server {
 }
 
 read_by! {
-    /// The name is `hostname`; how clients authenticate, `sasl` says. As `keywords` it takes PIPELINING, 8BITMIME,
-    /// SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING and DSN; `starttls` is `offered`, `required`, `unavailable` or
-    /// `off`.
+    /// Reads a configuration. `hostname` is required, and so is `sasl` unless `allow_unauthenticated` is set.
+    /// `keywords` lists any of PIPELINING, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING and DSN. `starttls` is
+    /// `offered`, `required`, `unavailable` or `off`. An unknown field is an error.
     Server, server::Config
 }
 
-/// One that the crate has, without parameters.
+/// A keyword that the crate knows, without parameters.
 struct OwnKeyword(Keyword<'static>);
 
 impl<'de> Deserialize<'de> for OwnKeyword {
@@ -87,7 +87,8 @@ impl Client {
 }
 
 read_by! {
-    /// With `sasl` in it. The name is `hostname`; `tls` is `required`, `if_offered` or `never`, `try_next`
-    /// is `never`, `if_unusable` or `always`.
+    /// Reads a configuration. `hostname` is required, and `sasl` is the configuration of authentication. `tls` is
+    /// `required`, `if_offered` or `never`. `try_next` is `never`, `if_unusable` or `always`. An unknown field is an
+    /// error.
     Client, client::Config
 }

@@ -1,4 +1,4 @@
-//! The server's state machine.
+//! The state machine of the server.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{mem, time::Duration};
@@ -19,11 +19,12 @@ mod message;
 
 use message::{Framing, Transaction};
 
-/// The longest command line, CRLF not counted. RFC 5321 §4.5.3.1.4 asks for 510 at least; clients
-/// in use send more.
+/// The longest command line, without its CRLF. RFC 5321 §4.5.3.1.4 asks for at least 510 octets, and clients in use
+/// send more.
 const MAX_COMMAND: usize = 2048;
 
-/// One connection of a client, from the greeting to its end.
+/// A session on the server side: one connection of a client, from the greeting to its end. The [module](super) shows
+/// its loop.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
@@ -33,7 +34,7 @@ pub struct Session {
     greeted: Greeted,
     identity: Option<Box<Identity>>,
     attempts: u32,
-    /// Commands before the sign-in.
+    /// The number of commands before the client authenticated.
     commands: u32,
     transaction: Option<Transaction>,
     trace: Trace,
@@ -46,31 +47,32 @@ enum Greeted {
     Ehlo,
 }
 
-/// Where the session stands. What is owed to the host has its slot here.
+/// The state of the session. An event that needs an answer has its place here.
 #[derive(Debug)]
 enum State {
-    /// The greeting is to be written.
+    /// The greeting has yet to be written.
     Start,
-    /// A line is awaited.
+    /// The session waits for a command line.
     Idle,
     Hello,
-    /// Boxed, as it is larger than all else, and most of a session goes by without one.
+    /// Boxed, because it is much larger than the other states, and a session spends most of its time in those.
     Auth(Box<auth::server::Exchange>),
-    /// A line of it is awaited.
+    /// The session waits for a line of the exchange.
     Response(Box<auth::server::Exchange>),
     Authenticated,
-    /// The exchange has failed; a client whose token was refused has yet to be told why.
+    /// The exchange has failed. A client whose token was refused has yet to be told why.
     AuthFailed(Box<auth::server::Exchange>, After),
-    /// A reply to it is awaited, or is there.
+    /// A command that waits for its reply, or has it.
     Command(Option<Reply>),
-    /// Whether a message may come is awaited, or known.
+    /// A message that waits for permission, or has it.
     Permission(Option<Result<(), Reply>>, Framing),
-    /// A message's octets are awaited: for the host, or to be swallowed and then refused.
+    /// The session waits for the octets of a message: to hand them to the application or, with a reply, to discard them
+    /// and then refuse.
     Body(Framing, Option<Box<Reply>>),
-    /// Some are on show.
+    /// A piece of a message is pending.
     Data(Framing),
     EndOfData(Option<Reply>),
-    /// The transaction has ended, and this follows.
+    /// The transaction has ended, and the session goes on with this.
     Reset(After),
     StartTls,
     Close,
@@ -96,11 +98,12 @@ impl From<After> for State {
 }
 
 impl Session {
-    /// A session in cleartext. All sessions of a server share one configuration: if each had its own,
-    /// SCRAM would show a different salt on each connection for an account that does not exist, and so
-    /// tell it from a real one.
+    /// Creates a session for a connection that is not inside TLS.
     ///
-    /// Under implicit TLS call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
+    /// All sessions of a server must share one configuration. If each had its own, SCRAM would present a different salt
+    /// on each connection for an account that does not exist, which would allow user enumeration.
+    ///
+    /// With implicit TLS, call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
     pub fn new(config: Arc<Config>) -> Self {
         Self {
             config,
@@ -116,25 +119,27 @@ impl Session {
         }
     }
 
-    /// Has each line of the dialogue handed to `hook`, without CRLF and with everything secret
-    /// masked.
+    /// Passes each line of the dialogue to `hook`, without its CRLF and with every secret masked.
     pub fn trace(&mut self, hook: impl FnMut(crate::Side, &str) + Send + Sync + 'static) {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets from the client. It may be called at any time, and nothing that is pending changes; but a server that
-    /// reads while something else than input is pending has no bound on what a fast client makes it hold.
+    /// Takes octets that were read from the client. It may be called at any time, and does not change what is pending.
+    /// But if a server reads while an event other than [`NeedInput`](Event::NeedInput) is pending, nothing bounds the
+    /// memory that a fast client makes the session hold.
     pub fn receive(&mut self, octets: &[u8]) {
-        // Nothing is read any more behind the end.
+        // The session processes nothing after its end.
         if !matches!(self.state, State::Close) {
             self.lines.receive(octets);
         }
     }
 
-    /// Takes octets from the client that `read` puts straight into the session's buffer. `read` gets room for up to `room`
-    /// octets, and returns how many it has put there; that is passed on, a 0 at the end of the stream, too.
+    /// Takes octets that `read` puts straight into the session's buffer. `read` gets a slice of at most `room` octets,
+    /// or of 1 octet where `room` is 0, and returns how many it has filled. This number is returned, and is 0 at the
+    /// end of the stream.
     ///
-    /// If `read` fails, for instance with `WouldBlock`, the room is given back, so that an idle connection holds none.
+    /// If `read` fails, for instance with `WouldBlock`, the session releases the memory again, so an idle connection
+    /// holds none.
     ///
     /// ```
     /// # use std::io::{self, Read};
@@ -143,7 +148,7 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// With tokio, of a `TcpStream`, and of any stream, such as one inside TLS:
+    /// The first function reads from a `TcpStream` of tokio, the second from any tokio stream, such as one inside TLS:
     ///
     /// ```
     /// use std::{future::poll_fn, io, pin::Pin, task::Poll};
@@ -180,7 +185,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Those of `read`; nothing has been received then.
+    /// Returns the error of `read`. In that case nothing was received.
     pub fn receive_with<E>(
         &mut self,
         room: usize,
@@ -193,11 +198,11 @@ impl Session {
         read
     }
 
-    /// TLS has begun. All that the client said before is gone (RFC 3207 §4.2), its sign-in and any
-    /// transaction too.
+    /// Tells the session that TLS has begun. The session discards everything that the client said before (RFC 3207
+    /// §4.2), including its authentication and a mail transaction.
     ///
-    /// Returns how many octets lay unread: what stands behind STARTTLS is dropped, and a client
-    /// that sends any is broken or under attack.
+    /// Returns the number of octets that were received and not yet processed. They came in cleartext after STARTTLS,
+    /// and are dropped to prevent command injection. A client that sends any is broken or under attack.
     pub fn tls_started(&mut self, channel: Channel) -> usize {
         self.state = match self.state {
             State::Start => State::Start,
@@ -211,8 +216,8 @@ impl Session {
         self.lines.clear()
     }
 
-    /// Ends the session from the host's side, with `421` at a shutdown or an idle time. What is
-    /// left to do is to send `out` and close.
+    /// Ends the session on the application's initiative, with a `421` reply at a shutdown or after an idle time.
+    /// Appends the reply to `out`, unless the session has already ended. Then send `out` and close the connection.
     pub fn close(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if !matches!(self.state, State::Close) {
             let mark = out.len();
@@ -222,29 +227,29 @@ impl Session {
         }
     }
 
-    /// Who has signed in.
+    /// Returns the authenticated identity.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
     }
 
-    /// What is known of the connection.
+    /// Returns what the session knows about the connection and its TLS.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
 
-    /// Whether a mail transaction is open.
+    /// Returns whether a mail transaction is open.
     pub fn in_transaction(&self) -> bool {
         self.transaction.is_some()
     }
 
-    /// Who has signed in, and the octets not yet looked at: for a host that wants the rest of the
-    /// dialogue to itself.
+    /// Returns the authenticated identity and the octets not yet processed, for an application that handles the rest of
+    /// the dialogue itself.
     pub fn into_parts(self) -> (Option<Identity>, Vec<u8>) {
         (self.identity.map(|identity| *identity), self.lines.rest().to_vec())
     }
 
-    /// What is to be done now: [`advance`](Self::advance), and then [`pending`](Self::pending). Appends what is to be
-    /// sent.
+    /// Moves on and returns the pending event: [`advance`](Self::advance), followed by [`pending`](Self::pending).
+    /// Appends the octets to send to `out`.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         if self.still_awaits() {
             return Event::NeedInput;
@@ -252,19 +257,19 @@ impl Session {
         self.come_to(out)
     }
 
-    /// Apart from [`next`](Self::next), so that octets that come one by one do not pay for it.
+    /// A separate function, so that octets that come one by one do not pay for it.
     #[inline(never)]
     fn come_to(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         self.go_on(out);
         self.pending()
     }
 
-    /// Moves on, and says whether that needs input. Appends what is to be sent.
+    /// Moves on, and returns whether the session needs input. Appends the octets to send to `out`.
     ///
-    /// An event that waits for an answer stays until it has one. **A notification is passed**, and with
-    /// [`Event::Data`] so are its octets: look at [`pending`](Self::pending) after each call.
+    /// An event that needs an answer stays until it has one. **Each call moves past a notification**, and with
+    /// [`Event::Data`] past its octets, so look at [`pending`](Self::pending) after each call.
     ///
-    /// A driver that reads by itself lends events with this, and waits in between:
+    /// With this method, a driver that reads from the socket can return a borrowed event and wait in between:
     ///
     /// ```
     /// use std::{future::Future, io};
@@ -273,10 +278,10 @@ impl Session {
     /// struct Connection { session: Session, out: Vec<u8> }
     ///
     /// impl Connection {
-    ///     /// The next event; what was appended is sent before the answer is waited for.
+    ///     /// Returns the next event that the application handles.
     ///     async fn event(&mut self) -> io::Result<Event<'_>> {
     ///         while self.session.advance(&mut self.out) == Advance::NeedInput {
-    ///             self.send_and_receive().await?; // an error, too, at the end of the stream
+    ///             self.send_and_receive().await?; // fails at the end of the stream as well
     ///         }
     ///         Ok(self.session.pending())
     ///     }
@@ -298,12 +303,12 @@ impl Session {
             && self.lines.still_awaits(auth::MAX_LINE)
     }
 
-    /// How long to wait for what the session waits for: the client's next octets, or TLS. Five minutes, of which RFC 5321
-    /// §4.5.3.2.7 says that it is the least for a command. After that [`close`](Self::close) it with
-    /// [`Reply::IDLE`]. `None` while it waits for the application.
+    /// Returns how long to wait for the client's next octets or for TLS, if the session waits for one of these: five
+    /// minutes, the minimum of RFC 5321 §4.5.3.2.7 for a command. After that time, [`close`](Self::close) the session
+    /// with [`Reply::IDLE`]. Returns `None` while the session waits for the application.
     ///
-    /// The session has no clock. A client that sends an octet now and then is not idle: give authentication, and a
-    /// message as a whole, a limit of their own.
+    /// The session has no clock. A client that sends an octet now and then is never idle, so put separate limits on the
+    /// time for authentication and for a whole message.
     pub fn timeout(&self) -> Option<Duration> {
         match self.state {
             State::Start | State::Idle | State::Response(_) | State::Body(..) | State::StartTls => {
@@ -313,8 +318,8 @@ impl Session {
         }
     }
 
-    /// The question on show, if one is; nothing moves on. For an answer that comes later, when what
-    /// [`next`](Self::next) shows may be something else: see [`QueryJob`](crate::sasl::QueryJob).
+    /// Returns the pending query, if there is one, and does not move on. Use it to bring back an answer that comes
+    /// later, when [`next`](Self::next) may return another event: see [`QueryJob`](crate::sasl::QueryJob).
     pub fn query(&mut self) -> Option<Query<'_>> {
         match &mut self.state {
             State::Auth(exchange) => exchange.query(),
@@ -322,9 +327,12 @@ impl Session {
         }
     }
 
-    /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. One that was
-    /// answered is shown until the next [`advance`](Self::advance); another answer would replace the first. It is
-    /// [`Event::NeedInput`] before the first call, and after [`tls_started`](Self::tls_started).
+    /// Returns the event that the last [`advance`](Self::advance) came to. It does not move on, so you may call it any
+    /// number of times. An event that was answered is returned until the next [`advance`](Self::advance), and another
+    /// answer replaces the first.
+    ///
+    /// It returns [`Event::NeedInput`] before the first call of `advance`, and after
+    /// [`tls_started`](Self::tls_started).
     pub fn pending(&mut self) -> Event<'_> {
         let Self { state, lines, identity, greeted, attempts, .. } = self;
         match state {
@@ -343,14 +351,14 @@ impl Session {
             },
             State::AuthFailed(exchange, _) => match exchange.failure() {
                 Some(why) => Event::AuthFailed(AuthFailed::new(why, *attempts, exchange)),
-                // It was there before.
+                // An exchange in this state has a failure.
                 None => Event::NeedInput,
             },
             State::Command(reply) => match command::parse(lines.shown()) {
                 Ok(command) => {
                     Event::Command(command, PendingReply { reply, identity: identity.as_deref() })
                 }
-                // It was read before. Were that not so, it could not be answered.
+                // Unreachable, because the line has been parsed before.
                 Err(_) => Event::Close,
             },
             State::Permission(answer, _) => {
@@ -374,16 +382,16 @@ impl Session {
         loop {
             let mark = out.len();
             let state = mem::replace(&mut self.state, State::Close);
-            let (state, settled) = self.step(state, out);
+            let (state, waits) = self.step(state, out);
             self.state = state;
             self.trace.lines(Side::Server, out.get(mark..).unwrap_or_default());
-            if settled {
+            if waits {
                 return;
             }
         }
     }
 
-    /// One step, and whether the host's or the client's turn has come.
+    /// Takes one step, and returns whether it is the application's or the client's turn.
     fn step(&mut self, state: State, out: &mut Vec<u8>) -> (State, bool) {
         let next = match state {
             State::Start => {
@@ -413,10 +421,10 @@ impl Session {
             State::AuthFailed(exchange, _) if !exchange.is_over() => State::Auth(exchange),
             State::AuthFailed(_, after) | State::Reset(after) => State::from(after),
             State::Hello | State::Authenticated => State::Idle,
-            owed => return (owed, true),
+            pending => return (pending, true),
         };
-        let shown = !matches!(next, State::Idle | State::Auth(_) | State::Body(..));
-        (next, shown)
+        let waits = !matches!(next, State::Idle | State::Auth(_) | State::Body(..));
+        (next, waits)
     }
 
     fn exchange(
@@ -426,14 +434,14 @@ impl Session {
     ) -> (State, bool) {
         let mark = out.len();
         match exchange.step(out) {
-            // The challenge goes to the trace before what answers it.
+            // The trace gets the challenge before the line that answers it.
             auth::server::Step::NeedLine(_) if out.len() > mark => match self.failed(&mut exchange)
             {
                 true => (State::AuthFailed(exchange, After::Idle), true),
                 false => (State::Auth(exchange), false),
             },
             auth::server::Step::Query(_) => {
-                // What the client sent may be a password, and has been taken.
+                // The client's line may be a password, and the exchange has taken it.
                 self.lines.give_back();
                 (State::Auth(exchange), true)
             }
@@ -462,7 +470,8 @@ impl Session {
                 (State::Authenticated, true)
             }
             auth::server::Step::Done(Err(_)) => {
-                // A response is no command, but what follows a bare CR or LF in it may be one elsewhere.
+                // A response is not a command, but another program could take what follows a bare CR or LF in it for
+                // one.
                 let after = if self.lines.holds_bdat_inside() { After::Close } else { After::Idle };
                 match self.failed(&mut exchange) {
                     true => (State::AuthFailed(exchange, after), true),
@@ -472,16 +481,16 @@ impl Session {
         }
     }
 
-    /// Whether the exchange has failed, and nobody has been told so; it is counted.
+    /// Returns whether the exchange has failed and this was not yet reported. Counts the attempt.
     fn failed(&mut self, exchange: &mut auth::server::Exchange) -> bool {
         let failure = exchange.report();
         self.attempts += u32::from(failure.is_some_and(Failure::is_attempt));
         failure.is_some()
     }
 
-    /// A command's line has come.
+    /// Handles a command line.
     fn command(&mut self, line: Result<(), Error>, out: &mut Vec<u8>) -> State {
-        // Borrowed apart from `self`, and put back below.
+        // Taken out, so that `self` can be borrowed as well, and put back below.
         let lines = mem::take(&mut self.lines);
         let shown = lines.shown();
         match line {
@@ -495,7 +504,8 @@ impl Session {
         };
         let parsed = command::parse(shown);
         let quits = matches!((line, parsed), (Ok(()), Ok(Command::Quit)));
-        // Where BDAT cannot be read, nobody knows how many octets follow, and any of them could be commands.
+        // If a BDAT cannot be read, the number of octets that follow it is unknown, and any of them could be smuggled
+        // commands.
         let refuse = |reply: Reply, out: &mut Vec<u8>| {
             reply.write(out);
             if lines.holds_bdat() { State::Close } else { State::Idle }
@@ -601,7 +611,7 @@ impl Session {
                 answer(Reply::AUTHENTICATION_REQUIRED, out)
             }
             Command::Vrfy(_) | Command::Expn(_) | Command::Help(_) => State::Command(None),
-            // It may be a password, so nobody else sees it.
+            // The line may be a password, so the application does not see it.
             Command::Unknown(unknown) if !self.config.declares(&unknown) => {
                 answer(Reply::UNRECOGNIZED, out)
             }
@@ -611,7 +621,7 @@ impl Session {
         }
     }
 
-    /// Whether a line's verb is neither a known one nor a declared one.
+    /// Returns whether a line's verb is neither known nor declared.
     fn is_unknown(&self, line: &[u8]) -> bool {
         match command::parse(command::verb(line)) {
             Ok(Command::Unknown(unknown)) => !self.config.declares(&unknown),
@@ -619,12 +629,12 @@ impl Session {
         }
     }
 
-    /// Whether the client is known: a guest has signed in, and is nobody.
+    /// Returns whether the client has proven an identity. A guest has authenticated, but has proven none.
     fn is_proven(&self) -> bool {
         self.identity.as_ref().is_some_and(|who| !who.is_anonymous())
     }
 
-    /// Whether a client that is to sign in says one command more than it may before that.
+    /// Counts a command of a client that still has to authenticate, and returns whether it is over the limit.
     fn talks_on(&mut self) -> bool {
         if self.is_proven() || self.config.unauthenticated {
             return false;
@@ -633,13 +643,13 @@ impl Session {
         self.commands > self.config.max_commands
     }
 
-    /// Whether TLS is required, and has not begun.
+    /// Returns whether TLS is required and has not begun.
     fn needs_tls(&self) -> bool {
         self.config.requires_tls && !self.channel.is_tls()
     }
 
     fn ehlo(&self, out: &mut Vec<u8>) {
-        // SIZE, STARTTLS, AUTH in both forms.
+        // Room for SIZE, STARTTLS, and both forms of AUTH.
         let mut keywords = Vec::with_capacity(self.config.keywords.len() + 4);
         keywords.extend_from_slice(&self.config.keywords);
         keywords.push(Keyword::Size(Some(self.config.max_message)));
@@ -673,7 +683,7 @@ impl Session {
         answer(refusal, out)
     }
 
-    /// Whether MAIL may go to the host.
+    /// Checks a MAIL command before the application sees it.
     fn mail(&self, mail: &Mail<'_>, trusted: bool) -> Result<(), Reply> {
         if self.greeted == Greeted::No || self.transaction.is_some() {
             return Err(Reply::BAD_SEQUENCE);
@@ -694,7 +704,7 @@ impl Session {
         }
     }
 
-    /// Whether BODY has one of its values (RFC 6152 §3), or that of RFC 3030 §3 where it is offered.
+    /// Returns whether BODY has one of the values of RFC 6152 §3, or that of RFC 3030 §3 if it is offered.
     fn may_be_body(&self, mail: &Mail<'_>) -> bool {
         let Some(body) = mail.parameters().get("BODY") else { return true };
         let is = |value: &str| body.value().is_some_and(|own| own.eq_ignore_ascii_case(value));
@@ -704,7 +714,7 @@ impl Session {
             || is("BINARYMIME") && self.config.keywords.iter().any(is_binary)
     }
 
-    /// The host has replied to the command on show.
+    /// Handles the application's reply to the pending command.
     fn replied(&mut self, reply: Reply, out: &mut Vec<u8>) -> State {
         if matches!(reply.code(), 200..=299) {
             match (command::parse(self.lines.shown()), &mut self.transaction) {
@@ -717,8 +727,8 @@ impl Session {
     }
 }
 
-/// Whether a line has one of the verbs that a server which requires TLS takes without it: those of RFC 3207 §4, and HELO, RSET
-/// and HELP, which ask for nothing either.
+/// Returns whether a line's verb is one that a server which requires TLS accepts without it: those of RFC 3207 §4, and
+/// HELO, RSET and HELP, which are as harmless.
 fn comes_before_tls(line: &[u8]) -> bool {
     let verb = command::verb(line);
     ["EHLO", "HELO", "NOOP", "RSET", "HELP", "QUIT", "STARTTLS"]
@@ -726,13 +736,13 @@ fn comes_before_tls(line: &[u8]) -> bool {
         .any(|own| verb.eq_ignore_ascii_case(own.as_bytes()))
 }
 
-/// `size-value = 1*20DIGIT` (RFC 1870 §4). What is over the range is as large as can be.
+/// `size-value = 1*20DIGIT` (RFC 1870 §4). A number over the range of `u64` is taken as its maximum.
 fn size_value(text: &str) -> Option<u64> {
     let digits = (1..=20).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// Replies. `421` ends the session (RFC 5321 §4.2.1).
+/// Writes a reply. `421` ends the session (RFC 5321 §4.2.1).
 fn answer(reply: Reply, out: &mut Vec<u8>) -> State {
     let reply = reply.with_enhanced_code();
     reply.write(out);

@@ -202,7 +202,10 @@ fn what_is_wrong_is_said_and_no_secret_shown() {
             json!({ "hostname": "a b", "mechanisms": ["PLAIN"] }),
             "the host name is empty, or holds spaces",
         ),
-        (json!({ "hostname": "a", "mechanisms": ["PLAINTEXT"] }), "a mechanism that is not known"),
+        (
+            json!({ "hostname": "a", "mechanisms": ["PLAINTEXT"] }),
+            "not a mechanism that the crate knows",
+        ),
         (json!({ "hostname": "a", "allow_clear_text": true }), "unknown field `allow_clear_text`"),
         (json!({ "hostname": "a", "channel_binding": "always" }), "unknown variant `always`"),
         (json!({}), "missing field `hostname`"),

@@ -1,4 +1,4 @@
-//! A mail transaction's message: by DATA, or by BDAT in chunks (RFC 3030).
+//! The message of a mail transaction, sent by DATA, or by BDAT in chunks (RFC 3030).
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -8,16 +8,16 @@ use crate::{
     reply::Reply,
 };
 
-/// A mail transaction (RFC 5321 §3.3), from a MAIL that was taken.
+/// A mail transaction (RFC 5321 §3.3), which begins with an accepted MAIL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Transaction {
     pub(super) recipients: u32,
-    /// The octets of the message so far.
+    /// The number of octets of the message so far.
     pub(super) octets: u64,
-    /// A BDAT that was not the last has been taken.
+    /// Whether a BDAT that was not the last one has been accepted.
     pub(super) chunks: bool,
     pub(super) ends: LineEnds,
-    /// A bare CR or LF was in it.
+    /// Whether the message held a bare CR or LF.
     pub(super) bare: bool,
 }
 
@@ -25,7 +25,7 @@ impl Transaction {
     pub(super) const NEW: Self =
         Self { recipients: 0, octets: 0, chunks: false, ends: LineEnds::START, bare: false };
 
-    /// Why the message as far as it has come cannot be taken.
+    /// Returns the refusal of the message, if it cannot be accepted as far as it has come.
     fn fault(&self, max_message: u64) -> Option<Reply> {
         match self {
             Self { bare: true, .. } => Some(Reply::MESSAGE_BAD_LINE_END),
@@ -43,7 +43,7 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// Looks at the octets that come next.
+    /// Finds the next piece of the message.
     fn next(&mut self, rest: &[u8], finder: &DotFinder) -> Piece {
         match self {
             Self::Dots(dots) => dots.next(rest, finder),
@@ -80,12 +80,12 @@ impl Session {
             }
             (Ok(()), Framing::Chunk { .. }) => State::Body(framing, None),
             (Err(refusal), Framing::Dots(_)) => self.refuse(refusal, out),
-            // The chunk is on its way already.
+            // The client is already sending the chunk.
             (Err(refusal), Framing::Chunk { .. }) => State::Body(framing, Some(Box::new(refusal))),
         }
     }
 
-    /// Takes what has come of a message's octets.
+    /// Handles the octets of a message that have come.
     pub(super) fn body(
         &mut self,
         mut framing: Framing,
@@ -109,8 +109,8 @@ impl Session {
         }
     }
 
-    /// Shows what comes next of a message, if that is content that can be taken. The state stays where it is: to
-    /// move it takes longer than a short line.
+    /// Makes the next content of a message pending, if there is some and it can be accepted. The state stays in its
+    /// place, because moving it takes longer than handling a short line.
     pub(super) fn shows_content(&mut self) -> bool {
         let (State::Data(framing) | State::Body(framing, None)) = &mut self.state else {
             return false;
@@ -128,10 +128,10 @@ impl Session {
         good
     }
 
-    /// Takes content, and says whether the message can be taken so far.
+    /// Counts and checks content, and returns whether the message can still be accepted.
     fn take(&mut self, framing: Framing, Content { skip, length, mut bad }: Content) -> bool {
         self.lines.show_message(skip, length, 0);
-        // A chunk that has no place here is not the message's.
+        // A chunk that is out of order is not part of the message.
         let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) else {
             return true;
         };
@@ -143,7 +143,7 @@ impl Session {
         transaction.fault(self.config.max_message).is_none()
     }
 
-    /// A message, or a chunk of one, has come to its end.
+    /// Handles the end of a message, or of a chunk.
     fn end_of_data(
         &mut self,
         last: bool,
@@ -151,7 +151,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> (State, bool) {
         let Some(transaction) = self.transaction.as_mut().filter(|open| open.recipients > 0) else {
-            // A chunk that had no place here.
+            // The chunk was out of order.
             let state = answer(refusal.map_or(Reply::BAD_SEQUENCE, |reply| *reply), out);
             return (state, false);
         };
