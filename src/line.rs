@@ -1,7 +1,7 @@
-//! Splits the received octets into lines. Only CRLF ends a line (RFC 5321 §2.3.8). Another program may take a bare LF
-//! or CR for a line end, and so let commands be smuggled past it. Blocks of lines, which are replies that a client
-//! reads, may end their lines in a bare LF if all of them do. That allows no smuggling, because a client passes nothing
-//! on.
+//! Splits the received octets into lines. Only CRLF ends a line (RFC 5321 §2.3.8). If another program on the way takes
+//! a bare LF or CR for a line end, a peer could smuggle commands past it. Blocks of lines, which are replies that a
+//! client reads, may end their lines in a bare LF if all of them do. That allows no smuggling, because a client passes
+//! nothing on.
 
 use alloc::vec::Vec;
 use core::{fmt, mem, ops::Range};

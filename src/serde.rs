@@ -22,7 +22,11 @@ impl Serialize for Mechanism {
 impl<'de> Deserialize<'de> for Mechanism {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| D::Error::custom("not a mechanism that the crate knows: use its registered name, such as SCRAM-SHA-256"))
+        Self::from_name(&name).ok_or_else(|| {
+            D::Error::custom(
+                "not a mechanism that the crate knows: use a registered name, such as SCRAM-SHA-256",
+            )
+        })
     }
 }
 

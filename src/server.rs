@@ -1,8 +1,9 @@
 //! The server side of the whole SMTP dialogue: framing, EHLO, STARTTLS, AUTH, the order and the octets of a mail
 //! transaction, and QUIT.
 //!
-//! A [`Session`] authenticates clients by the answers that your application gives, and takes no mail before that.
-//! Everything else about mail is up to the application.
+//! A [`Session`] authenticates clients, and asks your application about their credentials. It takes no mail from other
+//! clients, unless [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. Everything else about mail is up
+//! to the application.
 //!
 //! A session does no I/O. Pass the octets that you read from the client to [`receive`](Session::receive). Call
 //! [`next`](Session::next), which returns what to do and appends the octets to send to a buffer.
@@ -206,8 +207,8 @@ mod session;
 
 pub use session::Session;
 
-/// The default of [`max_message`](Builder::max_message), in octets: 50 MiB after base64 encoding, as large providers
-/// accept.
+/// The default of [`max_message`](Builder::max_message), in octets: 50 MiB, base64 encoding included. Large providers
+/// accept as much.
 pub const MAX_MESSAGE: u64 = 50 << 20;
 
 /// The default of [`max_attempts`](Builder::max_attempts), the failed authentication attempts in one session. It is
@@ -386,16 +387,15 @@ impl Builder {
         self
     }
 
-    /// Declares a custom command, and adds the keyword with which EHLO announces it: `verb("ETRN",
-    /// Keyword::other("ETRN", "")?)`.
+    /// Declares a custom command, and adds the keyword with which EHLO announces it, for instance the verb `ETRN` with
+    /// the keyword `Keyword::other("ETRN", "")?`.
     ///
     /// The application receives the command and its arguments as [`Command::Unknown`], if the client has sent EHLO and
     /// may send mail. Otherwise the session answers `503 5.5.1` or `530 5.7.0`. The session answers every other command
     /// that the crate does not know with `500 5.5.2`, and the application never sees it.
     ///
-    /// EHLO lists a keyword once, however many verbs it announces. XCLIENT and BURL cannot be declared, because the
-    /// session would not know what they change: XCLIENT changes who the client is, and BURL takes a message from
-    /// elsewhere.
+    /// EHLO lists a keyword once, however many verbs it announces. XCLIENT and BURL cannot be declared. XCLIENT changes
+    /// who the client is, and BURL takes a message from elsewhere, and the session would know of neither.
     pub fn verb(mut self, verb: &str, keyword: Keyword<'static>) -> Self {
         self.verbs.push(verb.into());
         if !self.verb_keywords.contains(&keyword) {
@@ -535,9 +535,9 @@ pub enum Event<'a> {
     /// the line may be a password from a client that is out of step.
     ///
     /// Everything else about extensions is up to the application, which sets the [`keywords`](Builder::keywords). It
-    /// refuses a parameter that it does not know with [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED),
-    /// including BODY if it does not list 8BITMIME. Without SMTPUTF8 it refuses an address that [is not
-    /// ASCII](crate::command::Mailbox::is_ascii).
+    /// should refuse a parameter that it does not know with
+    /// [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED), including BODY if it does not list 8BITMIME.
+    /// Without SMTPUTF8 it should also refuse an address that [is not ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
     /// Pending: decide whether the client may send the message.
     StartOfData(Permission<'a>),
