@@ -7,7 +7,7 @@
 //! | [`credentials`] | what a server keeps of a password |
 //! | [`migration`] | from PLAIN to SCRAM without new passwords |
 //! | [`oauth`] | tokens in place of passwords: the large providers, and a server of one's own |
-//! | [`guessers`] | what to do against those who guess passwords |
+//! | [`rate_limiting`] | rate limiting, brute force, user enumeration, and who may send as whom |
 //! | [`testing`] | a server's dialogues as tests |
 //! | [`porting`] | from `rsasl`, from `lettre`, from code written by hand |
 //!
@@ -41,8 +41,8 @@ pub mod authenticator {}
 #[doc = include_str!("guide/credentials.md")]
 pub mod credentials {}
 
-#[doc = include_str!("guide/guessers.md")]
-pub mod guessers {}
+#[doc = include_str!("guide/rate_limiting.md")]
+pub mod rate_limiting {}
 
 #[doc = include_str!("guide/migration.md")]
 pub mod migration {}

@@ -4,26 +4,27 @@ use smtp_auth::{
     server::{Config, Event, Session},
 };
 
-/// Plays a dialogue. `C:` is a line that the client says, `S:` one that the server has to say, octet
-/// for octet. `TLS` is a handshake, `...` stands for whatever the server says, `--` is a comment.
-/// A dialogue that begins by `TLS` has implicit TLS; elsewhere the server has to have begun it.
+/// Runs a dialogue, and panics at the first difference. `C:` is a line from the client, and `S:` a line
+/// that the server must send, compared octet for octet. `TLS` is a handshake, `...` skips the server's
+/// next lines, and `--` begins a comment. A dialogue that starts with `TLS` uses implicit TLS. Anywhere
+/// else, the server must have agreed to STARTTLS.
 #[track_caller]
 pub fn play(config: Config, users: &dyn Authenticator, dialogue: &str) {
     let (mut session, mut out) = (Session::new(config.into()), Vec::new());
     let mut begun = false;
-    // As an editor counts, if the dialogue's first line is that of the call.
+    // Line 1 is the line of the call, where the string begins.
     for (number, line) in (1..).zip(dialogue.lines().map(str::trim_start)) {
-        let (who, words) = line.split_at(line.len().min(3));
-        match who {
+        let (prefix, words) = line.split_at(line.len().min(3));
+        match prefix {
             "C: " | "C:" => session.receive(format!("{words}\r\n").as_bytes()),
             "S: " => {
                 drive(&mut session, users, &mut out);
-                let said = first_line(&mut out);
-                assert!(said == words, "line {number}\n    said: {said}\nexpected: {words}");
+                let sent = first_line(&mut out);
+                assert!(sent == words, "line {number}\n    sent: {sent}\nexpected: {words}");
             }
             "TLS" => {
-                let waits = !begun || drive(&mut session, users, &mut out);
-                assert!(waits && out.is_empty(), "line {number}: TLS without STARTTLS and its 220");
+                let waits_for_tls = !begun || drive(&mut session, users, &mut out);
+                assert!(waits_for_tls && out.is_empty(), "line {number}: TLS without STARTTLS and its 220");
                 session.tls_started(Channel::tls());
             }
             "..." => {
@@ -31,15 +32,15 @@ pub fn play(config: Config, users: &dyn Authenticator, dialogue: &str) {
                 out.clear();
             }
             _ if line.is_empty() || line.starts_with("--") => continue,
-            _ => panic!("line {number}: what is that: {line}"),
+            _ => panic!("line {number} is not part of a dialogue: {line}"),
         }
         begun = true;
     }
     drive(&mut session, users, &mut out);
-    assert!(out.is_empty(), "at the end\n    said: {}", String::from_utf8_lossy(&out));
+    assert!(out.is_empty(), "at the end\n    sent: {}", String::from_utf8_lossy(&out));
 }
 
-/// Takes out what is said next, without its CRLF.
+/// Removes the server's next line, and returns it without its CRLF.
 fn first_line(out: &mut Vec<u8>) -> String {
     match out.windows(2).position(|octets| octets == b"\r\n") {
         Some(end) => String::from_utf8_lossy(&out.drain(..end + 2).as_slice()[..end]).into_owned(),
@@ -47,7 +48,7 @@ fn first_line(out: &mut Vec<u8>) -> String {
     }
 }
 
-/// Does what the session asks for until it waits for the client: for TLS, if `true`.
+/// Handles events until the session waits for the client. Returns `true` if it waits for a TLS handshake.
 fn drive(session: &mut Session, users: &dyn Authenticator, out: &mut Vec<u8>) -> bool {
     loop {
         match session.next(out) {
@@ -63,7 +64,7 @@ fn drive(session: &mut Session, users: &dyn Authenticator, out: &mut Vec<u8>) ->
     }
 }
 
-/// A server whose nonces, and so its challenges, are always the same: for tests alone.
+/// A configuration whose nonces, and so its challenges, are always the same. Use it only in tests.
 pub fn config(nonce: &'static str) -> Config {
     let sasl = sasl::server::Config::builder("mail.example.org")
         .answered_by(&Users)
@@ -73,7 +74,7 @@ pub fn config(nonce: &'static str) -> Config {
     Config::builder("mail.example.org").sasl(sasl).build().unwrap()
 }
 
-/// What the standards have in their examples: `tim` of RFC 2195, `user` of RFC 7677.
+/// The accounts of the standards' examples: `tim` of RFC 2195, and `user` of RFC 7677.
 pub struct Users;
 
 impl Authenticator for Users {
