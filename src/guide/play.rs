@@ -23,8 +23,8 @@ pub fn play(config: Config, users: &dyn Authenticator, dialogue: &str) {
                 assert!(sent == words, "line {number}\n    sent: {sent}\nexpected: {words}");
             }
             "TLS" => {
-                let waits_for_tls = !begun || drive(&mut session, users, &mut out);
-                assert!(waits_for_tls && out.is_empty(), "line {number}: TLS without STARTTLS and its 220");
+                let waits = !begun || drive(&mut session, users, &mut out);
+                assert!(waits && out.is_empty(), "line {number}: TLS without STARTTLS and its 220");
                 session.tls_started(Channel::tls());
             }
             "..." => {
