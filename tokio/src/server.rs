@@ -1,6 +1,8 @@
-//! A server: sockets, TLS, authentication and time are done here, mail by a [`Handler`].
+//! An async SMTP submission server.
 //!
-//! A handler is a function of the whole message, or a type with three methods, of which the last gets the message in pieces:
+//! A [`Server`] handles sockets, TLS, authentication and time limits. A [`Handler`] of your application handles mail. A
+//! handler is either a function that takes a whole [`Message`], as on the [crate's page](crate), or a type with three
+//! methods, the last of which receives the message in pieces:
 //!
 //! ```
 //! use smtp_auth_tokio::{
@@ -11,7 +13,7 @@
 //!
 //! struct Spool;
 //!
-//! /// What is known of a message before it comes.
+//! /// The envelope of a message, before its content arrives.
 //! struct Draft {
 //!     to: Vec<String>,
 //!     smtputf8: bool,
@@ -35,31 +37,32 @@
 //!
 //!     async fn data(&self, peer: &Peer, draft: Draft, mut body: Body<'_>) -> Result<Reply, Reply> {
 //!         let received = peer.received().smtputf8(draft.smtputf8).to_string();
-//!         let mut file = tokio::io::sink(); // a new file, which is removed when it is dropped here
+//!         let mut file = tokio::io::sink(); // in place of a temporary file that is removed when it is dropped
 //!         file.write_all(received.as_bytes()).await.map_err(|_| Reply::INSUFFICIENT_STORAGE)?;
 //!         let copied = tokio::io::copy(&mut body, &mut file).await;
 //!         copied.map_err(|_| Reply::INSUFFICIENT_STORAGE)?;
-//!         // The message is whole, and this is the place to keep it for `draft.to`: rename the file.
+//!         // The message is complete. Keep it for `draft.to` here, for example by renaming the file.
 //!         Ok(Reply::OK)
 //!     }
 //! }
 //!
-//! /// An account whose name is an address may use that one; any other, the address of its name in each domain.
+//! /// An account whose name is an address may use that address. Any other may use its name in every domain.
 //! fn may_use(account: &str, from: Option<Mailbox<'_>>) -> bool {
-//!     let Some(from) = from else { return true }; // the null sender, of delivery reports
+//!     let Some(from) = from else { return true }; // the null sender of delivery reports
 //!     let (name, domain) = account.rsplit_once('@').map_or((account, None), |(name, own)| (name, Some(own)));
-//!     let domain_fits = domain.is_none_or(|own| from.domain().is_some_and(|said| said.eq_ignore_ascii_case(own)));
+//!     let domain_fits = domain.is_none_or(|own| from.domain().is_some_and(|domain| domain.eq_ignore_ascii_case(own)));
 //!     domain_fits && fold(from.local_part()) == fold(name)
 //! }
 //!
-//! /// The form in which names are compared: prepared (RFC 4013), and without case.
+//! /// Returns the form in which names are compared: prepared by SASLprep (RFC 4013), in lower case.
 //! fn fold(name: &str) -> String {
 //!     prepare(name).as_deref().unwrap_or(name).to_lowercase()
 //! }
 //! ```
 //!
-//! Where the server has several domains, an account needs a list of its addresses: `examples/server/senders.rs` has one. The
-//! function of a whole message finds the same in [`Message::peer`], [`Message::from`] and [`Message::received`].
+//! On a server with several domains, each account needs a list of its addresses; `examples/server/senders.rs`
+//! implements one. A function that takes a whole message finds the same data in [`Message::peer`], [`Message::from`]
+//! and [`Message::received`].
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -109,14 +112,15 @@ use log::{Hook, Log};
 use observer::Nothing;
 use places::Places;
 
-/// A server, which may listen on several ports.
+/// A submission server, which may listen on several ports.
 ///
-/// Clones are one server: they share the users, the handler, the count of connections, and the [shutdown](Self::shutdown).
-/// **So set everything before you clone it.** A setting that is made later holds for that clone alone: another clone, and a
-/// listener that runs, go on without it.
+/// A clone is another handle to the same server: clones share the users, the handler, the count of connections, and the
+/// [shutdown](Self::shutdown). **Change all settings before you clone the server.** A later change affects only the
+/// clone on which it is made, and neither other clones nor listeners that already run.
 pub struct Server<A, H> {
-    /// As it was given; and as it is with what has been set since.
+    /// The configuration as the application passed it.
     given: Arc<Config>,
+    /// The same, adapted to the TLS and rate limiter settings.
     config: Arc<Config>,
     users: Arc<A>,
     handler: Arc<H>,
@@ -129,7 +133,7 @@ pub struct Server<A, H> {
     places: Arc<Places>,
     lingering: Arc<Semaphore>,
     memory: Arc<Semaphore>,
-    /// Once it is to stop: when whatever goes on then is cut off.
+    /// Set by a shutdown, to the time at which the remaining connections are cut off.
     stop: Arc<watch::Sender<Option<Instant>>>,
 }
 
@@ -161,12 +165,16 @@ impl<A, H> fmt::Debug for Server<A, H> {
 }
 
 impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
-    /// A server without TLS, which does not offer STARTTLS; where the configuration [requires](StartTls::Required) TLS, it
-    /// takes nothing. Without TLS the core offers no mechanism that sends a password, unless [told to](smtp_auth::sasl::server::Builder::allow_cleartext). Failed attempts are limited by a
-    /// [`MemoryRateLimiter`] with its defaults.
+    /// Creates a server with the default [`Limits`], a [`MemoryRateLimiter`] with its defaults, and no TLS.
     ///
-    /// `users` answers for the mechanisms of the configuration, and must not block: the [crate's page](crate#stores) has a
-    /// table of stores. Share the accounts with the handler by an [`Arc`]:
+    /// Until [`tls`](Self::tls) is called, the server does not offer STARTTLS, and if the configuration
+    /// [requires](StartTls::Required) TLS, it accepts neither authentication nor mail. A connection without TLS is
+    /// offered no mechanism that sends a password or a token, unless the configuration [allows
+    /// this](smtp_auth::sasl::server::Builder::allow_cleartext).
+    ///
+    /// `users` answers the questions of the mechanisms in the configuration, and must not block: the [crate's
+    /// page](crate#stores) has a table of stores. To use the accounts in the handler as well, share them through an
+    /// [`Arc`]:
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -219,11 +227,11 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         server.configured()
     }
 
-    /// With the configuration as what has been set needs it.
+    /// Adapts the configuration to the TLS and rate limiter settings.
     fn configured(mut self) -> Self {
         let mut config = Config::clone(&self.given);
         if self.tls.is_none() {
-            // What requires TLS goes on requiring it.
+            // A configuration that requires TLS still requires it.
             config = config.with_starttls(StartTls::Off);
         }
         if self.limiter.is_some() {
@@ -233,40 +241,44 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self
     }
 
-    /// With TLS: by STARTTLS, if the configuration [says so](smtp_auth::server::Builder::starttls), or from the first
-    /// octet. STARTTLS is offered, not required: SCRAM and CRAM-MD5 authenticate, and mail is taken, without it.
-    /// [`StartTls::Required`] in the configuration requires it.
+    /// Enables TLS, both by STARTTLS and from the first octet.
+    ///
+    /// STARTTLS follows the [configuration](smtp_auth::server::Builder::starttls). By default it is offered but not
+    /// required: clients may then use SCRAM and CRAM-MD5, and send mail, without TLS. [`StartTls::Required`] requires
+    /// it. [`listen_tls`](Self::listen_tls) and the other `_tls` methods begin TLS at the first octet.
     #[must_use]
     pub fn tls(mut self, tls: impl TlsAccept) -> Self {
         self.tls = Some(Arc::new(tls));
         self.configured()
     }
 
-    /// With another rate limiter: a [`MemoryRateLimiter`] with limits of its own, or in an [`Arc`] that several servers
-    /// share, or one that knows of a whole cluster.
+    /// Replaces the rate limiter: by a [`MemoryRateLimiter`] with other limits, by one in an [`Arc`] that several
+    /// servers share, or by your own [`RateLimiter`], for example for a whole cluster.
     #[must_use]
     pub fn rate_limiter(mut self, limiter: impl RateLimiter + 'static) -> Self {
         self.limiter = Some(Arc::new(limiter));
         self.configured()
     }
 
-    /// Without rate limiting over several connections: **then nothing but the pause after each failed attempt, and the
-    /// [attempts](smtp_auth::server::Builder::max_attempts) of one connection, hold back a brute-force attack.**
+    /// Disables rate limiting across connections. **A brute-force attack is then slowed only by the
+    /// [pause](Limits::pause) after each failed attempt, and by the number of
+    /// [attempts](smtp_auth::server::Builder::max_attempts) in one connection.**
     #[must_use]
     pub fn without_rate_limiter(mut self) -> Self {
         self.limiter = None;
         self.configured()
     }
 
-    /// With an observer, for metrics and logs.
+    /// Sets the observer, for metrics and logs.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.log = Log(Arc::new(observer));
         self
     }
 
-    /// Hands each line of each dialogue to `hook`, with the client's address, without CRLF and with everything secret
-    /// masked. The feature [`tracing`](crate#tracing) then traces no dialogue.
+    /// Passes each line of each dialogue to `hook`, with the client's address. The line has no CRLF, and every secret
+    /// in it is [masked](smtp_auth::server::Session::trace). The feature [`tracing`](crate#tracing) does not trace the
+    /// dialogue of a server with a hook.
     #[must_use]
     pub fn trace(
         mut self,
@@ -276,8 +288,9 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self
     }
 
-    /// Takes the PROXY protocol, version 1 or 2, on the TCP listeners, from connections from these networks, such as
-    /// `["192.0.2.7".parse()?]`. **A host in these networks can claim any address.** In HAProxy's configuration:
+    /// Requires the [PROXY protocol](https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt), version 1 or 2, from
+    /// these networks, such as `["192.0.2.7".parse()?]`, on the TCP listeners. **A machine in these networks can claim
+    /// any client address.** The matching configuration of HAProxy is:
     ///
     /// ```text
     /// listen submission
@@ -286,72 +299,78 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     ///     server mail 192.0.2.10:587 send-proxy-v2
     /// ```
     ///
-    /// | | |
+    /// | topic | behaviour |
     /// | --- | --- |
-    /// | the client's address, for the limits, the rate limiter and [`Peer::address`] | the one in the header; the proxy's where the header says LOCAL or UNKNOWN, as in a proxy's own health check |
-    /// | where the header stands | before everything else, also before TLS from the first octet |
-    /// | how long it may take, and be | [`Limits::handshake`]; 107 octets of version 1, 536 of version 2 |
-    /// | TLVs | are ignored: this server sees for itself whether the connection is inside TLS, and whose certificate it has |
-    /// | a connection from these networks without a header | is closed without a reply |
-    /// | a connection from elsewhere that begins with a header, whether there are proxies or not | is closed without a reply, except that version 2 begins with empty lines, which are answered where they arrive alone; on a port with TLS from the first octet, it gets an alert of TLS |
+    /// | client address | The limits, the rate limiter and [`Peer::address`] use the address in the header. If the header is LOCAL or UNKNOWN, or has no TCP address, they use the proxy's address. A proxy sends LOCAL for its own health checks. |
+    /// | position | The header comes before everything else, including TLS from the first octet. |
+    /// | time | The header must arrive within [`Limits::handshake`]. |
+    /// | size | The header may have 107 octets in version 1, and 536 in version 2. |
+    /// | TLVs | They are ignored. The server itself determines whether the connection is inside TLS, and which certificate the client has. |
+    /// | missing header | A connection from these networks without a header is closed without a reply. |
+    /// | unexpected header | A connection from any other address that begins with a header is closed without a reply, even if no proxies are configured. Version 2 begins with empty lines: if these arrive alone, they are answered. On a port with TLS from the first octet, the sender gets a TLS alert. |
     #[must_use]
     pub fn proxies(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.proxies = networks.into_iter().collect();
         self
     }
 
-    /// With other limits.
+    /// Replaces the [`Limits`] on connections, time and memory.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         (self.limits, self.memory) = (limits, memory(limits));
         self
     }
 
-    /// Binds `address` and [serves](Self::serve) until [`shutdown`](Self::shutdown); then it is `Ok`. As a rule on port 587.
+    /// Binds `address`, usually on port 587, and [serves](Self::serve) clients. Returns `Ok` after a
+    /// [`shutdown`](Self::shutdown), once all connections have ended.
     ///
     /// # Errors
-    /// Binding fails. The text names the addresses that were tried.
+    /// Returns an error if `address` cannot be looked up or bound. The text of a failure to bind names the addresses
+    /// that were tried.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<()> {
         self.serve(bind(address).await?).await;
         Ok(())
     }
 
-    /// As [`listen`](Self::listen), inside TLS from the first octet. As a rule on port 465.
+    /// Does the same as [`listen`](Self::listen) with TLS from the first octet (implicit TLS, RFC 8314 §3.3), usually
+    /// on port 465.
     ///
     /// # Errors
-    /// Binding fails, or the server has no TLS.
+    /// Returns an error if [`tls`](Self::tls) has not been set, or if `address` cannot be looked up or bound.
     pub async fn listen_tls(&self, address: impl ToSocketAddrs) -> io::Result<()> {
         self.has_tls()?;
         self.serve_tls(bind(address).await?).await
     }
 
-    /// Serves all clients that connect to a listener, such as one of [`bind`], until [`shutdown`](Self::shutdown) and the end of their connections. Where this
-    /// future is dropped, the connections are cut off.
+    /// Serves all clients that connect to `listener`, for example one made by [`bind`]. Returns after a
+    /// [`shutdown`](Self::shutdown), once all connections have ended. Dropping this future cuts the connections off.
     pub async fn serve(&self, listener: TcpListener) {
         self.accept(listener, false).await;
     }
 
-    /// The same, inside TLS from the first octet.
+    /// Does the same as [`serve`](Self::serve) with TLS from the first octet.
     ///
     /// # Errors
-    /// The server has no TLS.
+    /// Returns an error if [`tls`](Self::tls) has not been set.
     pub async fn serve_tls(&self, listener: TcpListener) -> io::Result<()> {
         self.has_tls()?;
         self.accept(listener, true).await;
         Ok(())
     }
 
-    /// Serves one client over a stream of any kind: a Unix socket, [`tokio::io::duplex`], or a socket from which the
-    /// application has read a proxy's header, as no header is read [here](Self::proxies). The client counts as a connection,
-    /// and by its address if there is one.
+    /// Serves one client over a stream of any kind, such as a Unix socket or [`tokio::io::duplex`].
+    ///
+    /// The client counts towards [`Limits::connections`], and with an address also towards
+    /// [`Limits::connections_each`]. No [PROXY header](Self::proxies) is read from the stream: behind a proxy, the
+    /// application reads the header first, and passes the address in it.
     pub async fn serve_stream(&self, stream: impl Stream + 'static, address: Option<SocketAddr>) {
         self.serve_boxed(Box::new(stream), address, false).await;
     }
 
-    /// The same, inside TLS from the first octet.
+    /// Does the same as [`serve_stream`](Self::serve_stream) with TLS from the first octet.
     ///
     /// # Errors
-    /// The server has no TLS.
+    /// Returns an error if [`tls`](Self::tls) has not been set.
     pub async fn serve_tls_stream(
         &self,
         stream: impl Stream + 'static,
@@ -362,16 +381,18 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         Ok(())
     }
 
-    /// Takes no more connections, and ends those that there are:
+    /// Begins an orderly shutdown: the server accepts no more connections, and ends the open ones.
     ///
-    /// | a connection | |
+    /// | connection | end |
     /// | --- | --- |
-    /// | without an open transaction | gets a `421` at once; a future of the store is dropped |
-    /// | in a TLS handshake | is closed at once |
-    /// | with an open transaction | may finish it within [`Limits::grace`]; after that it gets a `421`, the handler's future is dropped, and the client will send the message again |
+    /// | without an open transaction | It gets a `421` at once. A pending future of the store is dropped. |
+    /// | in a TLS handshake, or before its PROXY header | It is closed at once. |
+    /// | with an open transaction | It may finish the transaction within [`Limits::grace`], and gets a `421` afterwards. If the grace ends first, it gets the `421` then, the handler's future is dropped, and the client keeps the message and will send it again. |
     ///
-    /// [`serve`](Self::serve) and [`listen`](Self::listen) return once all connections have ended. The last replies, and the
-    /// reading after them, may take ten seconds more than the grace.
+    /// [`serve`](Self::serve) and [`listen`](Self::listen) return once all connections have ended. This takes up to ten
+    /// seconds longer than the grace: five to send the last reply, and five to read afterwards.
+    ///
+    /// This method does not wait. A second call changes nothing. All clones are shut down.
     pub fn shutdown(&self) {
         let cut_off = Instant::now() + self.limits.grace;
         self.stop.send_if_modified(|stop| {
@@ -384,21 +405,26 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     fn has_tls(&self) -> io::Result<()> {
         match &self.tls {
             Some(_) => Ok(()),
-            None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the server has no TLS")),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the server has no TLS configuration: set one with `Server::tls`",
+            )),
         }
     }
 }
 
-/// How many connections may wait to be accepted, where the system allows so many: a crowd that comes at once must not be
-/// dropped. The standard library, and so [`TcpListener::bind`], has 128 or 1,024.
+/// The number of connections that may wait to be accepted, if the system allows as many. A burst of connections must
+/// not be dropped. [`TcpListener::bind`] uses 128 or 1,024.
 const BACKLOG: u32 = 4096;
 
-/// Binds a listener for [`Server::serve`] and [`Server::serve_tls`], with room for 4,096 connections that wait to be accepted;
-/// [`TcpListener::bind`] has less. [`Server::listen`] does this by itself. If a name has several addresses, the first that
-/// can be bound is.
+/// Binds a listener for [`Server::serve`] or [`Server::serve_tls`]. [`Server::listen`] calls this function itself.
+///
+/// Up to 4,096 connections may wait to be accepted, which is more than [`TcpListener::bind`] allows. If a name has
+/// several addresses, the function binds the first one that it can.
 ///
 /// # Errors
-/// The name cannot be looked up, or no address can be bound; the text names those that were tried.
+/// Returns an error if the name cannot be looked up, or if no address can be bound. The text of the latter names the
+/// addresses that were tried.
 pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let addresses: Vec<_> = lookup_host(address).await?.collect();
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -414,8 +440,8 @@ pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
 
 fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A server that is started anew need not wait for the last connections of the one before. (On Windows this would let others
-    // take the address over.)
+    // A restarted server need not wait until the connections of the previous one have timed out. (On Windows, this
+    // option would let other processes take over the address.)
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -440,7 +466,7 @@ mod tests {
         }
     }
 
-    /// What each idle connection has of the driver's own: the future of its task, with the session in it.
+    /// The driver keeps this future, with the session inside, for each idle connection.
     #[tokio::test]
     async fn the_future_of_a_connection_is_small() {
         let sasl = sasl::server::Config::builder("localhost").mechanisms([Mechanism::Plain]);
@@ -451,7 +477,7 @@ mod tests {
         let direct = Connection::new(Arc::new(server.clone()), stream(), None, place());
         let direct = size_of_val(&direct.serve(false));
         let proxied = Arc::new(server.clone()).proxied(stream(), proxy, place(), false);
-        // The connection's own is boxed in these.
+        // These box the connection's future.
         let others = [size_of_val(&proxied), size_of_val(&server.serve_stream(stream(), None))];
         assert!(direct <= 1024 && others.iter().all(|size| *size <= 512), "{direct}, {others:?}");
     }

@@ -1,4 +1,4 @@
-//! Connections as they come: who gets a place, who is sent away, and the end of them all.
+//! Accepts connections, turns away those above the limits, and ends them all at a shutdown.
 
 use std::{
     future::{Future, poll_fn},
@@ -27,15 +27,15 @@ use crate::{
     stream::BoxStream,
 };
 
-/// How long the server waits after a connection could not be accepted.
+/// The time that the server waits after it could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How many connections that are sent away are listened to for a while, so that the client can read why. Others are closed
-/// at once: a flood must not take the descriptors for which there is a limit.
+/// The number of connections above the limits that stay open for a while, so that the client can read the reason.
+/// Others are closed at once: a flood must not exhaust the file descriptors that the limits protect.
 pub(super) const LINGERING: usize = 100;
 
 impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
-    /// Serves one client.
+    /// Serves one client over a boxed stream.
     pub(super) async fn serve_boxed(
         &self,
         stream: BoxStream,
@@ -52,7 +52,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
     }
 
-    /// Serves all that connect.
+    /// Serves all clients that connect to the listener, until a shutdown.
     pub(super) async fn accept(&self, listener: TcpListener, tls: bool) {
         let (server, mut stop) = (Arc::new(self.clone()), self.stop.subscribe());
         let mut connections = JoinSet::new();
@@ -64,20 +64,21 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
                 Err(error) if is_of_that_connection(&error) => {}
                 Err(error) => {
                     self.log.accept_failed(&error);
-                    // Without a pause the server would spin until a file descriptor is free.
+                    // Without a pause, the server would spin until a file descriptor is free.
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
         drop(listener);
         let rest = async { while connections.join_next().await.is_some() {} };
-        // Each connection ends by itself within the grace; it may be in the middle of its last words.
+        // Each connection ends by itself within the grace, and may then still be sending its last reply.
         if timeout(self.limits.grace.saturating_add(MAX_CLOSE), rest).await.is_err() {
             connections.shutdown().await;
         }
     }
 
-    /// Begins with a connection, in a task of its own. Its future is not boxed, nor held twice, as it stays for as long.
+    /// Spawns a task for a connection. The future is neither boxed nor held twice, as it lives as long as the
+    /// connection.
     fn begin(
         self: &Arc<Self>,
         connections: &mut JoinSet<()>,
@@ -86,10 +87,10 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         tls: bool,
     ) {
         let address = canonical(address);
-        // Replies are short, and the client waits for them.
+        // Replies are short, and the client waits for each of them.
         let _ = socket.set_nodelay(true);
         let is_proxy = self.proxies.iter().any(|proxy| proxy.contains(address.ip()));
-        // The proxy's own address is that of all of its clients.
+        // All clients of a proxy share the proxy's own address, so it is not counted.
         let counted = (!is_proxy).then_some(address.ip());
         let (server, stream, place) =
             (Arc::clone(self), Box::new(socket), self.places.take(counted, &self.limits));
@@ -109,7 +110,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
     }
 
-    /// Serves a client of which a proxy is to say the address.
+    /// Serves a client behind a proxy, whose header has the client's address.
     pub(super) async fn proxied(
         self: Arc<Self>,
         mut stream: BoxStream,
@@ -141,7 +142,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
     }
 
-    /// The address that the proxy says, if it says one.
+    /// Reads the proxy's header, and returns the client's address if the header has one.
     async fn header(&self, stream: &mut BoxStream) -> io::Result<Option<SocketAddr>> {
         let mut stop = self.stop.subscribe();
         let header = timeout(self.limits.handshake, proxy::read(stream));
@@ -151,8 +152,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
     }
 
-    /// Says why, and closes. A client that expects TLS could not read it, and a handshake would be too much for one that is
-    /// one too many.
+    /// Sends the reason, and closes. On a port with TLS from the first octet, nothing is sent: the client could not
+    /// read it without a handshake, which is too expensive for a connection above the limits.
     async fn turn_away(
         &self,
         stream: BoxStream,
@@ -166,7 +167,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
         let mut link = Link::new(stream);
         refusal.write(&mut link.out);
-        // It could not be told why; there is nobody else to tell.
+        // If the reply cannot be sent, nothing more can be done.
         let _ = match self.lingering.try_acquire() {
             Ok(_place) => link.close().await,
             Err(_) => link.send(Duration::ZERO).await,
@@ -174,22 +175,23 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 }
 
-/// The next connection; `None` once the server is stopped.
+/// Waits for the next connection. Returns `None` once the server is stopped.
 async fn next(
     listener: &TcpListener,
     connections: &mut JoinSet<()>,
     stop: &mut watch::Receiver<Option<Instant>>,
 ) -> Option<io::Result<(TcpStream, SocketAddr)>> {
     let accepted = poll_fn(|cx| {
-        // Those that have ended. A panic ends its own connection alone.
+        // Collects the tasks that have ended. A panic ends only its own connection.
         while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
         listener.poll_accept(cx)
     });
     unless(pin!(stopped(stop)), pin!(accepted)).await
 }
 
-/// Whether a connection was gone before it could be accepted, of which some systems tell (`ECONNABORTED`). No other connection
-/// has to wait for that, or whoever connects and breaks off at once would hold up all others.
+/// Returns whether the error concerns only a connection that ended before it was accepted, which some systems report
+/// (`ECONNABORTED`). The server does not pause for it, or a client that connects and disconnects at once would delay
+/// all others.
 fn is_of_that_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -210,8 +212,8 @@ pub(super) async fn cut_off(mut stop: watch::Receiver<Option<Instant>>) {
     sleep_until(until.unwrap_or_else(Instant::now)).await;
 }
 
-/// The work; `None` where the other comes first. Both are pinned by the caller, whose future would have them twice
-/// otherwise.
+/// Returns the result of `work`, or `None` if `other` is ready first. The caller pins both futures: if they were moved
+/// here, the caller's future would hold each of them twice.
 pub(super) fn unless<T>(
     mut other: Pin<&mut impl Future<Output = ()>>,
     mut work: Pin<&mut impl Future<Output = T>>,

@@ -1,4 +1,4 @@
-//! A message as it comes.
+//! The content of a message while it arrives.
 
 use std::{
     fmt,
@@ -18,32 +18,34 @@ use tokio::{
 
 use super::{Limits, handler::by_default, wire::Wire};
 
-/// Memory is counted in units of so many octets.
+/// The unit in which memory is counted, in octets.
 pub(super) const UNIT: usize = 16 << 10;
 
-/// How a message is coming along, for whoever has lent the [`Body`] and cannot ask it.
+/// The progress of a message. The caller that lent the [`Body`] to the handler reads it here, as it cannot read it from
+/// the body.
 pub(super) struct Course(Mutex<Progress>);
 
 struct Progress {
     stage: Stage,
-    /// When this stage has taken too long.
+    /// The time by which this stage must have ended.
     deadline: Instant,
-    /// What is held in memory of the message.
+    /// The memory that the message holds.
     memory: Option<OwnedSemaphorePermit>,
-    /// How many octets have been shown.
+    /// The number of octets that the session has passed on.
     octets: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The client waits for the permission.
+    /// The client waits for the `354`.
     Asked,
+    /// The message is arriving.
     Coming,
-    /// All of it has been shown, and it is good.
+    /// The whole message has arrived, and the session accepts it.
     Ended,
-    /// It will not come to a good end: the stream is broken, or the session has refused the message.
+    /// The message will not arrive whole: the stream is broken, or the session has refused the message.
     Over,
-    /// There is no memory left for it.
+    /// There is no memory left for the message.
     TooMuch,
 }
 
@@ -80,12 +82,12 @@ impl Course {
         self.lock().stage = stage;
     }
 
-    /// Whether whoever waits for more of it waits in vain.
+    /// Returns whether the handler would wait forever for the rest of the message.
     pub(super) fn is_broken(&self) -> bool {
         matches!(self.stage(), Stage::Over | Stage::TooMuch)
     }
 
-    /// Takes as much memory as is needed in all; `false` where there is none left.
+    /// Raises the memory that the message holds to this number of octets. Returns `false` if there is not enough left.
     fn hold(&self, memory: &Arc<Semaphore>, octets: usize) -> bool {
         let held = &mut self.lock().memory;
         let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -104,18 +106,20 @@ impl Course {
     }
 }
 
-/// A message as it comes, without the dots that SMTP adds. Lines end in CRLF. Also an [`AsyncRead`], whose end is that of
-/// [`next`](Self::next).
+/// The content of a message while it arrives.
 ///
-/// The end of the body is the good end of the message. Where the message has none, the methods never return, and the future
-/// that waits for them [is dropped](super::Handler::data). So there is no error to forget, and half a message cannot be taken
-/// for a whole one.
+/// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body is also an [`AsyncRead`] that ends where
+/// [`next`](Self::next) returns `None`.
+///
+/// The end of the body means that the message is complete. If the message does not arrive whole, the methods never
+/// return, and the [handler's future is dropped](super::Handler::data). There is no error to forget, and a partial
+/// message cannot be mistaken for a whole one.
 pub struct Body<'a> {
     wire: &'a mut Wire,
     course: &'a Course,
     limits: &'a Limits,
     memory: &'a Arc<Semaphore>,
-    /// Whether a piece is pending, and how much of it has been taken.
+    /// While a piece is pending, the number of its octets that have been taken.
     pending: Option<usize>,
 }
 
@@ -129,8 +133,10 @@ impl<'a> Body<'a> {
         Self { wire, course, limits, memory, pending: None }
     }
 
-    /// The next piece, of some kilobytes at most. `None` is the end of a message that is whole and good. The first call
-    /// tells the client to send. Nothing is lost if the future is dropped before it is ready.
+    /// Returns the next piece, of some kilobytes at most, or `None` at the end of a complete message. The first call
+    /// invites the client to send.
+    ///
+    /// This method is cancel safe: if the future is dropped before it is ready, no octets are lost.
     pub async fn next(&mut self) -> Option<&[u8]> {
         if !poll_fn(|cx| self.poll_piece(cx)).await {
             return None;
@@ -138,10 +144,14 @@ impl<'a> Body<'a> {
         Some(self.take())
     }
 
-    /// The rest of the message, in memory. The size is bounded by
-    /// [`max_message`](smtp_auth::server::Builder::max_message), and for all connections together by [`Limits::memory`]: where
-    /// that is used up, the client gets a `452`, and this method does not return. What has been read is lost if the future is
-    /// dropped before it is ready.
+    /// Reads the rest of the message into memory.
+    ///
+    /// [`max_message`](smtp_auth::server::Builder::max_message) bounds the size of one message, and [`Limits::memory`]
+    /// bounds the size of all messages in memory together. If the latter is used up, this method does not return, and
+    /// the client gets a `452`.
+    ///
+    /// This method is not cancel safe: if the future is dropped before it is ready, the octets that it has read are
+    /// lost.
     pub async fn read_all(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         while poll_fn(|cx| self.poll_piece(cx)).await {
@@ -161,7 +171,7 @@ impl<'a> Body<'a> {
         all
     }
 
-    /// What is left of the pending piece; it is taken by that.
+    /// Takes the rest of the pending piece.
     fn take(&mut self) -> &[u8] {
         let taken = self.pending.take().unwrap_or_default();
         match self.wire.session.pending() {
@@ -170,8 +180,9 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Moves on to the next piece, if there is none pending; `false` at the good end. Never ready where that does not come:
-    /// whoever polls the handler looks at the course.
+    /// Moves on to the next piece, unless one is pending. `false` is the end of a complete message. If the message does
+    /// not arrive whole, the method is never ready: `transaction::outcome` checks the course after each poll of the
+    /// handler.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         while self.pending.is_none() {
             match self.course.stage() {
@@ -211,7 +222,7 @@ impl<'a> Body<'a> {
             Event::EndOfData(_) => course.go_to(Stage::Ended, Instant::now() + limits.finish),
             // Between the chunks of BDAT.
             Event::Command(command, ask) => ask.reply(by_default(&command)),
-            // Whoever has lent the body sees the same event, as nothing advances any more.
+            // The caller that lent the body sees the same event, as the session does not advance any further.
             _ => course.end_by(Stage::Over),
         }
         Poll::Ready(())

@@ -1,4 +1,4 @@
-//! One connection: each event of its session, and who answers it.
+//! One connection: answers each event of its session.
 
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ pub(super) struct Connection<A, H> {
     users: Limited<Arc<A>, Option<Arc<dyn RateLimiter>>>,
     stop: watch::Receiver<Option<Instant>>,
     began: Instant,
-    /// Whether the observer has been told of it, and not yet of its end.
+    /// Whether the observer has been notified of the connection's start but not of its end.
     is_open: bool,
     _place: Place,
 }
@@ -60,7 +60,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         Self { server, wire, peer, users, stop, began, is_open: false, _place: place }
     }
 
-    /// Serves the client until the end.
+    /// Serves the client until the connection ends.
     pub(super) fn serve(mut self, implicit_tls: bool) -> impl Future<Output = ()> + Send {
         #[cfg(feature = "tracing")]
         let span = log::span(&self.peer);
@@ -76,7 +76,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         work
     }
 
-    /// Whatever is boxed here is large and rare: the future of an idle connection has no room for it.
+    /// Runs the dialogue. Futures that are large and rarely needed are boxed, to keep the future of an idle connection
+    /// small.
     async fn converse(&mut self, implicit_tls: bool) -> io::Result<()> {
         if implicit_tls {
             Box::pin(self.begin_tls()).await?;
@@ -97,7 +98,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                     let pause = failed.pause.min(self.server.limits.pause);
                     let is_limited = self.users.failed(&failed);
                     self.server.log.auth_failed(&self.peer, &failed, is_limited);
-                    // Nothing is sent before the next input is waited for, so this delays the reply.
+                    // This delays the reply, as nothing is sent until the session needs input.
                     Box::pin(self.pause(pause)).await;
                 }
                 Event::Hello(hello) => {
@@ -108,16 +109,16 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                 Event::Query(_) | Event::Command(..) => Box::pin(self.ask()).await,
                 Event::StartTls => Box::pin(self.begin_tls()).await?,
                 Event::Close => return Box::pin(self.wire.link.close()).await,
-                // Whatever was to be forgotten has been dropped.
+                // `transaction` has dropped the handler's transaction.
                 Event::Reset | Event::NeedInput | Event::Data(_) => {}
-                // These have their place in a transaction alone.
+                // `transaction` answers these. Here they are unexpected.
                 Event::StartOfData(permission) => permission.refuse(Reply::LOCAL_ERROR),
                 Event::EndOfData(ask) => ask.reply(Reply::LOCAL_ERROR),
             }
         }
     }
 
-    /// Waits for the client outside of transactions: for a limited time, and until a shutdown.
+    /// Waits for input outside of transactions, for a limited time or until a shutdown.
     async fn wait(&mut self) -> io::Result<()> {
         self.wire.end = self.end();
         let until = Instant::now() + self.server.limits.idle;
@@ -132,7 +133,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
     }
 
-    /// When the connection has lasted too long for a client that is known as far as that.
+    /// Returns when the connection must end. A client that has authenticated may stay longer.
     fn end(&self) -> Instant {
         let Limits { connection, authentication, .. } = self.server.limits;
         let is_known = self.peer.identity.as_ref().is_some_and(|who| !who.is_anonymous());
@@ -142,9 +143,10 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
     }
 
-    /// The pending MAIL and what follows from it. The handler is dropped where that has not ended within the grace.
+    /// Handles the transaction of the pending MAIL. If it has not ended within the grace, the handler's future is
+    /// dropped.
     async fn until_cut_off(&mut self) -> io::Result<()> {
-        // It may have come in one piece with what made the client known.
+        // With pipelining, the client may have authenticated since the last wait.
         self.wire.end = self.end();
         let stop = self.stop.clone();
         let done = unless(pin!(cut_off(stop)), pin!(self.transaction())).await;
@@ -161,7 +163,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         self.wire.close(&Reply::SHUTTING_DOWN);
     }
 
-    /// Asks the handler whether the client is welcome.
+    /// Asks the handler whether to accept the client.
     async fn welcome(&mut self) {
         let Self { server, wire, peer, stop, .. } = self;
         let welcome = within(server.limits.command, server.handler.connect(peer));
@@ -173,7 +175,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
     }
 
-    /// Has the pending question or command outside of transactions answered, unless the server is stopped meanwhile.
+    /// Answers the pending query or command outside of transactions, unless the server is stopped meanwhile.
     async fn ask(&mut self) {
         let mut stop = self.stop.clone();
         let answered = unless(pin!(stopped(&mut stop)), pin!(self.answer())).await;
@@ -182,7 +184,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
     }
 
-    /// Has the pending question or command answered: by the authenticator, or by the handler.
+    /// Asks the authenticator for the answer to the pending query, or the handler for the reply to the pending command.
     pub(super) async fn answer(&mut self) {
         let Self { server, wire, peer, users, .. } = self;
         match wire.session.pending() {
@@ -200,7 +202,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
     }
 
-    /// Waits so long, unless the server is stopped meanwhile.
+    /// Waits for this time, or until the server is stopped.
     async fn pause(&mut self, time: Duration) {
         let Self { wire, stop, .. } = self;
         unless(pin!(stopped(stop)), pin!(wire.link.pause(time))).await;
@@ -210,7 +212,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         let end = self.end();
         let Self { server, wire, peer, stop, .. } = self;
         let limits = &server.limits;
-        // STARTTLS is offered only with TLS.
+        // The session offers STARTTLS only if TLS is configured.
         let Some(tls) = &server.tls else { return Err(io::ErrorKind::Unsupported.into()) };
         let at_most = |limit: Duration| limit.min(end.saturating_duration_since(Instant::now()));
         let handshake = async {
@@ -223,7 +225,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         let (stream, channel) = done?;
         wire.link.put(stream);
         wire.session.tls_started(channel);
-        // What the client said before may have been the words of another.
+        // A man-in-the-middle may have injected anything that was sent before TLS (RFC 3207 §4.2).
         *peer = Peer::new(Arc::clone(&peer.config), peer.address, true);
         Ok(())
     }
@@ -231,7 +233,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
 
 impl<A, H> Drop for Connection<A, H> {
     fn drop(&mut self) {
-        // A panic, or the end of the server.
+        // The handler has panicked, or the serving future was dropped.
         if self.is_open {
             let cut_off = io::ErrorKind::ConnectionAborted.into();
             self.server.log.closed(&self.peer, Err(&cut_off));
@@ -239,8 +241,10 @@ impl<A, H> Drop for Connection<A, H> {
     }
 }
 
+/// Limits the time of `work`.
+///
 /// # Errors
-/// Those of the work; [`Reply::LOCAL_ERROR`] where it takes too long.
+/// Returns the error of `work`, or [`Reply::LOCAL_ERROR`] if it takes too long.
 pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Reply>>,
@@ -248,7 +252,7 @@ pub(super) async fn within<T>(
     timeout(limit, work).await.unwrap_or(Err(Reply::LOCAL_ERROR))
 }
 
-/// The handler's refusal, if it is one.
+/// Returns the handler's refusal, or [`Reply::LOCAL_ERROR`] if its code is positive.
 pub(super) fn refused(reply: Reply) -> Reply {
     if reply.is_positive() { Reply::LOCAL_ERROR } else { reply }
 }

@@ -1,4 +1,4 @@
-//! What the application does with mail.
+//! The application's handler of mail, and the client that it deals with.
 
 use std::{
     fmt,
@@ -15,39 +15,49 @@ use smtp_auth::{
 
 use super::Body;
 
-/// A handler decides about mail, and takes it. One value serves all connections.
+/// A handler accepts or refuses mail. One value serves all connections.
 ///
-/// A message on its way is a value of the handler's own, a *transaction*: [`mail`](Self::mail) makes it,
-/// [`rcpt`](Self::rcpt) borrows it, [`data`](Self::data) takes it over. Where the client resets the transaction, begins TLS,
-/// disconnects or takes too long, the value is dropped, so nothing of it can get into the next message.
+/// The handler keeps the state of a message in progress in a value of its own type, the *transaction*.
+/// [`mail`](Self::mail) creates it, [`rcpt`](Self::rcpt) borrows it, and [`data`](Self::data) takes it. If the client
+/// resets the transaction, begins TLS, disconnects or takes too long, the value is dropped. Nothing of it can reach the
+/// next message.
 ///
-/// Methods are written as `async fn`. Only clients that may send mail get as far as [`mail`](Self::mail), and their commands
-/// come in order. The parameters are those of extensions that the server's configuration lists; any other is refused with
-/// `555`.
+/// Write the methods as `async fn`. The module [`server`](super) has an example.
 ///
-/// **The server adds nothing to a message.** A `Received:` header field (RFC 5321 §4.4) is the handler's to write in front of
-/// it: [`Peer::received`] has its text.
+/// The server calls [`mail`](Self::mail) only for clients that may send mail, and calls the methods in the order of a
+/// transaction. MAIL and RCPT have only parameters of extensions that the server's configuration lists. The server
+/// refuses any other parameter with `555`.
+///
+/// **The server adds nothing to a message.** The handler writes the `Received:` header field (RFC 5321 §4.4) in front
+/// of it, with the text from [`Peer::received`].
 pub trait Handler: Send + Sync + 'static {
-    /// The state of a message on its way, such as its sender and recipients.
+    /// The state of a message in progress, such as its sender and recipients.
     type Transaction: Send;
 
-    /// Whether this client may send as this sender. `Err` is the refusal.
+    /// Decides whether this client may send from this sender address, and begins a transaction.
     ///
-    /// Compare the sender with the addresses of the account that has authenticated
-    /// ([`Identity::acts_as`](smtp_auth::Identity::acts_as)), which only the application knows. Accept the null sender from
-    /// every account, and refuse any other address with `553 5.7.1`. The guide of `smtp-auth` has the
-    /// [reasons](https://docs.rs/smtp-auth/latest/smtp_auth/guide/guessers/index.html#who-may-send-as-whom), the module
-    /// [`server`](super) the code.
+    /// Compare the sender with the addresses of the account that the client [acts as](smtp_auth::Identity::acts_as);
+    /// only the application knows them. Accept these addresses, and the null sender from every account. Refuse any
+    /// other address with `553 5.7.1`. The guide of `smtp-auth` explains
+    /// [why](https://docs.rs/smtp-auth/latest/smtp_auth/guide/guessers/index.html#who-may-send-as-whom), and the module
+    /// [`server`](super) has the code.
+    ///
+    /// # Errors
+    /// `Err` refuses the sender with this reply. A reply with a positive code is replaced by `451`.
     fn mail(
         &self,
         peer: &Peer,
         mail: Mail<'_>,
     ) -> impl Future<Output = Result<Self::Transaction, Reply>> + Send;
 
-    /// Whether the message may go to this recipient. `Err` is the refusal; the recipients before stay.
+    /// Decides whether the message may go to this recipient, and adds it to the transaction.
     ///
-    /// Add the recipient to the transaction last, after every `await`. After [`Limits::command`](super::Limits::command) the
+    /// Add the recipient last, after every `await`: once [`Limits::command`](super::Limits::command) has passed, the
     /// future is dropped, and the client gets a `451` for this recipient.
+    ///
+    /// # Errors
+    /// `Err` refuses the recipient with this reply, and the previous recipients remain. A reply with a positive code is
+    /// replaced by `451`.
     fn rcpt(
         &self,
         peer: &Peer,
@@ -55,19 +65,23 @@ pub trait Handler: Send + Sync + 'static {
         rcpt: Rcpt<'_>,
     ) -> impl Future<Output = Result<(), Reply>> + Send;
 
-    /// Takes the message. The first [`Body::next`] tells the client to send it.
+    /// Receives the message. The first read from `body` invites the client to send it.
     ///
-    /// | outcome | reply |
+    /// | outcome | reply to the client |
     /// | --- | --- |
-    /// | `Ok` after `body` was read to its end | the given one, to the whole message, as a rule [`Reply::OK`] |
-    /// | `Ok` before that end | `451` |
-    /// | `Err` before the first `next` | the given one, to DATA itself |
-    /// | `Err` later | the given one, to the whole message |
-    /// | longer than [`Limits::finish`](super::Limits::finish) after the end of `body` | `451`; the future is dropped, and the client will send the message again |
+    /// | `Ok` after `body` was read to its end | the returned reply, usually [`Reply::OK`], to the whole message |
+    /// | `Ok` before that end | `451`, or the returned reply if its code is not positive |
+    /// | `Err` before the first read | the returned reply, to DATA itself |
+    /// | `Err` after the first read | the returned reply, to the whole message |
+    /// | no outcome within [`Limits::command`](super::Limits::command), and nothing read | `451` to DATA; the future is dropped |
+    /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451`; the future is dropped, and the client will send the message again |
     ///
-    /// **Where the message does not come to a good end, the future is dropped**: the client has disconnected, or was
-    /// silent for too long, or the message is too large or malformed. So code after the end of `body` runs for whole messages
-    /// alone, and `Drop` is the place to undo what was begun.
+    /// **If the message does not arrive whole, the future is dropped.** This happens if the client disconnects or is
+    /// silent for too long, or if the message is too large or malformed. Code after the end of `body` therefore runs
+    /// for whole messages only. Undo unfinished work in `Drop`.
+    ///
+    /// # Errors
+    /// `Err` refuses the message with this reply. A reply with a positive code is replaced by `451`.
     fn data(
         &self,
         peer: &Peer,
@@ -75,22 +89,29 @@ pub trait Handler: Send + Sync + 'static {
         body: Body<'_>,
     ) -> impl Future<Output = Result<Reply, Reply>> + Send;
 
-    /// The reply to VRFY, EXPN, HELP, and commands that [the configuration
-    /// declares](smtp_auth::server::Builder::verb). By default VRFY gets a `252`, any other a `502`. Between the chunks of a
-    /// message that comes by BDAT, the default applies and this method is not called.
+    /// Returns the reply to VRFY, EXPN, HELP, or a command that
+    /// [the configuration declares](smtp_auth::server::Builder::verb).
+    ///
+    /// The default is `252` to VRFY and `502` to any other command. It also applies between the chunks of a message
+    /// that is sent with BDAT, where this method is not called.
     fn command(&self, peer: &Peer, command: Command<'_>) -> impl Future<Output = Reply> + Send {
         let _ = peer;
         ready(by_default(&command))
     }
 
-    /// Whether a connection is welcome. `Err` closes it with that reply; a `421` says that the client may try again.
+    /// Decides whether the server accepts a connection. It is called before the greeting, and after the TLS handshake
+    /// on a port with TLS from the first octet. By default every connection is accepted.
+    ///
+    /// # Errors
+    /// `Err` closes the connection with this reply; `421` allows the client to try again. A reply with a positive code
+    /// is replaced by `451`.
     fn connect(&self, peer: &Peer) -> impl Future<Output = Result<(), Reply>> + Send {
         let _ = peer;
         ready(Ok(()))
     }
 }
 
-/// The reply to a command that no handler is asked about.
+/// Returns the default reply to a command.
 pub(super) fn by_default(command: &Command<'_>) -> Reply {
     match command {
         Command::Vrfy(_) => Reply::CANNOT_VERIFY,
@@ -101,7 +122,7 @@ pub(super) fn by_default(command: &Command<'_>) -> Reply {
 /// The client at the other end of a connection.
 #[derive(Clone)]
 pub struct Peer {
-    /// The server's.
+    /// The server's configuration.
     pub(super) config: Arc<Config>,
     pub(super) address: Option<SocketAddr>,
     pub(super) hello: Box<str>,
@@ -115,30 +136,32 @@ impl Peer {
         Self { config, address, hello: Box::default(), extended: false, tls, identity: None }
     }
 
-    /// Its address, where the stream has one: behind a [proxy](super::Server::proxies), the address in the proxy's header. An
-    /// IPv4 address is an [`IpAddr::V4`](std::net::IpAddr::V4) on every listener, although one on `[::]` sees
-    /// `::ffff:192.0.2.1`.
+    /// Returns the client's address, or `None` for a stream without addresses. Behind a [proxy](super::Server::proxies)
+    /// it is the address in the PROXY header.
+    ///
+    /// An IPv4 address is an [`IpAddr::V4`](std::net::IpAddr::V4) on every listener, even on `[::]`, where the system
+    /// reports it as `::ffff:192.0.2.1`.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Its name in EHLO or HELO, as the client gave it: nothing proves the name. It has no spaces or control characters, and
-    /// is empty before that command.
+    /// Returns the name in the client's EHLO or HELO, which is unverified. The name has no spaces or control
+    /// characters, and is empty before that command.
     pub fn hello(&self) -> &str {
         &self.hello
     }
 
-    /// Whether it has said EHLO rather than HELO.
+    /// Returns whether the client has sent EHLO rather than HELO.
     pub fn is_extended(&self) -> bool {
         self.extended
     }
 
-    /// Whether the connection is inside TLS.
+    /// Returns whether the connection is inside TLS.
     pub fn is_tls(&self) -> bool {
         self.tls
     }
 
-    /// The account that has authenticated.
+    /// Returns the account that has authenticated, or `None` before that.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }

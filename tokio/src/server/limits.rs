@@ -1,21 +1,31 @@
-//! How many of each there may be, and how long things may take.
+//! The limits on connections, time and memory.
 
 use std::time::Duration;
 
 use smtp_auth::server::MAX_PAUSE;
 
-/// A server's limits on connections, time and memory. The sizes and counts of one session are in the
-/// [`Config`](super::Config):
+/// The limits of a server on connections, time and memory, against denial of service.
 ///
-/// | | |
+/// [`Server::limits`](super::Server::limits) sets them. The defaults suit a server with some thousands of users. A time
+/// of more than a year counts as a year, so [`Duration::MAX`] disables a limit in practice.
+///
+/// ```
+/// use std::time::Duration;
+/// use smtp_auth_tokio::server::Limits;
+///
+/// let limits = Limits::default().connections(2_000).idle(Duration::from_secs(120));
+/// ```
+///
+/// The [`Config`](super::Config) has the limits of a single session:
+///
+/// | limit | method |
 /// | --- | --- |
-/// | the size of a message | [`max_message`](smtp_auth::server::Builder::max_message) |
+/// | size of a message | [`max_message`](smtp_auth::server::Builder::max_message) |
 /// | recipients of a message | [`max_recipients`](smtp_auth::server::Builder::max_recipients) |
 /// | failed attempts to authenticate | [`max_attempts`](smtp_auth::server::Builder::max_attempts) |
 /// | commands before the client has authenticated | [`max_commands`](smtp_auth::server::Builder::max_commands) |
 ///
-/// Each limit is given with its default. The defaults are good for a server with some thousands of users. A time of more than
-/// a year counts as a year, so [`Duration::MAX`] is no limit.
+/// A [`RateLimiter`](crate::RateLimiter) limits failed authentication across connections.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Limits {
@@ -46,7 +56,7 @@ macro_rules! limits {
     };
 }
 
-/// A year, which is no limit, and which every clock can add.
+/// A year: practically no limit, and still short enough to add to every `Instant`.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 trait Bounded {
@@ -66,42 +76,51 @@ impl Bounded for Duration {
 }
 
 limits! {
-    /// How many connections there may be in all. A surplus one gets a `421`; on a port with TLS from the first octet it is
-    /// closed without a reply. 10,000.
+    /// Sets the number of connections that may be open at once. A connection above the limit gets a `421`, or on a port
+    /// with TLS from the first octet is closed without a reply. Default: 10,000.
     connections: usize;
-    /// How many connections there may be from one IPv4 address, or one /64 of IPv6; a surplus one is ended likewise. Behind
-    /// a [proxy](super::Server::proxies) the address is the client's. 100.
+    /// Sets the number of connections that may be open at once from one IPv4 address, or from one /64 of IPv6. A
+    /// connection above the limit ends as described for [`connections`](Self::connections). Behind a
+    /// [proxy](super::Server::proxies), the client's address counts. Default: 100.
     connections_each: usize;
-    /// How long a TLS handshake may take, and how long a proxy may take for its header. 30 seconds.
+    /// Sets how long a TLS handshake may take, and how long a proxy may take to send its header. After that, the
+    /// connection is closed without a reply. Default: 30 seconds.
     handshake: Duration;
-    /// How long a client may take from the connection until it has authenticated, TLS included; then it gets a `421`. There is
-    /// no such limit where it need not authenticate. 3 minutes.
+    /// Sets how long a client may take from the start of the connection, TLS included, until it has authenticated.
+    /// After that, it gets a `421`. A guest, by ANONYMOUS, counts as not authenticated. The limit does not apply if the
+    /// configuration [allows mail without authentication](smtp_auth::server::Builder::allow_unauthenticated). Default:
+    /// 3 minutes.
     authentication: Duration;
-    /// How long a connection may last in all; then the client gets a `421`, after the reply to a message that has come
-    /// whole. One day.
+    /// Sets how long a connection may last in all. After that, the client gets a `421`. If a message has arrived whole
+    /// by then, its reply comes first. Default: 1 day.
     connection: Duration;
-    /// How long the reply to a failed attempt to authenticate is delayed at most: a second for the first in a connection,
-    /// then twice as long each time. Without a delay, as in tests, a brute-force attack is as fast as the store. 16 seconds
-    /// ([`MAX_PAUSE`](smtp_auth::server::MAX_PAUSE)).
+    /// Sets the longest delay of the reply to a failed attempt to authenticate. The delay is one second for the first
+    /// failure in a connection, and doubles with each further one. Without a delay, as in tests, a brute-force attack
+    /// is as fast as the store. Default: 16 seconds ([`MAX_PAUSE`](smtp_auth::server::MAX_PAUSE)), which is also the
+    /// maximum.
     pause: Duration;
-    /// How long a client may take for its next whole command or the next octets of a message, including the time to
-    /// take the last reply; then it gets a `421`. 5 minutes (RFC 5321 §4.5.3.2.7).
+    /// Sets how long a client may take to send its next whole command, or the next octets of a message. After that, it
+    /// gets a `421`. The time in which the client receives the previous reply is included. Default: 5 minutes (RFC 5321
+    /// §4.5.3.2.7).
     idle: Duration;
-    /// How long the authenticator may take for one answer; then the client gets a `454`. 30 seconds.
+    /// Sets how long the authenticator may take for one answer. After that, the client gets a `454`. Default: 30
+    /// seconds.
     query: Duration;
-    /// How long the handler may take for a new connection, a command, and at DATA until it asks for the message; then the
-    /// client gets a `451`. 1 minute; clients wait for 2 minutes at DATA, and for 5 otherwise (RFC 5321 §4.5.3.2).
+    /// Sets how long the handler may take for a new connection or a command, and after DATA until it first reads the
+    /// message. After that, the client gets a `451`. Default: 1 minute. Clients wait 2 minutes after DATA, and 5
+    /// minutes otherwise (RFC 5321 §4.5.3.2).
     command: Duration;
-    /// How long a message may take as a whole, from the `354` to its end; then the client gets a `421`. A message of 50 MiB
-    /// at 128 kbit/s takes 55 minutes. 1 hour.
+    /// Sets how long the transfer of a message may take, from the `354` to its end. After that, the client gets a
+    /// `421`. A message of 50 MiB takes 55 minutes at 128 kbit/s. Default: 1 hour.
     message: Duration;
-    /// How long the handler may take after the end of a message; then the client gets a `451`. 5 minutes; clients wait
-    /// for 10 (RFC 5321 §4.5.3.2.6).
+    /// Sets how long the handler may take after the end of a message. After that, the client gets a `451`. Default: 5
+    /// minutes. Clients wait 10 minutes (RFC 5321 §4.5.3.2.6).
     finish: Duration;
-    /// How long a shutdown waits for messages to end. The others are then cut off with a `421`. 30 seconds.
+    /// Sets how long a [shutdown](super::Server::shutdown) waits for transactions to finish. After that, it ends them
+    /// with a `421`. Default: 30 seconds.
     grace: Duration;
-    /// How many octets [`Body::read_all`](super::Body::read_all) may hold for all connections together; a message for
-    /// which there is no room gets a `452`. 256 MiB.
+    /// Sets how many octets of messages [`Body::read_all`](super::Body::read_all) may hold for all connections
+    /// together, in units of 16 KiB. A message for which there is no room gets a `452`. Default: 256 MiB.
     memory: usize;
 }
 

@@ -1,4 +1,4 @@
-//! What happens, to the application's observer, and as events of `tracing`.
+//! Passes each notification to the application's observer, and emits it as an event of `tracing`.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -10,7 +10,7 @@ use smtp_auth::{
 
 use super::{Observer, Peer};
 
-/// Without the feature `tracing` nothing is evaluated.
+/// Emits an event. Without the feature `tracing`, the arguments are not evaluated.
 macro_rules! event {
     ($level:ident, $($what:tt)*) => {{
         #[cfg(feature = "tracing")]
@@ -18,7 +18,7 @@ macro_rules! event {
     }};
 }
 
-/// The span of a connection, in which all of its events are.
+/// Returns a span for the events of a connection.
 #[cfg(feature = "tracing")]
 pub(super) fn span(peer: &Peer) -> tracing::Span {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,10 +27,10 @@ pub(super) fn span(peer: &Peer) -> tracing::Span {
     tracing::info_span!(target: "smtp_auth_tokio", "connection", id, peer = peer.map(tracing::field::display))
 }
 
-/// What sees the dialogues of a server.
+/// The function that receives the lines of dialogues.
 pub(super) type Hook = dyn Fn(Option<SocketAddr>, Side, &str) + Send + Sync;
 
-/// Has the masked dialogue shown to the application's hook, or else traced, where somebody wants to see it as the
+/// Passes the masked dialogue to the application's hook. Without a hook, traces it if the level is enabled when the
 /// connection begins.
 pub(super) fn trace(session: &mut Session, hook: Option<&Arc<Hook>>, address: Option<SocketAddr>) {
     #[cfg(feature = "tracing")]
@@ -44,7 +44,7 @@ pub(super) fn trace(session: &mut Session, hook: Option<&Arc<Hook>>, address: Op
     }
 }
 
-/// The observer, with an event for each of its methods.
+/// The application's observer. Each method also emits an event.
 #[derive(Clone)]
 pub(super) struct Log(pub(super) Arc<dyn Observer>);
 
@@ -75,14 +75,14 @@ impl Observer for Log {
     }
 
     fn auth_failed(&self, peer: &Peer, failed: &AuthFailed<'_>, is_limited: bool) {
-        // Otherwise an operator would search for a lock that nobody has set.
+        // `Locked` would send the operator looking for a lock that nobody has set.
         let why: &dyn fmt::Display = match &failed.why {
             Failure::Locked | Failure::NotAuthorized if is_limited => {
                 &"the attempt was rate limited"
             }
             why => why,
         };
-        // Not the name: some people type their password in its place.
+        // The event omits the name, as some people type their password in its place.
         event!(
             info,
             %why,

@@ -1,4 +1,4 @@
-//! What an application is told of its server, for metrics and logs.
+//! Notifications for metrics and logs.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -6,8 +6,10 @@ use smtp_auth::{Identity, Reply, server::AuthFailed};
 
 use super::Peer;
 
-/// An observer is told of the events at a server, for metrics and logs. Each method does nothing unless it is written. The
-/// methods are called on the runtime's threads, and must not block.
+/// An observer is notified of the events at a server, for metrics and logs.
+///
+/// Implement the methods that you need; the others do nothing. The server calls them on the runtime's threads, so they
+/// must not block.
 ///
 /// ```
 /// use std::{io, net::SocketAddr, sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed}};
@@ -49,54 +51,60 @@ use super::Peer;
 /// }
 /// ```
 ///
-/// Give [`Server::observer`](super::Server::observer) an [`Arc`] of it, and keep another to read the counters. The feature
-/// `tracing` makes [events](crate#tracing) of the same.
+/// Pass an [`Arc`] of the observer to [`Server::observer`](super::Server::observer), and keep a clone of it to read the
+/// counters. The feature `tracing` emits an [event](crate#tracing) for each of these notifications.
 pub trait Observer: Send + Sync + 'static {
-    /// A connection has begun. Each ends with one [`closed`](Self::closed).
+    /// Notifies of a new connection. Each connection ends with exactly one call of [`closed`](Self::closed).
     fn connected(&self, peer: &Peer) {
         let _ = peer;
     }
 
-    /// A surplus connection has been closed: with this reply, or without it on a port with TLS from the first octet.
+    /// Notifies of a connection that exceeds [`Limits::connections`](super::Limits::connections) or
+    /// [`Limits::connections_each`](super::Limits::connections_each). The server closes it with this reply, or on a
+    /// port with TLS from the first octet without a reply. It does not call [`connected`](Self::connected) or
+    /// [`closed`](Self::closed) for it.
     fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
         let _ = (address, reply);
     }
 
-    /// A client has authenticated.
+    /// Notifies of a client that has authenticated.
     fn authenticated(&self, peer: &Peer, identity: &Identity) {
         let _ = (peer, identity);
     }
 
-    /// A client has failed to authenticate. This comes before the pause that delays the reply.
+    /// Notifies of a client that has failed to authenticate. The call comes before the pause that delays the reply.
     ///
-    /// `is_limited` says that the [rate limiter](crate::RateLimiter) made the attempt fail, whatever the password was;
-    /// [`AuthFailed::why`] is then the reason that the session knows, such as
-    /// [`Locked`](smtp_auth::sasl::Failure::Locked), though nobody has locked the account.
+    /// `is_limited` means that the [rate limiter](crate::RateLimiter) made the attempt fail, whatever the password was.
+    /// [`AuthFailed::why`] is then a reason such as [`Locked`](smtp_auth::sasl::Failure::Locked), although nobody has
+    /// locked the account.
     fn auth_failed(&self, peer: &Peer, failed: &AuthFailed<'_>, is_limited: bool) {
         let _ = (peer, failed, is_limited);
     }
 
-    /// The outcome of a message for which the handler's [`data`](super::Handler::data) was called: how many octets of it
-    /// came, and the reply. The reply is `None` where the server itself had to refuse the message, as too large,
-    /// malformed or too slow, where the client disconnected before its end, and where the handler has panicked or was cut off.
+    /// Notifies of the outcome of a message for which the handler's [`data`](super::Handler::data) was called. `octets`
+    /// is the number of octets that arrived, and `reply` the reply to the message.
+    ///
+    /// The reply is `None` if the server itself refused the message as too large, malformed or too slow, if the client
+    /// disconnected before the end of the message, or if the handler panicked or was cut off.
     fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
         let _ = (peer, octets, reply);
     }
 
-    /// A connection has ended. `Ok` means that the dialogue came to its end, by QUIT or a `421`. An error is that of the
-    /// stream or the TLS handshake:
+    /// Notifies of the end of a connection. `Ok` means that the dialogue ended regularly, by QUIT or a closing reply
+    /// such as `421`. An error comes from the stream or the TLS handshake:
     ///
     /// | kind | cause |
     /// | --- | --- |
-    /// | `UnexpectedEof` | the client just disconnected |
-    /// | `TimedOut` | a TLS handshake or a PROXY header did not come in time, or the client did not take the last words |
-    /// | `InvalidData` | a PROXY header was missing, or came from where none may come |
-    /// | `ConnectionAborted` | the client did not take another reply in time, a handler has panicked, the server was dropped, it took too long to shut down, or it shut down during a handshake |
+    /// | `UnexpectedEof` | The client disconnected without QUIT. |
+    /// | `TimedOut` | A TLS handshake or a PROXY header did not finish in time, or the client did not receive the last reply in time. |
+    /// | `InvalidData` | A PROXY header was missing or malformed, or came from an address that is not a proxy's. |
+    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. Or the server shut down during a TLS handshake or a PROXY header, or the shutdown took too long. |
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
         let _ = (peer, outcome);
     }
 
-    /// A connection could not be accepted, as where no file descriptor is left. The server waits a moment, and goes on.
+    /// Notifies that the listener could not accept a connection, for example because no file descriptor is left. The
+    /// server waits 100 milliseconds and tries again.
     fn accept_failed(&self, error: &io::Error) {
         let _ = error;
     }
@@ -122,7 +130,7 @@ methods! {
     accept_failed(error: &io::Error);
 }
 
-/// Observes nothing.
+/// Ignores every notification.
 pub(super) struct Nothing;
 
 impl Observer for Nothing {}

@@ -1,4 +1,4 @@
-//! The parameters of MAIL and RCPT, judged by the extensions that the server offers.
+//! Checks the parameters of MAIL and RCPT against the extensions that the server offers.
 
 use smtp_auth::{
     Reply,
@@ -9,7 +9,7 @@ use smtp_auth::{
 const NEEDS_SMTPUTF8: Reply =
     Reply::constant("553 5.6.7 An address that is not ASCII needs SMTPUTF8");
 
-/// The parameters of each extension, where they are not named as the extension is: of MAIL, then of RCPT.
+/// The extensions whose parameters are known here, with their parameters of MAIL, then of RCPT.
 const OF_EXTENSIONS: &[(&str, &[&str], &[&str])] = &[
     ("8BITMIME", &["BODY"], &[]),
     ("BINARYMIME", &["BODY"], &[]),
@@ -22,11 +22,11 @@ const OF_EXTENSIONS: &[(&str, &[&str], &[&str])] = &[
     ("RRVS", &[], &["RRVS"]),
 ];
 
-/// Whether MAIL has parameters of extensions that are offered alone. The session has judged SIZE, AUTH and the values of
-/// BODY, and that each comes once.
+/// Checks that all parameters of MAIL belong to extensions that are offered. The session has already checked SIZE,
+/// AUTH, the values of BODY, and that no parameter is repeated.
 ///
 /// # Errors
-/// The refusal.
+/// Returns the reply that refuses the command.
 pub(super) fn check_mail(mail: &Mail<'_>, offered: &[Keyword<'_>]) -> Result<(), Reply> {
     let known = |name: &str| {
         is(name, "SIZE") || is(name, "AUTH") || offers(offered, name, |(_, of_mail, _)| of_mail)
@@ -40,10 +40,11 @@ pub(super) fn check_mail(mail: &Mail<'_>, offered: &[Keyword<'_>]) -> Result<(),
     }
 }
 
-/// The same of RCPT, in a transaction for which the client has declared SMTPUTF8 or not.
+/// Checks that all parameters of RCPT belong to extensions that are offered. `smtputf8` is whether the client has
+/// declared SMTPUTF8 for the transaction.
 ///
 /// # Errors
-/// The refusal.
+/// Returns the reply that refuses the command.
 pub(super) fn check_rcpt(
     rcpt: &Rcpt<'_>,
     offered: &[Keyword<'_>],
@@ -62,8 +63,8 @@ fn check(parameters: Parameters<'_>, known: impl Fn(&str) -> bool) -> Result<(),
 
 type Extension = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-/// Whether an extension that brings this parameter is offered. One that is not known here brings a parameter of its own
-/// name.
+/// Returns whether an extension with this parameter is offered. An extension that is not known here has one parameter,
+/// with the extension's name.
 fn offers(
     offered: &[Keyword<'_>],
     parameter: &str,

@@ -1,4 +1,4 @@
-//! How many connections there are, in all and from each address.
+//! Counts connections, in total and by network.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ struct Taken {
     each: HashMap<Network, usize>,
 }
 
-/// A connection's place. It is free again when this is dropped.
+/// The place that a connection occupies until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
@@ -32,10 +32,10 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// A place for a connection from that address. A stream without an address counts in all alone.
+    /// Takes a place for a connection from this address. A stream without an address counts only in the total.
     ///
     /// # Errors
-    /// The `421` for which there is no place.
+    /// Returns a `421` if a limit is reached.
     pub(super) fn take(
         self: &Arc<Self>,
         address: Option<IpAddr>,
@@ -54,17 +54,17 @@ impl Places {
         Ok(place)
     }
 
-    /// Nothing that is done while it is locked can panic and leave a count half changed.
+    /// Ignores poisoning: no code that holds the lock can panic and leave a count half changed.
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
-    /// Counts a connection that counts in all alone by its address, too.
+    /// Counts the connection by this address as well.
     ///
     /// # Errors
-    /// The `421` for which there is no place.
+    /// Returns a `421` if the limit of the address's network is reached.
     pub(super) fn belong_to(&mut self, address: IpAddr, limits: &Limits) -> Result<(), Reply> {
         let network = Network::of_client(address);
         let mut taken = self.places.lock();

@@ -1,4 +1,4 @@
-//! The PROXY protocol, by which a proxy says whose connection it hands on.
+//! The PROXY protocol, by which a proxy passes on the client's address.
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
 
@@ -12,21 +12,21 @@ use crate::stream::BoxStream;
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The longest header of version 1, with its CRLF (§2.1).
+/// The length of the longest header of version 1, including its CRLF (§2.1).
 const MAX_V1: usize = 107;
-/// What version 2 has before its addresses, and the longest header of it that is taken: that of Unix sockets, with some
-/// TLVs.
+/// The length of a version 2 header up to its addresses, and the length of the longest version 2 header that is
+/// accepted: it fits the addresses of Unix sockets and some TLVs.
 const V2_FIXED: usize = 16;
 const MAX_V2: usize = 536;
 
-/// Reads the header, and not an octet more. Whose connection it is; `None` where the proxy's own address counts, as it
-/// says LOCAL or UNKNOWN, or names no address of TCP.
+/// Reads the header, and not an octet more. Returns the client's address, or `None` if the proxy's own address counts:
+/// the header is LOCAL or UNKNOWN, or has no TCP address.
 ///
-/// The TLVs of version 2 are not looked at: whether a connection is inside TLS, and whose certificate it has, is for this
-/// server to see for itself.
+/// The TLVs of version 2 are ignored: the server itself determines whether the connection is inside TLS, and which
+/// certificate the client has.
 ///
 /// # Errors
-/// `InvalidData` where there is no such header, or a malformed or longer one; otherwise those of the stream.
+/// Returns `InvalidData` if there is no header, or if it is malformed or too long. Otherwise the error is the stream's.
 pub(super) async fn read(stream: &mut BoxStream) -> io::Result<Option<SocketAddr>> {
     let mut header = Vec::new();
     loop {
@@ -45,7 +45,7 @@ pub(super) async fn read(stream: &mut BoxStream) -> io::Result<Option<SocketAddr
     Ok(of_tcp.map(|of| of.source))
 }
 
-/// How many octets are missing for certain.
+/// Returns how many more octets the header has at least. Zero means that the header is complete.
 fn missing(header: &[u8]) -> io::Result<u64> {
     let missing = match header {
         header if header.len() < V2.len() && V2.starts_with(header) => 1,
@@ -71,22 +71,24 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the proxy sent no PROXY header, or a malformed one")
 }
 
-/// Looks for such a header in the first octets of a connection that should not have one. Version 2 begins with empty
-/// lines: where the rest has not come, they are answered as any client's are.
+/// Detects a header at the start of a connection that must not have one. Version 2 begins with empty lines: if these
+/// arrive alone, the session answers them like any client's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Opening {
+    /// No octet has arrived.
     #[default]
     Nothing,
-    /// The beginning of a header; this is missing.
+    /// The octets so far begin a header, of which these are missing.
     Part(&'static [u8]),
+    /// The connection begins with a header.
     Header,
-    /// Anything else.
+    /// The connection begins with anything else.
     Other,
 }
 
 impl Opening {
     pub(crate) fn error() -> io::Error {
-        let why = "a PROXY header from an address that is not configured as a proxy's";
+        let why = "the client sent a PROXY header, but its address is not configured as a proxy's";
         io::Error::new(io::ErrorKind::InvalidData, why)
     }
 
@@ -112,7 +114,8 @@ mod tests {
 
     use super::*;
 
-    /// As HAProxy writes them. Version 2 over IPv4 and IPv6, with TLVs that say TLS and a certificate's name; LOCAL.
+    /// Headers as HAProxy writes them, and the addresses in them. Some have TLVs that claim TLS and a certificate's
+    /// name.
     fn headers() -> Vec<(Vec<u8>, Option<&'static str>)> {
         let v2 = |command: u8, family: u8, rest: &[u8]| {
             let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
@@ -145,7 +148,7 @@ mod tests {
         ]
     }
 
-    /// Each octet comes by itself, and what follows is left alone.
+    /// Each octet arrives by itself, and the octets after the header stay in the stream.
     #[tokio::test]
     async fn a_header_is_read_whole_and_nothing_after_it() {
         for (header, address) in headers() {
@@ -202,7 +205,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever comes is a header or none, and of a header not an octet too many is read.
+        /// Any octets are either a header or not, and nothing after a header is read.
         #[test]
         fn whatever_comes_is_judged(
             v2 in proptest::prelude::any::<bool>(),

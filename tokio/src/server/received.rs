@@ -1,4 +1,4 @@
-//! The trace of a message's way that a server puts in front of it.
+//! The `Received:` header field.
 
 use std::{
     fmt,
@@ -8,8 +8,10 @@ use std::{
 
 use super::Peer;
 
-/// The `Received:` header field of a message (RFC 5321 §4.4), which [`Peer::received`] makes. As text it is the whole field
-/// with its CRLF, to be written in front of the message:
+/// The `Received:` header field of a message (RFC 5321 §4.4), made by [`Peer::received`] or
+/// [`Message::received`](super::Message::received).
+///
+/// `Display` writes the whole field with its CRLF. Write this text in front of the message:
 ///
 /// ```text
 /// Received: from client.example.org ([192.0.2.1])
@@ -17,17 +19,17 @@ use super::Peer;
 ///  Tue, 24 Nov 2026 17:25:51 +0000
 /// ```
 ///
-/// | part | |
+/// | part | meaning |
 /// | --- | --- |
-/// | `from` | the client's name as the client gave it in EHLO, and its [address](Peer::address) |
-/// | `by` | the server's name, from its configuration |
-/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3): `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8, followed by an `S` inside TLS and an `A` for a client that has authenticated, other than as a guest; `SMTP` after HELO |
-/// | `id` | the message's name at this server, if it is [given](Self::id) |
+/// | `from` | the client's name from EHLO, which is unverified, and its [address](Peer::address) |
+/// | `by` | the server's name from its configuration |
+/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3): `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8; an `S` follows if the connection is inside TLS, and an `A` if the client has authenticated, other than as a guest. After HELO it is `SMTP`. |
+/// | `id` | the name of the message at this server, if [`id`](Self::id) was called |
 ///
-/// Neither the account nor the recipients are in the field, as everyone who gets the message can read it.
+/// The field contains neither the account nor the recipients, because everyone who gets the message can read it.
 ///
-/// A client cannot write into the header by its name: one that is no domain and no address literal stands in a comment, with
-/// a `?` for each character that could end the comment or the line.
+/// The client's name cannot be used for header injection. A name that is neither a domain nor an address literal is
+/// written in a comment, with a `?` for each character that could end the comment or the line.
 #[derive(Clone, Debug)]
 #[must_use = "it is written in front of the message"]
 pub struct Received<'a> {
@@ -38,30 +40,32 @@ pub struct Received<'a> {
 }
 
 impl Peer {
-    /// The header field for a message that comes from this client now.
+    /// Returns the header field for a message that arrives from this client at the current time.
     pub fn received(&self) -> Received<'_> {
         Received { peer: self, smtputf8: false, id: "", at: SystemTime::now() }
     }
 }
 
 impl<'a> Received<'a> {
-    /// Whether the client has declared SMTPUTF8 for the message. [`Message::received`](super::Message::received) knows it. A
-    /// [`Handler`](super::Handler) finds it in [`mail`](super::Handler::mail), by
-    /// `mail.parameters().get("SMTPUTF8").is_some()`, and keeps it in its transaction. No client declares it unless the
-    /// configuration [lists](smtp_auth::server::Builder::keyword) the keyword.
+    /// Sets whether the client has declared SMTPUTF8 for the message.
+    ///
+    /// [`Message::received`](super::Message::received) sets it. In your own [`Handler`](super::Handler), read
+    /// `mail.parameters().get("SMTPUTF8").is_some()` in [`mail`](super::Handler::mail), and keep the result in the
+    /// transaction. A client can only declare SMTPUTF8 if the configuration
+    /// [lists](smtp_auth::server::Builder::keyword) the keyword.
     pub fn smtputf8(mut self, smtputf8: bool) -> Self {
         self.smtputf8 = smtputf8;
         self
     }
 
-    /// The name of the message at this server, as in its log. Letters, digits and the other characters of an atom are
-    /// written (RFC 5322 §3.2.3), anything else as `?`.
+    /// Sets the name of the message at this server, for example its name in the log. Characters that an atom may not
+    /// contain (RFC 5322 §3.2.3) are written as `?`. After 255 characters the name is cut off.
     pub fn id(mut self, id: &'a str) -> Self {
         self.id = id;
         self
     }
 
-    /// When the message came, if that was not when [`Peer::received`] was called.
+    /// Sets the time at which the message arrived. By default it is the time at which [`Peer::received`] was called.
     pub fn at(mut self, time: SystemTime) -> Self {
         self.at = time;
         self
@@ -124,11 +128,11 @@ impl fmt::Display for Literal {
     }
 }
 
-/// A name that somebody has given itself. `Display` is a comment with it.
+/// An unverified name. `Display` writes it in a comment.
 struct Name<'a>(&'a str);
 
 impl Name<'_> {
-    /// Whether it is a domain or an address literal (RFC 5321 §4.1.2, §4.1.3).
+    /// Returns whether the name is a domain or an address literal (RFC 5321 §4.1.2, §4.1.3).
     fn is_good(&self) -> bool {
         let literal = self.0.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         match literal {
@@ -162,7 +166,7 @@ fn is_sub_domain(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(good) && !label.starts_with('-') && !label.ends_with('-')
 }
 
-/// RFC 5322 §3.2.3.
+/// `atext` (RFC 5322 §3.2.3)
 fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c)
 }
@@ -177,8 +181,8 @@ impl fmt::Display for Date {
             ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
         let seconds = self.0.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let days = seconds / 86_400;
-        // Years that begin in March, counted from the year 0, have their leap day at their end; 146,097 days are 400 years
-        // (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+        // Years that begin in March, counted from the year 0, have their leap day at the end. 400 years have 146,097
+        // days (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
         let (era, era_day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
         let year = (era_day - era_day / 1_460 + era_day / 36_524 - era_day / 146_096) / 365;
         let year_day = era_day - (365 * year + year / 4 - year / 100);
@@ -242,7 +246,7 @@ mod tests {
         let without = peer("a", None).received().at(at(0)).to_string();
         let expected = "Received: from a\r\n by mail.example.org with ESMTPS;\r\n Thu, 1 Jan 1970 00:00:00 +0000\r\n";
         assert_eq!(without, expected);
-        // Named by its administrator as no domain may be.
+        // The administrator has configured a name that is no domain.
         let mut odd = peer("a", None);
         let config = Config::builder("mail_1(x").allow_unauthenticated(true).build().unwrap();
         odd.config = Arc::new(config);
@@ -264,7 +268,7 @@ mod tests {
         }
     }
 
-    /// RFC 3848, RFC 6531 §4.3. Those with an account are in the tests of dialogues.
+    /// RFC 3848, RFC 6531 §4.3. The tests of dialogues cover the protocols with an account.
     #[test]
     fn the_protocol_says_what_has_been_used() {
         for (extended, smtputf8, tls, expected) in [
@@ -293,7 +297,7 @@ mod tests {
         }
     }
 
-    /// What is left after that.
+    /// The rest of the text after a match, or `None` without a match.
     type Rest<'a> = Option<&'a str>;
 
     /// `Time-stamp-line` of RFC 5321 §4.4, unfolded: `From-domain By-domain Opt-info [CFWS] ";" FWS date-time`.
@@ -320,8 +324,8 @@ mod tests {
         stamp() == Some("")
     }
 
-    /// `Domain / ( Domain FWS "(" TCP-info ")" ) / ( address-literal FWS "(" TCP-info ")" )`, where an address literal alone
-    /// is the domain of a client that has none.
+    /// `Domain / ( Domain FWS "(" TCP-info ")" ) / ( address-literal FWS "(" TCP-info ")" )`. An address literal alone
+    /// also counts: it is the domain of a client that has none.
     fn extended_domain(text: &str) -> Rest<'_> {
         let (name, rest) = text.split_at(text.find(' ')?);
         let label = |label: &str| {
@@ -350,7 +354,7 @@ mod tests {
         })
     }
 
-    /// Comments that may stand there.
+    /// Skips any comments.
     fn comments(text: &str) -> &str {
         let Some(comment) = text.strip_prefix(" (") else { return text };
         let end = comment

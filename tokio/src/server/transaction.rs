@@ -1,4 +1,4 @@
-//! A mail transaction, from MAIL to the end of what it has begun.
+//! A mail transaction, from MAIL to the reply to the message.
 
 use std::{
     future::{Future, poll_fn},
@@ -24,11 +24,11 @@ use super::{
 };
 
 impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
-    /// Does the transaction of the pending MAIL. The event that is pending afterwards is answered, or for the caller to
-    /// look at once it advances.
+    /// Handles the transaction of the pending MAIL. When it returns, the pending event has been answered, or the caller
+    /// handles it after the next advance.
     ///
     /// # Errors
-    /// The stream is broken.
+    /// Returns an error if the stream is broken.
     pub(super) async fn transaction(&mut self) -> io::Result<()> {
         let Some((mut transaction, smtputf8)) = self.mail().await else { return Ok(()) };
         loop {
@@ -46,13 +46,13 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                 }
                 Event::Command(..) => self.answer().await,
                 Event::StartOfData(_) => return self.message(transaction).await,
-                // The transaction is over.
+                // The transaction has ended.
                 _ => return Ok(()),
             }
         }
     }
 
-    /// The handler's answer to the pending MAIL, and whether the client has declared SMTPUTF8.
+    /// Asks the handler about the pending MAIL. Returns its transaction, and whether the client has declared SMTPUTF8.
     async fn mail(&mut self) -> Option<(H::Transaction, bool)> {
         let Self { server, wire, peer, .. } = self;
         let Event::Command(Command::Mail(mail), ask) = wire.session.pending() else { return None };
@@ -72,28 +72,28 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
     }
 
-    /// Hands the message that is about to come to the handler.
+    /// Passes the message that is about to arrive to the handler.
     async fn message(&mut self, transaction: H::Transaction) -> io::Result<()> {
         let Self { server, wire, peer, .. } = self;
         let (limits, course) = (&server.limits, Course::new(&server.limits));
         let body = Body::new(wire, &course, limits, &server.memory);
         let mut report = Report { log: &server.log, peer, course: &course, reply: None };
         let outcome = outcome(server.handler.data(peer, transaction, body), &course).await;
-        // The handler's future is dropped by now, whatever has become of it.
+        // At this point the handler's future has been dropped.
         if let Some(error) = wire.broken.take() {
             return Err(error);
         }
         let reply = match (course.stage(), outcome) {
-            // The session has said why.
+            // The session has sent the reason.
             (Stage::Over, _) => return Ok(()),
-            // It has taken longer than a message may.
+            // The transfer has exceeded its time limit.
             (Stage::Coming, None) => {
                 wire.say_too_long();
                 return Ok(());
             }
             (Stage::TooMuch, _) => Reply::INSUFFICIENT_STORAGE,
             (Stage::Ended, Some(Ok(reply))) => reply,
-            // Not having read to the end, it cannot have taken the message.
+            // A handler that has not read to the end cannot accept the message.
             (_, Some(Ok(reply) | Err(reply))) => refused(reply),
             (_, None) => Reply::LOCAL_ERROR,
         };
@@ -108,13 +108,14 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
             _ => {}
         }
         let deadline = course.deadline().max(Instant::now() + limits.idle).min(wire.end);
-        // With the memory that it holds.
+        // This releases the memory that the message holds.
         drop(course);
         swallow(wire, limits, deadline, reply).await
     }
 }
 
-/// Tells the observer what became of a message, once it is dropped: where the connection is cut off, too.
+/// Notifies the observer of a message's outcome when it is dropped, so that a connection that is cut off is also
+/// reported.
 struct Report<'a> {
     log: &'a Log,
     peer: &'a Peer,
@@ -141,7 +142,7 @@ impl<A, H: Handler> super::Server<A, H> {
     }
 }
 
-/// What the handler makes of a message; `None` where that does not come to a good end, or a stage takes too long.
+/// Returns the handler's result, or `None` if the message does not arrive whole or a stage takes too long.
 async fn outcome<T>(work: impl Future<Output = T>, course: &Course) -> Option<T> {
     let (mut work, mut timer) = (pin!(work), pin!(sleep_until(course.deadline())));
     poll_fn(|cx| {
@@ -160,7 +161,7 @@ async fn outcome<T>(work: impl Future<Output = T>, course: &Course) -> Option<T>
     .await
 }
 
-/// Drops what is left of a message that is refused, and replies where the session has not done so.
+/// Discards the rest of a message that is refused, and replies unless the session has replied.
 async fn swallow(
     wire: &mut Wire,
     limits: &Limits,

@@ -1,4 +1,4 @@
-//! Whole messages, in memory.
+//! Handlers that are functions of a whole message in memory.
 
 use std::future::Future;
 
@@ -13,22 +13,22 @@ use super::{Body, Handler, Peer, Received};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Message {
-    /// The client that sends it.
+    /// The client that sent the message.
     pub peer: Peer,
-    /// The sender's address. `None` is the null sender of bounces.
+    /// The sender's address, or `None` for the null sender of bounces.
     pub from: Option<String>,
-    /// The addresses of the recipients, at least one.
+    /// The addresses of the recipients. There is at least one.
     pub to: Vec<String>,
-    /// Whether the client has declared that addresses and header may be UTF-8 (SMTPUTF8, RFC 6531).
+    /// Whether the client has declared that the addresses and the header may contain UTF-8 (SMTPUTF8, RFC 6531).
     pub smtputf8: bool,
-    /// The message as it was sent. Its lines end in CRLF. The application writes the header field that
-    /// [`received`](Self::received) gives in front of it.
+    /// The content of the message as the client sent it, with lines that end in CRLF. Write the header field from
+    /// [`received`](Self::received) in front of it.
     pub octets: Vec<u8>,
 }
 
 impl Message {
-    /// The `Received:` header field (RFC 5321 §4.4) that the application writes in front of the message, wherever the message
-    /// goes. The server does not add it.
+    /// Returns the `Received:` header field (RFC 5321 §4.4). The server does not add it: write it in front of the
+    /// message, whether you store or forward the message.
     ///
     /// ```
     /// # use smtp_auth_tokio::server::Message;
@@ -43,12 +43,14 @@ impl Message {
     }
 }
 
-/// A function of the whole message. Every sender and every recipient is accepted before it is called: compare
-/// [`Message::from`] with the account's addresses in the function, and refuse there. While it runs, the message counts in
-/// [`Limits::memory`](super::Limits::memory).
+/// Lets a function of a whole [`Message`] serve as a handler.
 ///
-/// The parameters SIZE, AUTH, BODY and SMTPUTF8 are accepted. Any other is refused with `555`, whatever the server's
-/// configuration lists, as the function could not see it.
+/// Every sender and every recipient has been accepted when the function is called. Compare [`Message::from`] with the
+/// account's addresses in the function, and refuse the message there. While the function runs, the message counts
+/// towards [`Limits::memory`](super::Limits::memory).
+///
+/// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other with `555`, even one that its
+/// configuration lists, because the function could not see it.
 impl<F, R> Handler for F
 where
     F: Fn(Message) -> R + Send + Sync + 'static,

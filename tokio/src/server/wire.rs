@@ -13,21 +13,21 @@ use crate::link::Link;
 
 const LASTED_TOO_LONG: Reply = Reply::constant("421 4.4.2 Connected for too long, closing");
 
-/// A session and its stream: nothing of the handler's, so that a [`Body`](super::Body) has no type parameter.
+/// A session and its stream. It does not depend on the handler, so that a [`Body`](super::Body) has no type parameter.
 pub(super) struct Wire {
     pub(super) session: Session,
     pub(super) link: Link,
-    /// What has happened to the stream while a [`Body`](super::Body) had it.
+    /// The error that the stream has met while a [`Body`](super::Body) borrowed it.
     pub(super) broken: Option<io::Error>,
-    /// When the connection has lasted too long.
+    /// The time at which the connection must end.
     pub(super) end: Instant,
 }
 
 impl Wire {
-    /// Moves the session on. The client's time begins anew where it has done something whole: octets of a line that does
-    /// not end are no reason to wait longer.
+    /// Advances the session. The client's time limit restarts when a whole command or piece has arrived: an incomplete
+    /// line does not extend it.
     pub(super) fn advance(&mut self) -> Advance {
-        // Replies that it has not taken yet are nothing new.
+        // Replies that the client has not received yet do not restart the timer.
         let before = self.link.out.len();
         let advance = self.session.advance(&mut self.link.out);
         if advance == Advance::Event || self.link.out.len() > before {
@@ -36,7 +36,7 @@ impl Wire {
         advance
     }
 
-    /// Sends what is to be sent, then receives something: see [`Link::poll_fill`].
+    /// Sends the pending output, then receives some octets: see [`Link::poll_fill`].
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -45,9 +45,9 @@ impl Wire {
         self.link.poll_fill(cx, &mut self.session, until.min(self.end))
     }
 
-    /// The same; the session is closed where the client takes too long.
+    /// Does the same as [`poll_fill`](Self::poll_fill), and closes the session if the client takes too long.
     pub(super) async fn fill(&mut self, until: Instant) -> io::Result<()> {
-        // A client that never ceases to send is not waited for.
+        // Also ends a connection whose client never stops sending.
         if self.is_over() {
             self.say_too_long();
             return Ok(());
@@ -61,13 +61,13 @@ impl Wire {
         }
     }
 
-    /// Closes the session, as the client has taken too long.
+    /// Closes the session with a `421`, because the client has taken too long.
     pub(super) fn say_too_long(&mut self) {
         let reply = if self.is_over() { LASTED_TOO_LONG } else { Reply::IDLE };
         self.close(&reply);
     }
 
-    /// Closes the session with these words.
+    /// Closes the session with this reply.
     pub(super) fn close(&mut self, reply: &Reply) {
         self.session.close(reply, &mut self.link.out);
     }
