@@ -131,9 +131,9 @@
 //! [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/index.html
 //! [authenticator]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html
 //! [credentials]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/credentials/index.html
-//! [senders]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/guessers/index.html#who-may-send-as-whom
+//! [senders]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/rate_limiting/index.html#who-may-send-as-whom
 //! [time]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#time
-//! [decoys]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/credentials/index.html#who-does-not-exist
+//! [decoys]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/credentials/index.html#decoy-keys-for-accounts-that-do-not-exist
 //!
 //! # What the server does
 //!

@@ -39,8 +39,8 @@ pub trait Handler: Send + Sync + 'static {
     /// Compare the sender with the addresses of the account that the client [acts as](smtp_auth::Identity::acts_as);
     /// only the application knows them. Accept these addresses, and the null sender from every account. Refuse any
     /// other address with `553 5.7.1`. The guide of `smtp-auth` explains
-    /// [why](https://docs.rs/smtp-auth/latest/smtp_auth/guide/guessers/index.html#who-may-send-as-whom), and the module
-    /// [`server`](super) has the code.
+    /// [why](https://docs.rs/smtp-auth/latest/smtp_auth/guide/rate_limiting/index.html#who-may-send-as-whom), and the
+    /// module [`server`](super) has the code.
     ///
     /// # Errors
     /// `Err` refuses the sender with this reply. A reply with a positive code is replaced by `451`.
