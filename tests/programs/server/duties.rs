@@ -142,7 +142,7 @@ fn the_mail_is_its_owners_alone_to_read() {
         assert!(client.sign_in("tim", PASSWORD).starts_with("235 "));
         client.write("MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n").unwrap();
         (0..3).for_each(|_| assert!(client.reply().starts_with(['2', '3'])));
-        client.write(&message("too long for memory alone", 80 << 10)).unwrap();
+        client.write(message("too long for memory alone", 80 << 10)).unwrap();
         assert!(within_a_second(|| messages(&maildir, "tmp").len() == 1));
         let on_its_way = mode(&only_file(&maildir.join("tmp")));
         assert_eq!(format!("{on_its_way:o}"), "600", "umask {umask}, tmp");
