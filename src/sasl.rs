@@ -1,24 +1,27 @@
-//! SASL (RFC 4422): one exchange, either side, as raw challenge and response octets.
+//! SASL exchanges (RFC 4422) for both sides, as raw challenge and response octets.
 //!
-//! This layer knows nothing of SMTP, of lines and of their base64. IMAP, POP3, XMPP, LDAP and ManageSieve can use
-//! it as it stands, and do so without the feature `smtp`; over SMTP, [`auth`](crate::auth) adds what RFC 4954 asks.
+//! The SASL exchange is the lowest of the crate's three API levels. It knows nothing of SMTP, of lines or of
+//! base64. IMAP, POP3, XMPP, LDAP and ManageSieve can use it directly, and do not need the feature `smtp`. For
+//! SMTP, [`auth`](crate::auth) adds the rules of RFC 4954.
 //!
-//! The mechanisms are lock-step: at any moment one party owes one thing. `step` says what is owed
-//! now, and what it returns carries the slot to settle it. Asking again changes nothing until the
-//! slot is settled, so a host may answer at once or a minute later.
+//! SASL mechanisms work in lock-step: at any moment, exactly one party has to act. `step` returns what the
+//! exchange needs next. Each step that needs an answer carries a handle for it, and is returned again until it
+//! is answered. An application can therefore answer at once or a minute later; calling `step` again in the
+//! meantime changes nothing.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use smtp_auth::sasl::{Channel, Mechanism, Query, server};
 //!
 //! let config = server::Config::builder("imap.example.org").mechanisms([Mechanism::Plain]).build()?;
-//! // As `AUTHENTICATE PLAIN` with an initial response, already decoded from base64.
+//! // The initial response of `AUTHENTICATE PLAIN`, already decoded from base64.
 //! let response = Some(b"\0tim\0tanstaaftanstaaf".to_vec());
 //! let mut exchange =
 //!     server::Exchange::new(&Arc::new(config), &Channel::tls(), Mechanism::Plain, response);
-//! let who = loop {
+//! let identity = loop {
 //!     match exchange.step() {
-//!         server::Step::Challenge(challenge) => challenge.cancel(), // or send it, and `respond`
+//!         // A real server sends the challenge and calls `respond` with the client's response.
+//!         server::Step::Challenge(challenge) => challenge.cancel(),
 //!         server::Step::Query(Query::CheckPassword(ask)) => {
 //!             let good = ask.authcid() == "tim" && ask.password() == "tanstaaftanstaaf";
 //!             ask.answer(good);
@@ -27,16 +30,20 @@
 //!         server::Step::Done(outcome) => break outcome.map_err(|failure| failure.to_string())?,
 //!     }
 //! };
-//! assert_eq!(who.authcid(), "tim");
+//! assert_eq!(identity.authcid(), "tim");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// `off.rs` stands in for every mechanism that is compiled out.
+// `off.rs` replaces each mechanism that is compiled out.
 #![cfg_attr(
     not(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512")),
-    allow(unreachable_code, unused_variables, reason = "without a hash no value of SCRAM exists")
+    allow(
+        unreachable_code,
+        unused_variables,
+        reason = "without a hash, the types of SCRAM have no values"
+    )
 )]
-#![allow(clippy::duplicate_mod, reason = "the file has nothing of its own")]
+#![allow(clippy::duplicate_mod, reason = "`off.rs` replaces several modules")]
 
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc};
 use core::{fmt, mem};
@@ -81,7 +88,8 @@ pub use query::{
 pub use refusal::{Refusal, RefusalKind};
 pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError, ScramParts};
 
-/// Who has signed in, by which mechanism, and as whom they act.
+/// The result of a successful authentication: the account, the mechanism, and the account that the client acts
+/// as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     authcid: String,
@@ -90,112 +98,120 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The same, of which the names are left empty here.
+    /// Moves the identity out, and leaves empty names here.
     fn take(&mut self) -> Self {
         let authcid = mem::take(&mut self.authcid);
         Self { authcid, authzid: self.authzid.take(), mechanism: self.mechanism }
     }
 
-    /// The account whose credentials were proven.
+    /// Returns the account whose credentials were verified: the authentication identity (RFC 4422 §2).
     pub fn authcid(&self) -> &str {
         &self.authcid
     }
 
-    /// The other account that the client asked to act as, and was allowed to, or that the application
-    /// [gave it](AuthorizeAnswer::AcceptAs).
+    /// Returns the other account that the client acts as: either the client asked for it and the application
+    /// allowed it, or the application [assigned it](AuthorizeAnswer::AcceptAs).
     ///
-    /// `None` where it acts as its own (RFC 4422 §3.4.1).
+    /// `None` if the client acts as its own account (RFC 4422 §3.4.1).
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref()
     }
 
-    /// The account to act as from here on: the [`authzid`](Self::authzid), or else the
-    /// [`authcid`](Self::authcid).
+    /// Returns the account that the client acts as from here on: the [`authzid`](Self::authzid) if there is
+    /// one, otherwise the [`authcid`](Self::authcid).
     pub fn acts_as(&self) -> &str {
         self.authzid().unwrap_or(&self.authcid)
     }
 
-    /// The mechanism by which the account was proven.
+    /// Returns the mechanism that verified the account.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// Whether nobody was proven: it is a guest, let in by ANONYMOUS (RFC 4505), whose
-    /// [`authcid`](Self::authcid) is `anonymous`. An account may have that name too.
+    /// Returns whether this is a guest that ANONYMOUS (RFC 4505) let in, so that no account was verified.
+    ///
+    /// The [`authcid`](Self::authcid) of a guest is `anonymous`. An account may have that name as well, so do
+    /// not compare names.
     pub fn is_anonymous(&self) -> bool {
         self.mechanism == Mechanism::Anonymous
     }
 }
 
-/// Why an exchange ended without an identity.
+/// The reason why an exchange on the server's side ended without an identity.
 ///
-/// Only the exchange's own layer words it for the peer: `auth` has the one table from here to the
-/// reply. `Display` is for the host's log and holds nothing that the peer sent.
+/// `Display` is meant for the application's log, and contains nothing that the peer sent. This type does not
+/// choose the client's reply: for SMTP, [`auth::server::reply_to`](crate::auth::server::reply_to) has the table
+/// of replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum Failure {
-    /// The command that should have begun the exchange is malformed.
+    /// The command that should begin the exchange is malformed.
     Syntax,
-    /// The mechanism is unknown, not configured, or cannot work on this connection.
+    /// The mechanism is unknown, is not configured, or cannot be used on this connection.
     Unsupported,
-    /// The mechanism is configured, and needs TLS first.
+    /// The mechanism is configured, but it needs TLS and the connection has none.
     NeedsTls,
-    /// The mechanism begins with a challenge, and the client sent an initial response.
+    /// The client sent an initial response, but the mechanism begins with a challenge of the server.
     UnexpectedInitialResponse,
-    /// The initial response cannot be decoded.
+    /// The initial response cannot be decoded from base64.
     InitialResponseEncoding,
     /// The client cancelled the exchange.
     Cancelled,
-    /// A response cannot be decoded.
+    /// A response cannot be decoded from base64, or from the encoding that the protocol uses in its place.
     Encoding,
-    /// A response is longer than the limit.
+    /// A response is longer than the protocol or the [configuration](server::Builder::max_response) allows.
     TooLong,
-    /// A response breaks the grammar of its mechanism; the words say where.
+    /// A response violates the grammar of its mechanism. The text describes the violation.
     #[error("{}: {}", self.as_str(), .0)]
     Malformed(&'static str),
     /// The user name, the password, the token or the certificate is wrong.
     Rejected,
-    /// The client saw no mechanism with channel binding, though they are on offer: somebody on the
-    /// way may have struck them out (RFC 5802 §6).
+    /// The client saw no mechanism with channel binding, although the server offers one. A man-in-the-middle
+    /// may have removed it from the list of mechanisms, in a downgrade attack (RFC 5802 §6).
     Downgrade,
-    /// The client is not at the other end of this TLS connection, or binds to it by what the server
-    /// has no data for.
+    /// The client's channel binding does not match this TLS connection, or has a type that the server has no
+    /// data for. A man-in-the-middle may be relaying the exchange.
     ChannelBinding,
-    /// The credentials are good, but the application does not let the user come in, or act as the account that the
-    /// client named. The client is told what it is told of a wrong password.
+    /// The credentials are correct, but the application does not admit the user, or does not let the user act
+    /// as the account that the client named. The client gets the same answer as for a wrong password.
     NotAuthorized,
-    /// The credentials are good, and the application [refuses](Refusal) the user in words of its own.
+    /// The credentials are correct, but the application refuses the user with a [custom reply](Refusal).
     #[error("{}: {}", self.as_str(), .0)]
     Refused(RefusalKind),
-    /// The host could not tell.
+    /// The credentials could not be checked at this moment: the application answered so, or there was no
+    /// [nonce](NonceError) for the challenge.
     TempFail,
-    /// The account has to be moved to this mechanism, by a sign-in with another (RFC 4954 §6).
+    /// The account has to be moved to this mechanism first, by an authentication with another mechanism (RFC
+    /// 4954 §6).
     TransitionNeeded,
     /// The mechanism is too weak for this account.
     TooWeak,
-    /// The account [is locked](Answer::lock), whatever the password was. The client is told what it is told of a
-    /// wrong one.
+    /// The account [is locked](Answer::lock), whether or not the password was right. The client gets the same
+    /// answer as for a wrong password.
     Locked,
-    /// The account [has nothing](Answer::no_secret) that the mechanism could check a proof with. The client is
-    /// told what it is told of a wrong password.
+    /// The store [has nothing](Answer::no_secret) for this account that the mechanism could verify a proof
+    /// with. The client gets the same answer as for a wrong password.
     NoSecret,
-    /// The server offers this mechanism, and the application
-    /// [does not implement](Query::not_implemented) what it asks. The mistake is the server's.
+    /// The server offers this mechanism, but the application [does not implement](Query::not_implemented) the
+    /// question that it leads to. The server's configuration has to be corrected.
     #[error(
-        "the server's configuration offers {0}, which its authenticator does not implement: leave it out"
+        "the server offers {0}, but its authenticator does not implement it: implement it, or remove it from the configuration"
     )]
     NotImplemented(&'static str),
 }
 
 impl Failure {
-    /// What `Display` says, as a fixed text: the words of [`Malformed`](Self::Malformed) and the name of
-    /// [`NotImplemented`](Self::NotImplemented) are not in it.
+    /// Returns the text that `Display` writes, as a fixed string. It does not contain the details of
+    /// [`Malformed`](Self::Malformed) and [`Refused`](Self::Refused), nor the name in
+    /// [`NotImplemented`](Self::NotImplemented).
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Syntax => "the client's command is malformed",
             Self::Unsupported => "the client asked for a mechanism that is not offered",
-            Self::NeedsTls => "the client asked for a mechanism that needs TLS, without TLS",
+            Self::NeedsTls => {
+                "the client asked for a mechanism that needs TLS, but the connection has no TLS"
+            }
             Self::UnexpectedInitialResponse => {
                 "the client sent an initial response to a mechanism that begins with a challenge"
             }
@@ -206,30 +222,31 @@ impl Failure {
             Self::Malformed(_) => "the client's response is malformed",
             Self::Rejected => "the user name, password, token or certificate is wrong",
             Self::Downgrade => {
-                "the client did not see the channel binding that is on offer: the list may be tampered with"
+                "the client did not see the -PLUS mechanisms that the server offers: a man-in-the-middle may have changed the list"
             }
             Self::ChannelBinding => {
-                "the client's channel binding is not that of this connection: someone may stand between"
+                "the client's channel binding does not match this TLS connection: there may be a man-in-the-middle"
             }
             Self::NotAuthorized => {
-                "the credentials are right, but the user may not come in, or act as the account that the client named"
+                "the credentials are right, but the user is not admitted, or may not act as the account that the client named"
             }
-            Self::Refused(_) => "the credentials are right, and the application refuses the user",
-            Self::TempFail => "the credentials could not be checked for the moment",
+            Self::Refused(_) => "the credentials are right, but the application refuses the user",
+            Self::TempFail => "the credentials could not be checked at the moment",
             Self::TransitionNeeded => "the account needs a transition to this mechanism",
             Self::TooWeak => "the mechanism is too weak for this account",
-            Self::Locked => "the account is locked, whatever the password",
+            Self::Locked => "the account is locked, whether or not the password was right",
             Self::NoSecret => {
-                "the account has no keys for the mechanism: it needs its password set anew"
+                "the account has no keys for the mechanism: set its password again to create them"
             }
             Self::NotImplemented(_) => {
-                "the server's configuration offers a mechanism that its authenticator does not implement: leave it out"
+                "the server offers a mechanism that its authenticator does not implement: implement it, or remove it from the configuration"
             }
         }
     }
 
-    /// Whether it counts as an attempt at guessing: credentials were looked at, or an exchange was
-    /// begun and broken off. A server bounds these on a connection (RFC 4954 §4, §9).
+    /// Returns whether this failure counts as an attempt for rate limiting: credentials were checked, or the
+    /// client began an exchange and broke it off. To stop brute force, a server limits the number of attempts
+    /// on a connection (RFC 4954 §4, §9).
     pub const fn is_attempt(self) -> bool {
         match self {
             Self::Cancelled
@@ -256,11 +273,20 @@ impl Failure {
     }
 }
 
-/// The longest message that a line of SMTP carries: 12,288 octets of base64 (RFC 4954 §4).
+/// The longest message that fits into a line of SMTP, in octets: 12,288 octets of base64 (RFC 4954 §4).
 const MAX_MESSAGE: usize = 12_288 / 4 * 3;
 
-/// A fresh value that nobody can guess, for a challenge: printable text without comma, space,
-/// `<`, `>` or `@`, of 1 to 128 octets.
+/// A fresh, unpredictable value for a challenge: 1 to 128 octets of printable ASCII without comma, space, `<`,
+/// `>` or `@`.
+///
+/// ```
+/// use smtp_auth::sasl::Nonce;
+///
+/// let nonce = Nonce::new("rOprNGfwEbeRWgbNEkqO")?;
+/// assert_eq!(nonce.as_str(), "rOprNGfwEbeRWgbNEkqO");
+/// assert!(Nonce::new("a, b").is_err());
+/// # Ok::<(), smtp_auth::sasl::NonceError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Nonce {
     octets: [u8; 128],
@@ -268,26 +294,27 @@ pub struct Nonce {
 }
 
 impl Nonce {
-    /// Takes text that the caller made, for tests or from a random source of its own; 128 bits of
-    /// randomness are enough.
+    /// Creates a nonce from text, for tests or for a custom source of random numbers. 128 bits of randomness
+    /// are enough.
     ///
     /// # Errors
-    /// [`NonceError`] where the text is too short, too long, or holds another octet.
+    /// [`NonceError`] if the text is empty, is longer than 128 octets, or contains an octet that is not
+    /// allowed.
     pub fn new(text: &str) -> Result<Self, NonceError> {
         let good =
             |octet| matches!(octet, b'!'..=b'~') && !matches!(octet, b',' | b'<' | b'>' | b'@');
         let mut octets = [0; 128];
         let room = octets.get_mut(..text.len()).ok_or(NonceError)?;
         room.copy_from_slice(text.as_bytes());
-        // Looks at every octet, as that goes many at a time.
+        // This has no early return, so that the compiler can check many octets at a time.
         let all = text.bytes().fold(!text.is_empty(), |all, octet| all & good(octet));
         if all { Ok(Self { octets, length: text.len() }) } else { Err(NonceError) }
     }
 
-    /// Sixteen octets of the operating system's random source, in hexadecimal.
+    /// Creates a nonce from sixteen octets of the operating system's random source, written in hexadecimal.
     ///
     /// # Errors
-    /// [`NonceError`] where the operating system has none to give.
+    /// [`NonceError`] if the operating system cannot supply random numbers.
     #[cfg(feature = "getrandom")]
     pub fn random() -> Result<Self, NonceError> {
         let mut octets = [0; 16];
@@ -298,7 +325,7 @@ impl Nonce {
         Ok(nonce)
     }
 
-    /// The text, for a challenge of the host's own mechanism or a salt.
+    /// Returns the text, for the challenge of a custom mechanism or for a salt.
     pub fn as_str(&self) -> &str {
         let text = self.octets.get(..self.length).unwrap_or_default();
         core::str::from_utf8(text).unwrap_or_default()
@@ -311,20 +338,21 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// There is no usable nonce: the exchange ends in [`Failure::TempFail`].
+/// There is no usable nonce. An exchange that needs one fails with [`Failure::TempFail`] on a server and with
+/// [`client::Failure::NoNonce`] on a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
-#[expect(clippy::exhaustive_structs, reason = "a host's own source returns it")]
+#[expect(clippy::exhaustive_structs, reason = "a custom source of nonces returns it")]
 pub struct NonceError;
 
 impl NonceError {
-    /// What `Display` says, as a fixed text.
+    /// Returns the text that `Display` writes, as a fixed string.
     pub const fn as_str(&self) -> &'static str {
         "no usable nonce: it must be 1 to 128 printable octets without comma, space, <, > and @"
     }
 }
 
-/// A source of nonces, which a clone of the configuration shares.
+/// A source of nonces, which all clones of a configuration share.
 #[derive(Clone)]
 struct NonceSource(Arc<dyn Fn() -> Result<Nonce, NonceError> + Send + Sync>);
 
@@ -344,134 +372,145 @@ impl fmt::Debug for NonceSource {
     }
 }
 
-/// A configuration or a name that the caller has to put right.
+/// A mistake in a configuration, a name or a credential, which the caller has to correct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The host name is empty, too long, or holds characters that have no place in one.
+    /// The host name is empty, is too long, or contains characters that are not allowed in a host name.
     HostName,
-    /// A server lists no mechanism.
+    /// The server lists no mechanism.
     NoMechanism,
-    /// Channel binding is required, and no mechanism with it is listed.
+    /// Channel binding is required, but no mechanism that supports it is listed.
     NothingBinds,
-    /// SCRAM or CRAM-MD5 is listed, and there are no random numbers for their challenges.
-    #[error("{0} needs random numbers: turn on the feature getrandom, or give a source of nonces")]
+    /// SCRAM or CRAM-MD5 is listed, but there is no source of random numbers for its challenges.
+    #[error("{0} needs random numbers: enable the feature getrandom, or set a source of nonces")]
     NoNonces(Mechanism),
-    /// The key of SCRAM's decoy salts is too short, or there is none.
+    /// The key for SCRAM's decoy salts is shorter than 16 octets, or is missing.
     SaltKey,
-    /// Clients are to authenticate, and there is nothing by which they could.
+    /// The server requires authentication, but its configuration has no SASL mechanisms.
     NoSasl,
-    /// A keyword of EHLO is listed that the session writes by itself.
+    /// An EHLO keyword is listed that the session writes itself, or a keyword is listed twice.
     Keyword,
-    /// A refusal of the application's own has another code, or other text, than it may have.
+    /// A [`Refusal`] has a reply code or a text that is not allowed.
     Refusal,
-    /// A command is declared that the session knows, or whose verb is not letters.
+    /// The verb of a custom command does not consist of letters, belongs to a command that the session handles
+    /// itself, or is XCLIENT or BURL.
     Verb,
-    /// A mechanism is on offer that the authenticator does not list, or whose question it does not implement.
+    /// The server offers a mechanism that the authenticator does not list, or whose question it does not implement.
     #[error(
-        "the authenticator does not answer for {0}: list it and write its method {method}, in a wrapper too, or leave {0} out",
+        "the authenticator does not implement {0}: list it and implement the method {method} (a wrapper has to forward it), or leave {0} out",
         method = query::method(*.0)
     )]
     NotImplemented(Mechanism),
-    /// Everybody who is proven is to be asked about, and the authenticator does not implement that.
+    /// [`authorize_always`](server::Builder::authorize_always) is on, but the authenticator does not implement
+    /// `authorize`.
     Authorize,
-    /// A mechanism is listed whose feature is off.
-    #[error("the mechanism {0} is not compiled in: turn on its feature")]
+    /// A mechanism is listed whose Cargo feature is off.
+    #[error("the mechanism {0} is not compiled in: enable its feature")]
     NotCompiled(Mechanism),
-    /// A user name is empty, over 1,024 octets, or holds control characters.
+    /// A user name is empty, is longer than 1,024 octets, or contains control characters.
     UserName,
-    /// A password is empty, holds NUL, or is longer than any mechanism can carry it: with the names 9,214
-    /// octets by PLAIN, 9,216 by LOGIN, without a bound by those that do not send it.
+    /// A password is empty, contains NUL, or is too long for every mechanism that could send it. PLAIN carries
+    /// 9,214 octets together with the names, LOGIN carries 9,216 octets; mechanisms that do not send the
+    /// password have no limit.
     Password,
-    /// A token is empty, holds octets that no token has (RFC 6750 §2.1), or is too long together
-    /// with the name and the server's.
+    /// A token is empty, contains octets that no bearer token has (RFC 6750 §2.1), or is too long together with
+    /// the names of the user and the server.
     Token,
-    /// The name of the server that a token is for is not one.
+    /// The name of the [server that a token is for](client::Credentials::for_server) is empty, is longer than
+    /// 255 octets, or is not printable ASCII without spaces.
     ServerName,
-    /// The trace text of ANONYMOUS is neither a mail address nor up to 255 characters without `@`.
+    /// The trace of ANONYMOUS is neither a mail address nor a text of up to 255 characters without `@`, or it
+    /// contains characters that RFC 4505 §3 forbids, such as control characters. Without the feature
+    /// `anonymous`, every trace is an error.
     Trace,
-    /// The name of a mechanism of the host's own breaks the grammar of RFC 4422 §3.1, or is the name
-    /// of one that the crate has.
+    /// The name of a custom mechanism violates the grammar of RFC 4422 §3.1, or is the name of a mechanism that
+    /// the crate implements.
     MechanismName,
-    /// Channel binding without data, or with more than that type has.
+    /// The data for channel binding is empty, or is longer than this type allows.
     ChannelBinding,
 }
 
 impl ConfigError {
-    /// What `Display` says, as a fixed text: where that names a mechanism, the name is not in it.
+    /// Returns the text that `Display` writes, as a fixed string. It does not contain the name of the
+    /// mechanism, where `Display` writes one.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::HostName => "the host name is empty, or holds spaces, control characters, < or >",
+            Self::HostName => {
+                "the host name is empty or too long, or contains spaces, control characters, < or >"
+            }
             Self::NoMechanism => {
-                "no mechanism is listed: list those that the application's accounts can be checked by"
+                "no mechanism is listed: list those that the application can check its accounts with"
             }
             Self::NothingBinds => {
-                "channel binding is required, and no SCRAM-…-PLUS mechanism is listed"
+                "channel binding is required, but no SCRAM-…-PLUS mechanism is listed"
             }
             Self::NoNonces(_) => {
-                "a mechanism needs random numbers: turn on the feature getrandom, or give a source of nonces"
+                "a mechanism needs random numbers: enable the feature getrandom, or set a source of nonces"
             }
             Self::SaltKey => {
-                "the salt key must have 16 octets or more, secret, and the same after each restart"
+                "the salt key must have at least 16 octets, be secret, and stay the same over restarts"
             }
             Self::Refusal => {
-                "a refusal has a code of 400 to 599 other than 421, and 1 to 5 lines of printable ASCII within 512 octets"
+                "a refusal needs a code from 400 to 599 other than 421, and 1 to 5 lines of printable ASCII within 512 octets"
             }
             Self::Verb => {
-                "a command of the application's own must be letters, and not one that the session knows"
+                "a custom command must consist of letters, and must not be XCLIENT, BURL, or a command that the session handles itself"
             }
-            Self::NoSasl => "clients must authenticate here, and no SASL configuration is given",
+            Self::NoSasl => "the server requires authentication, but has no SASL configuration",
             Self::Keyword => {
-                "the keywords STARTTLS, AUTH and SIZE are the session's own: they cannot be listed"
+                "the session writes the keywords STARTTLS, AUTH and SIZE itself, and every other keyword may be listed only once"
             }
             Self::NotImplemented(_) => {
-                "the authenticator does not answer for a mechanism: list it and write its method, in a wrapper too, or leave it out"
+                "the authenticator does not implement a mechanism: list it and implement its method (a wrapper has to forward it), or leave it out"
             }
             Self::Authorize => {
-                "everybody who is proven is to be asked about, and the authenticator does not say: write its method authorize, in a wrapper too"
+                "authorize_always is on, but the authenticator does not implement the method authorize (a wrapper has to forward it)"
             }
-            Self::NotCompiled(_) => "a mechanism is not compiled in: turn on its feature",
-            Self::UserName => "a user name must have 1 to 1,024 octets, without control characters",
+            Self::NotCompiled(_) => "a mechanism is not compiled in: enable its feature",
+            Self::UserName => "a user name must have 1 to 1,024 octets without control characters",
             Self::Password => {
-                "a password must have 1 to 9,216 octets with the user's name, without NUL"
+                "a password must not be empty or contain NUL, and is limited to 9,216 octets (by PLAIN, together with the user name)"
             }
             Self::Token => {
-                "a token must have letters, digits, -._~+/ and = at its end, and fit in 9,000 octets"
+                "a token must consist of letters, digits and -._~+/ with optional = at its end, and fit into 9,000 octets"
             }
-            Self::ServerName => "the server's name must be printable, without spaces",
+            Self::ServerName => {
+                "the server's name must have 1 to 255 octets of printable ASCII without spaces"
+            }
             Self::Trace => {
-                "the trace must be a mail address, or up to 255 characters without @ and controls"
+                "the trace must be a mail address, or up to 255 characters without @ and control characters"
             }
             Self::MechanismName => {
-                "a mechanism's name must be 1 to 20 of A-Z 0-9 - _, and not that of a known one"
+                "a custom mechanism's name must have 1 to 20 characters of A-Z 0-9 - _, and must not be the name of a known mechanism"
             }
             Self::ChannelBinding => {
-                "channel binding needs its data: for tls-server-end-point a hash, not the certificate"
+                "the channel binding data is empty or too long: tls-server-end-point takes a hash, not the certificate"
             }
         }
     }
 }
 
-/// SASLprep (RFC 4013) of a name or a password, as SCRAM has it of both.
+/// Prepares a name or a password with SASLprep (RFC 4013), as SCRAM does for both.
 ///
-/// PLAIN and LOGIN bring them as they were typed. A store that is to take the same ones there prepares
-/// them by this before it looks up, compares or hashes (RFC 4616 §2). What is returned is not zeroed:
-/// hand a password on in a [`Secret`](crate::Secret).
+/// PLAIN and LOGIN transmit a password as it was typed. A store that wants to accept the same passwords from them as
+/// from SCRAM prepares each one with this function before it compares or hashes it (RFC 4616 §2). The returned text is
+/// not zeroed when it is dropped, so move a password into a [`Secret`](crate::Secret).
 ///
-/// `None` for what it does not allow, or maps to nothing. Without the feature `saslprep` it allows
-/// printable ASCII alone.
+/// Returns `None` if SASLprep does not allow the text, or if the result is empty. Without the feature `saslprep`, only
+/// printable ASCII is allowed.
 ///
 #[cfg_attr(feature = "saslprep", doc = "```")]
 #[cfg_attr(not(feature = "saslprep"), doc = "```ignore")]
 /// use smtp_auth::sasl::prepare;
 ///
-/// assert_eq!(prepare("caf\u{e9}"), prepare("cafe\u{301}")); // one é or another
+/// assert_eq!(prepare("caf\u{e9}"), prepare("cafe\u{301}")); // é as one character, or as e with an accent
 /// assert_eq!(prepare("\u{7}"), None);
 /// ```
 #[inline]
 pub fn prepare(text: &str) -> Option<Cow<'_, str>> {
-    // It leaves printable ASCII as it is, and most names are nothing else.
+    // SASLprep does not change printable ASCII, and most names consist of nothing else.
     if is_printable_ascii(text) && !text.is_empty() {
         return Some(text.into());
     }
@@ -488,7 +527,7 @@ fn saslprep(_: &str) -> Option<Cow<'_, str>> {
     None
 }
 
-/// Whether the profile "trace" of stringprep (RFC 4505 §3) allows the character.
+/// Returns whether the stringprep profile "trace" (RFC 4505 §3) allows the character.
 #[cfg(feature = "saslprep")]
 fn is_trace_character(c: char) -> bool {
     use stringprep::tables;
@@ -501,15 +540,15 @@ fn is_trace_character(c: char) -> bool {
         || tables::tagging_character(c))
 }
 
-/// Without stringprep only what it always allows.
+/// Without the feature `saslprep`, this allows only what the profile always allows.
 #[cfg(not(feature = "saslprep"))]
 fn is_trace_character(c: char) -> bool {
     matches!(c, ' '..='~')
 }
 
-/// Those of lines and of direction too.
+/// Returns whether the name contains control characters, including line separators and direction marks.
 fn holds_control(name: &str) -> bool {
-    // Most names are printable ASCII, and need not be taken apart into characters.
+    // Most names are printable ASCII, which need not be decoded into characters.
     !is_printable_ascii(name) && name.contains(crate::shown::is_hidden)
 }
 
@@ -517,12 +556,12 @@ fn is_printable_ascii(text: &str) -> bool {
     text.bytes().all(|octet| matches!(octet, b' '..=b'~'))
 }
 
-/// A name as it may go to a back end, a log and a `Received:` line.
+/// Checks that a name may be passed to a back end, a log and a `Received:` line.
 fn check_name(name: &str) -> Result<&str, Failure> {
     if name.is_empty() {
         Err(Failure::Malformed("the user name is empty"))
     } else if holds_control(name) {
-        Err(Failure::Malformed("a name holds a control character"))
+        Err(Failure::Malformed("a name contains a control character"))
     } else {
         Ok(name)
     }

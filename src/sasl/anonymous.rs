@@ -1,4 +1,4 @@
-//! ANONYMOUS (RFC 4505): `[trace]`, by which a guest may say who it is.
+//! ANONYMOUS (RFC 4505). The message is `[trace]`: an optional text that says who the guest is, without proof.
 
 use alloc::vec::Vec;
 
@@ -21,15 +21,17 @@ impl Server {
         let trace = core::str::from_utf8(response.as_slice())
             .map_err(|_| Failure::Malformed("it is not UTF-8"))?;
         if !is_trace(trace) {
-            return Err(Failure::Malformed("the trace is neither a mail address nor a short text"));
+            return Err(Failure::Malformed(
+                "the trace is neither a mail address nor a text of up to 255 characters",
+            ));
         }
         let trace = Some(trace).filter(|trace| !trace.is_empty());
         Ok(State::CheckAnonymous(CheckAnonymous::new(trace)))
     }
 }
 
-/// `message = [email / token]`: a mail address, or up to 255 characters without `@`, which is for
-/// addresses alone (§2). Neither may hold what does not show (§3).
+/// `message = [email / token]`: a mail address, or up to 255 characters without `@`, which is reserved for
+/// addresses (§2). Neither may contain characters that the profile "trace" forbids (§3).
 pub(super) fn is_trace(text: &str) -> bool {
     let address = |(local, domain): (&str, &str)| {
         let quoted = local.starts_with('"') && local.ends_with('"') && local.len() > 2;

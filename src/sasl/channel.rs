@@ -1,42 +1,52 @@
-//! What the host knows of the connection under an exchange.
+//! The properties of the connection that carries an exchange.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 use super::{ConfigError, check_name};
 
-/// What the host knows of the connection under an exchange: whether it is inside TLS, what binds a
-/// sign-in to it, and whom the client's certificate names.
+/// The properties of the connection that carries an exchange, as the application knows them: whether it uses
+/// TLS, the data for channel binding, and the name in the client's certificate.
+///
+/// ```
+/// use smtp_auth::sasl::{Channel, ChannelBinding};
+///
+/// // The TLS library has exported these octets.
+/// let channel = Channel::tls().with_binding(ChannelBinding::tls_exporter([7; 32]));
+/// assert_eq!(channel.bindings()[0].name(), "tls-exporter");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     tls: bool,
     verified: bool,
-    /// Boxed, as most connections have none and a server keeps one for each.
+    /// Boxed, because most connections have none and a server keeps a `Channel` for each connection.
     known: Option<Box<Known>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
-    /// In the order in which a client prefers them.
+    /// In the order of a client's preference.
     bindings: Vec<ChannelBinding>,
     identity: Option<Box<str>>,
 }
 
 impl Channel {
-    /// A connection that anyone on the way can read.
+    /// Creates the channel of a connection without encryption, which an eavesdropper can read.
     pub const fn cleartext() -> Self {
         Self { tls: false, verified: false, known: None }
     }
 
-    /// A connection inside TLS, or as safe as that (a Unix socket, say).
+    /// Creates the channel of a connection inside TLS, or of one that is equally safe, such as a Unix socket.
     pub const fn tls() -> Self {
         Self { tls: true, verified: false, known: None }
     }
 
-    /// With the caller's word that the server's certificate was verified, against trusted roots and the name of the
-    /// server that was meant: for a client, which sends a message that demands TLS all the way
-    /// ([`Envelope::require_tls`](crate::client::Envelope::require_tls)) only then (RFC 8689 §4.2.1). In this
-    /// crate nothing else depends on it. In cleartext there is no certificate, and this changes nothing.
+    /// Records that the caller has verified the server's certificate against trusted roots and against the name of the
+    /// server that it wanted to reach.
+    ///
+    /// This is for clients. A client sends a message that requires TLS on its whole way
+    /// ([`Envelope::require_tls`](crate::client::Envelope::require_tls)) only to a server that was verified (RFC 8689
+    /// §4.2.1). Nothing else in this crate depends on it. A cleartext channel has no certificate, and stays unchanged.
     ///
     /// ```
     /// use smtp_auth::sasl::Channel;
@@ -51,9 +61,10 @@ impl Channel {
         self
     }
 
-    /// With what binds a sign-in to this very TLS connection, for the -PLUS mechanisms (RFC 5802
-    /// §6). May be called once for each kind; a second of one kind replaces the first. In cleartext
-    /// there is nothing to bind to, and this changes nothing.
+    /// Adds data that binds an exchange to this TLS connection, for the -PLUS mechanisms (RFC 5802 §6).
+    ///
+    /// A channel holds one binding of each type; a second one of the same type replaces the first. A cleartext
+    /// channel has nothing to bind to, and stays unchanged.
     #[must_use]
     pub fn with_binding(mut self, binding: ChannelBinding) -> Self {
         if self.tls {
@@ -65,12 +76,12 @@ impl Channel {
         self
     }
 
-    /// With whom the client's certificate names, once it was verified: for a server, which then
-    /// offers EXTERNAL (RFC 4422 appendix A). In cleartext nobody has shown one, and this changes
-    /// nothing.
+    /// Adds the name in the client's certificate, once the certificate was verified. This is for servers, which
+    /// then offer EXTERNAL (RFC 4422 appendix A). A cleartext channel has no client certificate, and stays
+    /// unchanged.
     ///
     /// # Errors
-    /// [`ConfigError::UserName`] where the name is empty or holds control characters.
+    /// [`ConfigError::UserName`] if the name is empty or contains control characters.
     pub fn with_identity(mut self, identity: &str) -> Result<Self, ConfigError> {
         check_name(identity).map_err(|_| ConfigError::UserName)?;
         if self.tls {
@@ -79,36 +90,37 @@ impl Channel {
         Ok(self)
     }
 
-    /// Whether the connection is inside TLS.
+    /// Returns whether the connection is inside TLS.
     pub const fn is_tls(&self) -> bool {
         self.tls
     }
 
-    /// Whether the connection is inside TLS, and the caller has said that the server's certificate was
-    /// [verified](Self::verified).
+    /// Returns whether the connection is inside TLS and the caller has recorded that the server's certificate
+    /// was [verified](Self::verified).
     pub const fn is_verified(&self) -> bool {
         self.verified
     }
 
-    /// Whom the client's certificate names.
+    /// Returns the name in the client's verified certificate, if the caller [added it](Self::with_identity).
     pub fn identity(&self) -> Option<&str> {
         self.known.as_ref()?.identity.as_deref()
     }
 
-    /// What binds to the connection, the preferred first.
+    /// Returns the data for channel binding, the preferred type first.
     pub fn bindings(&self) -> &[ChannelBinding] {
         self.known.as_ref().map_or(&[], |known| &known.bindings)
     }
 }
 
-/// What both ends of a TLS connection know of it and nobody else can make so (RFC 5056).
+/// Data that both ends of a TLS connection know about it, and that a man-in-the-middle cannot make equal on two
+/// connections (RFC 5056).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelBinding {
     kind: Kind,
     data: Box<[u8]>,
 }
 
-/// The first is preferred.
+/// In the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Exporter,
@@ -117,10 +129,10 @@ enum Kind {
 }
 
 impl ChannelBinding {
-    /// `tls-exporter` (RFC 9266): 32 octets of the exporter with the label
-    /// `EXPORTER-Channel-Binding` and an empty context. For TLS 1.3.
+    /// Creates a binding of the type `tls-exporter` (RFC 9266), for TLS 1.3.
     ///
-    /// With rustls, on either side:
+    /// `exported` is 32 octets of keying material, exported with the label `EXPORTER-Channel-Binding` and an empty
+    /// context. With rustls, on either side:
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, ChannelBinding};
@@ -141,20 +153,21 @@ impl ChannelBinding {
         Self { kind: Kind::Exporter, data: exported.into() }
     }
 
-    /// `tls-server-end-point` (RFC 5929 §4.1) of the server's certificate, which is given as DER: its hash by the hash
-    /// of its own signature, SHA-256 in place of MD5 and SHA-1.
+    /// Creates a binding of the type `tls-server-end-point` (RFC 5929 §4.1) from the server's certificate, in DER.
     ///
-    /// It has to be **the certificate that the server presented on this very connection**, the first of the chain. A
-    /// server with several certificates, for several names (SNI) or kinds of key, cannot take it from its
-    /// configuration: it has to ask its TLS library which one the connection got, or to note it where the choice
-    /// was made.
+    /// The data is a hash of the certificate. The hash function is the one of the certificate's own signature, with
+    /// SHA-256 in place of MD5 and SHA-1.
     ///
-    /// `None` where the type is not defined for the certificate, so that it must not be offered: its signature has no
-    /// hash of its own (Ed25519, Ed448, ML-DSA) or two different ones (RSASSA-PSS whose MGF1 has another). `None`
-    /// also where the hash is not one of MD5, SHA-1 and SHA-2, and where the octets are not one certificate in strict
-    /// DER whose two algorithm fields are the same (RFC 5280 §4.1.1.2).
+    /// Pass **the certificate that the server presented on this connection**, the first one of its chain. A server that
+    /// has several certificates, for several names (SNI) or types of key, cannot take it from its configuration: it has
+    /// to ask its TLS library which certificate it presented, or record the choice when it is made.
     ///
-    /// It needs the feature `scram-sha-256` or `scram-sha-512`, which bring the hashes.
+    /// Returns `None` if this type is not defined for the certificate, and must therefore not be used: the signature
+    /// has no separate hash function (Ed25519, Ed448, ML-DSA), or uses two different ones (RSASSA-PSS with another
+    /// hash in MGF1). Also returns `None` if the hash function is not MD5, SHA-1 or SHA-2, or if the octets are not
+    /// exactly one certificate in strict DER whose two algorithm fields are equal (RFC 5280 §4.1.1.2).
+    ///
+    /// This needs the feature `scram-sha-256` or `scram-sha-512`, which provide the hash functions.
     ///
     /// With rustls, on the client's side:
     ///
@@ -174,10 +187,12 @@ impl ChannelBinding {
         Some(Self { kind: Kind::ServerEndPoint, data: super::end_point::end_point(certificate)? })
     }
 
-    /// The same where the hash was computed elsewhere, such as by the TLS library.
+    /// Creates a binding of the type `tls-server-end-point` from a hash that was computed elsewhere, for
+    /// example by the TLS library.
     ///
     /// # Errors
-    /// [`ConfigError::ChannelBinding`] where it is empty, or longer than 64 octets, as no hash is.
+    /// [`ConfigError::ChannelBinding`] if the hash is empty, or longer than 64 octets, which no hash function
+    /// returns.
     pub fn tls_server_end_point(hash: &[u8]) -> Result<Self, ConfigError> {
         if hash.len() > 64 {
             return Err(ConfigError::ChannelBinding);
@@ -185,12 +200,14 @@ impl ChannelBinding {
         Self::new(Kind::ServerEndPoint, hash)
     }
 
-    /// `tls-unique` (RFC 5929 §3): the first Finished message of the handshake. Only up to TLS 1.2,
-    /// and **only where the extended master secret (RFC 7627) was negotiated**, which the caller
-    /// asserts by this name: without it, who stands between can make it the same on both sides.
+    /// Creates a binding of the type `tls-unique` (RFC 5929 §3), for TLS 1.2 and earlier. `finished` is the
+    /// first Finished message of the handshake.
+    ///
+    /// Use it **only if the extended master secret (RFC 7627) was negotiated**; by calling this method, the
+    /// caller asserts that it was. Otherwise a man-in-the-middle can make the data equal on both connections.
     ///
     /// # Errors
-    /// [`ConfigError::ChannelBinding`] where it is empty.
+    /// [`ConfigError::ChannelBinding`] if the message is empty.
     pub fn tls_unique_with_extended_master_secret(finished: &[u8]) -> Result<Self, ConfigError> {
         Self::new(Kind::Unique, finished)
     }
@@ -202,7 +219,7 @@ impl ChannelBinding {
         Ok(Self { kind, data: data.into() })
     }
 
-    /// The registered name of its type.
+    /// Returns the registered name of the type, such as `tls-exporter`.
     pub fn name(&self) -> &'static str {
         match self.kind {
             Kind::Exporter => "tls-exporter",
@@ -222,19 +239,19 @@ impl fmt::Debug for ChannelBinding {
     }
 }
 
-/// Whether sign-ins are bound to the TLS connection, so that nobody who stands between can pass
-/// them on.
+/// Whether authentication is bound to the TLS connection, so that a man-in-the-middle cannot relay it from one
+/// connection to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth")]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth policy")]
 pub enum BindingPolicy {
-    /// Never.
+    /// Authentication is never bound.
     None,
-    /// Where both sides can.
+    /// Authentication is bound if both sides support it.
     #[default]
     Preferred,
-    /// Always: only the -PLUS mechanisms are left, and where the connection has no binding data
-    /// there is no way to sign in.
+    /// Authentication is always bound: only the -PLUS mechanisms can be used, and on a connection without data
+    /// for channel binding no client can authenticate.
     Required,
 }

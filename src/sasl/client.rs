@@ -1,4 +1,30 @@
-//! The client's side of an exchange.
+//! The client's side of a SASL exchange.
+//!
+//! A [`Config`] lists the mechanisms that a client may use, [`Config::choose`] selects one that the server
+//! offers, and an [`Exchange`] carries it out.
+//!
+//! ```
+//! use smtp_auth::sasl::{Channel, client::{Config, Credentials, Exchange, Step}};
+//!
+//! let config = Config::default();
+//! let channel = Channel::tls();
+//! let credentials = Credentials::password("tim", "tanstaaftanstaaf")?;
+//! let mechanism = config.choose(&credentials, &channel, "PLAIN LOGIN")?;
+//! let mut exchange = Exchange::new(&config, &channel, mechanism, credentials);
+//! let outcome = loop {
+//!     match exchange.step() {
+//!         Step::Response(response) => {
+//!             assert_eq!(response.data(), Some(&b"\0tim\0tanstaaftanstaaf"[..]));
+//!             response.success(); // the server has accepted it
+//!         }
+//!         Step::Derive(derive) => derive.run(),
+//!         Step::Custom(custom) => custom.fail(),
+//!         Step::Done(outcome) => break outcome,
+//!     }
+//! };
+//! assert_eq!(outcome, Ok(()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use alloc::{boxed::Box, vec::Vec};
 use core::mem;
@@ -21,76 +47,79 @@ pub use derive::{Derive, DeriveJob};
 
 use credentials::Kind;
 
-/// Why an exchange did not sign the client in.
+/// The reason why an exchange did not authenticate the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum Failure {
-    /// The server refused.
+    /// The server refused the authentication.
     Refused {
-        /// Whether it has SCRAM's proof of the password.
+        /// Whether the client had already sent its proof in SCRAM.
         after_proof: bool,
     },
-    /// The configuration does not list the mechanism, or it cannot carry the credentials.
+    /// The configuration does not list the mechanism, or the mechanism cannot be used with these credentials.
     Unsupported,
-    /// The mechanism sends the password or a token, and there is no TLS.
+    /// The mechanism [needs TLS](Mechanism::needs_tls), but the connection has none.
     NeedsTls,
-    /// The server's challenge could not be decoded, or has no place in the mechanism.
+    /// The server's challenge could not be decoded, or the mechanism has no challenge at this point.
     UnexpectedChallenge,
-    /// A message of SCRAM's server cannot be read, breaks its grammar, or has no place there.
+    /// A message of the server could not be read, violates the grammar of SCRAM, or is not allowed at this
+    /// point.
     MalformedServerMessage,
-    /// The server said success before the mechanism was at its end.
+    /// The server reported success before the mechanism was complete.
     EarlySuccess,
-    /// The server has not proven that it knows the password: it is not the one that the password
-    /// was made for.
+    /// The server has not proven that it knows the password. It may be an impostor or a man-in-the-middle.
     ServerNotAuthentic,
-    /// The server reports an error where its proof should stand (RFC 5802 §7); this is what it says,
-    /// in words of this crate.
+    /// The server sent an error in place of its proof in SCRAM (RFC 5802 §7). The text describes the error in this
+    /// crate's words.
     #[error("{}: {}", self.as_str(), .0)]
     ServerError(&'static str),
-    /// The server asks for a number of iterations that the configuration does not allow.
-    #[error("the server asks for {0} iterations, which this client does not do")]
+    /// The server asks for a number of iterations that the [configuration](Builder::scram_iterations) does not allow.
+    #[error("the server asks for {0} iterations, which this client's configuration does not allow")]
     Iterations(u32),
-    /// The user name or the password has characters that SASLprep (RFC 4013) does not allow.
+    /// The user name or the password contains characters that SASLprep (RFC 4013) does not allow.
     Unprepared,
-    /// The host's own mechanism gave up.
+    /// The custom mechanism [gave up](CustomResponse::Fail).
     GaveUp,
-    /// There is no usable nonce.
+    /// There is no usable [nonce](super::NonceError).
     NoNonce,
 }
 
 impl Failure {
-    /// What `Display` says, as a fixed text: the words of [`ServerError`](Self::ServerError) and the number of
-    /// [`Iterations`](Self::Iterations) are not in it.
+    /// Returns the text that `Display` writes, as a fixed string. It does not contain the details of
+    /// [`ServerError`](Self::ServerError), nor the number of [`Iterations`](Self::Iterations).
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "the server refused the credentials",
-            Self::Unsupported => "this client does not use the mechanism with these credentials",
+            Self::Unsupported => "this client cannot use the mechanism with these credentials",
             Self::NeedsTls => "this client does not send a password or a token without TLS",
             Self::UnexpectedChallenge => {
-                "the server sent a challenge that the mechanism does not have"
+                "the server sent a challenge that cannot be decoded, or that the mechanism does not have at this point"
             }
-            Self::MalformedServerMessage => "the server sent a message that SCRAM does not have",
-            Self::EarlySuccess => "the server said success before the exchange was complete",
+            Self::MalformedServerMessage => {
+                "the server sent a message that is malformed, or that SCRAM does not have at this point"
+            }
+            Self::EarlySuccess => "the server reported success before the exchange was complete",
             Self::ServerNotAuthentic => {
                 "the server could not prove that it knows the password: it may be an impostor"
             }
-            Self::ServerError(_) => "the server reports an error in the sign-in",
+            Self::ServerError(_) => "the server reported an error while signing in",
             Self::Iterations(_) => {
-                "the server asks for a number of iterations that this client does not do"
+                "the server asks for a number of iterations that this client's configuration does not allow"
             }
             Self::Unprepared => {
-                "the user name or password holds characters that this mechanism does not allow"
+                "the user name or password contains characters that this mechanism does not allow"
             }
-            Self::GaveUp => "the mechanism cannot go on with what the server sent",
+            Self::GaveUp => "the custom mechanism could not continue with what the server sent",
             Self::NoNonce => "this client has no random numbers, which the mechanism needs",
         }
     }
 
-    /// Whether another mechanism may be tried with the same credentials.
+    /// Returns whether the client may try another mechanism with the same credentials.
     ///
-    /// Not after a server has failed within SCRAM, or has refused in place of its own proof: an
-    /// impostor or a man in the middle who cannot make that proof would get the password by PLAIN.
+    /// It may not if the server failed within SCRAM, refused in place of sending its own proof, or reported
+    /// success too early. An impostor or a man-in-the-middle cannot produce that proof, and would get the
+    /// password if the client went on with PLAIN.
     pub fn may_try_next(self) -> bool {
         match self {
             Self::Refused { after_proof: true }
@@ -110,27 +139,29 @@ impl Failure {
     }
 }
 
-/// What the exchange needs now.
+/// What the exchange needs next.
 #[derive(Debug)]
 #[must_use]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a new obligation must break the build of a host that ignores it"
+    reason = "a new kind of step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Send this to the server, and settle it with what the server says to it.
+    /// Send this response to the server, and pass in the answer of the server.
     Response(&'a mut Response),
-    /// Do this work, here or on another thread.
+    /// Salt the password with PBKDF2, here or on another thread.
     Derive(&'a mut Derive),
-    /// Say what the host's own mechanism says to this.
+    /// Answer for the application's custom mechanism.
     Custom(&'a mut Custom),
-    /// The exchange is over; this stays. Where it ends in an error while the server waits for a
-    /// response, cancel: not behind [`success`](Response::success) or [`refused`](Response::refused),
-    /// which are the server's last word.
+    /// The exchange is over. Every further call of [`step`](Exchange::step) returns this again.
+    ///
+    /// If the exchange ends in an error while the server still waits for a response, cancel the exchange in the
+    /// protocol. Do not cancel it after [`success`](Response::success) or [`refused`](Response::refused),
+    /// because the server has then ended the exchange itself.
     Done(Result<(), Failure>),
 }
 
-/// A response for the server. **It stands until it is settled** by [`challenge`](Self::challenge),
+/// A response for the server. **It stays pending until it is answered** by [`challenge`](Self::challenge),
 /// [`undecodable`](Self::undecodable), [`success`](Self::success) or [`refused`](Self::refused).
 #[derive(Debug)]
 pub struct Response {
@@ -151,48 +182,51 @@ impl Response {
         Self { data: data.map(SecretBytes::new), answer: None }
     }
 
-    /// What to send. At first it is the initial response: `None` where the mechanism has none, which differs from an
-    /// empty one; later there is always one. Where the protocol cannot take it along with the command, keep it, and
-    /// answer the server's first, empty challenge with it, without calling [`challenge`](Self::challenge).
+    /// Returns the octets to send.
+    ///
+    /// The first response is the initial response. It is `None` if the mechanism has none, which is not the
+    /// same as an empty one. All later responses are `Some`. If the protocol cannot send the initial response
+    /// together with its command, keep it, and send it when the server sends its first, empty challenge; do not
+    /// call [`challenge`](Self::challenge) for that one.
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// The server sent a challenge. Where the protocol lets data go with success (XMPP, LDAP), they are
-    /// a challenge too, and [`success`](Self::success) follows.
+    /// Reports that the server sent a challenge, already decoded. If the protocol can carry data with success
+    /// (XMPP, LDAP), report the data as a challenge, and call [`success`](Self::success) on the next response.
     pub fn challenge(&mut self, challenge: impl Into<Vec<u8>>) {
         self.answer = Some(Answer::Challenge(SecretBytes::new(challenge.into())));
     }
 
-    /// The server sent a challenge that cannot be decoded from base64, or what the protocol has in its
-    /// place.
+    /// Reports that the server sent a challenge that cannot be decoded from base64, or from the encoding that
+    /// the protocol uses in its place.
     pub fn undecodable(&mut self) {
         self.answer = Some(Answer::Undecodable);
     }
 
-    /// The server said that the client is signed in.
+    /// Reports that the server accepted the authentication.
     pub fn success(&mut self) {
         self.answer = Some(Answer::Success);
     }
 
-    /// The server said that it is not.
+    /// Reports that the server refused the authentication.
     pub fn refused(&mut self) {
         self.answer = Some(Answer::Refused);
     }
 }
 
-/// One exchange with a server: made for it, ended with it, never used again.
+/// One SASL exchange with a server. Each value is used for one exchange only.
 #[derive(Debug)]
 pub struct Exchange {
     mechanism: Mechanism,
     state: State,
-    /// What the server said of the token, if it was one.
+    /// The error that the server sent about the token.
     token_error: Option<Box<Secret>>,
-    /// The messages before the one that stands in the state, for who has to know them.
+    /// The messages before the one in the state, if [`keep_sent`](Self::keep_sent) was called.
     sent: Option<Vec<SecretBytes>>,
 }
 
-/// Where an exchange stands. What each state waits for is in its slot.
+/// The state of an exchange. Each state that waits for an answer holds it once it has been given.
 #[derive(Debug)]
 pub(super) enum State {
     Respond(Response, Client),
@@ -201,27 +235,28 @@ pub(super) enum State {
     Done(Result<(), Failure>),
 }
 
-/// Who takes the challenge.
+/// The mechanism that takes the next challenge.
 #[derive(Debug)]
 pub(super) enum Client {
     Plain(plain::Client),
     Login(login::Client),
     CramMd5(cram_md5::Client),
-    /// Boxed for its size, which the others do not need.
+    /// Boxed because it is much larger than the others.
     Scram(Box<scram::Client>),
     Oauth(oauth::Client),
     External(external::Client),
     Anonymous(anonymous::Client),
-    /// The host; and whether it has said all.
+    /// The custom mechanism, and whether it is complete.
     Custom(Box<Custom>, bool),
 }
 
 impl Exchange {
-    /// Begins an exchange by a mechanism, such as [`Config::choose`] found. What the configuration does not
-    /// allow ends at the first [`step`](Self::step), with nothing sent.
+    /// Begins an exchange with a mechanism, usually one that [`Config::choose`] returned. If the configuration
+    /// does not allow the mechanism, the first [`step`](Self::step) returns the failure, and nothing is sent.
     ///
-    /// A client that [supports channel binding](Config::choose) and uses SCRAM without it tells the server
-    /// that it saw no -PLUS mechanism on offer, and a server that has one refuses that (RFC 5802 §6).
+    /// A client that [supports channel binding](Config::choose) but uses SCRAM without it tells the server that
+    /// it saw no -PLUS mechanism in the server's list. A server that offers one then refuses the client,
+    /// because the list was changed in a downgrade attack (RFC 5802 §6).
     pub fn new(
         config: &Config,
         channel: &Channel,
@@ -235,7 +270,7 @@ impl Exchange {
         Self { mechanism, state, token_error: None, sent: None }
     }
 
-    /// What the exchange needs now. Asked again, the same, until that is settled.
+    /// Returns what the exchange needs next. Until that is answered, further calls return the same step.
     pub fn step(&mut self) -> Step<'_> {
         if let (Some(sent), State::Respond(response, _)) = (&mut self.sent, &mut self.state) {
             if matches!(response.answer, Some(Answer::Challenge(_) | Answer::Undecodable)) {
@@ -251,7 +286,7 @@ impl Exchange {
         self.pending()
     }
 
-    /// What the last step came to; nothing moves on.
+    /// Returns the step that the last call of [`step`](Self::step) returned, without going on.
     pub(crate) fn pending(&mut self) -> Step<'_> {
         match &mut self.state {
             State::Respond(response, _) => Step::Response(response),
@@ -261,17 +296,17 @@ impl Exchange {
         }
     }
 
-    /// Whether the last step came to something that is asked of the application.
+    /// Returns whether the application has to answer the last step.
     pub(crate) fn asks(&self) -> bool {
         matches!(self.state, State::Derive(..) | State::Custom(_))
     }
 
-    /// Keeps what is sent until the [end](Self::end), so that [`repeats`](Self::repeats) knows it.
+    /// Keeps all sent messages until the [end](Self::end), for [`repeats`](Self::repeats).
     pub(crate) fn keep_sent(&mut self) {
         self.sent = Some(Vec::new());
     }
 
-    /// Whether a line of the server has something of what was sent.
+    /// Returns whether a line of the server repeats a part of the messages that were sent.
     pub(crate) fn repeats<'a>(&'a self, lines: impl Iterator<Item = &'a [u8]>) -> bool {
         let last = match &self.state {
             State::Respond(response, _) => response.data(),
@@ -281,27 +316,29 @@ impl Exchange {
         sent::repeats(before.chain(last), lines)
     }
 
-    /// Nothing more will come: what was sent is zeroed.
+    /// Ends the exchange, and zeroes the messages that were sent.
     pub(crate) fn end(&mut self) {
         self.state = State::Done(Err(Failure::Refused { after_proof: true }));
         self.sent = None;
     }
 
-    /// The mechanism.
+    /// Returns the mechanism of this exchange.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// Whether the client has sent SCRAM's proof, and the server has not answered by its own. Where the
-    /// connection ends now, or what comes cannot be read, take the server for an impostor
+    /// Returns whether the client has sent its proof in SCRAM, and the server has not sent its own.
+    ///
+    /// If the connection ends at this point, or a message cannot be read, treat the server as an impostor
     /// ([`Failure::ServerNotAuthentic`]), and try no other mechanism.
     pub fn awaits_proof(&self) -> bool {
         matches!(&self.state, State::Respond(_, Client::Scram(client)) if client.awaits_proof())
     }
 
-    /// What the server said of a token that is no good: JSON (RFC 7628 §3.2.2) as it came, which may
-    /// tell the scope that it needs and where to get a better one. The server's words: do not
-    /// trust them, nor show them to a terminal as they are.
+    /// Returns the error that the server sent about an invalid token, as it was received: JSON (RFC 7628
+    /// §3.2.2), which may contain the required scope and the address where a better token is issued.
+    ///
+    /// The text comes from the server. Do not trust it, and do not print it on a terminal without escaping it.
     pub fn token_error(&self) -> Option<&str> {
         self.token_error.as_ref().map(|error| error.expose())
     }
@@ -363,7 +400,7 @@ impl State {
         Ok(Self::Respond(Response::new(initial), client))
     }
 
-    /// Moves on if what was owed is settled.
+    /// Goes on to the next state if the current step has been answered.
     fn advance(self) -> Result<Self, Failure> {
         match self {
             Self::Respond(Response { answer: Some(answer), .. }, client) => match answer {
@@ -399,7 +436,7 @@ impl State {
     }
 }
 
-/// The mechanism's initial response, and who takes the challenge behind it.
+/// Combines the mechanism's initial response with the mechanism that takes the next challenge.
 fn begun<C>(
     (initial, client): (Option<Vec<u8>>, C),
     next: impl Fn(C) -> Client,
@@ -424,7 +461,7 @@ impl Client {
         })
     }
 
-    /// What it means that the challenge cannot be read.
+    /// Returns the failure for a challenge that cannot be decoded.
     fn undecodable(&self) -> Failure {
         match self {
             Self::Scram(client) => client.unreadable(),
@@ -432,7 +469,7 @@ impl Client {
         }
     }
 
-    /// Whether the client has sent SCRAM's proof.
+    /// Returns whether the client has sent its proof in SCRAM.
     fn has_proven(&self) -> bool {
         matches!(self, Self::Scram(client) if client.has_proven())
     }

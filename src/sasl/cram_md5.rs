@@ -26,7 +26,7 @@ impl Server {
         Ok((challenge.into_bytes(), Self))
     }
 
-    /// `response = user SP digest`. A name may hold spaces: the last one counts.
+    /// `response = user SP digest`. A name may contain spaces, so the last space is the separator.
     pub(super) fn take(
         &self,
         rules: &Rules,
@@ -39,7 +39,9 @@ impl Server {
             return Err(Failure::Malformed("CRAM-MD5 takes a name and a digest of 32 digits"));
         };
         if !hex::is_digits(digest) {
-            return Err(Failure::Malformed("the digest is not lower-case hexadecimal digits"));
+            return Err(Failure::Malformed(
+                "the digest is not written in lower-case hexadecimal digits",
+            ));
         }
         let length = name.len();
         let folded = rules.fold(text.part(0..length))?;
@@ -48,8 +50,10 @@ impl Server {
     }
 }
 
-/// Whether the digest, in hexadecimal, is right. For an account that does not exist the work is the same,
-/// against a secret that nobody has, and its result is not used.
+/// Returns whether the digest, in hexadecimal, is right.
+///
+/// To prevent a timing attack, an account that does not exist takes the same work: the digest is verified
+/// against decoy states, and the result is ignored.
 pub(super) fn verify(found: Option<&CramSecret>, challenge: &[u8], digest: &str) -> bool {
     apart(1, || {
         let digest = Zeroizing::new(hex::decode(digest.as_bytes()).unwrap_or_default());

@@ -22,18 +22,18 @@ use md5::{
 use zeroize::Zeroize;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-/// What it takes to check a CRAM-MD5 response: the two MD5 states that stand behind HMAC's keyed
-/// blocks (RFC 2104 §2).
+/// The data that a store keeps to verify CRAM-MD5 responses: the two MD5 states after the keyed blocks of HMAC
+/// (RFC 2104 §2).
 ///
-/// They serve as well as the password for CRAM-MD5, so a store must keep them as safe, but the
-/// password cannot be read out of them.
+/// The states are as good as the password for CRAM-MD5, so a store must protect them equally well. The password
+/// cannot be read from them, only guessed.
 ///
-/// As text they are Dovecot's `{CRAM-MD5}` and 64 hexadecimal digits, the outer state first. It is read in
-/// upper and lower case, and by Dovecot's other name for it, `{HMAC-MD5}`, too.
+/// The text form is Dovecot's: `{CRAM-MD5}` and 64 hexadecimal digits, the outer state first. [`str::parse`]
+/// accepts upper and lower case, and also Dovecot's other name, `{HMAC-MD5}`.
 #[derive(Clone)]
 pub struct CramSecret(Arc<States>);
 
-/// Shared, so that who gives them out leaves no copy.
+/// Shared, so that a store can hand them out without a copy.
 #[derive(Default, ZeroizeOnDrop)]
 pub(super) struct States {
     outer: [u8; 16],
@@ -41,24 +41,25 @@ pub(super) struct States {
 }
 
 impl CramSecret {
-    /// Computes the states from a password: two blocks of MD5, and as many again for a password
-    /// of over 64 octets.
+    /// Computes the states from a password. This takes two blocks of MD5, and for a password of more than 64
+    /// octets the hash of the password first.
     #[cfg(feature = "cram-md5")]
     pub fn from_password(password: &str) -> Self {
         apart(1, || Self(Arc::new(States::of_password(password))))
     }
 
-    /// Takes the two states as a store kept them: four words each, low octet first.
+    /// Creates the secret from two states, as a store kept them: four words each, the low octet of each word
+    /// first.
     pub fn from_states(outer: [u8; 16], inner: [u8; 16]) -> Self {
         Self(Arc::new(States { outer, inner }))
     }
 
-    /// The outer and the inner state, to keep in a store.
+    /// Returns the outer and the inner state, in this order, to keep in a store.
     pub fn states(&self) -> (&[u8; 16], &[u8; 16]) {
         (&self.0.outer, &self.0.inner)
     }
 
-    /// The text form, to keep in a store as safely as the password itself.
+    /// Returns the text form. The store must protect it as well as the password itself.
     pub fn to_text(&self) -> Secret {
         apart(1, || {
             let (outer, inner) = self.states();
@@ -71,8 +72,10 @@ impl CramSecret {
         })
     }
 
-    /// Whether that is the password, in constant time. So a store with these alone serves PLAIN and
-    /// LOGIN too.
+    /// Returns whether the password is the one that the states were computed from. The comparison takes
+    /// constant time.
+    ///
+    /// With this method, a store that keeps only these states can serve PLAIN and LOGIN as well.
     #[cfg(feature = "cram-md5")]
     pub fn check_password(&self, password: &str) -> bool {
         apart(1, || {
@@ -91,7 +94,7 @@ impl CramSecret {
 impl States {
     fn of_password(password: &str) -> Self {
         let mut key = Zeroizing::new([0; 64]);
-        // A key of just the block's size is used as it is.
+        // HMAC uses a key of up to one block as it is, and hashes a longer one.
         if password.len() <= key.len() {
             key.iter_mut().zip(password.as_bytes()).for_each(|(to, from)| *to = *from);
         } else {
@@ -109,7 +112,7 @@ impl States {
         Self { outer: state_behind(0x5c), inner: state_behind(0x36) }
     }
 
-    /// Whether that is HMAC-MD5 of the message under the password, in constant time.
+    /// Returns whether the digest is the HMAC-MD5 of the message. The comparison takes constant time.
     pub(super) fn verifies(&self, message: &[u8], digest: &[u8; 16]) -> bool {
         let Ok(inner) = resume(&self.inner, message) else {
             return false;
@@ -118,8 +121,8 @@ impl States {
     }
 }
 
-/// MD5 of a message whose first block led to that state. The state's serialized form is its four
-/// words and the count of blocks.
+/// Computes MD5 over one block, which led to `state`, followed by `message`. The serialized form of MD5's state
+/// is its four words and the number of blocks.
 #[cfg(feature = "cram-md5")]
 fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeStateError> {
     let mut serialized = SerializedState::<Md5Core>::default();
@@ -137,22 +140,22 @@ fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeState
     Ok(digest.into())
 }
 
-/// How the text form begins.
+/// The prefix of the text form.
 const DOVECOT: &str = "{CRAM-MD5}";
 
-/// Dovecot's other name for the same.
+/// Dovecot's other name for the same scheme.
 const ALIAS: &str = "{HMAC-MD5}";
 
-/// The text is not the form of [`CramSecret`].
+/// The text is not a text form of [`CramSecret`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub struct CramSecretError;
 
 impl CramSecretError {
-    /// What `Display` says, as a fixed text.
+    /// Returns the text that `Display` writes, as a fixed string.
     pub const fn as_str(&self) -> &'static str {
-        "not a text form of CRAM-MD5 states: {CRAM-MD5} and 64 hexadecimal digits"
+        "this is not a text form of CRAM-MD5 states, which is {CRAM-MD5} followed by 64 hexadecimal digits"
     }
 }
 

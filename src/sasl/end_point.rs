@@ -1,19 +1,24 @@
-//! `tls-server-end-point` (RFC 5929 §4.1): the hash of a certificate by the hash of its own signature.
+//! `tls-server-end-point` (RFC 5929 §4.1): a hash of the certificate, by the hash function of the certificate's
+//! own signature.
 
 use alloc::boxed::Box;
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 
-/// The certificate is DER. `None` where the octets are none (RFC 5280 §4.1), or where the signature does not use just
-/// one hash that is known here: the type is not defined for such a certificate (RFC 5929 §4.1).
+/// Returns the hash of a certificate in DER.
+///
+/// Returns `None` if the octets are not a certificate (RFC 5280 §4.1), or if the signature does not use exactly
+/// one hash function that is known here, because the type is not defined for such a certificate (RFC 5929
+/// §4.1).
 pub(super) fn end_point(certificate: &[u8]) -> Option<Box<[u8]>> {
     Some(hash(signature_algorithm(certificate)?)?(certificate))
 }
 
-/// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280 §4.1).
+/// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280
+/// §4.1).
 ///
-/// The field that is given stands outside of what is signed. It counts only where the signed one is the same, as
-/// §4.1.1.2 asks for.
+/// Returns the outer field `signatureAlgorithm`, which the signature does not cover. It is used only if it
+/// equals the field in the signed part, as §4.1.1.2 requires.
 fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     let whole = only(certificate, SEQUENCE)?;
     let (signed, rest) = element(whole, SEQUENCE)?;
@@ -32,7 +37,7 @@ fn of<D: Digest>(octets: &[u8]) -> Box<[u8]> {
     D::digest(octets).as_slice().into()
 }
 
-/// Object identifiers without their last number.
+/// Object identifiers without their last arc.
 mod arc {
     /// 1.2.840.113549.1.1
     pub(super) const PKCS_1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
@@ -52,7 +57,7 @@ mod arc {
     pub(super) const NIST_SIGNATURES: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 3];
 }
 
-/// The hash of a signature algorithm, SHA-256 in place of MD5 and SHA-1.
+/// Returns the hash function of a signature algorithm, with SHA-256 in place of MD5 and SHA-1.
 fn hash(algorithm: &[u8]) -> Option<Hash> {
     let (oid, parameters) = element(algorithm, OBJECT_IDENTIFIER)?;
     let (&last, arc) = oid.split_last()?;
@@ -71,8 +76,9 @@ fn hash(algorithm: &[u8]) -> Option<Hash> {
     })
 }
 
-/// `RSASSA-PSS-params ::= SEQUENCE { hashAlgorithm [0] DEFAULT sha1, maskGenAlgorithm [1] DEFAULT mgf1SHA1, … }` (RFC
-/// 4055 §3.1). MGF1 has a hash of its own; where that is another, there is not just one.
+/// `RSASSA-PSS-params ::= SEQUENCE { hashAlgorithm [0] DEFAULT sha1, maskGenAlgorithm [1] DEFAULT mgf1SHA1, …
+/// }` (RFC 4055 §3.1). MGF1 has its own hash function; if that is a different one, there is no single hash
+/// function.
 fn rsassa_pss(parameters: &[u8]) -> Option<Hash> {
     const SHA_1: &[u8] = &[0x2b, 14, 3, 2, 26];
     const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 8];
@@ -105,7 +111,8 @@ fn rsassa_pss(parameters: &[u8]) -> Option<Hash> {
     })
 }
 
-/// `AlgorithmIdentifier ::= SEQUENCE { algorithm OBJECT IDENTIFIER, parameters ANY OPTIONAL }`, and no more.
+/// `AlgorithmIdentifier ::= SEQUENCE { algorithm OBJECT IDENTIFIER, parameters ANY OPTIONAL }`, with nothing
+/// after it.
 fn named(der: &[u8]) -> Option<(&[u8], &[u8])> {
     element(only(der, SEQUENCE)?, OBJECT_IDENTIFIER)
 }
@@ -115,13 +122,13 @@ const BIT_STRING: u8 = 0x03;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 
-/// `[number]`, constructed.
+/// The tag of a constructed `[number]`.
 const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
-/// The contents of the first element, if its tag is that one, and what follows it (X.690 §8.1). A length is definite,
-/// in its shortest form (§10.1), of up to four octets.
+/// Returns the contents of the first element, if it has this tag, and the octets that follow it (X.690 §8.1).
+/// The length has to be definite, in its shortest form (§10.1), and of up to four octets.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[own, length], rest) = der.split_first_chunk()?;
     let (length, rest) = match length {
@@ -137,7 +144,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length).filter(|_| own == tag)
 }
 
-/// As [`element`], of the one that nothing follows.
+/// The same as [`element`] for an element that nothing follows.
 fn only(der: &[u8], tag: u8) -> Option<&[u8]> {
     element(der, tag).filter(|(_, rest)| rest.is_empty()).map(|(contents, _)| contents)
 }

@@ -1,4 +1,4 @@
-//! EXTERNAL (RFC 4422 appendix A): `[authzid]`; who it is, the TLS certificate says.
+//! EXTERNAL (RFC 4422 appendix A). The message is `[authzid]`; the client's identity is in its TLS certificate.
 
 use alloc::{boxed::Box, vec::Vec};
 

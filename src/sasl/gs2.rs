@@ -1,4 +1,4 @@
-//! The header that SCRAM and OAUTHBEARER begin with (RFC 5801 §4).
+//! The header at the start of messages of SCRAM and OAUTHBEARER (RFC 5801 §4).
 
 use alloc::{borrow::Cow, format, string::String};
 
@@ -7,11 +7,11 @@ use super::{Failure, check_name};
 /// `gs2-cbind-flag = ("p=" cb-name) / "n" / "y"`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flag<'a> {
-    /// The client has no channel binding.
+    /// The client does not support channel binding.
     No,
-    /// The client has it, and has not seen that the server has.
+    /// The client supports channel binding, but saw no mechanism of the server with it.
     NotSeen,
-    /// The client binds to the channel by that type.
+    /// The client binds to the channel with this type of binding.
     Bound(&'a str),
 }
 
@@ -20,7 +20,7 @@ pub(super) enum Flag<'a> {
 pub(super) struct Header<'a> {
     pub(super) flag: Flag<'a>,
     pub(super) authzid: Option<String>,
-    /// The header, as it came.
+    /// The header, as it was received.
     pub(super) text: &'a str,
     pub(super) rest: &'a str,
 }
@@ -46,7 +46,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// What stands in front of the first comma, and behind it.
+/// Returns the text before the first comma, and the text after it.
 pub(super) fn field(text: &str) -> Option<(&str, &str)> {
     match last_or_field(text) {
         (field, Some(rest)) => Some((field, rest)),
@@ -54,7 +54,7 @@ pub(super) fn field(text: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// The same where no comma has to follow.
+/// The same for a field that may be the last one, without a comma after it.
 pub(super) fn last_or_field(text: &str) -> (&str, Option<&str>) {
     match memchr::memchr(b',', text.as_bytes()) {
         Some(comma) => (text.get(..comma).unwrap_or_default(), text.get(comma + 1..)),
@@ -74,7 +74,8 @@ pub(super) fn write(flag: Flag<'_>, authzid: Option<&str>) -> String {
 
 /// `saslname = 1*(value-safe-char / "=2C" / "=3D")`
 pub(super) fn saslname(text: &str) -> Result<Cow<'_, str>, Failure> {
-    let name = unescape(text).ok_or(Failure::Malformed("a name is empty or escaped wrongly"))?;
+    let name =
+        unescape(text).ok_or(Failure::Malformed("a name is empty or has an invalid escape"))?;
     check_name(&name)?;
     Ok(name)
 }
@@ -83,7 +84,7 @@ pub(super) fn escape(name: &str) -> String {
     name.replace('=', "=3D").replace(',', "=2C")
 }
 
-/// `None` where a `=` escapes nothing.
+/// Decodes the escapes. Returns `None` if a `=` does not begin an escape, or if the name is empty.
 fn unescape(text: &str) -> Option<Cow<'_, str>> {
     let mut parts = text.split('=');
     let mut name = Cow::from(parts.next()?);

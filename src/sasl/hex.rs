@@ -1,19 +1,19 @@
-//! Hexadecimal, in lower case.
+//! Hexadecimal digits, in lower case.
 
-/// Two digits for each octet.
+/// Writes two digits for each octet.
 pub(super) fn encode<const N: usize>(octets: &[u8; N]) -> [[u8; 2]; N] {
     let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
     octets.map(|octet| [digit(octet >> 4), digit(octet & 15)])
 }
 
-/// Whether the text is such digits.
+/// Returns whether the text consists of lower-case hexadecimal digits.
 pub(super) fn is_digits(text: &[u8]) -> bool {
-    // Looks at every digit, as that goes many at a time.
+    // This has no early return, so that the compiler can check many digits at a time.
     let good = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     text.iter().fold(true, |all, digit| all & good(digit))
 }
 
-/// `None` where the text is of another length, or has other digits.
+/// Decodes the text. Returns `None` if it has another length or contains other characters.
 pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != 2 * N || !is_digits(text) {
         return None;

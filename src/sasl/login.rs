@@ -1,4 +1,4 @@
-//! LOGIN (draft-murchison-sasl-login): the name, then the password, each asked for.
+//! LOGIN (draft-murchison-sasl-login): the server asks for the user name, then for the password.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -18,7 +18,8 @@ pub(super) enum Server {
 }
 
 impl Server {
-    /// Outlook and others take just this prompt, and [the other](Self::take), to the letter.
+    /// Outlook and other clients accept only exactly this prompt, and exactly [`Password:`](Self::take) after
+    /// it.
     pub(super) fn begin(_: &Config) -> Result<(&'static [u8], Self), Failure> {
         Ok((b"Username:", Self::UserName))
     }
@@ -41,7 +42,7 @@ impl Server {
                     return Err(Failure::Malformed("the password is empty"));
                 }
                 if text.expose().contains('\0') {
-                    return Err(Failure::Malformed("the password holds NUL"));
+                    return Err(Failure::Malformed("the password contains NUL"));
                 }
                 let name = Authcid::Own(authcid.take());
                 Ok(State::CheckPassword(CheckPassword::new(name, folded.take(), None, text)))
@@ -49,7 +50,7 @@ impl Server {
         }
     }
 
-    /// Whom the client claims to be, once it has said so.
+    /// Returns the name that the client claimed, once it has sent one.
     pub(super) fn claim(&mut self) -> Option<Claim> {
         let Self::Password { authcid, folded } = self else { return None };
         let authcid = folded.take().map_or_else(|| authcid.take_all(), |folded| (*folded).into());
@@ -57,7 +58,8 @@ impl Server {
     }
 }
 
-/// The client goes by position: prompts are localized, empty, or end in a NUL.
+/// The client counts the prompts and does not read them: some servers translate them, leave them empty, or end
+/// them with a NUL.
 #[derive(Debug)]
 pub(super) enum Client {
     UserName(Arc<Password>),
@@ -66,7 +68,7 @@ pub(super) enum Client {
 }
 
 impl Client {
-    /// The name could go along with the command, but not every server takes it there.
+    /// The client could send the name as an initial response, but not every server accepts one.
     pub(super) fn begin(
         password: Arc<Password>,
         _: Option<&str>,

@@ -1,4 +1,4 @@
-//! The mechanisms' names and properties.
+//! The names and properties of the mechanisms.
 
 use alloc::vec::Vec;
 use core::{borrow::Borrow, fmt};
@@ -6,41 +6,52 @@ use core::{borrow::Borrow, fmt};
 use super::{BindingPolicy, ConfigError};
 
 /// A SASL mechanism (RFC 4422 §3.1).
+///
+/// ```
+/// use smtp_auth::sasl::Mechanism;
+///
+/// let mechanism = Mechanism::from_name("scram-sha-256").ok_or("unknown")?;
+/// assert_eq!(mechanism.name(), "SCRAM-SHA-256");
+/// assert_eq!(mechanism.plus(), Some(Mechanism::ScramSha256Plus));
+/// assert!(!mechanism.needs_tls() && Mechanism::Plain.needs_tls());
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mechanism {
-    /// SCRAM-SHA-512-PLUS: as SCRAM-SHA-256-PLUS.
+    /// SCRAM-SHA-512-PLUS: like SCRAM-SHA-256-PLUS, with a longer hash.
     ScramSha512Plus,
-    /// SCRAM-SHA-256-PLUS (RFC 7677): as SCRAM-SHA-256, bound to the TLS connection, so that nobody
-    /// who stands between can pass the sign-in on.
+    /// SCRAM-SHA-256-PLUS (RFC 7677): like SCRAM-SHA-256, but bound to the TLS connection, so that a
+    /// man-in-the-middle cannot relay the exchange to another connection.
     ScramSha256Plus,
-    /// SCRAM-SHA-1-PLUS (RFC 5802): as SCRAM-SHA-256-PLUS, with an older hash.
+    /// SCRAM-SHA-1-PLUS (RFC 5802): like SCRAM-SHA-256-PLUS, with an older hash.
     ScramSha1Plus,
-    /// SCRAM-SHA-512: as SCRAM-SHA-256.
+    /// SCRAM-SHA-512: like SCRAM-SHA-256, with a longer hash.
     ScramSha512,
-    /// SCRAM-SHA-256 (RFC 7677): the password is not sent, and the server proves that it knows it.
+    /// SCRAM-SHA-256 (RFC 7677): the password is not sent, and the server proves as well that it knows the
+    /// password.
     ScramSha256,
-    /// SCRAM-SHA-1 (RFC 5802): as SCRAM-SHA-256, with an older hash.
+    /// SCRAM-SHA-1 (RFC 5802): like SCRAM-SHA-256, with an older hash.
     ScramSha1,
-    /// CRAM-MD5 (RFC 2195): the password is not sent, but can be guessed offline by who listens.
+    /// CRAM-MD5 (RFC 2195): the password is not sent, but an eavesdropper can guess it offline (brute force).
     CramMd5,
-    /// PLAIN (RFC 4616): the password is sent as it is; for TLS alone.
+    /// PLAIN (RFC 4616): the password is sent as it is. Use it only inside TLS.
     Plain,
-    /// LOGIN (draft-murchison-sasl-login): as PLAIN, in two messages, for old clients.
+    /// LOGIN (draft-murchison-sasl-login): like PLAIN, in two messages, for old clients.
     Login,
-    /// OAUTHBEARER (RFC 7628): a token of OAuth 2.0, sent as it is; for TLS alone.
+    /// OAUTHBEARER (RFC 7628): an OAuth 2.0 token is sent as it is. Use it only inside TLS.
     OauthBearer,
-    /// XOAUTH2: as OAUTHBEARER, in the form that Google and Microsoft have.
+    /// XOAUTH2: like OAUTHBEARER, in the older format of Google and Microsoft.
     Xoauth2,
-    /// EXTERNAL (RFC 4422 appendix A): the client is whom its TLS certificate names.
+    /// EXTERNAL (RFC 4422 appendix A): the client's TLS certificate identifies the client.
     External,
-    /// ANONYMOUS (RFC 4505): nobody is proven.
+    /// ANONYMOUS (RFC 4505): the client is a guest, and no identity is verified.
     Anonymous,
-    /// One that the crate does not have, of the host's own.
+    /// A custom mechanism, which the application implements. [`custom`](Self::custom) creates it.
     Custom(CustomName),
 }
 
-/// The name of a mechanism of the host's own; [`Mechanism::custom`] makes it.
+/// The name of a custom mechanism. [`Mechanism::custom`] creates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CustomName {
     name: &'static str,
@@ -50,11 +61,11 @@ pub struct CustomName {
 macro_rules! known {
     ($($mechanism:ident $name:literal)*) => {
         impl Mechanism {
-            /// Those that the crate has, compiled in or not: for each kind of credentials the strongest
-            /// first.
+            /// All mechanisms that the crate implements, compiled in or not. For each kind of credentials, the
+            /// strongest comes first.
             pub(super) const KNOWN: &[Self] = &[$(Self::$mechanism),*];
 
-            /// The registered name, in upper case.
+            /// Returns the registered name, in upper case, such as `SCRAM-SHA-256`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$mechanism => $name,)*
@@ -62,8 +73,8 @@ macro_rules! known {
                 }
             }
 
-            /// By reference to a constant: of a value that is made here only the tag would be written, and
-            /// a copy of all of it would wait for that.
+            /// Returns a reference to a constant, for speed. If a value were created here, only its tag would be
+            /// written, and a copy of the whole value right after that would stall on the narrower store.
             fn of_upper(name: &[u8]) -> Option<&'static Self> {
                 $(
                     if name == $name.as_bytes() {
@@ -93,8 +104,8 @@ known! {
 }
 
 impl Mechanism {
-    /// All that are compiled in: for passwords, the strongest first; for tokens; EXTERNAL;
-    /// ANONYMOUS.
+    /// All mechanisms that are compiled in: those for passwords, the strongest first, then those for tokens,
+    /// EXTERNAL, and ANONYMOUS.
     pub const COMPILED: &'static [Self] = &[
         #[cfg(feature = "scram-sha-512")]
         Self::ScramSha512Plus,
@@ -124,16 +135,17 @@ impl Mechanism {
         Self::Anonymous,
     ];
 
-    /// A mechanism of the host's own, for TLS alone unless
-    /// [`safe_without_tls`](Self::safe_without_tls) says otherwise: a server asks for each of its steps by
-    /// [`Query::Custom`](super::Query::Custom), a client by
+    /// Creates a custom mechanism, which the application implements. It is used only inside TLS, unless
+    /// [`safe_without_tls`](Self::safe_without_tls) is called.
+    ///
+    /// A server asks for each step of the mechanism with [`Query::Custom`](super::Query::Custom), a client with
     /// [`Step::Custom`](super::client::Step::Custom).
     ///
     /// # Errors
-    /// [`ConfigError::MechanismName`] where the name is not 1 to 20 of `A-Z 0-9 - _` (RFC 4422 §3.1),
-    /// or is that of a mechanism that the crate has.
+    /// [`ConfigError::MechanismName`] if the name is not 1 to 20 characters of `A-Z 0-9 - _` (RFC 4422 §3.1),
+    /// or is the name of a mechanism that the crate implements.
     pub const fn custom(name: &'static str) -> Result<Self, ConfigError> {
-        // A `const fn` has no iterators.
+        // Iterators cannot be used in a `const fn`.
         let octets = name.as_bytes();
         let (mut rest, mut good) = (octets, matches!(octets.len(), 1..=20));
         while let [octet, behind @ ..] = rest {
@@ -152,8 +164,10 @@ impl Mechanism {
         }
     }
 
-    /// The same mechanism of the host's own as one that is safe where anyone on the way can read it
-    /// (GSSAPI, say). Those that the crate has stay as they are.
+    /// Declares a custom mechanism to be safe without TLS, where an eavesdropper can read it. GSSAPI is an
+    /// example.
+    ///
+    /// A mechanism that the crate implements is returned unchanged.
     #[must_use]
     pub const fn safe_without_tls(self) -> Self {
         match self {
@@ -164,13 +178,14 @@ impl Mechanism {
         }
     }
 
-    /// The mechanism of that name, in any case, if the crate has it, compiled in or not.
+    /// Returns the mechanism with this name, in upper or lower case, if the crate implements it. The mechanism
+    /// need not be compiled in.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::known(name.as_bytes()).copied()
     }
 
     pub(super) fn known(name: &[u8]) -> Option<&'static Self> {
-        // Most say it as it is registered.
+        // Most clients and servers write the name in upper case, as it is registered.
         Self::of_upper(name).or_else(|| {
             let mut upper = [0; 20];
             let upper = upper.get_mut(..name.len())?;
@@ -180,13 +195,14 @@ impl Mechanism {
         })
     }
 
-    /// Whether it can be used: it is compiled in, or the host's own.
+    /// Returns whether the mechanism can be used: it is compiled in, or it is a custom mechanism.
     pub fn is_compiled(self) -> bool {
         matches!(self, Self::Custom(_)) || Self::COMPILED.contains(&self)
     }
 
-    /// Whether it belongs inside TLS: it sends a password or a token as it is, relies on a
-    /// certificate, or is the host's own and not known to be safe without.
+    /// Returns whether the mechanism should only be used inside TLS: it sends a password or a token as it is,
+    /// it relies on a certificate, or it is a custom mechanism that was not declared [safe without
+    /// TLS](Self::safe_without_tls).
     pub const fn needs_tls(self) -> bool {
         match self {
             Self::ScramSha512Plus
@@ -202,7 +218,7 @@ impl Mechanism {
         }
     }
 
-    /// Whether it proves a user by a password.
+    /// Returns whether the mechanism authenticates a user by a password.
     pub const fn takes_password(self) -> bool {
         match self {
             Self::ScramSha512Plus
@@ -222,18 +238,18 @@ impl Mechanism {
         }
     }
 
-    /// Whether it proves a user by a token of OAuth 2.0.
+    /// Returns whether the mechanism authenticates a user by an OAuth 2.0 token.
     pub const fn takes_token(self) -> bool {
         matches!(self, Self::OauthBearer | Self::Xoauth2)
     }
 
-    /// Whether it binds the sign-in to the TLS connection (RFC 5802 §6).
+    /// Returns whether the mechanism binds the authentication to the TLS connection (RFC 5802 §6).
     pub const fn binds_channel(self) -> bool {
         matches!(self, Self::ScramSha512Plus | Self::ScramSha256Plus | Self::ScramSha1Plus)
     }
 
-    /// The -PLUS form of a mechanism of SCRAM, which binds to the TLS connection. `None` for any other, -PLUS
-    /// among them.
+    /// Returns the -PLUS form of a SCRAM mechanism, which binds to the TLS connection. Returns `None` for all
+    /// other mechanisms, and for a mechanism that is already a -PLUS form.
     pub const fn plus(self) -> Option<Self> {
         match self {
             Self::ScramSha512 => Some(Self::ScramSha512Plus),
@@ -243,7 +259,8 @@ impl Mechanism {
         }
     }
 
-    /// Whether a client's response depends on what the challenge says, and not on its place alone.
+    /// Returns whether the client's responses depend on the contents of the challenges. If not, they depend
+    /// only on the position of the challenge in the exchange.
     pub const fn reads_challenge(self) -> bool {
         match self {
             Self::ScramSha512Plus
@@ -254,7 +271,7 @@ impl Mechanism {
             | Self::ScramSha1
             | Self::CramMd5
             | Self::Custom(_) => true,
-            // A token's challenge is an error, whatever it says.
+            // In the mechanisms for tokens, a challenge is always an error, whatever it contains.
             Self::Plain
             | Self::Login
             | Self::OauthBearer
@@ -265,9 +282,10 @@ impl Mechanism {
     }
 }
 
-/// Lists of mechanisms, as the configurations of both sides have them.
+/// The lists of mechanisms in the configurations of both sides.
 impl Mechanism {
-    /// Each of them once; in front of SCRAM its -PLUS form, unless that has another place in the list.
+    /// Removes duplicates, and inserts the -PLUS form of each SCRAM mechanism in front of it, unless the list
+    /// already contains that form.
     pub(super) fn list(given: impl IntoIterator<Item = impl Borrow<Self>>) -> Vec<Self> {
         let given: Vec<Self> = given.into_iter().map(|own| *own.borrow()).collect();
         let mut all = Vec::with_capacity(given.len() + 3);
@@ -282,7 +300,7 @@ impl Mechanism {
         all
     }
 
-    /// Whether a configuration of either side can have such a list.
+    /// Checks that the list is valid in a configuration of either side.
     pub(super) fn check(list: &[Self], binding: BindingPolicy) -> Result<(), ConfigError> {
         if let Some(off) = list.iter().find(|own| !own.is_compiled()) {
             return Err(ConfigError::NotCompiled(*off));

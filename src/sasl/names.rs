@@ -1,47 +1,56 @@
-//! Names of accounts: how they are folded, so that an account has one, and who a client claims to be.
+//! The names of accounts: how they are folded, so that each account has one name, and the name that a client
+//! claims.
 
 use alloc::{borrow::Cow, boxed::Box, string::String};
 
 use super::{Failure, MAX_MESSAGE, check_name, is_printable_ascii, prepare};
 
-/// Folds a name: every way to write an account's name gives one. `None` for a name that no account can
-/// have.
+/// A function that folds a name, so that all spellings of an account's name become one. It returns `None` for a
+/// name that no account can have.
 ///
-/// It has to be pure, and to leave alone what it has folded. [`prepare`] is the default;
-/// [`prepare_lower_case`] and [`as_sent`] are the others at hand.
+/// The function has to be pure, and folding a folded name must not change it. [`prepare`] is the default; the
+/// crate also has [`prepare_lower_case`] and [`as_sent`].
 pub type FoldName = fn(&str) -> Option<Cow<'_, str>>;
 
-/// [`prepare`], in lower case: `Tim`, `TIM` and `ｔｉｍ` are `tim`.
+/// Prepares a name with [`prepare`], and converts it to lower case: `Tim`, `TIM` and `ｔｉｍ` become `tim`.
 ///
-/// Without the feature `saslprep` it allows printable ASCII alone.
+/// Returns `None` if SASLprep does not allow the name. Without the feature `saslprep`, only printable ASCII is allowed.
+///
+/// ```
+/// use smtp_auth::sasl::prepare_lower_case;
+///
+/// assert_eq!(prepare_lower_case("Tim").as_deref(), Some("tim"));
+/// assert_eq!(prepare_lower_case("\u{7}"), None);
+/// ```
 pub fn prepare_lower_case(name: &str) -> Option<Cow<'_, str>> {
     if is_printable_ascii(name) {
         let lower = !name.bytes().any(|octet| octet.is_ascii_uppercase());
         return prepare(name)
             .map(|name| if lower { name } else { name.to_ascii_lowercase().into() });
     }
-    // What is in lower case may have to be composed anew.
+    // The conversion to lower case may leave characters that have to be composed again.
     let lower = prepare(name)?.to_lowercase();
     prepare(&lower).map(|name| name.into_owned().into())
 }
 
-/// The name as it was sent, for a store in which each way to write a name is an account of its own.
+/// Returns the name unchanged, for a store in which each spelling of a name is a separate account.
 ///
-/// Bans, quotas and logs that are to hold for one person then have to fold names themselves.
+/// An application that wants its bans, quotas and logs to cover all spellings of one user then has to fold the
+/// names itself.
 pub fn as_sent(name: &str) -> Option<Cow<'_, str>> {
     Some(name.into())
 }
 
-/// A name that is not as it was sent. In a box of its own, as most are.
+/// A folded name that differs from the name as it was sent. It is boxed twice to be small, because it is rare.
 pub(super) type Folded = Option<Box<Box<str>>>;
 
-/// What the configuration says of every response.
+/// The parts of the configuration that apply to every response.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
-    /// The longest response to take, in octets.
+    /// The longest accepted response, in octets.
     pub(super) max_response: u32,
     pub(super) fold: FoldName,
-    /// Whether everybody who is proven is asked about.
+    /// Whether [`Authorize`](super::Authorize) is asked for every user that was authenticated.
     pub(super) authorize_always: bool,
 }
 
@@ -50,39 +59,40 @@ impl Rules {
         usize::try_from(self.max_response).unwrap_or(usize::MAX)
     }
 
-    /// Of an exchange that takes no response.
+    /// The rules of an exchange that accepts no response.
     pub(super) const NOTHING: Self =
         Self { max_response: 0, fold: as_sent, authorize_always: false };
 
-    /// The name folded; `None` where that changes nothing.
+    /// Folds a name. Returns `None` if folding does not change it.
     #[inline]
     pub(super) fn fold(&self, name: &str) -> Result<Folded, Failure> {
         check_name(name)?;
         let folded = (self.fold)(name).ok_or(Failure::Malformed("the user name is not allowed"))?;
-        // The same memory, as a rule.
+        // In most cases the function has returned the same memory.
         if core::ptr::eq(&*folded, name) || folded == name {
             return Ok(None);
         }
-        // No longer than another mechanism could bring it: SASLprep makes eighteen characters of some.
+        // SASLprep can turn one character into eighteen. The result must not be longer than a name in any
+        // response could be.
         if folded.len() > self.max_response().min(MAX_MESSAGE).max(name.len()) {
             return Err(Failure::Malformed("the user name is too long"));
         }
         check_name(&folded).map(|folded| Some(Box::new(folded.into())))
     }
 
-    /// The account that a client wants to act as.
+    /// Folds the name of the account that a client wants to act as.
     pub(super) fn authzid(&self, name: &str) -> Result<Box<Authzid>, Failure> {
         let folded = self.fold(name)?;
         Ok(Box::new(Authzid { sent: name.into(), folded }))
     }
 
-    /// The same where an empty name is none.
+    /// The same for a name that may be empty, which means that there is none.
     pub(super) fn authzid_if_any(&self, name: &str) -> Result<Option<Box<Authzid>>, Failure> {
         (!name.is_empty()).then(|| self.authzid(name)).transpose()
     }
 }
 
-/// The account that a client wants to act as, in a box, as most name none.
+/// The account that a client wants to act as. Users of this type box it, because most clients name none.
 #[derive(Clone, Debug)]
 pub(super) struct Authzid {
     sent: Box<str>,
@@ -90,12 +100,12 @@ pub(super) struct Authzid {
 }
 
 impl Authzid {
-    /// One that is folded as it is.
+    /// Creates the name from one that needs no folding.
     pub(super) fn folded(name: &str) -> Self {
         Self { sent: name.into(), folded: None }
     }
 
-    /// The name, folded.
+    /// Returns the folded name.
     pub(super) fn as_str(&self) -> &str {
         self.folded.as_deref().unwrap_or(&self.sent)
     }
@@ -104,18 +114,19 @@ impl Authzid {
         self.folded.map_or(self.sent, |folded| *folded)
     }
 
-    /// Whether it is the client itself, by the name that it gave, folded, or by its account's.
+    /// Returns whether this is the client's own account: by the name that it claimed, folded, or by the name of
+    /// the account that the store returned.
     pub(super) fn is_own(&self, claimed: &str, account: &str) -> bool {
         let own = self.as_str();
         own == claimed || own == account || *self.sent == *account
     }
 }
 
-/// Who a client claims to be, kept where it failed to prove that.
+/// The name that a client claims, kept when it fails to authenticate.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     /// The name, folded.
     pub(super) authcid: String,
-    /// The account that has this name among others, if the store says so.
+    /// The account of which this name is an alias, if the store returned one.
     pub(super) account: Option<Box<Box<str>>>,
 }

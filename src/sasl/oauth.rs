@@ -1,4 +1,4 @@
-//! OAUTHBEARER (RFC 7628) and XOAUTH2: a token of OAuth 2.0 (RFC 6750), sent at once.
+//! OAUTHBEARER (RFC 7628) and XOAUTH2: the first message contains an OAuth 2.0 token (RFC 6750).
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::ops::Range;
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::secret::{Secret, SecretBytes};
 
-/// `kvsep`, which ends each pair and, once more, the message.
+/// `kvsep`, which ends each pair. A second one ends the message.
 const SEPARATOR: char = '\x01';
 
 #[derive(Debug)]
 pub(super) enum Server {
     Message(Mechanism, Arc<Config>),
-    /// The error was sent. Whatever the client answers, the exchange has failed.
+    /// The error was sent to the client. The exchange fails, whatever the client responds.
     Refused(Failure),
 }
 
@@ -49,7 +49,7 @@ impl Server {
 }
 
 impl Server {
-    /// Why the token was refused, where the client is being told.
+    /// Returns the reason why the token was refused, while the client is being informed of it.
     pub(super) fn refused(&self) -> Option<Failure> {
         match self {
             Self::Message(..) => None,
@@ -58,18 +58,18 @@ impl Server {
     }
 }
 
-/// The error is a challenge, and the exchange fails behind the response to it (RFC 7628 §3.2.3).
+/// Sends the error in a challenge. The exchange fails after the response to it (RFC 7628 §3.2.3).
 pub(super) fn refuse(error: &TokenError, failure: Failure) -> State {
     State::challenge(error.to_json().into_bytes(), Next::Oauth(Server::Refused(failure)))
 }
 
-/// `client-resp = gs2-header kvsep *kvpair kvsep`, `kvpair = key "=" value kvsep`. `None` where the
-/// client has no token, and only asks where to get one (§4.3).
+/// `client-resp = gs2-header kvsep *kvpair kvsep`, `kvpair = key "=" value kvsep`. Returns `None` if the client
+/// has no token, and only asks where to get one (§4.3).
 fn oauth_bearer(rules: &Rules, message: Secret) -> Result<Option<CheckToken>, Failure> {
     const MALFORMED: Failure = Failure::Malformed("the pairs of keys and values are malformed");
     let header = Header::read(message.expose())?;
     if let Flag::Bound(_) = header.flag {
-        return Err(Failure::Malformed("OAUTHBEARER has no channel binding"));
+        return Err(Failure::Malformed("OAUTHBEARER does not support channel binding"));
     }
     let pairs = header.rest.strip_prefix(SEPARATOR).and_then(|rest| rest.strip_suffix(SEPARATOR));
     let (mut auth, mut host, mut port) = (None, None, None);
@@ -85,11 +85,11 @@ fn oauth_bearer(rules: &Rules, message: Secret) -> Result<Option<CheckToken>, Fa
             "auth" => &mut auth,
             "host" => &mut host,
             "port" => &mut port,
-            // Others are for other ways of OAuth (§3.1).
+            // Other keys belong to other schemes of OAuth (§3.1).
             _ => continue,
         };
         if place.replace(value).is_some() {
-            return Err(Failure::Malformed("a key comes twice"));
+            return Err(Failure::Malformed("a key occurs twice"));
         }
     }
     let token = match auth.ok_or(Failure::Malformed("the token is missing"))? {
@@ -108,15 +108,15 @@ fn oauth_bearer(rules: &Rules, message: Secret) -> Result<Option<CheckToken>, Fa
     Ok(Some(ask))
 }
 
-/// What stands before the first separator, and after it. A token is long: many octets are looked at at once.
+/// Returns the text before the first separator, and the text after it. Tokens are long, and `memchr` is fast.
 fn pair(pairs: &str) -> Option<(&str, &str)> {
     let end = memchr::memchr(SEPARATOR as u8, pairs.as_bytes())?;
     Some((pairs.get(..end)?, pairs.get(end + 1..)?))
 }
 
-/// `"user=" name kvsep "auth=Bearer " token kvsep kvsep`. There is no escape in it.
+/// `"user=" name kvsep "auth=Bearer " token kvsep kvsep`. This format has no escapes.
 fn xoauth2(rules: &Rules, message: Secret) -> Result<CheckToken, Failure> {
-    const MALFORMED: Failure = Failure::Malformed("it is not a user and a token");
+    const MALFORMED: Failure = Failure::Malformed("XOAUTH2 takes a user name and a bearer token");
     let fields =
         message.expose().strip_prefix("user=").and_then(|text| text.strip_suffix("\x01\x01"));
     let (user, auth) = fields.and_then(|text| text.split_once(SEPARATOR)).ok_or(MALFORMED)?;
@@ -125,7 +125,7 @@ fn xoauth2(rules: &Rules, message: Secret) -> Result<CheckToken, Failure> {
     Ok(CheckToken::new(Mechanism::Xoauth2, Some(authzid), message.cut(token)))
 }
 
-/// Where a part of the message stands in it.
+/// Returns the position of a part within the message.
 fn place(part: &str, message: &Secret) -> Range<usize> {
     let start = part.as_ptr().addr().wrapping_sub(message.expose().as_ptr().addr());
     start..start.wrapping_add(part.len())
@@ -147,15 +147,17 @@ fn is_value(text: &str) -> bool {
     })
 }
 
-/// `credentials = "Bearer" 1*SP b64token` (RFC 6750 §2.1). Schemes have no case (RFC 9110 §11.1).
+/// `credentials = "Bearer" 1*SP b64token` (RFC 6750 §2.1). The scheme is not case-sensitive (RFC 9110 §11.1).
 fn bearer(auth: &str) -> Result<&str, Failure> {
     let (scheme, token) = auth.split_once(' ').unwrap_or((auth, ""));
     if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(Failure::Malformed("the token is not a bearer's"));
+        return Err(Failure::Malformed("the authorization scheme is not Bearer"));
     }
     match token.trim_start_matches(' ') {
         token if is_token(token) => Ok(token),
-        _ => Err(Failure::Malformed("the token is empty or holds characters that none has")),
+        _ => Err(Failure::Malformed(
+            "the token is empty or contains characters that are not allowed in a token",
+        )),
     }
 }
 
@@ -169,7 +171,7 @@ pub(super) fn is_token(text: &str) -> bool {
     !body.is_empty() && all(body, good)
 }
 
-/// Without an early end, many octets are looked at at once.
+/// This has no early return, so that the compiler can check many octets at a time.
 fn all(text: &str, good: impl Fn(u8) -> bool) -> bool {
     text.bytes().fold(true, |all, octet| all & good(octet))
 }
@@ -177,7 +179,7 @@ fn all(text: &str, good: impl Fn(u8) -> bool) -> bool {
 #[derive(Debug)]
 pub(super) enum Client {
     Sent(Mechanism),
-    /// The server has said what is wrong with the token.
+    /// The server has sent an error about the token.
     Refused(Box<Secret>),
 }
 
@@ -188,7 +190,8 @@ impl Client {
         authzid: Option<&str>,
     ) -> (Option<Vec<u8>>, Self) {
         let (user, secret) = (authzid.unwrap_or(&token.user), token.token.expose());
-        // In one piece, as a text that grows leaves copies of the token behind.
+        // The message is written in one piece, because a text that grows would leave copies of the token in
+        // memory.
         let message = if mechanism == Mechanism::Xoauth2 {
             ["user=", user, "\x01auth=Bearer ", secret, "\x01\x01"].concat()
         } else {
@@ -201,12 +204,13 @@ impl Client {
         (Some(message.into_bytes()), Self::Sent(mechanism))
     }
 
-    /// The error is acknowledged: by a separator (RFC 7628 §3.2.3), in XOAUTH2 by nothing.
+    /// Acknowledges the error: with a separator (RFC 7628 §3.2.3), or with an empty response in XOAUTH2.
     pub(super) fn take(self, challenge: &[u8]) -> Result<(Vec<u8>, Self), client::Failure> {
         let Self::Sent(mechanism) = self else {
             return Err(client::Failure::UnexpectedChallenge);
         };
-        // With room for all that stands in for octets that are not UTF-8, as it may repeat the token.
+        // The error may repeat the token, so it must not be reallocated: this makes room for the replacement of
+        // every octet that is not UTF-8.
         let mut error =
             String::with_capacity(challenge.len() * char::REPLACEMENT_CHARACTER.len_utf8());
         for chunk in challenge.utf8_chunks() {

@@ -1,5 +1,5 @@
-//! Stands in for a mechanism that is compiled out: no value of its states exists.
-#![allow(dead_code, reason = "one file stands in for several mechanisms, each uses a part of it")]
+//! Replaces the module of a mechanism that is compiled out. Its types have no values.
+#![allow(dead_code, reason = "this file replaces several modules, and each uses a part of it")]
 
 use alloc::vec::Vec;
 
@@ -31,7 +31,7 @@ pub(super) fn verify(_: Option<&CramSecret>, _: &[u8], _: &str) -> bool {
     false
 }
 
-/// Without ANONYMOUS there is nobody to send it.
+/// Without ANONYMOUS, no trace can be sent.
 pub(super) fn is_trace(_: &str) -> bool {
     false
 }

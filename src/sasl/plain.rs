@@ -1,4 +1,4 @@
-//! PLAIN (RFC 4616): `[authzid] NUL authcid NUL password`, sent at once.
+//! PLAIN (RFC 4616): one message, `[authzid] NUL authcid NUL password`.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -27,7 +27,8 @@ impl Server {
         response: SecretBytes,
     ) -> Result<State, Failure> {
         let message = response.into_text().ok_or(Failure::Malformed("it is not UTF-8"))?;
-        // Each begins behind the NUL that the one before it ended at.
+        // The first call returns the length of the authzid, the second the length of the authcid: each counts
+        // from the last NUL.
         let mut octets = message.expose().as_bytes().iter();
         let mut field = || octets.position(|octet| *octet == 0);
         let (Some(authzid), Some(authcid), None) = (field(), field(), field()) else {

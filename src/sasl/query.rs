@@ -1,4 +1,4 @@
-//! What an exchange asks its host, and how the host answers.
+//! The questions that an exchange asks the application, and their answers.
 
 use core::{
     fmt,
@@ -32,53 +32,56 @@ pub use password::{CheckPassword, CramSecretFor, ScramKeysFor};
 pub use peer::{CheckAnonymous, CheckExternal};
 pub use token::{CheckToken, TokenAnswer, TokenError};
 
-/// A question to the application. It stays pending until it is answered: **a caller that ignores it is asked
-/// again and again**; [`not_implemented`](Self::not_implemented) is the answer to every kind that it does
-/// not know.
+/// A question to the application.
 ///
-/// At most two are asked in an exchange, but for those of a [`Custom`] mechanism. The first is *who
-/// are you?*, and its answer makes the client its `authcid`, nothing more. The second,
-/// [`Authorize`], is *may you come in, and act as another?*.
+/// A query stays pending until it is answered: **an application that ignores it gets the same query again and
+/// again**. Answer a kind that the application does not know with [`not_implemented`](Self::not_implemented).
 ///
-/// The name and the password are data. Never build a query of SQL or LDAP out of them by hand.
+/// An exchange asks at most two questions; only a [`Custom`] mechanism may ask more. The first question asks
+/// who the client is, and its answer only determines the client's `authcid`. The second, [`Authorize`], asks
+/// whether this account is admitted, and whether it may act as another one.
+///
+/// Names and passwords are untrusted input. To prevent injection, never build a query of SQL or LDAP from them
+/// by hand.
 #[derive(Debug)]
 #[must_use = "the exchange waits for the answer"]
 #[non_exhaustive]
 pub enum Query<'a> {
     /// Is this the account's password? (PLAIN, LOGIN)
     CheckPassword(&'a mut CheckPassword),
-    /// What does the store hold to check a CRAM-MD5 response of this account with?
+    /// Which stored secret verifies a CRAM-MD5 response of this account?
     CramSecret(&'a mut CramSecretFor),
-    /// What does the store hold to check a SCRAM proof of this account with?
+    /// Which stored keys verify a SCRAM proof of this account?
     ScramKeys(&'a mut ScramKeysFor),
-    /// Whose token is this? (OAUTHBEARER, XOAUTH2)
+    /// Which account does this token belong to? (OAUTHBEARER, XOAUTH2)
     CheckToken(&'a mut CheckToken),
     /// Which account does the client's certificate belong to? (EXTERNAL)
     CheckExternal(&'a mut CheckExternal),
-    /// May a guest come in? (ANONYMOUS)
+    /// Are guests admitted? (ANONYMOUS)
     CheckAnonymous(&'a mut CheckAnonymous),
-    /// What does the application's own mechanism say to this?
+    /// How does the application's custom mechanism answer this response?
     Custom(&'a mut Custom),
-    /// May this account come in, and act as that one? Asked only once the first is proven.
+    /// Is this account admitted, and may it act as the other one? This is asked only after the account has been
+    /// authenticated.
     Authorize(&'a mut Authorize),
 }
 
 impl Query<'_> {
-    /// Answers at once, by the method of `users` for this kind of question.
+    /// Answers at once, with the method of `users` for this kind of question.
     pub fn answer_with(self, users: &(impl Authenticator + ?Sized)) {
         answer!(self, users, at_once);
     }
 
-    /// [`answer_with`](Self::answer_with) for an authenticator that changes as it answers.
+    /// The same as [`answer_with`](Self::answer_with), for an authenticator that is modified while it answers.
     pub fn answer_with_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) {
         answer!(self, users, at_once);
     }
 
-    /// Answers by the method of `users` for this kind of question, once that has its answer.
+    /// Awaits the async method of `users` for this kind of question, and answers with its result.
     ///
-    /// Where the future is dropped before, the question stays pending. After a time limit answer it by
-    /// [`temp_fail`](Self::temp_fail), and do not ask again: the state of a [`Custom`] one may have moved on. In the loop
-    /// of a session on tokio:
+    /// If the future is dropped before it completes, the query stays pending. After a timeout, answer it with
+    /// [`temp_fail`](Self::temp_fail), and do not call this method again, because the state of a [`Custom`] mechanism may
+    /// have changed. In the loop of a session on tokio:
     ///
     #[cfg_attr(feature = "smtp", doc = "```")]
     #[cfg_attr(not(feature = "smtp"), doc = "```ignore")]
@@ -97,36 +100,41 @@ impl Query<'_> {
         answer!(self, users, awaited);
     }
 
-    /// Answers no: `535 5.7.8`.
+    /// Answers no, whatever the question is. Over SMTP, the client gets `535 5.7.8`, as for a wrong password.
     pub fn reject(self) {
         of_each!(self, ask => ask.answer(Fixed::Reject));
     }
 
-    /// Answers that the store cannot say now: `454 4.7.0`.
+    /// Answers that the question cannot be answered at the moment. Over SMTP, the client gets `454 4.7.0`.
     pub fn temp_fail(self) {
         of_each!(self, ask => ask.answer(Fixed::TempFail));
     }
 
-    /// Answers that the application does not implement this kind of question, for any account: `454 4.7.0`,
-    /// no attempt, and [`Failure::NotImplemented`](crate::sasl::Failure::NotImplemented) for the log. It is a mistake
-    /// in the configuration, which offers a mechanism that the application cannot answer for.
+    /// Answers that the application does not implement this kind of question, for any account.
+    ///
+    /// Over SMTP, the client gets `454 4.7.0`; it does not count as an attempt, and the exchange ends in
+    /// [`Failure::NotImplemented`](crate::sasl::Failure::NotImplemented) for the log. This is a mistake in the
+    /// configuration, which offers a mechanism that the application cannot answer for.
     pub fn not_implemented(self) {
         let fixed = Fixed::NotImplemented(self.mechanism().name());
         of_each!(self, ask => ask.answer(fixed));
     }
 
+    /// Returns whether the query has an answer.
     pub(crate) fn is_answered(&self) -> bool {
         of_each!(self, ask => ask.answer.is_some())
     }
 
-    /// The mechanism that the client uses.
+    /// Returns the mechanism that the client uses.
     pub fn mechanism(&self) -> Mechanism {
         of_each!(self, ask => ask.mechanism())
     }
 
-    /// The account's name that the client gave and has yet to prove, folded: what a rate limit counts by,
-    /// before any store is asked. `None` where a question is not about such a name: a token, a certificate, a
-    /// guest, a mechanism of the application's own, or a client that is proven already.
+    /// Returns the account name that the client claims, folded, and has not proven yet. Use it as the key of a
+    /// rate limit before asking any store.
+    ///
+    /// `None` if the question is not about a claimed name: for a token, a certificate, a guest, a custom
+    /// mechanism, and for a client that has already been authenticated.
     pub fn authcid(&self) -> Option<&str> {
         match self {
             Self::CheckPassword(ask) => Some(ask.authcid()),
@@ -140,15 +148,18 @@ impl Query<'_> {
         }
     }
 
-    /// A number that no other question of this process has. By it an application that looks up elsewhere
-    /// knows a question that is pending still, and need not ask the store twice.
+    /// Returns a number that no other question of this process has.
+    ///
+    /// An application that looks up the answer elsewhere can recognise a question that is still pending by this
+    /// number, and need not ask its store twice.
     pub fn serial(&self) -> u64 {
         of_each!(self, ask => ask.serial.get())
     }
 }
 
-/// A question's number. It has none until that is asked for, or copied, or shown: most hosts never ask,
-/// and one count for all of a process is dear where many threads go on it.
+/// The serial number of a question. It is assigned only when it is read, copied or printed: most applications
+/// never read it, and a counter that is shared by the whole process is expensive when many threads increment
+/// it.
 #[derive(Default)]
 struct Serial(AtomicUsize);
 
@@ -183,7 +194,7 @@ impl fmt::Debug for Serial {
     }
 }
 
-/// The method of an [`Authenticator`] that a mechanism needs.
+/// Returns the name of the method of an [`Authenticator`] that a mechanism needs.
 pub(super) fn method(mechanism: Mechanism) -> &'static str {
     match mechanism {
         Mechanism::Plain | Mechanism::Login => "check_password",

@@ -1,19 +1,19 @@
-//! Refusals of the application's own, for users whose credentials are right.
+//! Custom refusals, for users whose credentials are correct.
 
 use alloc::boxed::Box;
 use core::fmt;
 
 use super::ConfigError;
 
-/// Why the application does not let a user in whose credentials are right, and what the user is told: an answer to
+/// A refusal of a user whose credentials are correct, with a custom reply. It is an answer to
 /// [`Authorize`](super::Authorize).
 ///
-/// **It tells its receiver that the credentials are right**, and so whoever guesses passwords, too. A rate limit, a
-/// locked account, or a rule about addresses or networks is never one: answer
-/// [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject) to these, which looks like a wrong password, and is
-/// counted and delayed as one.
+/// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do not
+/// use it for a rate limit, for a locked account, or for a rule about addresses or networks. Answer those with
+/// [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject), which looks like a wrong password, and is counted and
+/// delayed like one.
 ///
-/// The kind is for other protocols, which have codes of their own; SMTP has the code, the enhanced code and the text.
+/// SMTP uses the code, the enhanced code and the text. The kind is for other protocols, which have different codes.
 ///
 /// ```
 /// use smtp_auth::sasl::{Refusal, RefusalKind};
@@ -28,12 +28,12 @@ use super::ConfigError;
 pub struct Refusal {
     kind: RefusalKind,
     code: u16,
-    /// Subject and detail; the class is the code's.
+    /// Subject and detail. The class follows from the code.
     enhanced: (u16, u16),
     text: Box<str>,
 }
 
-/// Why a user whose credentials are right is not let in.
+/// The reason why a user whose credentials are correct is refused.
 ///
 /// | kind | SMTP | IMAP (RFC 5530) | XMPP (RFC 6120 §6.5) |
 /// | --- | --- | --- | --- |
@@ -43,7 +43,7 @@ pub struct Refusal {
 /// | [`OverQuota`](Self::OverQuota) | `552 5.2.2` | `OVERQUOTA` | `not-authorized` |
 /// | [`Other`](Self::Other) | `550 5.7.1` | `NOPERM` | `not-authorized` |
 ///
-/// SMTP's codes are the defaults; [`Refusal::with_code`] sets others.
+/// The codes of SMTP are defaults, which [`Refusal::with_code`] changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusalKind {
@@ -51,11 +51,11 @@ pub enum RefusalKind {
     AccountDisabled,
     /// The password has expired.
     PasswordExpired,
-    /// The account wants a password that was made for this program.
+    /// The account requires an application password, which was created for this program.
     NeedsAppPassword,
-    /// The account has used up what it may.
+    /// The account has exceeded its quota.
     OverQuota,
-    /// Something else, which the text says.
+    /// Another reason, which the text explains.
     Other,
 }
 
@@ -78,16 +78,16 @@ impl fmt::Display for RefusalKind {
 }
 
 impl Refusal {
-    /// The most octets of the reply as a whole, codes and line ends included (RFC 5321 §4.5.3.1.5 has that for
-    /// each line).
+    /// The maximum length of the whole reply in octets, including codes and line ends. RFC 5321 §4.5.3.1.5 has the same
+    /// limit for each line.
     const MAX: usize = 512;
     const MAX_LINES: usize = 5;
 
-    /// A refusal with the kind's code.
+    /// Creates a refusal with the default code of its kind.
     ///
     /// # Errors
-    /// [`ConfigError::Refusal`] unless the text is 1 to 5 lines, separated by `\n`, of printable ASCII, none of them
-    /// empty, and the reply has no more than 512 octets with its codes and line ends.
+    /// [`ConfigError::Refusal`] unless the text consists of 1 to 5 lines of printable ASCII, separated by `\n`
+    /// and not empty, and the whole reply has at most 512 octets, including codes and line ends.
     pub fn new(kind: RefusalKind, text: &str) -> Result<Self, ConfigError> {
         let (code, enhanced) = match kind {
             RefusalKind::AccountDisabled | RefusalKind::PasswordExpired => (525, (7, 13)),
@@ -98,12 +98,13 @@ impl Refusal {
         Self { kind, code, enhanced, text: text.into() }.checked()
     }
 
-    /// The same with another code, and another subject and detail of its enhanced code (RFC 3463), whose class is
-    /// the code's.
+    /// Changes the reply code, and the subject and detail of the enhanced code (RFC 3463). The class of the
+    /// enhanced code follows from the reply code.
     ///
     /// # Errors
-    /// [`ConfigError::Refusal`] unless the code is one of 400 to 599 without 421, which closes the connection, and
-    /// subject and detail have up to three digits; or where longer codes make the reply longer than it may be.
+    /// [`ConfigError::Refusal`] unless the code is from 400 to 599 and not 421, which would close the
+    /// connection, and the subject and the detail have at most three digits each. The error is also returned if
+    /// longer codes make the reply longer than 512 octets.
     pub fn with_code(self, code: u16, subject: u16, detail: u16) -> Result<Self, ConfigError> {
         Self { code, enhanced: (subject, detail), ..self }.checked()
     }
@@ -125,28 +126,28 @@ impl Refusal {
         if good { Ok(self) } else { Err(ConfigError::Refusal) }
     }
 
-    /// The kind.
+    /// Returns the kind of the refusal.
     pub fn kind(&self) -> RefusalKind {
         self.kind
     }
 
-    /// The reply's code.
+    /// Returns the reply code.
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    /// The enhanced code: class, subject and detail.
+    /// Returns the enhanced code (RFC 3463): class, subject and detail.
     pub fn enhanced_code(&self) -> (u8, u16, u16) {
         (if self.code < 500 { 4 } else { 5 }, self.enhanced.0, self.enhanced.1)
     }
 
-    /// The text, its lines separated by `\n`.
+    /// Returns the text, with its lines separated by `\n`.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// With the kind's code and text.
+/// Creates a refusal with the default code and text of the kind.
 impl From<RefusalKind> for Refusal {
     fn from(kind: RefusalKind) -> Self {
         Self::new(kind, kind.text()).unwrap_or(Self {

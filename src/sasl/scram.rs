@@ -1,4 +1,4 @@
-//! SCRAM (RFC 5802, RFC 7677): both prove that they know the password, and neither shows it.
+//! SCRAM (RFC 5802, RFC 7677): both sides prove that they know the password, and neither side reveals it.
 
 use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 use core::{fmt, mem, ops::Range};
@@ -25,25 +25,25 @@ pub(super) enum Server {
     Final(Proof),
 }
 
-/// What the client's first message has to fit.
+/// The requirements on the client's first message.
 #[derive(Debug)]
 pub(super) struct Terms {
     config: Arc<Config>,
     kind: Kind,
-    /// What the client may bind to.
+    /// The bindings that the client may use.
     bindings: Vec<ChannelBinding>,
-    /// Whether a client that has channel binding must have seen that the server has it too.
+    /// Whether the server offers channel binding, so that a client that supports it must have seen that.
     binding_on_offer: bool,
 }
 
-/// What has come of the exchange while the host looks for the account's keys.
+/// The state of the exchange while the application looks up the account's keys.
 #[derive(Debug)]
 pub(super) struct AwaitsKeys {
     config: Arc<Config>,
     message: AuthMessage,
 }
 
-/// What the client's proof is judged by.
+/// The data that the client's proof is verified with.
 #[derive(Debug)]
 pub(super) struct Proof {
     /// The name, folded.
@@ -53,29 +53,29 @@ pub(super) struct Proof {
     keys: ScramKeys,
     verdict: Verdict<()>,
     bound: bool,
-    /// In the `AuthMessage`, whose text is the challenge's memory.
+    /// Positions in the `AuthMessage`, whose text is in the memory of the challenge.
     places: Places,
 }
 
-/// `AuthMessage = client-first-message-bare "," server-first-message ","
-/// client-final-message-without-proof` (RFC 5802 §3), as far as the exchange has come, and in front
-/// of it the `channel-binding` that the last part has to begin with.
+/// `AuthMessage = client-first-message-bare "," server-first-message "," client-final-message-without-proof`
+/// (RFC 5802 §3), as far as the exchange has come. In front of it is the `channel-binding` that the last part
+/// has to begin with.
 pub(super) struct AuthMessage {
     text: Vec<u8>,
     places: Places,
 }
 
-/// Where in the text things stand.
+/// Positions in the text.
 #[derive(Clone, Debug)]
 struct Places {
-    /// The `AuthMessage`.
+    /// The start of the `AuthMessage`.
     start: u32,
-    /// The client's nonce, then that of both.
+    /// The nonce: first the client's, later the combined nonce of both sides.
     nonce: Range<u32>,
 }
 
 impl Places {
-    /// No message is as long as that these would not do.
+    /// `u32` is enough, because messages are short.
     fn new(start: usize, nonce: Range<usize>) -> Self {
         let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         Self { start: place(start), nonce: place(nonce.start)..place(nonce.end) }
@@ -90,13 +90,13 @@ impl Places {
     }
 }
 
-/// What will be said beside the client's first message and what it binds to, with nonces and a salt
-/// of the usual lengths, so that the text need not grow.
+/// The space in octets for everything that follows the client's first message, with nonces and a salt of common
+/// lengths, so that the text need not grow.
 const ROOM: usize = 192;
 
 impl AuthMessage {
-    /// Of `client-first-message = gs2-header client-first-message-bare`; `nonce` is within the
-    /// latter.
+    /// Begins the text with `client-first-message = gs2-header client-first-message-bare`. `nonce` is a range
+    /// within the latter.
     fn new(header: &str, bound_to: &[u8], bare: &str, nonce: Range<usize>) -> Self {
         let mut text =
             Vec::with_capacity(ROOM + 2 * (header.len() + bare.len()) + 3 * bound_to.len());
@@ -112,7 +112,7 @@ impl AuthMessage {
         Self { text, places: Places::new(start, nonce) }
     }
 
-    /// The same, of which the text is left empty here.
+    /// Moves the text out, and leaves it empty here.
     fn take(&mut self) -> Self {
         Self { text: mem::take(&mut self.text), places: self.places.clone() }
     }
@@ -168,7 +168,7 @@ impl Server {
         }
     }
 
-    /// Whom the client claims to be, once it has said so.
+    /// Returns the name that the client claimed, once it has sent one.
     pub(super) fn claim(&mut self) -> Option<Claim> {
         match self {
             Self::First(_) => None,
@@ -180,13 +180,14 @@ impl Server {
 impl Terms {
     /// `client-first-message = gs2-header [mext ","] username "," nonce ["," extensions]`
     fn client_first(&self, rules: &Rules, response: SecretBytes) -> Result<State, Failure> {
-        const ORDER: Failure = Failure::Malformed("the attributes of SCRAM are not in their order");
+        const ORDER: Failure =
+            Failure::Malformed("the attributes of SCRAM are not in the right order");
         let message = response.into_text().ok_or(NOT_UTF8)?;
         let header = Header::read(message.expose())?;
         let bound_to = self.binding(header.flag)?;
         let (username, rest) = field(header.rest).ok_or(ORDER)?;
         if username.starts_with("m=") {
-            return Err(Failure::Malformed("it demands an extension that nobody has"));
+            return Err(Failure::Malformed("it requires an extension that is not supported"));
         }
         let username = username.strip_prefix("n=").ok_or(ORDER)?;
         let (nonce, rest) = last_or_field(rest);
@@ -206,7 +207,7 @@ impl Terms {
         Ok(State::ScramKeys(ScramKeysFor::new(authcid, folded, authzid, self.kind), awaits))
     }
 
-    /// What the client binds to (RFC 5802 §6).
+    /// Returns the data that the client binds to (RFC 5802 §6).
     fn binding(&self, flag: Flag<'_>) -> Result<&[u8], Failure> {
         match (self.kind.bound, flag) {
             (true, Flag::Bound(name)) => {
@@ -214,10 +215,10 @@ impl Terms {
                 binding.map(ChannelBinding::data).ok_or(Failure::ChannelBinding)
             }
             (true, Flag::No | Flag::NotSeen) => {
-                Err(Failure::Malformed("this mechanism needs channel binding"))
+                Err(Failure::Malformed("this mechanism requires channel binding"))
             }
             (false, Flag::Bound(_)) => {
-                Err(Failure::Malformed("this mechanism has no channel binding"))
+                Err(Failure::Malformed("this mechanism does not support channel binding"))
             }
             (false, Flag::NotSeen) if self.binding_on_offer => Err(Failure::Downgrade),
             (false, Flag::No | Flag::NotSeen) => Ok(&[]),
@@ -227,17 +228,17 @@ impl Terms {
 
 /// `printable = %x21-2B / %x2D-7E`
 fn is_nonce(text: &str) -> bool {
-    // Looks at every octet, as that goes many at a time.
+    // This has no early return, so that the compiler can check many octets at a time.
     let good = |octet| matches!(octet, b'!'..=b'~') && octet != b',';
     (1..=1024).contains(&text.len()) && text.bytes().fold(true, |all, octet| all & good(octet))
 }
 
-/// `attr-val = ALPHA "=" value`: what is not known is left alone (RFC 5802 §5.1).
+/// `attr-val = ALPHA "=" value`. Unknown attributes are ignored (RFC 5802 §5.1).
 fn extensions(attributes: Option<&str>) -> Result<(), Failure> {
     for attribute in attributes.into_iter().flat_map(|all| all.split(',')) {
         match attribute.as_bytes() {
             [b'a' | b'm' | b'n' | b'r' | b'c' | b'p' | b's' | b'i' | b'v' | b'e', b'=', ..] => {
-                return Err(Failure::Malformed("an attribute of SCRAM comes twice or misplaced"));
+                return Err(Failure::Malformed("an attribute of SCRAM is repeated or misplaced"));
             }
             // `value = 1*value-char`
             [letter, b'=', value @ ..]
@@ -249,13 +250,13 @@ fn extensions(attributes: Option<&str>) -> Result<(), Failure> {
 }
 
 impl AwaitsKeys {
-    /// A fresh one, by the host's source.
+    /// Creates a fresh nonce from the configured source.
     pub(super) fn nonce(&self) -> Result<Nonce, Failure> {
         self.config.nonce()
     }
 
-    /// `server-first-message = nonce "," salt "," iteration-count`, once the application has answered. For
-    /// an account that does not exist, or is locked, all is the same, up to the proof.
+    /// `server-first-message = nonce "," salt "," iteration-count`, once the application has answered. Against
+    /// user enumeration, an account that does not exist or is locked is treated the same, up to the proof.
     pub(super) fn server_first(
         &mut self,
         nonce: Result<Nonce, Failure>,
@@ -272,7 +273,7 @@ impl AwaitsKeys {
                 return State::refused(failure, Some(Claim { authcid, account }));
             }
         };
-        // Made for everybody, so that it takes no longer for one than for another.
+        // The decoy salt is computed for every account, so that the time does not reveal which accounts exist.
         let decoy_salt = decoys.salt(ask.authcid());
         let (found, verdict) = match found.filter(|keys| keys.hash() == hash) {
             None if verdict == Verdict::Accept(()) => (None, Verdict::NoSecret),
@@ -303,7 +304,7 @@ impl AwaitsKeys {
 impl Proof {
     /// `client-final-message = channel-binding "," nonce ["," extensions] "," proof`
     ///
-    /// What the server has to prove in its turn, where the client's proof is right.
+    /// Returns the server's own proof if the client's proof is right.
     fn client_final(&mut self, said: Said, response: SecretBytes) -> Result<Vec<u8>, Failure> {
         const MALFORMED: Failure = Failure::Malformed("the final message of SCRAM is malformed");
         let mut auth_message = AuthMessage { text: said.into_owned(), places: self.places.clone() };
@@ -320,7 +321,7 @@ impl Proof {
         let (nonce, rest) = last_or_field(rest);
         let nonce = nonce.strip_prefix("r=").map(str::as_bytes);
         if nonce != Some(auth_message.nonce()) {
-            return Err(Failure::Malformed("the nonce is not that of the exchange"));
+            return Err(Failure::Malformed("the nonce does not belong to this exchange"));
         }
         extensions(rest)?;
         auth_message.push(b",");
@@ -358,7 +359,7 @@ pub(super) enum Client {
 }
 
 impl AuthMessage {
-    /// The client's final message, once the password is salted.
+    /// Writes the client's final message, once the password has been salted.
     pub(super) fn client_final(mut self, salted: &SaltedPassword) -> client::State {
         self.push(b",");
         let start = self.text.len();
@@ -379,7 +380,7 @@ impl AuthMessage {
     }
 }
 
-/// What the server has to say to be believed.
+/// The signature that the server has to send to prove itself.
 pub(super) struct Signature(Digest);
 
 impl fmt::Debug for Signature {
@@ -461,17 +462,17 @@ impl Client {
         }
     }
 
-    /// Whether the server is to prove itself next: whatever else it says, it has not.
+    /// Returns whether the server has to prove itself with its next message.
     pub(super) fn awaits_proof(&self) -> bool {
         matches!(self, Self::Final { .. })
     }
 
-    /// Whether the client has sent its proof.
+    /// Returns whether the client has sent its proof.
     pub(super) fn has_proven(&self) -> bool {
         matches!(self, Self::Final { .. } | Self::Verified)
     }
 
-    /// What it means that the server's message cannot be read.
+    /// Returns the failure for a message of the server that cannot be read.
     pub(super) fn unreadable(&self) -> client::Failure {
         match self {
             Self::Final { .. } => client::Failure::ServerNotAuthentic,
@@ -487,24 +488,28 @@ impl Client {
     }
 }
 
-/// `server-error-value` (RFC 5802 §7). One that is not known counts as the last.
+/// Describes a `server-error-value` (RFC 5802 §7). An unknown value counts as `other-error`.
 fn in_words(error: &str) -> &'static str {
     match error {
-        "invalid-encoding" => "the client's message cannot be read",
-        "extensions-not-supported-by-server" => "the client demands an extension",
+        "invalid-encoding" => "the server cannot read the client's message",
+        "extensions-not-supported-by-server" => {
+            "the client requires an extension that the server does not support"
+        }
         "invalid-proof" => "the user name or password is wrong",
         "channel-bindings-dont-match" => {
-            "client and server are not the ends of one TLS connection: someone may stand between"
+            "client and server are not the two ends of one TLS connection: there may be a man-in-the-middle"
         }
         "server-does-support-channel-binding" => {
-            "the server has channel binding, which was struck out of its list on the way"
+            "the server supports channel binding, but a man-in-the-middle may have removed it from the list of mechanisms"
         }
-        "channel-binding-not-supported" => "the server has no channel binding",
-        "unsupported-channel-binding-type" => "the server has no channel binding of this type",
+        "channel-binding-not-supported" => "the server does not support channel binding",
+        "unsupported-channel-binding-type" => {
+            "the server does not support this type of channel binding"
+        }
         "unknown-user" => "there is no such user",
-        "invalid-username-encoding" => "the user name cannot be read",
-        "no-resources" => "the server has no resources, try again later",
-        _ => "it does not say which",
+        "invalid-username-encoding" => "the server cannot read the user name",
+        "no-resources" => "the server is out of resources: try again later",
+        _ => "the server does not say which error",
     }
 }
 
@@ -520,8 +525,8 @@ fn read_server_first(text: &str) -> Option<(&str, Vec<u8>, u32)> {
     Some((nonce, salt, iteration_count(count)?))
 }
 
-/// `posit-number`, and what is none because it is too small or too large to count: it is refused for
-/// that.
+/// Reads a `posit-number`. `0` and numbers that are too large for the type are also read, because they are then
+/// refused with their own failure.
 fn iteration_count(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
     (digits && (text == "0" || !text.starts_with('0'))).then(|| text.parse().unwrap_or(u32::MAX))

@@ -19,17 +19,19 @@ pub use text::ScramKeysError;
 
 use hash::Signatures;
 
-/// How long a salt is: one of a real account, and one shown for an account that does not exist.
+/// The length of a salt in octets, for a real account and for a decoy.
 const SALT: usize = 16;
 
-/// What a store keeps of a password for SCRAM with one hash. Nobody can sign in with it alone, but
-/// the password can be guessed by it; and with one sign-in listened to as well, or a client that was
-/// deceived, it is enough to sign in (RFC 5802 §9).
+/// The keys that a store keeps of a password, for SCRAM with one hash.
 ///
-/// As text it is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), as PostgreSQL writes it too.
-/// [`str::parse`] takes that, also with the spaces of LDAP's `authPassword` (RFC 3112 §2.1), and Dovecot's
-/// `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, also as Dovecot encodes it once more
-/// (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores there are [`from_parts`](Self::from_parts) and
+/// After a database breach, an attacker cannot authenticate with the keys alone, but can guess the password offline by
+/// brute force, and can impersonate the server. Together with one recorded exchange, or one with a client that was
+/// tricked into connecting to the attacker, the keys are enough to authenticate (RFC 5802 §9).
+///
+/// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), which PostgreSQL writes as well.
+/// [`str::parse`] reads this form, also with the spaces of LDAP's `authPassword` (RFC 3112 §2.1). It also reads Dovecot's
+/// `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the forms that Dovecot encodes once more
+/// (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores, use [`from_parts`](Self::from_parts) or
 /// [`from_salted_password`](Self::from_salted_password).
 ///
 #[cfg_attr(all(feature = "getrandom", feature = "scram-sha-256"), doc = "```")]
@@ -45,7 +47,7 @@ const SALT: usize = 16;
 #[derive(Clone)]
 pub struct ScramKeys(Arc<Keys>);
 
-/// Shared, so that a store that holds them ready gives them out without a copy.
+/// Shared, so that a store that keeps them in memory can hand them out without a copy.
 struct Keys {
     hash: ScramHash,
     iterations: u32,
@@ -56,11 +58,13 @@ struct Keys {
 }
 
 impl ScramKeys {
-    /// Keys with a salt of the operating system's random numbers; 4,096 iterations are the least that
-    /// clients take (RFC 7677 §4). PBKDF2 takes its time.
+    /// Creates keys from a password, with a random salt from the operating system.
     ///
-    /// `None` where the password cannot be prepared (RFC 4013), there are no iterations, or no random
-    /// numbers.
+    /// Use at least 4,096 iterations (RFC 7677 §4): clients refuse fewer, as this crate's client does by
+    /// default. The call blocks for the time of one PBKDF2.
+    ///
+    /// Returns `None` if the password cannot be prepared (RFC 4013), if `iterations` is 0, or if the operating
+    /// system cannot supply random numbers.
     #[cfg(feature = "getrandom")]
     pub fn generate(hash: ScramHash, password: &str, iterations: u32) -> Option<Self> {
         let mut salt = [0; SALT];
@@ -68,11 +72,13 @@ impl ScramKeys {
         Self::from_password(hash, password, &salt, iterations)
     }
 
-    /// The same with a salt that the caller made.
+    /// Creates keys from a password, with a salt of the caller.
     ///
-    /// The salt is to be random, of 16 octets, another for each account and hash: such are those that
-    /// a server shows for accounts that do not exist. `None` where the
-    /// password cannot be prepared (RFC 4013), the salt is empty, or there are no iterations.
+    /// Use a salt of 16 random octets, different for each account and each hash. It then looks like the decoy
+    /// salts that a server sends for accounts that do not exist. The call blocks for the time of one PBKDF2.
+    ///
+    /// Returns `None` if the password cannot be prepared (RFC 4013), if the salt is empty, or if `iterations`
+    /// is 0.
     pub fn from_password(
         hash: ScramHash,
         password: &str,
@@ -89,12 +95,13 @@ impl ScramKeys {
         }))
     }
 
-    /// Keys from a SaltedPassword (RFC 5802 §3), the result of `Hi`, and the salt and the iterations that it was
-    /// made with: what mox stores.
+    /// Creates keys from a SaltedPassword (RFC 5802 §3), which is the result of `Hi`, and from the salt and the
+    /// number of iterations that it was computed with. The mail server mox stores passwords in this form.
     ///
-    /// Whoever has a salted password can authenticate with it, which [`ScramKeys`] alone do not allow: once the
-    /// keys are stored, delete it. `None` where it is not as long as the hash's result, the salt is empty, or
-    /// there are no iterations.
+    /// A salted password is enough to authenticate, unlike [`ScramKeys`]. Delete it once the keys are stored.
+    ///
+    /// Returns `None` if the salted password is not as long as the result of the hash, if the salt is empty, or
+    /// if `iterations` is 0.
     pub fn from_salted_password(
         hash: ScramHash,
         salted_password: &[u8],
@@ -107,9 +114,10 @@ impl ScramKeys {
         })
     }
 
-    /// Keys from their parts, out of a store that has columns of its own for them.
+    /// Creates keys from their parts, for a store that has a column for each part.
     ///
-    /// `None` where the salt is empty, there are no iterations, or a key is not as long as the hash's result.
+    /// Returns `None` if the salt is empty, if the number of iterations is 0, or if a key is not as long as the result
+    /// of the hash.
     ///
     #[cfg_attr(feature = "scram-sha-256", doc = "```")]
     #[cfg_attr(not(feature = "scram-sha-256"), doc = "```ignore")]
@@ -132,14 +140,14 @@ impl ScramKeys {
         usable(salt, iterations).then(|| Self::new(hash, iterations, salt, stored_key, server_key))
     }
 
-    /// The parts, for a store that has columns of its own for them.
+    /// Returns the parts of the keys, for a store that has a column for each part.
     pub fn parts(&self) -> ScramParts<'_> {
         let Keys { hash, iterations, ref salt, ref stored_key, ref server_key, .. } = *self.0;
         let (stored_key, server_key) = (stored_key.as_slice(), server_key.as_slice());
         ScramParts { hash, iterations, salt, stored_key, server_key }
     }
 
-    /// The keys, and the ClientKey that they were made of (RFC 5802 §3).
+    /// Returns the keys, and the ClientKey that they were computed from (RFC 5802 §3).
     fn from_salted(
         hash: ScramHash,
         salted: &Digest,
@@ -169,19 +177,23 @@ impl ScramKeys {
         }))
     }
 
-    /// Whether that is the password: PBKDF2 again, compared in constant time. So a store with
-    /// these keys alone serves PLAIN and LOGIN too.
+    /// Returns whether the password is the one that the keys were computed from. This computes PBKDF2 again,
+    /// and compares the result in constant time.
+    ///
+    /// With this method, a store that keeps only these keys can serve PLAIN and LOGIN as well. To prevent user
+    /// enumeration by a timing attack, check the password against [decoy
+    /// keys](super::server::Config::decoy_keys) if the account does not exist.
     pub fn check_password(&self, password: &str) -> bool {
         let own = Self::from_password(self.hash(), password, self.salt(), self.iterations());
         own.is_some_and(|own| own.0.stored_key.equals(&self.0.stored_key))
     }
 
-    /// The hash that they are for.
+    /// Returns the hash that the keys are for.
     pub fn hash(&self) -> ScramHash {
         self.0.hash
     }
 
-    /// The number of iterations.
+    /// Returns the number of iterations.
     pub fn iterations(&self) -> u32 {
         self.0.iterations
     }
@@ -190,7 +202,7 @@ impl ScramKeys {
         &self.0.salt
     }
 
-    /// Whether the client's proof is right (RFC 5802 §3).
+    /// Returns whether the client's proof is right (RFC 5802 §3).
     pub(super) fn verify(&self, auth_message: &[u8], proof: &Digest) -> bool {
         let signature = self.0.signatures.client(auth_message);
         let fits = proof.as_slice().len() == signature.as_slice().len();
@@ -199,29 +211,29 @@ impl ScramKeys {
         fits & stored_key.equals(&self.0.stored_key)
     }
 
-    /// What a client believes a server by.
+    /// Returns the signature that proves the server to the client.
     pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
         self.0.signatures.server(auth_message)
     }
 }
 
-/// Whether PBKDF2 may be asked for it.
+/// Returns whether PBKDF2 can be computed with these parameters.
 fn usable(salt: &[u8], iterations: u32) -> bool {
     !salt.is_empty() && iterations > 0
 }
 
-/// The parts of [`ScramKeys`] (RFC 5802 §3). Keep them as safely as a password's hash; `Debug` shows the hash
-/// and the iterations alone.
+/// The parts of [`ScramKeys`] (RFC 5802 §3). Protect them like a password hash. `Debug` shows only the hash and
+/// the number of iterations.
 #[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "SCRAM has no other parts")]
 pub struct ScramParts<'a> {
-    /// The hash that they are for.
+    /// The hash that the keys are for.
     pub hash: ScramHash,
     /// The number of iterations, which is not 0.
     pub iterations: u32,
     /// The salt, which is not empty.
     pub salt: &'a [u8],
-    /// `StoredKey = H(ClientKey)`: as many octets as the hash's result has, 20, 32 or 64.
+    /// `StoredKey = H(ClientKey)`, as long as the result of the hash: 20, 32 or 64 octets.
     pub stored_key: &'a [u8],
     /// `ServerKey = HMAC(SaltedPassword, "Server Key")`, of the same length.
     pub server_key: &'a [u8],
@@ -235,12 +247,12 @@ impl fmt::Debug for ScramParts<'_> {
     }
 }
 
-/// What SCRAM shows for accounts that do not exist: a salt for each name, and keys that no password
-/// has. Nobody can tell them from real ones.
+/// Decoy keys for accounts that do not exist: a salt for each name, and keys that no password matches. They
+/// prevent user enumeration, because a client cannot distinguish them from real ones.
 #[derive(Clone)]
 pub(super) struct Decoys {
-    /// Of SipHash, a keyed function of 128 bits whose values cannot be foreseen without the key, and
-    /// cheap: a salt is made in every exchange, whether there is an account or not.
+    /// The key of SipHash, a keyed function with a result of 128 bits that cannot be predicted without the key. It is
+    /// cheap, because a decoy salt is computed in every exchange, whether or not the account exists.
     salt_key: Zeroizing<[u8; 16]>,
     keys: ScramKeys,
 }
@@ -254,7 +266,7 @@ impl Decoys {
         Self { salt_key, keys: ScramKeys::new(hash, 1, &[], nothing.clone(), nothing) }
     }
 
-    /// One for each hash.
+    /// Creates decoys for each hash.
     pub(super) fn of_each(key: &Secret) -> Vec<Self> {
         ScramHash::COMPILED.iter().map(|&hash| Self::new(hash, key)).collect()
     }
@@ -263,7 +275,7 @@ impl Decoys {
         &self.keys
     }
 
-    /// It stays the same for the name.
+    /// Returns the decoy salt of a name, which is always the same for this name.
     pub(super) fn salt(&self, name: &str) -> [u8; SALT] {
         let _ = name;
         match self.keys.0.hash {
@@ -279,7 +291,7 @@ impl Decoys {
         }
     }
 
-    /// As [`keys`](Self::keys), with the salt of that name.
+    /// Returns the [`keys`](Self::keys) with the decoy salt of this name.
     pub(super) fn keys_of(&self, name: &str, iterations: u32) -> ScramKeys {
         let Keys { hash, ref stored_key, ref server_key, .. } = *self.keys.0;
         let (stored_key, server_key) = (stored_key.clone(), server_key.clone());
@@ -293,13 +305,15 @@ impl fmt::Debug for ScramKeys {
     }
 }
 
-/// A password after PBKDF2, with what it was made of, the password included: kept and given again with
-/// [`Credentials::salted`](super::client::Credentials::salted), it spares a client the work.
+/// A salted password: the result of PBKDF2, together with its inputs, which include the password itself.
+///
+/// If a client keeps it and passes it to [`Credentials::salted`](super::client::Credentials::salted) the next
+/// time, it need not compute PBKDF2 again.
 #[derive(Clone)]
 pub struct SaltedPassword(Arc<Salted>);
 
 struct Salted {
-    /// As it was prepared: salts are stable, so that they do not tell one password from another.
+    /// The prepared password. It is kept because a salt may stay the same when the password changes.
     password: Secret,
     client_key: Digest,
     keys: ScramKeys,
@@ -314,7 +328,7 @@ impl SaltedPassword {
         })
     }
 
-    /// Whether that is what it was made of.
+    /// Returns whether these are the inputs that it was computed from.
     pub(super) fn is_of(
         &self,
         hash: ScramHash,
@@ -327,12 +341,12 @@ impl SaltedPassword {
             && (keys.hash, &*keys.salt, keys.iterations) == (hash, salt, iterations)
     }
 
-    /// The client's proof (RFC 5802 §3).
+    /// Returns the client's proof (RFC 5802 §3).
     pub(super) fn prove(&self, auth_message: &[u8]) -> Digest {
         self.0.keys.0.signatures.client(auth_message).xor(&self.0.client_key)
     }
 
-    /// What the server is believed by.
+    /// Returns the signature that the server has to send to prove itself.
     pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
         self.0.keys.server_signature(auth_message)
     }

@@ -1,4 +1,7 @@
-//! The server's side of an exchange.
+//! The server's side of a SASL exchange.
+//!
+//! A [`Config`] lists the mechanisms that a server offers, and an [`Exchange`] carries out one of them with a
+//! client. The [module above](super) has an example.
 
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem};
@@ -16,7 +19,7 @@ mod config;
 
 pub use config::{Builder, Config};
 
-/// What a server says: most of it is the same each time.
+/// A message of the server. Most messages are always the same, and need no memory.
 #[derive(Clone, Default)]
 pub(super) struct Said(Cow<'static, [u8]>);
 
@@ -42,41 +45,41 @@ impl From<Vec<u8>> for Said {
     }
 }
 
-/// With a server's proof and an exchange that was eavesdropped on, a password can be guessed.
+/// Does not show the message: an attacker who has recorded an exchange could guess the password with the server's proof.
 impl fmt::Debug for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Said(***)")
     }
 }
 
-/// What the exchange needs now.
+/// What the exchange needs next.
 #[derive(Debug)]
 #[must_use]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a new obligation must break the build of a host that ignores it"
+    reason = "a new kind of step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Send this to the client, and settle it with the client's response.
+    /// Send this challenge to the client, and pass in the client's response.
     Challenge(&'a mut Challenge),
-    /// Answer this.
+    /// Answer this question.
     Query(Query<'a>),
-    /// The exchange is over; this stays.
+    /// The exchange is over. Every further call of [`step`](Exchange::step) returns this again.
     Done(Result<&'a Identity, Failure>),
 }
 
-/// A challenge for the client. **It stands until it is settled** by [`respond`](Self::respond)
-/// or one of the other three.
+/// A challenge for the client. **It stays pending until it is answered** by [`respond`](Self::respond),
+/// [`cancel`](Self::cancel), [`too_long`](Self::too_long) or [`undecodable`](Self::undecodable).
 #[derive(Debug)]
 pub struct Challenge {
     memory: Said,
-    /// What is to be said stands behind this.
+    /// The challenge begins at this position in the memory.
     start: u32,
     last: bool,
     response: Slot,
 }
 
-/// The client's response, once there is one, or why there is none.
+/// The client's response, or the reason why there is none.
 #[derive(Debug)]
 enum Slot {
     Open,
@@ -98,7 +101,7 @@ impl Slot {
     }
 }
 
-/// The response, if it is no longer than the configuration allows.
+/// Returns the response if it is no longer than the configuration allows.
 fn bounded(response: SecretBytes, max_response: usize) -> Result<SecretBytes, Failure> {
     if response.as_slice().len() > max_response { Err(Failure::TooLong) } else { Ok(response) }
 }
@@ -108,48 +111,54 @@ impl Challenge {
         Self { memory: data.into(), start: 0, last: false, response: Slot::Open }
     }
 
-    /// Whether the client is proven, and this is all that is left to say to it. Protocols that carry
-    /// data with success (XMPP, LDAP) send it so and `respond` with nothing; in IMAP, POP3 and SMTP
-    /// it is a challenge like any other.
+    /// Returns whether the client has been authenticated, and this is the last message to send to it.
+    ///
+    /// Protocols that can carry data with success (XMPP, LDAP) send the data that way, and then call
+    /// [`respond`](Self::respond) with an empty response. In IMAP, POP3 and SMTP, it is a challenge like any
+    /// other.
     pub fn is_final(&self) -> bool {
         self.last
     }
 
-    /// What to send; it may be empty.
+    /// Returns the octets to send, which may be none.
     pub fn data(&self) -> &[u8] {
         self.memory.as_slice().get(self.start as usize..).unwrap_or_default()
     }
 
-    /// Settles it with the client's response. A `Vec` is moved, and zeroed when it is used.
+    /// Passes in the client's response. A `Vec` is moved without a copy, and zeroed once it has been used.
     pub fn respond(&mut self, response: impl Into<Vec<u8>>) {
         self.response = Slot::Response(SecretBytes::new(response.into()));
     }
 
-    /// The client wants no more of this exchange.
+    /// Reports that the client has cancelled the exchange.
     pub fn cancel(&mut self) {
         self.response = Slot::Cancelled;
     }
 
-    /// The client's response is too long for the protocol.
+    /// Reports that the client's response is longer than the protocol allows.
     pub fn too_long(&mut self) {
         self.response = Slot::TooLong;
     }
 
-    /// The client's response cannot be decoded from base64, or what the protocol has in its place.
+    /// Reports that the client's response cannot be decoded from base64, or from the encoding that the protocol
+    /// uses in its place.
     pub fn undecodable(&mut self) {
         self.response = Slot::Undecodable;
     }
 }
 
-/// One exchange with a client: made for it, ended with it, never used again.
+/// One SASL exchange with a client. Each value is used for one exchange only.
 pub struct Exchange {
     rules: Rules,
     state: State,
 }
 
 impl Exchange {
-    /// Begins an exchange. An absent initial response (`None`) and an empty one are different
-    /// things. What the configuration does not allow ends at the first [`step`](Self::step).
+    /// Begins an exchange.
+    ///
+    /// Without an initial response (`None`), the server sends a challenge first; an empty initial response is
+    /// not the same. If the configuration does not allow the mechanism or the initial response, the first
+    /// [`step`](Self::step) returns the failure.
     pub fn new(
         config: &Arc<Config>,
         channel: &Channel,
@@ -163,7 +172,7 @@ impl Exchange {
         }
     }
 
-    /// The same for a mechanism that the configuration was seen to allow.
+    /// The same for a mechanism that the caller has already checked.
     #[inline(always)]
     pub(crate) fn admitted(
         config: &Arc<Config>,
@@ -177,22 +186,24 @@ impl Exchange {
         }
     }
 
-    /// One that is over before it began.
+    /// Creates an exchange that has already failed.
     pub(crate) fn refused(failure: Failure) -> Self {
         Self { rules: Rules::NOTHING, state: State::failed(failure) }
     }
 
-    /// What the exchange needs now. Asked again, the same, until that is settled.
+    /// Returns what the exchange needs next. Until that is answered, further calls return the same step.
     #[inline]
     pub fn step(&mut self) -> Step<'_> {
         self.state.go_on(&self.rules);
         self.pending()
     }
 
-    /// Why the exchange has failed, as soon as that is decided. Where a token is refused that is before the
-    /// last [`Step`]: the client is told why in a challenge (RFC 7628 §3.2.3), and the exchange ends in failure
-    /// whatever it responds. So count the attempt, and pause, when this is first there: before the challenge is
-    /// sent, as the client may close the connection when it has that.
+    /// Returns the reason why the exchange has failed, as soon as the failure is certain.
+    ///
+    /// For a refused token, this is before the last [`Step`]: a challenge informs the client of the error (RFC
+    /// 7628 §3.2.3), and the exchange fails whatever the client responds. Count the attempt for rate limiting,
+    /// and pause, when this method first returns a failure. Do so before sending the challenge, because the
+    /// client may close the connection once it has received it.
     pub fn failure(&self) -> Option<Failure> {
         match &self.state {
             State::Done(Err(failed)) => Some(failed.why),
@@ -201,22 +212,26 @@ impl Exchange {
         }
     }
 
-    /// Whom the client of a failed exchange claimed to be: the name, folded. What a rate limit counts by.
-    /// `None` where it did not come as far as a name, or was to be known by something else, and has not been proven to be
-    /// an account.
+    /// Returns the account name that the client of a failed exchange claimed, folded. Use it as the key of a
+    /// rate limit.
+    ///
+    /// `None` if the client did not send a name, or if the mechanism identifies the client in another way and
+    /// the exchange failed before that determined an account.
     pub fn authcid(&self) -> Option<&str> {
         Some(&self.claim()?.authcid)
     }
 
-    /// The account of which that name is an alias, as the store's [answer](super::Answer::of) said: what fails
-    /// is to be counted there, too. `None` where it is that name itself.
+    /// Returns the account of which the claimed name is an alias, if the store's [answer](super::Answer::of)
+    /// named one. Count a failure for this account as well.
+    ///
+    /// `None` if there is no alias, or if the account is the claimed name itself.
     pub fn account(&self) -> Option<&str> {
         let claim = self.claim()?;
         Some(&***claim.account.as_ref()?).filter(|account| *account != claim.authcid)
     }
 
-    /// The application's own refusal, by which the exchange has [failed](Failure::Refused): for its text, and for the
-    /// codes of the protocol.
+    /// Returns the application's custom refusal if the exchange [failed](Failure::Refused) with one. It
+    /// contains the text and the codes for the client.
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.state {
             State::Done(Err(failed)) => failed.refusal.as_deref(),
@@ -235,8 +250,8 @@ impl Exchange {
         }
     }
 
-    /// The question on show, if one is; nothing moves on. Behind an initial response one may be on
-    /// show before any step.
+    /// Returns the pending question, if there is one, without going on. After an initial response, a question
+    /// may be pending before the first call of [`step`](Self::step).
     pub fn query(&mut self) -> Option<Query<'_>> {
         match self.pending() {
             Step::Query(query) => Some(query),
@@ -267,12 +282,14 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// Where an exchange stands. What each state waits for is in its slot. It has 128 octets, up to which
-/// the compiler moves it without a call, so some are boxed, and numbers are small.
+/// The state of an exchange. Each state that waits for an answer holds it once it has been given.
 ///
-/// What makes the first and the last one is `inline(always)`, so that they are written where they stay,
-/// and so is PLAIN, whose first state is its question. A copy of what was written just now, in larger
-/// pieces than it was written in, would wait for that.
+/// The type has 128 octets. Up to this size the compiler moves a value without calling a function, so some
+/// variants are boxed and some numbers are small.
+///
+/// The functions that create the first and the last state are `inline(always)`, so that the state is written
+/// directly into its place. PLAIN's are as well, because its first state is already its question. Otherwise the
+/// state would be copied in larger pieces than it was just written in, which stalls the processor.
 #[derive(Debug)]
 pub(super) enum State {
     Await(Challenge, Next),
@@ -283,31 +300,31 @@ pub(super) enum State {
     CheckExternal(CheckExternal),
     CheckAnonymous(CheckAnonymous),
     Custom(Box<Custom>),
-    /// Boxed, as it is rare.
+    /// Boxed because it is rare.
     Authorize(Box<Authorize>, Then),
     Done(Result<Identity, Failed>),
 }
 
-/// Why there is no identity, and whom the client claimed to be.
+/// The reason why there is no identity, and the name that the client claimed.
 #[derive(Debug)]
 pub(super) struct Failed {
     why: Failure,
     claim: Option<Box<Claim>>,
-    /// In the application's own words.
+    /// The application's custom refusal.
     refusal: Option<Box<Refusal>>,
 }
 
-/// What follows for who has been proven.
+/// What follows once a client has been authenticated.
 #[derive(Debug)]
 pub(super) enum Then {
     Done,
-    /// The server's own proof, which the client answers by an empty response (RFC 4954 §4).
+    /// The server sends its own proof, which the client answers with an empty response (RFC 4954 §4).
     ServerFinal(Said),
-    /// Nothing more, but who may not act as wanted is told so like the owner of a bad token.
+    /// Nothing more. If the client may not act as the other account, it gets the error of an invalid token.
     Token(Arc<Config>),
 }
 
-/// Who takes the response.
+/// The mechanism that takes the next response.
 #[derive(Debug)]
 pub(super) enum Next {
     Plain(plain::Server),
@@ -372,8 +389,8 @@ impl State {
         }
     }
 
-    /// The first state, with the mechanism's first challenge and who takes the response to it. An initial
-    /// response is that to a challenge that was not sent.
+    /// Creates the first state from the mechanism's first challenge and the mechanism that takes the response
+    /// to it. An initial response counts as the response to that challenge, which is then not sent.
     #[inline(always)]
     fn first<S>(
         rules: &Rules,
@@ -390,12 +407,13 @@ impl State {
         }
     }
 
-    /// What follows, once what was owed is settled; `None` where it is not, and nothing has changed.
+    /// Goes on to the next state if the current one has been answered. Otherwise it returns `None`, and nothing
+    /// changes.
     ///
-    /// What goes on is taken out of the slot, so that no state is moved as a whole: that would cost more
-    /// than most mechanisms. From then on nothing of the host's runs, whose panic could leave the slot
-    /// half empty: a configuration that this exchange is the last to hold is dropped by the assignment,
-    /// which puts the new state in place even where that panics.
+    /// The parts that are still needed are taken out of the current state, so that no state is moved as a
+    /// whole, which would cost more than most mechanisms. After that, no code of the application runs whose
+    /// panic could leave the state half empty. If this exchange holds the last reference to a configuration,
+    /// the assignment drops it, and puts the new state in place even if that panics.
     #[inline(never)]
     fn go_on(&mut self, rules: &Rules) -> Option<()> {
         *self = match self {
@@ -417,7 +435,8 @@ impl State {
                 }
             }
             Self::CramSecret(ask) => {
-                // Not taken out of the slot, which would leave the states there and zero a copy of them.
+                // Taking the answer out would leave the states in memory here, and would zero only a copy of
+                // them.
                 let (answer, mechanism) = (ask.answer.as_ref()?, Mechanism::CramMd5);
                 let account = answer.account.clone();
                 let secret = answer.verdict.as_ref().secret(mechanism);
@@ -482,7 +501,7 @@ impl State {
                 CustomAnswer::Fail(failure) => Self::failed(failure),
             },
             Self::Authorize(ask, then) => {
-                // Not an octet of a success has been written yet, nor of SCRAM's signature.
+                // At this point, no octet of a success has been written, nor of the signature of SCRAM.
                 match ask.answer.take()?.checked() {
                     AuthorizeAnswer::Accept => then.follow(ask.take_identity(None)),
                     AuthorizeAnswer::AcceptAs(account) => {
@@ -506,8 +525,8 @@ impl State {
         Some(())
     }
 
-    /// The one way to success: whoever has been proven passes here, and on to [`Authorize`] if need
-    /// be.
+    /// The only way to success: every authenticated client passes through here, and through [`Authorize`] if
+    /// needed.
     #[inline(always)]
     pub(super) fn proven(
         rules: &Rules,
@@ -532,7 +551,7 @@ impl State {
         }
     }
 
-    /// The same for an account that the application named.
+    /// The same for an account whose name comes from the application.
     fn named(
         rules: &Rules,
         authcid: String,
@@ -552,7 +571,7 @@ impl State {
         Self::Done(Err(Failed { why, claim: None, refusal: None }))
     }
 
-    /// The same of a client that has said who it is.
+    /// The same for a client that has claimed a name.
     pub(super) fn refused(why: Failure, claim: Option<Claim>) -> Self {
         Self::Done(Err(Failed { why, claim: claim.map(Box::new), refusal: None }))
     }
@@ -561,7 +580,8 @@ impl State {
         Self::Await(Challenge::new(data), next)
     }
 
-    /// The challenge is what stands behind `start`; what takes the response gets all of it.
+    /// Creates a challenge that begins at `start` in the memory. The mechanism gets back the whole memory with
+    /// the response.
     pub(super) fn challenge_behind(start: usize, memory: Vec<u8>, next: Next) -> Self {
         let start = u32::try_from(start).unwrap_or(u32::MAX);
         Self::Await(Challenge { start, ..Challenge::new(memory) }, next)
@@ -580,7 +600,7 @@ impl Then {
         }
     }
 
-    /// Who is proven may not act as wanted.
+    /// The client is authenticated, but may not act as the account that it named.
     fn refuse(&self, claim: Option<Claim>) -> State {
         match self {
             Self::Done | Self::ServerFinal(_) => State::refused(Failure::NotAuthorized, claim),
@@ -616,7 +636,7 @@ impl Next {
         }
     }
 
-    /// Whom the client claims to be, where the exchange has come that far.
+    /// Returns the name that the client claimed, if it has sent one.
     fn claim(&mut self) -> Option<Claim> {
         match self {
             Self::Login(server) => server.claim(),

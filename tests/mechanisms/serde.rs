@@ -200,7 +200,7 @@ fn what_is_wrong_is_said_and_no_secret_shown() {
     for (wrong, said) in [
         (
             json!({ "hostname": "a b", "mechanisms": ["PLAIN"] }),
-            "the host name is empty, or holds spaces",
+            "the host name is empty or too long, or contains spaces",
         ),
         (
             json!({ "hostname": "a", "mechanisms": ["PLAINTEXT"] }),

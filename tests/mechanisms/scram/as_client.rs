@@ -45,7 +45,10 @@ fn a_client_believes_only_a_server_that_proves_itself() {
             &[first, "e=invalid-proof"],
             Err(client::Failure::ServerError("the user name or password is wrong")),
         ),
-        (&[first, "e=other-error"], Err(client::Failure::ServerError("it does not say which"))),
+        (
+            &[first, "e=other-error"],
+            Err(client::Failure::ServerError("the server does not say which error")),
+        ),
         (&[first, last, "more"], Err(client::Failure::MalformedServerMessage)),
         (&["r=rOprNGfwEbeRWgbNEkqO,s=c2FsdA==,i=4096"], not_authentic),
         (&["r=another,s=c2FsdA==,i=4096"], not_authentic),
