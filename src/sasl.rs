@@ -37,11 +37,7 @@
 // `off.rs` replaces each mechanism that is compiled out.
 #![cfg_attr(
     not(any(feature = "scram-sha-1", feature = "scram-sha-256", feature = "scram-sha-512")),
-    allow(
-        unreachable_code,
-        unused_variables,
-        reason = "without a hash, the types of SCRAM have no values"
-    )
+    allow(unreachable_code, unused_variables, reason = "without a hash, SCRAM has no values")
 )]
 #![allow(clippy::duplicate_mod, reason = "`off.rs` replaces several modules")]
 
@@ -160,7 +156,8 @@ pub enum Failure {
     Cancelled,
     /// A response cannot be decoded from base64, or from the encoding that the protocol uses in its place.
     Encoding,
-    /// A response is longer than the protocol or the [configuration](server::Builder::max_response) allows.
+    /// A response, or the command with its initial response, is longer than the protocol or the
+    /// [configuration](server::Builder::max_response) allows.
     TooLong,
     /// A response violates the grammar of its mechanism. The text describes the violation.
     #[error("{}: {}", self.as_str(), .0)]

@@ -23,7 +23,7 @@ fn what_nobody_can_answer_is_the_servers_mistake() {
             assert_eq!(seen.pauses, [Duration::ZERO], "{mechanism}");
             assert!(!seen.why.unwrap().is_attempt());
             let log = seen.why.unwrap().to_string();
-            assert!(log.contains(&format!("offers {mechanism}, which its authenticator")), "{log}");
+            assert!(log.contains(&format!("offers {mechanism}, but its authenticator")), "{log}");
         }
         for mechanism in [Mechanism::OauthBearer, Mechanism::Xoauth2] {
             let seen = token(&server, &Nothing, mechanism, name, |_| None);
