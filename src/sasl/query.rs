@@ -80,8 +80,8 @@ impl Query<'_> {
     /// Awaits the async method of `users` for this kind of question, and answers with its result.
     ///
     /// If the future is dropped before it completes, the query stays pending. After a timeout, answer it with
-    /// [`temp_fail`](Self::temp_fail), and do not call this method again, because the state of a [`Custom`] mechanism may
-    /// have changed. In the loop of a session on tokio:
+    /// [`temp_fail`](Self::temp_fail), and do not call this method again, because the state of a [`Custom`] mechanism
+    /// may have changed. In the loop of a session on tokio:
     ///
     #[cfg_attr(feature = "smtp", doc = "```")]
     #[cfg_attr(not(feature = "smtp"), doc = "```ignore")]

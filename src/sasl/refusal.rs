@@ -8,8 +8,8 @@ use super::ConfigError;
 /// A refusal of a user whose credentials are correct, with a custom reply. It is an answer to
 /// [`Authorize`](super::Authorize).
 ///
-/// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do not
-/// use it for a rate limit, for a locked account, or for a rule about addresses or networks. Answer those with
+/// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do
+/// not use it for a rate limit, for a locked account, or for a rule about addresses or networks. Answer those with
 /// [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject), which looks like a wrong password, and is counted and
 /// delayed like one.
 ///

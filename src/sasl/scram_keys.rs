@@ -29,8 +29,8 @@ const SALT: usize = 16;
 /// tricked into connecting to the attacker, the keys are enough to authenticate (RFC 5802 §9).
 ///
 /// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), which PostgreSQL writes as well.
-/// [`str::parse`] reads this form, also with the spaces of LDAP's `authPassword` (RFC 3112 §2.1). It also reads Dovecot's
-/// `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the forms that Dovecot encodes once more
+/// [`str::parse`] reads this form, also with the spaces of LDAP's `authPassword` (RFC 3112 §2.1). It also reads
+/// Dovecot's `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the forms that Dovecot encodes once more
 /// (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores, use [`from_parts`](Self::from_parts) or
 /// [`from_salted_password`](Self::from_salted_password).
 ///

@@ -45,7 +45,7 @@ impl From<Vec<u8>> for Said {
     }
 }
 
-/// Does not show the message: an attacker who has recorded an exchange could guess the password with the server's proof.
+/// Hides the message: an attacker who has recorded the exchange could guess the password with the server's proof.
 impl fmt::Debug for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Said(***)")
