@@ -99,6 +99,7 @@ pub const ALL: &[Work] = &[
     scram_kept::WORK,
     cram_client::WORK,
     data::LINES_76,
+    data::LARGE,
     data::SMALL_PIECES,
     data::LARGE_PIECES,
     data::LINES_998,

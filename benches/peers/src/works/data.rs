@@ -1,4 +1,4 @@
-//! The octets of a message: received by DATA on a server, in pieces as they come from the wire, into the application's buffer;
+//! The octets of a message: received by DATA on a server, in pieces as they arrive, into a new buffer for each message;
 //! and sent by a client, out of such pieces.
 
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use smtp_proto::request::receiver::DataReceiver;
 
 use super::{Row, Run, Work};
 
-/// How many there are in a run, to within a line.
+/// How many a message has, to within a line.
 const OCTETS: usize = 1_000_000;
 
 /// The length of the lines, CRLF not counted, and what they begin with.
@@ -16,22 +16,25 @@ type Lines = (usize, &'static str);
 
 macro_rules! received {
     ($name:literal, $what:literal, $lines:expr, $kib:literal) => {
+        received!($name, $what, $lines, $kib, OCTETS)
+    };
+    ($name:literal, $what:literal, $lines:expr, $kib:literal, $octets:expr) => {
         Work {
             name: $name,
             about: concat!(
-                "1,000 octets received by DATA (allocations: 1,000,000), ",
+                "1,000 octets of a message received by DATA (allocations: all of it), ",
                 $what,
                 ", ",
                 $kib,
                 " KiB at a time"
             ),
             times: 3,
-            parts: OCTETS as u64 / 1000,
+            parts: $octets as u64 / 1000,
             rows: &[
-                Row::ours(|| session($lines, $kib << 10)),
-                Row::peer("smtp-proto", || receiver($lines, $kib << 10))
+                Row::ours(|| session($lines, $kib << 10, $octets)),
+                Row::peer("smtp-proto", || receiver($lines, $kib << 10, $octets))
                     .note("finds no bare CR or LF"),
-                Row::yardstick("memcpy", || copied($lines, $kib << 10)),
+                Row::yardstick("memcpy", || copied($lines, $kib << 10, $octets)),
             ],
         }
     };
@@ -42,7 +45,7 @@ macro_rules! sent {
         Work {
             name: $name,
             about: concat!(
-                "1,000 octets sent by a client (allocations: 1,000,000), ",
+                "1,000 octets of a message sent by a client (allocations: all of it), ",
                 $what,
                 ", 16 KiB at a time"
             ),
@@ -51,8 +54,8 @@ macro_rules! sent {
             rows: &[
                 Row::ours(|| body($lines, write)),
                 Row::ours(|| body($lines, pieces)).named("smtp-auth, pieces"),
-                Row::peer("smtp-proto", || receiver($lines, 16 << 10)).note("receives it"),
-                Row::yardstick("memcpy", || copied($lines, 16 << 10)),
+                Row::peer("smtp-proto", || receiver($lines, 16 << 10, OCTETS)).note("receives it"),
+                Row::yardstick("memcpy", || copied($lines, 16 << 10, OCTETS)),
             ],
         }
     };
@@ -60,6 +63,8 @@ macro_rules! sent {
 
 pub const LINES_76: Work = received!("data", "lines of 76", (76, ""), 16);
 pub const SMALL_PIECES: Work = received!("data-4k", "lines of 76", (76, ""), 4);
+pub const LARGE: Work =
+    received!("data-20m", "lines of 76, in a message of 20 MB", (76, ""), 16, 20 * OCTETS);
 pub const LARGE_PIECES: Work = received!("data-64k", "lines of 76", (76, ""), 64);
 pub const LINES_998: Work = received!("data-998", "lines of 998", (998, ""), 16);
 pub const LINES_1: Work = received!("data-1", "lines of 1", (1, ""), 16);
@@ -70,13 +75,13 @@ pub const SENT_76: Work = sent!("body", "lines of 76", (76, ""));
 pub const SENT_1: Work = sent!("body-1", "lines of 1", (1, ""));
 pub const SENT_DOTS: Work = sent!("body-dots", "lines of 76, each to be stuffed", (76, "."));
 
-fn text((length, begin): Lines) -> Vec<u8> {
+fn text((length, begin): Lines, octets: usize) -> Vec<u8> {
     let line = format!("{begin:x<length$}\r\n");
-    line.repeat(OCTETS / line.len()).into_bytes()
+    line.repeat(octets / line.len()).into_bytes()
 }
 
 /// A session within a message that does not end.
-fn session(lines: Lines, piece: usize) -> Run {
+fn session(lines: Lines, piece: usize, octets: usize) -> Run {
     let sasl = sasl::server::Config::builder("mail.example.org")
         .mechanisms(sasl::Mechanism::COMPILED)
         .build()
@@ -94,10 +99,11 @@ fn session(lines: Lines, piece: usize) -> Run {
         }
     }
     assert!(out.windows(6).any(|octets| octets == b"\r\n354 "));
-    let (text, mut message) = (text(lines), Vec::with_capacity(OCTETS));
-    let expected = text.len() - dots(lines);
+    let text = text(lines, octets);
+    let stuffed = if lines.1 == ".." { octets / (lines.0 + 2) } else { 0 };
+    let expected = text.len() - stuffed;
     Box::new(move || {
-        message.clear();
+        let mut message = Vec::new();
         for octets in black_box(&text).chunks(piece) {
             session.receive(octets);
             while let server::Event::Data(octets) = session.next(&mut out) {
@@ -108,16 +114,11 @@ fn session(lines: Lines, piece: usize) -> Run {
     })
 }
 
-/// How many of the text's dots stand for none.
-fn dots(lines: Lines) -> usize {
-    if lines.1 == ".." { OCTETS / (lines.0 + 2) } else { 0 }
-}
-
-fn receiver(lines: Lines, piece: usize) -> Run {
-    let (text, mut message) = (text(lines), Vec::with_capacity(OCTETS));
+fn receiver(lines: Lines, piece: usize, octets: usize) -> Run {
+    let text = text(lines, octets);
     let mut receiver = DataReceiver::new();
     Box::new(move || {
-        message.clear();
+        let mut message = Vec::new();
         for octets in black_box(&text).chunks(piece) {
             assert!(!receiver.ingest(&mut octets.iter(), &mut message));
         }
@@ -125,10 +126,10 @@ fn receiver(lines: Lines, piece: usize) -> Run {
     })
 }
 
-fn copied(lines: Lines, piece: usize) -> Run {
-    let (text, mut message) = (text(lines), Vec::with_capacity(OCTETS));
+fn copied(lines: Lines, piece: usize, octets: usize) -> Run {
+    let text = text(lines, octets);
     Box::new(move || {
-        message.clear();
+        let mut message = Vec::new();
         for octets in black_box(&text).chunks(piece) {
             message.extend_from_slice(octets);
         }
@@ -156,7 +157,7 @@ fn body(lines: Lines, send: fn(&mut client::Body, &[u8], &mut Vec<u8>)) -> Run {
         }
         out.clear();
     }
-    let (text, mut out) = (text(lines), Vec::with_capacity(64 << 10));
+    let (text, mut out) = (text(lines, OCTETS), Vec::with_capacity(64 << 10));
     Box::new(move || {
         let Ok(client::Event::Message(body)) = session.next(&mut out) else { panic!("over") };
         for octets in black_box(&text).chunks(16 << 10) {

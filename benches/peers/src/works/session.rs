@@ -291,7 +291,8 @@ fn mail_send() -> Run {
             assert_eq!(client.read().await.unwrap().code, 220);
             let ehlo = client.ehlo("client.example.org").await.unwrap();
             client.authenticate(&credentials, &ehlo).await.unwrap();
-            let message = Message::new("tim@example.org", ["ann@example.net"], black_box(&message[..]));
+            let message =
+                Message::new("tim@example.org", ["ann@example.net"], black_box(&message[..]));
             client.send(message).await.unwrap();
             assert!(client.stream.sent.ends_with(b"\r\n.\r\n"));
             client.quit().await.unwrap();
