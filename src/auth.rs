@@ -1,9 +1,10 @@
-//! One AUTH exchange, as RFC 4954 puts it on the lines of SMTP: base64, `=`, `*`, `334`, `235`,
-//! `535`.
+//! AUTH exchanges: one AUTH command and the lines that follow it, as RFC 4954 writes SASL in SMTP (base64, `=`, `*`,
+//! `334`, `235`, `535`).
 //!
-//! For a server or a client that has its own parser and loop and lacks only this; what stays with a
-//! server [is listed](server::Exchange). Between the lines stands [`sasl`](crate::sasl), which knows
-//! the mechanisms.
+//! This API level is for servers and clients that have their own SMTP parser and loop and only lack AUTH. A server
+//! remains responsible for [some rules about AUTH](server::Exchange). If you have no loop yet, use a session:
+//! [`server::Session`](crate::server::Session) or [`client::Session`](crate::client::Session). For protocols other than
+//! SMTP, use the SASL exchanges of [`sasl`](crate::sasl), which implement the mechanisms.
 
 use alloc::vec::Vec;
 
@@ -12,12 +13,28 @@ use crate::sasl::{Channel, server::Config};
 pub mod client;
 pub mod server;
 
-/// The longest line of an exchange, its AUTH command included, CRLF not counted (RFC 4954 §4): 12,288
-/// octets.
+/// The maximum length of a line in an AUTH exchange, without CRLF: 12,288 octets (RFC 4954 §4). It applies to the
+/// AUTH command as well.
 pub const MAX_LINE: usize = 12_288;
 
-/// Appends what EHLO says of AUTH over that connection, `AUTH CRAM-MD5 PLAIN`, without code and
-/// CRLF; nothing where no mechanism is on offer, and then the reply has no such line.
+/// Appends the AUTH keyword and its mechanisms for the reply to EHLO, such as `AUTH CRAM-MD5 PLAIN`.
+///
+/// The text has no reply code and no CRLF. Nothing is appended if the configuration offers no mechanism over this
+/// connection; the reply must then have no AUTH line.
+///
+/// ```
+/// # #[cfg(feature = "plain")] {
+/// use smtp_auth::{Channel, Mechanism, auth, sasl::server::Config};
+///
+/// let config = Config::builder("mail.example.org").mechanisms([Mechanism::Plain]).build()?;
+/// let mut line = Vec::new();
+/// auth::advertise(&config, &Channel::cleartext(), &mut line);
+/// assert!(line.is_empty()); // PLAIN needs TLS
+/// auth::advertise(&config, &Channel::tls(), &mut line);
+/// assert_eq!(line, b"AUTH PLAIN");
+/// # }
+/// # Ok::<(), smtp_auth::ConfigError>(())
+/// ```
 pub fn advertise(config: &Config, channel: &Channel, out: &mut Vec<u8>) {
     let mut offered = config.offered(channel).peekable();
     if offered.peek().is_none() {

@@ -1,22 +1,26 @@
-//! The client's side of the whole dialogue: EHLO, STARTTLS, AUTH, messages, QUIT.
+//! A client session: the whole SMTP dialogue with EHLO, STARTTLS, AUTH, messages and QUIT.
 //!
-//! A [`Session`] does no input or output: octets go in by [`receive`](Session::receive),
-//! [`next`](Session::next) says what is to be done and appends what is to be sent. A line of AUTH holds
-//! the password: where the buffer grows, the memory that it had is zeroed; the buffer itself is the
-//! caller's to zero.
+//! A [`Session`] does no input or output itself. Your application passes in the octets that it has received, with
+//! [`receive`](Session::receive). It then calls [`next`](Session::next), which appends the octets to send to a buffer
+//! and returns the next [`Event`].
 //!
-//! | event | |
+//! An AUTH line may hold the password. When the session has to enlarge the buffer for it, the old memory is zeroed.
+//! Zeroing the buffer itself, once it has been sent, is up to the caller.
+//!
+//! | events | kind |
 //! | --- | --- |
-//! | [`Derive`](Event::Derive), [`Custom`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: shown again until it is answered |
-//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send what was appended, then read, wrap or close |
-//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notifications*: [`next`](Session::next) passes them, so that each is shown once |
+//! | [`Derive`](Event::Derive), [`Custom`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: returned again until it is answered |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send the buffer, then read, begin TLS or close the connection |
+//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notifications*: [`next`](Session::next) returns each once |
+//!
+//! This function sends one message over a blocking socket:
 //!
 //! ```
 //! use std::{error, io::{Read, Write}};
 //! use smtp_auth::{Channel, client::{Envelope, Event, Outcome, Session}};
 //!
-//! /// The outcome of the message; or `None`, and then the application puts the socket inside TLS, and calls this
-//! /// again after `session.tls_started(Channel::tls())`. On port 465 TLS comes first.
+//! /// Returns the outcome of the message, or `None` when TLS is to begin. The application then wraps the socket in
+//! /// TLS, calls `session.tls_started(Channel::tls())`, and calls this function again. On port 465 TLS comes first.
 //! fn send(
 //!     socket: &mut (impl Read + Write), session: &mut Session, mail: &mut Option<Envelope>, message: &[u8],
 //! ) -> Result<Option<Outcome>, Box<dyn error::Error>> {
@@ -34,8 +38,8 @@
 //!                 socket.write_all(&out)?;
 //!                 return Ok(None);
 //!             }
-//!             Event::Derive(ask) => ask.run(), // some milliseconds of work; `job` takes it elsewhere
-//!             Event::Custom(ask) => ask.fail(), // only a mechanism of our own would ask
+//!             Event::Derive(derive) => derive.run(), // takes some milliseconds; `job` moves it to another thread
+//!             Event::Custom(custom) => custom.fail(), // occurs only with a custom mechanism
 //!             Event::NotAuthenticated(failed) => return Err(failed.error().into()),
 //!             Event::Ready(ready) => match mail.take() {
 //!                 Some(envelope) => ready.send(envelope),
@@ -46,26 +50,29 @@
 //!                 body.write(message, &mut out)?;
 //!                 body.end(&mut out)?;
 //!             }
-//!             Event::Sent(outcome) => sent = Some(outcome.clone()), // it says so for each recipient
+//!             Event::Sent(outcome) => sent = Some(outcome.clone()), // has a status for each recipient
 //!             Event::Close => {
 //!                 socket.write_all(&out)?;
-//!                 return sent.map(Some).ok_or("the server has closed".into());
+//!                 return sent.map(Some).ok_or("the server has closed the connection".into());
 //!             }
 //!         }
 //!     }
 //! }
 //! ```
 //!
-//! # A connection that is kept
+//! # Keeping a connection open
 //!
-//! A session takes one message after the other: [`Session::ready`] gives the handle to begin the next, as soon as the
-//! last has had its outcome. How often a connection is used, how long it is kept idle, and whether
-//! [`noop`](Ready::noop) asks now and then if the server is still there, is for the application to decide. A server
-//! closes an idle connection after some minutes, by a `421` or without a word. Either is [`Error::Closed`], and never a
-//! message's refusal: nothing of the message has been sent, and it can go over another connection.
+//! A session can send any number of messages, one after the other. Once the outcome of a message is known,
+//! [`Session::ready`] returns the handle to begin the next one. The application decides how often it uses a connection,
+//! how long it keeps it idle, and whether it calls [`noop`](Ready::noop) from time to time to check that the server is
+//! still there.
 //!
-//! What a server announces as its [`Limits`] is held to, and no more than that: a message that would go over one is
-//! not sent, and never split.
+//! Servers close an idle connection after some minutes, with a `421` reply or without any. Both end the session with
+//! [`Error::Closed`], which is never the refusal of a message: the server has accepted nothing of it, and the
+//! application can send it over another connection.
+//!
+//! A session respects the [`Limits`] that the server announces, and no others. A message that would exceed one is not
+//! sent, and is never split.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
@@ -96,7 +103,16 @@ pub use outcome::{NotSent, Outcome, RecipientOutcome, RecipientStatus};
 pub use parameters::{BodyType, Notify, NotifyOn, Ret};
 pub use session::Session;
 
-/// How a client wants its sessions; [`builder`](Self::builder) makes one. Shared by all of them, in an `Arc`.
+/// The configuration of client sessions, which share it in an `Arc`. [`builder`](Self::builder) creates one.
+///
+/// ```
+/// use std::sync::Arc;
+/// use smtp_auth::client::{Config, Session, Tls, TryNext};
+///
+/// let config = Config::builder("laptop.example.org").tls(Tls::Required).try_next(TryNext::Never).build()?;
+/// let session = Session::without_credentials(Arc::new(config));
+/// # Ok::<(), smtp_auth::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     hostname: Box<str>,
@@ -109,40 +125,47 @@ pub struct Config {
     max_tries: u32,
 }
 
-/// Whether a client whose exchange came to nothing tries the next mechanism with the same
-/// credentials, without asking the caller. Once the client has sent SCRAM's proof, or the server's first
-/// message of SCRAM is no good, no other mechanism is tried, whatever is set here.
+/// Whether a client tries the next mechanism with the same credentials after a failed authentication, without asking
+/// the caller.
+///
+/// Whatever is set here, no other mechanism is tried once the client has sent its SCRAM proof, or once the server's
+/// first SCRAM message was invalid. Otherwise an impostor or a man-in-the-middle could obtain the password by a
+/// downgrade to PLAIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum TryNext {
-    /// No: [`Event::NotAuthenticated`] is shown.
+    /// The client does not try another mechanism. The session returns [`Event::NotAuthenticated`].
     Never,
-    /// Where the mechanism could not work: after `504`, `534`, or a challenge for which the client
-    /// cancelled. Not after `535`, as a wrong password stays wrong, and accounts get locked.
+    /// The client tries the next mechanism if this one could not work: after a `504` or `534` reply, or after a
+    /// challenge because of which the client cancelled. It does not after a `535`, because a wrong password stays
+    /// wrong, and servers lock accounts after too many failed attempts.
     IfUnusable,
-    /// Also after `535`: for servers that offer mechanisms for which they have no secrets.
+    /// The client tries the next mechanism after a `535` as well. This is for servers that offer mechanisms for which
+    /// the account has no stored credentials.
     Always,
 }
 
-/// Whether a client asks for TLS by STARTTLS (RFC 3207). Inside TLS it never does.
+/// Whether a client begins TLS by STARTTLS (RFC 3207). Inside TLS it never sends STARTTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum Tls {
-    /// Always, and nothing else is said where the server refuses.
+    /// The client always begins TLS. If the server does not offer STARTTLS or refuses it, the session ends with an
+    /// error.
     Required,
-    /// Where the server offers it: no protection from who stands between.
+    /// The client begins TLS if the server offers STARTTLS and accepts it, and goes on in cleartext otherwise. This
+    /// does not protect against a man-in-the-middle, who can remove STARTTLS from the offer.
     IfOffered,
-    /// Never.
+    /// The client never sends STARTTLS.
     Never,
 }
 
 impl Config {
-    /// A configuration to be built, for a client that calls itself `hostname` in EHLO, requires TLS, and uses any
-    /// mechanism that is compiled in.
+    /// Creates a builder for the configuration of a client that sends `hostname` in EHLO. By default the client
+    /// requires TLS and uses every mechanism that is compiled in.
     pub fn builder(hostname: &str) -> Builder {
         Builder {
             config: Self {
@@ -158,17 +181,17 @@ impl Config {
         }
     }
 
-    /// The client's name.
+    /// Returns the host name that the client sends in EHLO.
     pub fn hostname(&self) -> &str {
         &self.hostname
     }
 
-    /// The part that concerns authentication.
+    /// Returns the SASL configuration.
     pub fn sasl(&self) -> &Arc<sasl::Config> {
         &self.sasl
     }
 
-    /// The same configuration, but for whether to ask for TLS: where that is decided elsewhere.
+    /// Returns the configuration with another TLS policy, for an application that reads the policy from elsewhere.
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
@@ -176,7 +199,7 @@ impl Config {
     }
 }
 
-/// A [`Config`] to be built.
+/// A builder for a [`Config`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -184,65 +207,66 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Which mechanisms to use, and whether without TLS.
+    /// Sets the SASL configuration: which mechanisms the client uses, and whether it sends passwords without TLS.
     pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
         self.config.sasl = sasl.into();
         self
     }
 
-    /// Whether to ask for TLS.
+    /// Sets whether the client begins TLS by STARTTLS. The default is [`Required`](Tls::Required).
     pub fn tls(mut self, tls: Tls) -> Self {
         self.config.tls = tls;
         self
     }
 
-    /// Whether AUTH takes its initial response along, where the mechanism has one and it is short
-    /// enough. On by default; off for servers that cannot take one.
+    /// Sets whether the AUTH command carries the initial response (RFC 4954 §4), if the mechanism has one and the
+    /// command stays within 512 octets. This is on by default. Turn it off for servers that cannot handle it.
     pub fn initial_response(mut self, send: bool) -> Self {
         self.config.initial_response = send;
         self
     }
 
-    /// Whether to try the next mechanism where one came to nothing. By default
+    /// Sets whether the client tries the next mechanism after a failed authentication. The default is
     /// [`IfUnusable`](TryNext::IfUnusable).
     pub fn try_next(mut self, when: TryNext) -> Self {
         self.config.try_next = when;
         self
     }
 
-    /// How many mechanisms are tried with the same credentials before the caller is asked: 3 by
-    /// default, as some servers close the connection then. What the caller asks for by
-    /// [`NotAuthenticated::try_next`] is not bounded.
+    /// Sets how many mechanisms the client tries with the same credentials before it asks the caller. The default is
+    /// 3, because some servers close the connection after three failures. The limit does not apply to
+    /// [`NotAuthenticated::try_next`].
     pub fn max_tries(mut self, tries: u32) -> Self {
         self.config.max_tries = tries;
         self
     }
 
-    /// Whether the mechanisms of `X-EXPS` are used where AUTH names none, as some Exchange servers
-    /// have it. Off by default.
+    /// Sets whether the client reads the mechanisms from `X-EXPS` if the server lists no AUTH keyword, or AUTH without
+    /// a mechanism that the client knows. Some Exchange servers announce their mechanisms in this way. This is off by
+    /// default.
     pub fn x_exps(mut self, read: bool) -> Self {
         self.config.x_exps = read;
         self
     }
 
-    /// Whether a challenge that is not base64 is taken as an empty one, for mechanisms that do
-    /// not read it. Off by default: the exchange is cancelled.
+    /// Sets whether a challenge that is not valid base64 counts as an empty one, for mechanisms that do not read the
+    /// challenge. This is off by default: the client cancels the exchange.
     pub fn lenient_challenges(mut self, lenient: bool) -> Self {
         self.config.lenient_challenges = lenient;
         self
     }
 
-    /// The configuration, if nothing in it contradicts the rest.
+    /// Checks the host name and returns the configuration.
     ///
     /// # Errors
-    /// [`ConfigError::HostName`] where the name is empty or has spaces or control characters.
+    /// [`ConfigError::HostName`] if the host name is empty, or contains spaces or control characters.
     pub fn build(self) -> Result<Config, ConfigError> {
         EhloName::new(&self.config.hostname).map_err(|_| ConfigError::HostName)?;
         Ok(self.config)
     }
 }
 
-/// What the session needs, or what happened.
+/// A step that the session needs from the application, or a notification of something that happened.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -250,40 +274,58 @@ impl Builder {
     reason = "a new event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Pending: send what was appended, read from the server, [`receive`](Session::receive); at the
-    /// end of the stream [`eof`](Session::eof).
+    /// Pending: send the buffer, read from the server, and pass the octets to [`receive`](Session::receive). At the
+    /// end of the stream, call [`eof`](Session::eof).
     NeedInput,
-    /// Pending: send what was appended, begin TLS, [`tls_started`](Session::tls_started).
+    /// Pending: send the buffer, begin TLS, and call [`tls_started`](Session::tls_started).
     StartTls,
-    /// Pending: work that SCRAM needs, here (`run`) or on another thread (`job`, then `answer`).
+    /// Pending: SCRAM needs the password's salted hash. Compute it on this thread (`run`), or on another one (`job`,
+    /// then `answer`).
     Derive(&'a mut Derive),
-    /// Pending: what the application's own mechanism says to this.
+    /// Pending: the server has sent a challenge of a custom mechanism. The application gives the response.
     Custom(&'a mut Custom),
-    /// Pending: the client is not authenticated. Try again, or go on without, or give up.
+    /// Pending: authentication failed. Try again, go on without authentication, or give up.
     NotAuthenticated(NotAuthenticated<'a>),
-    /// Pending: nothing is under way. Send a message, or quit. An application that keeps the connection for later
-    /// hands in what comes meanwhile, and asks again: [`Error::Closed`] tells that the server has closed it.
+    /// Pending: nothing is under way. Send a message, or quit.
+    ///
+    /// An application that keeps the connection for later passes in the octets that arrive meanwhile, and calls
+    /// [`next`](Session::next) again. It returns [`Error::Closed`] if the server has closed the connection.
     Ready(Ready<'a>),
-    /// A recipient was refused. The message may still go to others; its [outcome](Event::Sent) says so.
+    /// Notification: the server refused a recipient. It may still accept the message for others, which its
+    /// [outcome](Event::Sent) tells.
     Refused {
-        /// The address, as it stands in the envelope.
+        /// The address, as the envelope has it.
         recipient: &'a str,
         /// The server's refusal.
         refusal: &'a Refusal,
     },
     /// Pending: write the message.
     Message(&'a mut Body),
-    /// What has become of the message, for each recipient.
+    /// Notification: the outcome of the message, with a status for each recipient.
     Sent(&'a Outcome),
-    /// Pending: close the connection. This stays.
+    /// Pending: send the buffer and close the connection. Every later call returns this event again.
     Close,
 }
 
-/// The client is not authenticated. **The event is shown again until it is answered** by [`retry`](Self::retry),
-/// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit); or the application
-/// gives up and closes.
+/// The handle of a failed authentication.
+///
+/// **The event is returned again until it is answered** by [`retry`](Self::retry), [`try_next`](Self::try_next),
+/// [`go_on`](Self::go_on) or [`quit`](Self::quit). An application that gives up can also close the connection.
+///
+/// ```
+/// use smtp_auth::client::{AuthError, Credentials, NotAuthenticated};
+///
+/// /// Asks for the password once more if the server refused it.
+/// fn answer(failed: NotAuthenticated<'_>, ask: impl FnOnce() -> Option<Credentials>) {
+///     let refused = matches!(failed.reason(), AuthError::Refused(refusal) if refusal.reply().code() == 535);
+///     match refused.then(ask).flatten() {
+///         Some(credentials) => failed.retry(credentials),
+///         None => failed.quit(),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
-#[must_use = "the session waits for what is to be done"]
+#[must_use = "the session waits until it is told what to do next"]
 pub struct NotAuthenticated<'a> {
     error: &'a AuthError,
     mechanism: Option<Mechanism>,
@@ -299,53 +341,60 @@ enum Retry {
 }
 
 impl<'a> NotAuthenticated<'a> {
-    /// Why.
+    /// Returns the reason for the failure.
     pub fn reason(&self) -> &'a AuthError {
         self.error
     }
 
-    /// Why, as the error to give up with.
+    /// Returns the reason as an [`Error`], for an application that gives up.
     pub fn error(&self) -> Error {
         Error::NotAuthenticated(self.error.clone())
     }
 
-    /// The mechanism that was refused; `None` where none could be used.
+    /// Returns the mechanism that failed, or `None` if no mechanism could be used.
     pub fn mechanism(&self) -> Option<Mechanism> {
         self.mechanism
     }
 
-    /// Tries again, with other credentials.
+    /// Tries again with other credentials. If the server has closed the connection with a `421`, the session ends with
+    /// [`Error::NotAuthenticated`].
     pub fn retry(self, credentials: Credentials) {
         *self.answer = Some(Retry::With(Box::new(credentials)));
     }
 
-    /// Tries the next mechanism with the same credentials: a server may offer one that it has no
-    /// secrets for. Where there is none left, or none may be tried, this is shown once more with the same
-    /// reason and no [`mechanism`](Self::mechanism); then it says QUIT. None may be tried where SCRAM has
-    /// failed for more than its name: the password would go by PLAIN to an impostor.
+    /// Tries the next mechanism with the same credentials, as a server may offer a mechanism for which the account has
+    /// no stored credentials.
+    ///
+    /// If no mechanism is left, or none may be tried, the session returns this event once more, with the same reason
+    /// and without a [`mechanism`](Self::mechanism). Another call of `try_next` then sends QUIT.
+    ///
+    /// None may be tried, for instance, once the client has sent its SCRAM proof: PLAIN would then send the password to
+    /// an impostor. [`Failure::may_try_next`](crate::auth::client::Failure::may_try_next) has the whole rule.
     pub fn try_next(self) {
         *self.answer = Some(Retry::Next);
     }
 
-    /// Goes on without being authenticated.
+    /// Goes on without authentication.
     pub fn go_on(self) {
         *self.answer = Some(Retry::GoOn);
     }
 
-    /// Says QUIT.
+    /// Sends QUIT and ends the session.
     pub fn quit(self) {
         *self.answer = Some(Retry::Quit);
     }
 }
 
-/// Nothing is under way. **The event is shown again until one of its methods is called**; what they ask for is written
-/// by the next [`advance`](Session::advance). After a `421` there is only [`quit`](Self::quit): anything else ends the
-/// session, with [`Error::Closed`].
+/// The handle of a session with nothing under way.
 ///
-/// How often a session is used again is for the application to decide: nothing is counted here but what the server
-/// limits by [`Limits`].
+/// **The event is returned again until one of its methods is called.** The next [`advance`](Session::advance) writes
+/// the command. After a `421` only [`quit`](Self::quit) is of use: any other method ends the session with
+/// [`Error::Closed`].
+///
+/// The application decides how often it uses a session again. The session counts only what the server limits by
+/// [`Limits`].
 #[derive(Debug)]
-#[must_use = "the session waits for what is to be done"]
+#[must_use = "the session waits until it is told what to do next"]
 pub struct Ready<'a> {
     next: &'a mut Option<Next>,
     extensions: &'a Extensions,
@@ -360,12 +409,12 @@ enum Next {
 }
 
 impl<'a> Ready<'a> {
-    /// What the server offers, to make an envelope by.
+    /// Returns the extensions that the server offers, to build an envelope that fits them.
     ///
     /// ```
     /// use smtp_auth::client::{Envelope, EnvelopeError, Notify, Ready, Recipient};
     ///
-    /// /// Wants no notification, where the server knows what that is.
+    /// /// Asks for no delivery notification, if the server supports DSN.
     /// fn send(ready: Ready<'_>) -> Result<(), EnvelopeError> {
     ///     let mut ann = Recipient::new("ann@example.org")?;
     ///     if ready.extensions().offers("DSN") {
@@ -379,32 +428,40 @@ impl<'a> Ready<'a> {
         self.extensions
     }
 
-    /// Begins a message.
+    /// Begins to send a message. The session sends MAIL, RCPT and DATA. It returns [`Event::Message`] when the server
+    /// is ready for the message, and [`Event::Sent`] with the outcome.
     pub fn send(self, envelope: Envelope) {
         *self.next = Some(Next::Send(Box::new(envelope)));
     }
 
-    /// Says NOOP, to learn whether the server is still there, and to have it wait longer perhaps. Then the session is
-    /// ready again, also where the server does not know the command (`5xx`): it is there. Where it has closed the
-    /// connection, or says that it does (`421`, or another `4xx`), the session is over, with [`Error::Closed`].
+    /// Sends NOOP (RFC 5321 §4.1.1.9), to check whether the server is still there. It may also keep the server from
+    /// closing an idle connection.
+    ///
+    /// The session is then ready again, even after a `5xx` reply: the server does not know the command, but it is
+    /// there. If the server has closed the connection, or replies with `421` or another `4xx`, the session ends with
+    /// [`Error::Closed`].
     pub fn noop(self) {
         *self.next = Some(Next::Noop);
     }
 
-    /// Says RSET, for a server that is to forget everything but who has authenticated, and goes on as
-    /// [`noop`](Self::noop). A session never needs it: after a message that was refused it says RSET by itself.
+    /// Sends RSET (RFC 5321 §4.1.1.5), which makes the server forget everything but the authenticated user. The session
+    /// then goes on as after [`noop`](Self::noop).
+    ///
+    /// An application never has to call this: the session sends RSET itself after a refused message.
     pub fn reset(self) {
         *self.next = Some(Next::Reset);
     }
 
-    /// Says QUIT.
+    /// Sends QUIT and ends the session.
     pub fn quit(self) {
         *self.next = Some(Next::Quit);
     }
 }
 
-/// The place to write the message to. **It stands until [`end`](Self::end).** Its lines end in
-/// CRLF; dots are doubled and the end is marked here.
+/// The handle to write a message. **It stays valid until [`end`](Self::end).**
+///
+/// The lines of the message must end in CRLF. The handle doubles leading dots and writes the end mark
+/// (RFC 5321 §4.5.2).
 #[derive(Debug)]
 pub struct Body {
     stuffing: Stuffing,
@@ -416,20 +473,22 @@ pub struct Body {
 impl Body {
     const START: Self = Self { stuffing: Stuffing::START, octets: 0, ended: false, broken: false };
 
-    /// Appends a part of the message. Send `out` before the next, or memory grows with the message.
+    /// Appends a piece of the message to `out`. Send `out` before the next piece, or its memory grows with the message.
     ///
     /// # Errors
-    /// [`Error::BareLineEnd`], and the session is over: close the connection, and the server will
-    /// not deliver half a message. [`Error::MessageEnded`] after [`end`](Self::end).
+    /// - [`Error::BareLineEnd`] if the message contains a bare CR or LF. The session is then over. Close the
+    ///   connection, so that the server does not deliver half a message.
+    /// - [`Error::MessageEnded`] after [`end`](Self::end).
     pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.pieces(octets)?.for_each(|piece| append(out, piece));
         Ok(())
     }
 
-    /// The same as slices, for a vectored write without a copy. All of them are to be sent.
+    /// Returns a piece of the message as slices, for a vectored write without a copy. The caller has to send all of
+    /// them, in order.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// The same as for [`write`](Self::write).
     pub fn pieces<'b>(
         &mut self,
         octets: &'b [u8],
@@ -441,10 +500,10 @@ impl Body {
         pieces.map_err(|_| Error::BareLineEnd)
     }
 
-    /// Appends the end mark, after a CRLF where the last line has none.
+    /// Ends the message: appends the end mark, and before it a CRLF if the last line has none.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// The same as for [`write`](Self::write).
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.check()?;
         reserve(out, "\r\n.\r\n".len());

@@ -1,10 +1,38 @@
-//! The client's side of an AUTH exchange.
+//! The client side of an AUTH exchange.
 //!
-//! A server may repeat what it was sent. So the replies in a [`Failure`] have the text of `500` to `504`
-//! *withheld*: `Display` and `Debug` show `[text withheld]`, and [`Reply::text`] the text, for who asks. Any
-//! other reply with eight octets in a row of what was sent in the exchange, as it was or in base64, has
-//! its text taken away. Codes stay. A caller that logs what the server says does so from the failure, and
-//! not from the [`ReplyRef`] that it hands in.
+//! A server may repeat in its reply what the client has sent, and with it a password. Therefore the replies in a
+//! [`Failure`] hide such text and keep only the codes:
+//!
+//! - The text of `500` to `504` is *withheld*: `Display` and `Debug` show `[text withheld]`. [`Reply::text`] still
+//!   returns it.
+//! - The text of any other reply is removed if it contains eight consecutive octets that were sent in the exchange, in
+//!   plain form or in base64.
+//!
+//! A caller that logs the server's replies should take them from the [`Failure`], and not from the [`ReplyRef`] that it
+//! passes in.
+//!
+//! ```
+//! # #[cfg(feature = "plain")] {
+//! use smtp_auth::{Channel, Mechanism, auth::client::{Exchange, Step}, client::Credentials};
+//! use smtp_auth::{reply::ReplyRef, sasl::client::Config};
+//!
+//! # let read_reply = || b"235 2.7.0 Welcome\r\n".to_vec();
+//! let credentials = Credentials::password("tim", "tanstaaftanstaaf")?;
+//! let mut auth = Exchange::new(&Config::default(), &Channel::tls(), Mechanism::Plain, credentials);
+//! let mut out = Vec::new();
+//! let authenticated = loop {
+//!     match auth.step(&mut out) {
+//!         Step::NeedReply(need) => need.reply(ReplyRef::parse(&read_reply())?), // send `out` before you read
+//!         Step::Derive(derive) => derive.run(),
+//!         Step::Custom(custom) => custom.fail(), // occurs only with a custom mechanism
+//!         Step::Done(result) => break result.is_ok(),
+//!     }
+//! };
+//! assert!(authenticated);
+//! assert_eq!(out, b"AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm\r\n");
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use alloc::vec::Vec;
 
@@ -18,75 +46,80 @@ use crate::{
     secret::reserve,
 };
 
-/// The longest AUTH command that a server must take, with CRLF (RFC 5321 §4.5.3.1.4). With an
-/// initial response that makes it longer, the command goes without.
+/// The maximum length of a command that every server must accept, with CRLF: 512 octets (RFC 5321 §4.5.3.1.4). If an
+/// initial response would make AUTH longer, the command is sent without it.
 const MAX_COMMAND: usize = 512;
 
-/// What the exchange needs now.
+/// A step that the exchange needs from the application, or its result.
 #[derive(Debug)]
 #[must_use]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a new obligation must break the build of a host that ignores it"
+    reason = "a new step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Write out what was appended, read a reply, and hand it in.
+    /// Pending: send the buffer, read a reply from the server, and pass it in.
     NeedReply(NeedReply<'a>),
-    /// Do this work, here or on another thread.
+    /// Pending: SCRAM needs the password's salted hash. Compute it on this thread (`run`), or on another one (`job`,
+    /// then `answer`).
     Derive(&'a mut Derive),
-    /// Say what the host's own mechanism says to this.
+    /// Pending: the server has sent a challenge of a custom mechanism. The application gives the response.
     Custom(&'a mut Custom),
-    /// The exchange is over; this stays.
+    /// The exchange is over. Every later call returns this step again.
     Done(Result<(), &'a Failure>),
 }
 
-/// Why the client is not signed in.
+/// Why authentication failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
     /// The server refused, with this reply.
-    #[error("the server answered {reply}{words}", words = if *after_proof { UNPROVEN } else { "" })]
+    #[error("the server refused authentication: {reply}{words}", words = if *after_proof { UNPROVEN } else { "" })]
     Refused {
-        /// The refusal.
+        /// The server's reply.
         reply: Reply,
-        /// Whether it stands in place of the server's proof of SCRAM: its text is that of a server that has not proven
-        /// itself, so that a person should not do what it says.
+        /// Whether the reply came instead of the server's SCRAM proof. The text then comes from a server that has not
+        /// proven its identity, and a person should not follow its instructions.
         after_proof: bool,
-        /// As [`may_try_next`](Self::may_try_next) has it.
+        /// The value of [`may_try_next`](Self::may_try_next).
         may_try_next: bool,
     },
-    /// The client cancelled.
-    #[error("{why}; the client cancelled")]
+    /// The client cancelled the exchange.
+    #[error("{why}, so the client cancelled authentication")]
     Cancelled {
-        /// For this reason.
+        /// The reason for which the client cancelled.
         why: sasl::Failure,
-        /// The server's answer to that, which may be no refusal.
+        /// The server's reply to the `*`, which may have any code.
         reply: Reply,
-        /// As [`may_try_next`](Self::may_try_next) has it.
+        /// The value of [`may_try_next`](Self::may_try_next).
         may_try_next: bool,
     },
-    /// The server said success before the exchange was complete, or has not proven who it is.
+    /// The server reported success before the exchange was complete, or without proof of its identity.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
-    /// The server's reply has no place in an exchange.
-    #[error("the server answered out of turn: {0}")]
+    /// The server's reply is not one that an exchange allows.
+    #[error("the server sent an unexpected reply: {0}")]
     UnexpectedReply(Reply),
-    /// The configuration does not allow the mechanism, these credentials, or this connection.
+    /// The mechanism cannot be used with this configuration, these credentials, or this connection. Nothing was sent.
     #[error(transparent)]
     NotAllowed(sasl::Failure),
 }
 
-/// What a person is told of a text in place of the server's proof.
-pub(crate) const UNPROVEN: &str = " (the words of a server that has not proven itself)";
+/// The remark for people after a text that came instead of the server's SCRAM proof.
+pub(crate) const UNPROVEN: &str =
+    " (this text comes from a server that has not proven its identity)";
 
 impl Failure {
-    /// Whether another mechanism may be tried with the same credentials on the same connection. A caller
-    /// that goes on by itself has to hold to it, as a session does.
+    /// Returns whether another mechanism may be tried with the same credentials on the same connection. A caller that
+    /// tries mechanisms automatically must respect this, as a session does.
     ///
-    /// Not once SCRAM has begun, as an impostor or a man in the middle would get the password by PLAIN
-    /// ([`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next)); nor where the connection
-    /// has come to its end: after `421` (RFC 5321 §3.8), a reply whose
-    /// [codes differ](ReplyRef::codes_differ), or one that is out of turn.
+    /// No other mechanism may be tried
+    ///
+    /// - once SCRAM has failed at the server's message or after the client's proof, because a downgrade to PLAIN would
+    ///   send the password to an impostor or a man-in-the-middle (see
+    ///   [`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next));
+    /// - once the connection has come to its end: after `421` (RFC 5321 §3.8), after a reply whose
+    ///   [codes differ](ReplyRef::codes_differ), and after an unexpected reply.
     pub fn may_try_next(&self) -> bool {
         match self {
             Self::Refused { may_try_next, .. } | Self::Cancelled { may_try_next, .. } => {
@@ -98,22 +131,23 @@ impl Failure {
     }
 }
 
-/// The slot for the server's next reply. **The exchange waits until it is filled.**
+/// The handle for the server's next reply. **The exchange waits until [`reply`](Self::reply) is called.**
 #[derive(Debug)]
 pub struct NeedReply<'a> {
     exchange: &'a mut Exchange,
 }
 
 impl NeedReply<'_> {
-    /// The reply, whole: all its lines as they came, by [`ReplyRef::parse`], or as the client's own parser
-    /// has read them, by [`ReplyRef::from_lines`]. Where its [codes differ](ReplyRef::codes_differ), the
-    /// connection is to be ended, too.
+    /// Passes in the whole reply, with all its lines. [`ReplyRef::parse`] makes it from the received octets,
+    /// [`ReplyRef::from_lines`] from the lines that the client's own parser has read.
+    ///
+    /// If the [codes](ReplyRef::codes_differ) of the lines differ, the caller must also close the connection.
     pub fn reply(self, reply: ReplyRef<'_>) {
         self.exchange.take(reply);
     }
 }
 
-/// One AUTH command and what follows it, up to the server's verdict.
+/// The client side of one AUTH command, up to the server's final reply. The [module](self) has an example.
 #[derive(Debug)]
 pub struct Exchange {
     sasl: sasl::Exchange,
@@ -124,22 +158,24 @@ pub struct Exchange {
 
 #[derive(Debug)]
 enum State {
-    /// The command is to be written.
+    /// The command has to be written.
     Command,
-    /// The command went without its initial response: the first challenge asks for it.
+    /// The command was sent without its initial response. The server's first challenge asks for it.
     Withheld,
-    /// What the mechanism had to say is sent.
+    /// The mechanism's message was sent.
     Sent,
-    /// A challenge has come: the response to it is to be written.
+    /// A challenge has been received, and the response to it has to be written.
     Respond,
-    /// `*` is sent: the server's answer ends the exchange.
+    /// `*` was sent. The server's reply ends the exchange.
     Cancelled(sasl::Failure),
     Done(Result<(), Failure>),
 }
 
 impl Exchange {
-    /// Begins an exchange by a mechanism, such as [`choose`](sasl::Config::choose) found. What the configuration does
-    /// not allow ends at the first [`step`](Self::step), with nothing sent.
+    /// Begins an exchange with a mechanism, for instance the one that [`choose`](sasl::Config::choose) returned.
+    ///
+    /// This never fails. If the configuration does not allow the mechanism, the credentials or the connection, the
+    /// first [`step`](Self::step) returns [`Failure::NotAllowed`], and nothing is sent.
     pub fn new(
         config: &sasl::Config,
         channel: &Channel,
@@ -151,39 +187,43 @@ impl Exchange {
         Self { sasl, state: State::Command, withhold: false, lenient: false }
     }
 
-    /// Sends no initial response with the command, but waits to be asked for it: for servers that
-    /// cannot take one.
+    /// Sends the AUTH command without an initial response, and the response when the server asks for it. This is for
+    /// servers that cannot handle an initial response.
     pub fn without_initial_response(mut self) -> Self {
         self.withhold = true;
         self
     }
 
-    /// Takes a challenge that is not base64 as an empty one, for mechanisms that do not read it:
-    /// for servers that send their prompts as they are.
+    /// Treats a challenge that is not valid base64 as an empty one, for mechanisms that do not read the challenge. This
+    /// is for servers that send their prompts unencoded.
     pub fn lenient_challenges(mut self) -> Self {
         self.lenient = true;
         self
     }
 
-    /// The mechanism.
+    /// Returns the mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.sasl.mechanism()
     }
 
-    /// Whether the server is to prove itself next, as [`sasl`](sasl::Exchange::awaits_proof) has it.
+    /// Returns whether the client has sent its SCRAM proof and waits for the server's. If the connection ends at that
+    /// point, treat the server as an impostor: see
+    /// [`sasl::client::Exchange::awaits_proof`](sasl::Exchange::awaits_proof).
     pub fn awaits_proof(&self) -> bool {
         self.sasl.awaits_proof()
     }
 
-    /// What the server said of a token that is no good, as
-    /// [`sasl`](sasl::Exchange::token_error) has it.
+    /// Returns the server's error message about a refused token, which is JSON (RFC 7628 §3.2.2). Do not trust it: see
+    /// [`sasl::client::Exchange::token_error`](sasl::Exchange::token_error).
     pub fn token_error(&self) -> Option<&str> {
         self.sasl.token_error()
     }
 
-    /// What the exchange needs now. Appends the command or the response when it is first shown: what
-    /// stands in `out` may be secret from then on. Where it has to grow for that, the memory that it had
-    /// is zeroed; to zero `out` itself, once it was sent, is the caller's.
+    /// Advances the exchange and returns the next step. It appends the command, or the response to a challenge, to
+    /// `out` once.
+    ///
+    /// From then on `out` may contain a secret. If this method enlarges the buffer, the old memory is zeroed. The
+    /// caller is responsible for zeroing `out` itself after it has been sent.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         self.write(out);
         match self.state {
@@ -192,7 +232,7 @@ impl Exchange {
             State::Command | State::Respond => match self.sasl.step() {
                 sasl::Step::Derive(derive) => Step::Derive(derive),
                 sasl::Step::Custom(challenge) => Step::Custom(challenge),
-                // Not to be met: a response would have been written. Whatever it is, it is no success.
+                // This cannot happen, as `write` has handled the others. It must not count as a success.
                 _ => {
                     static STRAY: Failure = Failure::NotAllowed(sasl::Failure::UnexpectedChallenge);
                     Step::Done(Err(&STRAY))
@@ -202,9 +242,11 @@ impl Exchange {
         }
     }
 
-    /// What the exchange waits for, as often as wanted: nothing is written, and nothing moves on. `None` where it is to
-    /// go on by [`step`](Self::step): something is to be written, or an answer is there. For a client that holds the
-    /// exchange between two replies, and has no buffer at hand.
+    /// Returns the step for which the exchange waits, without writing anything or advancing the exchange. It can be
+    /// called any number of times.
+    ///
+    /// Returns `None` if [`step`](Self::step) has to be called first, because there is something to write or an answer
+    /// to process. This is for a client that stores the exchange between two replies and has no buffer there.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.state {
             State::Done(Ok(())) => Some(Step::Done(Ok(()))),
@@ -220,12 +262,12 @@ impl Exchange {
         }
     }
 
-    /// Whether something is asked of the application.
+    /// Returns whether the application has to answer a step.
     pub(crate) fn asks(&self) -> bool {
         self.sasl.asks()
     }
 
-    /// What is asked of the application, whether it is answered or not.
+    /// Returns the step that the application has to answer, even if it has been answered already.
     pub(crate) fn asked(&mut self) -> Option<Step<'_>> {
         match self.sasl.pending() {
             sasl::Step::Derive(derive) => Some(Step::Derive(derive)),
@@ -234,7 +276,7 @@ impl Exchange {
         }
     }
 
-    /// Writes what is to be written in this state.
+    /// Writes the output of the current state, if it has any.
     fn write(&mut self, out: &mut Vec<u8>) {
         let mechanism = self.sasl.mechanism().name();
         let next = match (&self.state, self.sasl.step()) {
@@ -280,7 +322,7 @@ impl Exchange {
         self.state = next;
     }
 
-    /// Why the client has cancelled, if it has.
+    /// Returns why the client has cancelled, if it has.
     pub(crate) fn cancelled(&self) -> Option<sasl::Failure> {
         match self.state {
             State::Cancelled(why) => Some(why),
@@ -288,14 +330,16 @@ impl Exchange {
         }
     }
 
-    /// Whether the reply's text is to be kept out of what is printed. That of `500` to `504` is, as a
-    /// server that knows no AUTH, or no end of it, takes its lines for commands, and repeats them; and
-    /// any other that has eight octets in a row of what was sent.
+    /// Returns whether the reply's text must not be printed.
+    ///
+    /// That is so for `500` to `504`: a server that does not know AUTH, or has missed its end, takes the lines of the
+    /// exchange for commands and may repeat them. It is also so for any other reply that contains eight consecutive
+    /// octets of what was sent.
     pub(crate) fn hides(&self, reply: ReplyRef<'_>) -> bool {
         takes_for_command(reply) || self.sasl.repeats(reply.lines())
     }
 
-    /// The reply as it may be kept in an error.
+    /// Returns the reply in the form in which an error may contain it.
     pub(crate) fn kept(&self, reply: ReplyRef<'_>) -> Reply {
         match self.hides(reply) {
             false => reply.to_reply(),
@@ -313,7 +357,7 @@ impl Exchange {
 
     fn judge(&mut self, reply: ReplyRef<'_>) {
         let refused = matches!(reply.code(), 400..=599);
-        // 421 closes the connection.
+        // After a 421 the server closes the connection.
         let goes_on = refused && reply.code() != 421 && !reply.codes_differ();
         self.state = match (&self.state, reply.code()) {
             (State::Withheld | State::Sent, 334) => self.challenged(reply),
@@ -370,7 +414,7 @@ impl Exchange {
         let withheld = matches!(self.state, State::Withheld);
         if let sasl::Step::Response(response) = self.sasl.step() {
             match challenge {
-                // It only asks for the initial response.
+                // This challenge only asks for the initial response.
                 Some(_) if withheld => {}
                 Some(challenge) => response.challenge(challenge),
                 None => response.undecodable(),
@@ -380,12 +424,12 @@ impl Exchange {
     }
 }
 
-/// Whether it is the reply to a command that is not known, or malformed.
+/// Returns whether the reply is one to an unknown or malformed command.
 pub(crate) fn takes_for_command(reply: ReplyRef<'_>) -> bool {
     matches!(reply.code(), 500..=504)
 }
 
-/// Whether the command with that initial response keeps to the limit.
+/// Returns whether the command with this initial response is within [`MAX_COMMAND`].
 fn fits(mechanism: &str, data: &[u8]) -> bool {
     let line = "AUTH ".len() + mechanism.len() + " ".len() + encoded(data.len()) + "\r\n".len();
     line <= MAX_COMMAND

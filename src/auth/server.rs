@@ -1,4 +1,4 @@
-//! The server's side of an AUTH exchange.
+//! The server side of an AUTH exchange.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -14,27 +14,28 @@ use crate::{
     secret::SecretBytes,
 };
 
-/// How long the text after the verb may be, so that its line is no longer than any other.
+/// The maximum length of the text after `AUTH `, so that the whole line is within [`MAX_LINE`].
 const MAX_ARGS: usize = MAX_LINE - "AUTH ".len();
 
-/// What the exchange needs now.
+/// A step that the exchange needs from the application, or its result.
 #[derive(Debug)]
 #[must_use]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a new obligation must break the build of a host that ignores it"
+    reason = "a new step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Write out what was appended, read a line, and hand it in.
+    /// Pending: send the buffer, read a line from the client, and pass it in.
     NeedLine(NeedLine<'a>),
-    /// Answer this.
+    /// Pending: answer a query about accounts or credentials.
     Query(Query<'a>),
-    /// The exchange is over, and its reply was appended, once; this stays.
+    /// The exchange is over. Its reply has been appended to the buffer, once. Every later call returns this step again.
     Done(Result<&'a Identity, Failure>),
 }
 
-/// The slot for the client's next line. **The exchange waits until it is filled.** Whatever the
-/// line says, it is a response and never a command.
+/// The handle for the client's next line. **The exchange waits until one of its methods is called.**
+///
+/// The line is always a response, whatever it contains, and never a command.
 #[derive(Debug)]
 pub struct NeedLine<'a> {
     challenge: &'a mut Challenge,
@@ -42,8 +43,10 @@ pub struct NeedLine<'a> {
 }
 
 impl NeedLine<'_> {
-    /// The line without its CRLF. `*` cancels; what is not base64, or over [`MAX_LINE`], ends the
-    /// exchange.
+    /// Passes in the line, without its CRLF.
+    ///
+    /// The line `*` cancels the exchange. A line that is not valid base64, or is longer than [`MAX_LINE`], ends it with
+    /// a failure.
     pub fn line(self, line: &[u8]) {
         *self.written = false;
         if line == b"*" {
@@ -58,30 +61,31 @@ impl NeedLine<'_> {
         }
     }
 
-    /// There is no line, as it was too long to hold.
+    /// Reports that the client's line was too long to be buffered. The exchange fails with [`Failure::TooLong`].
     pub fn too_long(self) {
         *self.written = false;
         self.challenge.too_long();
     }
 
-    /// There is no line, as it held a bare CR, a bare LF or a NUL.
+    /// Reports that the client's line contained a bare CR, a bare LF or a NUL. The exchange fails with
+    /// [`Failure::Encoding`].
     pub fn undecodable(self) {
         *self.written = false;
         self.challenge.undecodable();
     }
 }
 
-/// One AUTH command and what follows it, up to its final reply.
+/// The server side of one AUTH command, up to its final reply.
 ///
-/// All else about AUTH is the host's here, as it has the session:
+/// Your application has the session, so it is responsible for everything else about AUTH:
 ///
-/// - `503` before EHLO, behind a success, and within a mail transaction (RFC 4954 §4); `530` to MAIL
-///   before a success;
-/// - the count of failures that [are attempts](Failure::is_attempt), a [`pause`](crate::server::pause)
-///   before the reply to each, and `421` in place of replies once there are too many;
-/// - to forget who has signed in when TLS begins (RFC 3207 §4.2);
-/// - logs without the lines themselves;
-/// - at the end of the stream, to drop the exchange.
+/// - Reply `503` to AUTH before EHLO, after a successful AUTH, and within a mail transaction (RFC 4954 §4). Reply `530`
+///   to MAIL before a successful AUTH.
+/// - Count the failures that [are attempts](Failure::is_attempt) and [`pause`](crate::server::pause) before the reply
+///   to each, to slow down brute force. After too many, reply `421` instead and close the connection.
+/// - Forget the authenticated user when TLS begins (RFC 3207 §4.2).
+/// - Keep the lines of the exchange out of logs. A [`Mask`](crate::Mask) helps.
+/// - Drop the exchange at the end of the stream.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -92,30 +96,32 @@ impl NeedLine<'_> {
 /// # let mut lines = lines.into_iter();
 /// # let mut read_line = || lines.next().unwrap();
 /// let mut out = Vec::new();
-/// let mut auth = Exchange::new(&config, &Channel::tls(), b"LOGIN"); // the text behind `AUTH `
-/// let who = loop {
+/// let mut auth = Exchange::new(&config, &Channel::tls(), b"LOGIN"); // the text after `AUTH `
+/// let result = loop {
 ///     match auth.step(&mut out) {
-///         Step::NeedLine(slot) => slot.line(read_line()), // after `out` was sent
+///         Step::NeedLine(need) => need.line(read_line()), // send `out` before you read
 ///         Step::Query(query) => query.reject(),           // or `query.answer_with(&users)`
-///         Step::Done(outcome) => break outcome.cloned(),
+///         Step::Done(result) => break result.cloned(),
 ///     }
 /// };
-/// assert!(who.is_err());
+/// assert!(result.is_err());
 /// assert!(out.starts_with(b"334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n535 5.7.8 "));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Exchange {
     sasl: sasl::Exchange,
-    /// Whether what the step shows stands in the output already.
+    /// Whether the output of the current step has been written.
     written: bool,
-    /// Whether [`report`](Self::report) has given the failure.
+    /// Whether [`report`](Self::report) has returned the failure.
     reported: bool,
 }
 
 impl Exchange {
-    /// Begins an exchange with the text after `AUTH `. What does not pass (RFC 4954 §4) ends at
-    /// the first [`step`](Self::step), a command longer than [`MAX_LINE`] by [`Failure::TooLong`].
+    /// Begins an exchange with the text after `AUTH `, without CRLF.
+    ///
+    /// This never fails. If the command is malformed or the mechanism is not allowed (RFC 4954 §4), the first
+    /// [`step`](Self::step) returns the failure. For a command longer than [`MAX_LINE`] that is [`Failure::TooLong`].
     pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
         if args.len() > MAX_ARGS {
             return Self::refused(Failure::TooLong);
@@ -130,7 +136,8 @@ impl Exchange {
         Self::of(sasl::Exchange::refused(failure))
     }
 
-    /// The same with the arguments of a command that [`command::parse`] has read.
+    /// Begins an exchange with the arguments of a command that [`command::parse`] has parsed. Failures are returned as
+    /// for [`new`](Self::new).
     pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
         let sasl = match Self::judge(config, channel, auth) {
             Ok((mechanism, response)) => {
@@ -146,7 +153,7 @@ impl Exchange {
         Self { sasl, written: false, reported: false }
     }
 
-    /// The mechanism, and the initial response decoded.
+    /// Returns the mechanism and the decoded initial response, if the configuration allows the mechanism.
     fn judge(
         config: &Config,
         channel: &Channel,
@@ -166,31 +173,35 @@ impl Exchange {
         Ok((mechanism, response.map(SecretBytes::new)))
     }
 
-    /// Why the exchange has failed, as soon as that is decided: see
-    /// [`sasl`](sasl::Exchange::failure). Where a token is refused that is at a
-    /// [`NeedLine`](Step::NeedLine), before [`Done`](Step::Done): count the attempt and pause then, before `out` is
-    /// sent, and not once more at the end.
+    /// Returns why the exchange has failed, as soon as that is decided.
+    ///
+    /// For a refused token that is at a [`NeedLine`](Step::NeedLine), before [`Done`](Step::Done). Count the attempt
+    /// and pause at that point, before you send the buffer, and do not count it again at the end. See
+    /// [`sasl::server::Exchange::failure`](sasl::Exchange::failure) for the reason.
     pub fn failure(&self) -> Option<Failure> {
         self.sasl.failure()
     }
 
-    /// Whom the client of a failed exchange claimed to be: the name, folded, as
-    /// [`sasl`](sasl::Exchange::authcid) has it.
+    /// Returns the account name (authcid) that the client of a failed exchange claimed, in folded form, for rate
+    /// limiting. `None` if the exchange did not get as far as a name: see
+    /// [`sasl::server::Exchange::authcid`](sasl::Exchange::authcid).
     pub fn authcid(&self) -> Option<&str> {
         self.sasl.authcid()
     }
 
-    /// The account of which that name is an alias, as [`sasl`](sasl::Exchange::account) has it.
+    /// Returns the account for which the claimed name is an alias, or `None` if the name is not an alias. See
+    /// [`sasl::server::Exchange::account`](sasl::Exchange::account).
     pub fn account(&self) -> Option<&str> {
         self.sasl.account()
     }
 
-    /// The application's own refusal, as [`sasl`](sasl::Exchange::refusal) has it.
+    /// Returns the application's own refusal, if the exchange has failed with one ([`Failure::Refused`]). See
+    /// [`sasl::server::Exchange::refusal`](sasl::Exchange::refusal).
     pub fn refusal(&self) -> Option<&Refusal> {
         self.sasl.refusal()
     }
 
-    /// The failure, once: when it is decided.
+    /// Returns the failure once, as soon as it is decided.
     pub(crate) fn report(&mut self) -> Option<Failure> {
         let failure = self.failure().filter(|_| !self.reported);
         self.reported |= failure.is_some();
@@ -201,15 +212,17 @@ impl Exchange {
         self.sasl.is_over()
     }
 
-    /// The question on show, if one is; nothing moves on. Behind an initial response one may be on
-    /// show before any step.
+    /// Returns the pending query, if there is one, without advancing the exchange. After an initial response, a query
+    /// may be pending before the first step.
     pub fn query(&mut self) -> Option<Query<'_>> {
         self.sasl.query()
     }
 
-    /// What the exchange waits for, as often as wanted: nothing is written, and nothing moves on. `None` where it is to
-    /// go on by [`step`](Self::step): something is to be written, or an answer is there. For a server that holds the
-    /// exchange between two lines, and has no buffer at hand.
+    /// Returns the step for which the exchange waits, without writing anything or advancing the exchange. It can be
+    /// called any number of times.
+    ///
+    /// Returns `None` if [`step`](Self::step) has to be called first, because there is something to write or an answer
+    /// to process. This is for a server that stores the exchange between two lines and has no buffer there.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.sasl.pending() {
             sasl::Step::Query(query) => (!query.is_answered()).then_some(Step::Query(query)),
@@ -221,7 +234,8 @@ impl Exchange {
         }
     }
 
-    /// What the exchange needs now. Appends `334` or the final reply when it is first shown.
+    /// Advances the exchange and returns the next step. The first time that it returns a step, it appends the step's
+    /// output to `out`: a `334` challenge or the final reply, with CRLF.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         if !self.written {
             self.written = self.write(out);
@@ -235,12 +249,12 @@ impl Exchange {
         }
     }
 
-    /// Writes the challenge or the final reply, where the exchange has come to one.
+    /// Writes the challenge or the final reply, if the exchange has one. Returns whether it has.
     fn write(&mut self, out: &mut Vec<u8>) -> bool {
         match self.sasl.step() {
             sasl::Step::Query(_) => return false,
             sasl::Step::Challenge(challenge) => {
-                // The space stands even before an empty challenge (RFC 4954 §4).
+                // RFC 4954 §4 requires the space even before an empty challenge.
                 out.extend_from_slice(b"334 ");
                 encode(challenge.data(), out);
                 out.extend_from_slice(b"\r\n");
@@ -255,7 +269,7 @@ impl Exchange {
     }
 }
 
-/// The reply to an AUTH command that cannot be read.
+/// Returns the reply to a malformed AUTH command.
 pub(crate) fn refusal(error: command::Error) -> Reply {
     reply_to(failure_of(error))
 }
@@ -267,19 +281,21 @@ fn failure_of(error: command::Error) -> Failure {
     }
 }
 
-/// The reply of an application's own refusal.
+/// Returns the reply for an application's own refusal.
 fn reply_of(refusal: &Refusal) -> Reply {
     let reply = Reply::new(
         refusal.code(),
         Some(refusal.enhanced_code()),
         alloc::string::String::from(refusal.text()),
     );
-    // What a refusal may have, a reply may have.
+    // This does not fail: `Refusal` accepts only codes and texts that `Reply` accepts.
     reply.unwrap_or(Reply::LOCAL_ERROR)
 }
 
-/// The reply to each failure (RFC 4954 §4, §6, RFC 5248). That of a [`Refused`](Failure::Refused) exchange has the
-/// kind's text; the exchange writes the application's own.
+/// Returns the SMTP reply to a failure (RFC 4954 §4, §6; enhanced codes of RFC 5248).
+///
+/// For [`Failure::Refused`] the reply has the default text of the refusal's kind. An [`Exchange`] sends the
+/// application's own text.
 pub fn reply_to(failure: Failure) -> Reply {
     match failure {
         Failure::Syntax => standard!("501 5.5.4 Syntax: AUTH mechanism [initial-response]"),
@@ -296,12 +312,12 @@ pub fn reply_to(failure: Failure) -> Reply {
         Failure::TooLong => standard!("500 5.5.6 The response is too long"),
         Failure::Malformed(what) => standard!("535 5.7.8 Malformed credentials")
             .with_text(alloc::format!("Malformed credentials: {what}")),
-        // One text for all, or it would tell that the password was right, or that there is such an account.
+        // All of these have the same text, which prevents user enumeration and does not reveal a correct password.
         Failure::Rejected | Failure::Locked | Failure::NoSecret | Failure::NotAuthorized => {
             standard!("535 5.7.8 The user name, password, token or certificate is wrong")
         }
         Failure::Downgrade | Failure::ChannelBinding => {
-            standard!("535 5.7.8 The channel binding is not that of this connection")
+            standard!("535 5.7.8 The channel binding does not match this connection")
         }
         Failure::TempFail | Failure::NotImplemented(_) => {
             standard!("454 4.7.0 Cannot check credentials now, try again later")

@@ -1,4 +1,4 @@
-//! The client's state machine.
+//! The state machine of the client session.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{fmt, mem, time::Duration};
@@ -27,7 +27,9 @@ mod sign_in;
 
 use sign_in::{Failed, Tries};
 
-/// One connection to a server, from its greeting to the end.
+/// A client session: one connection to a server, from its greeting to its end.
+///
+/// The session does no input or output and has no clock. The [module](super) explains how to drive it, with an example.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
@@ -43,19 +45,19 @@ pub struct Session {
     trace: Trace,
 }
 
-/// Whether the server is there.
+/// Whether the server has closed the connection.
 #[derive(Clone, Debug)]
 enum Peer {
     There,
-    /// It has closed the connection, by this reply if it said one.
+    /// The server has closed the connection, with this reply if it sent one.
     Gone(Option<Reply>),
 }
 
-/// Whether the caller has seen it.
+/// Whether the outcome has been returned to the caller.
 #[derive(Clone, Copy)]
 struct Shown(bool);
 
-/// To look changes nothing.
+/// `Debug` leaves the value out: `pending` sets it, and must not change how a session prints.
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shown")
@@ -65,32 +67,34 @@ impl fmt::Debug for Shown {
 #[derive(Debug)]
 enum State {
     Greeting,
-    /// EHLO is to be written.
+    /// EHLO has to be written.
     Hello,
     Ehlo,
     Helo,
+    /// STARTTLS was sent.
     AwaitTls,
-    /// The caller is to begin TLS.
+    /// The caller has to begin TLS.
     StartTls,
     Auth(Box<auth::Exchange>),
     NotAuthenticated(Box<Failed>),
-    /// And what is to be done next, if that has been said.
+    /// Nothing is under way. The application may have chosen what to do next.
     Ready(Option<Next>, Peer),
-    /// This is to be done next, and the server has said the beginning of a line.
+    /// The application has chosen what to do next, but the first part of a line from the server has been received.
     Beginning(Next),
-    /// NOOP or RSET is sent, with no message under way.
+    /// NOOP was sent.
     Noop,
+    /// RSET was sent on the application's request.
     Reset,
-    /// MAIL and RCPT.
+    /// MAIL and RCPT are under way.
     Envelope(Box<Sending>),
     /// The last reply refused a recipient.
     Refused(Box<Sending>),
     Data(Box<Sending>),
     Message(Box<Sending>, Body),
+    /// The end mark was sent.
     End(Box<Sending>),
-    /// RSET is sent after a message that was refused.
+    /// RSET was sent after a refused message.
     Rset(Box<Sending>, Refusal),
-    /// And whether it has been shown.
     Sent(Box<Outcome>, Peer, Shown),
     Quit,
     Closed,
@@ -98,16 +102,15 @@ enum State {
 }
 
 impl Session {
-    /// A session that signs in with these credentials before anything else. One configuration serves
-    /// all sessions of a client.
+    /// Creates a session that authenticates with these credentials before it sends a message. All sessions of a client
+    /// can share one configuration.
     ///
-    /// Under implicit TLS call [`tls_started`](Self::tls_started) before the first
-    /// [`next`](Self::next).
+    /// Under implicit TLS (port 465), call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
     pub fn new(config: Arc<Config>, credentials: Credentials) -> Self {
         Self { credentials: Some(credentials), ..Self::without_credentials(config) }
     }
 
-    /// A session that does not sign in.
+    /// Creates a session that does not authenticate.
     pub fn without_credentials(config: Arc<Config>) -> Self {
         Self {
             config,
@@ -124,24 +127,31 @@ impl Session {
         }
     }
 
-    /// Has each line of the dialogue handed to `hook`, without CRLF and with everything secret
-    /// masked.
+    /// Calls `hook` with each line of the dialogue, without CRLF and with everything secret masked, for a log.
+    ///
+    /// ```
+    /// # fn trace(session: &mut smtp_auth::client::Session) {
+    /// session.trace(|side, line| eprintln!("{side}: {line}"));
+    /// # }
+    /// ```
     pub fn trace(&mut self, hook: impl FnMut(crate::Side, &str) + Send + Sync + 'static) {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets from the server. At any moment; nothing that is pending changes.
+    /// Takes octets that the server has sent. It may be called at any time, and does not change a pending event.
     pub fn receive(&mut self, octets: &[u8]) {
-        // Nothing is read any more after the end.
+        // A session that has ended keeps nothing.
         if !matches!(self.state, State::Closed | State::Broken(_)) {
             self.lines.receive(octets);
         }
     }
 
-    /// Takes octets from the server that `read` puts straight into the session's buffer. `read` gets room for up to `room`
-    /// octets, and returns how many it has put there; that is passed on, a 0 at the end of the stream, too.
+    /// Lets `read` put octets from the server straight into the session's buffer, without a copy.
     ///
-    /// If `read` fails, for instance with `WouldBlock`, the room is given back, so that an idle connection holds none.
+    /// `read` gets a slice of up to `room` octets, and returns how many octets it has put there. This method returns
+    /// the same number, which is 0 at the end of the stream.
+    ///
+    /// If `read` fails, for instance with `WouldBlock`, the memory is released, so that an idle connection holds none.
     ///
     /// ```
     /// # use std::{error::Error, io::Read};
@@ -153,10 +163,10 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// [`server::Session::receive_with`](crate::server::Session::receive_with) shows the same with tokio.
+    /// [`server::Session::receive_with`](crate::server::Session::receive_with) has an example with tokio.
     ///
     /// # Errors
-    /// Those of `read`; nothing has been received then.
+    /// The errors of `read`. Nothing has been received then.
     pub fn receive_with<E>(
         &mut self,
         room: usize,
@@ -169,9 +179,12 @@ impl Session {
         read
     }
 
-    /// TLS has begun. All that the server said before is gone (RFC 3207 §4.2).
+    /// Reports that the TLS handshake is complete. The session discards everything that the server said before
+    /// (RFC 3207 §4.2).
+    ///
+    /// If octets arrived between the reply to STARTTLS and TLS, the session ends with [`Error::InjectedBeforeTls`].
     pub fn tls_started(&mut self, channel: Channel) {
-        let behind = self.lines.clear();
+        let leftover = self.lines.clear();
         self.line_ends.forget();
         self.channel = channel;
         self.extensions = Extensions::default();
@@ -181,34 +194,37 @@ impl Session {
         self.state = match mem::replace(&mut self.state, State::Closed) {
             State::Closed => State::Closed,
             State::Broken(error) => State::Broken(error),
-            _ if behind > 0 => State::Broken(Error::InjectedBeforeTls),
+            _ if leftover > 0 => State::Broken(Error::InjectedBeforeTls),
             State::Greeting => State::Greeting,
             _ => State::Hello,
         };
     }
 
-    /// What the server offers, as its last EHLO said.
+    /// Returns the extensions that the server offered in its last reply to EHLO. There are none before EHLO and after
+    /// TLS has begun.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
-    /// By which mechanism the client has signed in, if it has.
+    /// Returns the mechanism by which the client has authenticated, if it has.
     pub fn authenticated(&self) -> Option<Mechanism> {
         self.authenticated
     }
 
-    /// Where the dialogue stands.
+    /// Returns the current stage of the SMTP dialogue.
     pub fn stage(&self) -> Stage {
         self.state.stage()
     }
 
-    /// How long to wait for what the session waits for: the server's next octets, or TLS; then
-    /// [`timed_out`](Self::timed_out). As RFC 5321 §4.5.3.2 has it: five minutes for the greeting, MAIL and RCPT, two
-    /// for DATA, ten for the reply to the message; and five minutes for all that it does not name, such as EHLO,
-    /// STARTTLS and AUTH. `None` while it waits for the application: for a message's octets, of which each piece
-    /// should be written within three minutes, too.
+    /// Returns how long to wait for the server's next octets or for TLS. If the time runs out, call
+    /// [`timed_out`](Self::timed_out). The session has no clock, so the caller measures the time.
     ///
-    /// The session has no clock.
+    /// The times are the minimum values of RFC 5321 §4.5.3.2: five minutes for the greeting, MAIL and RCPT, two minutes
+    /// for DATA, and ten for the reply to the message. Stages that the section does not name, such as EHLO, STARTTLS
+    /// and AUTH, have five minutes.
+    ///
+    /// Returns `None` while the session waits for the application. That includes the time in which the application
+    /// writes a message; it should limit each write to the socket to three minutes.
     pub fn timeout(&self) -> Option<Duration> {
         let minutes = match &self.state {
             State::Data(_) => 2,
@@ -226,16 +242,18 @@ impl Session {
         Some(Duration::from_secs(minutes * 60))
     }
 
-    /// What is known of the connection.
+    /// Returns the security properties of the connection, such as whether it is inside TLS.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
 
-    /// What is to be done now: [`advance`](Self::advance), and then [`pending`](Self::pending). Appends what is to be
-    /// sent.
+    /// Advances the session, appends the octets to send to `out`, and returns the next event.
+    ///
+    /// This is [`advance`](Self::advance) followed by [`pending`](Self::pending). An event that needs an answer carries
+    /// a handle for it, and is returned again until it is answered.
     ///
     /// # Errors
-    /// The session is over; each later call says the same. Close the connection.
+    /// The error with which the session has ended. Every later call returns it again. Close the connection.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<Event<'_>, Error> {
         self.go_on(out);
         match &self.state {
@@ -244,11 +262,13 @@ impl Session {
         }
     }
 
-    /// Moves on, and says whether that needs input. Appends what is to be sent.
+    /// Advances the session, appends the octets to send to `out`, and returns whether the session needs input.
     ///
-    /// An event that waits for an answer stays until it has one. **A notification is passed**: look at
-    /// [`pending`](Self::pending) after each call. A driver that reads by itself lends events with this, and waits in
-    /// between:
+    /// An event that needs an answer stays pending until it has one. **A notification is lost with the next call**, so
+    /// look at [`pending`](Self::pending) after each call.
+    ///
+    /// Use this instead of [`next`](Self::next) in a driver that reads by itself and returns events that borrow from
+    /// the session:
     ///
     /// ```
     /// use std::{error::Error, future::Future, io};
@@ -259,7 +279,7 @@ impl Session {
     /// impl Connection {
     ///     async fn event(&mut self) -> Result<Event<'_>, Box<dyn Error>> {
     ///         while self.session.advance(&mut self.out)? == Advance::NeedInput {
-    ///             self.send_and_receive().await?; // at the end of the stream, `session.eof()`
+    ///             self.send_and_receive().await?; // calls `session.eof()` at the end of the stream
     ///         }
     ///         Ok(self.session.pending())
     ///     }
@@ -268,7 +288,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// The session is over; each later call says the same. Close the connection.
+    /// The error with which the session has ended. Every later call returns it again. Close the connection.
     pub fn advance(&mut self, out: &mut Vec<u8>) -> Result<Advance, Error> {
         self.go_on(out);
         match &self.state {
@@ -285,9 +305,12 @@ impl Session {
         }
     }
 
-    /// The event that the last [`advance`](Self::advance) came to, as often as wanted: nothing moves on. One that was
-    /// answered is shown until the next [`advance`](Self::advance); another answer would replace the first. It is [`Event::NeedInput`]
-    /// before the first call and after [`tls_started`](Self::tls_started), and [`Event::Close`] after an error.
+    /// Returns the event that the last [`advance`](Self::advance) reached, without advancing the session. It can be
+    /// called any number of times.
+    ///
+    /// An event that has been answered is still returned until the next [`advance`](Self::advance), and a second answer
+    /// replaces the first. The event is [`Event::NeedInput`] before the first [`advance`](Self::advance) and after
+    /// [`tls_started`](Self::tls_started), and [`Event::Close`] after an error.
     pub fn pending(&mut self) -> Event<'_> {
         match &mut self.state {
             State::StartTls => Event::StartTls,
@@ -328,7 +351,7 @@ impl Session {
         }
     }
 
-    /// Moves on until something is pending, or is to be shown.
+    /// Advances the session until it needs input or has an event.
     fn go_on(&mut self, out: &mut Vec<u8>) {
         loop {
             let mark = out.len();
@@ -337,7 +360,7 @@ impl Session {
             let secret = matches!(state, State::Auth(_));
             let awaits_more = matches!(&state, State::Envelope(sending) if sending.awaits_reply());
             let mut progress = self.transition(state, out);
-            // A command has been written, and its reply cannot be here yet.
+            // A command has just been written, so its reply cannot have arrived yet.
             if out.len() > mark && !awaits_more && !self.lines.rest().is_empty() {
                 progress = progress.and_then(|progress| {
                     self.expect_silence(progress.stage(), progress.exchange())?;
@@ -348,7 +371,7 @@ impl Session {
             self.state = match progress {
                 Ok(Progress::Go(state) | Progress::Wait(state)) => state,
                 Err(error) => {
-                    // It may hold the password.
+                    // The output may hold the password.
                     truncate(out, mark);
                     State::Broken(error)
                 }
@@ -360,8 +383,9 @@ impl Session {
         }
     }
 
-    /// Nothing may have come from the server yet. A refusal, which may come at any time (RFC 5321
-    /// §3.8), is the reason to end with. While a message is written, the rest of one is waited for.
+    /// Fails if the server has sent something before it could have received the client's command. If that is a refusal,
+    /// which may come at any time (RFC 5321 §3.8), the session ends with it. While a message is written, an incomplete
+    /// reply is no failure yet.
     fn expect_silence(
         &mut self,
         stage: Stage,
@@ -381,7 +405,7 @@ impl Session {
         }
     }
 
-    /// A refusal that has come and has not been looked at.
+    /// Returns a refusal that has been received but not processed.
     fn pending_refusal(
         &mut self,
         stage: Stage,
@@ -391,7 +415,7 @@ impl Session {
         if come { self.shown_refusal(stage, exchange, Asked::Yes) } else { None }
     }
 
-    /// The pending reply, if it refuses.
+    /// Returns the current reply as a refusal, if it is one.
     fn shown_refusal(
         &self,
         stage: Stage,
@@ -407,7 +431,8 @@ impl Session {
         Refusal::new(stage, reply, &self.channel, self.authenticated)
     }
 
-    /// Nothing is under way, so that the server has nothing to say but that it closes the connection.
+    /// Fails if the server has sent something while nothing is under way. The only reply that it may send then is one
+    /// with which it closes the connection.
     fn at_rest(&mut self) -> Result<(), Error> {
         if self.lines.rest().is_empty() || !self.next_reply(Stage::Rest, None, Asked::No)? {
             return Ok(());
@@ -446,7 +471,7 @@ impl Session {
             State::Ready(Some(_), Peer::Gone(said)) => return Err(Error::Closed(said)),
             State::Ready(Some(next), Peer::There) | State::Beginning(next) => {
                 match (self.at_rest(), next) {
-                    // Nothing is lost.
+                    // The application wants to quit, so a closed connection is no error.
                     (Err(Error::Closed(_)), Next::Quit) => State::Closed,
                     (Err(error), _) => return Err(error),
                     (Ok(()), next) if self.lines.is_silent() => self.begin(next, out),
@@ -457,7 +482,7 @@ impl Session {
                 let mark = out.len();
                 sending.ask(out);
                 match sending.verdict() {
-                    // What has just been said has no reply yet: the loop looks for silence first.
+                    // Commands have just been written. The loop first checks that no reply has come too early.
                     None if out.len() > mark => State::Envelope(sending),
                     None => return self.reply(State::Envelope(sending), out),
                     Some(Ok(())) => {
@@ -481,7 +506,7 @@ impl Session {
                 return Ok(Progress::Wait(State::Message(sending, body)));
             }
             State::Sent(_, peer, Shown(true)) => State::Ready(None, peer),
-            // What has become of a message is not passed unseen.
+            // The session does not go on until the caller has seen the outcome.
             sent @ State::Sent(..) => return Ok(Progress::Wait(sent)),
             State::Ready(None, peer) => {
                 if let Peer::There = peer {
@@ -500,13 +525,13 @@ impl Session {
         .shown())
     }
 
-    /// Takes the reply that the state waits for, if it has come.
+    /// Processes the reply for which the state waits, if it has been received.
     fn reply(&mut self, state: State, out: &mut Vec<u8>) -> Result<Progress, Error> {
         let stage = state.stage();
         if !self.next_reply(stage, None, Asked::Yes)? {
             return Ok(Progress::Wait(state));
         }
-        // Borrowed apart from `self`, and put back below.
+        // The reply borrows from the lines while `self` changes. They are put back below.
         let lines = mem::take(&mut self.lines);
         let next = match ReplyRef::parse(lines.shown()) {
             Ok(reply) if reply.codes_differ() => self.torn(state, reply),
@@ -517,7 +542,8 @@ impl Session {
         Ok(Progress::Go(next?).shown())
     }
 
-    /// A refusal that began as another reply. Nothing that follows can be relied on.
+    /// Processes a reply whose lines have different codes: a refusal that interrupts another reply. Nothing that the
+    /// server sends after it can be relied on.
     fn torn(&mut self, state: State, reply: ReplyRef<'_>) -> Result<State, Error> {
         Err(match state {
             State::Quit => return Ok(State::Closed),
@@ -530,7 +556,8 @@ impl Session {
         })
     }
 
-    /// Whether a reply has come: in the exchange, if one is under way, which knows what may be shown of it.
+    /// Reads the next reply and traces it. Returns whether a whole reply has been received. An AUTH exchange, if one is
+    /// under way, decides whether the trace may contain the reply's text.
     fn next_reply(
         &mut self,
         stage: Stage,
@@ -547,7 +574,7 @@ impl Session {
             Some(Err(BlockError::LineEnd)) => Err(Error::LineEnds(stage)),
             Some(Ok(())) => {
                 let block = self.lines.shown();
-                // Of a reply whose codes differ only the last lines can be looked at, and all would be shown.
+                // The exchange sees only the last lines of a reply whose codes differ, but the trace would show all.
                 let hides = || match (ReplyRef::parse(block), exchange) {
                     (Ok(reply), Some(exchange)) => reply.codes_differ() || exchange.hides(reply),
                     (Ok(reply), None) => asked.hides(reply),
@@ -588,7 +615,7 @@ impl Session {
                     _ => self.sign_in(),
                 }
             }
-            // HELO offers nothing: it will do only where nothing is asked.
+            // HELO offers no extensions, so it suffices only if the client needs neither AUTH nor TLS.
             (State::Ehlo, 500..)
                 if self.credentials.is_none()
                     && (self.channel.is_tls() || self.config.tls != Tls::Required) =>
@@ -612,7 +639,7 @@ impl Session {
     }
 }
 
-/// Whether a reply is to a command of the client's.
+/// Whether a reply answers a command of the client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Yes,
@@ -620,8 +647,8 @@ enum Asked {
 }
 
 impl Asked {
-    /// A server that takes a line of an exchange for a command says so after its reply to the exchange, in which
-    /// that line was, and repeats it: `535`, then `500`.
+    /// Returns whether the text of the reply must not be printed. A server that has ended an exchange and takes a line
+    /// of it for a command sends an extra reply, which may repeat that line: `535`, then `500`.
     fn hides(self, reply: ReplyRef<'_>) -> bool {
         self == Self::No && (reply.codes_differ() || auth::takes_for_command(reply))
     }
@@ -632,7 +659,7 @@ impl Asked {
     }
 }
 
-/// A state to go on from, or to wait in.
+/// A state from which the session goes on at once, or in which it waits.
 enum Progress {
     Go(State),
     Wait(State),
@@ -652,7 +679,7 @@ impl Progress {
         }
     }
 
-    /// What is shown once waits for the caller to see it.
+    /// Makes the session wait in a state that has a notification, so that the caller sees it.
     fn shown(self) -> Self {
         match self {
             Self::Go(state @ (State::Refused(_) | State::Sent(..))) => Self::Wait(state),

@@ -1,4 +1,4 @@
-//! How a session ends that the server does not go on with.
+//! The end of a session when the server closes the connection or does not reply in time.
 
 use core::mem;
 
@@ -9,37 +9,40 @@ use crate::{
 };
 
 impl Session {
-    /// The server has closed the connection. To be called at [`Event::NeedInput`](super::Event::NeedInput),
-    /// when all that was received has been looked at.
+    /// Reports that the server has closed the connection. Call this at [`Event::NeedInput`](super::Event::NeedInput),
+    /// after the session has processed everything that was received.
     ///
-    /// Where the outcome of a message is known, that is shown first, by the next [`advance`](Self::advance).
+    /// If the outcome of a message is known at this point, the session first returns it with the next
+    /// [`advance`](Self::advance). After QUIT there is no error, because nothing is lost.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] where that is no good end, or the refusal that came before; [`Error::Closed`] where
-    /// nothing of a message has been taken.
+    /// - [`Error::Closed`] if nothing was under way, or the server has accepted nothing of a message.
+    /// - [`Error::Refused`] or [`Error::NotAuthenticated`] if the server has sent a refusal before it closed the
+    ///   connection.
+    /// - [`Error::ServerNotAuthentic`] if the server was to send its SCRAM proof.
+    /// - [`Error::Disconnected`] otherwise.
     pub fn eof(&mut self) -> Result<(), Error> {
         self.ended(Error::Disconnected(self.state.stage()))
     }
 
-    /// The server has been silent for as long as the caller waits (RFC 5321 §4.5.3.2 has how long that
-    /// should be). To be called at [`Event::NeedInput`](super::Event::NeedInput); then close the
-    /// connection.
+    /// Reports that the server has sent nothing for the time that [`timeout`](Self::timeout) returned (RFC 5321
+    /// §4.5.3.2). Call this at [`Event::NeedInput`](super::Event::NeedInput), and close the connection.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], which says what was waited for; or the refusal that came before. After QUIT
-    /// there is none, as nothing is lost.
+    /// [`Error::TimedOut`], which names the stage, or the refusal that the server has sent before. After QUIT there is
+    /// no error, because nothing is lost.
     pub fn timed_out(&mut self) -> Result<(), Error> {
         let greeting = matches!(self.state, State::Greeting);
         let may_want_tls = greeting && !self.channel.is_tls() && self.config.tls != Tls::Never;
         self.ended(Error::TimedOut { stage: self.state.stage(), may_want_tls })
     }
 
-    /// Nothing more comes: what was lost by that, or what is worse.
+    /// Ends the session with the error `lost`, or with one that tells more.
     fn ended(&mut self, lost: Error) -> Result<(), Error> {
         let stage = self.state.stage();
         let or_lost = |refusal: Option<Refusal>, lost| refusal.map_or(lost, Error::Refused);
         let state = match mem::replace(&mut self.state, State::Closed) {
-            // What has become of the message is known, and is to be shown first.
+            // The outcome of the message is known, and the caller has to see it first.
             State::Rset(sending, refusal) => {
                 let outcome = |sending: Sending| sending.refused_by(refusal);
                 self.state = self.sent(*sending, outcome, Peer::Gone(None));
@@ -48,7 +51,7 @@ impl Session {
             state => state,
         };
         let error = match &state {
-            // Nothing is lost if the server does not wait for its reply to QUIT to be read.
+            // Nothing is lost if the server closes the connection without a reply to QUIT.
             State::Closed | State::Quit => return Ok(()),
             State::Broken(error) => error.clone(),
             State::NotAuthenticated(failed) => Error::NotAuthenticated(failed.error.clone()),
@@ -59,7 +62,7 @@ impl Session {
             },
             State::Beginning(Next::Quit) => return Ok(()),
             State::Beginning(_) => self.at_rest().err().unwrap_or(Error::Closed(None)),
-            // Nor here, as the server has taken nothing.
+            // Nothing is lost, as the server has accepted nothing of the message.
             State::Envelope(_)
                 if stage == Stage::Mail && matches!(lost, Error::Disconnected(_)) =>
             {
@@ -70,7 +73,7 @@ impl Session {
                 None => or_lost(self.pending_refusal(stage, None), lost),
                 refusal => or_lost(refusal, lost),
             },
-            // Nothing is lost: whoever keeps connections opens another one.
+            // Nothing is lost: an application that keeps connections opens another one.
             State::Noop | State::Reset if matches!(lost, Error::Disconnected(_)) => {
                 let said = self.pending_refusal(stage, None);
                 Error::Closed(said.map(Refusal::into_reply))
@@ -84,7 +87,7 @@ impl Session {
     fn ended_in_auth(&mut self, exchange: &auth::Exchange, lost: Error) -> Error {
         let (mechanism, cancelled) = (exchange.mechanism(), exchange.cancelled().is_some());
         let token_error = exchange.token_error().map(Into::into);
-        // Who is silent has not answered wrongly yet.
+        // A server that is only silent has not failed to prove its identity yet.
         let closed = matches!(lost, Error::Disconnected(_));
         let unanswered = unanswered(exchange).filter(|_| cancelled || closed);
         match (self.pending_refusal(Stage::Auth, Some(exchange)), token_error) {
@@ -102,7 +105,7 @@ impl Session {
                 Error::NotAuthenticated(AuthError::TokenRefused { reply: None, token_error })
             }
             (_, None) => {
-                // Servers close the connection on whoever tries again.
+                // Some servers close the connection at the second attempt. The first refusal tells more.
                 let refused = self.tries.refused.clone().filter(|_| closed);
                 unanswered.or(refused.map(Error::NotAuthenticated)).unwrap_or(lost)
             }

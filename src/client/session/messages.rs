@@ -1,4 +1,4 @@
-//! What a session does when it is ready: a message, or a command that keeps the connection.
+//! Sending messages, and the commands NOOP, RSET and QUIT.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -13,12 +13,14 @@ use crate::{
 };
 
 impl Session {
-    /// The handle to begin something, if nothing is under way: at [`Event::Ready`](super::Event::Ready), and after
-    /// [`Event::Sent`](super::Event::Sent), once that has been shown, which this passes. No buffer is needed, as nothing is written; the next
-    /// [`advance`](Self::advance) does. `None` at any other time, and once the handle has been used.
+    /// Returns the handle to begin a message or another command, if nothing is under way.
     ///
-    /// What the server has said meanwhile is looked at by the next [`advance`](Self::advance): after a `421` that is
-    /// [`Error::Closed`](super::Error::Closed), and nothing of the message has been sent.
+    /// That is so at [`Event::Ready`](super::Event::Ready), and at [`Event::Sent`](super::Event::Sent) once it has been
+    /// returned; this call then passes that notification. It returns `None` at any other time, and once the handle has
+    /// been used. It needs no buffer, because the next [`advance`](Self::advance) writes the command.
+    ///
+    /// The next [`advance`](Self::advance) also looks at what the server has sent meanwhile. If that is a `421`, it
+    /// returns [`Error::Closed`](super::Error::Closed), and nothing of the message has been sent.
     pub fn ready(&mut self) -> Option<Ready<'_>> {
         if let State::Sent(_, peer, Shown(true)) = &self.state {
             self.state = State::Ready(None, peer.clone());
@@ -29,7 +31,7 @@ impl Session {
         }
     }
 
-    /// Does what the caller says to do next.
+    /// Begins what the application has chosen to do next.
     pub(super) fn begin(&mut self, next: Next, out: &mut Vec<u8>) -> State {
         match next {
             Next::Noop => {
@@ -51,7 +53,7 @@ impl Session {
         }
     }
 
-    /// A reply while a message is under way, or to a command that keeps the session.
+    /// Processes a reply to NOOP, RSET or a command of a mail transaction.
     pub(super) fn replied_in_mail(
         &mut self,
         state: State,
@@ -65,24 +67,24 @@ impl Session {
         };
         let refusal = |own: &Self| own.refusal(stage, reply.to_reply());
         Ok(match (state, reply.code()) {
-            // The server is there, whether it knows the command or not. A `4xx` says that it closes, as it would
-            // without the command.
+            // The server is there, whether it knows the command or not. A `4xx` means that it closes the connection,
+            // as it would have done without the command.
             (State::Noop | State::Reset, 200..=299 | 500..) => State::READY,
             (State::Noop | State::Reset, 400..) => {
                 return Err(Error::Closed(Some(reply.to_reply())));
             }
-            // The server has taken nothing: it may have closed the connection long before MAIL.
+            // The server has accepted nothing of the message. It may have closed the connection long before MAIL.
             (State::Envelope(_), code) if closes(code) && stage == Stage::Mail => {
                 return Err(Error::Closed(Some(reply.to_reply())));
             }
-            // It says nothing of the recipient, and no other reply will come.
+            // This reply is not about the recipient, and no other reply will come.
             (State::Envelope(sending), code) if closes(code) => {
                 let refusal = refusal(self);
                 self.sent(*sending, |sending| sending.refused_by(refusal), peer())
             }
             (State::Envelope(mut sending), code @ (200..=299 | 400..)) => {
                 let reply = match stage {
-                    // There is one.
+                    // MAIL has only one reply, so its whole text is kept.
                     Stage::Mail => reply.to_reply(),
                     _ => reply.to_reply().shortened(MAX_KEPT_TEXT),
                 };
@@ -111,7 +113,7 @@ impl Session {
         })
     }
 
-    /// A message has come to its end.
+    /// Ends a message with its outcome.
     pub(super) fn sent(
         &mut self,
         sending: Sending,

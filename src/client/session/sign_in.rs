@@ -1,4 +1,4 @@
-//! How the client signs in: by which mechanism, and what comes after a refusal.
+//! Authentication: the choice of mechanisms, and what happens after a failure.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -14,7 +14,7 @@ use crate::{
     secret::Secret,
 };
 
-/// An exchange that has failed, and what is to be done.
+/// A failed authentication, and the application's answer to it.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: AuthError,
@@ -25,17 +25,17 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// There is no mechanism left to try.
+    /// A failure after which no mechanism is left to try.
     fn without_more(error: AuthError) -> Box<Self> {
         Box::new(Self { error, mechanism: None, may_try_next: false, answer: None })
     }
 }
 
-/// The exchanges that came to nothing, with these credentials.
+/// The exchanges that have failed with the current credentials.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
     mechanisms: Vec<Mechanism>,
-    /// What became of the last of them.
+    /// Why the last of them failed.
     pub(super) refused: Option<AuthError>,
 }
 
@@ -47,7 +47,7 @@ impl Tries {
 }
 
 impl Session {
-    /// Begins an exchange by the best mechanism left.
+    /// Begins an exchange with the best mechanism that is left.
     pub(super) fn sign_in(&mut self) -> State {
         let Some(credentials) = &self.credentials else { return State::READY };
         let sasl = &self.config.sasl;
@@ -82,7 +82,7 @@ impl Session {
         }
     }
 
-    /// Goes on with an exchange.
+    /// Advances an exchange.
     pub(super) fn exchange(
         &mut self,
         mut exchange: Box<auth::Exchange>,
@@ -93,7 +93,7 @@ impl Session {
             auth::Step::Derive(_) | auth::Step::Custom(_) => {
                 return Ok(Progress::Wait(State::Auth(exchange)));
             }
-            // What has been written goes to the trace, and is not answered before it is sent.
+            // The loop first traces the new output and checks that no reply has come too early.
             auth::Step::NeedReply(_) if out.len() > mark => {
                 return Ok(Progress::Go(State::Auth(exchange)));
             }
@@ -118,7 +118,7 @@ impl Session {
         }))
     }
 
-    /// Does what the caller says to a failure.
+    /// Carries out the application's answer to a failed authentication.
     pub(super) fn settled(
         &mut self,
         Failed { error, mechanism, may_try_next, answer }: Failed,
@@ -150,7 +150,7 @@ impl Session {
         })
     }
 
-    /// Takes the reply that the exchange waits for, if it has come.
+    /// Passes the reply for which the exchange waits to it, if it has been received.
     fn reply_to_auth(&mut self, mut exchange: Box<auth::Exchange>) -> Result<Progress, Error> {
         match self.next_reply(Stage::Auth, Some(&exchange), Asked::Yes) {
             Ok(true) => {}
@@ -172,10 +172,10 @@ impl Session {
         Ok(Progress::Go(State::Auth(exchange)))
     }
 
-    /// What came of the exchange, for the caller to say what becomes of that.
+    /// Turns the failure of an exchange into the error that the application gets to answer.
     ///
     /// # Errors
-    /// The session ends with it.
+    /// The error with which the session ends, if the application cannot go on.
     fn not_signed_in(
         &self,
         exchange: &auth::Exchange,
@@ -203,7 +203,7 @@ impl Session {
         }
     }
 
-    /// A refusal, by what was refused.
+    /// Returns the error for a refusal of the token or of other credentials.
     pub(super) fn refused_auth(
         &self,
         mechanism: Mechanism,
@@ -218,18 +218,18 @@ impl Session {
         }
     }
 
-    /// Whether the next mechanism is tried without asking the caller.
+    /// Returns whether the next mechanism is tried without asking the application.
     fn tries_another(&self, failure: &auth::Failure, token_refused: bool) -> bool {
         let policy = self.config.try_next;
         let another = match failure {
-            // The server does not know the mechanism, or does not want it for this account.
+            // The server does not support the mechanism, or does not allow it for this account.
             auth::Failure::Refused { reply, .. } => match reply.code() {
                 504 | 534 => policy != TryNext::Never,
-                // A wrong password stays wrong, and each try may count against the account.
+                // A wrong password stays wrong, and each attempt may count towards a lock of the account.
                 535 => policy == TryNext::Always,
                 _ => false,
             },
-            // The server says what cannot be understood. A token that was refused stays so.
+            // The client did not understand the challenge. A refused token stays refused.
             auth::Failure::Cancelled { .. } => policy != TryNext::Never && !token_refused,
             _ => false,
         };
@@ -240,7 +240,7 @@ impl Session {
     }
 }
 
-/// What it means that no reply comes, or none that can be read, where it means more than that.
+/// Returns the error for a missing or unreadable reply, if the state of the exchange makes it more than that.
 pub(super) fn unanswered(exchange: &auth::Exchange) -> Option<Error> {
     match exchange.cancelled() {
         Some(Why::ServerNotAuthentic) => Some(Error::ServerNotAuthentic),
