@@ -67,9 +67,9 @@
 //! how long it keeps it idle, and whether it calls [`noop`](Ready::noop) from time to time to check that the server is
 //! still there.
 //!
-//! Servers close an idle connection after some minutes, with a `421` reply or without any. Both end the session with
-//! [`Error::Closed`], which is never the refusal of a message: the server has accepted nothing of it, and the
-//! application can send it over another connection.
+//! Servers close an idle connection after some minutes, with a `421` reply or without any. In both cases the session
+//! ends with [`Error::Closed`]. This error is never the refusal of a message: the server has accepted nothing of the
+//! next message, and the application can send it over another connection.
 //!
 //! A session respects the [`Limits`] that the server announces, and no others. A message that would exceed one is not
 //! sent, and is never split.
@@ -128,8 +128,8 @@ pub struct Config {
 /// Whether a client tries the next mechanism with the same credentials after a failed authentication, without asking
 /// the caller.
 ///
-/// Whatever is set here, no other mechanism is tried once the client has sent its SCRAM proof, or once the server's
-/// first SCRAM message was invalid. Otherwise an impostor or a man-in-the-middle could obtain the password by a
+/// Whatever is set here, no other mechanism is tried once the client has sent its SCRAM proof, or once it has rejected
+/// the server's first SCRAM message. Otherwise an impostor or a man-in-the-middle could obtain the password by a
 /// downgrade to PLAIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -139,7 +139,7 @@ pub enum TryNext {
     /// The client does not try another mechanism. The session returns [`Event::NotAuthenticated`].
     Never,
     /// The client tries the next mechanism if this one could not work: after a `504` or `534` reply, or after a
-    /// challenge because of which the client cancelled. It does not after a `535`, because a wrong password stays
+    /// challenge that made the client cancel. It does not try another one after a `535`, because a wrong password stays
     /// wrong, and servers lock accounts after too many failed attempts.
     IfUnusable,
     /// The client tries the next mechanism after a `535` as well. This is for servers that offer mechanisms for which
@@ -191,7 +191,7 @@ impl Config {
         &self.sasl
     }
 
-    /// Returns the configuration with another TLS policy, for an application that reads the policy from elsewhere.
+    /// Returns the configuration with another TLS policy, for an application that decides about TLS elsewhere.
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
@@ -291,8 +291,8 @@ pub enum Event<'a> {
     /// An application that keeps the connection for later passes in the octets that arrive meanwhile, and calls
     /// [`next`](Session::next) again. It returns [`Error::Closed`] if the server has closed the connection.
     Ready(Ready<'a>),
-    /// Notification: the server refused a recipient. It may still accept the message for others, which its
-    /// [outcome](Event::Sent) tells.
+    /// Notification: the server refused a recipient. It may still accept the message for others; the
+    /// [outcome](Event::Sent) has a status for each.
     Refused {
         /// The address, as the envelope has it.
         recipient: &'a str,
@@ -307,13 +307,13 @@ pub enum Event<'a> {
     Close,
 }
 
-/// The handle of a failed authentication.
+/// The handle to answer a failed authentication.
 ///
 /// **The event is returned again until it is answered** by [`retry`](Self::retry), [`try_next`](Self::try_next),
 /// [`go_on`](Self::go_on) or [`quit`](Self::quit). An application that gives up can also close the connection.
 ///
 /// ```
-/// use smtp_auth::client::{AuthError, Credentials, NotAuthenticated};
+/// use smtp_auth::{Credentials, client::{AuthError, NotAuthenticated}};
 ///
 /// /// Asks for the password once more if the server refused it.
 /// fn answer(failed: NotAuthenticated<'_>, ask: impl FnOnce() -> Option<Credentials>) {
@@ -385,7 +385,7 @@ impl<'a> NotAuthenticated<'a> {
     }
 }
 
-/// The handle of a session with nothing under way.
+/// The handle to begin a message or another command while nothing is under way.
 ///
 /// **The event is returned again until one of its methods is called.** The next [`advance`](Session::advance) writes
 /// the command. After a `421` only [`quit`](Self::quit) is of use: any other method ends the session with

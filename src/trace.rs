@@ -1,4 +1,4 @@
-//! The dialogue as lines for a log, with everything secret masked.
+//! Traces of the dialogue for a log, with everything secret masked.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -11,7 +11,7 @@ pub use mask::Mask;
 
 use mask::{Challenges, a_message, command, masked, response};
 
-/// Who says a line of the dialogue. `Display` gives the standards' `C` and `S`.
+/// The side that sent a line of the dialogue. `Display` gives `C` or `S`, as the RFCs do in their examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a dialogue has two sides")]
 pub enum Side {
@@ -32,7 +32,8 @@ impl fmt::Display for Side {
 
 type Hook = Box<dyn FnMut(Side, &str) + Send + Sync>;
 
-/// The application's hook, if there is one. A session knows what each line is; a [`Mask`] finds that out.
+/// The application's hook, if there is one, and the masking of challenges. A session knows the kind of each line,
+/// while a [`Mask`] has to work it out.
 #[derive(Default)]
 pub(crate) struct Trace {
     hook: Option<Hook>,
@@ -44,14 +45,14 @@ impl Trace {
         Self { hook: Some(Box::new(hook)), challenges: Challenges::default() }
     }
 
-    /// A line that may be shown.
+    /// Traces a line that may be logged, without its CRLF. The text of a secret challenge is still masked.
     pub(crate) fn line(&mut self, side: Side, line: &[u8]) {
         if let Some(hook) = &mut self.hook {
             hook(side, &self.challenges.shown(line));
         }
     }
 
-    /// Lines that may be shown, each with its CRLF.
+    /// Traces lines that may be logged, each with its CRLF.
     pub(crate) fn lines(&mut self, side: Side, block: &[u8]) {
         if self.hook.is_some() {
             let lines = block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
@@ -59,12 +60,12 @@ impl Trace {
         }
     }
 
-    /// Whether there is somebody to see it.
+    /// Returns whether the application has set a hook.
     pub(crate) fn is_set(&self) -> bool {
         self.hook.is_some()
     }
 
-    /// A reply's lines, each with its CRLF, of which the codes alone may be shown.
+    /// Traces the lines of a reply, each with its CRLF, of which only the codes may be logged.
     pub(crate) fn codes(&mut self, side: Side, block: &[u8]) {
         if let Some(hook) = &mut self.hook {
             let lines = block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
@@ -72,19 +73,19 @@ impl Trace {
         }
     }
 
-    /// A client's command. `named` knows the mechanisms, the application's own too.
+    /// Traces a command of the client. `named` finds a mechanism by its name, custom mechanisms included.
     pub(crate) fn command(&mut self, line: &[u8], named: impl Fn(&str) -> Option<Mechanism>) {
         if let Some(hook) = &mut self.hook {
             hook(Side::Client, &command(line, named, &mut self.challenges).0);
         }
     }
 
-    /// A client's line inside an exchange.
+    /// Traces a line of the client within an AUTH exchange.
     pub(crate) fn response(&mut self, line: &[u8]) {
         self.line(Side::Client, response(line));
     }
 
-    /// A message in place of its octets.
+    /// Traces a message by its number of octets.
     pub(crate) fn message(&mut self, octets: u64) {
         if let Some(hook) = &mut self.hook {
             hook(Side::Client, &a_message(octets));

@@ -13,8 +13,8 @@
 //!
 //! ```
 //! # #[cfg(feature = "plain")] {
-//! use smtp_auth::{Channel, Mechanism, auth::client::{Exchange, Step}, client::Credentials};
-//! use smtp_auth::{reply::ReplyRef, sasl::client::Config};
+//! use smtp_auth::{Channel, Credentials, Mechanism, reply::ReplyRef, sasl::client::Config};
+//! use smtp_auth::auth::client::{Exchange, Step};
 //!
 //! # let read_reply = || b"235 2.7.0 Welcome\r\n".to_vec();
 //! let credentials = Credentials::password("tim", "tanstaaftanstaaf")?;

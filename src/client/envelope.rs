@@ -1,4 +1,4 @@
-//! Who sends a message, and to whom.
+//! The envelope of a message: its sender, its recipients, and the parameters of MAIL and RCPT.
 
 use alloc::{
     string::{String, ToString},
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::command::{MailAuth, Mailbox};
 
-/// The longest mailbox: a path of 256 octets without its angle brackets (RFC 5321 §4.5.3.1.3).
+/// The maximum length of a mailbox: a path of 256 octets without its angle brackets (RFC 5321 §4.5.3.1.3).
 const MAX_MAILBOX: usize = 254;
 
-/// A message's sender and recipients, and how to send it.
+/// The envelope of a message: its sender, its recipients, and the parameters of MAIL and RCPT.
 ///
-/// Most of what is asked for here needs a keyword in the server's reply to EHLO. Where it is missing, nothing of the
-/// message is sent, and the outcome is [`Outcome::NotSent`](super::Outcome::NotSent), which names the keyword. Three
-/// parameters tell the server only what it may use or not, and are left out where their keyword is missing:
+/// Most parameters need an extension, which the server lists as a keyword in its reply to EHLO. If the keyword is
+/// missing, nothing of the message is sent, and the outcome is [`Outcome::NotSent`](super::Outcome::NotSent) with the
+/// keyword. Three parameters only give the server a hint, and are left out if their keyword is missing:
 /// [`size`](Self::size), [`auth`](Self::auth), and [`BodyType::SevenBit`].
 ///
 /// ```
@@ -33,7 +33,7 @@ const MAX_MAILBOX: usize = 254;
 ///     .ret(Ret::Headers)
 ///     .envelope_id("order 4711")?
 ///     .parameter("FUTURERELEASE", "HOLDFOR", Some("3600"))?;
-/// // Where the recipients have no parameters, their addresses will do.
+/// // Recipients without parameters can be given as addresses.
 /// let envelope = Envelope::new(None, ["ann@example.org", "bob@example.org"])?;
 /// # Ok::<(), smtp_auth::client::EnvelopeError>(())
 /// ```
@@ -45,56 +45,56 @@ pub struct Envelope {
     pub(super) size: Option<u64>,
     pub(super) body: Option<BodyType>,
     pub(super) smtputf8: bool,
-    /// Whether the header is why.
+    /// Whether the header needs SMTPUTF8.
     header_utf8: bool,
     pub(super) auth: Option<String>,
     ret: Option<Ret>,
-    /// As it is written.
+    /// The encoded value of ENVID.
     id: Option<String>,
     pub(super) require_tls: bool,
     needed: Needed,
     pub(super) every_recipient: bool,
 }
 
-/// A recipient, and the parameters of its RCPT.
+/// A recipient of a message, with the parameters of its RCPT.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Recipient {
     pub(super) address: String,
     notify: Option<Notify>,
-    /// As it is written.
+    /// The encoded value of ORCPT.
     original: Option<String>,
     needed: Needed,
 }
 
-/// What cannot stand in an envelope, or is missing from it.
+/// Why an [`Envelope`] or a [`Recipient`] is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum EnvelopeError {
     /// The sender is not a mail address.
     Sender,
-    /// A recipient, by its place, is not a mail address.
+    /// A recipient is not a mail address. The number is its index, which begins at 0; `Display` counts from 1.
     #[error("recipient {} is not a mail address: it needs the form local-part@domain", .0 + 1)]
     Recipient(usize),
-    /// What a [`Recipient`] was made of is not a mail address.
+    /// The address for a [`Recipient`] is not a mail address.
     Address,
-    /// There is no recipient.
+    /// The envelope has no recipient.
     NoRecipient,
-    /// The envelope identifier cannot be written.
+    /// The envelope identifier (ENVID) is empty, too long, or not printable ASCII.
     EnvelopeId,
-    /// The original recipient cannot be written.
+    /// The original recipient (ORCPT) is empty, too long, or not printable ASCII, or its address type is invalid.
     OriginalRecipient,
-    /// A parameter cannot be written.
+    /// A parameter, or its keyword, is malformed or too long.
     Parameter,
-    /// A parameter was given by name that has a method of its own.
+    /// A parameter that has its own method was given by name.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,
 }
 
 impl EnvelopeError {
-    /// What `Display` says, as a fixed text; of [`Recipient`](Self::Recipient) without the place.
+    /// Returns the message of `Display` as a fixed text. For [`Recipient`](Self::Recipient) it lacks the number.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Sender => "the sender is not a mail address: it needs the form local-part@domain",
@@ -106,18 +106,18 @@ impl EnvelopeError {
             }
             Self::NoRecipient => "a message needs at least one recipient",
             Self::EnvelopeId => {
-                "an envelope identifier (ENVID) is printable ASCII, of 1 to 100 octets as it is written; `+`, `=` and a space are written as three"
+                "an envelope identifier (ENVID) must be 1 to 100 octets of printable ASCII; `+`, `=` and a space count as three octets each"
             }
             Self::OriginalRecipient => {
-                "an original recipient (ORCPT) is an address type of letters, digits and `-`, and an address of printable ASCII, of up to 500 octets as they are written; `+`, `=` and a space are written as three"
+                "an original recipient (ORCPT) must be an address type of letters, digits and `-`, and an address of printable ASCII, with up to 500 octets together; `+`, `=` and a space in the address count as three octets each"
             }
             Self::Parameter => {
-                "a parameter's keyword and name are letters, digits and `-`, its value is visible ASCII without `=`, and name and value have up to 1024 octets"
+                "a parameter's keyword and name must be letters, digits and `-`, its value must be visible ASCII without `=`, and name and value may have up to 1024 octets together"
             }
             Self::TypedParameter => {
-                "a parameter that has a method of its own cannot be given by its name"
+                "the parameter has its own method and cannot be given by its name"
             }
-            Self::RepeatedParameter => "each parameter can be given once",
+            Self::RepeatedParameter => "a parameter was given twice: each can be given only once",
         }
     }
 }
@@ -147,11 +147,11 @@ macro_rules! from_text {
 from_text!(&str, &&str, String, &String);
 
 impl Recipient {
-    /// A recipient without parameters. The address is `local-part@domain` (RFC 5321 §4.1.2) of up to 254 octets,
-    /// UTF-8 among them (RFC 6531 §3.3).
+    /// Creates a recipient without parameters. The address has the form `local-part@domain` (RFC 5321 §4.1.2) and up to
+    /// 254 octets. It may contain UTF-8 (RFC 6531 §3.3).
     ///
     /// # Errors
-    /// [`EnvelopeError::Address`] where it is something else.
+    /// [`EnvelopeError::Address`] if the address has another form or is too long.
     pub fn new(address: &str) -> Result<Self, EnvelopeError> {
         if !is_mailbox(address) {
             return Err(EnvelopeError::Address);
@@ -160,22 +160,25 @@ impl Recipient {
         Ok(Self { address: address.into(), notify: None, original: None, needed })
     }
 
-    /// The address.
+    /// Returns the address.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Which notifications the sender wants: NOTIFY (RFC 3461 §4.1). Needs DSN.
+    /// Sets which delivery notifications the sender wants: NOTIFY (RFC 3461 §4.1). This needs DSN.
     pub fn notify(mut self, notify: Notify) -> Self {
         self.notify = Some(notify);
         self
     }
 
-    /// The address to which the message was sent in the first place, as a mailing list or a forwarding server knows
-    /// it, and its type, which is `rfc822` for mail: ORCPT (RFC 3461 §4.2). Needs DSN.
+    /// Sets the original recipient: ORCPT (RFC 3461 §4.2). This needs DSN.
+    ///
+    /// This is the address to which the message was first sent, as a mailing list or a forwarding server knows it. Its
+    /// type is `rfc822` for mail addresses.
     ///
     /// # Errors
-    /// [`EnvelopeError::OriginalRecipient`] where it is not printable ASCII, or too long.
+    /// [`EnvelopeError::OriginalRecipient`] if the address is empty or not printable ASCII, if the type is not an atom,
+    /// or if both together have more than 500 octets when encoded.
     pub fn original_recipient(
         mut self,
         addr_type: &str,
@@ -185,10 +188,10 @@ impl Recipient {
         Ok(self)
     }
 
-    /// Any other parameter of RCPT, as [`Envelope::parameter`].
+    /// Adds any other parameter to RCPT. [`Envelope::parameter`] explains the arguments.
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Envelope::parameter`].
     pub fn parameter(
         mut self,
         keyword: &str,
@@ -199,7 +202,7 @@ impl Recipient {
         Ok(self)
     }
 
-    /// RCPT, without its line end.
+    /// Returns the RCPT command without CRLF.
     pub(super) fn line(&self) -> String {
         let mut line = ["RCPT TO:<", &self.address, ">"].concat();
         if let Some(notify) = self.notify {
@@ -214,12 +217,15 @@ impl Recipient {
 }
 
 impl Envelope {
-    /// A message of that sender to these recipients: a [`Recipient`] each, or its address as text.
-    /// Addresses are `local-part@domain` (RFC 5321 §4.1.2) of up to 254 octets, UTF-8 among them (RFC 6531 §3.3).
-    /// `None` is the null sender of bounces.
+    /// Creates an envelope with a sender and recipients. Each recipient is a [`Recipient`], or an address as text.
+    /// `None` as the sender is the null sender of bounces.
+    ///
+    /// Addresses have the form `local-part@domain` (RFC 5321 §4.1.2) and up to 254 octets. They may contain UTF-8
+    /// (RFC 6531 §3.3); the envelope then needs SMTPUTF8.
     ///
     /// # Errors
-    /// An address is none, or there is no recipient.
+    /// - [`EnvelopeError::Sender`] or [`EnvelopeError::Recipient`] if an address has another form or is too long.
+    /// - [`EnvelopeError::NoRecipient`] if there is no recipient.
     pub fn new<R>(
         from: Option<&str>,
         to: impl IntoIterator<Item = R>,
@@ -256,77 +262,87 @@ impl Envelope {
         })
     }
 
-    /// The sender; `None` for the null sender of bounces.
+    /// Returns the sender's address, or `None` for the null sender of bounces.
     pub fn sender(&self) -> Option<&str> {
         (!self.from.is_empty()).then_some(&self.from)
     }
 
-    /// The recipients' addresses, in order.
+    /// Returns the recipients' addresses, in order.
     pub fn recipients(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.to.iter().map(Recipient::address)
     }
 
-    /// The message's size in octets: SIZE, so that a server can refuse it early (RFC 1870). It is sent where the
-    /// server offers SIZE; a message over the server's limit is not.
+    /// Sets the size of the message in octets: SIZE (RFC 1870). A server can then refuse the message early.
+    ///
+    /// The parameter is left out if the server does not offer SIZE. A message over the server's limit is not sent.
     pub fn size(mut self, octets: u64) -> Self {
         self.size = Some(octets);
         self
     }
 
-    /// How the message is encoded: BODY (RFC 6152). With [`BodyType::EightBitMime`] it is sent where the server
-    /// offers 8BITMIME, and nowhere else, as the standard has it. There the application can encode it anew (as
-    /// quoted-printable or base64), or leave this out: then the message goes as it is, and most servers take it.
+    /// Sets the encoding of the message: BODY (RFC 6152).
+    ///
+    /// With [`BodyType::EightBitMime`] the message is only sent if the server offers 8BITMIME, as the standard
+    /// requires. For other servers the application can encode the message as quoted-printable or base64. It can also
+    /// leave this parameter out: then the message is sent as it is, and most servers accept it.
     pub fn body(mut self, body: BodyType) -> Self {
         self.body = Some(body);
         self
     }
 
-    /// Whether the message's header holds UTF-8 (RFC 6532), so that it may only go where SMTPUTF8
-    /// is offered. An address that does is seen without this.
+    /// Sets whether the header of the message contains UTF-8 (RFC 6532). The message is then only sent if the server
+    /// offers SMTPUTF8. UTF-8 in an address has the same effect without this call.
     pub fn smtputf8(mut self, smtputf8: bool) -> Self {
         self.smtputf8 |= smtputf8;
         self.header_utf8 |= smtputf8;
         self
     }
 
-    /// Who first handed the message in: AUTH (RFC 4954 §5), for a relay. It is sent where the server offers AUTH, and
-    /// left out elsewhere, as the server would not know it. (Some servers offer AUTH and answer `555` to this
-    /// parameter.)
+    /// Sets the account that first submitted the message: AUTH (RFC 4954 §5). This is for a relay.
+    ///
+    /// The parameter is left out if the server does not offer AUTH, as such a server does not know it. Some servers
+    /// offer AUTH and nevertheless reply `555` to this parameter.
     pub fn auth(mut self, submitter: &MailAuth<'_>) -> Self {
         self.auth = Some(submitter.to_string());
         self
     }
 
-    /// How much of the message a failed delivery's notification returns: RET (RFC 3461 §4.3). Needs DSN.
+    /// Sets how much of the message a failure notification returns: RET (RFC 3461 §4.3). This needs DSN.
     pub fn ret(mut self, ret: Ret) -> Self {
         self.ret = Some(ret);
         self
     }
 
-    /// A name for this sending of the message, which notifications repeat: ENVID (RFC 3461 §4.4). Needs DSN.
+    /// Sets an identifier for this transmission of the message, which notifications repeat: ENVID (RFC 3461 §4.4). This
+    /// needs DSN.
     ///
     /// # Errors
-    /// [`EnvelopeError::EnvelopeId`] where it is empty, not printable ASCII, or over 100 octets as it is written.
+    /// [`EnvelopeError::EnvelopeId`] if the identifier is empty, not printable ASCII, or longer than 100 octets when
+    /// encoded.
     pub fn envelope_id(mut self, id: &str) -> Result<Self, EnvelopeError> {
         self.id = Some(envelope_id(id)?);
         Ok(self)
     }
 
-    /// Demands TLS all the way to the recipients: REQUIRETLS (RFC 8689). The message is sent where the server offers
-    /// REQUIRETLS inside TLS, and the caller has said that the server's certificate was
+    /// Requires TLS on every hop to the recipients: REQUIRETLS (RFC 8689).
+    ///
+    /// The message is only sent inside TLS, to a server that offers REQUIRETLS and whose certificate the caller has
     /// [verified](crate::sasl::Channel::verified).
     pub fn require_tls(mut self) -> Self {
         self.require_tls = true;
         self
     }
 
-    /// Any other parameter of MAIL: the keyword by which the server offers it, and name and value as they are
-    /// written. The keyword is not always the name: FUTURERELEASE (RFC 4865) has HOLDFOR.
+    /// Adds any other parameter to MAIL: the EHLO keyword by which the server offers it, its name, and its value, as
+    /// they appear in the command.
+    ///
+    /// The keyword may differ from the name: FUTURERELEASE (RFC 4865) has the parameter HOLDFOR.
     ///
     /// # Errors
-    /// [`EnvelopeError::Parameter`] where one of them is malformed (RFC 5321 §4.1.2), not ASCII, or over 1024
-    /// octets, [`TypedParameter`](EnvelopeError::TypedParameter) where a method of its own writes it, and
-    /// [`RepeatedParameter`](EnvelopeError::RepeatedParameter) where it is there already.
+    /// - [`EnvelopeError::Parameter`] if one of them is malformed (RFC 5321 §4.1.2) or not ASCII, or if the name and
+    ///   value together, or the keyword, have more than 1024 octets.
+    /// - [`EnvelopeError::TypedParameter`] if the parameter has its own method.
+    /// - [`EnvelopeError::RepeatedParameter`] if the parameter has been given already.
     pub fn parameter(
         mut self,
         keyword: &str,
@@ -337,14 +353,14 @@ impl Envelope {
         Ok(self)
     }
 
-    /// Whether one refused recipient stops the message for all. Off by default: it goes to those
-    /// that were taken.
+    /// Sets whether one refused recipient stops the message for all. This is off by default: the message is sent to the
+    /// recipients that the server has accepted.
     pub fn every_recipient(mut self, every: bool) -> Self {
         self.every_recipient = every;
         self
     }
 
-    /// Whether an address has a domain that is not ASCII, and nothing else asks for SMTPUTF8.
+    /// Returns whether nothing but the domains of addresses needs SMTPUTF8.
     pub(super) fn only_domains_need_utf8(&self) -> bool {
         let is_ascii = |address: &str| {
             address.rsplit_once('@').map_or(address, |(local_part, _)| local_part).is_ascii()
@@ -352,7 +368,7 @@ impl Envelope {
         !self.header_utf8 && is_ascii(&self.from) && self.recipients().all(is_ascii)
     }
 
-    /// The keywords that a server has to list.
+    /// Returns the keywords that the server has to list.
     pub(super) fn keywords(&self) -> impl Iterator<Item = &str> {
         let dsn = self.ret.is_some()
             || self.id.is_some()
@@ -368,7 +384,8 @@ impl Envelope {
         typed.chain(self.needed.keywords()).chain(others)
     }
 
-    /// MAIL, without its line end, for a server that lists all that is needed and offers what is not.
+    /// Returns the MAIL command without CRLF, for a server that lists all required keywords. `offers` decides about the
+    /// optional parameters.
     pub(super) fn line(&self, offers: impl Fn(&str) -> bool) -> String {
         let mut line = ["MAIL FROM:<", &self.from, ">"].concat();
         let body = match self.body {

@@ -1,4 +1,4 @@
-//! What goes wrong at a client, in words for the person who wants to send.
+//! The errors of a client session, with messages for the person who wants to send mail.
 
 use core::fmt;
 
@@ -12,7 +12,7 @@ use crate::{
     secret::Secret,
 };
 
-/// Where in the dialogue something happened, or where a session is.
+/// The stage of the SMTP dialogue in which a session is, or in which something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
@@ -20,25 +20,25 @@ pub enum Stage {
     Greeting,
     /// EHLO, or HELO.
     Ehlo,
-    /// STARTTLS.
+    /// STARTTLS, up to the start of TLS.
     StartTls,
-    /// AUTH.
+    /// AUTH, up to the application's answer if authentication failed.
     Auth,
-    /// MAIL, the sender.
+    /// MAIL, which names the sender.
     Mail,
-    /// RCPT, the recipients.
+    /// RCPT, which names a recipient.
     Rcpt,
-    /// DATA, the permission to send the message.
+    /// DATA, by which the client asks for permission to send the message.
     Data,
-    /// The message itself.
+    /// The message itself, and the server's reply to it.
     Message,
-    /// RSET: after a message that was not sent, or as the caller has asked for it.
+    /// RSET, after a message that was not sent or at the application's request.
     Rset,
     /// NOOP.
     Noop,
-    /// None: nothing is under way.
+    /// Nothing is under way.
     Rest,
-    /// QUIT.
+    /// QUIT, or the session is over.
     Quit,
 }
 
@@ -55,116 +55,128 @@ impl fmt::Display for Stage {
             Self::Message => "the message",
             Self::Rset => "RSET",
             Self::Noop => "NOOP",
-            Self::Rest => "rest, with nothing under way",
+            Self::Rest => "a time when nothing was under way",
             Self::Quit => "QUIT",
         })
     }
 }
 
-/// Why a session is over before its end. [`BareLineEnd`](Self::BareLineEnd) and
-/// [`MessageEnded`](Self::MessageEnded) are the caller's doing, every other the server's, or of who
-/// stands between.
+/// The error with which a session ends before QUIT.
+///
+/// The application causes [`BareLineEnd`](Self::BareLineEnd) and [`MessageEnded`](Self::MessageEnded). The reason for
+/// [`NotAuthenticated`](Self::NotAuthenticated) may be the credentials, the configuration or the server. The server, or
+/// a man-in-the-middle, causes all other errors.
+///
+/// `Display` gives a message for the person who wants to send mail. Text in which the server may repeat the credentials
+/// is left out, as [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server closed the connection, or it broke.
+    /// The connection was closed or broke while something was under way.
     #[error("the connection was closed at {0}; try again later")]
     Disconnected(Stage),
-    /// The server was silent for as long as the caller waits.
+    /// The server did not reply within the time that the caller waited.
     #[error("the server did not answer in time: the client waited for {what}{hint}",
         what = Awaited(*.stage), hint = if *.may_want_tls { TLS_FIRST } else { "" })]
     TimedOut {
-        /// Where that was.
+        /// The stage at which the client waited.
         stage: Stage,
-        /// Whether the port may want TLS from the start: the client waited for a greeting in the clear,
-        /// and would have asked for TLS by STARTTLS.
+        /// Whether the port may expect TLS from the start. That is so if the client waited for a greeting in cleartext
+        /// and would have begun TLS by STARTTLS.
         may_want_tls: bool,
     },
-    /// The server refused, and there is no way on.
+    /// The server refused, and the session cannot go on.
     #[error("{0}")]
     Refused(Refusal),
-    /// The server closed the connection while nothing was under way, or before it took anything of a message: by this
-    /// reply if it said one (`421` as a rule), even if that came after MAIL. No message is lost, and none was refused:
-    /// an application that keeps connections opens another one.
+    /// The server closed the connection while nothing was under way, or before it accepted anything of a message.
+    ///
+    /// The reply is the one with which it closed the connection, if it sent one. It is usually a `421`, and may have
+    /// come after MAIL. No message is lost and none was refused. An application that keeps connections opens another
+    /// one.
     #[error("the server closed the connection with no message under way{reply}", reply = Said(.0, ""))]
     Closed(Option<Reply>),
-    /// TLS is required, and the server does not offer it.
+    /// The configuration requires TLS, and the server does not offer STARTTLS.
     #[error(
-        "the server does not offer TLS (STARTTLS), which is required here: use another port or server"
+        "the server does not offer TLS (STARTTLS), which this client requires: use another port or server"
     )]
     TlsNotOffered,
-    /// Octets arrived after the reply to STARTTLS and before TLS: there is a man in the middle, or
-    /// the server is broken.
+    /// Octets arrived after the reply to STARTTLS and before TLS. Either a man-in-the-middle has injected them, or the
+    /// server is broken.
     #[error(
-        "the server sent something between STARTTLS and TLS: the connection may be tampered with"
+        "the server sent data between its reply to STARTTLS and the start of TLS: somebody may be tampering with the connection"
     )]
     InjectedBeforeTls,
-    /// The client is not signed in.
+    /// Authentication failed.
     #[error(transparent)]
     NotAuthenticated(AuthError),
-    /// What the server sent is not a reply.
+    /// The server sent something that is not an SMTP reply (RFC 5321 §4.2), or one that is too long.
     #[error("the server sent something that is not an SMTP reply at {0}")]
     NotAReply(Stage),
-    /// The server ends its lines in CRLF and in a bare LF by turns, or a line of it holds a bare CR. Lines
-    /// that all end in a bare LF are taken.
+    /// The server mixed line endings, CRLF and a bare LF, or a line contains a bare CR. A session accepts lines that
+    /// all end in a bare LF.
     #[error(
-        "the server's line ends change at {0}, from CRLF to a bare LF or back, or a line holds a bare CR"
+        "the server changed its line endings at {0}, from CRLF to a bare LF or back, or sent a bare CR"
     )]
     LineEnds(Stage),
-    /// Something came before it was asked for: a reply to a command that had not been sent.
-    #[error("the server answered before it was asked, at {0}")]
+    /// The server sent a reply to a command that the client had not sent yet.
+    #[error("the server sent a reply before the client asked for one, at {0}")]
     Unsolicited(Stage),
-    /// The reply has no place where it came.
-    #[error("the server answered out of turn at {0}: {1}")]
+    /// The server's reply is not one that this stage allows.
+    #[error("the server sent an unexpected reply at {0}: {1}")]
     UnexpectedReply(Stage, Reply),
-    /// The server said that the client is signed in before the mechanism was at its end.
-    #[error("the server said success before the sign-in was complete")]
+    /// The server reported a successful authentication before the mechanism was complete.
+    #[error(
+        "the server reported success before authentication was complete: it may be an impostor"
+    )]
     EarlySuccess,
-    /// The server has not proven that it knows the password.
+    /// The server did not prove in SCRAM that it knows the password. It may be an impostor.
     #[error("{}", sasl::Failure::ServerNotAuthentic)]
     ServerNotAuthentic,
-    /// The message has a bare CR or LF. The caller has to send lines that end in CRLF.
+    /// The message contains a bare CR or LF. The application has to write lines that end in CRLF.
     #[error("the message has a line that does not end in CRLF")]
     BareLineEnd,
-    /// The message has been ended already. The caller has to begin another.
-    #[error("the message has been ended already")]
+    /// The application wrote to a message that it had already ended. It has to begin another one.
+    #[error("the message has already been ended: begin another one")]
     MessageEnded,
 }
 
-/// Why the client is not signed in.
+/// Why authentication failed.
+///
+/// `Display` gives a message for the person who wants to send mail. Text in which the server may repeat the credentials
+/// is left out, as [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// The server refused: `535` for wrong credentials.
+    /// The server refused. The code is `535` for wrong credentials (RFC 4954 §6).
     #[error("{0}")]
     Refused(Refusal),
-    /// The server refused the token, or would not let its owner act as the user.
+    /// The server refused the access token, or did not let its owner act as the user.
     #[error(
-        "the server refused the access token: it may have expired, lack a scope, or be another user's{reply}",
+        "the server refused the access token: it may have expired, lack a scope, or belong to another user{reply}",
         reply = Said(.reply, "; then it closed the connection")
     )]
     TokenRefused {
-        /// The refusal. `None` where the server closed the connection before it.
+        /// The server's final reply, or `None` if the server closed the connection before it.
         reply: Option<Reply>,
-        /// What the server said of it before, if it did: JSON (RFC 7628 §3.2.2), as it came. The
-        /// server's words, which may repeat the token: do not trust them, nor show them to a terminal as
-        /// they are.
+        /// The server's error message about the token, if it sent one. It is JSON (RFC 7628 §3.2.2), exactly as
+        /// received. It may repeat the token, so it is a secret. Do not trust it, and do not print it to a terminal
+        /// unescaped.
         token_error: Option<Secret>,
     },
     /// No mechanism can be used.
     #[error(transparent)]
     NoMechanism(NoMechanism),
-    /// The client could not begin, for this reason; nothing was sent.
+    /// The client could not begin the exchange, for this reason. Nothing was sent.
     #[error(transparent)]
     NotBegun(sasl::Failure),
-    /// The client cancelled, for this reason; and the server's reply to that. `None` where the server
-    /// closed the connection, or sent what is not a reply.
-    #[error("{0}, so the sign-in was cancelled{reply}", reply = Said(.1, ""))]
+    /// The client cancelled the exchange for this reason, and the server replied. The reply is `None` if the server
+    /// closed the connection or sent something that is not a reply.
+    #[error("{0}, so the client cancelled the sign-in{reply}", reply = Said(.1, ""))]
     Cancelled(sasl::Failure, Option<Reply>),
 }
 
 impl AuthError {
-    /// The reply with which the server closes the connection, if it was one.
+    /// Returns the reply with which the server closes the connection, if it does.
     pub(super) fn closing(&self) -> Option<&Reply> {
         let reply = match self {
             Self::Refused(refusal) => Some(&refusal.reply),
@@ -175,17 +187,27 @@ impl AuthError {
     }
 }
 
-/// How many octets of a reply's text are kept for each recipient: otherwise a hostile server could have 64 KiB kept for
-/// each of a thousand.
+/// The maximum number of octets of a reply's text that are kept for each recipient. Without it, a hostile server could
+/// make a client keep 64 KiB for each of a thousand recipients.
 pub(super) const MAX_KEPT_TEXT: usize = 1000;
 
-/// Whether the server closes the connection by a reply of this code (RFC 5321 §3.8).
+/// Returns whether a server closes the connection with a reply of this code (RFC 5321 §3.8).
 pub(super) fn closes(code: u16) -> bool {
     code == 421
 }
 
-/// A reply by which the server refuses, and what it means where it came. `Display` says it in words,
-/// the reply among them.
+/// A reply with which the server refuses, and the stage at which it did.
+///
+/// `Display` explains the refusal to a person and ends with the reply.
+///
+/// ```
+/// use smtp_auth::{Channel, Reply, client::{Refusal, Stage}};
+///
+/// let reply = Reply::new(550, None, "no such user")?;
+/// let refusal = Refusal::new(Stage::Rcpt, reply, &Channel::tls(), None);
+/// assert_eq!(refusal.to_string(), "the server refused the recipient: 550 no such user");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     stage: Stage,
@@ -194,21 +216,25 @@ pub struct Refusal {
     is_unproven: bool,
 }
 
-/// What the codes mean that mean the same at every stage.
+/// The meaning of a reply's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
-    /// The connection is at its end.
+    /// The server closes the connection.
     Closed,
+    /// The server requires TLS.
     WantsTls,
+    /// The server requires authentication.
     WantsSignIn,
+    /// The server requires TLS or authentication.
     WantsEither,
-    /// What it says of the stage.
+    /// The meaning depends on the stage.
     Refused,
 }
 
 impl Refusal {
-    /// A refusal at that stage, over that connection, of a client that has signed in by that mechanism or
-    /// not at all: a session makes them so.
+    /// Creates a refusal from the reply and the circumstances, which decide what the reply means: the stage, the
+    /// connection, and the mechanism by which the client has authenticated, if it has. A session creates its refusals
+    /// in this way.
     pub fn new(
         stage: Stage,
         reply: Reply,
@@ -221,30 +247,30 @@ impl Refusal {
             (530, false, false) => Meaning::WantsEither,
             (530, false, true) => Meaning::WantsTls,
             (530, true, false) => Meaning::WantsSignIn,
-            // 523 and 524 are in the registry of RFC 5248, 538 is in RFC 2554.
+            // The registry of RFC 5248 has 523 and 524. RFC 2554 has 538.
             (523 | 524 | 538, false, _) => Meaning::WantsTls,
             _ => Meaning::Refused,
         };
         Self { stage, reply, meaning, is_unproven: false }
     }
 
-    /// The same in place of a server's proof, if it is.
+    /// Sets whether the refusal came instead of the server's SCRAM proof.
     pub(super) fn after_proof(self, after_proof: bool) -> Self {
         Self { is_unproven: after_proof, ..self }
     }
 
-    /// Whether it stands in place of the server's proof of SCRAM: its text is that of a server that has not proven
-    /// itself, so that a person should not do what it says. `Display` says so.
+    /// Returns whether the refusal came instead of the server's SCRAM proof. Its text then comes from a server that has
+    /// not proven its identity, and a person should not follow its instructions. `Display` says so.
     pub fn is_unproven(&self) -> bool {
         self.is_unproven
     }
 
-    /// Where in the dialogue.
+    /// Returns the stage at which the server refused.
     pub fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// The reply.
+    /// Returns the server's reply.
     pub fn reply(&self) -> &Reply {
         &self.reply
     }
@@ -253,13 +279,13 @@ impl Refusal {
         self.reply
     }
 
-    /// Whether the server closes the connection by it (`421`, RFC 5321 §3.8): it says nothing of the message, which may
-    /// go over another connection.
+    /// Returns whether the server closes the connection with this reply (`421`, RFC 5321 §3.8). It is then not about
+    /// the message, which can be sent over another connection.
     pub fn closes(&self) -> bool {
         closes(self.reply.code())
     }
 
-    /// With as much of the reply's text as is kept for each recipient.
+    /// Shortens the reply's text to what is kept for each recipient.
     pub(super) fn shortened(self) -> Self {
         Self { reply: self.reply.shortened(MAX_KEPT_TEXT), ..self }
     }
@@ -270,9 +296,9 @@ impl fmt::Display for Refusal {
         let Self { stage, reply, .. } = self;
         match (self.meaning, stage) {
             (Meaning::Closed, _) => write!(f, "the server closed the connection at {stage}"),
-            (Meaning::WantsTls, _) => f.write_str("the server wants TLS first"),
-            (Meaning::WantsSignIn, _) => f.write_str("the server wants a sign-in first"),
-            (Meaning::WantsEither, _) => f.write_str("the server wants TLS, or a sign-in, first"),
+            (Meaning::WantsTls, _) => f.write_str("the server requires TLS first"),
+            (Meaning::WantsSignIn, _) => f.write_str("the server requires a sign-in first"),
+            (Meaning::WantsEither, _) => f.write_str("the server requires TLS or a sign-in first"),
             (Meaning::Refused, Stage::Auth) => f.write_str(explain(reply)),
             (Meaning::Refused, Stage::Greeting | Stage::Ehlo) => {
                 f.write_str("the server refused to talk to this client")
@@ -284,25 +310,23 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A refusal of AUTH in words (RFC 4954 §6).
+/// Explains the refusal of an AUTH command (RFC 4954 §6).
 fn explain(reply: &Reply) -> &'static str {
     match reply.code() {
         535 => "the server refused the user name, password or certificate",
-        525 => "the server does not let this account sign in",
-        454 => "the server cannot check passwords at the moment, try again later",
-        432 => {
-            "the server wants the account moved to this way of signing in, by another way, first"
-        }
-        534 => "the server wants a stronger way to sign in for this account",
-        400..=499 => "the server could not sign the user in for the moment, try again later",
-        _ => "the server refused the sign-in, ask its operator why",
+        525 => "the server does not allow this account to sign in",
+        454 => "the server cannot check passwords at the moment; try again later",
+        432 => "the server requires the user to sign in once by another mechanism first",
+        534 => "the server requires a stronger mechanism for this account",
+        400..=499 => "the server cannot sign the user in at the moment; try again later",
+        _ => "the server refused the sign-in; ask its operator why",
     }
 }
 
 const TLS_FIRST: &str =
-    "; if the port wants TLS from the start, as 465 does, it is silent until TLS begins";
+    "; if the port expects TLS from the start, as 465 does, the server is silent until TLS begins";
 
-/// What the client waits for at that stage.
+/// `Display` names what the client waits for at this stage.
 struct Awaited(Stage);
 
 impl fmt::Display for Awaited {
@@ -314,7 +338,7 @@ impl fmt::Display for Awaited {
     }
 }
 
-/// A reply after a colon; or, if there is none, these words.
+/// `Display` gives the reply after a colon, or the text if there is no reply.
 struct Said<'a>(&'a Option<Reply>, &'static str);
 
 impl fmt::Display for Said<'_> {

@@ -1,4 +1,4 @@
-//! What a server offers, kept.
+//! The extensions that a server offers.
 
 use alloc::{string::String, vec::Vec};
 
@@ -8,15 +8,15 @@ use crate::{
     sasl::Mechanism,
 };
 
-/// What the server's reply to EHLO offers: all its keywords, with their parameters. It is as long as the reply at
-/// most, 65,536 octets.
+/// The extensions that a server offers in its reply to EHLO: all keywords with their parameters (RFC 5321 §4.1.1.1).
 ///
-/// What a server says before TLS is gone when TLS begins (RFC 3207 §4.2).
+/// The size in memory is at most that of a reply, 65,536 octets. A session discards the extensions from before TLS when
+/// TLS begins (RFC 3207 §4.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// A line each: the keyword, a space, and the parameters.
+    /// One line for each keyword: the keyword, a space, and the parameters.
     lines: String,
-    /// Of AUTH, those of its mechanisms that the crate or the configuration knows; `None` where there is no AUTH.
+    /// The mechanisms of AUTH that the crate or the configuration knows. `None` if the server does not offer AUTH.
     mechanisms: Option<Vec<Mechanism>>,
 }
 
@@ -32,7 +32,7 @@ impl Extensions {
                 add(parameters, config, &mut all.mechanisms);
             }
         }
-        // Some Exchange servers have their mechanisms there.
+        // Some Exchange servers list their mechanisms there.
         if let Some(unofficial) = all.parameters("X-EXPS").filter(|_| config.x_exps) {
             let unofficial = String::from(unofficial);
             if !unofficial.is_empty() && all.mechanisms.as_ref().is_none_or(Vec::is_empty) {
@@ -42,29 +42,29 @@ impl Extensions {
         all
     }
 
-    /// Whether the server lists the keyword, which is compared without case: `offers("CHUNKING")`.
+    /// Returns whether the server lists the keyword, for instance `offers("CHUNKING")`. Case is ignored.
     pub fn offers(&self, keyword: &str) -> bool {
         self.parameters(keyword).is_some()
     }
 
-    /// What the server says after the keyword, which is compared without case. It may be empty; `None` where the
-    /// server does not list the keyword. Of one that is listed twice, the first.
+    /// Returns the text after the keyword, which may be empty, or `None` if the server does not list the keyword. Case
+    /// is ignored. If the server lists the keyword twice, this returns the first text.
     pub fn parameters(&self, keyword: &str) -> Option<&str> {
         self.lines().find(|(name, _)| name.eq_ignore_ascii_case(keyword)).map(|(_, rest)| rest)
     }
 
-    /// Every keyword, in the server's order.
+    /// Returns every keyword, in the server's order.
     pub fn keywords(&self) -> impl Iterator<Item = Keyword<'_>> {
         self.lines().map(|(name, parameters)| Keyword::new(name, parameters))
     }
 
-    /// Those of AUTH's mechanisms that the crate or the configuration knows, the server's order; `None` where the
-    /// server does not offer AUTH.
+    /// Returns the mechanisms of AUTH in the server's order, without those that neither the crate nor the configuration
+    /// knows. `None` if the server does not offer AUTH.
     pub fn mechanisms(&self) -> Option<&[Mechanism]> {
         self.mechanisms.as_deref()
     }
 
-    /// The most octets of a message, where the server says so by SIZE (RFC 1870 §4).
+    /// Returns the maximum size of a message in octets, if the server announces one by SIZE (RFC 1870 §4).
     pub fn max_size(&self) -> Option<u64> {
         self.keywords().find_map(|keyword| match keyword {
             Keyword::Size(limit) => limit.filter(|limit| *limit > 0),
@@ -72,7 +72,7 @@ impl Extensions {
         })
     }
 
-    /// What the server says by LIMITS that it takes at most (RFC 9422).
+    /// Returns the limits that the server announces by LIMITS (RFC 9422).
     pub fn limits(&self) -> Limits {
         self.parameters("LIMITS").map_or_else(Limits::default, Limits::read)
     }

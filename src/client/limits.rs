@@ -1,49 +1,51 @@
-//! What a server says that it takes at most: LIMITS (RFC 9422).
+//! The limits that a server announces by LIMITS (RFC 9422).
 
 use alloc::{collections::BTreeSet, string::String};
 
 use super::Envelope;
 
-/// The limits that a server announces. One that it does not announce, or not as a number of one to six digits that
-/// does not begin with a zero, is `None`. All are gone when TLS begins.
+/// The limits that a server announces (RFC 9422).
+///
+/// A limit is `None` if the server does not announce it, or if its value is not a number of one to six digits without
+/// a leading zero. The limits from before TLS are discarded when TLS begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// MAILMAX: how many messages may be begun over one connection, whatever becomes of them.
+    /// MAILMAX: the number of messages that may be begun over one connection, whatever their outcome.
     pub mail_max: Option<u32>,
-    /// RCPTMAX: how many recipients a message may have.
+    /// RCPTMAX: the number of recipients that a message may have.
     pub rcpt_max: Option<u32>,
-    /// RCPTDOMAINMAX: how many domains the recipients may have over one connection. A session holds to it up to 1,000,
-    /// as it has to remember them.
+    /// RCPTDOMAINMAX: the number of different domains that the recipients may have over one connection. A session has
+    /// to remember these domains, so it ignores limits above 1,000.
     pub rcpt_domain_max: Option<u32>,
 }
 
-/// A limit of a server's that a message would go over, and its value.
+/// A server's limit that a message would exceed, with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Limit {
-    /// MAILMAX.
+    /// MAILMAX: the number of messages over one connection.
     #[error(
-        "the server takes at most {0} messages over one connection (MAILMAX): send this one over another"
+        "the server accepts at most {0} messages over one connection (MAILMAX): send this one over another connection"
     )]
     MailMax(u32),
-    /// RCPTMAX.
+    /// RCPTMAX: the number of recipients of a message.
     #[error(
-        "the server takes at most {0} recipients for one message (RCPTMAX): send it more than once, to some of them each time"
+        "the server accepts at most {0} recipients for one message (RCPTMAX): send the message several times, each time to some of the recipients"
     )]
     RcptMax(u32),
-    /// RCPTDOMAINMAX.
+    /// RCPTDOMAINMAX: the number of recipients' domains over one connection.
     #[error(
-        "the server takes recipients of at most {0} domains over one connection (RCPTDOMAINMAX): send to the others over another"
+        "the server accepts recipients in at most {0} domains over one connection (RCPTDOMAINMAX): send to the other domains over another connection"
     )]
     RcptDomainMax(u32),
 }
 
-/// The most domains that are remembered: a server that allows more has them uncounted here.
+/// The maximum number of domains that a session remembers. It does not count them if the server allows more.
 const MAX_DOMAINS: u32 = 1000;
 
 impl Limits {
-    /// Reads the parameters of LIMITS: `limit-name-value *( SP limit-name-value )`.
+    /// Parses the parameters of LIMITS: `limit-name-value *( SP limit-name-value )`.
     pub(super) fn read(parameters: &str) -> Self {
         let mut limits = Self::default();
         for (name, value) in parameters.split(' ').filter_map(|word| word.split_once('=')) {
@@ -53,7 +55,7 @@ impl Limits {
                 ("RCPTDOMAINMAX", &mut limits.rcpt_domain_max),
             ];
             for (known, limit) in all {
-                // Of one that comes twice the lower holds.
+                // If a limit is announced twice, the lower value applies.
                 if let Some(value) = value_of(value).filter(|_| name.eq_ignore_ascii_case(known)) {
                     *limit = Some(limit.map_or(value, |other| other.min(value)));
                 }
@@ -69,16 +71,16 @@ fn value_of(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| is_number && !text.starts_with('0'))
 }
 
-/// What a session has said to its server, as far as limits count it.
+/// The messages and domains that a session has sent to its server, which count towards the limits.
 #[derive(Debug, Default)]
 pub(super) struct Used {
     messages: u32,
-    /// In lower case, and only where the server limits them.
+    /// In lower case. Empty unless the server limits the domains.
     domains: BTreeSet<String>,
 }
 
 impl Used {
-    /// Whether a message is over a limit.
+    /// Fails if a message would exceed a limit.
     pub(super) fn check(&self, envelope: &Envelope, limits: Limits) -> Result<(), Limit> {
         let is_over =
             |count: usize, most: u32| usize::try_from(most).is_ok_and(|most| count > most);
@@ -97,12 +99,12 @@ impl Used {
         }
     }
 
-    /// Counts a message that has been begun.
+    /// Counts a message that is begun.
     pub(super) fn begin(&mut self) {
         self.messages = self.messages.saturating_add(1);
     }
 
-    /// Counts the domains of recipients that the server was told.
+    /// Counts the domains of the recipients that were named to the server.
     pub(super) fn told<'a>(&mut self, recipients: impl Iterator<Item = &'a str>, limits: Limits) {
         if counted(limits).is_some() {
             self.domains.extend(recipients.map(domain));
@@ -110,7 +112,7 @@ impl Used {
     }
 }
 
-/// The limit of domains, if it is one that they are remembered for.
+/// Returns the limit on domains, if the session counts them.
 fn counted(limits: Limits) -> Option<u32> {
     limits.rcpt_domain_max.filter(|most| *most <= MAX_DOMAINS)
 }

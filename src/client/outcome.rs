@@ -1,4 +1,4 @@
-//! What has become of a message.
+//! The outcome of a message.
 
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -6,60 +6,75 @@ use core::fmt;
 use super::{Limit, Refusal};
 use crate::{command::Mailbox, reply::Reply};
 
-/// What has become of a message, as a whole and for each recipient.
+/// The outcome of a message, as a whole and for each recipient.
 ///
-/// It holds each recipient's address, and up to 1,000 octets of the text of the server's reply to it.
+/// For each recipient it holds the address and up to 1,000 octets of the text of the server's reply.
+///
+/// ```
+/// use smtp_auth::client::Outcome;
+///
+/// /// Returns the recipients to whom the message may be sent again later: those that the server refused with a `4xx`.
+/// fn retry_later(outcome: &Outcome) -> Vec<&str> {
+///     let refused = outcome.recipients().iter().filter(|recipient| {
+///         recipient.refusal().is_some_and(|refusal| refusal.reply().code() < 500)
+///     });
+///     refused.map(|recipient| recipient.address()).collect()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-#[expect(clippy::exhaustive_enums, reason = "a caller has to say what it does in each case")]
+#[expect(clippy::exhaustive_enums, reason = "a caller has to decide what to do in each case")]
 pub enum Outcome {
-    /// The server has taken it, for every recipient.
+    /// The server has accepted the message for every recipient.
     Accepted {
-        /// The reply to the message.
+        /// The server's reply to the message.
         reply: Reply,
         /// The recipients, in the envelope's order.
         recipients: Vec<RecipientOutcome>,
     },
-    /// The server has taken it for some recipients and **refused the others**.
+    /// The server has accepted the message for some recipients and **refused the others**.
     AcceptedForSome {
-        /// The reply to the message.
+        /// The server's reply to the message.
         reply: Reply,
         /// The recipients, in the envelope's order.
         recipients: Vec<RecipientOutcome>,
     },
-    /// The server has refused it, for every recipient.
+    /// The server has refused the message for every recipient.
     Refused {
-        /// The refusal: of the sender, or of the message; or the first of a recipient.
+        /// The refusal of the sender or of the message. If the server refused only recipients, the first of their
+        /// refusals.
         refusal: Refusal,
         /// The recipients, in the envelope's order.
         recipients: Vec<RecipientOutcome>,
     },
-    /// Nothing of it was sent, as the server could not take it.
+    /// Nothing of the message was sent, because the server could not accept it.
     NotSent {
-        /// Why.
+        /// The reason.
         why: NotSent,
         /// The recipients, in the envelope's order.
         recipients: Vec<RecipientOutcome>,
     },
 }
 
-/// A recipient of a message, and what has become of the message for it.
+/// The outcome of a message for one recipient, with the recipient's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecipientOutcome {
     address: String,
     status: RecipientStatus,
 }
 
-/// What has become of a message for one recipient.
+/// The status of a message for one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a caller has to say what it does in each case")]
+#[expect(clippy::exhaustive_enums, reason = "a caller has to decide what to do in each case")]
 pub enum RecipientStatus {
-    /// The server has taken the message for it. The reply is that to its RCPT, a `250` as a rule.
+    /// The server has accepted the message for this recipient. The reply is the one to the recipient's RCPT, usually a
+    /// `250`.
     Accepted(Reply),
-    /// The server has refused it, or the message after it.
+    /// The server has refused the recipient, or the whole message.
     Refused(Refusal),
-    /// Nobody has refused it, and the message was not sent to it: the message was not sent at all, or another
-    /// recipient stopped it for all ([`every_recipient`](super::Envelope::every_recipient)).
+    /// The server has not refused the recipient, but the message was not sent to it. Either the message was not sent at
+    /// all, or the refusal of another recipient stopped it
+    /// ([`every_recipient`](super::Envelope::every_recipient)).
     NotSent,
 }
 
@@ -67,23 +82,24 @@ pub enum RecipientStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotSent {
-    /// The server does not list this keyword, which the message needs: `SMTPUTF8` for UTF-8 in addresses or headers,
-    /// `8BITMIME`, `DSN`, `REQUIRETLS`, or that of another parameter.
+    /// The server does not list this EHLO keyword, which the message needs. It is `SMTPUTF8` for UTF-8 in addresses or
+    /// headers, `8BITMIME`, `DSN`, `REQUIRETLS`, or the keyword of another parameter.
     NotOffered(String),
-    /// The server does not list SMTPUTF8, and it is only the domain of an address that is not ASCII: in its A-label
-    /// form (`xn--…`, IDNA, RFC 5890 §2.3.2.1) the server would take it.
+    /// The server does not list SMTPUTF8, and the only text that needs it is the domain of an address. The server would
+    /// accept the domain in its A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
     NeedsALabels,
-    /// The message demands TLS all the way (REQUIRETLS), and the connection is not inside TLS with a server whose
-    /// certificate was [verified](crate::sasl::Channel::verified).
+    /// The message requires TLS on every hop (REQUIRETLS, RFC 8689), but the connection is not inside TLS, or the
+    /// server's certificate was not [verified](crate::sasl::Channel::verified).
     NotVerified,
-    /// The server takes at most that many octets.
+    /// The message is larger than the number of octets that the server accepts (SIZE, RFC 1870).
     TooBig(u64),
-    /// It would go over one of the server's [limits](super::Limits).
+    /// The message would exceed one of the server's [limits](super::Limits).
     OverLimit(Limit),
 }
 
 impl Outcome {
-    /// The server's reply that decided: to the message, or the first that refused. `None` where nothing was sent.
+    /// Returns the server's reply that decided the outcome: the reply to the message, or the first refusal. `None` if
+    /// nothing was sent.
     pub fn reply(&self) -> Option<&Reply> {
         match self {
             Self::Accepted { reply, .. } | Self::AcceptedForSome { reply, .. } => Some(reply),
@@ -92,7 +108,7 @@ impl Outcome {
         }
     }
 
-    /// The recipients, in the envelope's order, and what has become of the message for each.
+    /// Returns the recipients, in the envelope's order, with the status of the message for each.
     pub fn recipients(&self) -> &[RecipientOutcome] {
         match self {
             Self::Accepted { recipients, .. }
@@ -108,17 +124,17 @@ impl RecipientOutcome {
         Self { address, status }
     }
 
-    /// The address, as it stands in the envelope.
+    /// Returns the recipient's address, as the envelope has it.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// What has become of the message for it.
+    /// Returns the status of the message for this recipient.
     pub fn status(&self) -> &RecipientStatus {
         &self.status
     }
 
-    /// The server's refusal, if there is one.
+    /// Returns the server's refusal, if it refused.
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.status {
             RecipientStatus::Refused(refusal) => Some(refusal),
@@ -127,7 +143,7 @@ impl RecipientOutcome {
     }
 }
 
-/// In sentences for a person; where recipients were refused and others not, those that were are named.
+/// Gives a message for a person. If the server refused only some recipients, the message names them.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -172,23 +188,23 @@ impl fmt::Display for NotSent {
         match self {
             Self::NotOffered(keyword) => match keyword.as_str() {
                 "SMTPUTF8" => f.write_str(
-                    "the message or an address is in UTF-8 and needs SMTPUTF8, which the server does not offer",
+                    "the message header or an address contains UTF-8 and needs SMTPUTF8, which the server does not offer",
                 ),
                 "8BITMIME" => f.write_str(
-                    "the message has octets over 127 and needs 8BITMIME, which the server does not offer: encode it as quoted-printable or base64",
+                    "the message contains octets above 127 and needs 8BITMIME, which the server does not offer: encode it as quoted-printable or base64",
                 ),
                 keyword => {
                     write!(f, "the message needs {keyword}, which the server does not offer")
                 }
             },
             Self::NeedsALabels => f.write_str(
-                "an address has a domain that is not ASCII, and the server does not offer SMTPUTF8: write the domain in its A-label form (IDNA), which begins with xn--",
+                "the domain of an address is not ASCII, and the server does not offer SMTPUTF8: write the domain in its A-label form (IDNA), which begins with xn--",
             ),
             Self::NotVerified => f.write_str(
-                "the message demands TLS all the way (REQUIRETLS), and needs a connection inside TLS to a server whose certificate was verified",
+                "the message requires TLS on every hop (REQUIRETLS), so it can only be sent over TLS to a server whose certificate was verified",
             ),
             Self::TooBig(limit) => {
-                write!(f, "the message is over the server's limit of {limit} octets")
+                write!(f, "the message is larger than the server's limit of {limit} octets")
             }
             Self::OverLimit(limit) => limit.fmt(f),
         }

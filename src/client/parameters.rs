@@ -1,4 +1,4 @@
-//! The parameters of MAIL and RCPT that an envelope may have.
+//! The parameters of MAIL and RCPT.
 
 use alloc::string::{String, ToString};
 use core::{
@@ -9,62 +9,64 @@ use core::{
 use super::EnvelopeError;
 use crate::command::{self, Xtext};
 
-/// The longest value of ENVID as it is written (RFC 3461 §4.4).
+/// The maximum length of the encoded value of ENVID (RFC 3461 §4.4).
 const MAX_ENVID: usize = 100;
 
-/// The longest value of ORCPT as it is written (RFC 3461 §4.2).
+/// The maximum length of the encoded value of ORCPT (RFC 3461 §4.2).
 const MAX_ORCPT: usize = 500;
 
-/// The longest parameter without a method of its own: `SOLICIT` (RFC 3865) may have 1,000 octets.
+/// The maximum length of a parameter that has no method. `SOLICIT` (RFC 3865) may have 1,000 octets.
 const MAX_PARAMETER: usize = 1024;
 
-/// The parameters that methods of their own write.
+/// The parameters that have their own methods.
 const TYPED: [&str; 9] =
     ["SIZE", "BODY", "AUTH", "SMTPUTF8", "RET", "ENVID", "NOTIFY", "ORCPT", "REQUIRETLS"];
 
-/// How the message is encoded, as BODY says it (RFC 6152).
+/// The encoding of a message, as the BODY parameter announces it (RFC 6152).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BodyType {
-    /// `7BIT`: every octet is below 128, and lines have up to 998 of them. This is what a server takes for granted,
-    /// so that nothing is said to one that does not offer 8BITMIME.
+    /// `7BIT`: every octet is below 128, and a line has at most 998 octets. This is the default of SMTP, so the
+    /// parameter is left out if the server does not offer 8BITMIME.
     SevenBit,
-    /// `8BITMIME`: there are octets over 127. To a server that does not offer 8BITMIME the message is not sent
-    /// (RFC 6152 §3).
+    /// `8BITMIME`: the message contains octets above 127. If the server does not offer 8BITMIME, the message is not
+    /// sent (RFC 6152 §3).
     EightBitMime,
 }
 
-/// How much of the message a failed delivery's notification returns: RET (RFC 3461 §4.3).
+/// How much of the message a failure notification returns: RET (RFC 3461 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the standard has no third")]
+#[expect(clippy::exhaustive_enums, reason = "the standard has no third value")]
 pub enum Ret {
-    /// `FULL`: all of it.
+    /// `FULL`: the notification returns the whole message.
     Full,
-    /// `HDRS`: its header.
+    /// `HDRS`: the notification returns only the header.
     Headers,
 }
 
-/// Which notifications a recipient's delivery causes: NOTIFY (RFC 3461 §4.1). Where nothing is said, a server
-/// reports failures, and delays perhaps.
+/// The delivery notifications that the sender wants for a recipient: NOTIFY (RFC 3461 §4.1).
+///
+/// Without this parameter, servers report failures, and may report delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the standard has no third")]
+#[expect(clippy::exhaustive_enums, reason = "the standard has no third value")]
 pub enum Notify {
-    /// `NEVER`: none, which goes with no other.
+    /// `NEVER`: no notification. The standard does not allow it together with others.
     Never,
-    /// On these occasions.
+    /// Notifications on these occasions.
     On(NotifyOn),
 }
 
-/// One or more occasions to notify the sender: `NotifyOn::FAILURE | NotifyOn::DELAY`. There is always one.
+/// A set of occasions on which the sender is notified, such as `NotifyOn::FAILURE | NotifyOn::DELAY`. It is never
+/// empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotifyOn(u8);
 
 impl NotifyOn {
     /// The message was delivered.
     pub const SUCCESS: Self = Self(1);
-    /// It could not be delivered.
+    /// The message could not be delivered.
     pub const FAILURE: Self = Self(2);
-    /// It is still on its way.
+    /// The delivery of the message is delayed.
     pub const DELAY: Self = Self(4);
 }
 
@@ -77,7 +79,7 @@ impl BitOr for NotifyOn {
 }
 
 impl fmt::Display for Notify {
-    /// The value as it is written.
+    /// Writes the value of the parameter, such as `FAILURE,DELAY`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::On(occasions) = self else { return f.write_str("NEVER") };
         let mut separator = "";
@@ -95,7 +97,7 @@ impl fmt::Display for Notify {
     }
 }
 
-/// The parameters of one command that need a keyword: as they are written, and what the server has to list for each.
+/// The parameters of a command that the application names itself, each with the keyword that the server has to list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Needed {
     /// Keyword, name and value.
@@ -103,7 +105,7 @@ pub(super) struct Needed {
 }
 
 impl Needed {
-    /// Adds one that the application names itself.
+    /// Adds a parameter.
     pub(super) fn add(
         &mut self,
         keyword: &str,
@@ -127,7 +129,7 @@ impl Needed {
         Ok(())
     }
 
-    /// The keywords that the server has to list.
+    /// Returns the keywords that the server has to list.
     pub(super) fn keywords(&self) -> impl Iterator<Item = &str> {
         self.all.iter().map(|(keyword, ..)| keyword.as_str())
     }
@@ -158,19 +160,19 @@ pub(super) fn envelope_id(id: &str) -> Result<String, EnvelopeError> {
 
 /// `original-recipient-address = addr-type ";" xtext` (RFC 3461 §4.2)
 ///
-/// A type is an atom, and those registered are letters, digits and `-`.
+/// An address type is an atom. The registered types consist of letters, digits and `-`.
 pub(super) fn original_recipient(addr_type: &str, address: &str) -> Result<String, EnvelopeError> {
     let is_type = command::Parameter::new(addr_type, None).is_ok();
     let written = xtext(address).filter(|_| is_type).map(|address| {
         let mut written = String::from(addr_type);
-        // A `String` takes all that is written to it.
+        // Writing to a `String` does not fail.
         let _ = write!(written, ";{address}");
         written
     });
     written.filter(|written| written.len() <= MAX_ORCPT).ok_or(EnvelopeError::OriginalRecipient)
 }
 
-/// A text of printable ASCII, encoded; `None` if it is another, or empty.
+/// Returns the text encoded as xtext, or `None` if it is empty or contains anything but printable ASCII.
 fn xtext(text: &str) -> Option<String> {
     let is_printable = !text.is_empty() && text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
     is_printable.then(|| Xtext(text).to_string())
@@ -195,7 +197,7 @@ mod tests {
         let id = |text: &str| envelope_id(text).map(|written| written.len());
         assert_eq!(id(&"x".repeat(100)), Ok(100));
         assert_eq!(id(&"x".repeat(101)), Err(EnvelopeError::EnvelopeId));
-        // An encoded octet is three.
+        // An encoded octet takes three octets.
         assert_eq!(id(&"+".repeat(33)), Ok(99));
         assert_eq!(id(&"=".repeat(34)), Err(EnvelopeError::EnvelopeId));
         let original = |text: &str| original_recipient("rfc822", text).map(|all| all.len());

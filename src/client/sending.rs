@@ -1,4 +1,4 @@
-//! MAIL and RCPT of a message, in groups where the server takes them so (RFC 2920).
+//! MAIL and RCPT of a message, in groups if the server supports PIPELINING (RFC 2920).
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -8,26 +8,27 @@ use super::{
 };
 use crate::{reply::Reply, sasl::Channel, secret::append};
 
-/// How many RCPT commands may wait for their replies, so that neither side's buffers fill up while
-/// the other does not read.
+/// The maximum number of RCPT commands that wait for their replies. Without a limit, both sides could block on full
+/// buffers while neither reads.
 const RCPT_WINDOW: usize = 50;
 
-/// A message under way: its envelope, and how far its recipients are.
+/// A message under way: its envelope, and the progress of its recipients.
 #[derive(Debug)]
 pub(super) struct Sending {
     envelope: Box<Envelope>,
-    /// Whether MAIL has been taken, once that is known.
+    /// Whether the server has accepted MAIL, once that is known.
     mail: Option<bool>,
     pipelining: bool,
+    /// The number of RCPT commands that have been written.
     asked: usize,
-    /// What was said of the recipients so far, in their order.
+    /// The statuses of the recipients so far, in their order.
     answers: Vec<RecipientStatus>,
-    /// The refusal that ends it, if there is one.
+    /// The first refusal, if there is one.
     refusal: Option<Refusal>,
 }
 
 impl Sending {
-    /// Writes MAIL; or says why the message cannot go to this server.
+    /// Writes MAIL, or returns why the message cannot be sent to this server.
     pub(super) fn begin(
         envelope: Box<Envelope>,
         offered: &Extensions,
@@ -48,7 +49,7 @@ impl Sending {
         Ok(Self { envelope, mail: None, pipelining, asked: 0, answers: Vec::new(), refusal: None })
     }
 
-    /// Writes the RCPT commands that may be written now.
+    /// Writes as many RCPT commands as may be under way.
     pub(super) fn ask(&mut self, out: &mut Vec<u8>) {
         let window = if self.pipelining { RCPT_WINDOW } else { 1 };
         let may_ask = self.mail == Some(true) || self.mail.is_none() && self.pipelining;
@@ -62,16 +63,17 @@ impl Sending {
         }
     }
 
-    /// Whether the reply to a command is still to come.
+    /// Returns whether the reply to a command is still missing.
     pub(super) fn awaits_reply(&self) -> bool {
         self.mail.is_none() || self.answers.len() < self.asked
     }
 
+    /// Returns whether a refusal stops the whole message.
     fn ends_early(&self) -> bool {
         self.mail == Some(false) || self.refusal.is_some() && self.envelope.every_recipient
     }
 
-    /// Whether the message may go, once every reply has come.
+    /// Returns whether the message may be sent, once every reply has been received.
     pub(super) fn verdict(&mut self) -> Option<Result<(), Refusal>> {
         let all = self.asked == self.envelope.to.len() || self.ends_early();
         if !all || self.awaits_reply() {
@@ -84,7 +86,8 @@ impl Sending {
         self.refusal.take().map(Err)
     }
 
-    /// A reply to MAIL, or to the next RCPT, has come. Whether it is a recipient's refusal, to be shown.
+    /// Processes the reply to MAIL or to the next RCPT. Returns whether it refuses a recipient, so that the application
+    /// gets a notification.
     pub(super) fn answered(&mut self, answer: RecipientStatus) -> bool {
         let refusal = match &answer {
             RecipientStatus::Refused(refusal) => Some(refusal),
@@ -96,7 +99,7 @@ impl Sending {
                 self.refusal = refusal.cloned();
                 false
             }
-            // It says nothing of the recipient.
+            // MAIL was refused, so this reply to a pipelined RCPT is not about the recipient.
             Some(false) => {
                 self.answers.push(RecipientStatus::NotSent);
                 false
@@ -110,7 +113,7 @@ impl Sending {
         }
     }
 
-    /// The recipient whose reply came last, and its refusal.
+    /// Returns the recipient whose reply came last, and its refusal, if the server refused it.
     pub(super) fn last_refused(&self) -> Option<(&str, &Refusal)> {
         let recipient = self.envelope.to.get(self.answers.len().checked_sub(1)?)?;
         match self.answers.last()? {
@@ -119,12 +122,12 @@ impl Sending {
         }
     }
 
-    /// The first refusal, if there is one.
+    /// Returns the first refusal, if there is one.
     pub(super) fn refused(&self) -> Option<Refusal> {
         self.refusal.clone()
     }
 
-    /// The recipients of which the server has been told.
+    /// Returns the recipients that were named to the server.
     pub(super) fn told(&self) -> impl Iterator<Item = &str> {
         self.envelope.recipients().take(self.asked)
     }
@@ -133,7 +136,7 @@ impl Sending {
         if self.mail.is_none() { Stage::Mail } else { Stage::Rcpt }
     }
 
-    /// The server has taken the message.
+    /// Returns the outcome of a message that the server has accepted.
     pub(super) fn accepted(self, reply: Reply) -> Outcome {
         let status = |answer: Option<_>| answer.unwrap_or(RecipientStatus::NotSent);
         let recipients = outcomes(*self.envelope, self.answers, status);
@@ -143,7 +146,8 @@ impl Sending {
         }
     }
 
-    /// The server has not. What it said before of a recipient that it had taken does not count any more.
+    /// Returns the outcome of a message that the server has refused. That it had accepted some recipients does not
+    /// count then.
     pub(super) fn refused_by(self, refusal: Refusal) -> Outcome {
         let one_for_all = refusal.stage() == Stage::Rcpt && !refusal.closes();
         let of_the_message = match one_for_all {
@@ -158,7 +162,7 @@ impl Sending {
     }
 }
 
-/// Why the message cannot go to a server that offers this.
+/// Returns why the message cannot be sent to a server with these extensions, over this connection.
 fn obstacle(envelope: &Envelope, offered: &Extensions, channel: &Channel) -> Option<NotSent> {
     if envelope.require_tls && !channel.is_verified() {
         return Some(NotSent::NotVerified);
@@ -174,7 +178,7 @@ fn obstacle(envelope: &Envelope, offered: &Extensions, channel: &Channel) -> Opt
     }
 }
 
-/// What has become of the message for each recipient, the first of which come with their answers.
+/// Returns the outcome for each recipient. `answers` has the statuses of the first of them.
 fn outcomes(
     envelope: Envelope,
     answers: Vec<RecipientStatus>,
@@ -185,9 +189,9 @@ fn outcomes(
     to.map(|to| RecipientOutcome::new(to.address, status(answers.next()))).collect()
 }
 
-/// Writes a line.
+/// Appends a line made of these words.
 pub(super) fn say(out: &mut Vec<u8>, words: &[&str]) {
-    // What stands there already may be a line of AUTH.
+    // `append` zeroes memory that it gives up: the buffer may already hold a line of AUTH.
     words.iter().for_each(|word| append(out, word.as_bytes()));
     append(out, b"\r\n");
 }

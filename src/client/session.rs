@@ -200,8 +200,8 @@ impl Session {
         };
     }
 
-    /// Returns the extensions that the server offered in its last reply to EHLO. There are none before EHLO and after
-    /// TLS has begun.
+    /// Returns the extensions that the server offered in its last reply to EHLO. Before the first EHLO, and between the
+    /// start of TLS and the EHLO inside it, there are none.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
@@ -216,7 +216,7 @@ impl Session {
         self.state.stage()
     }
 
-    /// Returns how long to wait for the server's next octets or for TLS. If the time runs out, call
+    /// Returns how long to wait for the server's next octets, or for TLS to begin. If the time runs out, call
     /// [`timed_out`](Self::timed_out). The session has no clock, so the caller measures the time.
     ///
     /// The times are the minimum values of RFC 5321 §4.5.3.2: five minutes for the greeting, MAIL and RCPT, two minutes
@@ -264,8 +264,9 @@ impl Session {
 
     /// Advances the session, appends the octets to send to `out`, and returns whether the session needs input.
     ///
-    /// An event that needs an answer stays pending until it has one. **A notification is lost with the next call**, so
-    /// look at [`pending`](Self::pending) after each call.
+    /// An event that needs an answer stays pending until it has one. **The next call passes a notification**, so look at
+    /// [`pending`](Self::pending) after each call. Only [`Event::Sent`] stays until [`pending`](Self::pending) has
+    /// returned it.
     ///
     /// Use this instead of [`next`](Self::next) in a driver that reads by itself and returns events that borrow from
     /// the session:

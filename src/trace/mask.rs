@@ -1,4 +1,4 @@
-//! What may be shown of a line.
+//! Masking of secrets in the lines of a dialogue.
 
 use alloc::{format, string::String};
 use core::mem;
@@ -11,14 +11,15 @@ use crate::{
     shown::shown,
 };
 
-/// Masks a dialogue for a log: for a server or client with its own loop. The log is like the one that
-/// [`trace`](crate::server::Session::trace) gives of a session, with less of the replies: a mask does not know what
-/// a server repeats, so it hides the text of each reply that may repeat something.
+/// Masks the secrets in a dialogue for a log, in a server or client that has its own loop.
 ///
-/// It is fed the lines of both sides, in their order, as what a line is depends on those before it: LOGIN's
-/// password is a line like any other. One mask is made for a connection, is fed the greeting too, and goes on after
-/// STARTTLS with the lines inside TLS. It holds nothing of what it was fed. Where the replies do not fit the
-/// commands, it hides more rather than less.
+/// A session has [`trace`](crate::server::Session::trace) for the same purpose. A mask hides more of the replies than
+/// that, because it does not know what a server repeats: it hides the text of every reply that may repeat a secret.
+///
+/// Create one mask for each connection, and pass it every line of both sides in order, from the greeting on. After
+/// STARTTLS, go on with the lines inside TLS. The order matters because a line that holds a LOGIN password looks like
+/// any other. The mask stores none of the lines. If the replies do not match the commands, it hides more rather than
+/// less.
 ///
 /// ```
 /// use smtp_auth::{Mask, Side};
@@ -40,66 +41,69 @@ use crate::{
 /// );
 /// ```
 ///
-/// | line | shown |
+/// | line | in the log |
 /// | --- | --- |
-/// | AUTH | the mechanism, `AUTH PLAIN ***`; `AUTH ***` where the crate does not have it, as the word may be a password |
-/// | a client's line from AUTH up to the reply that ends it, which is `235`, `4xx` or `5xx` | `***`, unless it is empty or `*` |
-/// | a client's line that is no known command | `***`: after a `501` for its AUTH, a client's next line is often the password |
-/// | a reply within AUTH that is no `334` | its codes, `535 5.7.8 ***` |
-/// | a reply after something was masked, until a `235`, `4xx` or `5xx` has come, as many replies as commands, and another command | its codes, as it may repeat that |
-/// | a `334` | as it is until the client has sent something secret; `334 ***` always with SCRAM, whose proof tells of the password, and with mechanisms that the crate does not have |
-/// | a message's line, from `354` to the dot, whatever the server says meanwhile | nothing; then `[a message of 1200 octets]`, without dots that were added. The dot must be fed, the lines before it need not be |
-/// | a client's line after DATA or BDAT, until as many replies have come as commands | nothing but other BDATs: a chunk's octets may be fed, but need not be |
-/// | any other | as it is |
+/// | AUTH | The mechanism's name, as in `AUTH PLAIN ***`. If the crate does not have the mechanism, `AUTH ***`, as the word may be a password. |
+/// | a client's line after AUTH, until the reply that ends the exchange: `235`, `4xx` or `5xx` | `***`, unless the line is empty or `*` |
+/// | a client's line that is not a known command | `***`. After a `501` to AUTH, the client's next line is often the password. |
+/// | a reply within AUTH, except `334` | the codes, as in `535 5.7.8 ***` |
+/// | a reply after a masked line, until the server has sent a `235`, `4xx` or `5xx`, every command has its reply, and the client has sent another command | the codes, as the text may repeat the secret |
+/// | a `334` reply | Unchanged, until the client has sent a secret. Always `334 ***` with SCRAM, as the server's proof allows a brute force search for the password, and with mechanisms that the crate does not have. |
+/// | a line of a message, from `354` to the final dot, whatever the server sends meanwhile | Nothing. For the final dot, `[a message of 1200 octets]`, not counting dots that the client has added. The mask needs the final dot, but not the lines before it. |
+/// | a client's line after DATA or BDAT, until every command has its reply | Nothing, except for further BDAT commands. The mask accepts the octets of a chunk, but does not need them. |
+/// | any other line | unchanged |
 ///
-/// A `421` answers nothing, as it may come at any time and ends the connection (RFC 5321 §3.8).
+/// A `421` does not count as a reply to a command, because it may come at any time and ends the connection
+/// (RFC 5321 §3.8).
 ///
-/// In what is shown, control characters, separators of lines and controls of direction are `?`, and what is
-/// not UTF-8 is U+FFFD.
+/// In the result, `?` replaces control characters, line separators and characters that control the text direction.
+/// U+FFFD replaces octets that are not UTF-8.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
     state: State,
     challenges: Challenges,
     sent: Sent,
-    /// Whether the greeting has come, which answers none of the client's lines.
+    /// Whether the greeting has been received, which answers none of the client's lines.
     greeted: bool,
-    /// How many of the client's lines have had no reply yet.
+    /// The number of the client's lines that have had no reply yet.
     unanswered: u32,
 }
 
-/// What the client's next line is.
+/// The kind of the client's next line.
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
     #[default]
     Command,
-    /// Within AUTH, as far as the replies have told: a pipelined command counts as one, too. So many of the replies
-    /// are still to come that are to commands before AUTH.
+    /// A line within AUTH, as far as the replies tell: a pipelined command counts as such a line as well. `before`
+    /// is the number of missing replies to commands before AUTH.
     Response { before: u32 },
-    /// Of a message that has so many octets already.
+    /// A line of a message, of which this many octets have been sent.
     Message(u64),
-    /// After DATA or BDAT: of a chunk that has so many octets left if they are `fed`, or a command after it.
+    /// After DATA or BDAT: part of a chunk, or a command after it. If the chunk's octets are `fed`, `left` of them are
+    /// missing.
     Chunk { left: u64, fed: bool },
 }
 
-/// Whether the client has sent something secret that a reply may repeat.
+/// Whether the client has sent a secret that a reply may repeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Sent {
     #[default]
     Nothing,
-    /// Its reply is still to come: whatever came since is no reply to it.
+    /// The client has sent a secret, and no reply since then can have been the one to it.
     Secret,
-    /// A reply has come that may have been the one to it.
+    /// A reply has been received that may be the one to the secret.
     Answered,
 }
 
 impl Mask {
-    /// A mask for a new connection.
+    /// Creates a mask for a new connection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What may be shown of the next line, which is given with or without its line end. `None` for a line of a
-    /// message, of which nothing is.
+    /// Returns the part of the next line that may be logged. The line may be given with or without its line end.
+    ///
+    /// Returns `None` for a line of a message, of which nothing is logged.
     pub fn line(&mut self, side: Side, line: &[u8]) -> Option<String> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -147,7 +151,7 @@ impl Mask {
                     () if is(b"DATA") || is(b"BDAT") => chunk_after(line),
                     () => State::Command,
                 };
-                // A client that asks for TLS has been greeted, even if the greeting was not fed.
+                // A client that sends STARTTLS has been greeted, even if the mask has not seen the greeting.
                 self.greeted |= is(b"STARTTLS");
                 self.unanswered = self.unanswered.saturating_add(1);
                 Some(shown)
@@ -155,25 +159,27 @@ impl Mask {
         }
     }
 
-    /// A line after DATA or BDAT. Pipelined commands may follow a chunk, and the first of them in the same line, as
-    /// a chunk need not end with one.
+    /// Processes a line after DATA or BDAT. Pipelined commands may follow a chunk. The first of them may be in the same
+    /// line as the chunk's last octets, because a chunk need not end in CRLF.
     fn chunk(&mut self, line: &[u8], left: u64, fed: bool) {
         let length = (line.len() + "\r\n".len()) as u64;
         self.state = match left.checked_sub(length) {
             Some(left) => State::Chunk { left, fed: fed || !is_known(line) },
             None => {
                 let after = usize::try_from(left).ok().and_then(|left| line.get(left..));
-                // Where the chunk's lines end otherwise, more is left than was counted.
+                // The command follows the chunk's last octets in this line, or is the whole line: `left` is wrong if
+                // the octets are not fed, or do not end their lines in CRLF.
                 let known = [after.unwrap_or_default(), line].into_iter().find(|l| is_known(l));
                 self.unanswered = self.unanswered.saturating_add(u32::from(known.is_some()));
                 chunk_after(known.unwrap_or_default())
             }
         };
-        // All is answered already, as the server has not waited for the end of the chunk.
+        // Every command has its reply already, because the server has not waited for the end of the chunk.
         if self.unanswered == 0 && matches!(self.state, State::Chunk { left: 0, .. }) {
             self.state = State::Command;
         }
-        // Where no octets are fed, all are still left when this comes.
+        // If the chunk's octets are not fed, a pipelined AUTH is taken for part of the chunk. The reply to it may repeat
+        // a secret.
         if line.windows(b"AUTH ".len()).any(|octets| octets.eq_ignore_ascii_case(b"AUTH ")) {
             self.sent = Sent::Secret;
         }
@@ -192,7 +198,8 @@ impl Mask {
         shown
     }
 
-    /// A reply's line of that code: it answers one of the lines, and ends what such a reply can end.
+    /// Processes a line of a reply with this code. The last line answers one of the client's lines, and may end AUTH or
+    /// a message.
     fn reply(&mut self, code: &[u8; 3], last: bool) {
         let goes_on = matches!(code, b"334" | b"354");
         if code == b"421" || !(last || goes_on) {
@@ -209,13 +216,13 @@ impl Mask {
         }
         self.state = match (code, self.state) {
             (_, State::Message(octets)) => State::Message(octets),
-            // To a client that takes it for a challenge, what it says next is a response.
+            // A client may take a 354 within AUTH for a challenge and send a response next.
             (b"354", state @ State::Response { .. }) => state,
             (b"354", _) => State::Message(0),
             (_, state @ State::Chunk { left, fed }) if self.unanswered > 0 || (fed && left > 0) => {
                 state
             }
-            // Only AUTH is answered so: if no exchange was seen to begin, it has begun.
+            // Only AUTH has this reply, so an exchange has begun even if the mask has not seen the command.
             (b"334", _) => State::Response { before: 0 },
             (b"235", _) => State::Command,
             (_, State::Response { before: before @ 1.. }) => State::Response { before: before - 1 },
@@ -229,7 +236,7 @@ fn is_known(line: &[u8]) -> bool {
     !matches!(command::parse(line), Ok(Command::Unknown(_)) | Err(_))
 }
 
-/// The chunk after a command: of no octets where it is no BDAT, or one that cannot be read.
+/// Returns the state for the chunk after a command. The chunk is empty if the command is not a valid BDAT.
 fn chunk_after(line: &[u8]) -> State {
     let left = match command::parse(line) {
         Ok(Command::Bdat { size, .. }) => size,
@@ -238,8 +245,8 @@ fn chunk_after(line: &[u8]) -> State {
     State::Chunk { left, fed: false }
 }
 
-/// Whether challenges are masked: with a server's proof, and what can be listened to, a password can be guessed.
-/// So they are, too, where nobody knows whose challenges they are.
+/// Whether challenges are masked. A server's proof and the rest of the exchange allow a brute force search for the
+/// password. Challenges are also masked if the mechanism is not known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Challenges {
     masked: bool,
@@ -252,7 +259,7 @@ impl Default for Challenges {
 }
 
 impl Challenges {
-    /// A line that may be shown, unless it is such a challenge.
+    /// Returns a line that may be logged. It masks the line if it is a challenge that must not be logged.
     pub(super) fn shown(self, line: &[u8]) -> String {
         match line {
             [b'3', b'3', b'4', b' ' | b'-', _, ..] if self.masked => masked(line),
@@ -261,8 +268,8 @@ impl Challenges {
     }
 }
 
-/// A client's command, and whether all of it is shown. What is not a known one is masked whole: after a
-/// `501` for its AUTH, a client's next line is often the password.
+/// Returns the part of a client's command that may be logged, and whether that is all of it. An unknown command is
+/// masked as a whole: after a `501` to AUTH, the client's next line is often the password.
 pub(super) fn command(
     line: &[u8],
     named: impl Fn(&str) -> Option<Mechanism>,
@@ -271,7 +278,7 @@ pub(super) fn command(
     match command::parse(line) {
         Ok(Command::Auth(auth)) => {
             let response = if auth.initial_response().is_some() { " ***" } else { "" };
-            // What is no mechanism may be a password whose mechanism was left out.
+            // If this is not a mechanism, it may be a password that the client sent without one.
             let known = named(auth.mechanism());
             challenges.masked = known.is_some_and(has_proof);
             let name = known.map_or("***", Mechanism::name);
@@ -282,28 +289,28 @@ pub(super) fn command(
     }
 }
 
-/// A client's line inside an exchange.
+/// Returns the part that may be logged of a client's line within an AUTH exchange.
 pub(super) fn response(line: &[u8]) -> &[u8] {
     if line.is_empty() || line == b"*" { line } else { b"***" }
 }
 
-/// A message in place of its octets.
+/// Returns the log line for a message of this many octets.
 pub(super) fn a_message(octets: u64) -> String {
     format!("[a message of {octets} octets]")
 }
 
-/// Whether a challenge may be made of what the server knows of the password.
+/// Returns whether a challenge of the mechanism may depend on what the server stores for the password.
 fn has_proof(mechanism: Mechanism) -> bool {
     mechanism.reads_challenge() && mechanism != Mechanism::CramMd5
 }
 
-/// A reply's line with its text masked.
+/// Returns a line of a reply with its text masked.
 pub(super) fn masked(line: &[u8]) -> String {
     let codes = reply::codes(line);
     printable(&[codes, if codes.len() < line.len() { b"***" } else { b"" }].concat())
 }
 
-/// The text of a line that a peer sent, which may hold anything.
+/// Returns the text of a line from the peer in a form that is safe to print.
 fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     text.chars().map(shown).collect()

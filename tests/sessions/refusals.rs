@@ -114,29 +114,30 @@ fn expected(code: u16, Place { step, in_tls, signed_in }: Place) -> String {
         // It has taken nothing of the message.
         (421, ..) if step == Stage::Mail => AT_REST.into(),
         (421, ..) => format!("the server closed the connection at {step}"),
-        (530, false, false) => "the server wants TLS, or a sign-in, first".into(),
-        (523 | 524 | 530 | 538, false, _) => "the server wants TLS first".into(),
-        (530, true, false) => "the server wants a sign-in first".into(),
+        (530, false, false) => "the server requires TLS or a sign-in first".into(),
+        (523 | 524 | 530 | 538, false, _) => "the server requires TLS first".into(),
+        (530, true, false) => "the server requires a sign-in first".into(),
         _ => match (step, code) {
-            (Stage::Greeting | Stage::Ehlo, _) => "the server refused to talk to this client".into(),
+            (Stage::Greeting | Stage::Ehlo, _) => {
+                "the server refused to talk to this client".into()
+            }
             (Stage::Auth, 535) => {
                 "the server refused the user name, password or certificate".into()
             }
             (Stage::Auth, 432) => {
-                "the server wants the account moved to this way of signing in, by another way, first"
-                    .into()
+                "the server requires the user to sign in once by another mechanism first".into()
             }
             (Stage::Auth, 454) => {
-                "the server cannot check passwords at the moment, try again later".into()
+                "the server cannot check passwords at the moment; try again later".into()
             }
             (Stage::Auth, 400..=499) => {
-                "the server could not sign the user in for the moment, try again later".into()
+                "the server cannot sign the user in at the moment; try again later".into()
             }
-            (Stage::Auth, 525) => "the server does not let this account sign in".into(),
+            (Stage::Auth, 525) => "the server does not allow this account to sign in".into(),
             (Stage::Auth, 534) => {
-                "the server wants a stronger way to sign in for this account".into()
+                "the server requires a stronger mechanism for this account".into()
             }
-            (Stage::Auth, _) => "the server refused the sign-in, ask its operator why".into(),
+            (Stage::Auth, _) => "the server refused the sign-in; ask its operator why".into(),
             (Stage::Rcpt, _) => "the server refused the recipient".into(),
             _ => format!("the server refused {step}"),
         },
@@ -213,7 +214,10 @@ fn a_connection_that_is_closed_at_rest_is_told_from_a_refusal() {
             "451 4.4.2 idle\r\n",
             "the server closed the connection with no message under way: 451 4.4.2 idle",
         ),
-        ("250 ok\r\n", "the server answered before it was asked, at rest, with nothing under way"),
+        (
+            "250 ok\r\n",
+            "the server sent a reply before the client asked for one, at a time when nothing was under way",
+        ),
     ] {
         // Asked again, told to send, and at the end of the stream.
         let mut session = at_rest();
@@ -410,8 +414,7 @@ fn advice_to_use_tls_is_for_those_who_do_not() {
 
 #[test]
 fn a_silent_server_is_said_to_be_one_and_where() {
-    const TLS_FIRST: &str =
-        "; if the port wants TLS from the start, as 465 does, it is silent until TLS begins";
+    const TLS_FIRST: &str = "; if the port expects TLS from the start, as 465 does, the server is silent until TLS begins";
     for place in Place::all() {
         let mut session = place.session();
         let waited = match place.step {
@@ -457,9 +460,8 @@ fn a_silent_server_is_said_to_be_one_and_where() {
 
 #[test]
 fn a_domain_that_is_not_ascii_has_another_form() {
-    let utf8 =
-        "the message or an address is in UTF-8 and needs SMTPUTF8, which the server does not offer";
-    let a_label = "an address has a domain that is not ASCII, and the server does not offer SMTPUTF8: write the domain in its A-label form (IDNA), which begins with xn--";
+    let utf8 = "the message header or an address contains UTF-8 and needs SMTPUTF8, which the server does not offer";
+    let a_label = "the domain of an address is not ASCII, and the server does not offer SMTPUTF8: write the domain in its A-label form (IDNA), which begins with xn--";
     for (from, to, header, expected) in [
         ("a@bücher.example", "b@example.org", false, a_label),
         ("a@example.org", "b@bücher.example", false, a_label),

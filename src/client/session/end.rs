@@ -17,9 +17,9 @@ impl Session {
     ///
     /// # Errors
     /// - [`Error::Closed`] if nothing was under way, or the server has accepted nothing of a message.
-    /// - [`Error::Refused`] or [`Error::NotAuthenticated`] if the server has sent a refusal before it closed the
-    ///   connection.
-    /// - [`Error::ServerNotAuthentic`] if the server was to send its SCRAM proof.
+    /// - [`Error::Refused`] if the server has sent a refusal before it closed the connection.
+    /// - [`Error::NotAuthenticated`] if authentication has failed.
+    /// - [`Error::ServerNotAuthentic`] if the client was waiting for the server's SCRAM proof.
     /// - [`Error::Disconnected`] otherwise.
     pub fn eof(&mut self) -> Result<(), Error> {
         self.ended(Error::Disconnected(self.state.stage()))

@@ -160,8 +160,8 @@ impl Session {
         let Ok(reply) = ReplyRef::parse(self.lines.shown()) else {
             return Err(unanswered(&exchange).unwrap_or(Error::NotAReply(Stage::Auth)));
         };
-        if let Some(auth::Step::NeedReply(slot)) = exchange.pending() {
-            slot.reply(reply);
+        if let Some(auth::Step::NeedReply(need)) = exchange.pending() {
+            need.reply(reply);
         }
         if reply.codes_differ() {
             if let Some(auth::Step::Done(Err(failure))) = exchange.pending() {

@@ -237,7 +237,7 @@ fn who_is_proven_is_refused_in_the_applications_own_words() {
                 panic!("{failure}")
             };
             assert_eq!(*after_proof, is_scram);
-            assert_eq!(failure.to_string().ends_with("has not proven itself)"), is_scram);
+            assert_eq!(failure.to_string().ends_with("has not proven its identity)"), is_scram);
             assert_eq!(reply.text() == "Ask\nus", proven);
         }
     }

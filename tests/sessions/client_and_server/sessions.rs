@@ -28,14 +28,14 @@ fn sessions() {
                     assert_eq!(code, 535);
                     expected.push(format!("{why:?}"));
                     let refused = if mechanism.takes_token() {
-                        "the access token: it may have expired, lack a scope, or be another user's"
+                        "the access token: it may have expired, lack a scope, or belong to another user"
                     } else {
                         "the user name, password or certificate"
                     };
                     let reply = auth::server::reply_to(why);
                     // It stands where SCRAM's server would have proven itself.
                     let unproven = match mechanism.name().starts_with("SCRAM-") {
-                        true => " (the words of a server that has not proven itself)",
+                        true => " (this text comes from a server that has not proven its identity)",
                         false => "",
                     };
                     let told = format!("client: the server refused {refused}: {reply}{unproven}");
