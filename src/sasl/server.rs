@@ -239,6 +239,14 @@ impl Exchange {
         }
     }
 
+    /// Returns the identity, if the client has authenticated.
+    pub(crate) fn into_identity(self) -> Option<Identity> {
+        match self.state {
+            State::Done(Ok(identity)) => Some(identity),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Done(_))
     }

@@ -465,8 +465,8 @@ impl Session {
                 }
                 (State::Auth(exchange), false)
             }
-            auth::server::Step::Done(Ok(identity)) => {
-                self.identity = Some(Box::new(identity.clone()));
+            auth::server::Step::Done(Ok(_)) => {
+                self.identity = exchange.into_identity().map(Box::new);
                 (State::Authenticated, true)
             }
             auth::server::Step::Done(Err(_)) => {
