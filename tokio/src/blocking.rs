@@ -1,4 +1,4 @@
-//! Stores that compute or wait, on threads of their own.
+//! Stores that compute or block, on their own threads.
 
 use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc};
 use core::{fmt, num::NonZeroUsize, panic::AssertUnwindSafe};
@@ -15,28 +15,30 @@ use smtp_auth::sasl::{
 };
 use tokio::sync::oneshot;
 
-/// How many questions wait for a thread where the application does not say: some hundred octets each, and some kilobytes where
-/// a client sends the longest password there is.
+/// The default length of the queue. A waiting question takes some hundred octets, or some kilobytes if the client sends
+/// a password of the maximum length.
 const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
-/// Turns an [`Authenticator`] that computes or blocks into an [`AsyncAuthenticator`]: for Argon2, for a synchronous database,
-/// and for an asynchronous one whose answer Argon2 then needs ([below](#an-asynchronous-database-and-argon2)). A store that only
-/// asks an asynchronous database is an `AsyncAuthenticator` by itself.
+/// Turns an [`Authenticator`] that computes or blocks into an [`AsyncAuthenticator`].
 ///
-/// The methods run on a fixed number of threads, which belong to this store alone. Meanwhile the runtime goes on with the other
-/// connections.
+/// Use it for Argon2, for a synchronous database, or for an asynchronous database combined with Argon2
+/// ([below](#an-asynchronous-database-and-argon2)). A store that only queries an asynchronous database should implement
+/// `AsyncAuthenticator` itself.
 ///
-/// | | |
+/// The store's methods run on a fixed number of threads, which are used for nothing else. The runtime serves other
+/// connections meanwhile.
+///
+/// | aspect | behaviour |
 /// | --- | --- |
-/// | order | that in which the questions came |
-/// | the queue is full | `454 4.7.0`, not counted as an attempt: a crowd cannot take more memory, or wait longer, than the queue allows |
-/// | the store panics | `454 4.7.0`; the thread goes on with the next question |
-/// | the operating system starts no thread | `454 4.7.0` |
-/// | the client is gone, or a time limit has passed | a question that waits is skipped; one that a thread has begun is finished |
-/// | a [`Custom`] question | is answered **on the thread that polls the future**, as its state cannot be sent to another: the steps of a mechanism of the application's own must be quick |
+/// | order | Questions are answered in the order in which they arrive. |
+/// | the queue is full | The reply is `454 4.7.0`, and the attempt is not counted. The queue bounds memory and waiting time under a heavy load. |
+/// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
+/// | the operating system cannot start a thread | The reply is `454 4.7.0`, unless another thread of the store already runs. |
+/// | the client has disconnected, or a time limit has passed | A waiting question is skipped. A question that a thread has begun is completed. |
+/// | a [`Custom`] question | It is answered **on the thread that polls the future**, because its state cannot be sent to another thread. The steps of a custom mechanism must therefore be quick. |
 ///
-/// A clone is another handle of the same threads. The threads start when they are first needed. They end when the last handle is
-/// dropped, each after the question that it has begun.
+/// Clones share the same threads. The threads are started when they are first needed. They end when the last clone is
+/// dropped, after completing the questions that they have begun.
 ///
 /// ```
 /// use smtp_auth_tokio::{
@@ -52,7 +54,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 ///     }
 ///
 ///     fn check_password(&self, ask: &CheckPassword) -> Answer {
-///         // Argon2 in your application
+///         // Your application would use Argon2 here.
 ///         (ask.authcid() == "tim" && ask.password() == "tanstaaftanstaaf").into()
 ///     }
 /// }
@@ -67,8 +69,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 ///
 /// # An asynchronous database and Argon2
 ///
-/// Threads of a `Blocking` may wait for futures of the runtime. So a store keeps a [`Handle`](tokio::runtime::Handle) of it, asks
-/// the database by [`block_on`](tokio::runtime::Handle::block_on), and computes then:
+/// The threads of a `Blocking` may block on futures. So the store can keep a [`Handle`](tokio::runtime::Handle) of the
+/// runtime, query the database with [`block_on`](tokio::runtime::Handle::block_on), and then compute the hash:
 ///
 /// ```
 /// use argon2::{Argon2, PasswordVerifier, password_hash::phc::PasswordHash}; // argon2 = "0.6"
@@ -85,8 +87,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// struct Users {
 ///     database: Database,
 ///     runtime: Handle,
-///     /// The hash of a password that nobody knows: an account that does not exist takes as long.
-///     nobody: PasswordHash,
+///     /// The hash of an unknown password, so that an account that does not exist takes as long.
+///     dummy: PasswordHash,
 /// }
 ///
 /// impl Authenticator for Users {
@@ -96,8 +98,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 ///
 ///     fn check_password(&self, ask: &CheckPassword) -> Answer {
 ///         let found = self.runtime.block_on(self.database.hash_of(ask.authcid()));
-///         let Ok(found) = found else { return Answer::temp_fail() }; // and a line in the log
-///         let (password, hash) = (ask.password().expose(), found.as_ref().unwrap_or(&self.nobody));
+///         let Ok(found) = found else { return Answer::temp_fail() }; // also log the error
+///         let (password, hash) = (ask.password().expose(), found.as_ref().unwrap_or(&self.dummy));
 ///         let right = Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
 ///         (right && found.is_some()).into()
 ///     }
@@ -106,41 +108,43 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = Database;
-/// # let nobody = argon2::PasswordHasher::hash_password(&Argon2::default(), b"nobody knows this one")?;
-/// let users = Blocking::new(Users { database, runtime: Handle::current(), nobody });
+/// # let dummy = argon2::PasswordHasher::hash_password(&Argon2::default(), b"an unknown password")?;
+/// let users = Blocking::new(Users { database, runtime: Handle::current(), dummy });
 /// let sasl = Sasl::builder("mail.example.org").answered_by_async(&users).await.build()?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// Give `answered_by_async` the `Blocking`. `answered_by` with the store itself would ask it on a thread of the runtime, where
-/// `block_on` panics.
+/// Pass the `Blocking` to `answered_by_async`. Do not pass the store itself to `answered_by`: it would then be asked on
+/// a thread of the runtime, where `block_on` panics.
 ///
 /// # Memory
 ///
-/// **With Argon2, keep its memory in a `thread_local!`**, as the [guide of `smtp-auth`][guide] shows: the threads are few and
-/// stay, and the allocator does not reuse pieces of 19 MiB well. With 1,000 checks, 50 at once on 2 threads, a process took 66 MB
-/// with memory that its threads keep, and 435 MB where each check allocated its own, as `verify_password` does (glibc). Tokio's
-/// own pool for blocking work would start hundreds of threads.
+/// **With Argon2, keep its memory in a `thread_local!`**, as the [guide of `smtp-auth`][guide] shows. The threads are
+/// few and long-lived, and allocators do not reuse blocks of 19 MiB well. For 1,000 checks, 50 at a time on 2 threads,
+/// a process needed 66 MB if its threads kept the memory, and 435 MB if each check allocated its own, as
+/// `verify_password` does (with glibc). Tokio's own pool for blocking work would start hundreds of threads.
 ///
 /// [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#later
 pub struct Blocking<A>(Arc<Handle<A>>);
 
 impl<A: Authenticator + Send + Sync + 'static> Blocking<A> {
-    /// With as many threads as there are processors, and a queue of 1,024 questions.
+    /// Creates a store with as many threads as there are processors, and a queue of 1,024 questions.
     pub fn new(users: A) -> Self {
         let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self::with(users, threads, QUEUE)
     }
 
-    /// With so many threads, and a queue of so many questions. Those that are being answered are not in the queue.
+    /// Creates a store with the given number of threads and the given length of the queue. Questions that are being
+    /// answered do not count towards the queue.
     pub fn with(users: A, threads: NonZeroUsize, queue: NonZeroUsize) -> Self {
         let (state, ready) = (Mutex::default(), Condvar::new());
         let pool = Pool { users, threads: threads.get(), queue: queue.get(), state, ready };
         Self(Arc::new(Handle(Arc::new(pool))))
     }
 
-    /// `None` where there is no answer: the queue is full, the store has panicked, or there is no thread.
+    /// Asks the store on one of its threads. Returns `None` if there is no answer, because the queue is full, the store
+    /// panicked, or no thread could be started.
     async fn ask<Q, T>(&self, ask: &Q, method: fn(&A, &Q) -> T) -> Option<T>
     where
         Q: Clone + Send + 'static,
@@ -191,7 +195,7 @@ impl<A: Authenticator + Send + Sync + 'static> AsyncAuthenticator for Blocking<A
     }
 }
 
-/// Another handle of the same threads.
+/// Returns another handle to the same threads.
 impl<A> Clone for Blocking<A> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -209,7 +213,8 @@ impl<A> fmt::Debug for Blocking<A> {
     }
 }
 
-/// What the handles share. The threads hold the pool and not this, so that they end with the handles.
+/// The state shared by all handles. The threads hold the pool but not this value, so that they end once all handles are
+/// dropped.
 struct Handle<A>(Arc<Pool<A>>);
 
 impl<A> Drop for Handle<A> {
@@ -217,7 +222,7 @@ impl<A> Drop for Handle<A> {
         let pool = &self.0;
         let mut state = pool.lock();
         state.is_closed = true;
-        // A question borrows a handle for as long as somebody waits for it: nobody waits for these.
+        // A caller that waits for an answer borrows a handle, so nobody waits for the remaining questions.
         state.waiting.clear();
         drop(state);
         pool.ready.notify_all();
@@ -229,15 +234,15 @@ struct Pool<A> {
     threads: usize,
     queue: usize,
     state: Mutex<State<A>>,
-    /// A question waits, or there will be none any more.
+    /// Signals that a question is waiting, or that the pool is closed.
     ready: Condvar,
 }
 
 struct State<A> {
     waiting: VecDeque<Box<dyn Work<A>>>,
-    /// Threads that have been started.
+    /// The number of threads that have been started.
     started: usize,
-    /// Threads that answer a question now.
+    /// The number of threads that are answering a question.
     busy: usize,
     is_closed: bool,
 }
@@ -249,12 +254,12 @@ impl<A> Default for State<A> {
 }
 
 impl<A> Pool<A> {
-    /// No code of the application runs under this lock, so that nothing is left half done.
+    /// Ignores poisoning: no code of the application runs under this lock, so no change is left incomplete.
     fn lock(&self) -> MutexGuard<'_, State<A>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next question; `None` where there will be none.
+    /// Waits for the next question. Returns `None` once the pool is closed.
     fn next(&self) -> Option<Box<dyn Work<A>>> {
         let mut state = self
             .ready
@@ -274,7 +279,7 @@ impl<A> Pool<A> {
 }
 
 impl<A: Send + Sync + 'static> Pool<A> {
-    /// `None` where the queue is full, or there is no thread.
+    /// Adds a question to the queue. Returns `None` if the queue is full or there is no thread.
     fn push(self: &Arc<Self>, question: Box<dyn Work<A>>) -> Option<()> {
         let mut state = self.lock();
         if state.waiting.len() >= state.started - state.busy && state.started < self.threads {
@@ -282,7 +287,7 @@ impl<A: Send + Sync + 'static> Pool<A> {
             let thread = thread::Builder::new().name("smtp-auth store".into());
             state.started += usize::from(thread.spawn(move || pool.work()).is_ok());
         }
-        // A free thread takes one that does not have to wait.
+        // A question for a free thread does not wait, so it does not count towards the queue.
         let room = self.queue.saturating_add(state.started - state.busy);
         if state.waiting.len() >= room {
             state.waiting.retain(|question| question.is_awaited());
@@ -297,12 +302,12 @@ impl<A: Send + Sync + 'static> Pool<A> {
     }
 }
 
-/// A question of any kind in the queue.
+/// A question of any type in the queue.
 trait Work<A>: Send {
-    /// Whether somebody waits for the answer.
+    /// Returns whether a caller still waits for the answer.
     fn is_awaited(&self) -> bool;
 
-    /// Answers, where somebody waits for it.
+    /// Answers the question, if a caller still waits for it.
     fn answer_with(self: Box<Self>, users: &A);
 }
 
@@ -322,9 +327,9 @@ impl<A, Q: Send, T: Send> Work<A> for Question<A, Q, T> {
             return;
         }
         let Self { ask, method, answer } = *self;
-        // A store has to be ready for other threads that go on after a panic anyhow: it is shared.
+        // The store is shared by several threads, so it must in any case cope with others continuing after a panic.
         if let Ok(given) = catch_unwind(AssertUnwindSafe(|| method(users, &ask))) {
-            // The client may be gone by now.
+            // This fails if the client has disconnected meanwhile.
             let _ = answer.send(given);
         }
     }

@@ -1,8 +1,8 @@
-//! A client: connects, authenticates, sends messages.
+//! A client that connects to a server, authenticates, and sends messages.
 //!
-//! A [`Connector`] knows the server and how to authenticate there. Each connection that it makes is a [`Client`], which
-//! sends any number of messages, one after the other. A [`Pool`] keeps connections, for a program that sends many
-//! messages at once, or one now and then.
+//! A [`Connector`] holds the server's name and the client's credentials. Each connection that it opens is a [`Client`],
+//! which sends any number of messages, one after the other. A [`Pool`] keeps connections open and reuses them, for an
+//! application that sends many messages at once, or one now and then.
 //!
 //! ```no_run
 //! use smtp_auth_tokio::client::{Connector, Credentials, Envelope};
@@ -22,19 +22,19 @@
 //!
 //! # Whether a message was accepted
 //!
-//! | result | the server |
+//! | result | meaning |
 //! | --- | --- |
-//! | [`Sent`] | has accepted the message for every recipient, except those in [`refused`](Sent::refused) |
-//! | an error with [`Delivery::NotSent`] | does not have the message, and has not refused it |
-//! | an error with [`Delivery::Refused`] | has refused the message |
-//! | an error with [`Delivery::Unknown`] | has or has not accepted the message: the connection broke after the end of the message had been sent and before the reply arrived |
+//! | [`Sent`] | The server has accepted the message for every recipient except those in [`refused`](Sent::refused). |
+//! | an error with [`Delivery::NotSent`] | The server does not have the message, and has not refused it. |
+//! | an error with [`Delivery::Refused`] | The server has refused the message. |
+//! | an error with [`Delivery::Unknown`] | The server may or may not have accepted the message: its end had been sent, and no valid reply arrived before the connection broke or timed out. |
 //!
-//! The client never sends a message a second time once its delivery is unknown.
+//! The client never sends a message again if its delivery is unknown.
 //!
 //! # What to do after an error
 //!
-//! An [`Error`]'s text is for a person. A program decides by [`Error::delivery`], [`Error::is_transient`] and
-//! [`Error::kind`]:
+//! The text of an [`Error`] is for a person. Let your application decide by [`Error::delivery`],
+//! [`Error::is_transient`] and [`Error::kind`]:
 //!
 //! ```
 //! use smtp_auth_tokio::client::{AuthError, Delivery, Error, ErrorKind, SessionError};
@@ -53,7 +53,7 @@
 //!         ErrorKind::Session(SessionError::NotAuthenticated(why)) => match why {
 //!             AuthError::Refused(refusal) if refusal.reply().code() == 535 => Next::AskForPassword,
 //!             AuthError::TokenRefused { .. } => Next::AskForPassword, // or fetch another token
-//!             _ => Next::GiveUp, // no mechanism in common, for example: another password does not help
+//!             _ => Next::GiveUp, // for example no mechanism in common: another password would not help
 //!         },
 //!         _ => Next::GiveUp,
 //!     }
@@ -62,23 +62,23 @@
 //!
 //! # Man-in-the-middle attacks
 //!
-//! The server's certificate has to be for the name that the [`Connector`] was given, and from a CA that the operating
-//! system trusts; [`Connector::trust`] names other CAs, or the server's own certificate.
+//! The server's certificate must be valid for the name that the [`Connector`] was given, and issued by a CA that the
+//! operating system trusts. [`Connector::trust`] sets other CAs, or the server's own certificate.
 //!
-//! SCRAM with channel binding (`SCRAM-SHA-256-PLUS`) is used wherever the server offers it. It fails against a man in the
-//! middle, even one with a certificate that the client trusts. Such an attacker can offer PLAIN alone, and is then sent the
-//! password: an application whose server is known to have channel binding
-//! [requires](smtp_auth::sasl::BindingPolicy::Required) it.
+//! The client uses SCRAM with channel binding (`SCRAM-SHA-256-PLUS`) whenever the server offers it. A man-in-the-middle
+//! attack on it fails, even if the attacker has a certificate that the client trusts. However, the attacker can offer
+//! only PLAIN (a downgrade), and the client then sends the password. If you know that your server supports channel
+//! binding, [require](smtp_auth::sasl::BindingPolicy::Required) it.
 //!
-//! # Time
+//! # Timeouts
 //!
-//! [`Connector::time_limit`] shortens every wait, for a program whose user waits. Without it the client waits for each
-//! reply as long as RFC 5321 §4.5.3.2 says, two to ten minutes, and three minutes for the server to take each part of a
-//! message.
+//! By default the client waits for each reply as long as RFC 5321 §4.5.3.2 recommends, two to ten minutes, and gives
+//! the server three minutes to receive each part of a message. [`Connector::time_limit`] shortens all of these waits,
+//! for an application whose user is waiting.
 //!
-//! # Without a network
+//! # Tests without a network
 //!
-//! A client takes any stream, so an application can be tested with a server in the same process:
+//! The client works over any stream, so you can test your application with a server in the same process:
 //!
 //! ```
 //! use smtp_auth_tokio::{
@@ -87,9 +87,9 @@
 //!     smtp_auth::{Authenticator, Mechanism, Reply, sasl::Immediate, server::Config},
 //! };
 //!
-//! struct Nobody;
+//! struct NoUsers;
 //!
-//! impl Authenticator for Nobody {
+//! impl Authenticator for NoUsers {
 //!     fn mechanisms(&self) -> &[Mechanism] {
 //!         &[]
 //!     }
@@ -98,28 +98,28 @@
 //! async fn deliver(message: Message) -> Result<Reply, Reply> {
 //!     match message.to.len() {
 //!         1 => Ok(Reply::OK),
-//!         _ => Err(Reply::constant("554 5.5.3 One after the other, please")),
+//!         _ => Err(Reply::constant("554 5.5.3 One recipient at a time, please")),
 //!     }
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::builder("localhost").allow_unauthenticated(true).build()?;
-//! let server = Server::new(config, Immediate(Nobody), deliver);
-//! let (own, other) = tokio::io::duplex(4096);
-//! tokio::spawn(async move { server.serve_stream(other, None).await });
+//! let server = Server::new(config, Immediate(NoUsers), deliver);
+//! let (client_end, server_end) = tokio::io::duplex(4096);
+//! tokio::spawn(async move { server.serve_stream(server_end, None).await });
 //!
-//! let mut client = Connector::insecure_cleartext("localhost").connect_over(own).await?;
-//! let ann = Envelope::new(None, ["ann@example.org"])?;
-//! let sent = client.send(&ann, b"Subject: Hello\r\n\r\nHi\r\n").await?;
+//! let mut client = Connector::insecure_cleartext("localhost").connect_over(client_end).await?;
+//! let to_ann = Envelope::new(None, ["ann@example.org"])?;
+//! let sent = client.send(&to_ann, b"Subject: Hello\r\n\r\nHi\r\n").await?;
 //! assert_eq!(sent.reply.code(), 250);
 //!
-//! let both = Envelope::new(None, ["ann@example.org", "bob@example.org"])?;
-//! let error = client.send(&both, b"Subject: Hello\r\n\r\nHi\r\n").await.unwrap_err();
+//! let to_both = Envelope::new(None, ["ann@example.org", "bob@example.org"])?;
+//! let error = client.send(&to_both, b"Subject: Hello\r\n\r\nHi\r\n").await.unwrap_err();
 //! assert_eq!(error.delivery(), Delivery::Refused);
 //! assert_eq!(
 //!     error.to_string(),
-//!     "the server refused the message: 554 5.5.3 One after the other, please",
+//!     "the server refused the message: 554 5.5.3 One recipient at a time, please",
 //! );
 //! client.quit().await;
 //! # Ok(())
@@ -151,5 +151,5 @@ pub use smtp_auth::{
     },
 };
 
-/// A year, which is no limit, and which every clock can add.
+/// One year: in practice no limit, and short enough to be added to any point in time.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

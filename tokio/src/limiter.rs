@@ -21,31 +21,33 @@ mod table;
 
 pub use memory::MemoryRateLimiter;
 
-/// Rate limiting over all connections, against brute force and credential stuffing: counts failed attempts, and says
-/// when there were too many. A [`Server`](crate::server::Server) has a [`MemoryRateLimiter`], unless it
-/// [is given another](crate::server::Server::rate_limiter).
+/// Rate limiting of failed authentication over all connections, against brute force and credential stuffing.
 ///
-/// | | |
+/// A rate limiter counts failed attempts, and decides when there have been too many. A
+/// [`Server`](crate::server::Server) uses a [`MemoryRateLimiter`], unless it [is given
+/// another](crate::server::Server::rate_limiter).
+///
+/// | aspect | behaviour |
 /// | --- | --- |
-/// | a limited attempt | fails like a wrong password, whatever the password is: a `535` that takes as long, is counted and is delayed. A reply of its own would tell an attacker which guesses are worth repeating later |
-/// | the store | is asked all the same, and its answer is [locked](smtp_auth::Answer::lock). It is not told, so a store that changes something when a password is right, such as the hash that it keeps, does so for a limited attempt, too |
-/// | what is limited | passwords, and mechanisms of the application's own |
-/// | what is not | tokens, certificates and guests, as nobody guesses a token; their failures count by network all the same |
-/// | when the limiter is asked | before the store; after it, as many attempts may wait for the store at once; and once the client is proven, before the reply, as with SCRAM many connections may wait between the store's keys and the client's proof |
+/// | a limited attempt | It fails like a wrong password, even if the password is correct: the `535` reply takes the same time and is delayed by the same pause, and the failure is counted. A distinct reply would show an attacker which guesses to repeat later. |
+/// | the store | It is asked as usual, and its answer is [locked](smtp_auth::Answer::lock). The store does not learn that the attempt is limited. If it changes something after a correct password, for example upgrades the stored hash, it also does so for a limited attempt. |
+/// | limited mechanisms | Those with passwords, and custom mechanisms. |
+/// | mechanisms that are not limited | Those with tokens or client certificates, and ANONYMOUS, because there is nothing to guess. Their failures still count for the network. |
+/// | when the limiter is asked | Before the store is asked; after it has answered, because many attempts may wait for the store at the same time; and before the success reply, because with SCRAM many connections may wait between the store's keys and the client's proof. |
 ///
-/// An implementation must treat an account that does not exist like one that does: otherwise the limit allows user
-/// enumeration. Its methods are called on the runtime's threads, and must not block. A limiter that several servers share
-/// counts in memory, and exchanges with the others in a task of its own.
+/// An implementation must treat accounts that do not exist like those that do. Otherwise the limit allows user
+/// enumeration. The methods are called on the runtime's threads and must not block. A limiter shared by several servers
+/// should count in memory, and synchronise with the other servers in a separate task.
 pub trait RateLimiter: Send + Sync {
-    /// Whether this attempt is limited, and so fails whatever the password is. It is called up to three times for an
-    /// attempt, and counts nothing.
+    /// Returns whether this attempt is limited. A limited attempt fails even if the password is correct. The server
+    /// calls this up to three times for one attempt, so the method must not count anything.
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool;
 
-    /// Counts an attempt that has failed, also one that was limited. It is called before the pause that delays the reply, so
-    /// that a client that hangs up during the pause is counted.
+    /// Counts a failed attempt. This includes limited attempts. The server calls it before the pause that delays the
+    /// reply, so a client that disconnects during the pause is also counted.
     fn failed(&self, attempt: &Attempt<'_>, now: Instant);
 
-    /// Notes that the account has authenticated from that network.
+    /// Records that the account has authenticated from this network.
     fn authenticated(&self, attempt: &Attempt<'_>, now: Instant);
 }
 
@@ -69,7 +71,7 @@ macro_rules! pointers {
 
 pointers!(&L, Box<L>, Arc<L>);
 
-/// `None` limits nothing.
+/// With `None`, no attempt is limited.
 impl<L: RateLimiter> RateLimiter for Option<L> {
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
         self.as_ref().is_some_and(|limiter| limiter.is_limited(attempt, now))
@@ -88,7 +90,7 @@ impl<L: RateLimiter> RateLimiter for Option<L> {
     }
 }
 
-/// An attempt to authenticate, as far as a [`RateLimiter`] is concerned.
+/// The data about an attempt to authenticate that a [`RateLimiter`] uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt<'a> {
     address: Option<IpAddr>,
@@ -97,7 +99,8 @@ pub struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// An attempt from this address, by the name `authcid`, which is an alias of `account`.
+    /// Creates an attempt from `address` with the name `authcid`, which is an alias of `account`. If the two names are
+    /// equal, `account` is ignored.
     pub fn new(
         address: Option<IpAddr>,
         authcid: Option<&'a str>,
@@ -106,53 +109,56 @@ impl<'a> Attempt<'a> {
         Self { address, authcid, account: account.filter(|account| Some(*account) != authcid) }
     }
 
-    /// The client's address; behind a proxy, the one in the proxy's header. `None` where there is none, as on a Unix socket.
+    /// Returns the client's IP address. For a connection through a proxy, this is the address in the PROXY header. It
+    /// is `None` if there is no address, as on a Unix socket.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// The name that the client gave, folded ([`Config::fold`](smtp_auth::sasl::server::Config::fold)), whether there
-    /// is such an account or not. `None` where the client did not get as far as a name, or authenticates by a token or a
-    /// certificate. Do not log the name, and keep no more than a hash of it: some people type their password in its place.
+    /// Returns the name that the client sent, folded ([`Config::fold`](smtp_auth::sasl::server::Config::fold)), whether
+    /// or not the account exists. It is `None` if the exchange failed before the client sent a name, or if the client
+    /// uses a token or a certificate.
+    ///
+    /// Do not log the name, and store at most a hash of it, because some people type their password in its place.
     pub fn authcid(&self) -> Option<&'a str> {
         self.authcid
     }
 
-    /// The account of which [`authcid`](Self::authcid) is an alias, once the store has said so ([`Answer::of`]). `None` where
-    /// `authcid` is the account.
+    /// Returns the account of which [`authcid`](Self::authcid) is an alias, if the store has reported it
+    /// ([`Answer::of`]). It is `None` if `authcid` is the account itself.
     pub fn account(&self) -> Option<&'a str> {
         self.account
     }
 
-    /// Both names: an attempt counts by each.
+    /// Returns both names. An attempt counts for each of them.
     pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         [self.authcid, self.account].into_iter().flatten()
     }
 }
 
-/// A store with rate limiting, for one connection. The session's configuration has
-/// [`authorize_always`](smtp_auth::sasl::server::Builder::authorize_always) set, so that the limiter is asked once more
-/// after the proof.
+/// A store with rate limiting, for one connection. The session's configuration sets
+/// [`authorize_always`](smtp_auth::sasl::server::Builder::authorize_always), so that the limiter is asked again after
+/// the proof.
 pub(crate) struct Limited<A, L> {
     users: A,
     limiter: L,
     address: Option<IpAddr>,
-    /// Whether the application has asked for `authorize_always` by itself: only then is its store asked about an account
-    /// that is to be used by itself.
+    /// Whether the application itself has set `authorize_always`. Only then is its store asked about a client that acts
+    /// as its own account.
     authorizes_always: bool,
     exchange: Mutex<Exchange>,
 }
 
-/// What is known of the exchange that goes on.
+/// The state of the current exchange.
 #[derive(Default)]
 struct Exchange {
-    /// The name that the client gave, where it is an alias. The identity does not have it.
+    /// The name that the client sent, if it is an alias. The identity does not contain it.
     alias: Option<Box<str>>,
     is_limited: bool,
 }
 
 impl<A, L: RateLimiter> Limited<A, L> {
-    /// For a connection from that address; `None` for a Unix socket.
+    /// Creates the store for a connection from the given address, or `None` for a Unix socket.
     pub(crate) fn new(
         users: A,
         limiter: L,
@@ -162,8 +168,8 @@ impl<A, L: RateLimiter> Limited<A, L> {
         Self { users, limiter, address, authorizes_always, exchange: Mutex::default() }
     }
 
-    /// Counts an [`Event::AuthFailed`](smtp_auth::server::Event::AuthFailed), unless it is
-    /// [no attempt](Failure::is_attempt). Whether it had to fail, because of the limits.
+    /// Counts an [`Event::AuthFailed`](smtp_auth::server::Event::AuthFailed), unless it is [not an
+    /// attempt](Failure::is_attempt). Returns whether the attempt was limited.
     pub(crate) fn failed(&self, failed: &AuthFailed<'_>) -> bool {
         let exchange = mem::take(&mut *self.exchange());
         if failed.why.is_attempt() {
@@ -173,8 +179,8 @@ impl<A, L: RateLimiter> Limited<A, L> {
         exchange.is_limited
     }
 
-    /// Notes an [`Event::Authenticated`](smtp_auth::server::Event::Authenticated). A guest is nobody's account, and is
-    /// not noted.
+    /// Records an [`Event::Authenticated`](smtp_auth::server::Event::Authenticated). ANONYMOUS has no account, and is
+    /// not recorded.
     pub(crate) fn authenticated(&self, identity: &Identity) {
         let Exchange { alias, .. } = mem::take(&mut *self.exchange());
         if !identity.is_anonymous() {
@@ -193,7 +199,7 @@ impl<A, L: RateLimiter> Limited<A, L> {
         is_limited
     }
 
-    /// Has the store answer, and locks the answer where the attempt is limited.
+    /// Asks the store, and locks its answer if the attempt is limited.
     async fn judge<T>(&self, authcid: &str, answer: impl Future<Output = Answer<T>>) -> Answer<T> {
         let attempt = Attempt::new(self.address, Some(authcid), None);
         let before = self.is_limited(&attempt);
@@ -203,18 +209,18 @@ impl<A, L: RateLimiter> Limited<A, L> {
         if before | self.is_limited(&attempt) { answer.lock() } else { answer }
     }
 
-    /// No other code runs under this lock.
+    /// Ignores poisoning: no code of the application runs under this lock.
     fn exchange(&self) -> MutexGuard<'_, Exchange> {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The runtime's clock, which a test can set.
+/// Returns the time of the runtime's clock, which tests can control.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Whether somebody who tries often enough gets in.
+/// Returns whether the mechanism is vulnerable to brute force.
 fn is_guessable(mechanism: Mechanism) -> bool {
     !mechanism.takes_token() && !matches!(mechanism, Mechanism::External | Mechanism::Anonymous)
 }
@@ -261,7 +267,7 @@ impl<A: AsyncAuthenticator, L: RateLimiter> AsyncAuthenticator for Limited<A, L>
 
     async fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
         let alias = self.exchange().alias.clone();
-        // The store is not asked: a wrong proof does not come as far as this either.
+        // The store is not asked here, because after a wrong proof it would not be asked either.
         if is_guessable(ask.mechanism())
             && self.is_limited(&self.attempt_at(alias.as_deref(), ask.authcid()))
         {

@@ -1,4 +1,4 @@
-//! A stream with the octets that are to be sent over it, and the time that the peer may take.
+//! A stream with an output buffer and a timer for the peer.
 
 use std::{
     future::{Future, poll_fn},
@@ -16,24 +16,25 @@ use tokio::{
 
 use crate::{server::Opening, stream::BoxStream};
 
-/// How many octets are read at once: of commands and replies, and of a message.
+/// The number of octets that are read at once: of commands and replies, and of a message.
 pub(crate) const COMMANDS: usize = 4 << 10;
 const MESSAGE: usize = 16 << 10;
 
-/// How long the last words may take, and how long and for how many octets a peer is listened to after them. Where a socket
-/// is closed while octets lie unread, its peer may lose what was sent to it last.
+/// The limits of closing a connection: the time for the last output, and then the time and the number of octets for
+/// which input is read and dropped. If a socket is closed with unread input, TCP sends a reset, and the peer may lose
+/// the last output.
 const CLOSE: Duration = Duration::from_secs(5);
 pub(crate) const MAX_CLOSE: Duration = Duration::from_secs(2 * CLOSE.as_secs());
 const LINGER: u64 = 1 << 20;
 
-const TAKES_NOTHING: &str = "the peer does not take what it is sent";
+const TAKES_NOTHING: &str = "the peer does not read what is sent to it";
 
-/// What the peer's octets are for: a session of either side.
+/// A receiver of the peer's octets: a session of either side.
 pub(crate) trait Receive {
-    /// How many octets are read at once.
+    /// Returns how many octets to read at once.
     fn room(&self) -> usize;
 
-    /// As [`server::Session::receive_with`].
+    /// See [`server::Session::receive_with`].
     fn receive_with<E>(
         &mut self,
         room: usize,
@@ -57,13 +58,13 @@ impl Receive for server::Session {
 
 pub(crate) struct Link {
     stream: BoxStream,
-    /// What is to be sent, and how far it has been.
+    /// The pending output, and the number of its octets that have been sent.
     pub(crate) out: Vec<u8>,
     sent: usize,
-    /// Boxed, as it may not move and the link does.
+    /// Boxed, because a `Sleep` must not move once it is polled, and the link does move.
     timer: Pin<Box<Sleep>>,
     armed: bool,
-    /// What the connection has begun with.
+    /// What the first octets of the connection are.
     opening: Opening,
 }
 
@@ -74,41 +75,44 @@ impl Link {
         Self { stream, out: Vec::new(), sent: 0, timer, armed: false, opening }
     }
 
-    /// Takes the stream out, for TLS to begin on it.
+    /// Takes the stream out to start TLS on it.
     pub(crate) fn take(&mut self) -> BoxStream {
         mem::replace(&mut self.stream, Box::new(empty()))
     }
 
     pub(crate) fn put(&mut self, stream: BoxStream) {
         self.stream = stream;
-        // Only a proxy that does not know of TLS would begin here.
+        // A PROXY header inside TLS could come only from a proxy that is unaware of TLS.
         self.opening = Opening::Other;
     }
 
-    /// Closes the stream without another word.
+    /// Closes the stream and drops pending output.
     pub(crate) fn cut_off(&mut self) {
         drop(self.take());
         (self.out, self.sent) = (Vec::new(), 0);
     }
 
-    /// The peer has done what was awaited. From the next [`poll_fill`](Self::poll_fill) on it has time anew.
+    /// Notes that the peer has done what was expected. The timer starts again with the next
+    /// [`poll_fill`](Self::poll_fill) or [`poll_both`](Self::poll_both).
     pub(crate) fn restart_timer(&mut self) {
         self.armed = false;
     }
 
-    /// Starts the timer, unless it runs.
+    /// Starts the timer, unless it is running.
     fn arm(&mut self, until: Instant) {
         if !mem::replace(&mut self.armed, true) {
             self.timer.as_mut().reset(until);
         }
     }
 
-    /// Sends what is to be sent, then hands the session some octets of the peer.
+    /// Sends pending output, then passes received octets to the session.
     ///
     /// # Errors
-    /// `InvalidData` where it sends a PROXY header; `TimedOut` where the peer has not sent anything by `until`, which counts
-    /// only when the timer restarts; `ConnectionAborted` where it has not even taken what it was sent; `UnexpectedEof` at the
-    /// end of the stream.
+    /// - `InvalidData` if the peer sends a PROXY header
+    /// - `TimedOut` if the peer has sent nothing by `until`; a new `until` takes effect only when the timer is
+    ///   restarted
+    /// - `ConnectionAborted` if by then the peer has not even received the pending output
+    /// - `UnexpectedEof` at the end of the stream
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -123,18 +127,19 @@ impl Link {
         if polled.is_pending() && self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(match self.out.is_empty() {
                 true => io::ErrorKind::TimedOut.into(),
-                // It would not take last words either.
+                // The peer would not receive a final reply either.
                 false => io::Error::new(io::ErrorKind::ConnectionAborted, TAKES_NOTHING),
             }));
         }
         polled
     }
 
-    /// Sends and receives at once, so that the peer is heard while this side still writes. Ready where something has come,
-    /// which counts before a stream that takes nothing any more: it may say why.
+    /// Sends and receives at the same time, so that the peer's octets are read while output is still pending. Ready
+    /// once something has been received. This takes precedence over a failed write, because the peer may have sent the
+    /// reason for the failure.
     ///
     /// # Errors
-    /// As [`poll_fill`](Self::poll_fill).
+    /// Fails like [`poll_fill`](Self::poll_fill), except that a timeout is always `TimedOut`.
     pub(crate) fn poll_both(
         &mut self,
         cx: &mut Context<'_>,
@@ -152,17 +157,18 @@ impl Link {
         self.timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Hands the session some octets of the peer.
+    /// Passes received octets to the session.
     ///
     /// # Errors
-    /// `UnexpectedEof` at the end of the stream.
+    /// - `InvalidData` if the peer sends a PROXY header
+    /// - `UnexpectedEof` at the end of the stream
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         session: &mut impl Receive,
     ) -> Poll<io::Result<()>> {
         let room = session.room();
-        // Where nothing has come, the session gives the room back: an idle connection has no buffer.
+        // If nothing has been received, the session frees the buffer, so an idle connection has none.
         let read = session.receive_with(room, |room| {
             let mut room = ReadBuf::new(room);
             match Pin::new(&mut self.stream).poll_read(cx, &mut room) {
@@ -175,8 +181,8 @@ impl Link {
             }
         });
         match read {
-            // TLS that ends without close_notify is an UnexpectedEof of its own. SMTP does not need it: commands and
-            // messages have an end of their own.
+            // A TLS stream that ends without close_notify also returns UnexpectedEof. SMTP does not need close_notify,
+            // because commands and messages mark their own ends.
             Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) if self.opening == Opening::Header => Poll::Ready(Err(Opening::error())),
             Ok(_) => Poll::Ready(Ok(())),
@@ -197,15 +203,15 @@ impl Link {
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.sent = 0;
-        // The memory too: an idle connection holds none.
+        // Frees the memory as well, so an idle connection has no buffer.
         self.out = Vec::new();
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what is to be sent.
+    /// Sends pending output.
     ///
     /// # Errors
-    /// `TimedOut` where the peer does not take it in that time.
+    /// Returns `TimedOut` if the peer does not receive it within the limit.
     pub(crate) async fn send(&mut self, limit: Duration) -> io::Result<()> {
         timeout(limit, poll_fn(|cx| self.poll_send(cx))).await?
     }
@@ -216,16 +222,17 @@ impl Link {
         self.timer.as_mut().await;
     }
 
-    /// Says that nothing more is sent.
+    /// Shuts down the sending side of the stream.
     pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
     }
 
-    /// Sends the last words, says that they are the last, and drops what the peer still sends until it closes, too, or
-    /// has had its time. A peer that is told `221` has said QUIT: it is listened to only where it has sent more by then.
+    /// Sends the pending output and shuts down the sending side. Then reads and drops the peer's input until the peer
+    /// closes the connection or a limit is reached. If the output ends with a `221` reply, the peer has sent QUIT, and
+    /// input is read only if some has already arrived.
     ///
     /// # Errors
-    /// The last words could not be sent.
+    /// Fails if the pending output could not be sent.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
         let last_line = self.out.trim_ascii_end().rsplit(|octet| *octet == b'\n').next();
         let has_quit = last_line.is_some_and(|line| line.starts_with(b"221 "));
@@ -244,7 +251,7 @@ impl Link {
             while rest.read(&mut dropped).await? > 0 {}
             io::Result::Ok(())
         };
-        // The last words are out; nothing depends on the rest.
+        // The output has been sent, so errors from here on do not matter.
         let _ = timeout(CLOSE, linger).await;
         Ok(())
     }

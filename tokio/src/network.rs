@@ -6,14 +6,23 @@ use core::{
     str::FromStr,
 };
 
-/// How many leading bits all IPv4 addresses have in common that are written as IPv6.
+/// The number of leading bits that all IPv4-mapped IPv6 addresses have in common.
 const MAPPED: u8 = 96;
 
-/// A network: the addresses with the same leading bits. As text it is `192.0.2.0/24` or `2001:db8::/32`, and a single
-/// address without the number.
+/// A network: all IP addresses with the same leading bits. Its text form is `192.0.2.0/24` or `2001:db8::/32`, or a
+/// single address without a prefix length.
 ///
-/// An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address. A network of such addresses has at least 96
-/// bits: `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
+/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address. A network of such addresses has at
+/// least 96 bits: `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
+///
+/// ```
+/// use smtp_auth_tokio::Network;
+///
+/// let network: Network = "192.0.2.0/24".parse()?;
+/// assert!(network.contains("192.0.2.7".parse()?));
+/// assert!(!network.contains("198.51.100.1".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
@@ -21,13 +30,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of all addresses that have the first `bits` bits in common with this one. More bits than an address has
-    /// make a network of this address alone.
+    /// Creates the network of all addresses whose first `bits` bits are those of `address`. If `bits` is greater than
+    /// the length of the address, the network contains this address alone.
     pub fn new(address: IpAddr, bits: u8) -> Self {
         let is_mapped = address.is_ipv6() && address.to_canonical().is_ipv4();
         let (address, bits) = match (is_mapped, bits.checked_sub(MAPPED)) {
             (true, Some(bits)) => (address.to_canonical(), bits),
-            // No network of IPv4, of which it would be the whole.
+            // Fewer than 96 bits do not make an IPv4 network, which would contain every IPv4 address.
             _ => (address, bits),
         };
         match address {
@@ -44,42 +53,44 @@ impl Network {
         }
     }
 
-    /// What one client has: an IPv4 address, or a /64 of IPv6, as whoever has one address of that has them all.
+    /// Returns the network of one client: a single IPv4 address, or a /64 of IPv6, because a client with one of its
+    /// addresses usually has all of them.
     pub(crate) fn of_client(address: IpAddr) -> Self {
         let address = address.to_canonical();
         Self::new(address, if address.is_ipv4() { 32 } else { 64 })
     }
 
-    /// Whether the address belongs to it.
+    /// Returns whether the network contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && Self::new(address, self.bits) == *self
     }
 }
 
-/// The address as IPv4, where it is an IPv4 address that is written as IPv6, as a listener on `[::]` has it.
+/// Converts an IPv4-mapped IPv6 address, as a listener on `[::]` reports it, to IPv4.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-        // With the interface to which a link-local address belongs.
+        // Keeps the scope id of a link-local address.
         IpAddr::V6(_) => address,
     }
 }
 
-/// That address alone.
+/// Creates the network that contains this address alone.
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
         Self::new(address, 128)
     }
 }
 
-/// Text that is no [`Network`].
+/// The error for a text that is not a [`Network`]: it is not an IP address, or its prefix length is not a number in the
+/// range of the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkError(());
 
 impl fmt::Display for NetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a network: an IP address, as a rule with a slash and the number of its leading bits")
+        f.write_str("not a network: expected an IP address, optionally with a prefix length, such as 192.0.2.0/24")
     }
 }
 
@@ -139,7 +150,7 @@ mod tests {
             let parsed: Network = network.parse().unwrap();
             assert_eq!(parsed.contains(address.parse().unwrap()), expected, "{network} {address}");
         }
-        // Fewer bits than all such addresses have in common would be every IPv4 address there is.
+        // With fewer bits than all mapped addresses have in common, this would be every IPv4 address.
         for wrong in ["::ffff:192.0.2.0/24", "::ffff:192.0.2.0/95"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }

@@ -1,12 +1,12 @@
-//! Streams of any kind, and how TLS begins on them.
+//! Streams of any type, and starting TLS on them.
 
 use std::{fmt, future::Future, io, pin::Pin};
 
 use smtp_auth::Channel;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Anything that octets go over: a TCP socket, TLS on it, a Unix socket, [`tokio::io::duplex`]. It is implemented for
-/// all such types.
+/// A byte stream in both directions: a TCP socket, TLS over it, a Unix socket, or [`tokio::io::duplex`]. The trait is
+/// implemented for all types with the listed supertraits.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -20,35 +20,37 @@ impl fmt::Debug for dyn Stream {
 /// A stream of any type. It is boxed because STARTTLS changes the type in the middle of a connection.
 pub type BoxStream = Box<dyn Stream>;
 
-/// A TLS handshake: the stream inside TLS, and what is known of the connection then. It is boxed, as it is large and
-/// happens once in a connection.
+/// The future of a TLS handshake. It returns the stream inside TLS, and the properties of the TLS connection. It is
+/// boxed because it is large and runs only once in a connection.
 pub type Handshake<'a> =
     Pin<Box<dyn Future<Output = io::Result<(BoxStream, Channel)>> + Send + 'a>>;
 
-/// How a server begins TLS. The configuration of rustls [implements it](crate::tls); for another library it takes a few
-/// lines. For a stream that is already safe (Unix socket, TLS-terminating proxy):
+/// Starts TLS on the server side.
+///
+/// It is implemented for rustls's `Arc<ServerConfig>` ([and others](crate::tls)). Other TLS libraries need a few lines.
+/// For a stream that is already protected, such as a Unix socket or a connection from a TLS-terminating proxy:
 ///
 /// ```
 /// use smtp_auth_tokio::{BoxStream, Handshake, TlsAccept, smtp_auth::Channel};
 ///
-/// struct AlreadySafe;
+/// struct AlreadyProtected;
 ///
-/// impl TlsAccept for AlreadySafe {
+/// impl TlsAccept for AlreadyProtected {
 ///     fn accept(&self, stream: BoxStream) -> Handshake<'_> {
 ///         Box::pin(async { Ok((stream, Channel::tls())) })
 ///     }
 /// }
 /// ```
 pub trait TlsAccept: Send + Sync + 'static {
-    /// Does the handshake. The [`Channel`] is at least [`Channel::tls`]; it may have channel bindings, and the name in the
-    /// client's verified certificate. The server limits the time.
+    /// Performs the TLS handshake. The returned [`Channel`] starts from [`Channel::tls`]. It may include channel
+    /// bindings, and the name in the client's verified certificate. The server applies a time limit.
     fn accept(&self, stream: BoxStream) -> Handshake<'_>;
 }
 
-/// How a client begins TLS, and which servers it trusts.
+/// Starts TLS on the client side, and decides which servers to trust.
 pub trait TlsConnect: Send + Sync + 'static {
-    /// Does the handshake with the server of that name, and fails where its certificate does not prove the name. The
-    /// [`Channel`] says that this was checked ([`Channel::verified`]); otherwise a
-    /// [`Connector`](crate::client::Connector) sends no credentials over it. The connector limits the time.
+    /// Performs the TLS handshake with the server called `host`, and fails if its certificate is not valid for that
+    /// name. The returned [`Channel`] must state that this was checked ([`Channel::verified`]); otherwise a
+    /// [`Connector`](crate::client::Connector) sends no credentials over it. The connector applies a time limit.
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a>;
 }

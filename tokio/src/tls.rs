@@ -1,17 +1,18 @@
-//! TLS by rustls.
+//! TLS with rustls, for servers and clients.
 //!
 //! | for | use |
 //! | --- | --- |
 //! | a server with a certificate in PEM files | [`server`] |
 //! | a server whose certificate is renewed while it runs | [`Replaceable`] |
 //! | a server that asks for client certificates | [`ClientCertificates`] |
-//! | a client that trusts the system's CAs | nothing: this is the default; [`platform`] gives it |
+//! | a client that trusts the CAs of the operating system | nothing, as this is the default; [`platform`] returns its configuration |
 //! | a client that trusts other CAs, or a server's own certificate | [`client`], [`trusting`] |
-//! | a client with a certificate of its own | [`with_certificate`] |
+//! | a client that presents a certificate | [`with_certificate`] |
 //! | anything else | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
 //!
-//! All of these have both kinds of channel binding: `tls-exporter` under TLS 1.3, and `tls-server-end-point`. No function here
-//! uses rustls's provider of cryptography for the whole process, which panics where a program has compiled in two.
+//! All of these support both types of channel binding: `tls-exporter` (TLS 1.3 only) and `tls-server-end-point`. No
+//! function here uses rustls's process-wide default cryptography provider, which panics if a program is compiled with
+//! two providers.
 
 use std::{
     fmt, io,
@@ -55,7 +56,8 @@ pub use unverified::Unverified;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 use verifier::Verifier;
 
-/// The cryptography that the functions here and [`Unverified`] use: ring, or AWS-LC where the feature `ring` is off.
+/// Returns the cryptography provider that the functions in this module and [`Unverified`] use: ring, or AWS-LC if the
+/// feature `ring` is disabled.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn provider() -> CryptoProvider {
     #[cfg(not(feature = "ring"))]
@@ -65,13 +67,13 @@ pub fn provider() -> CryptoProvider {
     own::default_provider()
 }
 
-/// A server's configuration from PEM files: its certificate followed by those that lead to its CA, and its private key.
-/// TLS 1.2 and 1.3; clients are not asked for certificates. For anything else make a [`ServerConfig`] by rustls itself, as
-/// [`ClientCertificates::new`] shows.
+/// Creates a server configuration from two PEM files: one with the certificate followed by its intermediate
+/// certificates, and one with the private key. It supports TLS 1.2 and 1.3 and does not ask for client certificates.
+/// For other settings, build a [`ServerConfig`] with rustls itself, as [`ClientCertificates::new`] shows.
 ///
 /// # Errors
-/// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file, or
-/// both.
+/// Fails if a file cannot be read or does not contain the expected item, or if the key does not belong to the
+/// certificate. The error text names the files concerned.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<ServerConfig>> {
     let provider = provider();
@@ -84,12 +86,16 @@ pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<S
     Ok(Arc::new(config))
 }
 
-/// A client's configuration that trusts the certificates of a PEM file, and no others: CAs, and servers' own certificates.
-/// A server's own may be marked as a CA's, as `openssl req -x509` makes them. TLS 1.2 and 1.3; the client shows no
-/// certificate, unless [`with_certificate`] adds one. For anything else make a [`ClientConfig`] by rustls itself.
+/// Creates a client configuration that trusts only the certificates in a PEM file. They may be CA certificates or
+/// servers' own certificates. A server's own certificate may be marked as a CA certificate, as those made by `openssl
+/// req -x509` are.
+///
+/// The configuration supports TLS 1.2 and 1.3 and presents no client certificate; [`with_certificate`] adds one. For
+/// other settings, build a [`ClientConfig`] with rustls itself.
 ///
 /// # Errors
-/// The file cannot be read, or has no certificate, or one that cannot be used. The text names the file.
+/// Fails if the file cannot be read, contains no certificate, or contains one that cannot be used. The error text names
+/// the file.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn client(trusted: impl AsRef<Path>) -> io::Result<Arc<ClientConfig>> {
     let path = trusted.as_ref();
@@ -97,10 +103,10 @@ pub fn client(trusted: impl AsRef<Path>) -> io::Result<Arc<ClientConfig>> {
     trusting(read.map_err(|why| in_file(path, &why))?).map_err(|why| in_file(path, &why))
 }
 
-/// As [`client`], with certificates that the application has as DER.
+/// Creates the same configuration as [`client`] from certificates in DER form.
 ///
 /// # Errors
-/// There is no certificate, or one that cannot be used.
+/// Fails if there is no certificate, or one that cannot be used.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn trusting(
     certificates: impl IntoIterator<Item = CertificateDer<'static>>,
@@ -116,25 +122,26 @@ pub fn trusting(
     verifying(own, roots)
 }
 
-/// A client's configuration that trusts the CAs that the operating system trusts, or those of the file or directory that
-/// the environment names by `SSL_CERT_FILE` or `SSL_CERT_DIR`. A [`Connector`](crate::client::Connector) without
-/// [another](crate::client::Connector::trust) makes one for the whole process. Files are read, some hundred perhaps, and the
-/// thread waits for them.
+/// Creates a client configuration that trusts the CAs of the operating system. If the environment variable
+/// `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, it trusts the CAs in that file or directory instead.
+///
+/// A [`Connector`](crate::client::Connector) uses this configuration by default, and creates it once for the whole
+/// process. This function reads files, perhaps some hundred, and blocks the thread meanwhile.
 ///
 /// # Errors
-/// No CA is found. The text says what to do.
+/// Fails if no CA is found. The error text explains what to do.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn platform() -> io::Result<Arc<ClientConfig>> {
     let read = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // A system has some hundred, of which one or other may be in a form of its own.
+    // A system has some hundred certificates, a few of which may be malformed. Those are skipped.
     roots.add_parsable_certificates(read.certs);
     if !roots.is_empty() {
         return verifying(Vec::new(), roots);
     }
     let why = read.errors.first().map(|why| format!(" ({why})")).unwrap_or_default();
     Err(io::Error::other(format!(
-        "no CA certificates were found on this system{why}: install them (ca-certificates, as a rule), or name a file of them in SSL_CERT_FILE"
+        "no CA certificates were found on this system{why}: install them (the package is usually called ca-certificates), or set SSL_CERT_FILE to a file that contains them"
     )))
 }
 
@@ -154,9 +161,9 @@ fn verifying(
     Ok(Arc::new(config))
 }
 
-/// The same configuration with a certificate that the client shows to servers that ask for one, as for EXTERNAL
-/// ([`Credentials::external`](crate::client::Credentials::external)). The PEM files have the certificate followed by those
-/// that lead to its CA, and its private key.
+/// Returns a copy of a client configuration with a client certificate, which is presented to servers that ask for one.
+/// EXTERNAL authenticates with it ([`Credentials::external`](crate::client::Credentials::external)). One PEM file
+/// contains the certificate followed by its intermediate certificates, the other its private key.
 ///
 /// ```no_run
 /// use smtp_auth_tokio::{client::{Connector, Credentials}, tls};
@@ -169,8 +176,8 @@ fn verifying(
 /// ```
 ///
 /// # Errors
-/// A file cannot be read, or has no such item, or the key does not belong to the certificate. The text names the file, or
-/// both.
+/// Fails if a file cannot be read or does not contain the expected item, or if the key does not belong to the
+/// certificate. The error text names the files concerned.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn with_certificate(
     config: &ClientConfig,
@@ -183,7 +190,7 @@ pub fn with_certificate(
     Ok(Arc::new(config))
 }
 
-/// A certificate, followed by those that lead to its CA, with its private key.
+/// Reads a certificate with its intermediate certificates and its private key.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 fn pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> io::Result<CertifiedKey> {
     let chain =
@@ -193,7 +200,7 @@ fn pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> io::Result<Certif
         return Err(in_file(cert, &NO_CERTIFICATE));
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|why| match why {
-        pem::Error::NoItemsFound => in_file(key, &"there is no private key in it"),
+        pem::Error::NoItemsFound => in_file(key, &"no private key found"),
         why => in_file(key, &why),
     })?;
     let private = provider.key_provider.load_private_key(private);
@@ -210,14 +217,14 @@ fn pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> io::Result<Certif
 }
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-const NO_CERTIFICATE: &str = "there is no certificate in it";
+const NO_CERTIFICATE: &str = "no certificate found";
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 fn in_file(path: &Path, why: &dyn Display) -> io::Error {
     io::Error::other(format!("{}: {why}", path.display()))
 }
 
-/// What [`platform`] trusts, once for the whole process: it is made before the first handshake.
+/// The configuration of [`platform`], created once for the whole process before its first handshake.
 pub(crate) struct Platform;
 
 impl TlsConnect for Platform {
@@ -229,30 +236,31 @@ impl TlsConnect for Platform {
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
     static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
-    // The runtime must not wait for files.
+    // Reading files would block the runtime.
     CONFIG.get_or_try_init(async || spawn_blocking(platform).await?).await
 }
 
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
     Err(io::Error::other(
-        "the program has no cryptography for TLS: build it with the feature `ring` or `aws-lc-rs`",
+        "this program was built without cryptography for TLS: enable the feature `ring` or `aws-lc-rs` of smtp-auth-tokio",
     ))
 }
 
-/// A server's configuration that asks for client certificates, with the application's own function from a certificate to
-/// the name by which the client may authenticate with EXTERNAL.
+/// A server configuration with client certificates for EXTERNAL. The application supplies the function that maps a
+/// certificate to the name with which the client may authenticate.
 ///
-/// The function gets the chain that rustls's verifier has verified, the client's own certificate first, as DER.
+/// The function receives the chain that rustls's verifier has verified, in DER form, with the client's own certificate
+/// first.
 ///
-/// | | |
+/// | the function returns | effect |
 /// | --- | --- |
-/// | `Some(name)` | EXTERNAL is offered, if the configuration lists it; [`CheckExternal`](smtp_auth::sasl::CheckExternal) then asks the store for the account |
-/// | `None` | the connection goes on without EXTERNAL |
-/// | a name that is empty or has control characters | the handshake fails |
-/// | a client without a certificate | the connection goes on without EXTERNAL, if the verifier allows that; the function is not called |
+/// | `Some(name)` | The server offers EXTERNAL, if the configuration lists it. [`CheckExternal`](smtp_auth::sasl::CheckExternal) then asks the store for the account. |
+/// | `None` | The connection continues without EXTERNAL. |
+/// | a name that is empty or contains control characters | The handshake fails. |
+/// | not called, because the client has no certificate | The connection continues without EXTERNAL, if the verifier allows that. |
 ///
-/// There is no function by default, as the CA's rules say which field of a certificate is a name, and of what.
+/// There is no default function, because each CA defines which field of its certificates is a name, and what it names.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -275,7 +283,8 @@ pub struct ClientCertificates {
 type NameOf = dyn Fn(&[CertificateDer<'_>]) -> Option<String> + Send + Sync;
 
 impl ClientCertificates {
-    /// With a configuration that has a verifier of client certificates, and the function:
+    /// Creates the configuration from a rustls configuration with a verifier for client certificates, and from the
+    /// function that maps a certificate to a name:
     ///
     /// ```no_run
     /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
@@ -290,14 +299,14 @@ impl ClientCertificates {
     ///     tls::{self, ClientCertificates},
     /// };
     ///
-    /// fn asking() -> Result<ClientCertificates, Box<dyn Error>> {
+    /// fn with_client_certificates() -> Result<ClientCertificates, Box<dyn Error>> {
     ///     let mut roots = RootCertStore::empty();
     ///     for ca in CertificateDer::pem_file_iter("clients-ca.pem")? {
     ///         roots.add(ca?)?;
     ///     }
     ///     let provider = Arc::new(tls::provider());
     ///     let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider))
-    ///         .allow_unauthenticated() // clients without a certificate may authenticate by a password
+    ///         .allow_unauthenticated() // clients without a certificate may use a password
     ///         .build()?;
     ///     let chain = CertificateDer::pem_file_iter("cert.pem")?.collect::<Result<_, _>>()?;
     ///     let config = ServerConfig::builder_with_provider(provider)
@@ -329,21 +338,21 @@ impl TlsAccept for ClientCertificates {
     }
 }
 
-/// With both kinds of channel binding. A client's certificate names nobody: see [`ClientCertificates`].
+/// Supports both types of channel binding. Client certificates are not mapped to names: see [`ClientCertificates`].
 impl TlsAccept for Arc<ServerConfig> {
     fn accept(&self, stream: BoxStream) -> Handshake<'_> {
         Box::pin(accept(self, stream, &|_| None))
     }
 }
 
-/// TLS whose configuration can be replaced while the server runs, as where a certificate is renewed.
+/// A TLS configuration that can be replaced while the server runs, for example when its certificate is renewed.
 ///
-/// **Make each configuration anew with [`server`]; do not share a ticketer or session storage with the old one, or SCRAM-PLUS
-/// fails on resumed sessions:** a client that resumes a session binds to the old certificate, and the server to the new one
-/// (`tls-server-end-point`).
+/// **Create each configuration with [`server`], and do not share a ticketer or session storage with the old one.
+/// Otherwise SCRAM-PLUS fails on resumed sessions:** a client that resumes a session binds to the old certificate, and
+/// the server to the new one (`tls-server-end-point`).
 ///
-/// Clones are one: give one to [`Server::tls`](crate::server::Server::tls), and keep another. Connections, and handshakes that
-/// have begun, keep the configuration that they have.
+/// All clones share one configuration: pass one clone to [`Server::tls`](crate::server::Server::tls), and keep another.
+/// Existing connections, and handshakes that have begun, keep their configuration.
 ///
 /// ```
 /// use std::{io, sync::Arc};
@@ -351,7 +360,7 @@ impl TlsAccept for Arc<ServerConfig> {
 ///
 /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 /// fn renewed(tls: &Replaceable) -> io::Result<()> {
-///     tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?); // where that fails, the old one stays
+///     tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?); // on an error the old one stays
 ///     Ok(())
 /// }
 /// ```
@@ -359,12 +368,13 @@ impl TlsAccept for Arc<ServerConfig> {
 pub struct Replaceable(Arc<RwLock<Arc<dyn TlsAccept>>>);
 
 impl Replaceable {
-    /// With the first configuration: an `Arc<ServerConfig>` of rustls, [`ClientCertificates`], or that of another library.
+    /// Creates the value with its first configuration: an `Arc<ServerConfig>` of rustls, a [`ClientCertificates`], or
+    /// the type of another library.
     pub fn new(tls: impl TlsAccept) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(tls))))
     }
 
-    /// Takes this configuration for all handshakes to come.
+    /// Replaces the configuration for all later handshakes.
     pub fn replace(&self, tls: impl TlsAccept) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tls);
     }
@@ -402,8 +412,8 @@ async fn accept(
     Ok((Box::new(stream), channel))
 }
 
-/// Notes which certificate a connection gets, which rustls does not tell a server. To ask the resolver again would not do:
-/// it may have a new certificate by then.
+/// Records which certificate a connection was given, because rustls does not report that to a server. Asking the
+/// resolver again would not be correct, because it might return a new certificate by then.
 #[derive(Debug)]
 struct Presented {
     resolver: Arc<dyn ResolvesServerCert>,
@@ -422,8 +432,8 @@ impl ResolvesServerCert for Presented {
     }
 }
 
-/// With both kinds of channel binding. The channel says that the server's certificate was
-/// [verified](Channel::verified): do not use a configuration whose verifier takes any.
+/// Supports both types of channel binding. The channel states that the server's certificate was
+/// [verified](Channel::verified), so do not use a configuration whose verifier accepts any certificate.
 impl TlsConnect for Arc<ClientConfig> {
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a> {
         Box::pin(async move {
@@ -436,14 +446,14 @@ impl TlsConnect for Arc<ClientConfig> {
     }
 }
 
-/// With what binds authentication to the connection (RFC 5802 §6). The certificate is the server's, on both sides.
+/// Returns the channel with its channel bindings (RFC 5802 §6). The certificate is the server's, on both sides.
 fn channel<Side>(
     tls: &ConnectionCommon<Side>,
     certificate: Option<&CertificateDer<'_>>,
 ) -> Channel {
     let mut channel = Channel::tls();
-    // Up to TLS 1.2 the exporter binds only where the extended master secret was negotiated, which rustls does not tell
-    // (RFC 9266 §4.2).
+    // Up to TLS 1.2, `tls-exporter` is secure only with the extended master secret (RFC 9266 §4.2), and rustls does not
+    // report whether that was negotiated.
     if tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
         let exported = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
         if let Ok(exported) = exported {

@@ -125,7 +125,7 @@ pub(crate) fn all() -> [Server; 7] {
             },
             fault: Some(Fault {
                 how: "Debian 12's fails in every TLS handshake, because of OpenSSL 3 (OpenSMTPD #1171)",
-                seen: "did not begin: received fatal alert: InternalError",
+                seen: "failed: received fatal alert: InternalError",
             }),
         },
     ]

@@ -104,8 +104,8 @@ fn the_client_signs_in_by_its_certificate() {
     for no_name in [server.client("", &[]), server.client("a\tb", &[])] {
         assert_fails(&server, 4, "the server takes other credentials", &client(&no_name, &[]));
     }
-    let not_taken = "the connection broke: the server does not take the certificate that this \
-        client shows, or wants one\n";
+    let not_taken = "the connection broke: the server refused this client's certificate, or \
+        requires one and was sent none\n";
     assert_fails(&server, 3, not_taken, &client(&server.stranger(), &[]));
     let mixed = Pair { cert: tim.cert.clone(), key: mail.key.clone() };
     assert_fails(&server, 2, "the certificate to show and its key", &client(&mixed, &[]));

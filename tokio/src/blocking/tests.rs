@@ -36,10 +36,10 @@ fn number(many: usize) -> NonZeroUsize {
     NonZeroUsize::new(many).unwrap()
 }
 
-/// What the store does with the password of a question.
+/// The function that answers a question from its password.
 type Act = dyn Fn(&str) -> Answer + Send + Sync;
 
-/// Says how many threads there were, and when it is dropped.
+/// A store that records its threads, and signals when it is dropped.
 struct Store {
     act: Box<Act>,
     threads: Mutex<HashSet<ThreadId>>,
@@ -70,7 +70,7 @@ impl Authenticator for Store {
     }
 }
 
-/// A question whose password is that.
+/// Creates a question with the given password.
 fn question(password: &str) -> QueryJob {
     let config = Config::builder("mail.example.org").mechanisms([Mechanism::Plain]);
     let response = ["\0tim\0", password].concat().into_bytes();
@@ -88,7 +88,7 @@ async fn ask(users: &impl AsyncAuthenticator, password: &str) -> Answer {
     }
 }
 
-/// Doors that are opened one by one, for those who wait in the store.
+/// A gate at which the store's threads wait until the test lets them pass one by one.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<(usize, usize)>, Condvar)>);
 
@@ -106,7 +106,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Waits until so many in all have come.
+    /// Waits until the given number of threads in all has arrived.
     fn wait_for(&self, many: usize) {
         let state = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(state, |state| state.0 < many).unwrap());
@@ -178,7 +178,7 @@ async fn the_queue_is_bounded() {
 #[tokio::test]
 async fn a_panic_is_no_answer_and_its_thread_goes_on() {
     let (store, _end) = Store::new(|password| match password {
-        // A panic that is not printed.
+        // This panic is not printed.
         "panic" => panic::resume_unwind(Box::new("the store's")),
         _ => Answer::accept(()),
     });
@@ -204,7 +204,7 @@ async fn a_question_that_nobody_waits_for_is_skipped() {
         }
         assert_eq!(ask(&users, "right").await, Answer::temp_fail());
     }
-    // They take no place in the queue, and no turn.
+    // The dropped questions take no room in the queue, and are not answered.
     let mut last = Box::pin(ask(&users, "right"));
     assert!(poll(last.as_mut()).is_pending());
     gate.open(2);
@@ -213,7 +213,8 @@ async fn a_question_that_nobody_waits_for_is_skipped() {
     assert_eq!(gate.0.0.lock().unwrap().0, 2);
 }
 
-/// The store would not go on for want of an open door.
+/// If the skipped question were answered, it would use up one opening of the gate, and the last question would wait
+/// forever.
 #[tokio::test]
 async fn a_skipped_question_is_not_answered_when_its_turn_comes() {
     let (gate, store, _end) = gated();
@@ -247,7 +248,7 @@ async fn questions_are_answered_in_order() {
     let mut asked: Vec<_> = names.iter().map(|name| Box::pin(ask(&users, name))).collect();
     assert!(asked.iter_mut().all(|asked| poll(asked.as_mut()).is_pending()));
     gate.open(200);
-    // Whichever is waited for first.
+    // The order does not depend on which is awaited first.
     for asked in asked.into_iter().rev() {
         assert_eq!(asked.await, Answer::accept(()));
     }
@@ -270,13 +271,13 @@ fn the_last_handle_ends_the_threads() {
     drop(users);
     assert!(end.recv_timeout(Duration::from_millis(50)).is_err());
     drop(clone);
-    // They are still at their questions.
+    // The threads are still answering their questions.
     assert!(end.recv_timeout(Duration::from_millis(50)).is_err());
     gate.open(3);
     // The store is dropped by the last of the threads.
     end.recv_timeout(Duration::from_secs(20)).unwrap();
 
-    // None has started.
+    // No thread has been started.
     let (store, end) = Store::new(|_| Answer::accept(()));
     drop(Blocking::new(store));
     end.recv_timeout(Duration::from_secs(20)).unwrap();
@@ -287,7 +288,7 @@ const OWN: Mechanism = match Mechanism::custom("X-OWN") {
     Err(_) => panic!("not a mechanism's name"),
 };
 
-/// Each question has an answer that no other has.
+/// A store that answers each type of question in a different way.
 pub(crate) struct Each;
 
 impl Authenticator for Each {
@@ -328,7 +329,7 @@ impl Authenticator for Each {
     }
 }
 
-/// The exchange up to its question.
+/// Runs an exchange up to its question.
 fn exchange(mechanism: Mechanism, responses: &[&str]) -> Exchange {
     let config = Config::builder("mail.example.org").mechanisms([mechanism]);
     let config = Arc::new(config.authorize_always(true).build().unwrap());
@@ -343,7 +344,7 @@ fn exchange(mechanism: Mechanism, responses: &[&str]) -> Exchange {
     exchange
 }
 
-/// Every question, and for each what both say to it.
+/// Asserts that `users` answers every type of question as [`Each`] does.
 pub(crate) async fn assert_forwards(users: &impl AsyncAuthenticator) {
     macro_rules! same {
         ($ask:ident, $method:ident) => {
@@ -391,7 +392,7 @@ async fn every_question_is_forwarded() {
     assert_forwards(&Blocking::new(Each)).await;
 }
 
-/// Whether a client that connects to the server is let in. \0tim\0right
+/// Returns whether a client that connects to the server can authenticate. The base64 is `\0tim\0right`.
 #[cfg(target_os = "linux")]
 async fn signs_in<H: Handler>(server: &Server<Blocking<Store>, H>) -> bool {
     let (own, theirs) = duplex(1024);
@@ -408,13 +409,13 @@ async fn signs_in<H: Handler>(server: &Server<Blocking<Store>, H>) -> bool {
     tokio::join!(server.serve_stream(theirs, None), talk).1
 }
 
-/// Needs a process of its own, as its peak is measured:
-/// `cargo test -p smtp-auth-tokio --lib -- --ignored --exact blocking::tests::argon2_takes_the_memory_of_its_threads`
+/// Must run in a separate process, because it measures the peak memory of the process: `cargo test -p smtp-auth-tokio
+/// --lib -- --ignored --exact blocking::tests::argon2_takes_the_memory_of_its_threads`
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a quarter of a minute, and measures its process"]
 async fn argon2_takes_the_memory_of_its_threads() {
-    /// The memory stays with the thread: allocated for each hash it comes to 435 MB by glibc.
+    /// Keeps the memory with the thread. If it were allocated for each hash, the peak would be 435 MB with glibc.
     fn hash(password: &str) -> [u8; 32] {
         thread_local!(static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) });
         let params = Params::new(19 * 1024, 2, 1, None).unwrap();

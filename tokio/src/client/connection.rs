@@ -1,4 +1,4 @@
-//! A connection that is ready for messages, and what it is made of.
+//! The connected client, and the session and stream that it consists of.
 
 use std::{
     fmt,
@@ -24,28 +24,31 @@ use tokio::{
 use super::{Error, ErrorKind, write::PART};
 use crate::link::{COMMANDS, Link, Receive};
 
-/// How long the end of a connection may take.
+/// The time limit for QUIT and for closing the connection.
 const QUIT: Duration = Duration::from_secs(5);
 
-/// A connection that is ready for messages, one after the other. [`Connector::connect`](super::Connector::connect) makes
-/// it. Dropping it closes the connection; [`quit`](Self::quit) tells the server first.
+/// A connection that is ready to send messages, one after the other.
 ///
-/// **A future that is dropped before it is ready leaves the connection unusable**, as half a command or half a message
-/// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. If the end of a message had been sent by then,
-/// it is not known whether the server has accepted the message; otherwise the server has not.
+/// [`Connector::connect`](super::Connector::connect) creates it. Dropping it closes the connection;
+/// [`quit`](Self::quit) also tells the server.
+///
+/// **Dropping a future before it completes leaves the connection unusable**, because part of a command or of a message
+/// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. If the end of a message had been sent by
+/// then, it is unknown whether the server has accepted the message; otherwise the server has not accepted it.
 pub struct Client {
     pub(super) wire: Wire,
 }
 
-/// The outcome of a message that the server has accepted.
+/// The result of sending a message that the server has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "some of the recipients may have been refused"]
 pub struct Sent {
     /// The server's reply to the message.
     pub reply: Reply,
-    /// The recipients that the server has refused, each with its [refusal](RecipientOutcome::refusal). The server has
-    /// accepted the message for all others. With [`Envelope::every_recipient`] a message is sent to all or to none.
+    /// The recipients that the server refused, each with its [refusal](RecipientOutcome::refusal). The server has
+    /// accepted the message for all other recipients. With [`Envelope::every_recipient`], a message is sent to all
+    /// recipients or to none.
     pub refused: Vec<RecipientOutcome>,
 }
 
@@ -54,24 +57,26 @@ impl Client {
         Self { wire }
     }
 
-    /// Sends a message. Its lines have to end in CRLF; dots that begin a line are doubled here (RFC 5321 §4.5.2).
+    /// Sends a message. Its lines must end in CRLF. The client doubles a dot at the beginning of a line, as RFC 5321
+    /// §4.5.2 requires.
     ///
-    /// Two things are added to the envelope: the message's size; and [`BodyType::EightBitMime`], if the message holds
-    /// octets over 127. Such a message is not sent to a server that does not offer 8BITMIME.
+    /// The client adds the message's size to the envelope, and [`BodyType::EightBitMime`] if the message contains
+    /// octets above 127. It does not send an 8-bit message to a server that does not offer 8BITMIME.
     ///
     /// # Errors
-    /// The message was accepted for no recipient, or it is not known whether it was: [`Error::delivery`] tells which.
-    /// After [`ErrorKind::NotAccepted`] the connection can be used for other messages, unless the server has closed it.
-    /// After any other error it cannot.
+    /// Fails if the message was not accepted for any recipient, or if it is unknown whether it was accepted.
+    /// [`Error::delivery`] distinguishes these cases. After [`ErrorKind::NotAccepted`] the connection can still be
+    /// used, unless the server has closed it. After any other error it cannot be used.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
 
-    /// Sends a message while it is read, from a file for example, so that only some kilobytes of it are in memory.
-    /// The caller sets the envelope's [size](Envelope::size) and [body type](Envelope::body): nothing is added here.
+    /// Sends a message while reading it, for example from a file, so that only some kilobytes of it are in memory. The
+    /// client does not know the message in advance, so the caller sets the envelope's [size](Envelope::size) and [body
+    /// type](Envelope::body).
     ///
     /// # Errors
-    /// Those of [`send`](Self::send), and [`ErrorKind::Read`].
+    /// Returns the errors of [`send`](Self::send), and also [`ErrorKind::Read`].
     pub async fn send_from(
         &mut self,
         envelope: &Envelope,
@@ -90,18 +95,18 @@ impl Client {
         sent.map_err(|error| error.after_end(ended))
     }
 
-    /// Says NOOP, and waits for the reply: this shows whether the connection still works, and keeps servers from closing
-    /// an idle connection.
+    /// Sends NOOP and waits for the reply. This shows whether the connection still works, and keeps servers from
+    /// closing an idle connection.
     ///
     /// # Errors
-    /// The connection is closed, or broken.
+    /// Fails if the connection is closed or broken.
     pub async fn noop(&mut self) -> Result<(), Error> {
         self.wire.ready()?.noop();
         self.wire.advance().await
     }
 
-    /// Says QUIT, and closes the connection, in five seconds at most. Errors are ignored, as each message has had its
-    /// outcome.
+    /// Sends QUIT and closes the connection. This takes at most five seconds. Errors are ignored, because the results
+    /// of all messages are already known.
     pub async fn quit(mut self) {
         if let Ok(ready) = self.wire.ready() {
             ready.quit();
@@ -109,24 +114,24 @@ impl Client {
         }
     }
 
-    /// The extensions that the server offers.
+    /// Returns the extensions that the server offers.
     pub fn extensions(&self) -> &Extensions {
         self.wire.session.extensions()
     }
 
-    /// The mechanism by which the client has authenticated, if it has.
+    /// Returns the mechanism with which the client has authenticated, or `None` if it has not authenticated.
     pub fn mechanism(&self) -> Option<Mechanism> {
         self.wire.session.authenticated()
     }
 
-    /// Whether the connection can be used, as far as can be told at once: the server has not closed it, nor said that it
-    /// does.
+    /// Returns whether the connection appears to be usable: the server has neither closed it nor announced that it
+    /// will. This does not wait.
     pub(super) fn is_open(&mut self) -> bool {
         self.wire.is_open()
     }
 }
 
-/// The envelope, with what the message tells.
+/// Returns the envelope with the size and the body type of the message.
 pub(super) fn of_message(envelope: &Envelope, message: &[u8]) -> Envelope {
     let envelope = envelope.clone().size(message.len() as u64);
     match message.is_ascii() {
@@ -147,7 +152,7 @@ pub(super) struct Wire {
     pub(super) session: Session,
     pub(super) link: Link,
     pub(super) replies: Replies,
-    /// The most time for anything.
+    /// The upper limit of every wait.
     most: Duration,
 }
 
@@ -156,25 +161,25 @@ impl Wire {
         Self { session, link, replies: Replies::START, most }
     }
 
-    /// How long to wait for what the session waits for.
+    /// Returns how long to wait for the reply that the session expects.
     pub(super) fn limit(&self) -> Duration {
         self.at_most(self.session.timeout().unwrap_or(self.most))
     }
 
-    /// The most time that anything has, and no more than this.
+    /// Returns the given limit, or the upper limit of every wait if that is shorter.
     pub(super) fn at_most(&self, limit: Duration) -> Duration {
         limit.min(self.most)
     }
 
-    /// The handle to begin something.
+    /// Returns the session's handle for starting a command.
     ///
     /// # Errors
-    /// [`ErrorKind::Unusable`] where the session is over, or something has been begun that came to no end.
+    /// Returns [`ErrorKind::Unusable`] if the session is over, or if an earlier command was never completed.
     fn ready(&mut self) -> Result<Ready<'_>, Error> {
         self.session.ready().ok_or_else(|| Error::new(ErrorKind::Unusable))
     }
 
-    /// Moves on until there is something for the caller to see.
+    /// Sends and receives until the session has an event for the caller.
     pub(super) async fn advance(&mut self) -> Result<(), Error> {
         self.link.restart_timer();
         loop {
@@ -186,14 +191,14 @@ impl Wire {
         }
     }
 
-    /// Sends what is to be sent, and receives something.
+    /// Sends pending output and receives some input.
     async fn fill(&mut self) -> Result<(), Error> {
         let until = Instant::now() + self.limit();
         let filled = poll_fn(|cx| {
             let Self { session, link, replies, .. } = self;
             let mut inbox = Inbox { session, replies, heard: false };
             let filled = link.poll_both(cx, &mut inbox, until);
-            // Octets of a reply that does not end are no reason to wait longer.
+            // An incomplete reply does not extend the time limit.
             if inbox.heard {
                 link.restart_timer();
             }
@@ -213,8 +218,9 @@ impl Wire {
         }
     }
 
-    /// The error; or none, where the session makes something of the end of the stream. Where the server has said why, its
-    /// words are worth more than the system's.
+    /// Reports the end of the stream, or a timeout, to the session, and returns the resulting error. Returns `Ok` if
+    /// the session can use the end of the stream. If the server has sent a reason, that is returned instead of the
+    /// error of the operating system.
     pub(super) fn broken(&mut self, why: io::Error) -> Result<(), Error> {
         let ended = match why.kind() {
             io::ErrorKind::TimedOut => self.session.timed_out(),
@@ -229,7 +235,7 @@ impl Wire {
         }
     }
 
-    /// The stream is closed where the session is over.
+    /// Closes the stream if the session is over.
     pub(super) fn ending<T>(&mut self, advanced: Result<T, core::Error>) -> Result<T, Error> {
         if advanced.is_err() {
             self.link.cut_off();
@@ -237,7 +243,7 @@ impl Wire {
         Ok(advanced?)
     }
 
-    /// Says what has been asked of the session as its last, QUIT, and closes.
+    /// Sends the session's last command, QUIT, and closes the connection.
     pub(super) async fn say_last(&mut self) {
         let limit = self.at_most(QUIT);
         let end = async {
@@ -254,7 +260,8 @@ impl Wire {
     }
 
     fn is_open(&mut self) -> bool {
-        // Whatever comes now is no good: the end of the stream, or a reply to nothing.
+        // Any input at this point means that the connection is unusable: the end of the stream, or a reply to no
+        // command.
         let is_silent = self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending();
         is_silent
             && self.session.advance(&mut self.link.out).is_ok()
@@ -276,7 +283,7 @@ impl Wire {
                     let outcome = outcome.clone();
                     return self.sent(outcome);
                 }
-                // The outcome has it, too.
+                // The outcome also contains this refusal.
                 Event::Refused { .. } => {}
                 _ => return Err(Error::new(ErrorKind::Unusable)),
             }
@@ -294,7 +301,7 @@ impl Wire {
                 let refused = recipients.into_iter().filter(is_refused).collect();
                 Ok(Sent { reply, refused })
             }
-            // It has not seen the message's end.
+            // The server replied before it could have received the end of the message.
             Outcome::Accepted { .. } | Outcome::AcceptedForSome { .. } => {
                 self.link.cut_off();
                 Err(core::Error::Unsolicited(core::Stage::Message).into())
@@ -311,7 +318,7 @@ impl Wire {
     }
 }
 
-/// A session as it receives; and whether a reply has ended.
+/// A session that receives input, and whether the input completed a reply.
 pub(super) struct Inbox<'a> {
     pub(super) session: &'a mut Session,
     pub(super) replies: &'a mut Replies,
@@ -337,19 +344,19 @@ impl Receive for Inbox<'_> {
     }
 }
 
-/// Where the server's replies end, for the time that each may take. What they say is for the session to judge.
+/// Finds the end of each reply, because each reply has its own time limit. The session itself parses the replies.
 #[derive(Clone, Copy)]
 pub(super) struct Replies {
-    /// How many octets of a line have come, as far as its first four.
+    /// The number of octets received of the current line, counted up to four.
     column: u8,
-    /// Whether the line is one after which others follow: `250-`.
+    /// Whether the current line is one that others follow, such as `250-`.
     goes_on: bool,
 }
 
 impl Replies {
     const START: Self = Self { column: 0, goes_on: false };
 
-    /// Whether a reply has its end in these octets, which come next.
+    /// Processes the next octets, and returns whether a reply ended in them.
     fn end_in(&mut self, octets: &[u8]) -> bool {
         let mut ended = false;
         for octet in octets {

@@ -1,4 +1,4 @@
-//! How a connection comes about: the socket, TLS, authentication.
+//! Opening a connection: the socket, TLS, and authentication.
 
 use std::{
     fmt, io,
@@ -24,23 +24,23 @@ use crate::{
     tls::Platform,
 };
 
-/// How long looking the name up and connecting may take.
+/// The time limit for the name lookup and the TCP connection together.
 const CONNECT: Duration = Duration::from_secs(60);
 
-/// A server, and how to connect and authenticate there.
+/// Opens connections to one server, and authenticates there.
 ///
 /// | constructor | port | TLS |
 /// | --- | --- | --- |
-/// | [`starttls`](Self::starttls) | 587 | required, by STARTTLS |
+/// | [`starttls`](Self::starttls) | 587 | required, with STARTTLS |
 /// | [`tls`](Self::tls) | 465 | from the first octet |
-/// | [`insecure_opportunistic`](Self::insecure_opportunistic) | 25 | by STARTTLS, if the server offers it |
+/// | [`insecure_opportunistic`](Self::insecure_opportunistic) | 25 | with STARTTLS, if the server offers it |
 /// | [`insecure_cleartext`](Self::insecure_cleartext) | 25 | none |
 ///
-/// The client's name in EHLO is its IP address, unless [`config`](Self::config) sets another.
+/// The client's name in EHLO is its IP address, unless [`config`](Self::config) sets another name.
 ///
-/// Keep one connector for all connections to the server: it also keeps SCRAM's salted password, which takes some
-/// milliseconds to compute. The salted password is computed for the first connection, on another thread, and again only if
-/// the server asks with another salt or iteration count, or refuses it.
+/// Use one connector for all connections to a server, because the connector also caches SCRAM's salted password.
+/// Computing it takes some milliseconds, on another thread. The connector computes it for the first connection, and
+/// again only if the server sends a different salt or iteration count, or refuses the credentials.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -49,8 +49,8 @@ const CONNECT: Duration = Duration::from_secs(60);
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let connector = Connector::tls("mail.example.org")
 ///     .credentials(Credentials::password("tim@example.org", "tanstaaftanstaaf")?)
-///     .config(Config::builder("client.example.net").build()?) // the name in EHLO; an address, without this
-///     .trust(tls::client("our-ca.pem")?) // the CAs of the operating system, without this
+///     .config(Config::builder("client.example.net").build()?) // the name in EHLO; by default an address
+///     .trust(tls::client("our-ca.pem")?) // by default the CAs of the operating system
 ///     .time_limit(Duration::from_secs(60));
 /// # Ok(())
 /// # }
@@ -71,7 +71,7 @@ pub struct Connector {
 
 type Hook = dyn Fn(Side, &str) + Send + Sync;
 
-/// How the server is to be spoken to.
+/// Whether and how the connection uses TLS.
 #[derive(Clone, Copy, Debug)]
 enum Protection {
     Implicit,
@@ -80,43 +80,44 @@ enum Protection {
     Cleartext,
 }
 
-/// How the sessions are configured: as a whole, or without a name for the client.
+/// The configuration of the sessions: either complete, or without the client's name.
 #[derive(Clone)]
 enum Configured {
     Whole(Config),
     Nameless(Arc<sasl::Config>),
 }
 
-/// Credentials, as they were given, and with the salted password once there is one.
+/// The credentials as the caller gave them, and again with the salted password once it has been computed.
 struct Kept {
     given: Credentials,
     salted: Mutex<Credentials>,
 }
 
 impl Connector {
-    /// A connection to port 587 that begins TLS by STARTTLS. If the server does not offer STARTTLS, connecting fails, and
-    /// neither credentials nor messages are sent.
+    /// Creates a connector to port 587 that begins TLS with STARTTLS. If the server does not offer STARTTLS, connecting
+    /// fails, and the client sends neither credentials nor messages.
     pub fn starttls(host: &str) -> Self {
         Self::new(host, 587, Protection::Starttls)
     }
 
-    /// A connection to port 465 that is inside TLS from the first octet ("implicit TLS", RFC 8314).
+    /// Creates a connector to port 465 that uses TLS from the first octet ("implicit TLS", RFC 8314).
     pub fn tls(host: &str) -> Self {
         Self::new(host, 465, Protection::Implicit)
     }
 
-    /// A connection to port 25 that begins TLS by STARTTLS if the server offers it, **and otherwise has no protection**:
-    /// a man in the middle can remove the offer. Mail servers hand mail to each other in this way, with
-    /// [`tls::Unverified`](crate::tls::Unverified) as what they [trust](Self::trust).
+    /// Creates a connector to port 25 that begins TLS with STARTTLS if the server offers it, **and is unprotected
+    /// otherwise**: a man-in-the-middle can remove the offer (a downgrade attack). Mail servers transfer mail to each
+    /// other in this way, and [trust](Self::trust) any certificate ([`tls::Unverified`](crate::tls::Unverified)).
     pub fn insecure_opportunistic(host: &str) -> Self {
         Self::new(host, 25, Protection::Opportunistic)
     }
 
-    /// A connection to port 25 **without TLS**, for a relay on the same machine: an eavesdropper can read everything, and a
-    /// man in the middle can change everything.
+    /// Creates a connector to port 25 **without TLS**, for a relay on the same machine. An eavesdropper can read
+    /// everything, and a man-in-the-middle can change everything.
     ///
-    /// A password or a token is not sent in cleartext, unless the [configuration](Self::sasl) [allows
-    /// it](smtp_auth::sasl::client::Builder::allow_cleartext); SCRAM and CRAM-MD5 do not send the password.
+    /// The client does not send a password or a token in cleartext, unless the [configuration](Self::sasl) [allows
+    /// it](smtp_auth::sasl::client::Builder::allow_cleartext). SCRAM and CRAM-MD5 work without TLS, because they do not
+    /// send the password.
     pub fn insecure_cleartext(host: &str) -> Self {
         Self::new(host, 25, Protection::Cleartext)
     }
@@ -135,83 +136,94 @@ impl Connector {
         }
     }
 
-    /// The server's port, if it is not that of the constructor.
+    /// Sets the server's port, in place of the constructor's default.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Connects to one of these addresses, and does not look the server's name up: for an application that resolves names
-    /// itself. The [port](Self::port) is not used then, as each address has its own. The server's certificate still has to
-    /// be for the name.
+    /// Sets the server's addresses, so that the connector does not look up the server's name: for an application that
+    /// resolves names itself. Each address includes a port, and [`port`](Self::port) has no effect. The server's
+    /// certificate must still be valid for the server's name.
     pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.addresses = Some(addresses.into_iter().collect());
         self
     }
 
-    /// The credentials to authenticate with, by the strongest mechanism that takes them and that the server offers. A
-    /// client without credentials does not authenticate.
+    /// Sets the credentials. The client authenticates with the strongest mechanism that the server offers and that can
+    /// use these credentials. Without credentials it does not authenticate.
     ///
-    /// Credentials are not sent inside TLS that began without a [verified](smtp_auth::Channel::verified) certificate:
-    /// connecting fails with [`ErrorKind::Unverified`]. A token should say [for which server](Credentials::for_server) it
-    /// is.
+    /// If TLS began without a [verified](smtp_auth::Channel::verified) certificate, the client sends no credentials,
+    /// and connecting fails with [`ErrorKind::Unverified`]. If the credentials are a token, name the [server for which
+    /// it was issued](Credentials::for_server).
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         let salted = Mutex::new(credentials.clone());
         self.credentials = Some(Arc::new(Kept { given: credentials, salted }));
         self
     }
 
-    /// Sets which certificates the client trusts, and by which library and configuration it begins TLS. Without this call
-    /// it trusts the CAs of the operating system, by rustls.
+    /// Sets which certificates the client trusts, and which TLS library and configuration it uses. By default it uses
+    /// rustls and trusts the CAs of the operating system.
     ///
-    /// | `tls` | |
+    /// | `tls` | effect |
     /// | --- | --- |
-    /// | [`tls::client`](crate::tls::client), [`tls::trusting`](crate::tls::trusting) | trusts these CAs and servers' own certificates |
+    /// | [`tls::client`](crate::tls::client), [`tls::trusting`](crate::tls::trusting) | trusts the given CAs and servers' own certificates |
     /// | [`tls::platform`](crate::tls::platform) | trusts the CAs of the operating system |
-    /// | [`tls::with_certificate`](crate::tls::with_certificate) | also shows a certificate of the client's |
-    /// | an `Arc` of any [`ClientConfig`](crate::rustls::ClientConfig) | rustls, with settings of the application's own |
-    /// | [`tls::Unverified`](crate::tls::Unverified) | trusts any certificate: **no protection from a man in the middle** |
-    /// | another [`TlsConnect`] | another library |
+    /// | [`tls::with_certificate`](crate::tls::with_certificate) | also presents a client certificate |
+    /// | an `Arc` of any [`ClientConfig`](crate::rustls::ClientConfig) | uses rustls with the application's own settings |
+    /// | [`tls::Unverified`](crate::tls::Unverified) | trusts any certificate: **no protection from a man-in-the-middle** |
+    /// | another [`TlsConnect`] | uses another TLS library |
     pub fn trust(mut self, tls: impl TlsConnect) -> Self {
         self.tls = Arc::new(tls);
         self
     }
 
-    /// The mechanisms that the client uses, and whether it sends a password without TLS. This replaces what
-    /// [`config`](Self::config) said: the client's name in EHLO is its IP address then, as RFC 5321 §4.1.3 says for a
-    /// client without a name in the DNS.
+    /// Sets the SASL configuration: which mechanisms the client may use, and whether it may send a password without
+    /// TLS.
+    ///
+    /// This replaces a configuration set by [`config`](Self::config). The client's name in EHLO is then its IP address,
+    /// as RFC 5321 §4.1.3 specifies for a client without a name in the DNS.
     pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
         self.config = Configured::Nameless(sasl.into());
         self
     }
 
-    /// The client's name in EHLO, and all else in the configuration of its sessions. This replaces what
-    /// [`sasl`](Self::sasl) said: give that to the configuration's builder, too. What the configuration says of TLS is
-    /// ignored, as the connector's constructor decides that.
+    /// Sets the configuration of the sessions, including the client's name in EHLO.
+    ///
+    /// This replaces a configuration set by [`sasl`](Self::sasl); pass the SASL configuration to the builder of
+    /// `config` instead. The connector ignores the TLS setting of `config`, because its constructor determines whether
+    /// TLS is used.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Configured::Whole(config);
         self
     }
 
-    /// The longest time for each of these: connecting, the TLS handshake, each reply, each part of a message. By default
-    /// connecting has one minute, and the others have what RFC 5321 §4.5.3.2 says, up to ten minutes.
+    /// Sets the time limit for each of these: connecting, the TLS handshake, each reply, and each part of a message. By
+    /// default connecting may take one minute, and the others may take as long as RFC 5321 §4.5.3.2 recommends, up to
+    /// ten minutes. A longer limit than the default has no effect.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit.min(LONGEST);
         self
     }
 
-    /// Calls `hook` with each line of each dialogue, without CRLF and with everything secret masked.
+    /// Calls `hook` with each line of every dialogue, without its CRLF and with all secrets masked.
+    ///
+    /// ```
+    /// use smtp_auth_tokio::client::Connector;
+    ///
+    /// let connector = Connector::starttls("mail.example.org").trace(|side, line| eprintln!("{side}: {line}"));
+    /// ```
     pub fn trace(mut self, hook: impl Fn(Side, &str) + Send + Sync + 'static) -> Self {
         self.trace = Some(Arc::new(hook));
         self
     }
 
-    /// Connects, begins TLS, and authenticates. If the server's name has several addresses, IPv6 and IPv4 are tried by
-    /// turns, and the first that answers is used ("happy eyeballs", RFC 8305).
+    /// Connects, begins TLS, and authenticates. If the server's name has several addresses, the client tries IPv6 and
+    /// IPv4 in turn, and uses the first address that answers ("happy eyeballs", RFC 8305).
     ///
     /// # Errors
-    /// The connection, TLS or authentication failed: [`Error::stage`] tells at which stage, and [`Error::is_transient`]
-    /// whether another attempt may succeed.
+    /// Fails if the connection, TLS or authentication fails. [`Error::stage`] returns the stage, and
+    /// [`Error::is_transient`] whether another attempt may succeed.
     pub async fn connect(&self) -> Result<Client, Error> {
         let unreachable = |why| {
             let (host, port) = (self.host.clone(), self.port);
@@ -229,18 +241,19 @@ impl Connector {
             None => lookup_host((&*self.host, self.port)).await?.collect(),
         };
         let socket = dial(addresses).await?;
-        // Each command waits for its reply, so there is nothing to gather. Where this cannot be set, all is only slower.
+        // Each command waits for its reply, so Nagle's algorithm has nothing to combine. A failure only makes the
+        // connection slower.
         let _ = socket.set_nodelay(true);
         let own = socket.local_addr()?.ip().to_canonical();
         Ok((socket, own))
     }
 
-    /// Begins TLS and authenticates, as [`connect`](Self::connect) does, over a stream that the caller has connected: one
-    /// through a proxy, a Unix socket, [`tokio::io::duplex`]. The client's name in EHLO is `localhost` then, unless
-    /// [`config`](Self::config) sets another.
+    /// Begins TLS and authenticates over a stream that the caller has connected, such as a connection through a proxy,
+    /// a Unix socket, or [`tokio::io::duplex`]. The client's name in EHLO is `localhost`, unless
+    /// [`config`](Self::config) sets another name.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect), except [`ErrorKind::Unreachable`].
+    /// Returns the same errors as [`connect`](Self::connect), except [`ErrorKind::Unreachable`].
     pub async fn connect_over(&self, stream: impl Stream + 'static) -> Result<Client, Error> {
         self.begin(Box::new(stream), None).await
     }
@@ -306,7 +319,7 @@ impl Connector {
                     }
                     derived = Some(salted);
                 }
-                // No mechanism of the application's own is known here.
+                // The connector supports no custom mechanisms.
                 Event::Custom(ask) => ask.fail(),
                 Event::NotAuthenticated(failed) => {
                     let error = failed.error();
@@ -339,7 +352,7 @@ impl Connector {
 }
 
 impl Kept {
-    /// A clone of credentials that is stored here is whole, whatever panicked.
+    /// Ignores poisoning: the credentials are replaced in one assignment, so a panic cannot leave them half written.
     fn lock(&self) -> MutexGuard<'_, Credentials> {
         self.salted.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Happy eyeballs (RFC 8305): a server of several addresses is connected to by the first that answers.
+//! Happy eyeballs (RFC 8305): connects to the first address of a server that answers.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,19 +14,19 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long one address is waited for before the next is tried beside it (RFC 8305 §5).
+/// The time after which the next address is tried in parallel with the earlier ones (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
-/// Connects to one of the addresses. The attempts that come too late are dropped.
+/// Connects to one of the addresses, and drops the attempts that are slower.
 ///
 /// # Errors
-/// That of the last address which failed, if all did; or there was none.
+/// Returns the error of the address that failed last if all attempts failed, or an error if there is no address.
 pub(super) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut addresses = interleaved(addresses).into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the server's name has no address");
     let mut delay = pin!(sleep(Duration::ZERO));
     poll_fn(|cx| {
         loop {
@@ -40,7 +40,7 @@ pub(super) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
                 }
                 Poll::Pending => {}
             }
-            // One has failed, or takes its time.
+            // An attempt has failed, or the delay has passed.
             match addresses.next() {
                 Some(address) => {
                     attempts.push(Box::pin(TcpStream::connect(address)));
@@ -58,7 +58,7 @@ pub(super) async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     .await
 }
 
-/// The first of them that has come to something, which is one of them no more.
+/// Removes the first attempt that has completed, and returns its result.
 fn poll_attempts(attempts: &mut Vec<Attempt>, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
     let done =
         attempts.iter_mut().enumerate().find_map(|(n, attempt)| match attempt.as_mut().poll(cx) {
@@ -74,7 +74,7 @@ fn poll_attempts(attempts: &mut Vec<Attempt>, cx: &mut Context<'_>) -> Poll<io::
     }
 }
 
-/// IPv6 and IPv4 by turns, beginning with the first, as far as there are both (RFC 8305 §4).
+/// Orders the addresses so that IPv6 and IPv4 alternate, starting with the family of the first address (RFC 8305 §4).
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let begins_with_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =

@@ -1,4 +1,4 @@
-//! What goes wrong, in a sentence for a person, and typed for a program.
+//! The client's errors, as sentences for a person and as types for a program.
 
 use std::{
     error,
@@ -14,89 +14,90 @@ use smtp_auth::{
 };
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
-/// Why there is no connection, or a message was not accepted.
+/// The reason why connecting failed, or why a message was not accepted.
 ///
-/// `Display` writes a sentence for the person who sends, with the server's words and what can be done, and with nothing
-/// secret. A program decides by these, as in [an example](super#what-to-do-after-an-error):
+/// `Display` writes a sentence for the person who sends the message. It quotes the server's reply, says what can be
+/// done, and contains nothing secret. A program uses these methods instead, as in [this
+/// example](super#what-to-do-after-an-error):
 ///
-/// | method | answers |
+/// | method | returns |
 /// | --- | --- |
-/// | [`delivery`](Self::delivery) | what is known of the message |
-/// | [`is_transient`](Self::is_transient) | whether to try again later |
+/// | [`delivery`](Self::delivery) | what is known about the message |
+/// | [`is_transient`](Self::is_transient) | whether another attempt may succeed later |
 /// | [`kind`](Self::kind) | what went wrong |
-/// | [`stage`](Self::stage) | where in the dialogue |
-/// | [`reply`](Self::reply) | with which reply the server refused |
+/// | [`stage`](Self::stage) | the stage of the dialogue |
+/// | [`reply`](Self::reply) | the server's reply, if it refused |
 pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    /// Whether the message had been sent to its end.
+    /// Whether the end of the message had been sent.
     ended: bool,
 }
 
-/// What went wrong.
+/// The different kinds of [`Error`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no connection to the server: its name has no address, or none of its addresses answers.
+    /// The client could not connect to the server: its name has no address, or no address answers.
     #[non_exhaustive]
     Unreachable {
-        /// The server's name.
+        /// The name of the server.
         host: Box<str>,
-        /// The port.
+        /// The port of the server.
         port: u16,
-        /// Why, as an [`io::Error`]: the operating system's, as a rule.
+        /// The cause, usually an error of the operating system.
         why: io::Error,
     },
     /// The TLS handshake failed, most often because of the server's certificate.
     #[non_exhaustive]
     Tls {
-        /// The server's name.
+        /// The name of the server.
         host: Box<str>,
-        /// Why, as an [`io::Error`]. It holds a [`rustls::Error`] where rustls has found the fault:
+        /// The cause. If rustls reported it, it contains a [`rustls::Error`]:
         /// `why.get_ref()?.downcast_ref::<rustls::Error>()`.
         why: io::Error,
     },
-    /// There are credentials, and TLS began without a [verified](smtp_auth::Channel::verified) certificate. Nothing was sent
-    /// inside it.
+    /// The client has credentials, and TLS began without a [verified](smtp_auth::Channel::verified) certificate. The
+    /// client has sent nothing over TLS.
     #[non_exhaustive]
     Unverified {
-        /// The server's name.
+        /// The name of the server.
         host: Box<str>,
     },
-    /// The connection broke at that stage. The [`io::Error`] says why.
+    /// The connection broke at this stage. The [`io::Error`] is the cause.
     Broken(Stage, io::Error),
-    /// The session is over, and the [`SessionError`](super::SessionError) says why: the server refused to go on or broke
-    /// the protocol, authentication failed ([`AuthError`](super::AuthError)), or a reply did not come in time.
+    /// The session has ended with a [`SessionError`](super::SessionError): the server refused to continue or broke the
+    /// protocol, authentication failed ([`AuthError`](super::AuthError)), or a reply did not arrive in time.
     Session(SessionError),
-    /// The message was accepted for no recipient. The [`Outcome`](super::Outcome) says why: by a
-    /// [`Refusal`](super::Refusal) of the server's, or by [`NotSent`](super::NotSent). The connection can be used again,
-    /// unless the server has closed it.
+    /// The message was not accepted for any recipient. The [`Outcome`](super::Outcome) contains the reason, either the
+    /// server's [`Refusal`](super::Refusal) or a [`NotSent`](super::NotSent). The connection can be used again, unless
+    /// the server has closed it.
     NotAccepted(Outcome),
-    /// The message could not be read from the caller's reader, whose [`io::Error`] this is. The server has not accepted
-    /// the part that was sent.
+    /// Reading the message from the caller's reader failed with this [`io::Error`]. The server has not accepted the
+    /// part that was sent.
     Read(io::Error),
-    /// The connection cannot be used any more: an earlier call has failed, or its future was dropped before it was ready.
+    /// The connection is unusable, because an earlier call failed or its future was dropped before it completed.
     Unusable,
-    /// The configuration cannot be used. The [`ConfigError`](super::ConfigError) says why.
+    /// The configuration is invalid. The [`ConfigError`](super::ConfigError) contains the reason.
     Config(ConfigError),
-    /// All connections of the [`Pool`](super::Pool) were in use for that long.
+    /// All connections of the [`Pool`](super::Pool) were in use for this long.
     NoFreeConnection(Duration),
     /// The [`Pool`](super::Pool) has been closed.
     PoolClosed,
 }
 
-/// What is known of a message after an error.
+/// What is known about a message after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is nothing else to know")]
 pub enum Delivery {
-    /// The server does not have the message, and has not refused it. The message can be sent again.
+    /// The server does not have the message, and has not refused it. It is safe to send the message again.
     NotSent,
-    /// The server has refused the message by a reply. Send the message again only after a
-    /// [transient](Error::is_transient) refusal.
+    /// The server has refused the message with a reply. Send the message again only if the refusal is
+    /// [transient](Error::is_transient).
     Refused,
-    /// All of the message was sent, and no reply came: the server may have accepted it or not. If the message is sent
-    /// again, it may arrive twice.
+    /// The whole message was sent, and no valid reply arrived. The server may or may not have accepted it. If you send
+    /// the message again, it may arrive twice.
     Unknown,
 }
 
@@ -105,21 +106,21 @@ impl Error {
         Self(Box::new(Inner { kind, ended: false }))
     }
 
-    /// The same, of a message that had been sent to its end, or not.
+    /// Records whether the end of the message had been sent.
     pub(super) fn after_end(mut self, ended: bool) -> Self {
         self.0.ended = ended;
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
-    /// What is known of the message. [`Delivery::NotSent`] if no message was to be sent.
+    /// Returns what is known about the message, or [`Delivery::NotSent`] if no message was being sent.
     pub fn delivery(&self) -> Delivery {
         match self.refusal() {
-            // It says nothing of the message.
+            // A reply that closes the connection, such as 421, does not judge the message.
             Some(refusal) if refusal.closes() => Delivery::NotSent,
             Some(refusal) => match refusal.stage() {
                 Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Message => Delivery::Refused,
@@ -130,14 +131,14 @@ impl Error {
         }
     }
 
-    /// The stage of the dialogue at which the error happened.
+    /// Returns the stage of the dialogue at which the error happened.
     ///
     /// | error | stage |
     /// | --- | --- |
-    /// | TLS did not begin, or began without a verified certificate: after STARTTLS, and with implicit TLS too, before the greeting | [`Stage::StartTls`] |
-    /// | there is no connection to the server: [`ErrorKind::Unreachable`] | `None` |
-    /// | no dialogue was under way: [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed) | `None` |
-    /// | any other | where in the dialogue it was |
+    /// | TLS could not be started, or the certificate was not verified. This includes implicit TLS, which begins before the greeting. | [`Stage::StartTls`] |
+    /// | [`Unreachable`](ErrorKind::Unreachable): there is no connection to the server | `None` |
+    /// | [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed): no dialogue was in progress | `None` |
+    /// | any other error | the current stage of the dialogue |
     pub fn stage(&self) -> Option<Stage> {
         match &self.0.kind {
             ErrorKind::Tls { .. } | ErrorKind::Unverified { .. } => Some(Stage::StartTls),
@@ -154,7 +155,7 @@ impl Error {
         }
     }
 
-    /// The server's reply that led to the error, if there was one.
+    /// Returns the server's reply that caused the error, if there was one.
     pub fn reply(&self) -> Option<&Reply> {
         match (&self.0.kind, self.refusal()) {
             (_, Some(refusal)) => Some(refusal.reply()),
@@ -170,8 +171,9 @@ impl Error {
         }
     }
 
-    /// What the server said of a token that it refused: JSON (RFC 7628 §3.2.2), as it came. The JSON may repeat the token:
-    /// it is a [`Secret`], and is in no `Display`. Replace its control characters before you show it on a terminal.
+    /// Returns the server's error message for a token that it refused: unparsed JSON (RFC 7628 §3.2.2). The JSON may
+    /// repeat the token, so it is a [`Secret`] and is never part of `Display`. Replace its control characters before
+    /// you write it to a terminal.
     pub fn token_error(&self) -> Option<&Secret> {
         match &self.0.kind {
             ErrorKind::Session(SessionError::NotAuthenticated(AuthError::TokenRefused {
@@ -182,23 +184,23 @@ impl Error {
         }
     }
 
-    /// Whether another attempt may succeed later. The first row that fits decides:
+    /// Returns whether another attempt may succeed later. The first row that applies decides:
     ///
-    /// | error | |
+    /// | error | result |
     /// | --- | --- |
-    /// | the [delivery](Self::delivery) is unknown, so that the message may arrive twice | `false` |
-    /// | a certificate, the server's or the client's, is not accepted | `false` |
-    /// | authentication failed, and the server closed the connection without a reply to that | `false` |
-    /// | the server closed the connection, or it broke, in the TLS handshake too | `true` |
-    /// | the server answered out of turn, or with what is not SMTP | `false` |
-    /// | the server refused by a reply `4xx`, at any stage | `true` |
-    /// | the server refused by a reply `5xx` | `false` |
-    /// | a timeout: connecting, the TLS handshake, a reply, a part of a message | `true` |
+    /// | the [delivery](Self::delivery) is unknown, so the message might arrive twice | `false` |
+    /// | the certificate of the server or of the client is not accepted | `false` |
+    /// | authentication failed, and the server closed the connection without a reply | `false` |
+    /// | the server closed the connection, or the connection broke, including during the TLS handshake | `true` |
+    /// | the server sent a reply that is out of turn, or something that is not SMTP | `false` |
+    /// | the server refused with a `4xx` reply, at any stage | `true` |
+    /// | the server refused with a `5xx` reply | `false` |
+    /// | a timeout while connecting, in the TLS handshake, or while waiting for a reply or sending part of a message | `true` |
     /// | no connection: the server's name has no address in the DNS, or no address answers | `true` |
-    /// | TLS failed in any other way, or is not on offer | `false` |
+    /// | TLS failed in any other way, or the server does not offer it | `false` |
     /// | [`ErrorKind::NoFreeConnection`], [`ErrorKind::Unusable`] | `true` |
-    /// | the server's [limit](Limit) of messages or domains over one connection | `true` |
-    /// | any other, such as no mechanism in common, a message that is too big, [`ErrorKind::PoolClosed`] | `false` |
+    /// | the server's [limit](Limit) of messages or domains for one connection is reached | `true` |
+    /// | any other error, such as no mechanism in common, a message that is too large, or [`ErrorKind::PoolClosed`] | `false` |
     pub fn is_transient(&self) -> bool {
         self.delivery() != Delivery::Unknown && self.kind_is_transient()
     }
@@ -228,7 +230,7 @@ impl Error {
         }
     }
 
-    /// The refusal of whatever was asked of the server.
+    /// Returns the server's refusal, if the error is one.
     fn refusal(&self) -> Option<&Refusal> {
         match &self.0.kind {
             ErrorKind::Session(
@@ -240,8 +242,8 @@ impl Error {
         }
     }
 
-    /// Whether the same message can go over another connection, where this one has been used for others before: it was
-    /// closed meanwhile, or has no room for more.
+    /// Returns whether the same message can be sent over another connection. This is so if a reused connection was
+    /// closed in the meantime, or may carry no more messages.
     pub(super) fn wants_another_connection(&self) -> bool {
         match &self.0.kind {
             ErrorKind::Session(SessionError::Closed(_)) => true,
@@ -250,7 +252,7 @@ impl Error {
         }
     }
 
-    /// Whether the credentials were refused, or something is wrong with how they were used.
+    /// Returns whether authentication failed, on either side.
     pub(super) fn is_of_authentication(&self) -> bool {
         matches!(
             &self.0.kind,
@@ -280,7 +282,7 @@ fn stage_of(error: &SessionError) -> Option<Stage> {
     }
 }
 
-/// Whether a limit is that of one connection.
+/// Returns whether the limit holds for one connection only.
 fn is_over_connection(why: &NotSent) -> bool {
     matches!(why, NotSent::OverLimit(Limit::MailMax(_) | Limit::RcptDomainMax(_)))
 }
@@ -294,14 +296,14 @@ impl fmt::Display for Error {
     }
 }
 
-/// The sentence, and what it is made of: a program that ends with an error shows it so.
+/// Writes the sentence followed by the error's fields, because a `main` that returns an error prints it in this form.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} ({:?})", self.0.kind)
     }
 }
 
-/// Trying again is not what can be done here.
+/// Writes an error after which the delivery is unknown, without the advice to try again.
 fn unknown(why: &ErrorKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match why {
         ErrorKind::Broken(_, why) => write!(f, "the connection broke ({why})"),
@@ -311,10 +313,10 @@ fn unknown(why: &ErrorKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ErrorKind::Session(SessionError::TimedOut { .. }) => {
             f.write_str("the server did not answer in time")
         }
-        other => write!(f, "{other}, and that was"),
+        other => write!(f, "{other}; this happened"),
     }?;
     f.write_str(
-        " after all of the message had been sent: the server may have accepted it, so find out before you send it again",
+        " after the whole message had been sent: the server may have accepted it, so check before you send it again",
     )
 }
 
@@ -322,24 +324,24 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable { host, port, why } => {
-                write!(f, "there is no connection to {host}, port {port}: {}", in_time(why))?;
-                f.write_str("; check both, and the network, or try again later")
+                write!(f, "cannot connect to {host}, port {port}: {}", in_time(why))?;
+                f.write_str("; check the name, the port and the network, or try again later")
             }
             Self::Tls { host, why } => match tls_error(why) {
                 _ if certificate_is_refused(why) => {
-                    write!(f, "TLS with {host} did not begin: {NOT_TAKEN}")
+                    write!(f, "the TLS handshake with {host} failed: {CERTIFICATE_REFUSED}")
                 }
-                Some(why) => write!(f, "TLS with {host} did not begin: {}", explain(why)),
-                None => write!(f, "TLS with {host} did not begin: {}", in_time(why)),
+                Some(why) => write!(f, "the TLS handshake with {host} failed: {}", explain(why)),
+                None => write!(f, "the TLS handshake with {host} failed: {}", in_time(why)),
             },
             Self::Unverified { host } => write!(
                 f,
-                "the certificate of {host} was not verified, so that no credentials are sent: trust it (`tls::client`), or \
-                 connect without credentials; a `TlsConnect` that does verify has to say so (`Channel::verified`)"
+                "the certificate of {host} was not verified, so no credentials were sent: trust it (`tls::client`), or \
+                 connect without credentials; a custom `TlsConnect` that verifies it must report so (`Channel::verified`)"
             ),
-            // Under TLS 1.3 the server judges this client's certificate once the client is through with the handshake.
+            // In TLS 1.3 the server checks the client's certificate after the client has completed the handshake.
             Self::Broken(_, why) if certificate_is_refused(why) => {
-                write!(f, "the connection broke: {NOT_TAKEN}")
+                write!(f, "the connection broke: {CERTIFICATE_REFUSED}")
             }
             Self::Broken(stage, why) => {
                 write!(f, "the connection broke at {stage}: {why}; try again later")
@@ -350,7 +352,7 @@ impl fmt::Display for ErrorKind {
                 SessionError::BareLineEnd
             ),
             Self::Session(why @ SessionError::Closed(_)) => {
-                write!(f, "{why}; nothing of a message was sent, so open another connection for it")
+                write!(f, "{why}; no part of a message was sent, so open another connection for it")
             }
             Self::Session(why @ SessionError::TimedOut { may_want_tls: false, .. }) => {
                 write!(f, "{why}; try again later")
@@ -361,16 +363,16 @@ impl fmt::Display for ErrorKind {
                 write!(f, "the message could not be read, and was not sent: {why}")
             }
             Self::Unusable => f.write_str(
-                "this connection cannot be used any more, as something before has failed or was broken off: open another",
+                "this connection cannot be used any more, because an earlier call failed or was cancelled: open another one",
             ),
             Self::Config(why) => why.fmt(f),
             Self::NoFreeConnection(limit) => write!(
                 f,
-                "all connections to the server were in use for {} seconds: try again later, or allow more of them",
+                "all connections to the server were in use for {} seconds: try again later, or allow more connections",
                 limit.as_secs_f32()
             ),
             Self::PoolClosed => {
-                f.write_str("the pool of connections has been closed: no more messages are sent")
+                f.write_str("the connection pool has been closed, and sends no more messages")
             }
         }
     }
@@ -380,7 +382,7 @@ fn not_accepted(outcome: &Outcome, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let recipients = outcome.recipients();
     let refused = || recipients.iter().filter(|recipient| recipient.refusal().is_some());
     match outcome {
-        // Each has a refusal of its own, as a rule.
+        // Usually each recipient was refused with its own reply.
         Outcome::Refused { refusal, .. }
             if refusal.stage() == Stage::Rcpt && refused().next().is_some() =>
         {
@@ -396,12 +398,12 @@ fn not_accepted(outcome: &Outcome, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// The system's words; but for those that the driver has made itself.
+/// Returns the system's error text, or a clearer one for errors that the driver itself created.
 fn in_time(why: &io::Error) -> &dyn fmt::Display {
     match (why.kind(), why.get_ref()) {
         (io::ErrorKind::TimedOut, None) => &"the server did not answer in time",
         (io::ErrorKind::UnexpectedEof, _) => {
-            &"the server closed the connection; it may not have TLS on this port, or not take this client's certificate"
+            &"the server closed the connection; it may not offer TLS on this port, or may have refused this client's certificate"
         }
         _ => why,
     }
@@ -411,10 +413,10 @@ fn tls_error(why: &io::Error) -> Option<&rustls::Error> {
     why.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
-const NOT_TAKEN: &str =
-    "the server does not take the certificate that this client shows, or wants one";
+const CERTIFICATE_REFUSED: &str =
+    "the server refused this client's certificate, or requires one and was sent none";
 
-/// Whether the server has said that it does not take this client's certificate, or that it wants one.
+/// Returns whether the server reported that it refuses the client's certificate, or that it requires one.
 fn certificate_is_refused(why: &io::Error) -> bool {
     use AlertDescription as Alert;
     let Some(rustls::Error::AlertReceived(alert)) = tls_error(why) else { return false };
@@ -431,33 +433,33 @@ fn certificate_is_refused(why: &io::Error) -> bool {
     )
 }
 
-/// What is wrong with TLS, and what can be done.
+/// Returns a text that explains what is wrong with TLS, and what can be done.
 fn explain(why: &rustls::Error) -> &dyn fmt::Display {
     let rustls::Error::InvalidCertificate(certificate) = why else {
         return match why {
             rustls::Error::InvalidMessage(_) => {
-                &"what the server sent is not TLS: it may begin TLS by STARTTLS on this port, or on another port"
+                &"the server did not answer in TLS: it may expect STARTTLS on this port, or offer TLS on another port"
             }
             _ => why,
         };
     };
     match certificate {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            &"the server's certificate has expired: ask its operator to renew it, and see whether the clock of this computer is right"
+            &"the server's certificate has expired: ask its operator to renew it, and check the clock of this computer"
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            &"the server's certificate is not valid yet: see whether the clock of this computer is right"
+            &"the server's certificate is not valid yet: check the clock of this computer"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            &"the server's certificate is for another name: connect by the name that its operator gives for it"
+            &"the server's certificate is for another name: connect with the name that the server's operator gives"
         }
-        CertificateError::Revoked => &"the server's certificate has been revoked: ask its operator",
-        // The signature is bad where a CA's name is known, and its key is another.
+        CertificateError::Revoked => &"the server's certificate has been revoked: ask the server's operator",
+        // The signature is bad if a trusted CA has the same name but another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            &"the server's certificate is not signed by a CA that this client trusts: if it is signed by one of your own, or by itself, give that certificate to this client as one to trust"
+            &"the server's certificate is not signed by a CA that this client trusts: if it is self-signed, or signed by your own CA, add that certificate to those that this client trusts"
         }
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            &"the server's certificate is not signed by a CA that this client trusts, or cannot be a server's, as it is marked as a CA's: if you made it yourself (`openssl req -x509` marks it so), give it to this client as one to trust, or make one with `basicConstraints=CA:FALSE`"
+            &"the server's certificate is not signed by a CA that this client trusts, or cannot be used by a server because it is marked as a CA certificate: if you made it yourself (`openssl req -x509` marks it so), add it to the certificates that this client trusts, or make one with `basicConstraints=CA:FALSE`"
         }
         _ => why,
     }

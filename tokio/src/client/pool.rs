@@ -1,4 +1,4 @@
-//! Connections that are kept.
+//! A pool of connections.
 
 use std::{
     collections::VecDeque,
@@ -20,26 +20,29 @@ use super::{
     Client, Connector, Error, ErrorKind, LONGEST, Sent, connection::of_message, write::PART,
 };
 
-/// Connections to one server that are kept for later messages.
+/// A pool of connections to one server, which are kept open for later messages.
 ///
-/// Clones share the connections. Set [`connections`](Self::connections), [`waiting`](Self::waiting) and
-/// [`idle`](Self::idle) before you clone a pool. A setting that is changed on a clone has these effects:
+/// Clones share their connections. Set [`connections`](Self::connections), [`waiting`](Self::waiting) and
+/// [`idle`](Self::idle) before you clone a pool. Changing a setting on a clone has these effects:
 ///
-/// | setting | on a clone |
+/// | setting | effect on a clone |
 /// | --- | --- |
-/// | [`connections`](Self::connections) | this clone shares no more: it has connections of its own, so many at most, and none at first |
-/// | [`waiting`](Self::waiting) | holds for messages that are sent by this clone |
-/// | [`idle`](Self::idle) | not specified: one of the clones' values holds for all of them |
+/// | [`connections`](Self::connections) | The clone stops sharing connections. It starts with none, and opens at most the given number. |
+/// | [`waiting`](Self::waiting) | The value applies to messages sent through this clone. |
+/// | [`idle`](Self::idle) | Unspecified: the value of any one clone applies to all of them. |
 ///
-/// The pool checks a connection before it uses it again. If the server has closed the connection, as it may at any time,
-/// the message goes over another one. **A message is never sent again once its end may have been sent**: if the
-/// connection breaks between that and the reply, [`Error::delivery`] is [`Delivery::Unknown`](super::Delivery::Unknown).
+/// The pool checks each connection before it uses it again. If the server has closed the connection, which it may do at
+/// any time, the pool sends the message over another one. **The pool never sends a message again once its end may have
+/// been sent**: if the connection breaks before the reply arrives, [`Error::delivery`] is
+/// [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
-/// **Stop at the first error whose [stage](Error::stage) is [`Stage::Auth`](super::Stage::Auth) and that is not
-/// [transient](Error::is_transient)**: the server has refused the credentials for good. The pool tries them again for each
-/// message, and servers lock out clients that go on. A transient error, such as a `454`, may go away by itself.
+/// **Stop at the first error that is not [transient](Error::is_transient) and whose [stage](Error::stage) is
+/// [`Stage::Auth`](super::Stage::Auth)**: the server has refused the credentials permanently. The pool tries the
+/// credentials again for each message, and servers lock out clients that repeat failed attempts. A transient error,
+/// such as a `454` reply, may resolve itself.
 ///
-/// If a future of [`send`](Self::send) is dropped, its connection is closed, and another may take its place.
+/// If a future of [`send`](Self::send) is dropped, the pool closes the connection that it used, and may open another in
+/// its place.
 ///
 /// ```no_run
 /// use smtp_auth_tokio::client::{Connector, Credentials, Envelope, Pool};
@@ -66,16 +69,17 @@ pub struct Pool {
 }
 
 struct Shared {
-    /// One for each connection that is in use, or could be. Whoever has one may take an idle connection, or make another.
+    /// One permit for each connection that may be in use. The holder of a permit may take an idle connection or open a
+    /// new one.
     places: Arc<Semaphore>,
     kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// The idle ones; those that have been idle for longest come first.
+    /// The idle connections, the one that has been idle longest first.
     idle: VecDeque<Idle>,
-    /// What closes them, while there are any.
+    /// The task that closes idle connections, while there are any.
     closing: Option<AbortHandle>,
 }
 
@@ -85,8 +89,8 @@ struct Idle {
 }
 
 impl Pool {
-    /// A pool of at most 4 connections, each of which is kept for 60 seconds after its last message. A message waits for
-    /// a connection for up to 60 seconds.
+    /// Creates a pool of at most 4 connections. Each is kept for 60 seconds after its last message, and a message waits
+    /// up to 60 seconds for a free connection.
     pub fn new(connector: Connector) -> Self {
         let (connections, second) = (4, Duration::from_secs(1));
         Self {
@@ -98,10 +102,10 @@ impl Pool {
         }
     }
 
-    /// The most connections at once: 1 to 65,535. 0 is taken as 1, and a greater number as 65,535. Many servers allow each
-    /// client ten or twenty.
+    /// Sets the maximum number of simultaneous connections, from 1 to 65,535. Values outside this range are clamped.
+    /// Many servers allow ten or twenty connections for each client.
     ///
-    /// The pool begins anew with no connection: it does not share those of its clones any more.
+    /// The pool starts again without connections, and no longer shares those of its clones.
     #[must_use]
     pub fn connections(mut self, most: u32) -> Self {
         self.connections = most.clamp(1, u32::from(u16::MAX));
@@ -109,35 +113,35 @@ impl Pool {
         self
     }
 
-    /// The longest time that a message waits for a free connection. After it the message fails with
-    /// [`ErrorKind::NoFreeConnection`]. The time to connect and to send does not count.
+    /// Sets how long a message may wait for a free connection. If the time is exceeded, the message fails with
+    /// [`ErrorKind::NoFreeConnection`]. The time spent on connecting and sending does not count.
     #[must_use]
     pub fn waiting(mut self, limit: Duration) -> Self {
         self.waiting = limit.min(LONGEST);
         self
     }
 
-    /// How long an unused connection is kept before the pool closes it by QUIT. Servers should keep an idle connection for
-    /// at least five minutes (RFC 5321 §4.5.3.2.7).
+    /// Sets how long an unused connection is kept before the pool closes it with QUIT. Servers should keep an idle
+    /// connection open for at least five minutes (RFC 5321 §4.5.3.2.7).
     #[must_use]
     pub fn idle(mut self, limit: Duration) -> Self {
         self.idle = limit.min(LONGEST);
         self
     }
 
-    /// Sends a message, as [`Client::send`].
+    /// Sends a message, like [`Client::send`].
     ///
     /// # Errors
-    /// Those of [`Client::send`] and of [`Connector::connect`]; [`ErrorKind::NoFreeConnection`] and
-    /// [`ErrorKind::PoolClosed`].
+    /// Returns the errors of [`Client::send`] and of [`Connector::connect`], and also [`ErrorKind::NoFreeConnection`]
+    /// and [`ErrorKind::PoolClosed`].
     pub async fn send(&self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
 
-    /// Sends a message while it is read, as [`Client::send_from`].
+    /// Sends a message while reading it, like [`Client::send_from`].
     ///
     /// # Errors
-    /// Those of [`send`](Self::send), and [`ErrorKind::Read`].
+    /// Returns the errors of [`send`](Self::send), and also [`ErrorKind::Read`].
     pub async fn send_from(
         &self,
         envelope: &Envelope,
@@ -152,7 +156,7 @@ impl Pool {
         mut message: Pin<&mut (dyn AsyncBufRead + Send)>,
     ) -> Result<Sent, Error> {
         let place = self.place().await?;
-        // Each turn but the last has one idle connection less.
+        // The loop ends because each repetition uses up an idle connection.
         loop {
             let idle = self.shared.take();
             let was_idle = idle.is_some();
@@ -162,7 +166,7 @@ impl Pool {
             };
             let sent = client.transfer(envelope, message.as_mut()).await;
             match &sent {
-                // Nothing of the message has been asked for.
+                // No part of the message has been read yet.
                 Err(error) if was_idle && error.wants_another_connection() => client.quit().await,
                 _ => {
                     self.put(client);
@@ -173,18 +177,18 @@ impl Pool {
         }
     }
 
-    /// Waits for the messages that are being sent, then closes all connections by QUIT, for all clones of the pool. A
-    /// message that comes after the call fails with [`ErrorKind::PoolClosed`]. A pool that is dropped without this call,
-    /// with all of its clones, closes its connections without QUIT.
+    /// Waits until the messages in progress have been sent, then closes all connections with QUIT. This closes all
+    /// clones of the pool. Messages sent after this call fail with [`ErrorKind::PoolClosed`].
     ///
-    /// The caller limits the time by [`tokio::time::timeout`]: if the future is dropped while messages are being sent, the
-    /// pool stays open.
+    /// This method has no time limit; set one with [`tokio::time::timeout`]. If the future is dropped while messages
+    /// are being sent, the pool stays open. If a pool and all its clones are dropped without this call, their
+    /// connections are closed without QUIT.
     pub async fn close(&self) {
-        // It is closed already where that fails.
+        // This fails only if the pool has already been closed.
         let all = self.shared.places.acquire_many(self.connections).await;
         self.shared.places.close();
         drop(all);
-        // All at once: where this future is dropped from here on, none of them stays.
+        // All are taken out first, so that none stays open if this future is dropped from here on.
         let idle: Vec<_> = std::iter::from_fn(|| self.shared.take()).collect();
         for client in idle {
             client.quit().await;
@@ -200,7 +204,7 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection, if it can be used again.
+    /// Keeps the connection if it can be used again.
     fn put(&self, mut client: Client) {
         if !client.is_open() {
             return;
@@ -221,7 +225,7 @@ impl Shared {
         Self { places: Arc::new(places), kept: Mutex::default() }
     }
 
-    /// An idle connection that can be used, as far as can be told: the one that was used last.
+    /// Takes the most recently used idle connection that appears to be usable.
     fn take(&self) -> Option<Client> {
         let mut kept = self.lock();
         std::iter::from_fn(|| kept.idle.pop_back())
@@ -229,7 +233,8 @@ impl Shared {
             .find_map(|mut client| client.is_open().then_some(client))
     }
 
-    /// When the connection that has been idle for longest is to be closed. Where there is none, nothing is closed any more.
+    /// Returns the time at which to close the connection that has been idle longest. If no connection is idle, this
+    /// notes that the closing task ends.
     fn next_to_close(&self, limit: Duration) -> Option<Instant> {
         let mut kept = self.lock();
         let oldest = kept.idle.front().map(|idle| idle.since + limit);
@@ -239,14 +244,14 @@ impl Shared {
         oldest
     }
 
-    /// The connection that has been idle for longest, if that is long enough.
+    /// Takes the connection that has been idle longest, if it has reached the limit.
     fn take_oldest(&self, limit: Duration) -> Option<Client> {
         let mut kept = self.lock();
         kept.idle.front().filter(|idle| idle.since + limit <= Instant::now())?;
         kept.idle.pop_front().map(|idle| idle.client)
     }
 
-    /// Nothing is half done where this is locked.
+    /// Ignores poisoning: no code that holds this lock leaves a change incomplete.
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -260,11 +265,11 @@ impl Drop for Kept {
     }
 }
 
-/// Closes connections that have been idle for that long, until there are none.
+/// Closes connections that have been idle for the given time, until no idle connection is left.
 async fn close_idle(shared: Weak<Shared>, places: Arc<Semaphore>, limit: Duration) {
     while let Some(until) = shared.upgrade().and_then(|shared| shared.next_to_close(limit)) {
         sleep_until(until).await;
-        // A connection that is being closed has a place still.
+        // A connection counts towards the maximum until it has been closed.
         let Ok(_place) = places.acquire().await else { return };
         let oldest = shared.upgrade().and_then(|shared| shared.take_oldest(limit));
         if let Some(client) = oldest {

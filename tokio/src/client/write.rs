@@ -1,4 +1,4 @@
-//! A message on its way to the server, which is listened to meanwhile.
+//! Sends a message, and reads the server's replies while sending.
 
 use std::{
     future::poll_fn,
@@ -16,30 +16,30 @@ use super::{
     connection::{Inbox, Wire},
 };
 
-/// How much of a message is sent at once.
+/// The number of octets of a message that are sent at once.
 pub(super) const PART: usize = 16 << 10;
 
-/// For some dots that are doubled, and the end.
+/// Extra room for doubled dots and the end of the message.
 const ROOM: usize = 64;
 
-/// How long the server may take to take each part (RFC 5321 §4.5.3.2.5).
+/// The time within which the server must receive each part (RFC 5321 §4.5.3.2.5).
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Why writing has stopped.
+/// The reason why writing stopped.
 enum Stop {
-    /// All is sent, or the server has said something.
+    /// Everything has been sent, or the server has sent a complete reply.
     Done,
-    /// The server has begun to say something.
+    /// The server has sent part of a reply.
     Part,
     Broken(io::Error),
-    /// The message cannot be read.
+    /// The message could not be read.
     Read(io::Error),
     Session(core::Error),
 }
 
 impl Wire {
-    /// Writes the message until its end has been sent, or the server says something. `ended` once the end may have been
-    /// sent.
+    /// Writes the message until its end has been sent or the server sends a reply. Sets `ended` once the end may have
+    /// been sent.
     pub(super) async fn write(
         &mut self,
         mut message: Pin<&mut (dyn AsyncBufRead + Send)>,
@@ -49,14 +49,15 @@ impl Wire {
         loop {
             return match poll_fn(|cx| self.poll_write(cx, message.as_mut(), ended)).await {
                 Stop::Done => Ok(()),
-                // Octets of a reply that does not end are no reason to wait longer, and change nothing but what is too long.
+                // A partial reply does not extend the time limit. The session only checks that the reply is not too
+                // long.
                 Stop::Part => {
                     let advanced = self.session.advance(&mut self.link.out);
                     let _ = self.ending(advanced)?;
                     continue;
                 }
                 Stop::Broken(why) => self.broken(why),
-                // Without its end the server will not take what it has.
+                // The server discards a message whose end it has not received.
                 Stop::Read(why) => {
                     self.link.cut_off();
                     Err(Error::new(ErrorKind::Read(why)))
@@ -86,7 +87,8 @@ impl Wire {
                 self.link.restart_timer();
             }
             let had_some = !self.link.out.is_empty();
-            // The server says when the caller takes too long.
+            // If nothing is being sent, the message comes slowly from the caller, and the server applies its own time
+            // limit.
             let until = Instant::now() + if had_some { self.at_most(LIMIT) } else { LONGEST };
             let Self { session, link, replies, .. } = self;
             let mut inbox = Inbox { session, replies, heard: false };
@@ -95,13 +97,13 @@ impl Wire {
                 Poll::Ready(Ok(())) => return Poll::Ready(Stop::Part),
                 Poll::Ready(Err(why)) => return Poll::Ready(Stop::Broken(why)),
                 Poll::Pending if !self.link.out.is_empty() || !had_some => return Poll::Pending,
-                // This part is sent.
+                // This part has been sent.
                 Poll::Pending => {}
             }
         }
     }
 
-    /// Takes as much of the message as is sent at once, or as there is.
+    /// Takes the next part of the message, or as much of it as is available.
     fn gather(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! The rate limiter that is built in.
+//! The built-in rate limiter.
 
 use core::{
     fmt,
@@ -19,39 +19,39 @@ use super::{
 };
 use crate::network::Network;
 
-/// Longer ones serve nobody, and sums of times have to stay small.
+/// An upper bound that keeps sums of durations small; no longer duration is useful.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// A [`RateLimiter`] in memory.
+/// A [`RateLimiter`] that keeps its counts in memory.
 ///
-/// | what | default | set by |
+/// | setting | default | set by |
 /// | --- | --- | --- |
-/// | failures of a network | 20 | [`network_limit`](Self::network_limit) |
-/// | failures at an account, whether it exists or not | 10 | [`account_limit`](Self::account_limit) |
-/// | the time in which that many failures leak away, one by one: of 10 failures in 10 minutes, one each minute | 10 minutes | [`window`](Self::window) |
-/// | what a network is | an IPv4 address, the /64 of an IPv6 address | [`prefixes`](Self::prefixes) |
-/// | how long an account is known at a network | 30 days | [`known_for`](Self::known_for) |
-/// | entries in each of three tables | 65,536: some 20 MB in all | [`max_entries`](Self::max_entries) |
+/// | the number of failures that limits a network | 20 | [`network_limit`](Self::network_limit) |
+/// | the number of failures that limits an account, whether it exists or not | 10 | [`account_limit`](Self::account_limit) |
+/// | the time in which that many failures expire, one by one: 10 failures in 10 minutes means one each minute | 10 minutes | [`window`](Self::window) |
+/// | the size of a network | one IPv4 address, or a /64 of IPv6 | [`prefixes`](Self::prefixes) |
+/// | how long a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
+/// | the number of entries in each of three tables | 65,536, about 20 MB in all | [`max_entries`](Self::max_entries) |
 ///
-/// An attempt is limited while its network, or the account, has used up its failures. All clients without an address, on
-/// Unix sockets, are one network.
+/// An attempt is limited while its network or its account has reached its limit. All clients without an address, that
+/// is on Unix sockets, count as one network.
 ///
-/// **Known networks have a limit of their own.** A network is known for an account that has authenticated from it lately. The
-/// account's failures there count apart from all others, up to the account's limit, and no other limit applies. So nobody can
-/// lock an owner out by guessing from elsewhere, and one program with an old password does not lock out its neighbours. Someone
-/// who shares a network with the owner, such as one IPv4 address of a whole company, can use up the owner's failures there:
-/// only the address tells them apart. The last 32 pairs of a name and a network are remembered for an account: 32 networks, or
-/// 16 where its owner gives an alias.
+/// **Known networks have separate limits.** A network is known for an account that has authenticated from it recently.
+/// The account's failures from there are counted separately, up to the account's limit, and no other limit applies to
+/// them. So an attacker elsewhere cannot lock out the owner, and a program with an old password does not lock out other
+/// users on its network. However, an attacker on the owner's own network, such as a company with a single IPv4 address,
+/// can use up the owner's failures there, because the limiter distinguishes clients only by address. For each account
+/// the last 32 pairs of a name and a network are kept: 32 networks, or 16 if the owner uses an alias.
 ///
-/// **A limited attempt counts at its network alone,** and not at all where the network has used up its failures. So an account
-/// takes attempts again as its failures leak away, though an attacker goes on, and a network that is full cannot use up the
-/// failures of account after account.
+/// **A limited attempt counts for its network only,** and if the network has reached its limit, it does not count at
+/// all. So an account accepts attempts again as its failures expire, even if the attack continues. A network that has
+/// reached its limit cannot use up the failures of further accounts.
 ///
-/// **Tables are bounded.** A full table forgets the entry with the fewest failures, but none that has reached its limit. Where
-/// all have reached it, an attempt by a new network or name is limited: otherwise an attacker with an IPv6 network of 65,536
-/// times a /64 could fill the table, and then guess without a limit. Known networks are not affected; a full table of these
-/// forgets the one of the oldest success. Names are kept as hashes under a random key, as some people type their password in
-/// place of the name.
+/// **The tables are bounded.** A full table drops the entry with the fewest failures, but never one that has reached
+/// its limit. If all entries have reached theirs, attempts from a new network or with a new name are limited. Otherwise
+/// an attacker with 65,536 /64 networks of IPv6 could fill the table, and then continue without a limit. This does not
+/// affect known networks: a full table of these drops the one with the oldest success. Names are stored as hashes with
+/// a random key, because some people type their password in place of the name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};
@@ -91,7 +91,7 @@ impl Default for MemoryRateLimiter {
 }
 
 impl MemoryRateLimiter {
-    /// With the defaults of the table above.
+    /// Creates a limiter with the defaults in the table [above](Self).
     pub fn new() -> Self {
         let window = Duration::from_secs(10 * 60);
         let rate =
@@ -107,23 +107,23 @@ impl MemoryRateLimiter {
         }
     }
 
-    /// How many failures a network may have at once.
+    /// Sets the number of failures that limits a network.
     #[must_use]
     pub fn network_limit(mut self, failures: NonZeroU32) -> Self {
         self.networks.limit = failures;
         self
     }
 
-    /// How many failures an account may have at once: from all networks together where it is not known, and from each where
-    /// it is.
+    /// Sets the number of failures that limits an account. The failures from all unknown networks are counted together,
+    /// and those from each known network separately.
     #[must_use]
     pub fn account_limit(mut self, failures: NonZeroU32) -> Self {
         self.accounts.limit = failures;
         self
     }
 
-    /// In what time as many failures as there may be leak away, one by one: with 10 failures and 10 minutes, one each
-    /// minute. At least a second, at most a year.
+    /// Sets the time in which as many failures as the limit expire, one by one: with a limit of 10 and a window of 10
+    /// minutes, one failure each minute. The value is clamped to between one second and one year.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         let window = window.clamp(Duration::from_secs(1), MAX_DURATION);
@@ -131,22 +131,24 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// How many leading bits of an IPv4 address, and of an IPv6 address, are the network. More than an address has are
-    /// all of it. A client with one IPv6 address of a /64 has them all, so that more than 64 limit nothing.
+    /// Sets how many leading bits of an IPv4 and of an IPv6 address form the network. A value above the length of the
+    /// address means the whole address. Do not use more than 64 for IPv6: a client usually has a whole /64, and could
+    /// use a new address for each attempt.
     #[must_use]
     pub fn prefixes(mut self, ipv4: u8, ipv6: u8) -> Self {
         self.prefixes = (ipv4, ipv6);
         self
     }
 
-    /// How long an account is known at a network after it has authenticated there; at most a year.
+    /// Sets how long a network stays known after the account has authenticated from it. The maximum is one year.
     #[must_use]
     pub fn known_for(mut self, time: Duration) -> Self {
         self.known_for = time.min(MAX_DURATION);
         self
     }
 
-    /// How many entries each table has: of networks, of accounts, and of pairs of a name and a network.
+    /// Sets the maximum number of entries in each of the three tables: networks, accounts, and pairs of a name and a
+    /// network.
     #[must_use]
     pub fn max_entries(mut self, entries: NonZeroUsize) -> Self {
         self.max_entries = entries.get();
@@ -162,12 +164,12 @@ impl MemoryRateLimiter {
         self.hasher.hash_one(network)
     }
 
-    /// Nothing that is done under this lock leaves the tables half changed.
+    /// Ignores poisoning: no code that holds this lock leaves the tables half changed.
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the limits stand for an attempt.
+    /// Compares an attempt with the limits.
     fn judge(&self, tables: &Tables, attempt: &Attempt<'_>, now: Instant) -> Judged {
         let network = self.network(attempt.address());
         let mut names = attempt.names().map(|name| self.hasher.hash_one(name));
@@ -183,7 +185,7 @@ impl MemoryRateLimiter {
             })
         });
         let known = names.iter().flatten().filter(|name| name.is_known).count();
-        // Without a name it counts by network alone.
+        // An attempt without a name counts for its network only.
         let by_network = known == 0 || known < names.iter().flatten().count();
         Judged {
             network,
@@ -198,7 +200,7 @@ impl MemoryRateLimiter {
 
 struct Judged {
     network: u64,
-    /// Whether the network's limit binds: one of the names is not known there.
+    /// Whether the network's limit applies: the attempt has no name, or the network is not known for one of its names.
     by_network: bool,
     is_network_full: bool,
     is_account_full: bool,
@@ -221,7 +223,7 @@ impl RateLimiter for MemoryRateLimiter {
     fn failed(&self, attempt: &Attempt<'_>, now: Instant) {
         let mut tables = self.tables();
         let judged = self.judge(&tables, attempt, now);
-        // What is full takes no more: otherwise an attacker who goes on could keep it full.
+        // A full bucket counts no more failures; otherwise an attacker could keep it full by continuing.
         let Tables { networks, accounts, known } = &mut *tables;
         if judged.is_network_full {
             return;

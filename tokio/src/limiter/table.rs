@@ -1,11 +1,11 @@
-//! Failures that leak away, in tables of bounded size.
+//! Counts of failures that expire over time ("leaky buckets"), in tables of bounded size.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::{num::NonZeroU32, time::Duration};
 use std::{collections::HashMap, time::Instant};
 
-/// How many failures fill a bucket, and how long a full one takes to be empty. They leak away one by one, so that all
-/// that has to be known of a bucket is when it will be empty.
+/// The number of failures that fill a bucket, and the time in which a full bucket empties. Failures leak away one by
+/// one, so a bucket is fully described by the time at which it will be empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     pub(super) limit: NonZeroU32,
@@ -13,7 +13,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// How long one failure takes to leak away.
+    /// Returns the time in which one failure leaks away.
     fn leak(self) -> Duration {
         self.window / self.limit.get()
     }
@@ -23,18 +23,18 @@ impl Rate {
         level > self.leak() * (self.limit.get() - 1)
     }
 
-    /// When the bucket will be empty with one failure more.
+    /// Returns when the bucket will be empty after another failure.
     fn add(self, empty_at: Instant, now: Instant) -> Instant {
         let begin = empty_at.max(now);
         begin.checked_add(self.leak()).unwrap_or(begin)
     }
 }
 
-/// A bucket for each key that has failed lately.
+/// A bucket for each key with recent failures.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     empty_at: HashMap<u64, Instant>,
-    /// The same, the emptiest first.
+    /// The same entries, with the emptiest bucket first.
     order: BTreeSet<(Instant, u64)>,
 }
 
@@ -43,8 +43,8 @@ impl Table {
         self.empty_at.len()
     }
 
-    /// Whether the key has used up its failures. Where each of `max` buckets is full, so is every other key's, which could
-    /// not be counted.
+    /// Returns whether the key's bucket is full. If all of `max` buckets are full, every other key counts as full,
+    /// because its failures could not be counted.
     pub(super) fn is_full(&self, key: u64, rate: Rate, max: usize, now: Instant) -> bool {
         let own = self.empty_at.get(&key).copied();
         let emptiest =
@@ -52,7 +52,8 @@ impl Table {
         own.or_else(emptiest).is_some_and(|empty_at| rate.is_full(empty_at, now))
     }
 
-    /// Counts a failure of a key that is not full. Where there would be more than `max` buckets, the emptiest makes room.
+    /// Counts a failure of a key whose bucket is not full. If there would be more than `max` buckets, this drops the
+    /// emptiest.
     pub(super) fn add(&mut self, key: u64, rate: Rate, max: usize, now: Instant) {
         while self.forget_emptiest(|empty_at| empty_at <= now) {}
         let old = self.empty_at.get(&key).copied();
@@ -69,7 +70,7 @@ impl Table {
         self.order.insert((new, key));
     }
 
-    /// Forgets the emptiest bucket, if it is one of these.
+    /// Drops the emptiest bucket, if `these` accepts it.
     fn forget_emptiest(&mut self, these: impl Fn(Instant) -> bool) -> bool {
         let emptiest = self.order.first().copied().filter(|(empty_at, _)| these(*empty_at));
         let Some(entry) = emptiest else { return false };
@@ -79,38 +80,38 @@ impl Table {
     }
 }
 
-/// A name by which an account has authenticated, and from which network.
+/// The hash of a name with which an account has authenticated, and that of the network.
 pub(super) type Pair = (u64, u64);
 
-/// The networks from which an account has authenticated lately.
+/// The networks from which accounts have authenticated recently.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pairs: BTreeMap<Pair, Entry>,
-    /// The same, by the last success, the oldest first.
+    /// The same entries, with the oldest success first.
     order: BTreeSet<(Instant, Pair)>,
-    /// The same, by the account.
+    /// The same entries, ordered by account.
     owned: BTreeSet<(u64, Pair)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     last: Instant,
-    /// The account itself, where the name in the pair is an alias.
+    /// The account. It differs from the name in the pair if that is an alias.
     owner: u64,
-    /// The bucket of the failures since, by this account from this network.
+    /// When the bucket of this account's failures from this network will be empty.
     empty_at: Instant,
 }
 
 impl Known {
-    /// The pairs of one account: whoever has a password must not push out the networks of all the others, by however many
-    /// names the store takes it for the same account.
+    /// The maximum number of pairs for one account. It keeps an attacker who knows the password of one account from
+    /// displacing the networks of all others, even if the store accepts many names for that account.
     const PER_ACCOUNT: usize = 32;
 
     pub(super) fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether the pair's own bucket is full; `None` where the pair is not known.
+    /// Returns whether the pair's bucket is full, or `None` if the pair is not known.
     pub(super) fn is_full(
         &self,
         pair: Pair,
@@ -130,8 +131,8 @@ impl Known {
         }
     }
 
-    /// Notes a success of that account. The account's oldest makes room where it has too many pairs, the oldest of all where
-    /// there would be more than `max`.
+    /// Records a success of the account. If the account has too many pairs, this drops its oldest one; if there would
+    /// be more than `max` pairs, it drops the oldest of all.
     pub(super) fn authenticated(
         &mut self,
         pair: Pair,

@@ -17,7 +17,7 @@ use super::{
 
 const PASSWORD: &str = "tanstaaftanstaaf";
 
-/// `tim`, with the alias `info`; `quiet` is an alias that is told where the password is right, and only there.
+/// The account `tim` with the alias `info`. The alias `quiet` is reported only if the password is right.
 struct Tim(ScramKeys);
 
 impl Tim {
@@ -53,7 +53,7 @@ impl Authenticator for Tim {
     }
 }
 
-/// A server's side of a connection.
+/// The server side of a connection.
 struct Connection<L: RateLimiter> {
     users: Limited<Immediate<Tim>, L>,
     session: Session,
@@ -75,7 +75,7 @@ impl<L: RateLimiter> Connection<L> {
         connection
     }
 
-    /// The last line of what the server says to that.
+    /// Sends a line, and returns the last line of the server's reply.
     async fn say(&mut self, line: &str) -> String {
         self.out.clear();
         self.session.receive(format!("{line}\r\n").as_bytes());
@@ -103,7 +103,7 @@ impl<L: RateLimiter> Connection<L> {
         self.say(&format!("AUTH PLAIN {response}")).await
     }
 
-    /// By SCRAM up to the proof, which is returned.
+    /// Performs SCRAM up to the client's proof, which is returned.
     async fn begin(&mut self, name: &str, password: &str) -> String {
         let config = client::Config::builder().mechanisms([Mechanism::ScramSha256]).build();
         let credentials = Credentials::password(name, password).unwrap();
@@ -134,7 +134,7 @@ impl<L: RateLimiter> Connection<L> {
         }
     }
 
-    /// The salt that SCRAM shows for that name.
+    /// Returns the salt that SCRAM sends for the name.
     async fn salt(&mut self, name: &str) -> String {
         self.begin(name, "wrong").await;
         let line = String::from_utf8(self.out.clone()).unwrap();
@@ -185,7 +185,7 @@ async fn every_question_is_forwarded() {
     assert_forwards(&Limited::new(Immediate(Each), limiter(1), None, true)).await;
 }
 
-/// Looked at before the store, and after it: the right password is as wrong as any.
+/// The limiter is asked before and after the store, so the right password fails like any other.
 #[tokio::test]
 async fn a_limited_attempt_looks_like_a_wrong_password() {
     for n in [1, 2] {
@@ -194,7 +194,7 @@ async fn a_limited_attempt_looks_like_a_wrong_password() {
             let reply = Connection::new(&limiter, 1).await.plain("tim", guess).await;
             assert!(reply.starts_with(WRONG), "{reply}");
         }
-        // From the same network, and from another at the same account.
+        // From the same network, and from another network to the same account.
         let mut limited = Connection::new(&limiter, n).await;
         let mut other = Connection::new(&limiter, 3).await;
         let wrong = other.plain("ann", "wrong").await;
@@ -204,7 +204,7 @@ async fn a_limited_attempt_looks_like_a_wrong_password() {
         assert_eq!(limited.pause, Duration::from_secs(2));
         assert_eq!(limited.scram("tim", "wrong").await, wrong);
         assert_eq!(limited.plain("info", PASSWORD).await, wrong);
-        // The session counts them.
+        // The session counts limited attempts as well.
         let last = limited.plain("tim", PASSWORD).await;
         assert_eq!((last, limited.pause), (wrong, Duration::from_secs(16)));
         assert!(limited.plain("tim", PASSWORD).await.starts_with("421 "));
@@ -229,7 +229,7 @@ async fn failures_count_by_network_and_by_each_name() {
     assert!(Connection::new(&free, 1).await.plain("tim", PASSWORD).await.starts_with(WRONG));
 }
 
-/// Another salt would tell that the account exists.
+/// A different salt would reveal that the account exists.
 #[tokio::test]
 async fn a_limited_account_shows_its_own_salt() {
     let limiter = limiter(1);
@@ -248,12 +248,12 @@ async fn a_failure_of_the_store_is_no_attempt() {
     }
     let mut connection = Connection::new(&limiter, 1).await;
     assert!(connection.plain("tim", PASSWORD).await.starts_with("235 "));
-    // Nor does the limit show by it.
+    // A failure of the store does not reveal the limit either.
     assert!(Connection::new(&limiter, 2).await.plain("ann", "x").await.starts_with(WRONG));
     assert!(Connection::new(&limiter, 2).await.plain("down", "x").await.starts_with("454 "));
 }
 
-/// SCRAM's keys are asked for before the proof comes.
+/// The store is asked for SCRAM's keys before the proof arrives.
 #[tokio::test]
 async fn exchanges_begun_before_are_no_more_guesses() {
     let limiter = limiter(3);
@@ -271,7 +271,7 @@ async fn exchanges_begun_before_are_no_more_guesses() {
     }
     assert!(replies.iter().all(|reply| reply.starts_with(WRONG)), "{replies:?}");
     assert!(replies.iter().all(|reply| *reply == replies[0]));
-    // Unlimited it works.
+    // It succeeds without a limit.
     let free = Connection::new(None::<MemoryRateLimiter>, 10).await.scram("info", PASSWORD).await;
     assert!(free.starts_with("235 "), "{free}");
 }
@@ -284,7 +284,7 @@ async fn three_hundred_clients_that_hang_up() {
         connection.out.clear();
         let response = base64(format!("\0tim\0guess {n}").as_bytes());
         connection.session.receive(format!("AUTH PLAIN {response}\r\n").as_bytes());
-        // Up to the failure, and no reply has been sent.
+        // Continues up to the failure, before any reply has been sent.
         while connection.pause.is_zero() {
             assert!(connection.step().await);
         }
@@ -299,7 +299,7 @@ async fn three_hundred_clients_that_hang_up() {
 #[tokio::test]
 async fn a_known_owner_gets_in() {
     let limiter = limiter(3);
-    // By an alias, of which the identity knows nothing.
+    // The identity does not contain the alias.
     for name in ["tim", "info", "quiet"] {
         assert!(Connection::new(&limiter, 1).await.plain(name, PASSWORD).await.starts_with("235 "));
         for n in 100..110 {
@@ -316,7 +316,7 @@ async fn a_known_owner_gets_in() {
     }
 }
 
-/// Time is the runtime's, so that a test can set it.
+/// The limiter uses the runtime's clock, which tests can control.
 #[tokio::test(start_paused = true)]
 async fn a_limit_passes() {
     let limiter = limiter(1);
@@ -326,7 +326,7 @@ async fn a_limit_passes() {
     assert!(Connection::new(&limiter, 1).await.plain("tim", PASSWORD).await.starts_with("235 "));
 }
 
-/// Says what it was told to, the last first.
+/// Returns the given answers, starting with the last.
 #[derive(Default)]
 struct Script(Mutex<Vec<bool>>);
 
@@ -342,7 +342,7 @@ impl RateLimiter for Script {
 
 #[tokio::test]
 async fn each_look_is_enough() {
-    // Before the store, after it, and after the proof; the last comes first here.
+    // The bits stand for the checks before the store, after it, and after the proof, from right to left.
     for (script, code) in [(0b000, "235 "), (0b001, WRONG), (0b010, WRONG), (0b100, WRONG)] {
         for is_scram in [false, true] {
             let looks = (0..3).rev().map(|bit| script >> bit & 1 == 1).collect();

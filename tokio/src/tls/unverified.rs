@@ -1,4 +1,4 @@
-//! TLS with whatever server is there.
+//! TLS without verifying the server's certificate.
 
 use std::sync::Arc;
 
@@ -15,13 +15,15 @@ use tokio_rustls::{
 
 use crate::stream::{BoxStream, Handshake, TlsConnect};
 
-/// A client that takes **any certificate**, for
-/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic): it is how servers hand mail to each other
-/// (RFC 7435), of whose certificates many are signed by no CA. TLS then protects from an eavesdropper alone; a man in the
-/// middle could as well take the offer of STARTTLS away. The channel is not [verified](Channel::verified):
-/// a [`Connector`](crate::client::Connector) that has credentials refuses it.
+/// TLS for a client that accepts **any certificate**, for
+/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic). Mail servers use TLS in this way among
+/// each other (opportunistic security, RFC 7435), because many of their certificates are not signed by a CA.
+///
+/// This TLS protects against an eavesdropper only. A man-in-the-middle could equally remove the offer of STARTTLS. The
+/// channel is not [verified](Channel::verified), so a [`Connector`](crate::client::Connector) with credentials refuses
+/// to continue.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "it is written as it is, and has nothing to be set")]
+#[expect(clippy::exhaustive_structs, reason = "callers construct it, and it has no settings")]
 pub struct Unverified;
 
 impl TlsConnect for Unverified {
@@ -34,7 +36,8 @@ impl TlsConnect for Unverified {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
                 .with_no_client_auth();
-            // The name is only told to the server, so that it may be one that no certificate can have.
+            // The name is only sent to the server and not verified, so it may be one that is not valid in a
+            // certificate.
             let name = ServerName::try_from(host.to_owned())
                 .or_else(|_| ServerName::try_from("invalid".to_owned()))
                 .map_err(std::io::Error::other)?;

@@ -1,4 +1,4 @@
-//! How a server's certificate is verified.
+//! Verification of a server's certificate.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use tokio_rustls::rustls::{
     server::ParsedCertificate,
 };
 
-/// rustls's own verifier, and one thing more: a server may show a certificate that is trusted as its own and marked as a
-/// CA's. `openssl req -x509` marks them so, and OpenSSL's clients take them.
+/// Verifies like rustls's own verifier, with one addition: a server's own certificate may be trusted although it is
+/// marked as a CA's. `openssl req -x509` creates such certificates, and OpenSSL's clients accept them.
 #[derive(Debug)]
 pub(super) struct Verifier {
     own: Vec<CertificateDer<'static>>,
@@ -23,7 +23,8 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// Trusts what a certificate of `roots` has signed, and each of `own`, which are among them.
+    /// Trusts the certificates signed by one of `roots`, and each certificate of `own`. All of `own` must also be in
+    /// `roots`.
     pub(super) fn new(
         own: Vec<CertificateDer<'static>>,
         roots: RootCertStore,
@@ -45,7 +46,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.webpki.verify_server_cert(shown, intermediates, server, ocsp, now) {
-            // The mark is looked at after the time of validity, and before the name.
+            // The verifier checks this mark after the validity period, and before the name.
             Err(error) if is_marked_as_a_ca(&error) && self.own.contains(shown) => {
                 verify_server_name(&ParsedCertificate::try_from(shown)?, server)?;
                 Ok(ServerCertVerified::assertion())
@@ -77,7 +78,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether what is wrong with the server's certificate is that it is marked as a CA's.
+/// Returns whether the certificate failed because it is marked as a CA's.
 fn is_marked_as_a_ca(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(CertificateError::Other(why))
         if why.to_string() == "CaUsedAsEndEntity")

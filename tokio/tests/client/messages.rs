@@ -211,7 +211,7 @@ async fn what_is_known_of_a_message_depends_on_its_end() {
             "{script}: {error:?}"
         );
         let says_so = error.to_string().ends_with(
-            "after all of the message had been sent: the server may have accepted it, so find out before you send it again",
+            "after the whole message had been sent: the server may have accepted it, so check before you send it again",
         );
         assert_eq!(says_so, delivery == Delivery::Unknown, "{error}");
         // Whoever sends again what may succeed later sends nothing twice.

@@ -163,8 +163,8 @@ fn an_error_names_the_file_that_is_wrong() {
     assert!(tls::server(&good, &key).is_ok());
     let client = Certificate::new().client(rustls::ALL_VERSIONS);
     for (cert, private, expected) in [
-        (&key, &key, format!("{key}: there is no certificate in it")),
-        (&good, &good, format!("{good}: there is no private key in it")),
+        (&key, &key, format!("{key}: no certificate found")),
+        (&good, &good, format!("{good}: no private key found")),
         (&nowhere, &key, format!("{nowhere}: ")),
         (&good, &nowhere, format!("{nowhere}: ")),
         (&good, &unknown, format!("{unknown}: ")),

@@ -10,7 +10,7 @@ pub(crate) fn number(many: u32) -> NonZeroU32 {
     NonZeroU32::new(many).unwrap()
 }
 
-/// With as many failures for a network as for an account, of which one leaks away each minute.
+/// Creates a limiter with the same limit for networks and accounts, at which one failure expires each minute.
 pub(crate) fn limiter(failures: u32) -> MemoryRateLimiter {
     let limiter = MemoryRateLimiter::new().window(MINUTE * failures);
     limiter.network_limit(number(failures)).account_limit(number(failures))
@@ -52,7 +52,7 @@ fn an_account_has_so_many_failures() {
 fn an_alias_and_its_account_count_both() {
     let now = Instant::now();
     let alias = |n, name| Attempt::new(address(n), Some(name), Some("tim"));
-    // Ten names are no more guesses than one.
+    // Using several names does not allow more attempts.
     let accounts = limiter(3);
     for (n, name) in [(1, "info"), (2, "sales"), (3, "help")] {
         accounts.failed(&alias(n, name), now);
@@ -60,12 +60,12 @@ fn an_alias_and_its_account_count_both() {
     assert!(accounts.is_limited(&attempt(9, "tim"), now));
     assert!(accounts.is_limited(&alias(9, "press"), now));
     assert!(!accounts.is_limited(&attempt(9, "press"), now));
-    // The store says whose the alias is where the password is right, and not before.
+    // The store reports the account of the alias only if the password is right.
     let aliases = limiter(3);
     (1..=3).for_each(|n| aliases.failed(&attempt(n, "info"), now));
     assert!(aliases.is_limited(&alias(9, "info"), now));
     assert!(!aliases.is_limited(&attempt(9, "tim"), now));
-    // An account is not its own alias.
+    // An account does not count as its own alias.
     let own = limiter(2);
     own.failed(&alias(1, "tim"), now);
     assert!(!own.is_limited(&attempt(9, "tim"), now));
@@ -89,13 +89,13 @@ fn failures_leak_away() {
 #[test]
 fn a_limited_attempt_is_no_guess() {
     let (limiter, now) = (limiter(3), Instant::now());
-    // What is full takes no more.
+    // A full bucket counts no more failures.
     (0..1000).for_each(|_| limiter.failed(&attempt(1, "tim"), now));
     assert!(!limiter.is_limited(&attempt(1, "ann"), now + MINUTE));
-    // A network that is full cannot lock one account after the other.
+    // A network that has reached its limit cannot lock one account after the other.
     (0..1000).for_each(|_| limiter.failed(&attempt(1, "ann"), now));
     assert!(!limiter.is_limited(&attempt(2, "ann"), now));
-    // Attempts at what is full count at the network.
+    // Attempts on a full account count for the network.
     (0..3).for_each(|_| limiter.failed(&attempt(3, "tim"), now));
     assert!(limiter.is_limited(&attempt(3, "ann"), now));
 }
@@ -109,12 +109,12 @@ fn an_owner_is_not_locked_out() {
     }
     assert!(limiter.is_limited(&attempt(9, "tim"), now));
     assert!(!limiter.is_limited(&attempt(1, "tim"), now));
-    // Nor by a neighbour behind the same address, who is limited at other names.
+    // A neighbour with the same address, who is limited for other names, does not lock out the owner either.
     (0..100).for_each(|_| limiter.failed(&attempt(1, "ann"), now));
     assert!(limiter.is_limited(&attempt(1, "ann"), now));
     assert!(limiter.is_limited(&attempt(1, "bob"), now));
     assert!(!limiter.is_limited(&attempt(1, "tim"), now));
-    // The owner's own failures are limited, and count apart.
+    // The owner's own failures are limited, and are counted separately.
     (0..3).for_each(|_| limiter.failed(&attempt(1, "tim"), now));
     assert!(limiter.is_limited(&attempt(1, "tim"), now));
     assert!(!limiter.is_limited(&attempt(1, "tim"), now + MINUTE));
@@ -139,7 +139,7 @@ fn an_account_of_ones_own_buys_no_guesses() {
     limiter.authenticated(&attempt(1, "mallory"), now);
     assert!(limiter.is_limited(&attempt(1, "tim"), now));
     assert!(limiter.is_limited(&attempt(1, "ann"), now));
-    // Nor does a success forget failures.
+    // A success does not reset failures either.
     limiter.authenticated(&attempt(9, "tim"), now);
     assert!(limiter.is_limited(&attempt(2, "tim"), now));
 }
@@ -172,14 +172,14 @@ fn an_account_is_known_at_its_last_networks() {
     assert!(!limiter.is_limited(&attempt(1, "tim"), later(1000)));
     let known = (1..=1000).filter(|&n| !limiter.is_limited(&attempt(n, "mallory"), later(1000)));
     assert!(known.eq(969..=1000));
-    // So it is where a store takes one name after the other for the same account.
+    // The same holds if a store accepts one alias after the other for the same account.
     for n in 1..=1000 {
         let alias = format!("mallory+{n}");
         let attempt = Attempt::new(address(n), Some(&alias), Some("mallory"));
         limiter.authenticated(&attempt, later(1000));
     }
     assert!(!limiter.is_limited(&attempt(1, "tim"), later(1000)));
-    // Of more than there is room for, the oldest is forgotten.
+    // If there are too many, the oldest is dropped.
     for n in 1..=99 {
         limiter.authenticated(&attempt(1, &format!("user {n}")), later(1000 + n));
     }
@@ -241,7 +241,7 @@ fn a_full_table_forgets_the_emptiest() {
     (1..=2).for_each(|n| fail(n, 3));
     fail(3, 1);
     fail(4, 2);
-    // Of a crowd each takes the place of the one before.
+    // Each of the new networks replaces the one before.
     (100..1000).for_each(|n| fail(n, 1));
     assert_eq!((1..=2).filter(|&n| is_limited(n)).count(), 2);
     assert_eq!(limiter.tables().networks.len(), 4);
@@ -249,11 +249,11 @@ fn a_full_table_forgets_the_emptiest() {
     assert!(is_limited(4));
     fail(5, 3);
     assert!(is_limited(5));
-    // All are full: nothing is forgotten, and a new one has no failures that it may have.
+    // All are full: none is dropped, and a new network counts as full.
     (100..1000).for_each(|n| fail(n, 3));
     assert!([1, 2, 4, 5, 999].into_iter().all(is_limited));
     assert_eq!(limiter.tables().networks.len(), 4);
-    // What has leaked away makes room.
+    // Buckets that have become empty make room.
     let later = now + MINUTE * 4;
     limiter.failed(&Attempt::new(address(7), None, None), later);
     assert_eq!(limiter.tables().networks.len(), 1);

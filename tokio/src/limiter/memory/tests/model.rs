@@ -1,4 +1,4 @@
-//! The limiter beside a model in which nothing is bounded and levels are numbers.
+//! Compares the limiter with a model without bounds, in which levels are plain numbers.
 
 use alloc::{format, vec::Vec};
 use std::collections::HashMap;
@@ -17,13 +17,13 @@ enum Act {
 #[derive(Default)]
 struct Model {
     seconds: u64,
-    /// Level, and when it was so, in seconds' worth of failures.
+    /// The level in seconds (60 for each failure), and the time at which it was computed.
     networks: HashMap<u16, (u64, u64)>,
     accounts: HashMap<u8, (u64, u64)>,
     known: HashMap<(u8, u16), (u64, u64)>,
 }
 
-/// Of which 60 are a failure.
+/// The limit, in failures of 60 seconds each.
 const LIMIT: u64 = 3;
 
 fn level(bucket: Option<&(u64, u64)>, now: u64) -> u64 {
@@ -104,7 +104,7 @@ proptest! {
         }
     }
 
-    /// In a table with little room, whatever happens.
+    /// In a small table, no sequence of attempts makes a full bucket disappear.
     #[test]
     fn what_is_full_is_not_forgotten(acts in prop::collection::vec((0..30u16, 0..20u64), 0..300)) {
         let entries = NonZeroUsize::new(5).unwrap();
