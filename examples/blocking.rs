@@ -1,12 +1,11 @@
-//! A server and a client on the standard library alone: sockets that block, a thread for each
-//! connection.
+//! A server and a client that use only the standard library: blocking sockets, and a thread for each connection.
 //!
-//! `cargo run --example blocking` starts the server on a free port, and has the client sign in to it by
-//! SCRAM, with the right password and with a wrong one, and hand over a message.
+//! `cargo run --example blocking` starts the server on a free port. The client authenticates with SCRAM, with the right
+//! password and with a wrong one, and sends a message.
 //!
-//! There is no TLS here, so the server offers what never sends the password, and anyone on the way can
-//! read the mail. TLS begins where `Event::StartTls` is shown, on both sides: send what was
-//! appended, wrap the socket, call `tls_started`, go on with the wrapped socket.
+//! There is no TLS here. The server therefore offers only a mechanism that does not send the password, and an
+//! eavesdropper can read the mail. To add TLS on either side, handle `Event::StartTls`: send the pending output, wrap
+//! the socket, call `tls_started`, and continue with the wrapped socket.
 
 use std::{
     error::Error,
@@ -29,26 +28,26 @@ use smtp_auth::{
     server::{Config, Event, Session, StartTls},
 };
 
-/// Threads at a time, and so connections.
+/// The maximum number of simultaneous threads, and therefore of connections.
 const MAX_CONNECTIONS: usize = 100;
 const TOO_MANY: Reply = Reply::constant("421 4.3.2 Too many connections, try again later");
 
-/// How long a client may take to authenticate: one that sends an octet now and then is never idle.
+/// How long a client may take to authenticate. A client that sends an octet now and then never becomes idle.
 const SIGN_IN_TIME: Duration = Duration::from_secs(60);
 
-/// How long a write may take, and this demonstration.
+/// The time limit of each write, and of waiting for the message in this demonstration.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Messages are in memory here, and so many octets of one at most.
+/// The maximum size of a message in octets, because messages are kept in memory here.
 const MAX_MESSAGE: u64 = 1 << 20;
 
 const MESSAGE: &[u8] =
     b"From: tim@example.org\r\nTo: ann@example.org\r\nSubject: From a thread\r\n\r\n\
-    Hello.\r\n.\r\nThis stands behind a dot that ends nothing.\r\n";
+    Hello.\r\n.\r\nThis line follows a dot that does not end the message.\r\n";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let keys = ScramKeys::generate(ScramHash::Sha256, "tanstaaftanstaaf", 4096);
-    let tim = Arc::new(Tim(keys.ok_or("there are no random numbers")?));
+    let tim = Arc::new(Tim(keys.ok_or("no random numbers are available")?));
     let offered = sasl::server::Config::builder("mail.example.org").answered_by(&*tim).build()?;
     let config = Config::builder("mail.example.org")
         .sasl(offered)
@@ -57,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    // Where messages come faster than they are taken away, their senders wait.
+    // If messages arrive faster than they are processed, their senders wait.
     let (queue, messages) = mpsc::sync_channel(10);
     thread::spawn(move || accept(&listener, &Arc::new(config), &tim, &queue));
 
@@ -66,11 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     send(address, "tanstaaftanstaaf", &mut outcome)?;
     match outcome {
         Some(Outcome::Accepted { .. }) if messages.recv_timeout(PATIENCE)? == MESSAGE => {}
-        other => return Err(format!("the message has not come over: {other:?}").into()),
+        other => return Err(format!("the message did not arrive: {other:?}").into()),
     }
     println!("A wrong password");
     let Err(error) = send(address, "a guess", &mut None) else {
-        return Err("a wrong password was taken".into());
+        return Err("a wrong password was accepted".into());
     };
     match error.downcast_ref() {
         Some(client::Error::NotAuthenticated(AuthError::Refused(_))) => Ok(()),
@@ -78,10 +77,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The one account, by what it takes to check a proof, which is not its password.
+/// The only account: the keys for checking a SCRAM proof, which do not contain the password.
 struct Tim(ScramKeys);
 
-/// Answers at once.
+/// Answers immediately, from memory.
 impl Authenticator for Tim {
     fn mechanisms(&self) -> &[Mechanism] {
         &[Mechanism::ScramSha256]
@@ -98,18 +97,18 @@ fn accept(
     users: &Arc<Tim>,
     queue: &SyncSender<Vec<u8>>,
 ) {
-    // Each thread holds one of these; this is one, too.
+    // Each thread holds a clone of this value, so the count is one more than the number of threads.
     let places = Arc::new(());
     for socket in listener.incoming() {
         let Ok(mut socket) = socket else {
-            // Out of file numbers, say. Some come back when others leave.
+            // For example, no file descriptors are left. Some become free when other clients disconnect.
             thread::sleep(Duration::from_millis(100));
             continue;
         };
         if Arc::strong_count(&places) > MAX_CONNECTIONS {
             let mut out = Vec::new();
             TOO_MANY.write(&mut out);
-            // A new socket takes a line. Where it does not, the client is gone.
+            // The buffer of a new socket has room for one line. An error means that the client has disconnected.
             let _ = socket.write_all(&out);
             continue;
         }
@@ -122,7 +121,7 @@ fn accept(
             drop(place);
         };
         if let Err(error) = thread::Builder::new().spawn(serving) {
-            println!("no thread for a connection: {error}");
+            println!("cannot start a thread for a connection: {error}");
         }
     }
 }
@@ -135,7 +134,7 @@ fn serve(
     queue: &SyncSender<Vec<u8>>,
 ) -> io::Result<()> {
     socket.set_write_timeout(Some(PATIENCE))?;
-    socket.set_nodelay(true)?; // replies are short and waited for
+    socket.set_nodelay(true)?; // the client waits for each short reply
     let (mut session, began) = (Session::new(config), Instant::now());
     let (mut out, mut message) = (Vec::new(), Vec::new());
     loop {
@@ -150,7 +149,7 @@ fn serve(
                         session.close(&Reply::IDLE, &mut out);
                     }
                     Ok(_) => {}
-                    // What a socket's timeout is called depends on the system.
+                    // The error kind of a timeout depends on the operating system.
                     Err(error) => match error.kind() {
                         ErrorKind::Interrupted => {}
                         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
@@ -164,11 +163,11 @@ fn serve(
             Event::Authenticated(who) => println!("  {} signed in", who.authcid()),
             Event::AuthFailed(failed) => {
                 println!("  not signed in: {failed}");
-                // Nothing has been sent yet, so this delays the reply, and one who guesses.
+                // The reply has not been sent yet, so this delays it and slows down brute force.
                 thread::sleep(failed.pause);
             }
-            // A real server asks here whether this user may send as that one, and whether it knows the
-            // parameters.
+            // A real server checks here whether this account may use the sender address, and whether the parameters are
+            // supported.
             Event::Command(Command::Mail(_), ask) => ask.reply(Reply::SENDER_OK),
             Event::Command(Command::Rcpt(_), ask) => ask.reply(Reply::RECIPIENT_OK),
             Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
@@ -180,14 +179,14 @@ fn serve(
             }),
             Event::Reset => message.clear(),
             Event::Hello(_) => {}
-            // STARTTLS is off: only `Close` is shown.
+            // STARTTLS is off, so only `Close` occurs.
             Event::StartTls | Event::Close => return socket.write_all(&out),
         }
     }
 }
 
-/// Signs in and hands over the message. What the server made of it is known even where QUIT fails: what
-/// was taken must not be sent again.
+/// Authenticates and sends the message. The outcome is known even if QUIT fails afterwards: a message that was accepted
+/// must not be sent again.
 fn send(
     address: SocketAddr,
     password: &str,
@@ -211,9 +210,9 @@ fn send(
                     session.eof()?;
                 }
             }
-            client::Event::StartTls => return Err("TLS was not asked for".into()),
-            client::Event::Derive(ask) => ask.run(), // PBKDF2, for SCRAM
-            client::Event::Custom(ask) => ask.fail(), // only a mechanism of our own would ask
+            client::Event::StartTls => return Err("TLS was not requested".into()),
+            client::Event::Derive(ask) => ask.run(), // PBKDF2 for SCRAM
+            client::Event::Custom(ask) => ask.fail(), // only for custom mechanisms
             client::Event::NotAuthenticated(failed) => return Err(failed.error().into()),
             client::Event::Ready(ready) => match envelope.take() {
                 Some(envelope) => ready.send(envelope.size(MESSAGE.len() as u64)),

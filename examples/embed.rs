@@ -1,9 +1,9 @@
-//! AUTH in a server that has its own parser and loop: `cargo run --example embed`.
+//! Adds AUTH to a server that has its own parser and loop: `cargo run --example embed`.
 //!
-//! The commands are parsed by smtp-proto, a thread reads each socket, and this crate does all that begins with `AUTH `,
-//! by `auth::server::Exchange`, and the line about it in the reply to EHLO, by `auth::advertise`.
+//! smtp-proto parses the commands, and each socket has a thread. This crate handles every command that begins with
+//! `AUTH ` (`auth::server::Exchange`), and writes the AUTH line in the reply to EHLO (`auth::advertise`).
 //!
-//! Left out is what has nothing to do with AUTH: STARTTLS, and the message itself.
+//! STARTTLS and the message itself are left out, because they have nothing to do with AUTH.
 
 use std::{
     error::Error,
@@ -25,22 +25,22 @@ use smtp_auth::{
 };
 use smtp_proto::{Error as Unparsed, Request};
 
-/// How long a server waits for a command (RFC 5321 §4.5.3.2.7).
+/// How long the server waits for a command (RFC 5321 §4.5.3.2.7).
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How many failed attempts to authenticate a connection may have (RFC 4954 §4).
+/// The number of failed attempts to authenticate that a connection may have (RFC 4954 §4).
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Loopback is as safe as TLS. A server for others has `Channel::cleartext()` until STARTTLS.
+/// Loopback is treated as TLS here. A server for other machines uses `Channel::cleartext()` until STARTTLS.
 const CHANNEL: Channel = Channel::tls();
 
 /// One connection.
 struct Session<'a> {
     config: &'a Arc<Config>,
     socket: BufReader<&'a TcpStream>,
-    /// Whether EHLO was said, without which there is no AUTH.
+    /// Whether the client has sent EHLO, which AUTH requires.
     extended: bool,
-    /// Who has authenticated.
+    /// The identity of the client, once it has authenticated.
     identity: Option<Identity>,
     attempts: u32,
 }
@@ -56,7 +56,7 @@ fn serve(socket: &TcpStream, config: &Arc<Config>) -> io::Result<()> {
 }
 
 impl Session<'_> {
-    /// Reads a command and replies to it. `false` where it was the last.
+    /// Reads a command and replies to it. Returns `false` after the last command.
     fn command(&mut self) -> io::Result<bool> {
         let mut line = read_line(&mut self.socket)?;
         let verb = line.trim_ascii_start().get(..4).unwrap_or_default();
@@ -65,10 +65,10 @@ impl Session<'_> {
         } else if line.len() > MAX_LINE {
             Some(Reply::LINE_TOO_LONG)
         } else if line.iter().any(|octet| b"\r\n\0".contains(octet)) {
-            // In its own reading smtp-proto ends a line at a bare LF, and leaves a bare CR out.
+            // smtp-proto itself ends a line at a bare LF, and drops a bare CR.
             Some(Reply::BAD_LINE_END)
         } else if verb.eq_ignore_ascii_case(b"BDAT") {
-            // What follows is no command. The same may be so after a line that cannot be read.
+            // The following data is not a command. The same may be true after a line that cannot be parsed.
             Some(Reply::NOT_IMPLEMENTED)
         } else {
             None
@@ -77,9 +77,10 @@ impl Session<'_> {
             self.reply(&last)?;
             return Ok(false);
         }
-        // The text after `AUTH ` is taken from the line before smtp-proto sees it. Its own form cannot be converted
-        // back: a mechanism that it does not know (SCRAM-SHA-512, your own) is 0, and words after the initial response
-        // are gone. Nor are lines read by its `RequestReceiver`, which takes 4,096 octets of the 12,288 of AUTH.
+        // The text after `AUTH ` is taken from the line before smtp-proto parses it. Its parsed form cannot be
+        // converted back: an unknown mechanism (SCRAM-SHA-512, or a custom one) becomes 0, and words after the initial
+        // response are lost. Lines are also not read with its `RequestReceiver`, which accepts 4,096 octets, while AUTH
+        // allows 12,288.
         if let Some(args) = auth_args(&line) {
             return self.auth(args);
         }
@@ -93,7 +94,7 @@ impl Session<'_> {
             Ok(Request::Quit) => return self.reply(&Reply::CLOSING).map(|_| false),
             Ok(_) => Reply::NOT_IMPLEMENTED,
             Err(Unparsed::UnknownCommand | Unparsed::NeedsMoreData { .. }) => Reply::UNRECOGNIZED,
-            // What the error holds is what the client sent, and not repeated.
+            // The error contains the client's input, which is not repeated in the reply.
             Err(_) => Reply::SYNTAX,
         };
         self.reply(&reply)
@@ -103,7 +104,7 @@ impl Session<'_> {
         self.extended = true;
         let (mut out, mut auth) = (b"250-mail.example.org\r\n".to_vec(), Vec::new());
         advertise(self.config, &CHANNEL, &mut auth);
-        // Before STARTTLS, say, there may be no mechanism on offer.
+        // The list may be empty, for example before STARTTLS.
         if !auth.is_empty() {
             out.extend([b"250-", &*auth, b"\r\n"].concat());
         }
@@ -112,7 +113,7 @@ impl Session<'_> {
     }
 
     fn auth(&mut self, args: &[u8]) -> io::Result<bool> {
-        // RFC 4954 §4. A server that takes mail from strangers, too, refuses it in a transaction as well.
+        // RFC 4954 §4. A server that accepts mail without authentication also refuses AUTH during a transaction.
         if !self.extended || self.identity.is_some() {
             return self.reply(&Reply::BAD_SEQUENCE);
         }
@@ -120,11 +121,11 @@ impl Session<'_> {
         let mut out = Vec::new();
         let outcome = loop {
             match exchange.step(&mut out) {
-                Step::NeedLine(slot) => {
+                Step::NeedLine(pending) => {
                     self.send(&out)?;
                     out.clear();
-                    // Whether it is `*`, too long or not base64, the exchange finds out.
-                    slot.line(&read_line(&mut self.socket)?);
+                    // The exchange checks whether the line is `*`, too long, or not base64.
+                    pending.line(&read_line(&mut self.socket)?);
                 }
                 Step::Query(query) => query.answer_with(&OneUser),
                 Step::Done(outcome) => break outcome.cloned(),
@@ -147,20 +148,20 @@ impl Session<'_> {
         self.send(&out)
     }
 
-    /// Sends, and goes on.
+    /// Sends the octets, and returns `true` to continue.
     fn send(&mut self, octets: &[u8]) -> io::Result<bool> {
         self.socket.get_mut().write_all(octets).map(|()| true)
     }
 }
 
-/// The text after `AUTH `, if the line begins so.
+/// Returns the text after `AUTH `, if the line is an AUTH command.
 fn auth_args(line: &[u8]) -> Option<&[u8]> {
     let (verb, args) = line.split_at_checked("AUTH ".len())?;
     verb.eq_ignore_ascii_case(b"AUTH ").then_some(args)
 }
 
-/// Reads a line, and drops its CRLF, which alone ends it (RFC 5321 §2.3.8). Of a line that is too long
-/// one octet more is kept than it may have; one without end is the end of the connection.
+/// Reads a line and removes its CRLF, which is the only line end (RFC 5321 §2.3.8). Of a line that is too long, one
+/// octet more than allowed is kept. A line without an end closes the connection.
 fn read_line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let (mut line, mut last) = (Vec::new(), 0);
     for octet in input.take(65_536).bytes() {
@@ -189,8 +190,8 @@ impl Authenticator for OneUser {
     }
 }
 
-/// A client that says these lines. Each has to have a reply that begins so, and after the last the connection ends.
-/// `examples/own_client.rs` is a whole client.
+/// Runs a client that sends these lines. Each reply must begin with the given text, and the connection must end after
+/// the last one. `examples/own_client.rs` is a complete client.
 fn dialogue(address: SocketAddr, lines: &[(&str, &str)]) -> Result<(), Box<dyn Error>> {
     let mut socket = BufReader::new(TcpStream::connect(address)?);
     socket.get_ref().set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -208,7 +209,7 @@ fn dialogue(address: SocketAddr, lines: &[(&str, &str)]) -> Result<(), Box<dyn E
     }
     match socket.read_line(&mut String::new())? {
         0 => Ok(()),
-        _ => Err("the connection goes on".into()),
+        _ => Err("the connection is still open".into()),
     }
 }
 
@@ -225,35 +226,35 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let ehlo = ("EHLO laptop.example.org", "250-mail.example.org\r\n250-AUTH PLAIN LOGIN\r\n250 ");
     let (mail, quit) = ("MAIL FROM:<tim@example.org>", ("QUIT", "221 "));
-    println!("The right password, by PLAIN and by LOGIN");
+    println!("The right password, with PLAIN and with LOGIN");
     let plain = ("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm", "235 ");
     let twice = ("AUTH PLAIN", "503 ");
     dialogue(address, &[ehlo, (mail, "530 "), plain, twice, (mail, "250 "), quit])?;
     let (name, password) = (("dGlt", "334 "), ("dGFuc3RhYWZ0YW5zdGFhZg==", "235 "));
     dialogue(address, &[ehlo, ("AUTH LOGIN", "334 "), name, password, (mail, "250 "), quit])?;
 
-    println!("A wrong password, by PLAIN and by LOGIN");
+    println!("A wrong password, with PLAIN and with LOGIN");
     dialogue(address, &[ehlo, ("AUTH PLAIN AHRpbQB3cm9uZw==", "535 "), (mail, "530 "), quit])?;
     let password = ("d3Jvbmc=", "535 ");
     dialogue(address, &[ehlo, ("AUTH LOGIN", "334 "), name, password, (mail, "530 "), quit])?;
 
-    println!("Lines after which nothing is a command");
+    println!("Lines after which the server closes the connection");
     dialogue(address, &[(&format!("NOOP {}", "A".repeat(MAX_LINE)), "500 ")])?;
     dialogue(address, &[("NOOP\nNOOP", "500 ")])?;
     dialogue(address, &[("BDAT 7 LAST\r\nNOOP\r\n", "502 ")])?;
 
-    println!("What does not authenticate");
+    println!("Attempts that do not authenticate");
     let lines = [
         ("AUTH PLAIN", "503 "), // before EHLO
         ehlo,
         ("AUTH", "501 "),
-        ("AUTH UNKNOWN", "504 "), // not an attempt, nor is the one before
+        ("AUTH UNKNOWN", "504 "), // like the line before, not counted as an attempt
         ("AUTH LOGIN", "334 "),
         ("*", "501 "),
         ("AUTH PLAIN", "334 "),
         (&"A".repeat(MAX_LINE + 1), "500 "),
         ("AUTH PLAIN", "334 "),
-        (mail, "501 "), // a response, and not base64
+        (mail, "501 "), // taken as a response that is not base64
         ("AUTH PLAIN", "421 "),
     ];
     dialogue(address, &lines)

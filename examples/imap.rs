@@ -1,12 +1,13 @@
-//! SASL in other protocols than SMTP: `cargo run --example imap` has an IMAP server (RFC 9051 §6.2.2, with initial
-//! responses, RFC 4959) and a POP3 server (RFC 5034) that authenticate clients by `sasl::server::Exchange`. The clients
-//! do their part by `sasl::client::Exchange`.
+//! SASL in protocols other than SMTP: `cargo run --example imap` runs an IMAP server (RFC 9051 §6.2.2, with initial
+//! responses, RFC 4959) and a POP3 server (RFC 5034), which authenticate clients with `sasl::server::Exchange`. The
+//! clients use `sasl::client::Exchange`.
 //!
-//! Both protocols put the exchange on lines in one way, so that it stands here once for each side: `+ ` and a challenge
-//! in base64, a response in base64 or `*`. Neither has data with success: a last challenge (`Challenge::is_final`,
-//! SCRAM's proof that the server knows the password) goes as any other, and the client answers it by an empty line.
+//! Both protocols put the exchange on lines in the same way, so each side is written only once here: the server sends
+//! `+ ` and a challenge in base64, and the client a response in base64 or `*`. Neither protocol allows data with
+//! success. The last challenge (`Challenge::is_final`, SCRAM's proof that the server knows the password) is therefore
+//! sent like any other, and the client answers it with an empty line.
 //!
-//! Left out is what has nothing to do with SASL: STARTTLS, and the mail.
+//! STARTTLS and the mail are left out, because they have nothing to do with SASL.
 
 use std::{
     error::Error,
@@ -25,16 +26,17 @@ use smtp_auth::sasl::{
     server::{Config, Exchange, Step},
 };
 
-/// How long a connection may be silent before the client has authenticated.
+/// How long a connection may be silent before the client authenticates.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest line, CRLF included: a long response has to fit, whatever the limit for other lines is (RFC 5034 §4).
+/// The maximum length of a line including its CRLF. It must allow long responses, whatever the limit for other lines is
+/// (RFC 5034 §4).
 const MAX_LINE: u64 = 12_288;
 
-/// How many failed attempts to authenticate a connection may have.
+/// The number of failed attempts to authenticate that a connection may have.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Loopback is as safe as TLS. A server for others has `Channel::cleartext()` until STARTTLS.
+/// Loopback is treated as TLS here. A server for other machines uses `Channel::cleartext()` until STARTTLS.
 const CHANNEL: Channel = Channel::tls();
 
 /// One end of a connection.
@@ -44,7 +46,7 @@ fn say(peer: &mut Peer, line: &str) -> io::Result<()> {
     peer.get_mut().write_all(format!("{line}\r\n").as_bytes())
 }
 
-/// The next line without its CRLF. One that is too long or not text ends the connection.
+/// Reads the next line without its CRLF. A line that is too long or not text ends the connection.
 fn hear(peer: &mut Peer) -> io::Result<String> {
     let mut line = String::new();
     peer.take(MAX_LINE).read_line(&mut line)?;
@@ -58,7 +60,7 @@ enum Protocol {
 }
 use Protocol::{Imap, Pop3};
 
-/// The accounts have one password, and SCRAM's keys serve PLAIN, too.
+/// All accounts have the same password. SCRAM's keys also check the password for PLAIN.
 struct Users(ScramKeys);
 
 const NAMES: [&str; 3] = ["tim", "fred", "ann"];
@@ -69,7 +71,7 @@ impl Authenticator for Users {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        // Both are looked at, or the time that it takes would tell who exists.
+        // Both are evaluated in any case, because the time would otherwise reveal which accounts exist.
         let right = self.0.check_password(ask.password().expose());
         (NAMES.contains(&ask.authcid()) & right).into()
     }
@@ -78,7 +80,7 @@ impl Authenticator for Users {
         NAMES.contains(&ask.authcid()).then(|| self.0.clone()).into()
     }
 
-    /// Asked once the password is proven, so that nobody else learns of it.
+    /// Called after the password is proven, so that nobody else learns the state of the account.
     fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
         match ask.authcid() {
             _ if ask.authzid().is_some() => AuthorizeAnswer::Reject,
@@ -91,14 +93,14 @@ impl Authenticator for Users {
 
 type Server = (Arc<Config>, Users);
 
-/// What `AUTHENTICATE` and `AUTH` begin, by their arguments: `mechanism [initial-response]`.
+/// Runs the exchange that `AUTHENTICATE` or `AUTH` begins. Their arguments are `mechanism [initial-response]`.
 fn authenticate(server: &Server, peer: &mut Peer, args: &str) -> io::Result<Result<(), Failure>> {
     let (config, users) = server;
     let mut words = args.splitn(2, ' ');
     let Some(mechanism) = config.named(words.next().unwrap_or_default()) else {
         return Ok(Err(Failure::Unsupported));
     };
-    // None is another thing than an empty one, for which a `=` stands (RFC 4959 §3).
+    // No initial response differs from an empty one, which is written as `=` (RFC 4959 §3).
     let initial = words.next().map(|text| STANDARD.decode(if text == "=" { "" } else { text }));
     let Ok(initial) = initial.transpose() else {
         return Ok(Err(Failure::InitialResponseEncoding));
@@ -107,7 +109,7 @@ fn authenticate(server: &Server, peer: &mut Peer, args: &str) -> io::Result<Resu
     loop {
         match exchange.step() {
             Step::Challenge(challenge) => {
-                // The space stands before an empty challenge, too.
+                // The space is also sent before an empty challenge.
                 say(peer, &format!("+ {}", STANDARD.encode(challenge.data())))?;
                 let line = hear(peer)?;
                 match STANDARD.decode(&line) {
@@ -122,16 +124,16 @@ fn authenticate(server: &Server, peer: &mut Peer, args: &str) -> io::Result<Resu
     }
 }
 
-/// How IMAP says it, with the codes of RFC 5530; how POP3 does, with those of RFC 3206; and the text. IMAP's `BAD` is
-/// for lines that are no attempt to authenticate, and for an exchange that was cancelled. POP3's `[AUTH]` bids the
-/// client ask its user for another password.
+/// Returns the reply to a failure: IMAP's with the codes of RFC 5530, POP3's with those of RFC 3206, and the text. IMAP
+/// uses `BAD` for lines that are not an attempt to authenticate, and for a cancelled exchange. POP3's `[AUTH]` makes
+/// the client ask its user for another password.
 fn reply_to(failure: Failure) -> [&'static str; 3] {
     let (temp, perm) = ("-ERR [SYS/TEMP]", "-ERR [SYS/PERM]");
     match failure {
         Failure::Unsupported => ["NO", "-ERR", "This mechanism is not offered here"],
         Failure::NeedsTls => ["NO [PRIVACYREQUIRED]", "-ERR", "This mechanism needs TLS"],
         Failure::TempFail => ["NO [UNAVAILABLE]", temp, "Try again later"],
-        // That the server offers what it cannot answer is no fault of the user's.
+        // The server offers a mechanism that it does not implement, which is not the user's fault.
         Failure::NotImplemented(_) => ["NO [SERVERBUG]", temp, "Try again later"],
         Failure::Cancelled => ["BAD", "-ERR", "Cancelled"],
         Failure::UnexpectedInitialResponse => ["BAD", "-ERR", "Wrong arguments"],
@@ -142,7 +144,7 @@ fn reply_to(failure: Failure) -> [&'static str; 3] {
             RefusalKind::OverQuota => ["NO [OVERQUOTA]", perm, "The mailbox is full"],
             _ => ["NO [NOPERM]", perm, "The account may not be used here"],
         },
-        // One text for all, or it would tell which part was right.
+        // All other failures have the same text, which does not reveal what was right.
         _ => ["NO [AUTHENTICATIONFAILED]", "-ERR [AUTH]", "The name or the password is wrong"],
     }
 }
@@ -164,9 +166,9 @@ fn serve(server: &Server, protocol: Protocol, peer: &mut Peer) -> io::Result<()>
         }
         let (tag, command) = match protocol {
             Imap => line.split_once(' ').unwrap_or_default(),
-            Pop3 => ("-", &*line), // it has none
+            Pop3 => ("-", &*line), // POP3 has no tags
         };
-        // It is repeated, so it has to be one (RFC 9051 §9).
+        // The tag is repeated in the reply, so it must be valid (RFC 9051 §9).
         let fits = |octet: u8| octet.is_ascii_graphic() && !b"+(){%*\"\\".contains(&octet);
         if tag.is_empty() || !tag.bytes().all(fits) {
             say(peer, "* BAD A command begins with a tag")?;
@@ -191,7 +193,7 @@ fn serve(server: &Server, protocol: Protocol, peer: &mut Peer) -> io::Result<()>
             }
             (Imap, "LOGOUT") => return say(peer, &format!("* BYE Goodbye\r\n{tag} OK Done")),
             (Pop3, "QUIT") => return say(peer, "+OK Goodbye"),
-            _ => ["BAD", "-ERR", "That has no place here"],
+            _ => ["BAD", "-ERR", "This command is not allowed here"],
         };
         match protocol {
             Imap => say(peer, &format!("{tag} {imap} {text}"))?,
@@ -200,7 +202,7 @@ fn serve(server: &Server, protocol: Protocol, peer: &mut Peer) -> io::Result<()>
     }
 }
 
-/// A client that authenticates. `accepted` is how the reply to its command begins in that case.
+/// Runs a client that authenticates. `accepted` is the beginning of the reply to its command on success.
 fn sign_in(
     mut peer: Peer,
     (command, accepted): (&str, &str),
@@ -209,10 +211,11 @@ fn sign_in(
 ) -> Result<Result<(), client::Failure>, Box<dyn Error>> {
     let config = client::Config::builder().mechanisms([mechanism]).build()?;
     let credentials = Credentials::password("tim", password)?;
-    // A client that reads the server's list has `config.choose` pick the strongest.
+    // A client that reads the server's list of mechanisms lets `config.choose` pick the strongest.
     let mut exchange = client::Exchange::new(&config, &CHANNEL, mechanism, credentials);
-    // Both servers take an initial response. To an IMAP server without SASL-IR the command goes alone, as it does where
-    // POP3's would be over 255 octets (RFC 5034 §4), and the response after the first challenge, which is empty.
+    // Both servers accept an initial response. For an IMAP server without SASL-IR, the client sends the command alone,
+    // and the response after the first challenge, which is empty. It does the same if a POP3 command would exceed 255
+    // octets (RFC 5034 §4).
     let mut command = Some(format!("{command} {mechanism}"));
     loop {
         match exchange.step() {
@@ -229,7 +232,7 @@ fn sign_in(
                     Some(Ok(challenge)) => response.challenge(challenge),
                     Some(Err(_)) => response.undecodable(),
                     None if heard.starts_with(accepted) => response.success(),
-                    // Where IMAP says `* `, a whole client reads on until its tag comes.
+                    // A complete IMAP client skips lines that begin with `* ` until its tag arrives.
                     None => response.refused(),
                 }
             }
@@ -240,7 +243,7 @@ fn sign_in(
     }
 }
 
-/// A client's end of a connection, after the greeting. At the other end is a server, on a thread of its own.
+/// Connects a client to a server on its own thread, and reads the greeting.
 fn connect(server: &Arc<Server>, protocol: Protocol) -> io::Result<Peer> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let (client, server) = (TcpStream::connect(listener.local_addr()?)?, Arc::clone(server));
@@ -255,7 +258,7 @@ fn connect(server: &Arc<Server>, protocol: Protocol) -> io::Result<Peer> {
     Ok(client)
 }
 
-/// A client that says these lines, each of which has to have a reply that begins so.
+/// Runs a client that sends these lines. Each reply must begin with the given text.
 fn dialogue(mut peer: Peer, lines: &[(&str, &str)]) -> Result<(), Box<dyn Error>> {
     for (line, expected) in lines {
         say(&mut peer, line)?;
@@ -276,15 +279,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     for (protocol, words) in [(Imap, ("a1 AUTHENTICATE", "a1 OK")), (Pop3, ("AUTH", "+OK"))] {
         for &mechanism in server.1.mechanisms() {
-            println!("{} {mechanism}, the right password and a wrong one", words.0);
+            println!("{} {mechanism}: the right password and a wrong one", words.0);
             sign_in(connect(&server, protocol)?, words, mechanism, "tanstaaftanstaaf")??;
             match sign_in(connect(&server, protocol)?, words, mechanism, "wrong")? {
                 Err(client::Failure::Refused { .. }) => {}
-                other => return Err(format!("{other:?} is no refusal").into()),
+                other => return Err(format!("{other:?} is not a refusal").into()),
             }
         }
     }
-    println!("The right password of accounts that are refused");
+    println!("The right password, for accounts that are refused");
     let lines = [
         ("a1 AUTHENTICATE PLAIN AGZyZWQAdGFuc3RhYWZ0YW5zdGFhZg==", "a1 NO [CONTACTADMIN] "),
         ("a2 AUTHENTICATE PLAIN AGFubgB0YW5zdGFhZnRhbnN0YWFm", "a2 NO [OVERQUOTA] "),
@@ -292,15 +295,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     dialogue(connect(&server, Imap)?, &lines)?;
     let line = ("AUTH PLAIN AGFubgB0YW5zdGFhZnRhbnN0YWFm", "-ERR [SYS/PERM] ");
     dialogue(connect(&server, Pop3)?, &[line])?;
-    println!("What does not authenticate");
+    println!("Attempts that do not authenticate");
     let lines = [
-        ("a1 AUTHENTICATE CRAM-MD5", "a1 NO "), // not an attempt, nor is the next
+        ("a1 AUTHENTICATE CRAM-MD5", "a1 NO "), // like the next line, not counted as an attempt
         ("a2 AUTHENTICATE PLAIN !", "a2 BAD "),
-        ("a3 authenticate plain =", "a3 NO [AUTH"), // an empty response, which PLAIN does not have
+        ("a3 authenticate plain =", "a3 NO [AUTH"), // an empty response, which is not valid for PLAIN
         ("a4 AUTHENTICATE PLAIN", "+ "),
         ("*", "a4 BAD Cancelled"),
         ("a5 AUTHENTICATE PLAIN", "+ "),
-        ("a6 LOGOUT", "a5 BAD Not valid base64"), // a response
+        ("a6 LOGOUT", "a5 BAD Not valid base64"), // taken as a response
         ("a7 CAPABILITY", "* BYE "),
     ];
     dialogue(connect(&server, Imap)?, &lines)

@@ -1,10 +1,10 @@
-//! AUTH in a client that has its own loop and its own parser of replies: `cargo run --example own_client`.
+//! Adds AUTH to a client that has its own loop and its own parser of replies: `cargo run --example own_client`.
 //!
-//! It finds out what the server offers, asks its user for what that takes, a password or a token, authenticates by
-//! `auth::client::Exchange`, and says in a sentence how that went. Its log goes through `Mask`. The server that it
-//! talks to is this crate's, on loopback.
+//! The client finds out what the server offers, asks its user for a password or a token accordingly, authenticates with
+//! `auth::client::Exchange`, and prints the result as a sentence. Its log goes through `Mask`. The server that it
+//! connects to uses this crate as well, on loopback.
 //!
-//! Left out is what has nothing to do with AUTH: STARTTLS, the message, and a limit for the time as a whole.
+//! STARTTLS, the message, and an overall time limit are left out, because they have nothing to do with AUTH.
 
 use std::{
     error::Error,
@@ -30,13 +30,14 @@ use smtp_auth::{
 /// How long to wait for a reply (RFC 5321 §4.5.3.2).
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The longest reply, in octets: the most that `ReplyRef::from_lines` takes.
+/// The maximum length of a reply in octets, which is the most that `ReplyRef::from_lines` accepts.
 const MAX_REPLY: u64 = 65_536;
 
-/// Loopback is as safe as TLS. A client that leaves the machine has `Channel::cleartext()` until STARTTLS.
+/// Loopback is treated as TLS here. A client that connects to other machines uses `Channel::cleartext()` until
+/// STARTTLS.
 const CHANNEL: Channel = Channel::tls();
 
-/// A reply as the client's own parser has it: each line's text, without code and CRLF.
+/// A reply as the client's own parser represents it: the text of each line, without code and CRLF.
 struct Reply {
     code: u16,
     lines: Vec<String>,
@@ -70,7 +71,7 @@ impl Client {
             room -= (&mut self.socket).take(room).read_until(b'\n', &mut line)? as u64;
             self.log(Side::Server, &line);
             let line = String::from_utf8_lossy(&line);
-            // Without a line end it was cut off.
+            // A line without an end was cut off.
             let line = line.strip_suffix("\r\n").ok_or(ErrorKind::UnexpectedEof)?;
             let (digits, text) = line.split_at_checked(3).ok_or(ErrorKind::InvalidData)?;
             let own: u16 = digits.parse().map_err(|_| ErrorKind::InvalidData)?;
@@ -87,7 +88,7 @@ impl Client {
         }
     }
 
-    /// What the mask shows of a line may be kept: no password, no token, and no reply that repeats one.
+    /// Logs a line as the mask returns it: it contains no password, no token, and no reply that repeats one.
     fn log(&mut self, side: Side, line: &[u8]) {
         if let Some(shown) = self.mask.line(side, line) {
             println!("  {side}: {shown}");
@@ -95,7 +96,7 @@ impl Client {
         }
     }
 
-    /// The greeting, and the text of EHLO's AUTH line: nothing where there is none.
+    /// Reads the greeting, sends EHLO, and returns the text of the AUTH line, or an empty text if there is none.
     fn greet(&mut self) -> io::Result<String> {
         if self.read_reply()?.code != 220 {
             return Err(io::Error::other("the server is not ready"));
@@ -104,14 +105,14 @@ impl Client {
         let is_auth = |line: &&String| {
             line.split(' ').next().is_some_and(|keyword| keyword.eq_ignore_ascii_case("AUTH"))
         };
-        // The first line has the server's name, and is no keyword's.
+        // The first line contains the server's name, not a keyword.
         Ok(ehlo.lines.iter().skip(1).find(is_auth).cloned().unwrap_or_default())
     }
 
-    /// Authenticates. The error is a sentence for the user.
+    /// Authenticates. An error is a sentence for the user.
     fn sign_in(&mut self, user: &User) -> Result<(), Box<dyn Error>> {
         let (config, offered) = (Config::default(), self.greet()?);
-        // The preferred one decides what the user is asked for; an empty list is an error, which says why.
+        // The preferred mechanism decides what the user is asked for. If none is usable, the error states the reason.
         let usable = config.usable(&CHANNEL, &offered)?;
         let credentials = match usable.first() {
             Some(preferred) if preferred.takes_token() => {
@@ -121,25 +122,25 @@ impl Client {
         };
         let mechanism = config.choose(&credentials, &CHANNEL, &offered)?;
         let mut exchange = Exchange::new(&config, &CHANNEL, mechanism, credentials);
-        let mut out = Vec::new(); // zero it after use, with the crate `zeroize`: it has secrets
+        let mut out = Vec::new(); // contains secrets: zero it after use, with the crate `zeroize`
         loop {
             match exchange.step(&mut out) {
-                Step::NeedReply(slot) => {
+                Step::NeedReply(pending) => {
                     let reply = self.ask(&out)?;
                     out.clear();
                     let lines: Vec<_> = reply.lines.iter().map(String::as_bytes).collect();
-                    slot.reply(ReplyRef::from_lines(reply.code, &lines)?);
+                    pending.reply(ReplyRef::from_lines(reply.code, &lines)?);
                 }
-                Step::Derive(work) => work.run(), // PBKDF2, for SCRAM: `job` takes it to another thread
-                Step::Custom(ask) => ask.fail(),  // only a mechanism of your own asks
+                Step::Derive(work) => work.run(), // PBKDF2 for SCRAM; `job` moves it to another thread
+                Step::Custom(ask) => ask.fail(),  // only for custom mechanisms
                 Step::Done(outcome) => return outcome.map_err(|failure| sentence(failure).into()),
             }
         }
     }
 }
 
-/// The sentence for a user. `Display` leaves out a text that may repeat the password, and says so where the words are
-/// those of a server that has not proven itself.
+/// Returns a sentence for the user. `Display` leaves out a text that may repeat the password, and points out when it
+/// quotes a server that has not proven its identity.
 fn sentence(failure: &Failure) -> String {
     match failure {
         Failure::Refused { reply, .. } if reply.code() == 535 => {
@@ -157,7 +158,7 @@ fn sentence(failure: &Failure) -> String {
     }
 }
 
-/// Whoever sits in front of the program, with what they would type.
+/// The user of the program, with what they would type.
 struct User {
     name: &'static str,
     password: Option<&'static str>,
@@ -208,7 +209,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The server's one account, by what it takes to check a proof, and by a token.
+/// The server's only account: the keys for checking a SCRAM proof. It also has a token.
 struct Tim(ScramKeys);
 
 impl Authenticator for Tim {
@@ -225,7 +226,7 @@ impl Authenticator for Tim {
     }
 }
 
-/// Starts a server that offers these mechanisms. Returns where.
+/// Starts a server that offers these mechanisms, and returns its address.
 fn start(tim: &Arc<Tim>, mechanisms: &[Mechanism]) -> Result<SocketAddr, Box<dyn Error>> {
     let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(mechanisms).build()?;
     let config = Arc::new(server::Config::builder("mail.example.org").sasl(sasl).build()?);
@@ -241,7 +242,7 @@ fn start(tim: &Arc<Tim>, mechanisms: &[Mechanism]) -> Result<SocketAddr, Box<dyn
     Ok(address)
 }
 
-/// One connection after the other: enough for this client. `examples/blocking.rs` is a server.
+/// Serves one connection at a time, which is enough for this client. `examples/blocking.rs` is a complete server.
 fn serve(mut socket: TcpStream, mut session: server::Session, tim: &Tim) -> io::Result<()> {
     session.tls_started(CHANNEL);
     let mut out = Vec::new();

@@ -1,7 +1,7 @@
-//! A store of accounts as a mail server should keep them: of each password an Argon2 hash and SCRAM's keys, which are
-//! replaced together when it is changed. Argon2 is computed on threads of its own, in memory that stays with them.
+//! An account store of the kind that a mail server should use. It keeps an Argon2 hash and SCRAM's keys for each
+//! password, and replaces both when the password changes. Argon2 runs on dedicated threads, which keep its memory.
 //!
-//! `cargo run --example password_store` has clients sign in on loopback, without TLS.
+//! `cargo run --example password_store` lets clients authenticate over loopback, without TLS.
 
 use std::{
     cell::RefCell,
@@ -27,68 +27,69 @@ use smtp_auth_tokio::{
 
 const MECHANISMS: [Mechanism; 3] = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
 
-/// What is kept of a password: two columns of a table, say, the PHC string and [`ScramKeys::to_text`].
+/// What is stored for a password, for example in two columns of a table: the PHC string and [`ScramKeys::to_text`].
 #[derive(Clone)]
 struct Account {
     argon2: PasswordHash,
-    /// `None` as long as the password has not been seen since the account had Argon2 alone.
+    /// `None` for an account that has only an Argon2 hash, until its password is seen for the first time.
     scram: Option<ScramKeys>,
 }
 
 struct Store {
-    /// By their prepared names, as the questions have them. No lock is held while anything is computed.
+    /// The accounts by prepared name, which is the form that questions contain. The lock is not held during any
+    /// computation.
     accounts: Mutex<HashMap<String, Account>>,
-    /// The password of an account that does not exist is checked against this, to take as long.
-    nobody: PasswordHash,
-    /// Knows the salt that SCRAM shows for an account that has no keys.
+    /// The hash that is checked for an account that does not exist, so that this takes as long.
+    dummy: PasswordHash,
+    /// The configuration, which determines the decoy salt that SCRAM sends for an account without keys.
     sasl: Arc<sasl::server::Config>,
 }
 
 impl Store {
     fn new(sasl: Arc<sasl::server::Config>) -> Result<Self, Box<dyn Error>> {
-        let nobody = Argon2::default().hash_password(Nonce::random()?.as_str().as_bytes())?;
-        Ok(Self { accounts: Mutex::default(), nobody, sasl })
+        let dummy = Argon2::default().hash_password(Nonce::random()?.as_str().as_bytes())?;
+        Ok(Self { accounts: Mutex::default(), dummy, sasl })
     }
 
-    /// Makes the account, or replaces all that is kept of its password. SCRAM prepares passwords (RFC 4013), so the hash is
-    /// one of the prepared password, too.
+    /// Creates the account, or replaces everything stored for its password. SCRAM prepares passwords (RFC 4013), so the
+    /// hash is also computed from the prepared password.
     fn set_password(&self, name: &str, password: &str) -> Result<(), Box<dyn Error>> {
-        let name = prepare(name).ok_or("a name cannot have these characters")?;
-        let password = prepare(password).ok_or("a password cannot have these characters")?;
+        let name = prepare(name).ok_or("the name contains a character that is not allowed")?;
+        let password = prepare(password).ok_or("the password contains a character that is not allowed")?;
         let argon2 = Argon2::default().hash_password(password.as_bytes())?;
         let account = Account { argon2, scram: self.new_keys(&name, &password) };
         self.accounts().insert(name.into(), account);
         Ok(())
     }
 
-    /// The salt is the one that SCRAM has shown while there were no keys: another would tell an attacker whose attempts
-    /// are limited that a guess was right.
+    /// Computes new keys with the decoy salt that SCRAM has sent while the account had no keys. A different salt would
+    /// reveal to an attacker whose attempts are limited that a guess was correct.
     fn new_keys(&self, name: &str, password: &str) -> Option<ScramKeys> {
         let decoy = self.sasl.decoy_keys(ScramHash::Sha256, name)?;
         ScramKeys::from_password(decoy.hash(), password, decoy.parts().salt, decoy.iterations())
     }
 
-    /// Checks a password by Argon2, whether there is such an account or not. One that has Argon2 alone gets SCRAM's keys
-    /// here, where its password is known for once.
+    /// Checks a password with Argon2, whether or not the account exists. If an account has only an Argon2 hash, its
+    /// SCRAM keys are computed here, because this is the only time at which its password is known.
     fn is_password(&self, name: &str, password: &str) -> bool {
         let Some(password) = prepare(password) else { return false };
         let found = self.accounts().get(name).cloned();
-        let hash = found.as_ref().map_or(&self.nobody, |account| &account.argon2);
+        let hash = found.as_ref().map_or(&self.dummy, |account| &account.argon2);
         let right = computes(password.as_bytes(), hash) == Some(true);
         let Some(Account { argon2, scram }) = found.filter(|_| right) else { return false };
         let scram = scram.or_else(|| self.new_keys(name, &password));
         self.keep(name, Account { argon2, scram })
     }
 
-    /// Keeps the keys of a password that was right a moment ago, unless it has been changed since: then it is wrong now,
-    /// and they must not come back.
+    /// Stores the keys of a password that was correct a moment ago, unless the password has been changed meanwhile. In
+    /// that case it is wrong, and its keys must not be stored again.
     fn keep(&self, name: &str, account: Account) -> bool {
         let mut accounts = self.accounts();
         let current = accounts.get_mut(name).filter(|current| current.argon2 == account.argon2);
         current.map(|current| *current = account).is_some()
     }
 
-    /// An account is replaced whole, so that a panic leaves none half changed.
+    /// Ignores poisoning: each account is replaced in one step, so a panic cannot leave one half changed.
     fn accounts(&self) -> MutexGuard<'_, HashMap<String, Account>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,8 +109,8 @@ impl Authenticator for Store {
     }
 }
 
-/// Whether that is the password; `None` where the hash is not one of Argon2. It says the same as
-/// `Argon2::verify_password`, which asks for its 19 MiB anew each time: an allocator may keep many such pieces.
+/// Returns whether the password matches the hash, or `None` if it is not an Argon2 hash. The result is that of
+/// `Argon2::verify_password`, which allocates 19 MiB for each call; an allocator may retain many such blocks.
 fn computes(password: &[u8], hash: &PasswordHash) -> Option<bool> {
     thread_local!(static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) });
     let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
@@ -121,19 +122,20 @@ fn computes(password: &[u8], hash: &PasswordHash) -> Option<bool> {
         memory.resize(memory.len().max(blocks), Block::new());
         argon2.hash_password_into_with_memory(password, salt, &mut output, memory).ok()
     })?;
-    // In constant time.
+    // This comparison takes constant time.
     Some(Output::new(&output).ok()? == *expected)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // It is kept with the accounts, or the salts of those that do not exist would change with each start.
+    // In a real server, store this key with the accounts. Otherwise the salts of accounts that do not exist change with
+    // each start, which allows user enumeration.
     let salt_key = Nonce::random()?;
     let sasl = sasl::server::Config::builder("mail.example.org").mechanisms(MECHANISMS);
     let sasl = Arc::new(sasl.salt_key(salt_key.as_str()).allow_cleartext(true).build()?);
     let store = Arc::new(Store::new(Arc::clone(&sasl))?);
     store.set_password("tim", "tanstaaf")?;
-    // As an older server kept it.
+    // An account as an older server stored it.
     let argon2 = Argon2::default().hash_password(b"rosebud")?;
     store.accounts().insert("ann".into(), Account { argon2, scram: None });
 
@@ -144,7 +146,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port = listener.local_addr()?.port();
     tokio::spawn(async move { server.serve(listener).await });
 
-    println!("A wrong password, and an account that does not exist: nobody can tell them apart");
+    println!("A wrong password and an account that does not exist get the same reply");
     expect(port, &MECHANISMS, "tim", "wrong", false).await?;
     expect(port, &MECHANISMS, "nobody", "wrong", false).await?;
     println!("Tim's password is changed");
@@ -152,12 +154,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     store.set_password("tim", "ginger")?;
     expect(port, &MECHANISMS, "tim", "tanstaaf", false).await?;
     expect(port, &MECHANISMS, "tim", "ginger", true).await?;
-    println!("Ann has an old Argon2 hash and nothing else, until she signs in by PLAIN");
+    println!("Ann has only an old Argon2 hash, until she signs in with PLAIN");
     expect(port, &[Mechanism::ScramSha256], "ann", "rosebud", false).await?;
     expect(port, &[Mechanism::Plain, Mechanism::ScramSha256], "ann", "rosebud", true).await
 }
 
-/// Signs in by each of the mechanisms, which has to go well or not.
+/// Authenticates with each of the mechanisms, and checks whether this succeeds as expected.
 async fn expect(
     port: u16,
     mechanisms: &[Mechanism],
@@ -170,9 +172,9 @@ async fn expect(
         let server = Connector::insecure_cleartext("localhost").port(port).sasl(sasl.build()?);
         let server = server.credentials(Credentials::password(name, password)?);
         let refused = server.connect().await.err().map(|error| error.to_string());
-        println!("  {name} by {mechanism}: {}", refused.as_deref().unwrap_or("signed in"));
+        println!("  {name} with {mechanism}: {}", refused.as_deref().unwrap_or("signed in"));
         if refused.is_none() != is_right {
-            return Err("that is not what should have come of it".into());
+            return Err("this is not the expected outcome".into());
         }
     }
     Ok(())

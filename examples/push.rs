@@ -1,10 +1,11 @@
-//! AUTH in a server of the push style, as mailin and milters have it: `cargo run --example push`.
+//! Adds AUTH to a server whose framework pushes lines to it, like mailin or a milter: `cargo run --example push`.
 //!
-//! The framework owns the sockets and the loop. It hands in one line at a time, without its CRLF, and sends what
-//! `process` returns. So `Session` holds the AUTH exchange from one line to the next, and has no buffer of its own.
+//! The framework owns the sockets and the loop. It passes one line at a time to `process`, without its CRLF, and sends
+//! the response that `process` returns. `Session` therefore keeps the AUTH exchange from one line to the next, and
+//! needs no buffer.
 //!
-//! The framework has to let lines through that are as long as `auth::MAX_LINE`, and to end a line at CRLF alone.
-//! Left out is what has nothing to do with AUTH: recipients and the message.
+//! The framework must accept lines as long as `auth::MAX_LINE`, and end a line only at CRLF. Recipients and the message
+//! are left out, because they have nothing to do with AUTH.
 
 use std::{error::Error, mem, sync::Arc, time::Duration};
 
@@ -21,14 +22,14 @@ use smtp_auth::{
     server::pause,
 };
 
-/// How many failed attempts to authenticate a connection may have: at least three (RFC 4954 §9).
+/// The number of failed attempts to authenticate that a connection may have: at least three (RFC 4954 §9).
 const MAX_ATTEMPTS: u32 = 3;
 
-/// The framework's own reply, with what it is to do besides.
+/// The framework's own type of reply, with what the framework must do in addition.
 struct Response {
     code: u16,
     lines: Vec<String>,
-    /// How long to wait before it is sent.
+    /// How long to wait before sending the response.
     pause: Duration,
     action: Action,
 }
@@ -47,14 +48,14 @@ impl Response {
         Self { code, lines, pause: Duration::ZERO, action: Action::Continue }
     }
 
-    /// From a reply as it goes over the wire, such as an exchange appends.
+    /// Creates a response from a reply in wire format, which is what an exchange appends.
     fn parse(octets: &[u8]) -> Self {
         match ReplyRef::parse(octets) {
             Ok(reply) => {
                 let text = |line| String::from_utf8_lossy(line).into_owned();
                 Self::new(reply.code(), reply.lines().map(text).collect())
             }
-            // It is not to be met: the exchange writes one reply at each step.
+            // This does not happen: the exchange writes one complete reply at each step.
             Err(_) => Self::from(Reply::LOCAL_ERROR),
         }
     }
@@ -64,7 +65,7 @@ impl Response {
     }
 }
 
-/// One of the crate's own.
+/// Converts a reply of the crate.
 impl From<Reply> for Response {
     fn from(reply: Reply) -> Self {
         let mut octets = Vec::new();
@@ -75,14 +76,14 @@ impl From<Reply> for Response {
 
 /// One connection.
 struct Session {
-    /// One for all connections.
+    /// The configuration, shared by all connections.
     sasl: Arc<Sasl>,
     channel: Channel,
-    /// Whether the client said EHLO, without which there is no AUTH.
+    /// Whether the client has sent EHLO, which AUTH requires.
     extended: bool,
-    /// An exchange that waits for its next line.
+    /// The exchange that is waiting for its next line.
     auth: Option<Exchange>,
-    /// Who has authenticated.
+    /// The identity of the client, once it has authenticated.
     identity: Option<Identity>,
     attempts: u32,
 }
@@ -93,8 +94,8 @@ impl Session {
         Self { sasl, channel, extended: false, auth: None, identity: None, attempts: 0 }
     }
 
-    /// TLS has begun: all that the client said before is forgotten (RFC 3207 §4.2), but not how often it failed. The
-    /// framework drops what lies unread in its buffer.
+    /// Called when TLS has begun. Everything that the client sent before is forgotten (RFC 3207 §4.2), except the
+    /// number of failed attempts. The framework drops unread octets in its buffer.
     fn tls_started(&mut self) {
         let (fresh, attempts) = (Self::new(Arc::clone(&self.sasl)), self.attempts);
         *self = Self { channel: Channel::tls(), attempts, ..fresh };
@@ -102,9 +103,9 @@ impl Session {
 
     fn process(&mut self, line: &str) -> Response {
         if let Some(mut exchange) = self.auth.take() {
-            // Whatever the line says, it is a response to a challenge.
-            if let Some(Step::NeedLine(slot)) = exchange.pending() {
-                slot.line(line.as_bytes());
+            // During an exchange every line is a response to a challenge.
+            if let Some(Step::NeedLine(pending)) = exchange.pending() {
+                pending.line(line.as_bytes());
             }
             return self.go_on(exchange);
         }
@@ -117,7 +118,7 @@ impl Session {
             "AUTH" if self.identity.is_some() => Reply::BAD_SEQUENCE.into(),
             "AUTH" => self.go_on(Exchange::new(&self.sasl, &self.channel, args.as_bytes())),
             "MAIL" if self.identity.is_none() => Reply::AUTHENTICATION_REQUIRED.into(),
-            // Compare the sender with the account here: see the guide's chapter on guessers.
+            // A real server compares the sender with the account here.
             "MAIL" => Reply::SENDER_OK.into(),
             "QUIT" => Response::from(Reply::CLOSING).and(Action::Close),
             _ => Reply::UNRECOGNIZED.into(),
@@ -132,15 +133,15 @@ impl Session {
         }
         let mut auth = Vec::new();
         advertise(&self.sasl, &self.channel, &mut auth);
-        // Before TLS there may be no mechanism on offer, and then there is no such line.
+        // The list may be empty before TLS. In that case there is no AUTH line.
         if !auth.is_empty() {
             lines.push(String::from_utf8_lossy(&auth).into_owned());
         }
         Response::new(250, lines)
     }
 
-    /// Moves the exchange on to its next `334`, or to its end. A server that takes tokens counts the attempt as soon as
-    /// `exchange.failure()` is there, which is before the end.
+    /// Advances the exchange to its next `334` reply or to its end. A server that accepts tokens should count a failed
+    /// attempt as soon as `exchange.failure()` returns it, which is before the end.
     fn go_on(&mut self, mut exchange: Exchange) -> Response {
         let mut out = Vec::new();
         let outcome = loop {
@@ -175,12 +176,12 @@ impl Authenticator for OneUser {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        // `==` of two `Secret`s takes the same time wherever they differ.
+        // Comparing two `Secret`s takes the same time wherever they differ.
         ((ask.authcid() == "tim") & (ask.password() == "tanstaaftanstaaf")).into()
     }
 }
 
-/// Plays the framework's part: each line is followed by how the response has to begin.
+/// Plays the part of the framework. Each line is given with the beginning of the expected response.
 fn dialogue(sasl: &Arc<Sasl>, lines: &[(&str, &str)]) -> Result<(), Box<dyn Error>> {
     let (mut session, mut mask) = (Session::new(Arc::clone(sasl)), Mask::new());
     let mut action = Action::Continue;
@@ -217,7 +218,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("EHLO laptop.example.org", "250 mail.example.org|ENHANCEDSTATUSCODES|STARTTLS"),
             ("AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm", "538 5.7.11 "),
             ("STARTTLS", "220 2.0.0 "),
-            ("AUTH PLAIN", "503 5.5.1 Send EHLO first"), // what was said before TLS is forgotten
+            ("AUTH PLAIN", "503 5.5.1 Send EHLO first"), // the EHLO before TLS is forgotten
             (
                 "EHLO laptop.example.org",
                 "250 mail.example.org|ENHANCEDSTATUSCODES|AUTH PLAIN LOGIN",
@@ -237,13 +238,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("EHLO laptop.example.org", "250 "),
             ("STARTTLS", "220 2.0.0 "),
             ("EHLO laptop.example.org", "250 "),
-            ("AUTH CRAM-MD5", "504 5.5.4 "), // not an attempt
+            ("AUTH CRAM-MD5", "504 5.5.4 "), // not counted as an attempt
             ("AUTH PLAIN AHRpbQB3cm9uZw==", "535 5.7.8 "),
             ("MAIL FROM:<tim@example.org>", "530 5.7.0 "),
             ("AUTH PLAIN", "334 "),
             ("AHRpbQB3cm9uZw==", "535 5.7.8 "),
             ("AUTH LOGIN", "334 "),
-            ("QUIT", "421 4.7.0 "), // a response, and not base64
+            ("QUIT", "421 4.7.0 "), // taken as a response that is not base64
         ],
     )
 }

@@ -17,26 +17,26 @@ use smtp_auth_tokio::{
 
 const EXIT_CODES: &str = "Exit codes:
   0  the server accepted the message for every recipient
-  2  the command line or a file it names is wrong; nothing was sent
-  3  no connection, no greeting or no TLS, or the connection broke
-  4  not signed in; nothing was sent
-  5  the message was refused, or a recipient was: it has gone to the others then
+  2  the command line, or a file that it names, is invalid; nothing was sent
+  3  there was no connection, greeting or TLS, or the connection broke
+  4  authentication failed; nothing was sent
+  5  the server refused the message, or some of the recipients
   6  the server broke the protocol";
 
 const SECRETS: [&str; 6] =
     ["password", "password_file", "password_env", "token", "token_file", "token_env"];
 
-/// Hands one message in at a mail server, signed in and over TLS.
+/// Submits one message to a mail server, authenticated and over TLS.
 #[derive(Debug, Parser)]
 #[command(name = "client", after_help = EXIT_CODES)]
 #[command(group(ArgGroup::new("secret").args(SECRETS)))]
 #[command(group(ArgGroup::new("who").args(["user", "cert"]).multiple(true)))]
 pub(crate) struct Args {
-    /// The server; its certificate must be for HOST ([IPv6] in brackets)
+    /// The server; its certificate must be valid for HOST (write an IPv6 address in brackets)
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     pub(crate) server: (String, u16),
 
-    /// The sender's address; '' is the empty one of bounces
+    /// The sender's address; '' is the empty address of bounces
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) from: String,
 
@@ -48,26 +48,24 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "starttls")]
     pub(crate) tls: Protection,
 
-    /// Certificates to trust, in place of those that the operating system trusts: a CA's, or the
-    /// server's own
+    /// Certificates to trust instead of those that the operating system trusts: CA certificates, or the server's own
     #[arg(long, value_name = "PEM")]
     pub(crate) ca: Option<PathBuf>,
 
-    /// The name this client gives itself in EHLO [default: its address]
+    /// The client's name in EHLO [default: its address]
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
 
-    /// The user to sign in as, by a password or a token; without one, and without a certificate, the
-    /// client does not sign in
+    /// The user name for a password or a token. Without --user and --cert, the client does not authenticate
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// The account to act as, where it is not the user's or the certificate's own
+    /// The account to act as, if it differs from that of the user or the certificate
     #[arg(long, value_name = "NAME", requires = "who")]
     authzid: Option<String>,
 
-    /// The password. Every user of this machine can see it while the program runs: better use one
-    /// of the next two
+    /// The password. Every user of this machine can see it while the program runs: prefer --password-file or
+    /// --password-env
     #[arg(long, value_name = "PW", requires = "user")]
     #[arg(allow_hyphen_values = true)]
     password: Option<Secret>,
@@ -80,7 +78,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "VAR", requires = "user")]
     password_env: Option<String>,
 
-    /// An access token of OAuth 2.0, in place of the password; as visible as that
+    /// An OAuth 2.0 access token in place of a password; equally visible to other users
     #[arg(long, value_name = "TOKEN", requires = "user")]
     #[arg(allow_hyphen_values = true)]
     token: Option<Secret>,
@@ -93,55 +91,55 @@ pub(crate) struct Args {
     #[arg(long, value_name = "VAR", requires = "user")]
     token_env: Option<String>,
 
-    /// The certificate to show in TLS, and those that lead to its CA. Without password and token it
-    /// is what the client signs in by (EXTERNAL)
+    /// The client certificate for TLS, followed by its intermediate certificates. Without a password or a token, the
+    /// client authenticates with it (EXTERNAL)
     #[arg(long, value_name = "PEM", requires = "key")]
     pub(crate) cert: Option<PathBuf>,
 
-    /// The certificate's private key
+    /// The private key of the certificate
     #[arg(long, value_name = "PEM", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 
-    /// The one mechanism to sign in by [default: the strongest that the server offers]. ANONYMOUS,
-    /// which is never used by default, takes no secret, and tells the server --user as a trace
+    /// The only mechanism to use [default: the strongest that the server offers]. ANONYMOUS, which is never used by
+    /// default, needs no secret, and sends --user to the server as trace information
     #[arg(long, value_name = "NAME", value_parser = mechanism)]
     mechanism: Option<Mechanism>,
 
-    /// Whether the sign-in is bound to the TLS connection, so that nobody who stands between can
-    /// pass it on: if required, only mechanisms that do so are used (SCRAM-…-PLUS)
+    /// Whether authentication is bound to the TLS connection, which defeats a man-in-the-middle; `required` uses only
+    /// mechanisms that do this (SCRAM-…-PLUS)
     #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
 
-    /// Send the password or the token without TLS too, where anyone on the way can read it
+    /// Send the password or the token without TLS as well, where an eavesdropper can read it
     #[arg(long)]
     allow_cleartext: bool,
 
-    /// Show the dialogue on standard error, with all that is secret masked
+    /// Print the dialogue on standard error, with all secrets masked
     #[arg(long)]
     pub(crate) trace: bool,
 
-    /// How long to wait for the connection, for TLS, and for each of the server's words
+    /// The time limit for connecting, for TLS, and for each reply of the server
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 
-    /// The message, header and body [default: standard input]
+    /// The file with the message, header and body [default: standard input]
     pub(crate) file: Option<PathBuf>,
 }
 
 /// How the connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protection {
-    /// Not at all
+    /// No TLS
     None,
-    /// The server is asked for TLS, which is required
+    /// TLS with STARTTLS, which is required
     Starttls,
     /// TLS from the start
     Implicit,
 }
 
 impl Args {
-    /// What to sign in with, if anything.
+    /// Returns the credentials, if any are given.
     pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Box<dyn Error>> {
         let (host, port) = &self.server;
         let password =
@@ -156,11 +154,11 @@ impl Args {
             (Some(user), _, Some(token)) => {
                 (Credentials::token(user, token)?.for_server(host, *port)?, Mechanism::takes_token)
             }
-            // A guest exists only where it is asked for by this name.
+            // ANONYMOUS is used only if it is named explicitly.
             (trace, ..) if is_guest => {
                 (Credentials::anonymous(trace.unwrap_or_default())?, |_| true)
             }
-            (Some(_), ..) => return Err("--user needs a password or a token".into()),
+            (Some(_), ..) => return Err("--user also needs a password or a token".into()),
             (None, ..) if self.cert.is_some() => {
                 (Credentials::external(), |own| own == Mechanism::External)
             }
@@ -170,7 +168,7 @@ impl Args {
             (None, ..) => return Ok(None),
         };
         if let Some(other) = self.mechanism.filter(|own| !fits(*own)) {
-            let why = format!("--mechanism {other} is not for what is given to sign in with");
+            let why = format!("--mechanism {other} cannot use the given credentials");
             return Err(why.into());
         }
         Ok(Some(match &self.authzid {
@@ -179,20 +177,20 @@ impl Args {
         }))
     }
 
-    /// By what to sign in.
+    /// Returns the SASL configuration.
     pub(crate) fn sasl(&self) -> Result<Config, ConfigError> {
         let mut sasl = Config::builder()
             .allow_cleartext(self.allow_cleartext)
             .channel_binding(self.channel_binding);
         if let Some(only) = self.mechanism {
-            // That one, and no other: SCRAM would bring its -PLUS form.
+            // Only the named mechanism: a SCRAM mechanism would otherwise include its -PLUS form.
             sasl = sasl.mechanisms([only]).without(only.plus());
         }
         sasl.build()
     }
 }
 
-/// The password or the token, from where it is.
+/// Returns the password or the token from one of its three sources.
 fn secret_of(
     what: &str,
     given: &Option<Secret>,
@@ -202,25 +200,25 @@ fn secret_of(
     if let Some(file) = file {
         let mut text = fs::read_to_string(file)
             .map_err(|error| format!("--{what}-file {}: {error}", file.display()))?;
-        // Cut in place, so that no second copy is left in memory.
+        // Truncated in place, so that no second copy stays in memory.
         text.truncate(text.trim_end_matches(['\r', '\n']).len());
         return Ok(Some(Secret::new(text)));
     }
     let Some(variable) = variable else { return Ok(given.clone()) };
     let found = env::var_os(variable).and_then(|value| value.into_string().ok());
-    // An error of the standard library would show what the variable holds.
+    // The standard library's error would contain the value of the variable.
     let found = found.ok_or_else(|| {
-        format!("--{what}-env {variable}: there is no such variable, or it does not hold UTF-8")
+        format!("--{what}-env {variable}: the variable is not set, or is not valid UTF-8")
     });
     found.map(|text| Some(Secret::new(text)))
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text.rsplit_once(':').ok_or("it needs the form HOST:PORT")?;
+    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let port = port.parse().map_err(|_| "the port is not a number up to 65535")?;
-    // As certificates name it.
-    ServerName::try_from(host).map_err(|_| "the host is neither a name nor an address")?;
+    // The host must be a name that a certificate can contain.
+    ServerName::try_from(host).map_err(|_| "the host is not a valid name or IP address")?;
     Ok((host.into(), port))
 }
 
@@ -235,6 +233,6 @@ fn policy() -> impl TypedValueParser<Value = BindingPolicy> {
 fn mechanism(text: &str) -> Result<Mechanism, String> {
     Mechanism::from_name(text).filter(|own| own.is_compiled()).ok_or_else(|| {
         let names: Vec<_> = Mechanism::COMPILED.iter().map(|own| own.name()).collect();
-        format!("this client has {}", names.join(", "))
+        format!("the available mechanisms are {}", names.join(", "))
     })
 }

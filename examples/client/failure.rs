@@ -1,17 +1,17 @@
-//! What can go wrong: a sentence, and an exit code.
+//! Errors, each with a sentence and an exit code.
 
 use std::{error, fmt::Display, io, io::Write};
 
 use smtp_auth_tokio::client::{Error, ErrorKind, SessionError as Session, Stage};
 
-/// Why the message was not accepted for every recipient: one sentence, with the server's code and text in it.
+/// The reason why the message was not accepted for every recipient: one sentence, which includes the server's reply.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit_code: i32,
     pub(crate) sentence: String,
 }
 
-/// The command line or a file is wrong.
+/// The command line or a file is invalid.
 impl From<Box<dyn error::Error>> for Failure {
     fn from(why: Box<dyn error::Error>) -> Self {
         Self { exit_code: 2, sentence: why.to_string() }
@@ -23,7 +23,7 @@ impl From<Error> for Failure {
         let mut sentence = error.to_string();
         if let Some(json) = error.token_error() {
             let json = printable(json.expose());
-            sentence += &format!("\nclient: the server says of the token: {json}");
+            sentence += &format!("\nclient: the server's error for the token: {json}");
         }
         Self { exit_code: exit_code(&error), sentence }
     }
@@ -52,12 +52,13 @@ fn exit_code(error: &Error) -> i32 {
     }
 }
 
-/// Says it on standard error. Where nobody reads that any more, the delivery still goes on. (`eprintln!` would panic.)
+/// Writes to standard error. If it is closed, the delivery continues; `eprintln!` would panic.
 pub(crate) fn tell(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// The text as it may go to a terminal: what `Debug` escapes is not printable, controls of direction too.
+/// Returns the text in a form that is safe for a terminal: characters that `Debug` escapes, including bidirectional
+/// controls, are replaced.
 fn printable(text: &str) -> String {
     let is_printable = |c: char| matches!(c, ' '..='~') || c.escape_debug().len() == 1;
     text.chars().map(|c| if is_printable(c) { c } else { '?' }).collect()

@@ -1,8 +1,8 @@
-//! A small mail client: hands one message in at a server, signed in, over TLS.
+//! A small mail client that authenticates and submits one message over TLS.
 //!
-//! `cargo run --example client -- --help` lists the options. This file is the part to read first: it makes a [`Connector`]
-//! of them, and sends the message. `args.rs` reads the command line, `message.rs` makes line ends, `failure.rs` has a
-//! sentence and an exit code for whatever goes wrong.
+//! `cargo run --example client -- --help` lists the options. Read this file first: it creates a [`Connector`] from the
+//! command line, and sends the message. `args.rs` defines the command line, `message.rs` normalizes line ends, and
+//! `failure.rs` defines error messages and exit codes.
 
 mod args;
 mod failure;
@@ -40,7 +40,7 @@ async fn main() {
             exit_code
         }
     };
-    // The runtime's end would wait for a name server that does not answer, beyond the time limit.
+    // Dropping the runtime would wait for a name server that does not answer, beyond the time limit.
     process::exit(exit_code)
 }
 
@@ -48,8 +48,7 @@ async fn run(args: &Args) -> Result<String, Failure> {
     let (connector, envelope, message) = prepare(args)?;
     let mut client = connector.connect().await?;
     let sent = client.send(&envelope, &message).await;
-    // What comes after the server's word on the message cannot change it any more: a message that was accepted must not be
-    // sent again because QUIT failed.
+    // The server's reply to the message is final. An error in QUIT must not cause an accepted message to be sent again.
     client.quit().await;
     let Sent { reply, refused, .. } = sent?;
     for recipient in &refused {
@@ -66,11 +65,11 @@ async fn run(args: &Args) -> Result<String, Failure> {
     }
 }
 
-/// All that can be wrong on this side is found before the server hears a word.
+/// Finds all errors on this side before it connects.
 fn prepare(args: &Args) -> Result<(Connector, Envelope, Vec<u8>), Box<dyn Error>> {
     let envelope = Envelope::new(Some(&args.from), args.to.iter().map(String::as_str))?;
     let connector = connector(args)?;
-    // Last, as standard input may have to be waited for.
+    // Read last, because standard input may block.
     Ok((connector, envelope, message::read(args.file.as_deref())?))
 }
 
@@ -88,7 +87,7 @@ fn connector(args: &Args) -> Result<Connector, Box<dyn Error>> {
         Some(own) => connector.config(Config::builder(own).sasl(sasl).build()?),
         None => connector.sasl(sasl),
     };
-    // Mail without a sign-in exists only where it is asked for by naming nobody.
+    // The client does not authenticate only if no credentials are given.
     if let Some(credentials) = args.credentials()? {
         connector = connector.credentials(credentials);
     }
@@ -98,14 +97,14 @@ fn connector(args: &Args) -> Result<Connector, Box<dyn Error>> {
     Ok(connector)
 }
 
-/// Which servers are trusted, and what they are shown.
+/// Returns the TLS configuration with the trusted certificates and the client's own certificate.
 fn trusted(args: &Args) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
     let trusted = match &args.ca {
         Some(file) => tls::client(file).map_err(|error| format!("--ca {error}"))?,
         None => tls::platform()?,
     };
     let (Some(cert), Some(key)) = (&args.cert, &args.key) else { return Ok(trusted) };
-    let showing = tls::with_certificate(&trusted, cert, key)
-        .map_err(|error| format!("the certificate to show and its key: {error}"))?;
-    Ok(showing)
+    let with_certificate = tls::with_certificate(&trusted, cert, key)
+        .map_err(|error| format!("the client's certificate and key: {error}"))?;
+    Ok(with_certificate)
 }

@@ -1,4 +1,4 @@
-//! The message's line ends.
+//! Reads the message and normalizes its line ends.
 
 use std::{
     fs,
@@ -6,15 +6,15 @@ use std::{
     path::Path,
 };
 
-/// Reads the message from the file, or standard input, as SMTP wants it: its lines end in CRLF.
-/// It is read whole, because the server is told its size first (RFC 1870).
+/// Reads the message from the file or from standard input, and ends its lines in CRLF, as SMTP requires. The message is
+/// read completely first, because its size is sent to the server before it (RFC 1870).
 pub(crate) fn read(file: Option<&Path>) -> Result<Vec<u8>, String> {
     let read = match file {
         Some(path) => fs::read(path),
         None => io::stdin().lock().bytes().collect(),
     };
     let name = || file.map_or("standard input".to_owned(), |path| path.display().to_string());
-    let text = read.map_err(|error| format!("could not read {}: {error}", name()))?;
+    let text = read.map_err(|error| format!("cannot read {}: {error}", name()))?;
     Ok(normalized(&text))
 }
 
@@ -23,7 +23,7 @@ fn normalized(text: &[u8]) -> Vec<u8> {
     let (mut message, mut last) = (Vec::with_capacity(text.len()), None);
     for &octet in text {
         match octet {
-            // It belongs to the CR.
+            // This LF belongs to the CR before it.
             b'\n' if last == Some(b'\r') => {}
             b'\r' | b'\n' => message.extend_from_slice(b"\r\n"),
             _ => message.push(octet),

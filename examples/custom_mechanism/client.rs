@@ -1,4 +1,4 @@
-//! SECURID on the client.
+//! The client side of SECURID.
 
 use smtp_auth::{
     Secret,
@@ -7,18 +7,18 @@ use smtp_auth::{
 
 use crate::message::{ONE_MORE, SignIn};
 
-/// The mechanism; one value for each exchange.
+/// The state of the mechanism in one exchange.
 pub(crate) struct SecurId<F> {
-    /// Asks the user, who reads the token and knows the PIN, for the PIN and the code after it; another code each time.
+    /// Asks the user for the PIN followed by the code that the token shows. Each call returns another code.
     pub(crate) passcode: F,
     pub(crate) authcid: String,
-    /// The account to act as, where it is another.
+    /// The account to act as, if it is a different one.
     pub(crate) authzid: Option<String>,
 }
 
 impl<F: FnMut() -> Secret + Send + Sync + 'static> ClientMechanism for SecurId<F> {
     fn step(&mut self, challenge: Option<&[u8]>) -> CustomResponse {
-        // GNU SASL leaves the NUL out.
+        // GNU SASL omits the NUL.
         if !matches!(challenge, None | Some(ONE_MORE | b"passcode")) {
             return CustomResponse::Fail;
         }
@@ -28,7 +28,7 @@ impl<F: FnMut() -> Secret + Send + Sync + 'static> ClientMechanism for SecurId<F
             authcid: &self.authcid,
             passcode: passcode.expose(),
         };
-        // The server may be content with any of them, and proves nothing itself.
+        // The server may accept any of the client's messages, and does not prove anything itself.
         CustomResponse::Complete(message.write())
     }
 }

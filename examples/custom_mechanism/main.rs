@@ -1,9 +1,9 @@
-//! A mechanism that the crate does not have: SECURID (RFC 2808), which signs in with a PIN and the
-//! code that a token or an app shows (RFC 6238), so that a password alone will not do.
+//! A custom mechanism: SECURID (RFC 2808), which authenticates with a PIN and the code that a token or an app shows
+//! (RFC 6238). A password alone is not enough.
 //!
-//! `cargo run --example custom_mechanism` has a client and a server talk to each other in memory, as
-//! if inside TLS, and shows what a log would have of it, with all that is secret masked.
-//! `server.rs` and `client.rs` are the two sides of the mechanism, to copy from.
+//! `cargo run --example custom_mechanism` connects a client and a server in memory, as if inside TLS, and prints the
+//! dialogue with all secrets masked. `server.rs` and `client.rs` are the two sides of the mechanism, to be used as
+//! templates.
 
 mod client;
 mod message;
@@ -25,7 +25,7 @@ use crate::{
     server::{Account, Accounts, Users},
 };
 
-/// The time at the server, which stands still, so that each run is as the last one.
+/// The server's clock, which stands still so that all runs are alike.
 const NOW: u64 = 1_800_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -42,29 +42,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("The same code once more", &tim, None, None),
         ("A wrong PIN", &Token { pin: "4321", ..ann.clone() }, None, None),
         ("A wrong code", &Token { codes: tim.codes.clone(), ..ann.clone() }, None, None),
-        ("Ann acts as sales, as she may", &ann, Some("sales"), Some("sales")),
-        ("Ann acts as Tim, as she may not", &anns_next, Some("tim"), None),
-        ("A token five minutes fast: the next code is wanted too", &tims_fast, None, Some("tim")),
+        ("Ann acts as sales, which is allowed", &ann, Some("sales"), Some("sales")),
+        ("Ann acts as Tim, which is not allowed", &anns_next, Some("tim"), None),
+        ("A token five minutes fast: the server also asks for the next code", &tims_fast, None, Some("tim")),
     ] {
         println!("\n{what}");
         let (identity, said) = sign_in(&users, token, authzid)?;
         if identity.as_ref().map(Identity::acts_as) != acts_as {
-            return Err(format!("this should not have come of it: {said}").into());
+            return Err(format!("unexpected outcome: {said}").into());
         }
-        println!("as it should be: {said}");
+        println!("as expected: {said}");
     }
     Ok(())
 }
 
-/// Has a client with this token sign in at a server with these users. Returns who is signed in there,
-/// and the outcome in words.
+/// Lets a client with this token authenticate to a server with these users. Returns the server's view of the client's
+/// identity, and the outcome as text.
 fn sign_in(
     users: &Users,
     token: &Token,
     authzid: Option<&str>,
 ) -> Result<(Option<Identity>, String), Box<dyn Error>> {
     let offered = sasl::server::Config::builder("mail.example.org").answered_by(users).build()?;
-    // Of what EHLO can list, this is about AUTH.
+    // Only AUTH matters here, so EHLO lists no other keyword.
     let mut server = ServerSession::new(Arc::new(
         ServerConfig::builder("mail.example.org").sasl(offered).keywords([]).build()?,
     ));
@@ -102,17 +102,17 @@ fn sign_in(
             }
             Event::Ready(ready) => ready.quit(),
             Event::Close => break,
-            other => return Err(format!("{other:?} has no place here").into()),
+            other => return Err(format!("unexpected event: {other:?}").into()),
         }
     }
     if let Some(who) = server.identity() {
         let (name, by) = (who.authcid(), who.mechanism());
-        said = format!("{name} signed in by {by}, acts as {}", who.acts_as());
+        said = format!("{name} signed in with {by} and acts as {}", who.acts_as());
     }
     Ok((server.identity().cloned(), said))
 }
 
-/// Has the server do what is to be done until it needs to hear from the client.
+/// Handles the server's events until it needs input from the client.
 fn serve(session: &mut ServerSession, users: &Users, out: &mut Vec<u8>) {
     loop {
         match session.next(out) {
@@ -125,7 +125,7 @@ fn serve(session: &mut ServerSession, users: &Users, out: &mut Vec<u8>) {
     }
 }
 
-/// A user with a token, whose clock goes on to the next code once one was read.
+/// A user with a token, whose clock advances to the next code once a code has been read.
 #[derive(Clone)]
 struct Token {
     name: &'static str,

@@ -1,35 +1,35 @@
-//! The messages of SECURID (RFC 2808), but for a new PIN, which this server never asks for. Their fields are UTF-8 without
-//! control characters, and each has a NUL after it, the last one too.
+//! The messages of SECURID (RFC 2808), except the one for a new PIN, which this server never requests. The fields are
+//! UTF-8 without control characters, and each is followed by a NUL, including the last.
 
 use std::str;
 
 use smtp_auth::sasl::Mechanism;
 
-/// The mechanism. A name that cannot be one does not compile.
+/// The mechanism. An invalid name does not compile.
 pub(crate) const SECURID: Mechanism = match Mechanism::custom("SECURID") {
     Ok(securid) => securid,
     Err(_) => panic!("not the name of a mechanism"),
 };
 
-/// What the server says where the client's first message does not do: it asks for one more passcode.
+/// The challenge that asks for a second passcode, if the first message is not sufficient.
 pub(crate) const ONE_MORE: &[u8] = b"passcode\0";
 
-/// What the client says, at first and to [`ONE_MORE`].
+/// The client's message: the first one, and the answer to [`ONE_MORE`].
 #[derive(PartialEq, Eq)]
 pub(crate) struct SignIn<'a> {
-    /// The account to act as; empty where that is the client's own.
+    /// The account to act as; empty if it is the client's own.
     pub(crate) authzid: &'a str,
     pub(crate) authcid: &'a str,
     pub(crate) passcode: &'a str,
 }
 
 impl<'a> SignIn<'a> {
-    /// Where that cannot be, says why.
+    /// Parses a message. The error is the reason why it is invalid.
     pub(crate) fn read(octets: &'a [u8]) -> Result<Self, &'static str> {
         let text = str::from_utf8(octets).map_err(|_| "the message is not UTF-8")?;
         let fields: Vec<&str> = text.split('\0').collect();
         let [authzid, authcid, passcode, ""] = *fields else {
-            return Err("the message has not three fields, with a NUL after each");
+            return Err("the message does not consist of three fields, each followed by a NUL");
         };
         let fits = |field: &str, least, most| {
             (least..=most).contains(&field.chars().count()) && !field.contains(char::is_control)
@@ -41,7 +41,7 @@ impl<'a> SignIn<'a> {
     }
 
     pub(crate) fn write(&self) -> Vec<u8> {
-        // At once, as a buffer that grows leaves copies of what is secret behind.
+        // Allocated at once, because a growing buffer leaves copies of secrets in memory.
         [self.authzid, "\0", self.authcid, "\0", self.passcode, "\0"].concat().into_bytes()
     }
 }

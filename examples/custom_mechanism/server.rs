@@ -1,4 +1,4 @@
-//! SECURID on the server: the mechanism, and the accounts that it checks.
+//! The server side of SECURID: the mechanism, and the accounts that it checks.
 
 use std::{
     collections::HashMap,
@@ -16,14 +16,14 @@ use totp_rs::{Algorithm, TOTP};
 
 use crate::message::{ONE_MORE, SECURID, SignIn};
 
-/// How many digits a code has, and how many seconds it is shown.
+/// The number of digits of a code, and for how many seconds it is shown.
 const DIGITS: usize = 6;
 const SECONDS: u64 = 30;
-/// How many codes the user may be late or early, without and with one more code as a proof.
+/// How many codes the token may be ahead or behind: without a further code, and with the next code as confirmation.
 const NEAR: u64 = 1;
 const FAR: u64 = 20;
 
-/// The codes that a token of this secret shows.
+/// Returns the token with this secret.
 pub(crate) fn token(secret: &[u8]) -> TOTP {
     TOTP::new_unchecked(Algorithm::SHA1, DIGITS, 0, SECONDS, secret.to_vec())
 }
@@ -31,7 +31,8 @@ pub(crate) fn token(secret: &[u8]) -> TOTP {
 pub(crate) struct Account {
     pin: Secret,
     token: TOTP,
-    /// The place in time of the last code taken: neither it nor an older one is taken again.
+    /// The time step of the last accepted code. Neither this code nor an older one is accepted again, which prevents a
+    /// replay.
     used: u64,
 }
 
@@ -40,25 +41,25 @@ impl Account {
         Self { pin: pin.into(), token: token(secret), used: 0 }
     }
 
-    /// Checks a passcode: the PIN, and behind it the code of one of these places in time.
+    /// Checks a passcode, which is the PIN followed by the code of one of these time steps.
     fn check(&self, passcode: &str, places: impl Iterator<Item = u64>) -> Option<u64> {
-        let behind_pin = passcode.len().checked_sub(DIGITS)?;
-        let (pin, code) = passcode.split_at_checked(behind_pin)?;
-        // All of them are tried, so that it takes as long for each code.
+        let pin_length = passcode.len().checked_sub(DIGITS)?;
+        let (pin, code) = passcode.split_at_checked(pin_length)?;
+        // All time steps are tried, so that each code takes as long.
         let place = places.filter(|place| self.token.check(code, place * SECONDS)).max()?;
         (self.pin == *pin && place > self.used).then_some(place)
     }
 }
 
-/// What a passcode is worth.
+/// The result of checking a passcode.
 enum Verdict {
     Good,
     Wrong,
-    /// It is good, but the token's clock is far off: the code of this place has to follow.
+    /// The passcode is correct, but the token's clock is far off. The code of this time step must follow.
     Unsure(u64),
 }
 
-/// The store of accounts, who may act as whom, and a clock, in seconds since 1970.
+/// The account store: the accounts, which of them may act as another, and a clock in seconds since 1970.
 pub(crate) struct Accounts {
     accounts: Mutex<HashMap<&'static str, Account>>,
     may_act_as: Vec<(&'static str, &'static str)>,
@@ -77,7 +78,7 @@ impl Accounts {
 
     fn check(&self, authcid: &str, passcode: &str, awaited: Option<u64>) -> Verdict {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who does not exist is checked as well, or the time that it takes would tell.
+        // An account that does not exist is checked as well, because the time would otherwise reveal it.
         let mut nobody = Account { used: u64::MAX, ..Account::new("", &[0; 20]) };
         let account = accounts.get_mut(authcid).unwrap_or(&mut nobody);
         let now = (self.clock)() / SECONDS;
@@ -93,16 +94,16 @@ impl Accounts {
     }
 }
 
-/// The mechanism; one value for each exchange.
+/// The state of the mechanism in one exchange.
 pub(crate) struct SecurId {
     accounts: Arc<Accounts>,
-    /// Whose next code is awaited, and its place in time.
+    /// The user whose next code is expected, and its time step.
     awaited: Option<(String, u64)>,
 }
 
 impl ServerMechanism for SecurId {
     fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer {
-        // The client begins. Where it had no initial response it is asked for its message so.
+        // The client begins. If it sent no initial response, an empty challenge asks for its message.
         let Some(response) = response else { return CustomAnswer::Challenge(Vec::new()) };
         let message = match SignIn::read(response) {
             Ok(message) => message,
@@ -128,7 +129,7 @@ impl ServerMechanism for SecurId {
     }
 }
 
-/// What a server asks its users' store.
+/// The authenticator that the server asks.
 pub(crate) struct Users(pub(crate) Arc<Accounts>);
 
 impl Authenticator for Users {

@@ -1,13 +1,11 @@
-//! A server that waits for nothing: `mio` tells one thread what is ready among many connections, and
-//! the store of accounts, which takes its time, is asked on other threads.
+//! A non-blocking server: `mio` reports to one thread which of many connections are ready, and the account store, which
+//! is slow, runs on other threads.
 //!
-//! `server.rs` is the loop, `workers.rs` the threads; the store is an `Authenticator` as any other.
-//! `cargo run --example event_loop` shows what it is about: while a look-up is under way, another
-//! client is served; and an answer that nobody waits for any more is thrown away, though the client
-//! waits for the answer to another question.
+//! `server.rs` is the loop, and `workers.rs` the threads. The store is an ordinary `Authenticator`. `cargo run
+//! --example event_loop` shows that another client is served while a look-up is in progress, and that an answer which
+//! arrives too late is dropped, even if the client is waiting for the answer to another question by then.
 //!
-//! There is no TLS here. PLAIN is allowed in cleartext all the same, as what is on the way stays
-//! within this machine.
+//! There is no TLS here. PLAIN is allowed in cleartext because the connections do not leave this machine.
 
 mod server;
 mod workers;
@@ -27,28 +25,29 @@ use smtp_auth::{
     server::{Config, StartTls},
 };
 
-/// How long the demonstration waits for anything.
+/// The time limit of every wait in the demonstration.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// As Tim and as Ann with the right password, and as Ann with another.
+/// AUTH as Tim and as Ann with the right password, and as Ann with a wrong one.
 const TIM: &str = "AUTH PLAIN AHRpbQB0YW5zdGFhZg==";
 const ANN: &str = "AUTH PLAIN AGFubgB0YW5zdGFhZg==";
 const NOT_ANN: &str = "AUTH PLAIN AGFubgBndWVzcw==";
-/// As one over whom the store panics.
+/// AUTH as a user for whom the store panics.
 const PANIC: &str = "AUTH PLAIN AHBhbmljAHRhbnN0YWFm";
 
-/// Tim and Ann. Each look-up of Ann lasts until the gate that is sent here is dropped, so that no clock
-/// decides what is first.
+/// The accounts Tim and Ann. Each look-up of Ann lasts until the gate that is sent here is dropped, so the order of
+/// events does not depend on a clock.
 struct Accounts(Sender<Sender<()>>);
 
-/// Called on the workers' threads, where it may wait, and by `answered_by` for nobody, where it does not.
+/// Called on the workers' threads, where it may block. `answered_by` also calls it once, for a name for which it does
+/// not block.
 impl Authenticator for Accounts {
     fn mechanisms(&self) -> &[Mechanism] {
         &[Mechanism::Plain]
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        assert_ne!(ask.authcid(), "panic", "as a store may");
+        assert_ne!(ask.authcid(), "panic", "this store panics");
         if ask.authcid() == "ann" {
             let (gate, opened) = mpsc::channel::<()>();
             let _ = self.0.send(gate).map(|()| opened.recv());
@@ -71,9 +70,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     let (notes, log) = mpsc::channel();
     thread::spawn(move || server::serve(listener, config, accounts, notes));
-    let mut silent = Peer::connect(address, "one who is silent")?;
+    let mut silent = Peer::connect(address, "a silent client")?;
 
-    println!("\nWhile Ann's look-up is under way, Tim signs in and sends a message:");
+    println!("\nWhile Ann's look-up is in progress, Tim signs in and sends a message:");
     let mut ann = Peer::connect(address, "ann")?;
     ann.say(ANN)?;
     let gate = held.recv_timeout(PATIENCE)?;
@@ -93,21 +92,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     ann.hear("235")?;
     ann.hear("250")?;
 
-    println!("\nA look-up takes too long, she guesses another password, and only then it ends:");
+    println!("\nA look-up ends too late, after Ann has tried another password:");
     let mut ann = Peer::connect(address, "ann")?;
     ann.say(ANN)?;
     let right = held.recv_timeout(PATIENCE)?;
     ann.hear("454")?;
     ann.say(NOT_ANN)?;
     let wrong = held.recv_timeout(PATIENCE)?;
-    // The first password was right, but that answer is not for the second.
+    // The first password was right, but its answer does not belong to the second attempt.
     drop(right);
     until(&log, "too late")?;
     drop(wrong);
     ann.hear("535")?;
 
     let mut tim = Peer::connect(address, "tim")?;
-    println!("\nThe store panics as often as there are threads for it, and they go on:");
+    println!("\nThe store panics once for each of its threads, and the threads continue:");
     for _ in 0..workers::WORKERS {
         tim.say(PANIC)?;
         tim.hear("454")?;
@@ -115,11 +114,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     tim.say(TIM)?;
     tim.hear("235")?;
 
-    println!("\nWho has said nothing all the time is sent away:");
+    println!("\nThe client that has been silent all the time is disconnected:");
     silent.hear("421")
 }
 
-/// Shows the server's log until something is in it.
+/// Prints the server's log until it contains the given text.
 fn until(log: &Receiver<String>, wanted: &str) -> Result<(), Box<dyn Error>> {
     loop {
         let note = log.recv_timeout(PATIENCE).map_err(|_| format!("not in the log: {wanted}"))?;
@@ -130,7 +129,7 @@ fn until(log: &Receiver<String>, wanted: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A client, line by line.
+/// A client that sends and receives line by line.
 struct Peer {
     name: &'static str,
     socket: BufReader<TcpStream>,
@@ -152,19 +151,19 @@ impl Peer {
         Ok(self.socket.get_mut().write_all(format!("{line}\r\n").as_bytes())?)
     }
 
-    /// Reads a reply, and wants that code.
+    /// Reads a reply, and checks its code.
     fn hear(&mut self, code: &str) -> Result<(), Box<dyn Error>> {
         loop {
             let mut line = String::new();
             // The longest line of a reply has 512 octets (RFC 5321 §4.5.3.1.5).
             self.socket.by_ref().take(512).read_line(&mut line)?;
             match line.strip_prefix(code) {
-                None => return Err(format!("{line:?} where {code} should stand").into()),
+                None => return Err(format!("expected {code}, received {line:?}").into()),
                 Some(text) if text.starts_with('-') => {}
                 Some(_) => break,
             }
         }
-        println!("  {} is told {code}", self.name);
+        println!("  {} receives {code}", self.name);
         Ok(())
     }
 }

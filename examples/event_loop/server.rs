@@ -1,4 +1,4 @@
-//! The loop: one thread, many connections, none of which it waits for.
+//! The event loop: one thread serves many connections without blocking.
 
 use std::{
     collections::HashMap,
@@ -26,24 +26,25 @@ const WAKER: Token = Token(usize::MAX - 1);
 const MAX_CONNECTIONS: usize = 1000;
 const TOO_MANY: Reply = Reply::constant("421 4.3.2 Too many connections, try again later");
 
-/// While more than that is not sent, nothing is read: who does not read its replies gets no more.
+/// While more octets than this are unsent, the server reads nothing, so a client that does not read its replies
+/// receives no more of them.
 const MAX_UNSENT: usize = 16 << 10;
 
-/// How long a client may be silent, or not read: short for the demonstration, five minutes by RFC 5321
-/// §4.5.3.2.7. One that sends an octet now and then is never silent: limit the time until the sign-in
-/// as well, as `examples/blocking.rs` does.
+/// How long a client may send nothing, or read nothing. It is short for the demonstration; RFC 5321 §4.5.3.2.7
+/// recommends at least five minutes. A client that sends an octet now and then is never silent, so limit the time until
+/// authentication as well, as `examples/blocking.rs` does.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// How long the store may take.
+/// The time limit of the store.
 const LOOK_UP: Duration = Duration::from_secs(3);
 
-/// What a connection waits for.
+/// What a connection is waiting for.
 enum Wait {
     /// Octets from the client, or room to send it some.
     Client,
     /// The store's answer.
     Answer,
-    /// That a pause ends.
+    /// The end of a pause.
     Pause,
 }
 
@@ -51,10 +52,10 @@ struct Connection {
     token: Token,
     socket: TcpStream,
     session: Session,
-    /// What is to be sent, and could not be yet.
+    /// Output that has not been sent yet.
     out: Vec<u8>,
     wait: Wait,
-    /// When it has waited long enough.
+    /// The time at which the wait ends.
     until: Instant,
 }
 
@@ -68,7 +69,7 @@ struct Server {
     log: Sender<String>,
 }
 
-/// Serves for ever.
+/// Serves forever.
 pub(crate) fn serve(
     mut listener: TcpListener,
     config: Config,
@@ -86,7 +87,7 @@ impl Server {
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
         loop {
-            // With many thousands of connections, keep their times in order instead.
+            // For many thousands of connections, keep their deadlines in order instead.
             let next = self.connections.values().map(|connection| connection.until).min();
             let wait = next.map(|until| until.saturating_duration_since(Instant::now()));
             match self.poll.poll(&mut events, wait) {
@@ -112,23 +113,23 @@ impl Server {
         }
     }
 
-    /// During a look-up or a pause nothing is read, which holds a fast client back. What comes
-    /// meanwhile is read afterwards.
+    /// Nothing is read during a look-up or a pause, which slows down a fast client. Octets that arrive meanwhile are
+    /// read later.
     fn socket_is_ready(&mut self, token: Token) {
         if let Some(Connection { wait: Wait::Client, .. }) = self.connections.get(&token) {
             self.drive(token);
         }
     }
 
-    /// An answer has come. Its connection may be closed; or it may have given up this look-up, and have
-    /// begun another, which is not settled by the answer to the first.
+    /// Handles an answer of the store. The connection may have been closed, or it may have given up this look-up and
+    /// begun another, which must not receive the answer to the first.
     fn answered(&mut self, token: Token, job: QueryJob) {
         let connection = self.connections.get_mut(&token);
         let query = connection.and_then(|connection| connection.session.query());
         if query.is_some_and(|query| query.settle(job)) {
             self.drive(token);
         } else {
-            log(&self.log, token, "an answer came too late and is thrown away");
+            log(&self.log, token, "an answer came too late and is dropped");
         }
     }
 
@@ -137,7 +138,7 @@ impl Server {
         match connection.wait {
             Wait::Pause => {}
             Wait::Answer => connection.session.query().into_iter().for_each(Query::temp_fail),
-            // It does not read.
+            // The client does not read.
             Wait::Client if !connection.out.is_empty() => return self.close(token),
             Wait::Client => connection.session.close(&Reply::IDLE, &mut connection.out),
         }
@@ -151,7 +152,7 @@ impl Server {
                 connection.wait = wait;
                 connection.until = Instant::now() + longest;
             }
-            // What is wrong with a connection ends it and no more.
+            // An error ends only this connection.
             Ok(None) | Err(_) => self.close(token),
         }
     }
@@ -165,11 +166,11 @@ impl Server {
     fn accept(&mut self) {
         loop {
             match self.listener.accept().map_err(|error| error.kind()) {
-                // An error here is one of that socket, which is closed thereby.
+                // An error here concerns only this socket, which is closed when it is dropped.
                 Ok((socket, _)) => drop(self.open(socket)),
                 Err(ErrorKind::ConnectionAborted) => {}
-                // Nobody waits any more. Or there are no file numbers left: then those that wait are
-                // let in with the next that knocks.
+                // No connection is waiting, or no file descriptors are left. In the second case the waiting connections
+                // are accepted together with the next one.
                 Err(_) => return,
             }
         }
@@ -179,15 +180,15 @@ impl Server {
         let mut out = Vec::new();
         if self.connections.len() >= MAX_CONNECTIONS {
             TOO_MANY.write(&mut out);
-            // A new socket takes a line. Where it does not, the client is gone.
+            // The buffer of a new socket has room for one line. An error means that the client has disconnected.
             return socket.write_all(&out);
         }
-        // Replies are short and waited for.
+        // The client waits for each short reply.
         socket.set_nodelay(true)?;
-        // No token is used again, so that what comes for a closed connection finds none.
+        // Tokens are not reused, so an event for a closed connection finds no connection.
         self.last_token += 1;
         let token = Token(self.last_token);
-        // That a socket can be written, mio says only after a time when it could not.
+        // mio reports that a socket is writable only after a write would have blocked.
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, token, interest)?;
         let session = Session::new(Arc::clone(&self.config));
@@ -199,11 +200,11 @@ impl Server {
 }
 
 impl Connection {
-    /// Does all that can be done without waiting. Returns what there is to wait for then, and for how
-    /// long at most; `None` at the end.
+    /// Does everything that is possible without blocking. Returns what to wait for next and for how long at most, or
+    /// `None` at the end of the connection.
     ///
-    /// A client that sends without a break keeps the others waiting. A server of many has each stop
-    /// after some reads, and go on in the next round.
+    /// A client that sends without a break delays the others. A server for many clients should stop after a number of
+    /// reads, and continue in the next round.
     fn go_on(
         &mut self,
         workers: &Workers,
@@ -216,7 +217,7 @@ impl Connection {
                     if self.out.len() > MAX_UNSENT {
                         return Ok(Some((Wait::Client, IDLE)));
                     }
-                    // A connection that waits holds no buffer.
+                    // A waiting connection has no input buffer.
                     match self.session.receive_with(4096, |room| self.socket.read(room)) {
                         Ok(0) => return Ok(None),
                         Ok(_) => {}
@@ -227,7 +228,7 @@ impl Connection {
                     }
                 }
                 Event::Query(query) => {
-                    // There is no job for a mechanism of our own, of which none is listed.
+                    // There is no job for custom mechanisms, of which none is configured here.
                     if query.job().is_some_and(|job| workers.take(self.token, job)) {
                         return Ok(Some((Wait::Answer, LOOK_UP)));
                     }
@@ -238,17 +239,17 @@ impl Connection {
                 }
                 Event::AuthFailed(failed) => {
                     log(notes, self.token, &format!("not signed in: {failed}"));
-                    // The reply is not sent before `NeedInput`, which this delays.
+                    // The reply is sent only at the next `NeedInput`, so this delays it.
                     return Ok(Some((Wait::Pause, failed.pause)));
                 }
-                // A real server looks at the addresses and parameters, and keeps the message.
+                // A real server checks the addresses and parameters, and stores the message.
                 Event::Command(Command::Mail(_), ask) => ask.reply(Reply::SENDER_OK),
                 Event::Command(Command::Rcpt(_), ask) => ask.reply(Reply::RECIPIENT_OK),
                 Event::Command(_, ask) => ask.reply(Reply::NOT_IMPLEMENTED),
                 Event::StartOfData(permission) => permission.accept(),
                 Event::EndOfData(ask) => ask.reply(Reply::OK),
                 Event::Hello(_) | Event::Data(_) | Event::Reset => {}
-                // STARTTLS is off: only `Close` is shown.
+                // STARTTLS is off, so only `Close` occurs.
                 Event::StartTls | Event::Close => {
                     self.send()?;
                     return Ok((!self.out.is_empty()).then_some((Wait::Client, IDLE)));
@@ -257,7 +258,7 @@ impl Connection {
         }
     }
 
-    /// Sends what the socket takes now.
+    /// Sends as much as the socket accepts.
     fn send(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
             match self.socket.write(&self.out) {
@@ -272,6 +273,6 @@ impl Connection {
 }
 
 fn log(log: &Sender<String>, Token(n): Token, what: &str) {
-    // Where nobody reads the log, there is nobody to tell.
+    // Ignores the error if nobody reads the log.
     let _ = log.send(format!("connection {n}: {what}"));
 }

@@ -1,4 +1,4 @@
-//! The threads on which the store is asked.
+//! The worker threads on which the store runs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,18 +14,18 @@ use smtp_auth::sasl::{Authenticator, QueryJob};
 
 pub(crate) const WORKERS: usize = 4;
 
-/// How many questions wait for a worker at most. One whose client went away is still in the queue,
-/// so that the number of connections bounds nothing.
+/// The maximum number of questions that wait for a worker. A question stays in the queue even if its client has
+/// disconnected, so the number of connections does not bound the queue.
 const MAX_WAITING: usize = 1000;
 
-/// Each question travels with the token of the connection that asks it.
+/// The worker threads. Each question is sent together with the token of its connection.
 pub(crate) struct Workers {
     jobs: SyncSender<(Token, QueryJob)>,
     pub(crate) answers: Receiver<(Token, QueryJob)>,
 }
 
 impl Workers {
-    /// Each answer is followed by a call of the waker.
+    /// Starts the threads. They call the waker after each answer.
     pub(crate) fn start<A>(users: A, waker: Waker) -> Self
     where
         A: Authenticator + Send + Sync + 'static,
@@ -37,10 +37,10 @@ impl Workers {
             let (shared, done) = (Arc::clone(&shared), done.clone());
             thread::spawn(move || {
                 let (users, waker, queue) = &*shared;
-                // One thread waits for a question, the others for the lock, which is let go with the
-                // line. All end with the loop.
+                // One thread waits for a question, and the others wait for the lock, which is released at the end of
+                // this line. All threads end with the loop.
                 while let Some((token, mut job)) = queue.lock().ok().and_then(|q| q.recv().ok()) {
-                    // A panic of the store ends this question alone: what got no answer is taken as
+                    // A panic of the store affects only this question: a question without an answer counts as
                     // `TempFail`.
                     let work = || job.query().answer_with(users);
                     let _ = catch_unwind(AssertUnwindSafe(work));
@@ -53,7 +53,7 @@ impl Workers {
         Self { jobs, answers }
     }
 
-    /// Whether the question could be taken. Never waits.
+    /// Adds the question to the queue without blocking, and returns whether there was room for it.
     pub(crate) fn take(&self, token: Token, job: QueryJob) -> bool {
         self.jobs.try_send((token, job)).is_ok()
     }

@@ -1,9 +1,9 @@
-//! Sends mail as a program does that has some to send now and then: by a [`Pool`], made once of a server and credentials,
-//! which keeps connections for the next messages.
+//! Sends mail from an application that sends messages now and then. It creates one [`Pool`] from a server and
+//! credentials, and the pool keeps its connections for later messages.
 //!
-//! `cargo run --example send` starts a small server on the loopback interface and sends it messages with attachments. It
-//! shows what an error says where a recipient, the message, the password or the server's certificate is wrong, that the
-//! pool can be used after it, and that what was accepted has arrived to the octet.
+//! `cargo run --example send` starts a small server on the loopback interface and sends messages with attachments to
+//! it. It then prints the errors for a wrong recipient, message, password and certificate, and shows that the pool can
+//! be used after an error. At the end it checks that the accepted messages arrived unchanged.
 
 mod server;
 
@@ -27,8 +27,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(trusting.clone().credentials(tim("tanstaaf")?));
     println!("A message: {}", pool.send(&to("ann@example.org")?, &one).await?.reply);
     let elsewhere = to("ann@example.com")?.every_recipient(true);
-    refused("One for elsewhere too", Stage::Rcpt, pool.send(&elsewhere, &two).await)?;
-    println!("The next: {}", pool.send(&to("ann@example.org")?, &two).await?.reply);
+    refused("A recipient in another domain", Stage::Rcpt, pool.send(&elsewhere, &two).await)?;
+    println!("The next message: {}", pool.send(&to("ann@example.org")?, &two).await?.reply);
     let bare = pool.send(&to("ann@example.org")?, b"Subject: Three\n\nHi\n").await;
     refused("Line ends that are not CRLF", Stage::Message, bare)?;
     pool.close().await;
@@ -36,20 +36,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let guessing = Pool::new(trusting.credentials(tim("guess")?));
     let guess = guessing.send(&to("ann@example.org")?, &one).await;
     refused("A wrong password", Stage::Auth, guess)?;
-    // It trusts the CAs that the operating system trusts, as a program for servers of the internet does.
+    // This pool trusts the CAs of the operating system, as is right for servers on the internet.
     let distrusting = Pool::new(server.credentials(tim("tanstaaf")?));
     let other = distrusting.send(&to("ann@example.org")?, &one).await;
     refused("A certificate that is not trusted", Stage::StartTls, other)?;
 
     let arrived: Vec<_> = iter::from_fn(|| arriving.try_recv().ok()).collect();
     if arrived != [one, two] {
-        return Err("other messages arrived than were accepted".into());
+        return Err("the messages that arrived are not those that were accepted".into());
     }
-    println!("The two messages arrived to the octet.");
+    println!("Both messages arrived unchanged.");
     Ok(())
 }
 
-/// With lines that look like the end of the message.
+/// Creates a message that contains lines that look like its end.
 fn message(subject: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     let message = MessageBuilder::new()
         .from(("Tim", "tim@example.org"))
@@ -62,14 +62,14 @@ fn message(subject: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(message)
 }
 
-/// Looks whether it was refused at that stage, and says it as the user would see it.
+/// Checks that the message was refused at this stage, and prints the error as a user would see it.
 fn refused(
     what: &str,
     stage: Stage,
     outcome: Result<Sent, client::Error>,
 ) -> Result<(), Box<dyn Error>> {
     match outcome {
-        Ok(_) => Err(format!("it was not refused: {what}").into()),
+        Ok(_) => Err(format!("not refused: {what}").into()),
         Err(why) if why.stage() == Some(stage) => {
             println!("{what}: {why}");
             Ok(())

@@ -1,4 +1,4 @@
-//! The server to send to: it knows Tim, and keeps what he sends to `example.org`.
+//! The server that receives the messages. Its only user is Tim, and it keeps what he sends to `example.org`.
 
 use std::{error::Error, sync::Arc};
 
@@ -24,7 +24,7 @@ use tokio::{
 struct Tim(ScramKeys);
 
 impl Authenticator for Tim {
-    /// Bound to TLS or not at all, so that a sign-in shows that the client has bound it.
+    /// Offers only a mechanism with channel binding, so successful authentication shows that the client supports it.
     fn mechanisms(&self) -> &[Mechanism] {
         &[Mechanism::ScramSha256Plus]
     }
@@ -56,7 +56,8 @@ impl Handler for Inbox {
     }
 }
 
-/// Starts it, for as long as the program runs. Returns its port, its certificate, and what arrives.
+/// Starts the server, which runs as long as the program. Returns its port, its certificate, and the receiver of the
+/// messages.
 pub(crate) async fn start(
     password: &str,
 ) -> Result<(u16, CertificateDer<'static>, UnboundedReceiver<Vec<u8>>), Box<dyn Error>> {
@@ -68,7 +69,7 @@ pub(crate) async fn start(
         .with_no_client_auth()
         .with_single_cert(vec![certificate.clone()], key.into())?;
     let keys = ScramKeys::generate(ScramHash::Sha256, password, 4096);
-    let tim = Tim(keys.ok_or("SCRAM cannot have this password")?);
+    let tim = Tim(keys.ok_or("this password is not valid for SCRAM")?);
     let sasl = sasl::server::Config::builder("localhost").answered_by(&tim).build()?;
     let config = Config::builder("localhost").sasl(sasl).build()?;
     let (arrived, arriving) = unbounded_channel();

@@ -1,4 +1,4 @@
-//! What becomes of mail, and what the server logs.
+//! Handles messages, and logs what the server does.
 
 use std::{fmt::Display, io, net::SocketAddr};
 
@@ -15,7 +15,7 @@ use smtp_auth_tokio::{
 use crate::{log, maildir::Maildir, relay::Relay, senders::Senders};
 
 const NOT_YOURS: Reply = Reply::constant("553 5.7.1 This account may not send from that address");
-const CANNOT_BE_HANDED_ON: Reply = Reply::constant("553 5.1.3 An address cannot be handed on");
+const CANNOT_BE_RELAYED: Reply = Reply::constant("553 5.1.3 An address cannot be relayed");
 
 pub(crate) struct Delivery {
     /// The server's name.
@@ -54,7 +54,7 @@ impl Handler for Delivery {
         Ok(())
     }
 
-    /// Where the message does not come to a good end, what there is of it is dropped here, and with it its file.
+    /// Stores or relays the message. If this fails or is cancelled, dropping the file deletes it.
     async fn data(
         &self,
         peer: &Peer,
@@ -63,7 +63,7 @@ impl Handler for Delivery {
     ) -> Result<Reply, Reply> {
         let (peer, smtputf8) = (peer.clone(), mail.smtputf8);
         let received = move |id: &str| peer.received().smtputf8(smtputf8).id(id).to_string();
-        // Only the last server on a message's way adds it (RFC 5321 §4.4).
+        // Only the server that makes the final delivery adds this field (RFC 5321 §4.4).
         let return_path = match (&self.relay, &mail.from) {
             (Some(_), _) => String::new(),
             (None, from) => {
@@ -81,19 +81,20 @@ impl Handler for Delivery {
             return Ok(Reply::OK.with_text("Message stored"));
         };
         let (path, octets) = file.finish().await?;
-        let envelope = self.envelope(&mail).ok_or(CANNOT_BE_HANDED_ON)?.size(octets);
+        let envelope = self.envelope(&mail).ok_or(CANNOT_BE_RELAYED)?.size(octets);
         let body = if is_ascii { envelope } else { envelope.body(BodyType::EightBitMime) };
         relay.send(&body, &mail.submitter, &path).await
     }
 }
 
 impl Delivery {
-    /// Who submitted the message (RFC 4954 §5). An account is trusted to name a submitter whose address it may use; any
-    /// other is as `<>`. If the client names none, the account is the submitter, if it is a mailbox.
+    /// Returns the submitter of the message (RFC 4954 §5). An account may name a submitter whose address it may use;
+    /// any other name becomes `<>`. If the client names none, the account is the submitter, provided its name is a
+    /// mailbox.
     fn submitter(&self, account: &str, mail: &Mail<'_>) -> MailAuth<'static> {
         let submitter = match mail.auth() {
             Ok(None) => MailAuth::new(account).ok(),
-            // The session has judged whether it can be read.
+            // The session has already checked its syntax.
             claimed => claimed.ok().flatten().filter(|claimed| {
                 let own = claimed.mailbox().and_then(|text| Mailbox::parse(text).ok());
                 own.is_some_and(|own| self.senders.may_use(account, Some(own)))
@@ -102,11 +103,12 @@ impl Delivery {
         submitter.map_or(MailAuth::UNKNOWN, MailAuth::into_owned)
     }
 
-    /// For all recipients or none: the client gets one reply for them all.
+    /// Creates an envelope that is sent to all recipients or to none, because the client receives one reply for all of
+    /// them.
     fn envelope(&self, mail: &Transaction) -> Option<Envelope> {
         let to = mail.recipients.iter().map(|to| match Mailbox::parse(to) {
             Ok(_) => to.clone(),
-            // The one mailbox without a domain is this server's.
+            // The only mailbox without a domain is `Postmaster`, which belongs to this server.
             Err(_) => format!("{to}@{}", self.hostname),
         });
         let to: Vec<String> = to.collect();
@@ -115,12 +117,12 @@ impl Delivery {
     }
 }
 
-/// Logs what happens, by the clients' addresses.
+/// Logs events with the address of the client.
 pub(crate) struct Log;
 
 impl Observer for Log {
     fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
-        log_of(address, format_args!("sent away: {reply}"));
+        log_of(address, format_args!("turned away: {reply}"));
     }
 
     fn authenticated(&self, peer: &Peer, identity: &Identity) {
@@ -128,19 +130,19 @@ impl Observer for Log {
         log_of(peer.address(), format_args!("signed in as {name:?} by {mechanism}"));
     }
 
-    /// The name is not logged: some people type their password in its place.
+    /// Does not log the name, because some people type their password in its place.
     fn auth_failed(&self, peer: &Peer, failed: &AuthFailed<'_>, is_limited: bool) {
-        let why = if is_limited { ", as too many have failed" } else { "" };
+        let why = if is_limited { " (rate limited)" } else { "" };
         log_of(peer.address(), format_args!("not signed in: {failed}{why}"));
     }
 
     fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
-        let outcome = reply.map_or("broken off".to_owned(), Reply::to_string);
+        let outcome = reply.map_or("aborted".to_owned(), Reply::to_string);
         log_of(peer.address(), format_args!("message, {octets} octets: {outcome}"));
     }
 
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
-        let how = outcome.map_or_else(|why| format!("broken off: {why}"), |()| "closed".to_owned());
+        let how = outcome.map_or_else(|why| format!("aborted: {why}"), |()| "closed".to_owned());
         log_of(peer.address(), how);
     }
 
@@ -149,7 +151,7 @@ impl Observer for Log {
     }
 }
 
-/// Logs of a client.
+/// Logs an event of a client.
 pub(crate) fn log_of(address: Option<SocketAddr>, what: impl Display) {
     log(address.map_or_else(String::new, |address| address.to_string()), what);
 }

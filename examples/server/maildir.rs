@@ -1,5 +1,5 @@
-//! The disk: a Maildir, and a message on its way there. All that may wait for the disk is done where
-//! nobody but its own connection waits with it.
+//! Stores messages in a Maildir. All work that may block on the disk runs on separate threads, so that it delays only
+//! its own connection.
 
 use std::{
     fs::{self, File},
@@ -15,17 +15,17 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::log;
 
-/// How long a file in `tmp` is left alone: the Maildir convention's 36 hours
+/// The age at which a file in `tmp` is deleted: 36 hours, by the Maildir convention
 /// (<https://cr.yp.to/proto/maildir.html>).
 const ABANDONED: Duration = Duration::from_secs(36 * 60 * 60);
 
-/// How many octets of a message are written at a time.
+/// The number of octets of a message that are written at a time.
 const BATCH: usize = 64 << 10;
 
 pub(crate) struct Maildir(Arc<maildir::Maildir>);
 
 impl Maildir {
-    /// The Maildir there, which is made where it is not yet.
+    /// Opens the Maildir at this path, and creates it if it does not exist.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let maildir = maildir::Maildir::from(path.to_owned());
         maildir.create_dirs()?;
@@ -33,7 +33,8 @@ impl Maildir {
         Ok(Self(Arc::new(maildir)))
     }
 
-    /// A message that is about to come. `head` is written in front of it, and is given the message's name.
+    /// Begins a message. `head` returns the header fields to write in front of it, and is given the message's
+    /// identifier.
     pub(crate) fn draft(&self, head: impl FnOnce(&str) -> String + Send + 'static) -> Spooled {
         let (maildir, head) = (Arc::clone(&self.0), Some(Box::new(head) as Head));
         Spooled(Some(Draft { maildir, head, file: None, pending: Vec::new(), octets: 0 }))
@@ -42,20 +43,21 @@ impl Maildir {
 
 type Head = Box<dyn FnOnce(&str) -> String + Send>;
 
-/// A message on its way to the Maildir: a file in `tmp`, which is removed where this goes away before it is stored, and
-/// what is not in the file yet. A short message gets its file, its octets and its place in `new` at one go.
+/// A message on its way to the Maildir: a file in `tmp`, and the octets that are not in the file yet. The file is
+/// deleted if this value is dropped before the message is stored. The file is opened at the first write, so that a short
+/// message is opened, written and stored in a single step on a blocking thread.
 struct Draft {
     maildir: Arc<maildir::Maildir>,
-    /// Until there is a file.
+    /// `None` once the file has been opened.
     head: Option<Head>,
     file: Option<TemporaryMailFile>,
     pending: Vec<u8>,
-    /// How many are in the file.
+    /// The number of octets in the file.
     octets: u64,
 }
 
 impl Draft {
-    /// Writes what is pending.
+    /// Writes the pending octets to the file.
     fn write(&mut self) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
@@ -71,12 +73,12 @@ impl Draft {
         Ok(())
     }
 
-    /// Moves it to `new`, and sees that it survives a power cut: it is the server's as soon as the reply is sent (RFC 5321
-    /// §6.1).
+    /// Moves the file to `new`, and syncs it so that it survives a power failure: from the reply on, the server is
+    /// responsible for the message (RFC 5321 §6.1).
     fn store(&mut self) -> io::Result<()> {
         self.write()?;
         if let Some(file) = self.file.take() {
-            // It syncs the file, but not the directory that then has its name.
+            // This syncs the file, but not the directory that now contains its name.
             self.maildir.move_tmp_to_new(file).map_err(into_io)?;
         }
         if cfg!(unix) {
@@ -86,29 +88,30 @@ impl Draft {
     }
 }
 
-/// What names a message in `Received:`: the time, the count and the process, without the name of the machine.
+/// Returns the identifier for `Received:`, formed from the time, the counter and the process, without the name of the
+/// machine.
 fn name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
-/// A draft in the hands of a connection; none once the disk has failed.
+/// A message that a connection is receiving. `None` once writing has failed; the file has then been deleted.
 pub(crate) struct Spooled(Option<Draft>);
 
 impl Spooled {
-    /// Takes the next octets of the message.
+    /// Adds the next octets of the message, and writes them to the file once there are enough.
     pub(crate) async fn push(&mut self, octets: &[u8]) -> Result<(), Reply> {
         let draft = self.0.as_mut().ok_or(Reply::LOCAL_ERROR)?;
         draft.pending.extend_from_slice(octets);
         if draft.pending.len() < BATCH { Ok(()) } else { self.on_disk(Draft::write).await }
     }
 
-    /// All of the message has come: stores it.
+    /// Stores the message, of which all octets have been added.
     pub(crate) async fn store(mut self) -> Result<(), Reply> {
         self.on_disk(Draft::store).await
     }
 
-    /// All of the message has come: the file, which stays as long as this does, and its octets.
+    /// Writes the rest of the message, and returns the file's path and size. The file exists as long as this value.
     pub(crate) async fn finish(&mut self) -> Result<(PathBuf, u64), Reply> {
         self.on_disk(Draft::write).await?;
         let draft = self.0.as_ref().ok_or(Reply::LOCAL_ERROR)?;
@@ -125,7 +128,7 @@ impl Spooled {
 }
 
 impl Drop for Spooled {
-    /// Where the file is only dropped, it is removed on a thread that others need.
+    /// Deletes the file on a blocking thread, because a plain drop would delete it on a thread of the runtime.
     fn drop(&mut self) {
         let draft = self.0.take().filter(|draft| draft.file.is_some());
         if let (Some(draft), Ok(runtime)) = (draft, Handle::try_current()) {
@@ -141,7 +144,7 @@ async fn on_disk<T: Send + 'static>(
     done.and_then(|done| done).map_err(|error| refusal(&error))
 }
 
-/// What the client is told of the disk.
+/// Logs an error of the disk, and returns the reply to the client.
 pub(crate) fn refusal(error: &io::Error) -> Reply {
     log("maildir", error);
     match error.kind() {
@@ -157,9 +160,9 @@ fn into_io(error: MaildirError) -> io::Error {
     }
 }
 
-/// Removes the files in `tmp` that have been neither written nor read for [`ABANDONED`]: what a
-/// server left there that was killed. All else stays: younger files, which another program may be
-/// about to deliver, directories and links, and whatever lies elsewhere.
+/// Deletes the files in `tmp` that have been neither written nor read for [`ABANDONED`]; they were left by a server
+/// that was killed. Everything else stays: younger files, which another program may be about to deliver, directories,
+/// links, and anything outside `tmp`.
 fn clear_tmp(maildir: &maildir::Maildir) -> io::Result<()> {
     for entry in fs::read_dir(maildir.path().join("tmp"))? {
         let removed = entry.and_then(|entry| match is_abandoned(&entry)? {
@@ -167,7 +170,8 @@ fn clear_tmp(maildir: &maildir::Maildir) -> io::Result<()> {
             false => Ok(()),
         });
         match removed {
-            // No reason not to start; where it is not there, another program was faster.
+            // An error does not prevent the server from starting. If the file no longer exists, another program has
+            // deleted it.
             Err(error) if error.kind() != io::ErrorKind::NotFound => log("maildir", error),
             _ => {}
         }
@@ -177,7 +181,7 @@ fn clear_tmp(maildir: &maildir::Maildir) -> io::Result<()> {
 
 fn is_abandoned(entry: &fs::DirEntry) -> io::Result<bool> {
     let file = entry.metadata()?;
-    // A time that is yet to come is no age.
+    // A time in the future counts as an age of zero.
     let age = |touched: SystemTime| touched.elapsed().unwrap_or_default();
     let ages = [file.modified(), file.accessed()].into_iter().flatten().map(age);
     Ok(file.is_file() && ages.min().is_some_and(|youngest| youngest >= ABANDONED))

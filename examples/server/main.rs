@@ -1,8 +1,8 @@
-//! A small submission server: takes mail from those who sign in, and files it in a Maildir or hands
-//! it on to the next hop.
+//! A small submission server: it accepts mail from clients that authenticate, and stores it in a Maildir or relays it
+//! to the next hop.
 //!
-//! `cargo run --example server -- --help` lists the options. `options.rs` makes the server of them,
-//! `mail.rs` is the part to read first: what becomes of mail. All else the driver does.
+//! `cargo run --example server -- --help` lists the options. Read `mail.rs` first: it handles the messages.
+//! `options.rs` creates the server from the command line. The driver does everything else.
 
 mod mail;
 mod maildir;
@@ -26,14 +26,13 @@ use tokio::{runtime::Runtime, task::JoinSet};
 
 use options::Options;
 
-/// How long to wait, when all else is over, for a disk that does not answer. The runtime by itself
-/// waits without end.
+/// How long to wait at the end for a disk that does not respond. Without this limit the runtime would wait
+/// indefinitely.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    // Mail is nobody else's to read: what this process makes, directories and files, is its owner's
-    // alone.
+    // Mail is private, so only the owner can access the directories and files that this process creates.
     #[cfg(unix)]
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match start(&options) {
@@ -54,7 +53,7 @@ fn start(options: &Options) -> Result<(), Box<dyn Error>> {
 
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let server = options.server()?;
-    // Before anybody can be told that the server runs: a signal from here on ends it in order.
+    // Signals are handled before the server prints that it is running, so from then on a signal shuts it down in order.
     let mut signalled = signals()?;
     let mut listeners = Vec::new();
     for (address, implicit) in options.addresses() {
@@ -66,7 +65,7 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let server = server.clone();
         serving.spawn(async move {
             match implicit {
-                // The options make sure that there is TLS.
+                // The options ensure that TLS is configured.
                 true => drop(server.serve_tls(listener).await),
                 false => server.serve(listener).await,
             }
@@ -78,12 +77,12 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     server.shutdown();
     tokio::select! {
         _ = serving.join_all() => {}
-        () = signalled() => log("server", "a second signal: what still runs is cut off"),
+        () = signalled() => log("server", "second signal: closing the remaining connections"),
     }
     Ok(())
 }
 
-/// What waits for a signal that ends the server, from now on.
+/// Starts to handle the signals that end the server, and returns a function that waits for one.
 #[cfg(unix)]
 fn signals() -> io::Result<impl AsyncFnMut()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -102,18 +101,18 @@ fn signals() -> io::Result<impl AsyncFnMut()> {
     Ok(async || drop(tokio::signal::ctrl_c().await))
 }
 
-/// Writes a line to stderr. Whatever a peer got into it, it stays one line, no terminal obeys it, and it is read
-/// in the order in which it was written.
+/// Writes one line to stderr. Characters that are not printable are escaped, because the text may come from a peer: it
+/// could otherwise forge lines, control the terminal, or change the direction of the text.
 fn log(who: impl fmt::Display, what: impl fmt::Display) {
     let mut line = String::new();
     for c in format!("{who}: {what}").chars() {
         match c {
             ' '..='~' => line.push(c),
-            // All that is not printable, controls of direction too.
+            // Everything that is not printable, including bidirectional controls.
             c => line.extend(c.escape_debug()),
         }
     }
     line.push('\n');
-    // Where stderr is gone there is nobody to tell. (`eprintln!` would panic.)
+    // Ignores a closed stderr, on which `eprintln!` would panic.
     let _ = io::stderr().write_all(line.as_bytes());
 }

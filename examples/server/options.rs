@@ -1,4 +1,4 @@
-//! The command line, and what it makes of the server.
+//! The command line, and the server created from it.
 
 use std::{
     error::Error,
@@ -36,116 +36,115 @@ use crate::{
     users::Users,
 };
 
-/// How long running transactions may take to their end at a shutdown: longer than a step of the
-/// relay, or a message could be handed on and its sender not told.
+/// How long running transactions may take at a shutdown. This is longer than one step of the relay; otherwise a message
+/// might be relayed without a reply to its sender.
 const GRACE: Duration = Duration::from_secs(300);
 
-/// How long handing a message on may take: so long clients wait (RFC 5321 §4.5.3.2.6).
+/// How long relaying a message may take: clients wait this long for the reply (RFC 5321 §4.5.3.2.6).
 const FINISH: Duration = Duration::from_secs(600);
 
-/// A small submission server: takes mail from those who sign in.
+/// A small submission server that accepts mail from clients that authenticate.
 #[derive(Parser)]
 #[command(name = "server")]
 pub(crate) struct Options {
-    /// Where to listen; STARTTLS is offered there. Port 0 picks a free one.
+    /// The address to listen on, with STARTTLS. Port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2525")]
     listen: SocketAddr,
-    /// Where to listen inside TLS from the first octet.
+    /// The address to listen on with implicit TLS, which begins with the first octet.
     #[arg(long, value_name = "ADDR", conflicts_with = "no_tls")]
     listen_tls: Option<SocketAddr>,
-    /// The server's name, in its greeting, in `Received:` lines and in the certificate made at start.
+    /// The server's name in its greeting, in `Received:` fields and in the certificate made at start.
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     hostname: String,
-    /// An account; may be repeated. Everyone on the machine can read the command line: this is for
-    /// trials. Without any, and without --token, there is one account, made up at start and printed.
+    /// An account; may be repeated. Use it for trials only, because every user of this machine can read the command
+    /// line. Without this option and --token, the server creates one account at start and prints its password.
     #[arg(long, value_name = "NAME:PASSWORD", allow_hyphen_values = true)]
     user: Vec<String>,
-    /// A token of OAuth 2.0, and whose it is; may be repeated. It never expires: this is for trials.
+    /// An OAuth 2.0 access token and its account; may be repeated. Use it for trials only, because the token never
+    /// expires.
     #[arg(long, value_name = "NAME:TOKEN", allow_hyphen_values = true)]
     token: Vec<String>,
-    /// The CA of the clients' certificates, as PEM: clients are asked for one, and who has one signs
-    /// in without a password, by EXTERNAL, to the account that it names. That is the first mail
-    /// address of its alternative names, or else its subject's common name.
+    /// The CA of the clients' certificates, as PEM. The server then asks clients for a certificate. A client that has
+    /// one can authenticate without a password (EXTERNAL) to the account that the certificate names: the first mail
+    /// address of its alternative names, or else the common name of its subject.
     #[arg(long, value_name = "PEM", conflicts_with = "no_tls")]
     client_ca: Option<PathBuf>,
-    /// Which sender's addresses an account may use, `*` for all; may be repeated. By default an account
-    /// whose name is an address may use that one, and any other the address of its name in each domain.
-    /// What it may not use is refused (553).
+    /// The sender addresses that an account may use, `*` for all; may be repeated. By default an account whose name is
+    /// an address may use that address, and any other account the address with its name in any domain. Other sender
+    /// addresses are refused (553).
     #[arg(long, value_name = "NAME:ADDRESS,…")]
     senders: Vec<String>,
-    /// The mechanisms to offer. By default all that are compiled in, but those for tokens only where
-    /// there is a token, and no ANONYMOUS. By that one a guest may come in, and send nothing. SCRAM brings its
-    /// -PLUS form along.
+    /// The mechanisms to offer. By default all that are compiled in, except ANONYMOUS, and except those for tokens if
+    /// there is no token. With ANONYMOUS a guest can authenticate but not send mail. A SCRAM mechanism includes its
+    /// -PLUS form.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = mechanism)]
     mechanisms: Option<Vec<Mechanism>>,
-    /// Whether sign-ins are bound to the TLS connection, so that nobody who stands between can pass
-    /// them on: if `preferred`, the SCRAM-…-PLUS mechanisms, which do so, are offered beside the
-    /// others; if `required`, no other is.
+    /// Whether authentication is bound to the TLS connection, which defeats a man-in-the-middle. `preferred` offers the
+    /// SCRAM-…-PLUS mechanisms, which do this, in addition to others; `required` offers only these.
     #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
-    /// How many failed attempts to sign in a connection may take, at least 3 (RFC 4954 §9).
+    /// The number of failed attempts to authenticate that a connection may have, at least 3 (RFC 4954 §9).
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..))]
     max_attempts: u32,
-    /// How many failed attempts to sign in an address (of IPv6, its /64) and an account may have.
-    /// They are forgotten one by one, so many in ten minutes. When an address or an account has them,
-    /// every password from there, or for it, is wrong, the right one too, so that nobody can tell. Where
-    /// an account has signed in lately its failures count apart, so that nobody can lock its owner out
-    /// from elsewhere. Tokens and certificates count for the address alone, and are never refused for
-    /// that. Besides, each failure is answered late, by a second, then twice as long for each in the
-    /// connection. `off` turns all this off.
+    /// The rate limit against brute force: the number of failed attempts that an address (or a /64 of IPv6) and an
+    /// account may have. Failures expire one by one, N in ten minutes. At the limit every further password is refused,
+    /// even the correct one, so that an attacker cannot distinguish them. Failures from addresses where an account has
+    /// authenticated recently are counted separately, so an attacker elsewhere cannot lock out its owner. Tokens and
+    /// certificates are never limited, but their failures count for the address. In addition each failure is answered
+    /// with a delay: one second, doubled for each further failure in the connection. `off` turns off both the limit and
+    /// the delay.
     #[arg(long, value_name = "off|N", default_value = "10", value_parser = guess_limit)]
     guess_limit: GuessLimit,
-    /// How many connections may be open at a time; the next is sent away (421).
+    /// The maximum number of open connections; further ones are turned away (421).
     #[arg(long, value_name = "N", default_value = "1000")]
     max_connections: usize,
-    /// How many of them an address (of IPv6, its /64) may have.
+    /// The maximum number of open connections from one address (or a /64 of IPv6).
     #[arg(long, value_name = "N", default_value = "50")]
     max_per_address: usize,
-    /// How many seconds a client may be silent, or not take what it is sent (RFC 5321 §4.5.3.2.7:
-    /// at least 300).
+    /// How many seconds a client may send nothing, or not read what is sent to it (RFC 5321 §4.5.3.2.7: at least 300).
     #[arg(long, value_name = "SECONDS", default_value = "300")]
     idle_time: u32,
-    /// How many seconds a client may take to begin TLS.
+    /// How many seconds the TLS handshake may take.
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     handshake_time: u32,
-    /// How many seconds a client may take to sign in, TLS included. A guest never does.
+    /// How many seconds a client may take to authenticate, including TLS. A guest (ANONYMOUS) counts as not
+    /// authenticated.
     #[arg(long, value_name = "SECONDS", default_value = "180")]
     sign_in_time: u32,
-    /// How many seconds a connection may last in all. A message that has come whole gets its reply
-    /// first.
+    /// How many seconds a connection may last in total. A message that has been received completely is still answered.
     #[arg(long, value_name = "SECONDS", default_value = "7200")]
     max_time: u32,
-    /// Print each connection's dialogue on stderr, everything secret masked.
+    /// Print the dialogue of each connection on stderr, with all secrets masked.
     #[arg(long)]
     trace: bool,
-    /// The certificate and those that lead to its CA, as PEM.
+    /// The server's certificate followed by its intermediate certificates, as PEM.
     #[arg(long, value_name = "PEM", requires = "key", conflicts_with = "no_tls")]
     cert: Option<PathBuf>,
-    /// The certificate's private key, as PEM.
+    /// The private key of the certificate, as PEM.
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
-    /// Where to write the certificate that is made at start if none is given, for clients to trust. A new
-    /// file is the owner's alone, as all that the server writes.
+    /// Where to write the certificate that the server makes at start if none is given, so that clients can trust it.
+    /// Only the owner can read the file, like all files that the server writes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "no_tls"])]
     cert_out: Option<PathBuf>,
     /// Do not offer TLS.
     #[arg(long)]
     no_tls: bool,
-    /// Take passwords without TLS too, where anyone on the way can read them.
+    /// Accept passwords without TLS as well, where an eavesdropper can read them.
     #[arg(long)]
     allow_cleartext: bool,
-    /// The Maildir that takes the mail of every recipient. Where it is new it is the owner's alone to
-    /// read, and so is each message.
+    /// The Maildir that stores the mail for all recipients. It is created if it does not exist. Only the owner can read
+    /// it and its messages.
     #[arg(long, value_name = "DIR", default_value = "target/maildir")]
     maildir: PathBuf,
-    /// Hand messages on to that server instead. The Maildir's `tmp` holds them on their way.
+    /// Relay messages to this server instead of storing them. The Maildir's `tmp` holds them meanwhile.
     #[arg(long, value_name = "HOST:PORT")]
     relay: Option<String>,
 }
 
 impl Options {
-    /// Where to listen, and whether inside TLS.
+    /// Returns the addresses to listen on, and whether each uses implicit TLS.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
         let plain = [(self.listen, false)].into_iter();
         plain.chain(self.listen_tls.map(|address| (address, true)))
@@ -170,7 +169,7 @@ impl Options {
             .build()
     }
 
-    /// The server, yet to listen.
+    /// Creates the server, which does not listen yet.
     pub(crate) fn server(&self) -> Result<Server<Immediate<Users>, Delivery>, Box<dyn Error>> {
         let users = self.users()?;
         let config = self.smtp(&users)?;
@@ -238,21 +237,21 @@ impl Options {
     fn users(&self) -> Result<Users, Box<dyn Error>> {
         if self.user.is_empty() && self.token.is_empty() {
             let password = Nonce::random()?;
-            writeln!(io::stdout(), "the account is demo, its password {}", password.as_str())?;
+            writeln!(io::stdout(), "account: demo, password: {}", password.as_str())?;
             return Users::new(&[("demo", password.as_str())], &[]);
         }
-        let passwords = pairs(&self.user).ok_or("--user needs NAME:PASSWORD, neither empty")?;
-        let tokens = pairs(&self.token).ok_or("--token needs NAME:TOKEN, neither empty")?;
+        let passwords = pairs(&self.user).ok_or("--user needs NAME:PASSWORD, both non-empty")?;
+        let tokens = pairs(&self.token).ok_or("--token needs NAME:TOKEN, both non-empty")?;
         Users::new(&passwords, &tokens)
     }
 
-    /// Why nobody can sign in, whatever a client has, if that is so.
+    /// Returns the reason why no client can authenticate, if there is one.
     fn locked_out(
         &self,
         sasl: &sasl::server::Config,
         users: &Users,
     ) -> Result<Option<&str>, sasl::ConfigError> {
-        // What a client can have at best.
+        // The best channel that a client can have.
         let mut channel = Channel::cleartext();
         if !self.no_tls {
             channel = Channel::tls().with_binding(ChannelBinding::tls_exporter([0; 32]));
@@ -267,12 +266,12 @@ impl Options {
         } else if self.no_tls && !self.allow_cleartext {
             Some("--no-tls needs --allow-cleartext, or a password and SCRAM or CRAM-MD5")
         } else {
-            Some("nobody has what the mechanisms ask for: see --user, --token and --client-ca")
+            Some("no account has credentials for these mechanisms: see --user, --token and --client-ca")
         })
     }
 }
 
-/// The parts of each `NAME:SECRET`. An error must not repeat the argument, which has a secret in it.
+/// Splits each `NAME:SECRET`. Returns `None` on an error, because an error text must not repeat the secret.
 fn pairs(given: &[String]) -> Option<Vec<(&str, &str)>> {
     let both = |(name, secret): &(&str, &str)| !name.is_empty() && !secret.is_empty();
     given.iter().map(|pair| pair.split_once(':').filter(both)).collect()
@@ -281,7 +280,7 @@ fn pairs(given: &[String]) -> Option<Vec<(&str, &str)>> {
 fn mechanism(name: &str) -> Result<Mechanism, String> {
     Mechanism::from_name(name).filter(|known| known.is_compiled()).ok_or_else(|| {
         let known: Vec<_> = Mechanism::COMPILED.iter().map(|known| known.name()).collect();
-        format!("the mechanisms are {}", known.join(", "))
+        format!("the available mechanisms are {}", known.join(", "))
     })
 }
 
@@ -293,12 +292,12 @@ fn policy() -> impl TypedValueParser<Value = BindingPolicy> {
     })
 }
 
-/// `None` where there is none. An `Option` by its own name would be one that need not be given.
+/// `None` turns off the limit. Without the alias, clap would treat the `Option` as an optional argument.
 type GuessLimit = Option<NonZeroU32>;
 
 fn guess_limit(text: &str) -> Result<GuessLimit, &'static str> {
     match text {
         "off" => Ok(None),
-        number => number.parse().map(Some).map_err(|_| "`off` or a number over 0"),
+        number => number.parse().map(Some).map_err(|_| "expected `off` or a number greater than 0"),
     }
 }

@@ -1,4 +1,4 @@
-//! The next hop: hands a message on with the driver's client.
+//! Relays messages to the next hop with the driver's client.
 
 use std::{error::Error, path::Path, time::Duration};
 
@@ -15,13 +15,13 @@ use tokio::fs::File;
 
 use crate::{log, maildir};
 
-const NO_SMTPUTF8: Reply = Reply::constant("550 5.6.9 The next hop does not take SMTPUTF8");
-const NO_8BITMIME: Reply = Reply::constant("554 5.6.3 The next hop does not take 8BITMIME");
+const NO_SMTPUTF8: Reply = Reply::constant("550 5.6.9 The next hop does not support SMTPUTF8");
+const NO_8BITMIME: Reply = Reply::constant("554 5.6.3 The next hop does not support 8BITMIME");
 const NEXT_HOP_DOWN: Reply =
-    Reply::constant("451 4.4.1 The next hop does not answer, try again later");
+    Reply::constant("451 4.4.1 The next hop is not available, try again later");
 
-/// How long each step may take. RFC 5321 §4.5.3.2 would wait up to ten minutes, but here a client
-/// waits for the reply.
+/// How long each step may take. RFC 5321 §4.5.3.2 recommends up to ten minutes, but here a client is waiting for the
+/// reply.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Relay(Connector);
@@ -32,14 +32,14 @@ impl Relay {
         let parts = parts.and_then(|(host, port)| Some((host, port.parse().ok()?)));
         let (host, port) =
             parts.filter(|(host, _)| !host.is_empty()).ok_or("--relay needs HOST:PORT")?;
-        // A relay that has to know its next hop requires TLS, and verifies.
+        // A relay that must authenticate its next hop would require TLS and verify the certificate.
         let connector = Connector::insecure_opportunistic(host.trim_matches(['[', ']']))
             .trust(tls::Unverified)
             .config(Config::builder(hostname).build()?);
         Ok(Self(connector.port(port).time_limit(PATIENCE)))
     }
 
-    /// Hands the message on, and says in a reply what became of it.
+    /// Relays the message, and returns the reply for the client.
     pub(crate) async fn send(
         &self,
         envelope: &Envelope,
@@ -52,17 +52,18 @@ impl Relay {
         if sent.as_ref().is_err_and(is_unknown_parameter) {
             sent = client.send_from(envelope, open().await?).await;
         }
-        // Whether QUIT arrives changes nothing.
+        // The outcome does not depend on QUIT.
         tokio::spawn(client.quit());
         match sent {
-            // For every recipient, as the envelope demands.
-            Ok(_) => Ok(Reply::OK.with_text("Message handed on")),
+            // The message was accepted for every recipient, as the envelope requires.
+            Ok(_) => Ok(Reply::OK.with_text("Message relayed")),
             Err(error) => Err(refusal(&error)),
         }
     }
 }
 
-/// There are servers that offer AUTH and do not know `AUTH=` (aiosmtpd).
+/// Returns whether the server refused a parameter of MAIL. Some servers offer AUTH but do not support `AUTH=`
+/// (aiosmtpd).
 fn is_unknown_parameter(error: &client::Error) -> bool {
     error.stage() == Some(Stage::Mail) && error.reply().is_some_and(|reply| reply.code() == 555)
 }
@@ -72,7 +73,7 @@ fn refusal(error: &client::Error) -> Reply {
     match error.kind() {
         ErrorKind::NotAccepted(Outcome::Refused { refusal, recipients }) => {
             let first = recipients.iter().position(|recipient| recipient.refusal().is_some());
-            // A `421` says nothing of a recipient.
+            // A `421` reply does not concern a recipient.
             let of_one = refusal.stage() == Stage::Rcpt && refusal.reply().code() != 421;
             pass_on(refusal.reply(), first.filter(|_| of_one))
         }
@@ -88,26 +89,26 @@ fn refusal(error: &client::Error) -> Reply {
     }
 }
 
-/// The next hop's refusal, of one of the recipients perhaps, as this server's own.
+/// Passes on the next hop's refusal, of one recipient or of the whole message, as this server's reply.
 fn pass_on(refusal: &Reply, recipient: Option<usize>) -> Reply {
     if about_sign_in(refusal) {
-        // The next hop's text is left out: it may repeat what was sent to sign in.
-        return as_own(refusal, "The next hop asks this server for TLS, or to sign in".to_owned());
+        // The next hop's text is left out, because it may repeat credentials.
+        return as_own(refusal, "The next hop requires TLS or authentication".to_owned());
     }
-    let which = recipient.map(|n| format!(" of recipient {}", n + 1)).unwrap_or_default();
-    as_own(refusal, format!("The next hop says{which}: {}", refusal.text()))
+    let which = recipient.map(|n| format!(" for recipient {}", n + 1)).unwrap_or_default();
+    as_own(refusal, format!("The next hop replied{which}: {}", refusal.text()))
 }
 
-/// Whether it says how this server is to sign in there (RFC 4954 §6, RFC 5248): the client has signed in
-/// here, and would take it for a word about that.
+/// Returns whether the refusal is about TLS or authentication at the next hop (RFC 4954 §6, RFC 5248). The client has
+/// authenticated here, and would relate the text to its own authentication.
 fn about_sign_in(refusal: &Reply) -> bool {
     let detail = refusal.enhanced_code().map(|enhanced| (enhanced.subject(), enhanced.detail()));
     matches!(refusal.code(), 432 | 523..=525 | 530 | 534 | 535 | 538)
         || matches!(detail, Some((7, 8 | 9 | 11 | 12 | 13)))
 }
 
-/// With the next hop's codes. What has another meaning as a reply to a message, `421` or `530` say, gets
-/// the code of its class.
+/// Creates a reply with the next hop's codes. A code that would mean something else in reply to a message, such as
+/// `421` or `530`, is replaced by the general code of its class.
 fn as_own(refusal: &Reply, text: String) -> Reply {
     let (code, class) = match refusal.code() {
         code @ 450..=459 => (code, 4),

@@ -1,19 +1,19 @@
-//! Who may use which sender's address, in MAIL FROM: the application's duty, as whoever has signed in
-//! could pose as anybody else.
+//! Decides which sender addresses an account may use in MAIL FROM. This is the application's responsibility: without
+//! it, any authenticated client could impersonate any sender.
 
 use std::collections::HashMap;
 
 use smtp_auth_tokio::smtp_auth::{command::Mailbox, sasl::prepare};
 
-/// Stands for every address. It is none itself.
+/// Stands for every address. It is not a valid address itself.
 const ANY: &str = "*";
 
-/// The addresses of each account; all names are folded. An account that is not here has its own address, if its name is
-/// one; if not, the address of its name in any domain.
+/// The addresses of each account, with all names folded. An account that is not listed may use its name if that is an
+/// address, and otherwise the address with its name in any domain.
 pub(crate) struct Senders(HashMap<String, Vec<String>>);
 
 impl Senders {
-    /// Reads each `NAME:ADDRESS,…`; an address `*` stands for all.
+    /// Parses each `NAME:ADDRESS,…`. The address `*` stands for all addresses.
     pub(crate) fn new(given: &[String]) -> Result<Self, String> {
         let mut senders = HashMap::<_, Vec<_>>::new();
         for entry in given {
@@ -24,14 +24,15 @@ impl Senders {
                 addresses.push(match parsed {
                     _ if address == ANY => ANY.to_owned(),
                     Ok(folded) => folded,
-                    Err(why) => return Err(format!("{address:?} is no address: {why}")),
+                    Err(why) => return Err(format!("{address:?} is not an address: {why}")),
                 });
             }
         }
         Ok(Self(senders))
     }
 
-    /// Whether the account may send as `from`. The null sender, of delivery reports, is anybody's.
+    /// Returns whether the account may send as `from`. Any account may use the null sender, which delivery reports
+    /// have.
     pub(crate) fn may_use(&self, account: &str, from: Option<Mailbox<'_>>) -> bool {
         let Some(from) = from else { return true };
         let address = fold_address(from);
@@ -43,18 +44,18 @@ impl Senders {
     }
 }
 
-/// An account's name, which may be an address.
+/// Folds the name of an account, which may be an address.
 fn fold_account(name: &str) -> String {
     Mailbox::parse(name).map_or_else(|_| fold(name), fold_address)
 }
 
-/// A domain has no case (RFC 1035 §2.3.3), and neither has an account's name here.
+/// Folds an address. Domains are case-insensitive (RFC 1035 §2.3.3), and so are the names of accounts here.
 fn fold_address(mailbox: Mailbox<'_>) -> String {
     let domain = mailbox.domain().unwrap_or_default().to_lowercase();
     format!("{}@{domain}", fold_local_part(mailbox))
 }
 
-/// Without the quotes: `"ann"` is the same local part as `ann` (RFC 5321 §4.1.2).
+/// Folds a local part without its quotes, as `"ann"` is the same local part as `ann` (RFC 5321 §4.1.2).
 fn fold_local_part(mailbox: Mailbox<'_>) -> String {
     let text = mailbox.local_part();
     let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
@@ -67,7 +68,7 @@ fn fold_local_part(mailbox: Mailbox<'_>) -> String {
     fold(&core::iter::from_fn(unescape).collect::<String>())
 }
 
-/// The form in which names are compared. What SASLprep does not allow stays as it is.
+/// Returns the form in which names are compared. A name that SASLprep does not allow is only put in lower case.
 fn fold(name: &str) -> String {
     prepare(name).as_deref().unwrap_or(name).to_lowercase()
 }

@@ -19,10 +19,11 @@ use smtp_auth_tokio::{
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
-/// A certificate with those that lead to its CA, and its private key.
+/// A certificate with its intermediate certificates, and its private key.
 pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// With a CA, clients are asked for a certificate that it has signed, and may come without.
+/// Creates the TLS configuration. If a CA is given, the server asks clients for a certificate signed by it, and also
+/// accepts clients without one.
 pub(crate) fn config(
     (chain, key): Identity,
     client_ca: Option<&Path>,
@@ -47,8 +48,8 @@ pub(crate) fn config(
     Ok(ClientCertificates::new(Arc::new(config), |chain| chain.first().and_then(named)))
 }
 
-/// Whom a client's certificate names: the first mail address of its alternative names, or else the
-/// common name of its subject.
+/// Returns the name in a client's certificate: the first mail address of its alternative names, or else the common name
+/// of its subject.
 fn named(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let alternatives = certificate.subject_alternative_name().ok()?;
@@ -58,12 +59,12 @@ fn named(certificate: &CertificateDer<'_>) -> Option<String> {
         _ => None,
     });
     let common = || certificate.subject().iter_common_name().next()?.as_str().ok();
-    // A name that is none leaves the client without an identity.
+    // If the name is not valid, the client has no identity.
     let is_name = |name: &&str| Channel::tls().with_identity(name).is_ok();
     mail.or_else(common).filter(is_name).map(str::to_owned)
 }
 
-/// Reads certificate and key from files.
+/// Reads the certificate and the key from files.
 pub(crate) fn from_pem(cert: &Path, key: &Path) -> Result<Identity, Box<dyn Error>> {
     let chain = certificates(cert)?;
     let key =
@@ -76,8 +77,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     read.map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Makes a key, and a certificate for `hostname` and the local machine that it signs itself: also
-/// as PEM, for clients that are to trust it. It is not a CA: nothing else can be signed with it.
+/// Creates a key and a self-signed certificate for `hostname` and the local machine. Also returns the certificate as
+/// PEM, for clients that should trust it. It is not a CA certificate, so nothing else can be signed with it.
 pub(crate) fn self_signed(hostname: &str) -> Result<(Identity, String), Box<dyn Error>> {
     let names = BTreeSet::from([hostname, "localhost", "127.0.0.1", "::1"].map(str::to_owned));
     let mut parameters = rcgen::CertificateParams::new(Vec::from_iter(names))?;
@@ -85,7 +86,7 @@ pub(crate) fn self_signed(hostname: &str) -> Result<(Identity, String), Box<dyn 
     parameters.distinguished_name.push(rcgen::DnType::CommonName, hostname);
     parameters.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
     parameters.is_ca = rcgen::IsCa::ExplicitNoCa;
-    // Some clients refuse a certificate of decades.
+    // Some clients refuse a certificate that is valid for decades.
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     parameters.not_before = (SystemTime::now() - DAY).into();
     parameters.not_after = (SystemTime::now() + 365 * DAY).into();

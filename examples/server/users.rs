@@ -12,18 +12,19 @@ use smtp_auth_tokio::smtp_auth::{
 
 use crate::log;
 
-/// What the library shows for an account that does not exist, so that these look like it.
+/// The iteration count that the library uses for accounts that do not exist. Real accounts use the same count, so that
+/// the two look alike.
 const ITERATIONS: u32 = 4096;
 
-/// Tables of names with passwords, and of tokens with names. A server with accounts worth stealing
-/// keeps hashes made for passwords (Argon2, say) instead, and then offers no CRAM-MD5, which needs
-/// the password itself; and it asks the issuer of a token, or checks its signature, whether it is
-/// good.
+/// Passwords by account, and tokens with their accounts.
+///
+/// A real server should store hashes made for passwords, such as Argon2. It then cannot offer CRAM-MD5, which needs the
+/// password itself. It should verify a token by asking its issuer or by checking its signature.
 pub(crate) struct Users {
     accounts: HashMap<String, Account>,
-    /// With the account of each.
+    /// Each token with its account.
     tokens: Vec<(Secret, String)>,
-    /// What the password of an account that does not exist is compared with.
+    /// The password that is compared if the account does not exist.
     nobody: Secret,
 }
 
@@ -41,7 +42,7 @@ impl Users {
         let account = |&(name, password): &(&str, &str)| {
             let mut scram = Vec::new();
             for hash in Mechanism::COMPILED.iter().filter_map(|&name| ScramHash::of(name)) {
-                // A password that SCRAM cannot have is no reason to refuse the account.
+                // A password that SCRAM cannot represent is accepted all the same.
                 scram.extend(ScramKeys::generate(hash, password, ITERATIONS));
             }
             let name =
@@ -49,7 +50,7 @@ impl Users {
             Ok((name.into_owned(), Account { password: password.into(), scram }))
         };
         let token = |&(name, token): &(&str, &str)| {
-            // A token that no client can send is a mistake.
+            // A token that no client can send is an error in the configuration.
             Credentials::token(name, token)?;
             let name = prepare(name).ok_or("no client can send that name")?;
             Ok((token.into(), name.into_owned()))
@@ -61,7 +62,7 @@ impl Users {
         })
     }
 
-    /// Whether somebody has the password or the token that the mechanism takes, if it takes one.
+    /// Returns whether any account has the credentials that the mechanism needs.
     pub(crate) fn can_use(&self, mechanism: Mechanism) -> bool {
         (!mechanism.takes_password() || !self.accounts.is_empty())
             && (!mechanism.takes_token() || !self.tokens.is_empty())
@@ -80,7 +81,7 @@ impl Authenticator for Users {
     fn check_password(&self, ask: &CheckPassword) -> Answer {
         let account = self.accounts.get(ask.authcid());
         let expected = account.map_or(&self.nobody, |account| &account.password);
-        // Both are looked at, whatever the other says.
+        // Both are evaluated in any case, against a timing attack.
         let equal = expected == ask.password();
         (account.is_some() & equal).into()
     }
@@ -98,7 +99,7 @@ impl Authenticator for Users {
 
     fn check_token(&self, ask: &CheckToken) -> TokenAnswer {
         let mut found = None;
-        // All are looked at, or the time would tell the place of the one that is right.
+        // All tokens are compared, because the time would otherwise reveal the position of the right one.
         for (token, owner) in &self.tokens {
             if token == ask.token() {
                 found = Some(owner.clone());
@@ -112,14 +113,14 @@ impl Authenticator for Users {
         self.exists(name).then(|| name.to_owned()).into()
     }
 
-    /// A guest may come in, and send nothing.
+    /// A guest may authenticate, but not send mail.
     fn check_anonymous(&self, ask: &CheckAnonymous) -> Answer {
-        // The configuration asks, too, as it is made.
+        // The configuration also calls this when it is built.
         if let Some(trace) = ask.trace() {
-            log("guest", format_args!("says {trace:?}"));
+            log("guest", format_args!("trace information: {trace:?}"));
         }
         Answer::accept(())
     }
 
-    // `authorize` is left as it is: nobody acts as another.
+    // `authorize` keeps its default: no account may act as another.
 }

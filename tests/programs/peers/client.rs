@@ -71,7 +71,7 @@ fn the_client_signs_in_by_a_token() {
             let login = ["--user", user, "--token", token, "--authzid", authzid];
             let output = client(&server, login.into_iter().chain(["--mechanism", mechanism]));
             assert_fails(&server, 4, "the server refused the access token", &output);
-            let json = "\nclient: the server says of the token: {\"status\":\"invalid_token\"}\n";
+            let json = "\nclient: the server's error for the token: {\"status\":\"invalid_token\"}\n";
             assert!(said(&output).contains(json), "{}", said(&output));
         }
     }
@@ -108,7 +108,7 @@ fn the_client_signs_in_by_its_certificate() {
         requires one and was sent none\n";
     assert_fails(&server, 3, not_taken, &client(&server.stranger(), &[]));
     let mixed = Pair { cert: tim.cert.clone(), key: mail.key.clone() };
-    assert_fails(&server, 2, "the certificate to show and its key", &client(&mixed, &[]));
+    assert_fails(&server, 2, "the client's certificate and key", &client(&mixed, &[]));
 }
 
 #[test]
