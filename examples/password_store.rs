@@ -55,7 +55,8 @@ impl Store {
     /// hash is also computed from the prepared password.
     fn set_password(&self, name: &str, password: &str) -> Result<(), Box<dyn Error>> {
         let name = prepare(name).ok_or("the name contains a character that is not allowed")?;
-        let password = prepare(password).ok_or("the password contains a character that is not allowed")?;
+        let password =
+            prepare(password).ok_or("the password contains a character that is not allowed")?;
         let argon2 = Argon2::default().hash_password(password.as_bytes())?;
         let account = Account { argon2, scram: self.new_keys(&name, &password) };
         self.accounts().insert(name.into(), account);

@@ -44,7 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("A wrong code", &Token { codes: tim.codes.clone(), ..ann.clone() }, None, None),
         ("Ann acts as sales, which is allowed", &ann, Some("sales"), Some("sales")),
         ("Ann acts as Tim, which is not allowed", &anns_next, Some("tim"), None),
-        ("A token five minutes fast: the server also asks for the next code", &tims_fast, None, Some("tim")),
+        (
+            "A token five minutes fast: the server also asks for the next code",
+            &tims_fast,
+            None,
+            Some("tim"),
+        ),
     ] {
         println!("\n{what}");
         let (identity, said) = sign_in(&users, token, authzid)?;

@@ -266,7 +266,9 @@ impl Options {
         } else if self.no_tls && !self.allow_cleartext {
             Some("--no-tls needs --allow-cleartext, or a password and SCRAM or CRAM-MD5")
         } else {
-            Some("no account has credentials for these mechanisms: see --user, --token and --client-ca")
+            Some(
+                "no account has credentials for these mechanisms: see --user, --token and --client-ca",
+            )
         })
     }
 }

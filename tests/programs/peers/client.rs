@@ -71,7 +71,8 @@ fn the_client_signs_in_by_a_token() {
             let login = ["--user", user, "--token", token, "--authzid", authzid];
             let output = client(&server, login.into_iter().chain(["--mechanism", mechanism]));
             assert_fails(&server, 4, "the server refused the access token", &output);
-            let json = "\nclient: the server's error for the token: {\"status\":\"invalid_token\"}\n";
+            let json =
+                "\nclient: the server's error for the token: {\"status\":\"invalid_token\"}\n";
             assert!(said(&output).contains(json), "{}", said(&output));
         }
     }

@@ -116,14 +116,8 @@ fn what_is_handed_on_is_whole_and_leaves_nothing_behind() {
     for (verdict, expected) in [
         ("250 2.0.0 queued", "250 2.0.0 Message relayed"),
         ("554 5.7.1 no", "554 5.7.1 The next hop replied: no"),
-        (
-            "530 5.7.0 Sign in, tim",
-            "554 5.7.0 The next hop requires TLS or authentication",
-        ),
-        (
-            "554 5.7.8 tim is wrong",
-            "554 5.7.8 The next hop requires TLS or authentication",
-        ),
+        ("530 5.7.0 Sign in, tim", "554 5.7.0 The next hop requires TLS or authentication"),
+        ("554 5.7.8 tim is wrong", "554 5.7.8 The next hop requires TLS or authentication"),
         // Lines that differ in code, permanently in the end.
         ("250-2.0.0 queued\r\n552 5.3.4 no", "552 5.3.4 The next hop replied: no"),
         ("354-go\r\n554 5.7.1 no", "554 5.7.1 The next hop replied: no"),

@@ -453,7 +453,9 @@ fn explain(why: &rustls::Error) -> &dyn fmt::Display {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             &"the server's certificate is for another name: connect with the name that the server's operator gives"
         }
-        CertificateError::Revoked => &"the server's certificate has been revoked: ask the server's operator",
+        CertificateError::Revoked => {
+            &"the server's certificate has been revoked: ask the server's operator"
+        }
         // The signature is bad if a trusted CA has the same name but another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             &"the server's certificate is not signed by a CA that this client trusts: if it is self-signed, or signed by your own CA, add that certificate to those that this client trusts"
