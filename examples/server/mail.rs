@@ -127,7 +127,7 @@ impl Observer for Log {
 
     fn authenticated(&self, peer: &Peer, identity: &Identity) {
         let (name, mechanism) = (identity.acts_as(), identity.mechanism());
-        log_of(peer.address(), format_args!("signed in as {name:?} by {mechanism}"));
+        log_of(peer.address(), format_args!("signed in as {name:?} with {mechanism}"));
     }
 
     /// Does not log the name, because some people type their password in its place.

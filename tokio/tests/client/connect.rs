@@ -198,7 +198,7 @@ async fn certificates_are_checked() {
         (starttls().trust(trust(&other)), "not signed by a CA that this client trusts"),
         (
             Connector::starttls("example.org").trust(trust(&LOCALHOST[0])),
-            "for another name: connect by the name",
+            "for another name: connect with the name",
         ),
         // What the operating system trusts, if there is any such thing.
         (Connector::starttls("localhost"), "CA"),
@@ -207,7 +207,7 @@ async fn certificates_are_checked() {
         assert!(matches!(error.kind(), ErrorKind::Tls { .. }), "{error:?}");
         assert_eq!((error.stage(), error.is_transient()), (Some(Stage::StartTls), false));
         let text = error.to_string();
-        assert!(text.contains("TLS with ") && text.contains(expected), "{text}");
+        assert!(text.contains("TLS handshake with ") && text.contains(expected), "{text}");
     }
 
     let [cert, key] = certificate("old", old);
@@ -378,7 +378,7 @@ async fn the_first_address_that_answers_is_used() {
     let error = soon(starttls().addresses([refusing]).connect()).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unreachable { port: 587, .. }), "{error:?}");
     assert_eq!((error.stage(), error.is_transient()), (None, true));
-    assert!(error.to_string().contains("no connection to localhost, port 587: "), "{error}");
+    assert!(error.to_string().contains("cannot connect to localhost, port 587: "), "{error}");
     let error = soon(starttls().addresses([]).connect()).await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("has no address"), "{error}");
 }
