@@ -100,7 +100,7 @@ fn authenticate(server: &Server, peer: &mut Peer, args: &str) -> io::Result<Resu
     let Some(mechanism) = config.named(words.next().unwrap_or_default()) else {
         return Ok(Err(Failure::Unsupported));
     };
-    // No initial response differs from an empty one, which is written as `=` (RFC 4959 §3).
+    // A missing initial response differs from an empty one, which is written as `=` (RFC 4959 §3).
     let initial = words.next().map(|text| STANDARD.decode(if text == "=" { "" } else { text }));
     let Ok(initial) = initial.transpose() else {
         return Ok(Err(Failure::InitialResponseEncoding));

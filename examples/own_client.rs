@@ -209,7 +209,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The server's only account: the keys for checking a SCRAM proof. It also has a token.
+/// The server's only account: the keys for checking a SCRAM proof, and a token.
 struct Tim(ScramKeys);
 
 impl Authenticator for Tim {

@@ -20,7 +20,7 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command line, or a file that it names, is invalid; nothing was sent
   3  there was no connection, greeting or TLS, or the connection broke
   4  authentication failed; nothing was sent
-  5  the server refused the message, or some of the recipients
+  5  the server refused the message, or some of its recipients; the others receive it
   6  the server broke the protocol";
 
 const SECRETS: [&str; 6] =

@@ -87,7 +87,7 @@ fn connector(args: &Args) -> Result<Connector, Box<dyn Error>> {
         Some(own) => connector.config(Config::builder(own).sasl(sasl).build()?),
         None => connector.sasl(sasl),
     };
-    // The client does not authenticate only if no credentials are given.
+    // Without credentials the client does not authenticate.
     if let Some(credentials) = args.credentials()? {
         connector = connector.credentials(credentials);
     }

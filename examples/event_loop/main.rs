@@ -1,9 +1,10 @@
 //! A non-blocking server: `mio` reports to one thread which of many connections are ready, and the account store, which
 //! is slow, runs on other threads.
 //!
-//! `server.rs` is the loop, and `workers.rs` the threads. The store is an ordinary `Authenticator`. `cargo run
-//! --example event_loop` shows that another client is served while a look-up is in progress, and that an answer which
-//! arrives too late is dropped, even if the client is waiting for the answer to another question by then.
+//! `server.rs` is the loop, and `workers.rs` the threads. The store is an ordinary `Authenticator`.
+//!
+//! `cargo run --example event_loop` shows two things. Another client is served while a look-up is in progress. An
+//! answer that arrives too late is dropped, even if the client is waiting for the answer to another question by then.
 //!
 //! There is no TLS here. PLAIN is allowed in cleartext because the connections do not leave this machine.
 

@@ -125,7 +125,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
     /// Where to write the certificate that the server makes at start if none is given, so that clients can trust it.
-    /// Only the owner can read the file, like all files that the server writes.
+    /// Only the owner can read a new file, like all files that the server creates.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "no_tls"])]
     cert_out: Option<PathBuf>,
     /// Do not offer TLS.
@@ -135,7 +135,7 @@ pub(crate) struct Options {
     #[arg(long)]
     allow_cleartext: bool,
     /// The Maildir that stores the mail for all recipients. It is created if it does not exist. Only the owner can read
-    /// it and its messages.
+    /// a new Maildir, and its messages.
     #[arg(long, value_name = "DIR", default_value = "target/maildir")]
     maildir: PathBuf,
     /// Relay messages to this server instead of storing them. The Maildir's `tmp` holds them meanwhile.
