@@ -1,16 +1,15 @@
-//! Both sides at work: `cargo run --example demo` starts a server on a free port, signs in at it by each mechanism, sends
-//! a message each time, tries what must fail, and shows the dialogues as a log would have them, with all that is secret
-//! masked.
+//! Both sides at work: `cargo run --example demo` starts a server on a free port. A client signs in by each mechanism and
+//! sends a message each time, and then tries what has to be refused. `cargo run --example demo -- --all` prints every
+//! dialogue.
 
+mod print;
 mod server;
+mod wire;
 
 use std::{
-    cell::Cell,
     env,
     error::Error,
-    fmt::Display,
     fs,
-    io::{self, IsTerminal, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -20,94 +19,98 @@ use std::{
 
 use rcgen::{CertifiedKey, KeyPair};
 use smtp_auth_tokio::{
-    client::{Config, Connector, Credentials, Envelope, Stage},
+    client::{Config, Connector, Credentials, Envelope, Error as Refused, Sent, Stage},
     rustls::{
         ClientConfig,
         pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
         sign::{self, SingleCertAndKey},
     },
     smtp_auth::{
-        Mechanism, Side,
-        sasl::{
-            BindingPolicy, ConfigError, Nonce,
-            client::{Builder, Config as Sasl},
-        },
+        Mechanism,
+        sasl::{BindingPolicy, ConfigError, Nonce, client::Config as Sasl},
     },
     tls,
 };
 
+use wire::{Line, Tapped};
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match demo().await {
-        Ok(()) => {
-            line("\nAll went as it should.");
-            ExitCode::SUCCESS
+    let all = match env::args_os().nth(1) {
+        None => false,
+        Some(option) if option == "--all" => true,
+        Some(_) => {
+            eprintln!("Usage: cargo run --example demo [-- --all]\n\n--all  prints every dialogue");
+            return ExitCode::from(2);
         }
+    };
+    match demo(all).await {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            line(format_args!("{}: {error}", painted("31", "wrong")));
+            print::failure(&*error);
             ExitCode::FAILURE
         }
     }
 }
 
-async fn demo() -> Result<(), Box<dyn Error>> {
+async fn demo(all: bool) -> Result<(), Box<dyn Error>> {
     let tim = Arc::new(Tim::new()?);
-    let maildir = new_directory()?.join("maildir");
-    let client = Client::new(&tim, &maildir, BindingPolicy::Preferred).await?;
-    line(format_args!("A server for \"tim\" listens on {}.", client.address));
+    let folder = new_directory()?.join("maildir");
+    let mut demo = Demo::new(&tim, &folder, all).await?;
+    let (trust, as_tim) = (Arc::clone(&demo.trust), Arc::clone(&demo.as_tim));
 
     for &mechanism in Mechanism::COMPILED {
-        let (aim, refused_at) = match mechanism {
-            Mechanism::Anonymous => ("but a guest may send nothing", Some(Stage::Mail)),
-            _ => ("and send a message", None),
+        let (title, refused_at) = match mechanism {
+            Mechanism::Anonymous => ("Guest".to_owned(), Some(Stage::Mail)),
+            _ => (format!("Sign in by {mechanism} and send a message"), None),
         };
-        heading(format_args!("Sign in by {mechanism}, {aim}"));
-        let server = match mechanism {
-            Mechanism::External => client.as_tim.clone(),
-            _ => client.server.clone(),
-        };
-        let server = server.config(by(mechanism)?).credentials(tim.credentials(mechanism)?);
-        client.send(&format!("signed in by {mechanism}"), server, refused_at).await?;
+        let trust = if mechanism == Mechanism::External { &as_tim } else { &trust };
+        let client = demo.client(mechanism, tim.credentials(mechanism)?)?;
+        demo.send(&title, client, trust, refused_at).await?;
     }
 
-    heading("Sign in with a wrong password");
-    let guess = Credentials::password("tim", "a guess")?;
-    let server = client.server.clone().config(by(Mechanism::Plain)?).credentials(guess);
-    client.send("a guess", server, Some(Stage::Auth)).await?;
+    let client = demo.client(Mechanism::Plain, Credentials::password("tim", "a guess")?)?;
+    demo.send("Wrong password", client, &trust, Some(Stage::Auth)).await?;
 
-    heading("Sign in with a wrong token");
-    let guess = Credentials::token("tim", "guess")?;
-    let server = client.server.clone().config(by(Mechanism::OauthBearer)?).credentials(guess);
-    client.send("a guess", server, Some(Stage::Auth)).await?;
+    let client = demo.client(Mechanism::OauthBearer, Credentials::token("tim", "guess")?)?;
+    demo.send("Wrong access token", client, &trust, Some(Stage::Auth)).await?;
 
-    heading("Require channel binding of a server that has none");
-    let client = Client::new(&tim, &maildir, BindingPolicy::None).await?;
-    let bound = with(Sasl::builder().channel_binding(BindingPolicy::Required))?;
-    let password = Credentials::password("tim", tim.password.as_str())?;
-    let server = client.server.clone().config(bound).credentials(password);
-    client.send("not bound", server, Some(Stage::Auth)).await?;
+    // The server offers EXTERNAL only to clients with a certificate.
+    let client = demo.client(Mechanism::External, Credentials::external())?;
+    demo.send("No mechanism in common", client, &trust, Some(Stage::Auth)).await?;
 
-    heading("Where the messages are");
-    let stored = subjects(&maildir.join("new"))?;
-    for (path, subject) in &stored {
-        line(format_args!("{}\n    {subject}", path.display()));
+    let client = Connector::insecure_cleartext("localhost").addresses([demo.address]);
+    let client = client.config(by(Mechanism::Plain)?);
+    let client = client.credentials(tim.credentials(Mechanism::Plain)?);
+    demo.send("No TLS", client, &trust, Some(Stage::Auth)).await?;
+
+    // As if a man-in-the-middle answered: the client gets another certificate than the one that it trusts.
+    let other = tls::trusting([tim.certificate.cert.der().clone()])?;
+    let client = demo.client(Mechanism::Plain, tim.credentials(Mechanism::Plain)?)?;
+    demo.send("Untrusted certificate", client, &other, Some(Stage::StartTls)).await?;
+
+    print::mechanisms(&demo.attempts, &tim);
+    print::refusals(&demo.attempts);
+    let stored = fs::read_dir(folder.join("new"))?.count();
+    let accepted = demo.attempts.iter().filter(|attempt| attempt.outcome.is_ok()).count();
+    match stored == accepted {
+        true => print::success(stored, &folder, all),
+        false => Err(format!("{accepted} messages were accepted, and {stored} were stored"))?,
     }
-    // A guest has sent none.
-    match stored.len() + 1 == Mechanism::COMPILED.len() {
-        true => Ok(()),
-        false => Err(format!("{} messages were stored", stored.len()).into()),
-    }
+    Ok(())
 }
 
 fn by(mechanism: Mechanism) -> Result<Config, ConfigError> {
-    with(Sasl::builder().mechanisms([mechanism]))
-}
-
-fn with(sasl: Builder) -> Result<Config, ConfigError> {
+    let binding = match mechanism.binds_channel() {
+        true => BindingPolicy::Required,
+        // With another policy the client would use the mechanism's -PLUS.
+        false => BindingPolicy::None,
+    };
+    let sasl = Sasl::builder().mechanisms([mechanism]).channel_binding(binding);
     Config::builder("demo.example.org").sasl(sasl.build()?).build()
 }
 
-/// The one account, with all that it can sign in by.
+/// The one account, with everything that it can sign in by.
 struct Tim {
     password: Nonce,
     token: Nonce,
@@ -130,127 +133,103 @@ impl Tim {
     }
 }
 
-/// A server of our own, and its client.
-struct Client {
+/// The server, and what clients have tried there.
+struct Demo {
     address: SocketAddr,
-    server: Connector,
-    /// The same server, which is shown Tim's certificate.
-    as_tim: Connector,
-    /// Whether a dialogue has been shown whole.
-    brief: Cell<bool>,
+    trust: Arc<ClientConfig>,
+    /// The same trust, with Tim's certificate for the server.
+    as_tim: Arc<ClientConfig>,
+    tim: Arc<Tim>,
+    attempts: Vec<Attempt>,
+    /// Whether every dialogue is printed.
+    all: bool,
 }
 
-impl Client {
-    async fn new(
-        tim: &Arc<Tim>,
-        maildir: &Path,
-        binding: BindingPolicy,
-    ) -> Result<Self, Box<dyn Error>> {
-        let (address, certificate) = server::start(Arc::clone(tim), maildir, binding).await?;
-        let trusting = tls::trusting([certificate])?;
-        let mut showing = ClientConfig::clone(&trusting);
+impl Demo {
+    async fn new(tim: &Arc<Tim>, folder: &Path, all: bool) -> Result<Self, Box<dyn Error>> {
+        let tim = Arc::clone(tim);
+        let (address, certificate) = server::start(Arc::clone(&tim), folder).await?;
+        let trust = tls::trusting([certificate])?;
+        let mut as_tim = ClientConfig::clone(&trust);
         let own = vec![tim.certificate.cert.der().clone()];
-        let own =
-            sign::CertifiedKey::from_der(own, key_of(&tim.certificate), showing.crypto_provider())?;
-        showing.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(own));
-        let connector = Connector::starttls("localhost")
-            .addresses([address])
-            .time_limit(Duration::from_secs(10));
-        let server = connector.clone().trust(trusting);
-        let as_tim = connector.trust(Arc::new(showing));
-        Ok(Self { address, server, as_tim, brief: Cell::new(false) })
+        let key = key_of(&tim.certificate);
+        let own = sign::CertifiedKey::from_der(own, key, as_tim.crypto_provider())?;
+        as_tim.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(own));
+        Ok(Self { address, trust, as_tim: Arc::new(as_tim), tim, attempts: Vec::new(), all })
     }
 
-    /// Sends a message, which the server accepts, or does not at that stage.
-    async fn send(
+    fn client(
         &self,
-        subject: &str,
-        server: Connector,
+        mechanism: Mechanism,
+        credentials: Credentials,
+    ) -> Result<Connector, ConfigError> {
+        let client = Connector::starttls("localhost").addresses([self.address]);
+        Ok(client.config(by(mechanism)?).credentials(credentials))
+    }
+
+    /// Sends a message, which has to be accepted, or refused at this stage.
+    async fn send(
+        &mut self,
+        title: &str,
+        client: Connector,
+        trust: &Arc<ClientConfig>,
         refused_at: Option<Stage>,
     ) -> Result<(), Box<dyn Error>> {
         let (from, to) = ("tim@example.org", "ann@example.org");
-        let message = format!("From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nHello.\r\n");
+        let message = format!("From: {from}\r\nTo: {to}\r\nSubject: {title}\r\n\r\nHello.\r\n");
         let envelope = Envelope::new(Some(from), [to])?;
-        let brief = self.brief.replace(true);
-        let server = server.trace(move |side, text| {
-            // What every EHLO is answered is shown once.
-            if !(brief && text.starts_with("250-")) {
-                dialogue(side, text);
-            }
-        });
+        let tapped = Tapped::new(Arc::clone(trust));
+        let client = tapped.record(client).time_limit(Duration::from_secs(10));
         let sent = async {
-            let mut client = server.connect().await?;
+            let mut client = client.connect().await?;
             let sent = client.send(&envelope, message.as_bytes()).await;
             client.quit().await;
             sent
         };
-        match (sent.await, refused_at) {
-            (Ok(sent), None) => {
-                good(format_args!("the server accepted the message: {}", sent.reply))
-            }
-            (Err(error), Some(stage)) if error.stage() == Some(stage) => {
-                good(&error);
-                if let Some(json) = error.token_error() {
-                    line(format_args!("The server says of the token: {}", json.expose()));
-                }
-            }
-            (Ok(sent), Some(_)) => {
-                return Err(format!("the message was accepted: {}", sent.reply).into());
-            }
-            (Err(error), _) => return Err(error.into()),
+        let outcome = sent.await;
+        let wrong = match (&outcome, refused_at) {
+            (Ok(_), None) => None,
+            (Err(error), Some(stage)) if error.stage() == Some(stage) => None,
+            (Err(error), _) => Some(format!("{title}: {error}")),
+            (Ok(sent), _) => Some(format!("{title}: the server accepted it: {}", sent.reply)),
+        };
+        let attempt = Attempt { title: title.to_owned(), lines: tapped.lines(), outcome };
+        let used = attempt.authentication().map(|(mechanism, _)| mechanism);
+        if self.all || wrong.is_some() || used == Some(Mechanism::ScramSha256Plus) {
+            print::dialogue(&attempt, &self.tim, self.all);
         }
-        Ok(())
+        self.attempts.push(attempt);
+        wrong.map_or(Ok(()), |wrong| Err(wrong.into()))
     }
 }
 
-/// The private key, as rustls has it.
+/// One connection: what was tried, what the two sides said, and how it ended.
+struct Attempt {
+    title: String,
+    lines: Vec<Line>,
+    outcome: Result<Sent, Refused>,
+}
+
+impl Attempt {
+    /// Returns the mechanism of the authentication, and the lines from AUTH on.
+    fn authentication(&self) -> Option<(Mechanism, &[Line])> {
+        let begin = self.lines.iter().position(|line| line.text.starts_with("AUTH "))?;
+        let (_, lines) = self.lines.split_at_checked(begin)?;
+        let name = lines.first()?.text.split(' ').nth(1)?;
+        Some((Mechanism::from_name(name)?, lines))
+    }
+}
+
+/// Converts the private key for rustls.
 fn key_of(own: &CertifiedKey<KeyPair>) -> PrivateKeyDer<'static> {
     PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()).into()
 }
 
-/// The files of a Maildir, the oldest first, and the subjects in them.
-fn subjects(new: &Path) -> io::Result<Vec<(PathBuf, String)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(new)? {
-        let path = entry?.path();
-        let text = fs::read_to_string(&path)?;
-        let subject = text.lines().find(|line| line.starts_with("Subject:"));
-        found.push((path, subject.unwrap_or_default().to_owned()));
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// A directory of our own, under a name that nobody can have taken before.
+/// Creates a directory for the messages. It fails if somebody else has taken the name.
 fn new_directory() -> Result<PathBuf, Box<dyn Error>> {
-    let path = env::temp_dir().join(format!("smtp-auth-demo-{}", Nonce::random()?.as_str()));
+    let nonce = Nonce::random()?;
+    let name: String = nonce.as_str().chars().take(8).collect();
+    let path = env::temp_dir().join(format!("smtp-auth-demo-{name}"));
     fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
-}
-
-fn heading(text: impl Display) {
-    line(format_args!("\n{}", painted("1", text)));
-}
-
-fn dialogue(side: Side, text: &str) {
-    let colour = if side == Side::Client { "36" } else { "33" };
-    line(format_args!("  {}", painted(colour, format_args!("{side}: {text}"))));
-}
-
-fn good(text: impl Display) {
-    line(format_args!("{}: {text}", painted("32", "as it should be")));
-}
-
-/// In colour where somebody looks at it (<https://no-color.org>).
-fn painted(colour: &str, text: impl Display) -> String {
-    let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    match io::stdout().is_terminal() && !unwanted {
-        true => format!("\x1b[{colour}m{text}\x1b[0m"),
-        false => text.to_string(),
-    }
-}
-
-/// Where nobody reads any more, the demo still runs to its end. (`println!` would panic.)
-fn line(text: impl Display) {
-    let _ = writeln!(io::stdout(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! The server: Tim may sign in by every mechanism, and what he sends is filed in a Maildir.
+//! The server: Tim may sign in by every mechanism, and the messages that he sends are stored in a Maildir.
 
 use std::{error::Error, future::ready, net::SocketAddr, path::Path, sync::Arc};
 
@@ -12,8 +12,8 @@ use smtp_auth_tokio::{
         Answer, Authenticator, CheckPassword, Mechanism, Reply,
         ehlo::Keyword,
         sasl::{
-            self, BindingPolicy, CheckAnonymous, CheckExternal, CheckToken, CramSecret,
-            CramSecretFor, Immediate, ScramKeys, ScramKeysFor, TokenAnswer,
+            self, CheckAnonymous, CheckExternal, CheckToken, CramSecret, CramSecretFor, Immediate,
+            ScramKeys, ScramKeysFor, TokenAnswer,
         },
         server::Config,
     },
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 
 use crate::{Tim, key_of};
 
-/// A server with accounts worth stealing keeps no passwords, but hashes and keys that are made of them.
+/// A real server does not store passwords, but hashes and keys that are derived from them.
 struct Users(Arc<Tim>);
 
 impl Authenticator for Users {
@@ -52,17 +52,16 @@ impl Authenticator for Users {
         Answer::accept(ask.identity().to_owned())
     }
 
-    /// A guest may come in, and send nothing.
+    /// A guest may sign in, but is refused at MAIL.
     fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
         Answer::accept(())
     }
 }
 
-/// Starts it, for as long as the program runs. Returns its address and its certificate.
+/// Starts the server, which runs as long as the program does. Returns its address and its certificate.
 pub(crate) async fn start(
     tim: Arc<Tim>,
     maildir: &Path,
-    binding: BindingPolicy,
 ) -> Result<(SocketAddr, CertificateDer<'static>), Box<dyn Error>> {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let mut clients = RootCertStore::empty();
@@ -73,27 +72,19 @@ pub(crate) async fn start(
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(clients.allow_unauthenticated().build()?)
         .with_single_cert(vec![own.cert.der().clone()], key_of(&own))?;
-    // Which certificate names whom is for the application to say. Here there is one.
+    // The application decides which account a certificate stands for. Here there is one of each.
     let tls = ClientCertificates::new(Arc::new(tls), |_| Some("tim".to_owned()));
 
     let users = Users(tim);
-    let sasl = sasl::server::Config::builder("localhost")
-        .answered_by(&users)
-        .channel_binding(binding)
-        .build()?;
+    let sasl = sasl::server::Config::builder("localhost").answered_by(&users).build()?;
     let config = Config::builder("localhost")
         .sasl(sasl)
-        .keywords([
-            Keyword::Pipelining,
-            Keyword::EightBitMime,
-            Keyword::SmtpUtf8,
-            Keyword::EnhancedStatusCodes,
-        ])
+        .keywords([Keyword::Pipelining, Keyword::EightBitMime, Keyword::EnhancedStatusCodes])
         .build()?;
     let files = Maildir::from(maildir.to_owned());
     files.create_dirs()?;
     let deliver = move |message: Message| {
-        // A server for many writes on another thread.
+        // A server with many clients would write on another thread.
         let field = message.received().to_string();
         let stored = files.store_new(&[field.as_bytes(), &message.octets].concat());
         ready(match stored {

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and nothing here is public"
 )]
 
+mod demo;
 mod documents;
 mod example_server;
 mod minimal;

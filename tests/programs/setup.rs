@@ -15,6 +15,7 @@ pub fn example(name: &str) -> PathBuf {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--example", "server", "--example", "client"]);
         build.args(["--example", "minimal_server", "--example", "minimal_client"]);
+        build.args(["--example", "demo"]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         // What cargo tells a test of its package: ring would be built anew for it, and again by the
         // next build without it.
