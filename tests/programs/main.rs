@@ -12,6 +12,7 @@
 mod demo;
 mod documents;
 mod example_server;
+mod guide;
 mod minimal;
 mod misbehaviour;
 mod peers;

@@ -16,6 +16,7 @@ pub fn example(name: &str) -> PathBuf {
         build.args(["build", "--quiet", "--example", "server", "--example", "client"]);
         build.args(["--example", "minimal_server", "--example", "minimal_client"]);
         build.args(["--example", "demo"]);
+        build.args(["--example", "guide_server", "--example", "guide_client"]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         // What cargo tells a test of its package: ring would be built anew for it, and again by the
         // next build without it.
