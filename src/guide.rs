@@ -1,23 +1,29 @@
-//! A guide for who writes a mail server or a mail client, and has not seen SASL or this crate before.
+//! The guide: mail servers and mail clients with SMTP AUTH, from the first program to operation.
 //!
-//! | chapter | |
+//! You need to know Rust, and roughly what SMTP is. You do not need to know SASL or this crate. The chapters are in reading
+//! order, and each can be read alone:
+//!
+//! | chapter | what it is about |
 //! | --- | --- |
-//! | [`steps`] | how a sign-in goes, line by line |
-//! | [`authenticator`] | who may sign in: answering the server's questions, at once or later |
-//! | [`credentials`] | what a server keeps of a password |
+//! | [`server`] | a submission server on tokio with STARTTLS: a whole program, with SCRAM, accounts in SQLite, rate limiting |
+//! | [`client`] | a client that keeps its connection: a whole program that does the right thing after each outcome |
+//! | [`levels`] | without tokio: the session in a loop of your own, AUTH in your own server, SASL for IMAP, POP3 and XMPP |
+//! | [`dialogue`] | how authentication goes, line by line |
+//! | [`authenticator`] | answering the server's questions about accounts, at once or later |
+//! | [`credentials`] | storing credentials: what a server keeps of a password |
 //! | [`migration`] | from PLAIN to SCRAM without new passwords |
-//! | [`oauth`] | tokens in place of passwords: the large providers, and a server of one's own |
-//! | [`rate_limiting`] | rate limiting, brute force, user enumeration, and who may send as whom |
+//! | [`oauth`] | tokens in place of passwords: the large providers, and a server of your own |
+//! | [`rate_limiting`] | rate limiting, against brute force and credential stuffing; who may send as whom |
 //! | [`testing`] | a server's dialogues as tests |
+//! | [`operation`] | logs by `tracing`, metrics, and when to alert |
 //! | [`porting`] | from `rsasl`, from `lettre`, from code written by hand |
 //!
-//! Each dialogue in it is played by the crate's tests, and each piece of code compiled, but for that of
-//! other crates.
-//! The chapters are there in the documentation alone: a build of the crate has none of these modules.
+//! The project's tests play each dialogue, run each of the programs, and compile each piece of code, except that of other
+//! crates. These modules exist in the documentation only: a build of the crate has none of them.
 
-// Its condition is no user's concern, and would be the first thing on each page.
+// The condition below would otherwise stand at the top of each page, where no reader needs it.
 #![cfg_attr(docsrs, doc(auto_cfg = false))]
-// The chapters speak of all mechanisms.
+// The chapters use all mechanisms.
 #![cfg(all(
     doc,
     feature = "smtp",
@@ -35,14 +41,24 @@
     feature = "anonymous"
 ))]
 
+// In reading order. Their programs are `examples/guide_server.rs` and `examples/guide_client.rs`, which a test compares.
+#[doc = include_str!("guide/server.md")]
+pub mod server {}
+
+#[doc = include_str!("guide/client.md")]
+pub mod client {}
+
+#[doc = include_str!("guide/levels.md")]
+pub mod levels {}
+
+#[doc = include_str!("guide/dialogue.md")]
+pub mod dialogue {}
+
 #[doc = include_str!("guide/authenticator.md")]
 pub mod authenticator {}
 
 #[doc = include_str!("guide/credentials.md")]
 pub mod credentials {}
-
-#[doc = include_str!("guide/rate_limiting.md")]
-pub mod rate_limiting {}
 
 #[doc = include_str!("guide/migration.md")]
 pub mod migration {}
@@ -50,15 +66,24 @@ pub mod migration {}
 #[doc = include_str!("guide/oauth.md")]
 pub mod oauth {}
 
-#[doc = include_str!("guide/porting.md")]
-pub mod porting {}
+#[doc = include_str!("guide/rate_limiting.md")]
+pub mod rate_limiting {}
 
-#[doc = include_str!("guide/steps.md")]
-pub mod steps {}
-
-// The code at its end is a file of its own, as the dialogues of the other chapters are played by it.
+// The code at its end is a file, because the dialogues of the other chapters are played by it.
 #[doc = include_str!("guide/testing.md")]
 #[doc = "```"]
 #[doc = include_str!("guide/play.rs")]
 #[doc = "```"]
 pub mod testing {}
+
+// The code at its end is a file, because it needs the driver, whose tests compile and run it.
+#[doc = include_str!("guide/operation.md")]
+#[doc = "```rust,ignore"]
+#[doc = include_str!("guide/metrics.rs")]
+#[doc = "```"]
+#[doc = ""]
+#[doc = "Next: [from `rsasl`, from `lettre`, from code written by hand](crate::guide::porting)."]
+pub mod operation {}
+
+#[doc = include_str!("guide/porting.md")]
+pub mod porting {}

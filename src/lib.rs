@@ -28,8 +28,9 @@
 //! There are two `Config` types on each side. The one in [`sasl::server`] or [`sasl::client`] configures authentication,
 //! for any protocol. The one in [`server`] or [`client`] contains it, and configures the rest of the SMTP dialogue.
 //!
-//! The [guide](guide/index.html) begins with an authentication line by line, and goes on to storing credentials, OAuth,
-//! brute force and rate limiting, testing, and porting from other crates.
+//! The [guide](guide/index.html) begins with a whole server and a whole client on tokio, and goes on to the other levels,
+//! authentication line by line, storing credentials, OAuth, brute force and rate limiting, testing, operation, and porting
+//! from other crates.
 //!
 //! # The loop
 //!

@@ -13,6 +13,7 @@ mod faulty;
 mod handlers;
 mod held;
 mod limits;
+mod metrics;
 mod observers;
 mod proxies;
 mod rate_limits;
