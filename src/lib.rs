@@ -249,16 +249,6 @@ pub use secret::Secret;
 #[cfg(feature = "smtp")]
 pub use trace::{Mask, Side};
 
-#[test]
-fn the_readme_has_the_table_of_mechanisms() {
-    assert!(include_str!("../README.md").contains(include_str!("mechanisms.md")));
-}
-
-/// Compiles the code of the README.
-#[cfg(all(doctest, feature = "smtp", feature = "std", feature = "getrandom"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
 /// A session takes a shared configuration. With a separate one, each session would present different decoy salts.
 ///
 /// ```compile_fail,E0308

@@ -84,8 +84,9 @@ async fn run(options: &Options) -> Result<()> {
         }
     }
     report.print_summary();
-    println!("\n{}", markdown::tables(&report, options));
-    Ok(())
+    let tables = markdown::tables(&report, options);
+    println!("\n{tables}");
+    if options.docs { markdown::write(&tables) } else { Ok(()) }
 }
 
 /// The servers inherit it.

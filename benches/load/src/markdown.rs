@@ -1,12 +1,28 @@
-//! The tables for the documentation.
+//! The tables for `docs/benchmarks.md`.
 
 use core::fmt::Write;
 use std::{fs, process::Command, thread::available_parallelism};
 
 use crate::{
+    Result,
     options::Options,
     report::{Report, figure, milliseconds},
 };
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/benchmarks.md");
+const MARKS: [&str; 2] = ["<!-- load -->", "<!-- /load -->"];
+
+/// Writes the tables into `docs/benchmarks.md`, between its marks.
+pub(crate) fn write(tables: &str) -> Result<()> {
+    let text = fs::read_to_string(DOCUMENT)?;
+    let [begin, end] = MARKS;
+    let parts = text.split_once(begin).and_then(|(head, rest)| {
+        let (_, tail) = rest.split_once(end)?;
+        Some((head, tail))
+    });
+    let (head, tail) = parts.ok_or_else(|| format!("{DOCUMENT} has no {begin} … {end}"))?;
+    Ok(fs::write(DOCUMENT, format!("{head}{begin}\n\n{tables}\n{end}{tail}"))?)
+}
 
 pub(crate) fn tables(report: &Report, options: &Options) -> String {
     let mut out = format!("Measured by `benches/load` on {}.\n", circumstances(report));
@@ -28,7 +44,7 @@ fn circumstances(report: &Report) -> String {
     let peers: String = report.versions.iter().map(|version| format!("; {version}")).collect();
     let others = report.others();
     format!(
-        "{name}, {processors} processors, of which other programs had at most {others:.0} % of one; {date}{peers}"
+        "{name} with {processors} processors; {date}{peers}; other programs used at most {others:.0} % of one processor"
     )
 }
 
@@ -38,7 +54,8 @@ fn logins(out: &mut String, report: &Report) -> core::fmt::Result {
     }
     writeln!(
         out,
-        "\nLogins, a connection each, at the number at once with the most a second; those that failed, at any number:"
+        "\n### Logins\n\nEach row shows the number of simultaneous connections with the highest rate. The column *failed* counts the failed logins \
+        at any number of connections."
     )?;
     writeln!(
         out,
@@ -70,7 +87,7 @@ fn idle(out: &mut String, report: &Report) -> core::fmt::Result {
     }
     writeln!(
         out,
-        "\nIdle connections, after EHLO; resident memory of all of the server's processes:"
+        "\n### Idle connections\n\nThe connections are idle after EHLO. The memory is the resident memory of all processes of the server."
     )?;
     writeln!(out, "\n| server | TLS | held | failed | KiB each | descriptors | processes |")?;
     writeln!(out, "| --- | --- | --: | --: | --: | --: | --: |")?;
@@ -96,16 +113,16 @@ fn messages(out: &mut String, report: &Report, options: &Options) -> core::fmt::
         return Ok(());
     }
     let counted = match options.connect_each {
-        true => "each on a connection of its own, from connect to close",
-        false => "one after the other on connections that have signed in before",
+        true => "Each message has its own connection, and its time is that from connect to close.",
+        false => "Each connection authenticates first, and then sends one message after another.",
     };
     writeln!(
         out,
-        "\nMessages, {counted}, every one acknowledged; the server's processor time, in user and system mode:"
+        "\n### Messages\n\n{counted} Every message was acknowledged. The processor time is the server's, in user and in system mode."
     )?;
     writeln!(
         out,
-        "\n| server | its messages go to | TLS | size | connections | messages/s | MB/s | user µs | system µs | user ns/octet | system ns/octet |"
+        "\n| server | stores messages in | TLS | size | connections | messages/s | MB/s | user µs | system µs | user ns/octet | system ns/octet |"
     )?;
     writeln!(out, "| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |")?;
     for (sending, row) in

@@ -78,6 +78,9 @@ pub(crate) struct Options {
     /// Half a second for each row, 1 and 100 at once, 1000 idle connections.
     #[arg(long, conflicts_with_all = ["at_once", "seconds", "idle"])]
     quick: bool,
+    /// Write the tables into `docs/benchmarks.md`, between its lines `<!-- load -->` and `<!-- /load -->`.
+    #[arg(long, conflicts_with_all = ["servers", "measure", "quick"])]
+    pub(crate) docs: bool,
     /// The example server's program. By default it is built.
     #[arg(long, value_name = "PATH")]
     example: Option<PathBuf>,

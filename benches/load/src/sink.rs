@@ -1,4 +1,4 @@
-//! What becomes of the messages that a server has taken.
+//! What happens to the messages that a server has accepted.
 
 use core::time::Duration;
 use std::{fs, io, path::Path, time::Instant};
@@ -18,8 +18,8 @@ impl Kind {
     pub(crate) fn sink(self) -> &'static str {
         match self {
             Self::Example => "a Maildir in memory",
-            Self::Aiosmtpd => "nowhere, once it has all of one",
-            Self::SmtpServer => "nowhere, piece by piece",
+            Self::Aiosmtpd => "nothing: drops each whole message",
+            Self::SmtpServer => "nothing: drops each piece",
             Self::Postfix => "its queue in memory, then `discard`",
         }
     }

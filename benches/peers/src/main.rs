@@ -1,15 +1,15 @@
-//! This crate beside its peers: time, instructions and allocations for the same work.
+//! Compares this crate with other crates: time, instructions and allocations for the same work.
 //!
 //! ```sh
 //! cargo run --release              # all works; or name some
-//! cargo run --release -- readme    # all, into README.md and peers.svg
+//! cargo run --release -- docs      # all, into docs/benchmarks.md, README.md and peers.svg
 //! cargo run --release -- check     # this crate alone, against ceilings, without times
 //! cargo run --release -- growth    # how its cost grows with a line's length and pieces
 //! ```
 //!
-//! Instructions are counted by valgrind (callgrind), in cargo's default release profile; the lines
-//! of commands with fat LTO too, for which a second program is built. valgrind has no SHA extensions:
-//! the hashes go the way without them there, while times are with them.
+//! valgrind (callgrind) counts the instructions, in cargo's default release profile. The instructions of
+//! the command lines are also counted with fat LTO, for which a second program is built. valgrind does not
+//! support SHA extensions, so the hashes are computed without them there, while the times are with them.
 
 mod check;
 mod growth;
@@ -48,7 +48,7 @@ fn command(arguments: &[&str]) -> Result<bool, String> {
     match arguments {
         ["check"] => Ok(check::check(&program)? & growth::check(&program)?),
         ["growth"] => growth::check(&program),
-        ["readme"] => readme(&measure_all(&program, &[])?).map(|()| true),
+        ["docs"] => docs(&measure_all(&program, &[])?).map(|()| true),
         // What valgrind runs.
         ["run", work, who, side, times] => {
             let row = works::find(work, who).ok_or("no such row")?;
@@ -93,11 +93,17 @@ fn build_with_lto(program: &Path) -> Result<PathBuf, String> {
     Ok(target.join("lto/peers"))
 }
 
-fn readme(results: &[Results]) -> Result<(), String> {
+/// Writes the plot, the table in `docs/benchmarks.md`, and the line of the README that sums it up.
+fn docs(results: &[Results]) -> Result<(), String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     plot::draw(results, &here.join("peers.svg")).map_err(|error| error.to_string())?;
-    let path = here.join("../../README.md");
-    let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-    let text = report::insert(&text, &report::markdown(results))?;
-    fs::write(&path, text).map_err(|error| error.to_string())
+    for (document, text) in
+        [("docs/benchmarks.md", report::markdown(results)), ("README.md", report::summary(results))]
+    {
+        let path = here.join("../..").join(document);
+        let old = fs::read_to_string(&path).map_err(|error| format!("{document}: {error}"))?;
+        let new = report::insert(&old, &text).ok_or_else(|| report::no_marks(document))?;
+        fs::write(&path, new).map_err(|error| format!("{document}: {error}"))?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The plot: a bar for each work.
+//! The plot: a bar for each task.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ const WIDTH: u32 = 860;
 const ROW: u32 = 34;
 const LABEL: i32 = 130;
 const AXIS: i32 = 30;
-/// What stands behind a bar.
+/// The width for the words after a bar.
 const WORDS: i32 = 330;
-/// Both can be read on white and on black; there is no background.
+/// Both are legible on white and on black. The picture has no background.
 const TEXT: RGBColor = RGBColor(128, 128, 128);
 const BAR: RGBColor = RGBColor(66, 133, 214);
 
-/// Times of this crate as shares of the best peer's, at which a line stands.
+/// The time of this crate divided by the time of the fastest peer. A vertical line marks equal times.
 pub fn draw(
     results: &[Result],
     path: &Path,
@@ -43,7 +43,11 @@ pub fn draw(
         root.draw(&Text::new(words, (end.max(peer) + 8, top + 7), text(17)))?;
     }
     root.draw(&PathElement::new([(peer, AXIS - 4), (peer, height)], TEXT.stroke_width(1)))?;
-    root.draw(&Text::new("time of smtp-auth; the line: the best peer's", (LABEL, 6), text(17)))?;
+    root.draw(&Text::new(
+        "time of smtp-auth; the vertical line marks equal times",
+        (LABEL, 6),
+        text(17),
+    ))?;
     root.present()?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The measurements, as a table for the terminal and as one for the README.
+//! The measurements: a table for the terminal, and a table and its summary for the documentation.
 
 use std::{fmt::Write, path::Path, process::Command};
 
@@ -111,32 +111,32 @@ fn peers() -> Vec<String> {
         .collect()
 }
 
-/// For the README.
+/// The table for `docs/benchmarks.md`.
 pub fn markdown(results: &[Result]) -> String {
     let mut out = format!("Measured by `benches/peers` on {}.\n\n", circumstances());
-    out += "| work | ns | instructions | allocations | beside | ns | instructions | allocations | ratio of times |\n";
-    out += "| --- | --: | --: | --: | --- | --: | --: | --: | --: |\n";
+    out += "| | task | compared with | ns | instructions | allocations | ratio of times |\n";
+    out += "| --- | --- | --- | --: | --: | --: | --: |\n";
     for result in results {
         let ours = result.ours();
         for rival in result.rivals() {
-            let about = if rival.row.kind == Kind::Peer { "" } else { ", no peer" };
+            let note = if rival.row.kind == Kind::Peer { "" } else { " (part of the task only)" };
             let _ = writeln!(
                 out,
-                "| {} | {} | {}{about} | {} | {:.2} |",
+                "| {} | {} | {}{note} | {} / {} | {} / {} | {} / {} | {:.2} |",
+                result.work.name,
                 result.work.about,
-                numbers(ours),
                 rival.row.who,
-                numbers(rival),
+                grouped(ours.ns.round() as u64),
+                grouped(rival.ns.round() as u64),
+                grouped(ours.instructions),
+                grouped(rival.instructions),
+                ours.allocations,
+                rival.allocations,
                 ours.ns / rival.ns
             );
         }
     }
     out
-}
-
-fn numbers(measured: &Measured) -> String {
-    let Measured { ns, instructions, allocations, .. } = measured;
-    format!("{} | {} | {allocations}", grouped(ns.round() as u64), grouped(*instructions))
 }
 
 /// `1234567` as `1,234,567`.
@@ -152,15 +152,31 @@ fn grouped(number: u64) -> String {
     out
 }
 
-/// The README with the table between its marks.
-pub fn insert(readme: &str, table: &str) -> std::result::Result<String, String> {
-    const BEGIN: &str = "<!-- peers -->";
-    const END: &str = "<!-- /peers -->";
-    let marks = readme.split_once(BEGIN).and_then(|(head, rest)| {
-        let (_, tail) = rest.split_once(END)?;
-        Some((head, tail))
-    });
-    let (head, tail) = marks.ok_or(format!("the README has no {BEGIN} … {END}"))?;
-    let plot = "![Time of this crate as a share of its best peer's](benches/peers/peers.svg)";
-    Ok(format!("{head}{BEGIN}\n\n{table}\n{plot}\n\n{END}{tail}"))
+/// The line of the README that sums the table up.
+pub fn summary(results: &[Result]) -> String {
+    let ratio = |result: &Result| Some(result.ours().ns / result.best(Kind::Peer)?.ns);
+    let ratios: Vec<f64> = results.iter().filter_map(ratio).collect();
+    let faster = ratios.iter().filter(|ratio| **ratio < 1.0).count();
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = ratios.iter().copied().fold(0.0, f64::max);
+    format!(
+        "In {faster} of {} tasks, smtp-auth takes less time than the fastest other crate that was measured. The ratio of \
+        the times is between {least:.2} and {most:.2}.\n",
+        ratios.len()
+    )
+}
+
+const MARKS: [&str; 2] = ["<!-- peers -->", "<!-- /peers -->"];
+
+/// The document with that text between its marks, or `None` if it has none.
+pub fn insert(document: &str, text: &str) -> Option<String> {
+    let [begin, end] = MARKS;
+    let (head, rest) = document.split_once(begin)?;
+    let (_, tail) = rest.split_once(end)?;
+    Some(format!("{head}{begin}\n\n{text}\n{end}{tail}"))
+}
+
+pub fn no_marks(document: &str) -> String {
+    let [begin, end] = MARKS;
+    format!("{document} has no {begin} … {end}")
 }

@@ -64,16 +64,16 @@ impl Client {
 
 /// An empty response is an empty line; the sign stands for it in the AUTH command only.
 const EQUALS_SIGN: Fault = Fault {
-    how: "answers a challenge by \"=\" where it has nothing to say (RFC 4954 §4)",
+    how: "it answers a challenge with \"=\" in place of an empty line (RFC 4954 §4)",
     seen: " S: 501 5.5.2 ",
 };
 
 const NO_RESPONSE: Fault = Fault {
-    how: "sends the next command where it has nothing to answer to a challenge",
+    how: "it answers a challenge with the next command in place of an empty line",
     seen: " S: 501 5.5.2 ",
 };
 
-const SENDS_ONE: &str = "sends one message and ends";
+const SENDS_ONE: &str = "it sends one message and ends";
 
 pub(crate) fn all(options: &Options) -> [Client; 8] {
     let python = options.peers.join("venv/bin/python");
@@ -119,7 +119,7 @@ fn swaks() -> Client {
         version: words(&["swaks", "--version"]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" => None,
-            _ => Some("has PLAIN, LOGIN, CRAM-MD5, DIGEST-MD5 and NTLM"),
+            _ => Some("it supports PLAIN, LOGIN, CRAM-MD5, DIGEST-MD5 and NTLM only"),
         },
         remark: nothing,
         fault: no_fault,
@@ -159,11 +159,11 @@ fn curl() -> Client {
                 None
             }
             "SCRAM-SHA-1" | "SCRAM-SHA-256" => Some("Debian builds it without GNU SASL"),
-            _ => Some("does not have it"),
+            _ => Some("it does not support the mechanism"),
         },
         remark: |mechanism, right| {
             (mechanism == "XOAUTH2" && !right).then_some(
-                "at the error that is said in a challenge it hangs up, without the empty response",
+                "when a challenge carries an error, it disconnects without the empty response",
             )
         },
         fault: |mechanism| (mechanism == UNNAMED).then_some(EQUALS_SIGN),
@@ -218,7 +218,7 @@ fn msmtp() -> Client {
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" | "SCRAM-SHA-1" | "SCRAM-SHA-256" | "OAUTHBEARER"
             | "XOAUTH2" | "EXTERNAL" | UNNAMED => None,
-            _ => Some("does not have it"),
+            _ => Some("it does not support the mechanism"),
         },
         remark: nothing,
         fault: |mechanism| (mechanism == UNNAMED).then_some(NO_RESPONSE),
@@ -266,7 +266,7 @@ fn smtplib(python: &Path) -> Client {
         version: words(&[&path.to_string_lossy(), "--version"]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" => None,
-            _ => Some("has PLAIN, LOGIN and CRAM-MD5"),
+            _ => Some("it supports PLAIN, LOGIN and CRAM-MD5 only"),
         },
         remark: nothing,
         fault: no_fault,
@@ -288,7 +288,7 @@ fn aiosmtplib(python: &Path) -> Client {
         version: words(&[&path.to_string_lossy(), "-c", version]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
-            _ => Some("has PLAIN, LOGIN, CRAM-MD5 and XOAUTH2"),
+            _ => Some("it supports PLAIN, LOGIN, CRAM-MD5 and XOAUTH2 only"),
         },
         remark: nothing,
         fault: no_fault,
@@ -310,7 +310,7 @@ fn nodemailer(modules: PathBuf) -> Client {
         version: words(&["node", "-e", &version]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
-            _ => Some("has PLAIN, LOGIN, CRAM-MD5 and XOAUTH2"),
+            _ => Some("it supports PLAIN, LOGIN, CRAM-MD5 and XOAUTH2 only"),
         },
         remark: nothing,
         fault: no_fault,
@@ -335,11 +335,13 @@ fn thunderbird(python: &Path) -> Client {
         version: words(&[thunderbird::PROGRAM, "--version"]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
-            _ => Some("has PLAIN, LOGIN, CRAM-MD5, XOAUTH2, GSSAPI and NTLM"),
+            _ => Some("it supports PLAIN, LOGIN, CRAM-MD5, XOAUTH2, GSSAPI and NTLM only"),
         },
         remark: |mechanism, right| match (mechanism, right) {
-            ("PLAIN", false) => Some("where PLAIN is refused, it sends the same password by LOGIN"),
-            ("XOAUTH2", true) => Some("is given its token here, as it asks those on the Web only"),
+            ("PLAIN", false) => Some("when PLAIN is refused, it sends the same password by LOGIN"),
+            ("XOAUTH2", true) => Some(
+                "the test supplies the token, as Thunderbird requests tokens only from servers on the Web",
+            ),
             _ => None,
         },
         fault: no_fault,
@@ -376,15 +378,15 @@ fn gsasl() -> Client {
         version: words(&["gsasl", "--version"]),
         lacks: |mechanism, transport| match (mechanism, transport) {
             ("OAUTHBEARER" | "XOAUTH2" | "SCRAM-SHA-512" | "SCRAM-SHA-512-PLUS", _) => {
-                Some("does not have it")
+                Some("it does not support the mechanism")
             }
-            (_, Transport::Implicit) => Some("its command line has STARTTLS only"),
+            (_, Transport::Implicit) => Some("its command line supports STARTTLS only"),
             _ => None,
         },
         remark: |mechanism, right| match (mechanism, right) {
             (_, false) => None,
-            ("ANONYMOUS", true) => Some("a guest may come in, and send nothing"),
-            (_, true) => Some("its command line signs in, and sends no mail"),
+            ("ANONYMOUS", true) => Some("anonymous clients may authenticate, but not send mail"),
+            (_, true) => Some("its command line authenticates, and sends no mail"),
         },
         fault: no_fault,
         beside: None,
@@ -422,6 +424,6 @@ fn gsasl() -> Client {
         refused: "",
         form: Form::Crlf,
         sends_mail: false,
-        no_second: "its command line signs in, and sends no mail",
+        no_second: "its command line authenticates, and sends no mail",
     }
 }

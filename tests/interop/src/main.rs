@@ -1,5 +1,5 @@
-//! The example programs against software that others wrote: mail clients sign in to the example
-//! server, the example client signs in to mail servers. Prints a matrix, mechanism by peer.
+//! Runs the example programs against software that others wrote: mail clients authenticate to the example
+//! server, and the example client authenticates to mail servers. Prints a matrix, mechanism by peer.
 //!
 //! All on loopback; every process has a bounded time, and none outlives the run.
 
@@ -47,7 +47,7 @@ pub(crate) struct Options {
     only: Vec<String>,
     /// Write the matrix into this file, between its lines `<!-- interop -->` and `<!-- /interop -->`.
     #[arg(long, value_name = "FILE", conflicts_with = "only")]
-    readme: Option<PathBuf>,
+    docs: Option<PathBuf>,
     /// Leave the run's folder, with configurations and logs, and print where it is.
     #[arg(long)]
     keep: bool,
@@ -99,18 +99,18 @@ async fn stoppable(options: &Options) -> Result<bool> {
 async fn run(options: &Options) -> Result<bool> {
     process::adopt()?;
     let home = Home::new(options.keep)?;
-    let mut clients = Matrix::new("Mail clients sign in to the example server:", options.verbose);
+    let mut clients = Matrix::new("## Mail clients with the example server", options.verbose);
     for client in clients::all(options).iter().filter(|client| options.wants(client.name)) {
         to_example::check(client, options, &home, &mut clients).await;
     }
-    let mut servers = Matrix::new("The example client signs in to mail servers:", options.verbose);
+    let mut servers = Matrix::new("## The example client with mail servers", options.verbose);
     for server in servers::all().iter().filter(|server| options.wants(server.name)) {
         to_servers::check(server, options, &home, &mut servers).await;
     }
     let tables = matrix::tables(&clients, &servers);
     println!("{tables}");
-    if let Some(readme) = &options.readme {
-        matrix::write_between_marks(readme, &tables)?;
+    if let Some(document) = &options.docs {
+        matrix::write_between_marks(document, &tables)?;
     }
     let sum = clients.sum() + servers.sum();
     println!("{sum}");

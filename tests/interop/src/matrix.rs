@@ -140,7 +140,7 @@ impl Matrix {
         let half = |half| word(all.iter().filter(|(own, _)| own.half == half).map(|(_, out)| out));
         let mut text = match (half(Half::RightSecret), half(Half::WrongSecret), half(Half::Whole)) {
             (None, None, None) => "not tried".into(),
-            (Some(NOT_OFFERED), Some(NOT_OFFERED), _) => NOT_OFFERED.into(),
+            (Some(right), Some(wrong), _) if right == wrong => right.into(),
             (Some(right), Some(wrong), _) => format!("{right} / {wrong}"),
             (right, wrong, whole) => whole.or(right).or(wrong).unwrap_or_default().into(),
         };
@@ -158,24 +158,25 @@ impl Matrix {
     }
 }
 
-const LEGEND: &str = "Each cell says how it went with the right password, token or certificate, and \
-    with the wrong one: over STARTTLS, over implicit TLS and in cleartext, and if these differ, the \
-    worst.\n\n";
+const LEGEND: &str = "Every check is made with the right password, token or certificate, and with a wrong one. A cell with \
+    two results has the result for the right one first. Every check is made over STARTTLS, over implicit TLS and, where \
+    the mechanism allows it, in cleartext. If the results differ, the cell has the worst of them. A dash means that the \
+    other program does not offer the mechanism.\n\n";
 
-const NOT_OFFERED: &str = "not offered";
+const NOT_OFFERED: &str = "–";
 
 /// The worst of them; what is not offered in one transport hides nothing of the others.
 fn word<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'static str> {
     let rank = |outcome: &Outcome| match outcome {
         Outcome::Failed(_) => (3, "failed"),
-        Outcome::PeersFault(_) => (2, "peer's fault"),
+        Outcome::PeersFault(_) => (2, "fault of the peer"),
         Outcome::Passed(_) => (1, "passed"),
         Outcome::NotOffered(_) => (0, NOT_OFFERED),
     };
     outcomes.map(rank).max().map(|(_, word)| word)
 }
 
-/// The reasons beneath the tables, each once.
+/// The reasons below the tables, each once.
 #[derive(Default)]
 struct Notes(Vec<String>);
 
@@ -189,7 +190,7 @@ impl Notes {
             Outcome::Passed(Some(remark)) => format!("{peer}: {remark}"),
             Outcome::NotOffered(why) if same => format!("{peer}: {why}"),
             Outcome::NotOffered(why) => format!("{peer}: not over {transport}: {why}"),
-            Outcome::PeersFault(how) => format!("{peer}: its own fault: {how}"),
+            Outcome::PeersFault(how) => format!("{peer}: a fault of the peer: {how}"),
             Outcome::Failed(how) => format!("{peer}: failed over {transport}: {how}"),
         };
         let known = self.0.iter().position(|own| *own == note);

@@ -44,7 +44,7 @@ pub(crate) enum Kind {
 /// What Dovecot's SASL has, Postfix's EXTERNAL apart.
 fn dovecot_lacks(mechanism: &str) -> Option<&'static str> {
     match mechanism {
-        "SCRAM-SHA-512" => Some("Dovecot does not have it"),
+        "SCRAM-SHA-512" => Some("Dovecot does not support the mechanism"),
         _ if mechanism.ends_with("-PLUS") => Some("Dovecot 2.3 has no channel binding"),
         _ => None,
     }
@@ -57,7 +57,7 @@ pub(crate) fn all() -> [Server; 7] {
             kind: Kind::Aiosmtpd,
             lacks: |mechanism, _| match mechanism {
                 "PLAIN" | "LOGIN" => None,
-                _ => Some("has PLAIN and LOGIN"),
+                _ => Some("it supports PLAIN and LOGIN only"),
             },
             fault: None,
         },
@@ -66,7 +66,7 @@ pub(crate) fn all() -> [Server; 7] {
             kind: Kind::SmtpServer,
             lacks: |mechanism, _| match mechanism {
                 "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
-                _ => Some("has PLAIN, LOGIN, CRAM-MD5 and XOAUTH2"),
+                _ => Some("it supports PLAIN, LOGIN, CRAM-MD5 and XOAUTH2 only"),
             },
             fault: None,
         },
@@ -75,7 +75,7 @@ pub(crate) fn all() -> [Server; 7] {
             kind: Kind::PostfixDovecot,
             lacks: |mechanism, _| match mechanism {
                 "EXTERNAL" | UNNAMED => {
-                    Some("Postfix does not tell Dovecot who the certificate names")
+                    Some("Postfix does not pass the certificate's name to Dovecot")
                 }
                 _ => dovecot_lacks(mechanism),
             },
@@ -85,11 +85,13 @@ pub(crate) fn all() -> [Server; 7] {
             name: "Postfix, Cyrus SASL",
             kind: Kind::PostfixCyrus,
             lacks: |mechanism, _| match mechanism {
-                "OAUTHBEARER" | "XOAUTH2" => Some("Debian's Cyrus SASL does not have it"),
-                "EXTERNAL" | UNNAMED => {
-                    Some("Postfix does not tell Cyrus SASL who the certificate names")
+                "OAUTHBEARER" | "XOAUTH2" => {
+                    Some("Debian's Cyrus SASL does not support the mechanism")
                 }
-                _ if mechanism.ends_with("-PLUS") => Some("Postfix gives it nothing to bind to"),
+                "EXTERNAL" | UNNAMED => {
+                    Some("Postfix does not pass the certificate's name to Cyrus SASL")
+                }
+                _ if mechanism.ends_with("-PLUS") => Some("Postfix gives it no channel binding"),
                 _ => None,
             },
             fault: None,
@@ -98,7 +100,7 @@ pub(crate) fn all() -> [Server; 7] {
             name: "Dovecot's submission",
             kind: Kind::Dovecot,
             lacks: |mechanism, _| match mechanism {
-                "ANONYMOUS" => Some("its EHLO leaves it out"),
+                "ANONYMOUS" => Some("its EHLO reply does not list it"),
                 _ => dovecot_lacks(mechanism),
             },
             fault: None,
@@ -107,8 +109,10 @@ pub(crate) fn all() -> [Server; 7] {
             name: "Exim",
             kind: Kind::Exim,
             lacks: |mechanism, _| match mechanism {
-                "SCRAM-SHA-512" => Some("Dovecot, whom it asks here, does not have it"),
-                _ if mechanism.ends_with("-PLUS") => Some("it gives Dovecot nothing to bind to"),
+                "SCRAM-SHA-512" => {
+                    Some("Dovecot, which it asks here, does not support the mechanism")
+                }
+                _ if mechanism.ends_with("-PLUS") => Some("it gives Dovecot no channel binding"),
                 _ => None,
             },
             fault: None,
@@ -118,13 +122,13 @@ pub(crate) fn all() -> [Server; 7] {
             kind: Kind::OpenSmtpd,
             lacks: |mechanism, transport| match (mechanism, transport) {
                 ("PLAIN" | "LOGIN", Transport::Cleartext) => {
-                    Some("it takes passwords inside TLS only")
+                    Some("it accepts passwords inside TLS only")
                 }
                 ("PLAIN" | "LOGIN", _) => None,
-                _ => Some("has PLAIN and LOGIN"),
+                _ => Some("it supports PLAIN and LOGIN only"),
             },
             fault: Some(Fault {
-                how: "Debian 12's fails in every TLS handshake, because of OpenSSL 3 (OpenSMTPD #1171)",
+                how: "Debian 12's version fails in every TLS handshake, because of OpenSSL 3 (OpenSMTPD #1171)",
                 seen: "failed: received fatal alert: InternalError",
             }),
         },

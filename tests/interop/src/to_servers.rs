@@ -64,7 +64,9 @@ async fn mechanisms(
 }
 
 fn remark(mechanism: &str) -> Option<&'static str> {
-    (mechanism == "ANONYMOUS").then_some("a guest may come in; whether to send is not looked at")
+    (mechanism == "ANONYMOUS").then_some(
+        "anonymous clients may authenticate; the test does not check whether they may send",
+    )
 }
 
 async fn attempt(

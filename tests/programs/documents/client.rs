@@ -11,18 +11,8 @@ pub(crate) fn sign_in(port: &str, mechanism: &str, user: &str, secret: &str) {
     };
     let sasl = client::Config::builder().mechanisms([mechanism]).build().unwrap();
     let config = Config::builder("laptop.example.org").sasl(sasl).build().unwrap();
-    let session = Session::new(config.into(), credentials.unwrap());
+    let mut session = Session::new(config.into(), credentials.unwrap());
     let envelope = Envelope::new(Some("tim@example.org"), ["ann@example.org"]).unwrap();
-    run(port, session, envelope);
-}
-
-/// The same with what the README begins with.
-pub(crate) fn begin(port: &str) {
-    let (session, envelope) = crate::readme_client::first();
-    run(port, session, envelope);
-}
-
-fn run(port: &str, mut session: Session, envelope: Envelope) {
     let port = port.parse().unwrap();
     let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     session.tls_started(Channel::tls());

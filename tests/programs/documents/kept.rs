@@ -1,4 +1,5 @@
-/// As `readme_server::run`. It says again and again how many messages it has.
+/// The socket stays in the clear: what is said on it is what would be said inside TLS. It prints again and again how many
+/// messages it has.
 pub(crate) fn run(listener: TcpListener, config: Arc<Config>, users: &crate::Users) {
     let stored = Mutex::new(Vec::new());
     thread::scope(|scope| {

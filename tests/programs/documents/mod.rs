@@ -1,5 +1,4 @@
-//! The documents' code as whole programs: the servers of the README and of `server`'s documentation and
-//! the guide's stores on loopback, where the documented client, curl and gsasl authenticate; and how
+//! The documents' code as whole programs: the server of `server`'s documentation and the guide's stores on loopback, where the documented client, curl and gsasl authenticate; and how
 //! much memory the documented server and the guide's threads for argon2 take.
 //!
 //! The code is taken out of the documents. This folder has what a document leaves to its reader:
@@ -19,10 +18,7 @@ use std::{
 use crate::setup::{present, runs, said};
 
 /// A module of the program, the document whose code it has, and words of the piece that is meant.
-const PIECES: [(&str, &str, &str); 14] = [
-    ("readme_server", "README.md", "fn serve("),
-    ("readme_users", "README.md", "struct OneUser"),
-    ("readme_client", "README.md", "fn begin("),
+const PIECES: [(&str, &str, &str); 11] = [
     ("client", "src/client.rs", "fn send("),
     ("kept", "src/server.rs", "fn serve("),
     ("users", "src/guide/authenticator.md", "struct Users;"),
@@ -227,16 +223,6 @@ fn curl_signs_in(server: &Server, mechanism: &str) {
 }
 
 #[test]
-fn the_server_of_the_readme() {
-    check("readme", &["PLAIN", "LOGIN"]);
-    let server = Server::start("readme");
-    let begun = Command::new(program()).args(["begin", &server.port.to_string()]).output().unwrap();
-    // It takes no mail.
-    assert!(said(&begun).starts_with("authenticated: true\n"), "{}", said(&begun));
-    assert!(said(&begun).contains("502"), "{}", said(&begun));
-}
-
-#[test]
 fn the_store_of_the_chapter_on_authenticators() {
     check("users", &["PLAIN", "LOGIN"]);
 }
@@ -332,35 +318,33 @@ impl Client {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_documented_servers_bound_their_connections() {
-    for name in ["readme", "kept"] {
-        let server = Server::start(name);
-        let greeted = |n| {
-            let mut client = Client::connect(&server, n);
-            let code = client.code();
-            (client, code)
-        };
-        // 500 in all, 20 from each address.
-        let mut inside = Vec::new();
-        for n in 1..=25 {
-            for _ in 0..20 {
-                let (client, code) = greeted(n);
-                assert_eq!(code, "220", "{name}: {} are inside", inside.len());
-                inside.push(client);
-            }
-            if n == 1 {
-                assert_eq!(greeted(n).1, "", "{name}: one more from an address");
-            }
+fn the_documented_server_bounds_its_connections() {
+    let server = Server::start("kept");
+    let greeted = |n| {
+        let mut client = Client::connect(&server, n);
+        let code = client.code();
+        (client, code)
+    };
+    // 500 in all, 20 from each address.
+    let mut inside = Vec::new();
+    for n in 1..=25 {
+        for _ in 0..20 {
+            let (client, code) = greeted(n);
+            assert_eq!(code, "220", "{} are inside", inside.len());
+            inside.push(client);
         }
-        assert_eq!(greeted(99).1, "", "{name}: one more than all");
-        // A place that is free again is taken.
-        inside.pop();
-        let came = (0..50).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            greeted(99).1 == "220"
-        });
-        assert!(came, "{name}");
+        if n == 1 {
+            assert_eq!(greeted(n).1, "", "one more from an address");
+        }
     }
+    assert_eq!(greeted(99).1, "", "one more than all");
+    // A place that is free again is taken.
+    inside.pop();
+    let came = (0..50).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        greeted(99).1 == "220"
+    });
+    assert!(came);
 }
 
 #[cfg(target_os = "linux")]

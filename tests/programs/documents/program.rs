@@ -15,9 +15,6 @@ mod event_loop;
 mod kept;
 mod migration;
 mod oauth;
-mod readme_client;
-mod readme_server;
-mod readme_users;
 mod settle;
 mod users;
 
@@ -45,7 +42,6 @@ fn main() {
         ["sign-in", port, mechanism, user, secret] => {
             client::sign_in(port, mechanism, user, secret)
         }
-        ["begin", port] => client::begin(port),
         ["crowd", number, at_once] => {
             argon2_workers::crowd(number.parse().unwrap(), at_once.parse().unwrap())
         }
@@ -120,9 +116,8 @@ fn serve(name: &str) {
     let with = |users: Users| (offering(users.mechanisms()), users);
     let passwords = [Mechanism::Plain, Mechanism::Login];
     let (config, users) = match name {
-        "readme" => (readme_users::shared(), readme_users::users()),
         "users" => with(users::users()),
-        "kept" => return kept::run(listener, offering(&passwords), &users::users()),
+        "kept" => (offering(&passwords), users::users()),
         "auth" => {
             return serve_each(&listener, |socket| {
                 auth::serve(socket, offering(&passwords).sasl(), &*users::users())
@@ -146,5 +141,5 @@ fn serve(name: &str) {
         "oauth" => with(oauth::users()),
         _ => panic!("what is {name}"),
     };
-    readme_server::run(listener, config, &users);
+    kept::run(listener, config, &users);
 }

@@ -11,7 +11,7 @@ use crate::inputs::{LINES, without_crlf};
 
 pub const NINE: Work = Work {
     name: "commands",
-    about: "nine command lines, given with CRLF, parsed on a server",
+    about: "a server parses nine command lines with their CRLF",
     times: 100,
     parts: 1,
     rows: &[Row::ours(|| ours(nine())), Row::peer("smtp-proto", smtp_proto)],
@@ -19,7 +19,7 @@ pub const NINE: Work = Work {
 
 pub const EIGHT: Work = Work {
     name: "commands-8",
-    about: "the same without AUTH CRAM-MD5, which smtp-codec does not know",
+    about: "the same without AUTH CRAM-MD5, which smtp-codec does not support",
     times: 100,
     parts: 1,
     rows: &[Row::ours(|| ours(eight())), Row::peer("smtp-codec", smtp_codec)],

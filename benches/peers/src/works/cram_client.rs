@@ -18,7 +18,7 @@ use crate::inputs::{AUTH_CRAM, CRAM_CHALLENGE, PASSWORD, USER, text, without_crl
 
 pub const WORK: Work = Work {
     name: "cram-client",
-    about: "CRAM-MD5 on a client, from the challenge's base64 to the response's",
+    about: "CRAM-MD5 on a client, from the base64 of the challenge to the base64 of the response",
     times: 100,
     parts: 1,
     rows: &[

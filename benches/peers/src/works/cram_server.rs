@@ -16,7 +16,7 @@ use crate::{
 
 pub const WORK: Work = Work {
     name: "cram-server",
-    about: "AUTH CRAM-MD5 on a server, from the octets of its lines to those of the replies",
+    about: "AUTH CRAM-MD5 on a server, from the client's lines to the replies",
     times: 100,
     parts: 1,
     rows: &[

@@ -19,7 +19,7 @@ use crate::inputs::EHLO;
 
 pub const WORK: Work = Work {
     name: "ehlo",
-    about: "the ten lines of a reply to EHLO read by a client: extensions, size, mechanisms",
+    about: "a client reads ten lines of an EHLO reply: extensions, size, mechanisms",
     times: 100,
     parts: 1,
     rows: &[

@@ -13,7 +13,7 @@ use crate::{
 
 pub const WORK: Work = Work {
     name: "login-server",
-    about: "AUTH LOGIN on a server, from the octets of its three lines to those of the replies",
+    about: "AUTH LOGIN on a server, from the client's three lines to the replies",
     times: 100,
     parts: 1,
     rows: &[

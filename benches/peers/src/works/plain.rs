@@ -19,7 +19,7 @@ use crate::{
 
 pub const WORK: Work = Work {
     name: "plain-server",
-    about: "AUTH PLAIN on a server, from the line's octets to the reply's",
+    about: "AUTH PLAIN on a server, from the client's line to the reply",
     times: 100,
     parts: 1,
     rows: &[

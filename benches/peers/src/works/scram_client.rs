@@ -21,7 +21,7 @@ use crate::{
 
 pub const WORK: Work = Work {
     name: "scram-client",
-    about: "SCRAM-SHA-256 on a client, from the password: 4,096 iterations of PBKDF2",
+    about: "SCRAM-SHA-256 on a client, from the password, with 4,096 iterations of PBKDF2",
     times: 2,
     parts: 1,
     rows: &[

@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 pub const WORK: Work = Work {
     name: "scram-kept",
-    about: "SCRAM-SHA-256 on a client that kept the salted password of an earlier sign-in",
+    about: "SCRAM-SHA-256 on a client that kept the salted password of an earlier exchange",
     times: 100,
     parts: 1,
     rows: &[

@@ -26,7 +26,7 @@ use crate::{
 
 pub const WORK: Work = Work {
     name: "scram-server",
-    about: "SCRAM-SHA-256 on a server that keeps what was made of the password, without base64",
+    about: "SCRAM-SHA-256 on a server with stored keys, without base64",
     times: 100,
     parts: 1,
     rows: &[

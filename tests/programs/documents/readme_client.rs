@@ -1,3 +1,0 @@
-pub(crate) fn first() -> (Session, Envelope) {
-    begin().unwrap()
-}
