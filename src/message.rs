@@ -108,6 +108,18 @@ pub(crate) struct Stuffing {
     ends: LineEnds,
 }
 
+/// Returns the positions of the dots that follow an LF.
+fn after_line_ends(octets: &[u8]) -> impl Iterator<Item = usize> {
+    // For fewer octets, building the searcher takes longer than a simple search.
+    const LONG: usize = 100;
+    let (short, long) = match octets.len() < LONG {
+        true => (octets, None),
+        false => (&[][..], Some(memmem::find_iter(octets, b"\n."))),
+    };
+    let short = short.windows(2).enumerate().filter(|(_, pair)| *pair == b"\n.");
+    short.map(|(lf, _)| lf).chain(long.into_iter().flatten()).map(|lf| lf + 1)
+}
+
 /// The error of a bare CR or LF in a message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BareLineEnd;
@@ -128,7 +140,7 @@ impl Stuffing {
         if let Some(last) = octets.last() {
             self.line_start = *last == b'\n';
         }
-        let dots = first.into_iter().chain(memmem::find_iter(octets, b"\n.").map(|lf| lf + 1));
+        let dots = first.into_iter().chain(after_line_ends(octets));
         let end = (!octets.is_empty()).then_some(octets.len());
         let ends = dots.map(|dot| dot + 1).chain(end);
         Ok(ends.scan(0, |begin, end| octets.get(mem::replace(begin, end - 1)..end)))

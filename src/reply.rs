@@ -205,7 +205,7 @@ impl Reply {
                     Cow::Owned(text)
                 }
             };
-            return Self { enhanced: Some(enhanced), memory, ..self };
+            return Self { enhanced: Some(enhanced), memory, start: 0, ..self };
         }
         let mut text = String::with_capacity(self.text().len());
         for (n, line) in self.text().split('\n').enumerate() {

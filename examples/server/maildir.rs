@@ -101,9 +101,13 @@ pub(crate) struct Spooled(Option<Draft>);
 impl Spooled {
     /// Adds the next octets of the message, and writes them to the file once there are enough.
     pub(crate) async fn push(&mut self, octets: &[u8]) -> Result<(), Reply> {
+        let pending = self.0.as_ref().map_or(0, |draft| draft.pending.len());
+        if pending > 0 && pending + octets.len() > BATCH {
+            self.on_disk(Draft::write).await?;
+        }
         let draft = self.0.as_mut().ok_or(Reply::LOCAL_ERROR)?;
         draft.pending.extend_from_slice(octets);
-        if draft.pending.len() < BATCH { Ok(()) } else { self.on_disk(Draft::write).await }
+        Ok(())
     }
 
     /// Stores the message, of which all octets have been added.

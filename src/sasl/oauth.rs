@@ -128,7 +128,9 @@ fn xoauth2(rules: &Rules, message: Secret) -> Result<CheckToken, Failure> {
 /// Returns the position of a part within the message.
 fn place(part: &str, message: &Secret) -> Range<usize> {
     let start = part.as_ptr().addr().wrapping_sub(message.expose().as_ptr().addr());
-    start..start.wrapping_add(part.len())
+    let range = start..start.wrapping_add(part.len());
+    debug_assert!(message.expose().get(range.clone()) == Some(part), "it is a part of the message");
+    range
 }
 
 /// `key = 1*ALPHA`

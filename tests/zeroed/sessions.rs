@@ -205,7 +205,8 @@ fn a_password_that_is_repeated() {
 /// A server is given this, cut at two places, and looked at after each part; `eager` takes all that it shows before the next.
 fn around_a_message(secrets: &Secrets, octets: &[u8], cuts: [usize; 2], eager: bool) {
     let config = server::Config::builder("mail.example.org").sasl(server_config());
-    let mut server = server::Session::new(config.build().unwrap().into());
+    let config = config.build().unwrap();
+    let mut server = server::Session::new(config.into());
     let _ = server.tls_started(channel());
     let mut out = Vec::new();
     let (before, after) = octets.split_at(cuts[1]);
@@ -239,20 +240,23 @@ fn what_stands_around_a_message() {
     let secrets = Secrets::of(33);
     let auth =
         format!("AUTH PLAIN {}\r\n", STANDARD.encode(format!("\0tim\0{}", secrets.password)));
-    let message = "one\r\n..two\r\n\r\n..\r\nthree\r\n.\r\n";
-    let octets = format!(
-        "EHLO c\r\n{auth}MAIL FROM:<tim@example.org>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n{message}\
-         {auth}{password}\r\nMAIL FROM:<tim@example.org>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n{message}{auth}",
-        password = secrets.password,
-    );
-    for first in 0..octets.len() {
-        for second in [first, first + 1, first + 7, first + 60, first + 200, octets.len()] {
-            let cuts = [first, second.min(octets.len())];
-            for eager in [true, false] {
-                let octets = octets.as_bytes();
-                let run = || around_a_message(&secrets, octets, cuts, eager);
-                let ((), found) = looking(run);
-                assert_eq!(found, 0, "cut at {cuts:?}, {eager}");
+    let dots = "DATA\r\none\r\n..two\r\n\r\n..\r\nthree\r\n.\r\n";
+    let chunks = "BDAT 5\r\none\r\nBDAT 10 LAST\r\n\r\n.two\r\n\r\n";
+    for message in [dots, chunks] {
+        let octets = format!(
+            "EHLO c\r\n{auth}MAIL FROM:<tim@example.org>\r\nRCPT TO:<ann@example.org>\r\n{message}\
+             {auth}{password}\r\nMAIL FROM:<tim@example.org>\r\nRCPT TO:<ann@example.org>\r\n{message}{auth}",
+            password = secrets.password,
+        );
+        for first in 0..octets.len() {
+            for second in [first, first + 1, first + 7, first + 60, first + 200, octets.len()] {
+                let cuts = [first, second.min(octets.len())];
+                for eager in [true, false] {
+                    let octets = octets.as_bytes();
+                    let run = || around_a_message(&secrets, octets, cuts, eager);
+                    let ((), found) = looking(run);
+                    assert_eq!(found, 0, "{message:?} cut at {cuts:?}, {eager}");
+                }
             }
         }
     }

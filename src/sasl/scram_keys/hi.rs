@@ -81,12 +81,14 @@ fn hi<D: EagerHash + hmac::digest::Digest, W: Word, const STATE: usize, const BL
 ) -> Digest {
     let first = first::<D>(password, salt);
     let key = key::<D, BLOCK>(password);
+    let mut block = Zeroizing::new([0; BLOCK]);
     let keyed = Zeroizing::new([0x36, 0x5c].map(|pad| {
+        block.iter_mut().zip(key.iter()).for_each(|(to, from)| *to = from ^ pad);
         let mut state = initial;
-        compress(&mut state, &[*Zeroizing::new(key.map(|octet| octet ^ pad))]);
+        compress(&mut state, slice::from_ref(&block));
         state
     }));
-    let mut block = Zeroizing::new(last_block(first.as_slice()));
+    *block = last_block(first.as_slice());
     let mut state = Zeroizing::new(initial);
     let mut sum = Zeroizing::new([W::default(); STATE]);
     for _ in 1..iterations {

@@ -120,10 +120,10 @@ impl Session {
         };
         let framing = *framing;
         let good = self.take(framing, content);
-        match (good, &self.state) {
-            (true, State::Data(_)) => {}
-            (true, _) => self.state = State::Data(framing),
-            (false, _) => self.state = State::Body(framing, None),
+        if !good {
+            self.state = State::Body(framing, None);
+        } else if !matches!(self.state, State::Data(_)) {
+            self.state = State::Data(framing);
         }
         good
     }

@@ -1,5 +1,6 @@
 //! Whatever the peer sends: no panic, no reply that breaks the rules, no secret shown.
 
+mod messages;
 mod octets;
 mod secrets;
 
