@@ -254,13 +254,14 @@ impl Refusal {
         Self { stage, reply, meaning, is_unproven: false }
     }
 
-    /// Sets whether the refusal came instead of the server's SCRAM proof.
-    pub(super) fn after_proof(self, after_proof: bool) -> Self {
-        Self { is_unproven: after_proof, ..self }
+    /// Sets whether the server has not proven its identity.
+    pub(super) fn unproven(self, is_unproven: bool) -> Self {
+        Self { is_unproven, ..self }
     }
 
-    /// Returns whether the refusal came instead of the server's SCRAM proof. Its text then comes from a server that has
-    /// not proven its identity, and a person should not follow its instructions. `Display` says so.
+    /// Returns whether the refusal came instead of the server's SCRAM proof, over a connection without a
+    /// [verified](crate::sasl::Channel::verified) certificate. Its text then comes from a server that has not proven its
+    /// identity, and a person should not follow its instructions. `Display` says so.
     pub fn is_unproven(&self) -> bool {
         self.is_unproven
     }

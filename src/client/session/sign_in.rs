@@ -214,7 +214,9 @@ impl Session {
         if token_error.is_some() || mechanism.takes_token() && reply.code() == 535 {
             AuthError::TokenRefused { reply: Some(reply), token_error }
         } else {
-            AuthError::Refused(self.refusal(Stage::Auth, reply).after_proof(after_proof))
+            // A verified certificate proves the server's identity as well.
+            let is_unproven = after_proof && !self.channel.is_verified();
+            AuthError::Refused(self.refusal(Stage::Auth, reply).unproven(is_unproven))
         }
     }
 

@@ -51,6 +51,18 @@ fn sessions() {
 }
 
 #[test]
+fn a_verified_server_has_proven_itself_where_it_refuses_scram() {
+    for (channel, is_unproven) in [(channel(), true), (channel().verified(), false)] {
+        let wrong = Credentials::password("Ursel", "wrong").unwrap();
+        let mut pair = Pair::inside_tls(only(Mechanism::ScramSha256), wrong, server_config());
+        pair.client.tls_started(channel);
+        pair.run(&Users);
+        let told = pair.seen.iter().find(|seen| seen.starts_with("client: ")).unwrap();
+        assert_eq!(told.contains("has not proven its identity"), is_unproven, "{told}");
+    }
+}
+
+#[test]
 fn answers_that_are_no_yes_and_no_no() {
     for (answer, why, code) in [
         (Answer::temp_fail(), Failure::TempFail, 454),
