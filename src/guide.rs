@@ -43,30 +43,45 @@
 
 // In reading order. Their programs are `examples/guide_server.rs` and `examples/guide_client.rs`, which a test compares.
 #[doc = include_str!("guide/server.md")]
+#[doc(alias("tokio", "async", "STARTTLS", "submission server", "sqlite", "graceful shutdown"))]
 pub mod server {}
 
 #[doc = include_str!("guide/client.md")]
+#[doc(alias("tokio", "async", "keep-alive", "reconnect"))]
 pub mod client {}
 
 #[doc = include_str!("guide/levels.md")]
+#[doc(alias("runtime", "sans-IO"))]
 pub mod levels {}
 
 #[doc = include_str!("guide/dialogue.md")]
+#[doc(alias("man-in-the-middle", "mitm", "eavesdropper", "downgrade"))]
 pub mod dialogue {}
 
 #[doc = include_str!("guide/authenticator.md")]
+#[doc(alias("timing attack", "user enumeration", "wrong password"))]
 pub mod authenticator {}
 
 #[doc = include_str!("guide/credentials.md")]
+#[doc(alias("database breach", "iteration count", "decoy keys", "argon2"))]
 pub mod credentials {}
 
 #[doc = include_str!("guide/migration.md")]
 pub mod migration {}
 
 #[doc = include_str!("guide/oauth.md")]
+#[doc(alias("gmail", "outlook", "access token"))]
 pub mod oauth {}
 
 #[doc = include_str!("guide/rate_limiting.md")]
+#[doc(alias(
+    "rate limit",
+    "brute force",
+    "credential stuffing",
+    "denial of service",
+    "throttle",
+    "lockout"
+))]
 pub mod rate_limiting {}
 
 // The code at its end is a file, because the dialogues of the other chapters are played by it.
@@ -83,7 +98,9 @@ pub mod testing {}
 #[doc = "```"]
 #[doc = ""]
 #[doc = "Next: [from `rsasl`, from `lettre`, from code written by hand](crate::guide::porting)."]
+#[doc(alias("metrics", "logging", "tracing", "prometheus"))]
 pub mod operation {}
 
 #[doc = include_str!("guide/porting.md")]
+#[doc(alias("migrate"))]
 pub mod porting {}

@@ -47,7 +47,8 @@
 //! use std::sync::Arc;
 //! use smtp_auth::{Mechanism, Reply, sasl, server::{Config, Event, Session}};
 //!
-//! let sasl = sasl::server::Config::builder("mail.example.org").mechanisms([Mechanism::CramMd5]).build()?;
+//! let sasl = sasl::server::Config::builder("mail.example.org");
+//! let sasl = sasl.mechanisms([Mechanism::CramMd5]).build()?;
 //! let config = Arc::new(Config::builder("mail.example.org").sasl(sasl).build()?);
 //! let mut session = Session::new(config);
 //! let mut out = Vec::new();
@@ -55,12 +56,13 @@
 //! session.receive(b"EHLO client.example.org\r\nAUTH CRAM-MD5\r\n*\r\nQUIT\r\n");
 //! loop {
 //!     match session.next(&mut out) {
-//!         Event::NeedInput => unreachable!("QUIT has been received"), // usually: send `out`, then receive
+//!         // Usually: send `out`, then receive.
+//!         Event::NeedInput => unreachable!("QUIT has been received"),
 //!         Event::Query(query) => query.reject(), // returned again until it is answered
 //!         Event::Command(_, pending) => pending.reply(Reply::NOT_IMPLEMENTED),
 //!         Event::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
 //!         Event::EndOfData(pending) => pending.reply(Reply::NOT_IMPLEMENTED),
-//!         Event::AuthFailed(failed) => assert_eq!(failed.why, smtp_auth::sasl::Failure::Cancelled),
+//!         Event::AuthFailed(failed) => assert_eq!(failed.why, sasl::Failure::Cancelled),
 //!         Event::Hello(_) | Event::Authenticated(_) | Event::Data(_) | Event::Reset => {}
 //!         Event::StartTls | Event::Close => break, // send `out` first
 //!     }

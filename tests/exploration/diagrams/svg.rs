@@ -21,8 +21,8 @@ const HALF: i32 = 16;
 const LINE: i32 = 15;
 const MAX_LINE: usize = 16;
 
-const CAPTION: &str = "Left out: what leaves a session as it was, refused commands among it; \
-    and that its host may close it at any time.";
+const CAPTION: &str = "Not shown: anything that leaves a session unchanged, such as a refused command; \
+    and that the application may close it at any time.";
 
 /// It is valid inside HTML too; its first line is a whole tag and none is blank, as Markdown asks.
 pub(crate) fn draw(server: &Graph, client: &Graph) -> String {
