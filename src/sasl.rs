@@ -1,13 +1,13 @@
 //! SASL exchanges (RFC 4422) for both sides, as raw challenge and response octets.
 //!
-//! The SASL exchange is the lowest of the crate's three API levels. It knows nothing of SMTP, of lines or of
-//! base64. IMAP, POP3, XMPP, LDAP and ManageSieve can use it directly, and do not need the feature `smtp`. For
-//! SMTP, [`auth`](crate::auth) adds the rules of RFC 4954.
+//! The SASL exchange is the lowest of the crate's three API levels. It does not depend on SMTP, on lines or on
+//! base64, so IMAP, POP3, XMPP, LDAP and ManageSieve can use it without the feature `smtp`. For SMTP,
+//! [`auth`](crate::auth) adds the rules of RFC 4954.
 //!
-//! SASL mechanisms work in lock-step: at any moment, exactly one party has to act. `step` returns what the
-//! exchange needs next. Each step that needs an answer carries a handle for it, and is returned again until it
-//! is answered. An application can therefore answer at once or a minute later; calling `step` again in the
-//! meantime changes nothing.
+//! SASL mechanisms work in lock-step: at any moment, exactly one party has to act. `step` returns what the exchange
+//! needs next. Each step that needs an answer carries a handle to answer it with, and is returned again until it is
+//! answered. The application can therefore answer at once or a minute later; calling `step` again in the meantime
+//! changes nothing.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -105,16 +105,16 @@ impl Identity {
         &self.authcid
     }
 
-    /// Returns the other account that the client acts as: either the client asked for it and the application
-    /// allowed it, or the application [assigned it](AuthorizeAnswer::AcceptAs).
+    /// Returns the other account that the client acts as. Either the client asked for it and the application allowed
+    /// it, or the application [assigned it](AuthorizeAnswer::AcceptAs).
     ///
-    /// `None` if the client acts as its own account (RFC 4422 §3.4.1).
+    /// Returns `None` if the client acts as its own account (RFC 4422 §3.4.1).
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref()
     }
 
-    /// Returns the account that the client acts as from here on: the [`authzid`](Self::authzid) if there is
-    /// one, otherwise the [`authcid`](Self::authcid).
+    /// Returns the account that the client acts as, which is the [`authzid`](Self::authzid) if there is one, and
+    /// otherwise the [`authcid`](Self::authcid).
     pub fn acts_as(&self) -> &str {
         self.authzid().unwrap_or(&self.authcid)
     }
@@ -124,20 +124,21 @@ impl Identity {
         self.mechanism
     }
 
-    /// Returns whether this is a guest that ANONYMOUS (RFC 4505) let in, so that no account was verified.
+    /// Returns whether the client is a guest, admitted with ANONYMOUS (RFC 4505). No account was verified in this
+    /// case.
     ///
-    /// The [`authcid`](Self::authcid) of a guest is `anonymous`. An account may have that name as well, so do
-    /// not compare names.
+    /// The [`authcid`](Self::authcid) of a guest is `anonymous`. A real account may have the same name, so use this
+    /// method instead of comparing names.
     pub fn is_anonymous(&self) -> bool {
         self.mechanism == Mechanism::Anonymous
     }
 }
 
-/// The reason why an exchange on the server's side ended without an identity.
+/// The reason why a server's exchange ended without an identity.
 ///
-/// `Display` is meant for the application's log, and contains nothing that the peer sent. This type does not
-/// choose the client's reply: for SMTP, [`auth::server::reply_to`](crate::auth::server::reply_to) has the table
-/// of replies.
+/// The `Display` text is meant for the application's log, and contains nothing that the peer sent. It is not the
+/// reply to the client. For SMTP, [`auth::server::reply_to`](crate::auth::server::reply_to) returns the reply to each
+/// failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
@@ -146,15 +147,15 @@ pub enum Failure {
     Syntax,
     /// The mechanism is unknown, is not configured, or cannot be used on this connection.
     Unsupported,
-    /// The mechanism is configured, but it needs TLS and the connection has none.
+    /// The mechanism is configured, but it needs TLS, which the connection does not use.
     NeedsTls,
-    /// The client sent an initial response, but the mechanism begins with a challenge of the server.
+    /// The client sent an initial response, but the mechanism begins with a challenge from the server.
     UnexpectedInitialResponse,
     /// The initial response cannot be decoded from base64.
     InitialResponseEncoding,
     /// The client cancelled the exchange.
     Cancelled,
-    /// A response cannot be decoded from base64, or from the encoding that the protocol uses in its place.
+    /// A response cannot be decoded from base64, or from the encoding that the protocol uses instead.
     Encoding,
     /// A response, or the command with its initial response, is longer than the protocol or the
     /// [configuration](server::Builder::max_response) allows.
@@ -167,31 +168,30 @@ pub enum Failure {
     /// The client saw no mechanism with channel binding, although the server offers one. A man-in-the-middle
     /// may have removed it from the list of mechanisms, in a downgrade attack (RFC 5802 §6).
     Downgrade,
-    /// The client's channel binding does not match this TLS connection, or has a type that the server has no
-    /// data for. A man-in-the-middle may be relaying the exchange.
+    /// The client's channel binding does not match this TLS connection, or is of a type for which the server has no
+    /// data. A man-in-the-middle may be relaying the exchange.
     ChannelBinding,
-    /// The credentials are correct, but the application does not admit the user, or does not let the user act
-    /// as the account that the client named. The client gets the same answer as for a wrong password.
+    /// The credentials are correct, but the application does not admit the user, or does not allow the user to act as
+    /// the account that the client named. The client gets the same answer as for a wrong password.
     NotAuthorized,
     /// The credentials are correct, but the application refuses the user with a [custom reply](Refusal).
     #[error("{}: {}", self.as_str(), .0)]
     Refused(RefusalKind),
-    /// The credentials could not be checked at this moment: the application answered so, or there was no
+    /// The credentials could not be checked at the moment, because the application said so or because there was no
     /// [nonce](NonceError) for the challenge.
     TempFail,
-    /// The account has to be moved to this mechanism first, by an authentication with another mechanism (RFC
-    /// 4954 §6).
+    /// The account must first be moved to this mechanism by authenticating once with another mechanism (RFC 4954 §6).
     TransitionNeeded,
     /// The mechanism is too weak for this account.
     TooWeak,
     /// The account [is locked](Answer::lock), whether or not the password was right. The client gets the same
     /// answer as for a wrong password.
     Locked,
-    /// The store [has nothing](Answer::no_secret) for this account that the mechanism could verify a proof
-    /// with. The client gets the same answer as for a wrong password.
+    /// The store [holds no secret](Answer::no_secret) with which this mechanism could verify the account's proof. The
+    /// client gets the same answer as for a wrong password.
     NoSecret,
     /// The server offers this mechanism, but the application [does not implement](Query::not_implemented) the
-    /// question that it leads to. The server's configuration has to be corrected.
+    /// question that the mechanism asks. The server's configuration must be corrected.
     #[error(
         "the server offers {0}, but its authenticator does not implement it: implement it, or remove it from the configuration"
     )]
@@ -199,9 +199,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns the text that `Display` writes, as a fixed string. It does not contain the details of
-    /// [`Malformed`](Self::Malformed) and [`Refused`](Self::Refused), nor the name in
-    /// [`NotImplemented`](Self::NotImplemented).
+    /// Returns the `Display` text as a static string, without the details of [`Malformed`](Self::Malformed) and
+    /// [`Refused`](Self::Refused), and without the name in [`NotImplemented`](Self::NotImplemented).
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Syntax => "the client's command is malformed",
@@ -229,7 +228,7 @@ impl Failure {
             }
             Self::Refused(_) => "the credentials are right, but the application refuses the user",
             Self::TempFail => "the credentials could not be checked at the moment",
-            Self::TransitionNeeded => "the account needs a transition to this mechanism",
+            Self::TransitionNeeded => "the account must first be moved to this mechanism",
             Self::TooWeak => "the mechanism is too weak for this account",
             Self::Locked => "the account is locked, whether or not the password was right",
             Self::NoSecret => {
@@ -241,9 +240,9 @@ impl Failure {
         }
     }
 
-    /// Returns whether this failure counts as an attempt for rate limiting: credentials were checked, or the
-    /// client began an exchange and broke it off. To stop brute force, a server limits the number of attempts
-    /// on a connection (RFC 4954 §4, §9).
+    /// Returns whether this failure counts as an attempt for rate limiting. It does if credentials were checked, or
+    /// if the client began an exchange and broke it off. To prevent brute force, a server limits the number of
+    /// attempts on each connection (RFC 4954 §4, §9).
     pub const fn is_attempt(self) -> bool {
         match self {
             Self::Cancelled
@@ -308,7 +307,7 @@ impl Nonce {
         if all { Ok(Self { octets, length: text.len() }) } else { Err(NonceError) }
     }
 
-    /// Creates a nonce from sixteen octets of the operating system's random source, written in hexadecimal.
+    /// Creates a nonce from sixteen octets of the operating system's random source, encoded in hexadecimal.
     ///
     /// # Errors
     /// [`NonceError`] if the operating system cannot supply random numbers.
@@ -322,7 +321,7 @@ impl Nonce {
         Ok(nonce)
     }
 
-    /// Returns the text, for the challenge of a custom mechanism or for a salt.
+    /// Returns the text, for example for use in a custom mechanism's challenge or as a salt.
     pub fn as_str(&self) -> &str {
         let text = self.octets.get(..self.length).unwrap_or_default();
         core::str::from_utf8(text).unwrap_or_default()
@@ -335,15 +334,15 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// There is no usable nonce. An exchange that needs one fails with [`Failure::TempFail`] on a server and with
-/// [`client::Failure::NoNonce`] on a client.
+/// The error for a nonce that is not allowed or cannot be created. An exchange that needs a nonce then fails with
+/// [`Failure::TempFail`] on a server, and with [`client::Failure::NoNonce`] on a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[expect(clippy::exhaustive_structs, reason = "a custom source of nonces returns it")]
 pub struct NonceError;
 
 impl NonceError {
-    /// Returns the text that `Display` writes, as a fixed string.
+    /// Returns the `Display` text as a static string.
     pub const fn as_str(&self) -> &'static str {
         "no usable nonce: it must be 1 to 128 printable octets without comma, space, <, > and @"
     }
@@ -387,33 +386,33 @@ pub enum ConfigError {
     SaltKey,
     /// The server requires authentication, but its configuration has no SASL mechanisms.
     NoSasl,
-    /// An EHLO keyword is listed that the session writes itself, or a keyword is listed twice.
+    /// An EHLO keyword that the session writes itself is listed, or a keyword is listed twice.
     Keyword,
-    /// A [`Refusal`] has a reply code or a text that is not allowed.
+    /// A [`Refusal`] contains a reply code or a text that is not allowed.
     Refusal,
     /// The verb of a custom command does not consist of letters, belongs to a command that the session handles
     /// itself, or is XCLIENT or BURL.
     Verb,
-    /// The server offers a mechanism that the authenticator does not list, or whose question it does not implement.
+    /// The server offers a mechanism that the authenticator does not list, or does not implement.
     #[error(
         "the authenticator does not implement {0}: list it and implement the method {method} (a wrapper has to forward it), or leave {0} out",
         method = query::method(*.0)
     )]
     NotImplemented(Mechanism),
-    /// [`authorize_always`](server::Builder::authorize_always) is on, but the authenticator does not implement
+    /// [`authorize_always`](server::Builder::authorize_always) is set, but the authenticator does not implement
     /// `authorize`.
     Authorize,
-    /// A mechanism is listed whose Cargo feature is off.
+    /// The Cargo feature of a listed mechanism is disabled.
     #[error("the mechanism {0} is not compiled in: enable its feature")]
     NotCompiled(Mechanism),
     /// A user name is empty, is longer than 1,024 octets, or contains control characters.
     UserName,
-    /// A password is empty, contains NUL, or is too long for every mechanism that could send it. PLAIN carries
-    /// 9,214 octets together with the names, LOGIN carries 9,216 octets; mechanisms that do not send the
-    /// password have no limit.
+    /// A password is empty, contains NUL, or is too long for every mechanism that could send it. PLAIN can send 9,214
+    /// octets, including the names, and LOGIN can send 9,216 octets. Mechanisms that do not send the password have no
+    /// limit.
     Password,
-    /// A token is empty, contains octets that no bearer token has (RFC 6750 §2.1), or is too long together with
-    /// the names of the user and the server.
+    /// A token is empty, contains octets that are not allowed in a bearer token (RFC 6750 §2.1), or is too long
+    /// together with the names of the user and the server.
     Token,
     /// The name of the [server that a token is for](client::Credentials::for_server) is empty, is longer than
     /// 255 octets, or is not printable ASCII without spaces.
@@ -425,13 +424,13 @@ pub enum ConfigError {
     /// The name of a custom mechanism violates the grammar of RFC 4422 §3.1, or is the name of a mechanism that
     /// the crate implements.
     MechanismName,
-    /// The data for channel binding is empty, or is longer than this type allows.
+    /// The data for channel binding is empty, or is longer than its type allows.
     ChannelBinding,
 }
 
 impl ConfigError {
-    /// Returns the text that `Display` writes, as a fixed string. It does not contain the name of the
-    /// mechanism, where `Display` writes one.
+    /// Returns the `Display` text as a static string. If `Display` includes the name of a mechanism, this string
+    /// omits it.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::HostName => {
@@ -447,7 +446,7 @@ impl ConfigError {
                 "a mechanism needs random numbers: enable the feature getrandom, or set a source of nonces"
             }
             Self::SaltKey => {
-                "the salt key must have at least 16 octets, be secret, and stay the same over restarts"
+                "the salt key must have at least 16 octets, be secret, and stay the same across restarts"
             }
             Self::Refusal => {
                 "a refusal needs a code from 400 to 599 other than 421, and 1 to 5 lines of printable ASCII within 512 octets"
@@ -468,7 +467,7 @@ impl ConfigError {
             Self::NotCompiled(_) => "a mechanism is not compiled in: enable its feature",
             Self::UserName => "a user name must have 1 to 1,024 octets without control characters",
             Self::Password => {
-                "a password must not be empty or contain NUL, and is limited to 9,216 octets (by PLAIN, together with the user name)"
+                "a password must not be empty or contain NUL, and is limited to 9,216 octets (with PLAIN, including the user name)"
             }
             Self::Token => {
                 "a token must consist of letters, digits and -._~+/ with optional = at its end, and fit into 9,000 octets"
@@ -491,9 +490,9 @@ impl ConfigError {
 
 /// Prepares a name or a password with SASLprep (RFC 4013), as SCRAM does for both.
 ///
-/// PLAIN and LOGIN transmit a password as it was typed. A store that wants to accept the same passwords from them as
-/// from SCRAM prepares each one with this function before it compares or hashes it (RFC 4616 §2). The returned text is
-/// not zeroed when it is dropped, so move a password into a [`Secret`](crate::Secret).
+/// PLAIN and LOGIN send the password as it was typed. To accept the same passwords as SCRAM does, a store must
+/// prepare each password with this function before comparing or hashing it (RFC 4616 §2). The returned text is not
+/// zeroed when it is dropped, so move a password into a [`Secret`](crate::Secret).
 ///
 /// Returns `None` if SASLprep does not allow the text, or if the result is empty. Without the feature `saslprep`, only
 /// printable ASCII is allowed.

@@ -5,8 +5,8 @@ use core::fmt;
 
 use super::{ConfigError, check_name};
 
-/// The properties of the connection that carries an exchange, as the application knows them: whether it uses
-/// TLS, the data for channel binding, and the name in the client's certificate.
+/// The properties of the connection that carries an exchange, supplied by the application: whether the connection
+/// uses TLS, the data for channel binding, and the name in the client's certificate.
 ///
 /// ```
 /// use smtp_auth::sasl::{Channel, ChannelBinding};
@@ -19,7 +19,7 @@ use super::{ConfigError, check_name};
 pub struct Channel {
     tls: bool,
     verified: bool,
-    /// Boxed, because most connections have none and a server keeps a `Channel` for each connection.
+    /// Boxed, because it is `None` for most connections and a server keeps a `Channel` for each connection.
     known: Option<Box<Known>>,
 }
 
@@ -36,17 +36,18 @@ impl Channel {
         Self { tls: false, verified: false, known: None }
     }
 
-    /// Creates the channel of a connection inside TLS, or of one that is equally safe, such as a Unix socket.
+    /// Creates the channel of a connection that uses TLS or is equally safe, such as a Unix socket.
     pub const fn tls() -> Self {
         Self { tls: true, verified: false, known: None }
     }
 
-    /// Records that the caller has verified the server's certificate against trusted roots and against the name of the
-    /// server that it wanted to reach.
+    /// Records that the caller has verified the server's certificate against trusted roots and against the name of
+    /// the server that it intended to reach.
     ///
-    /// This is for clients. A client sends a message that requires TLS on its whole way
+    /// Only clients need this method. A client sends a message that requires TLS on its whole path
     /// ([`Envelope::require_tls`](crate::client::Envelope::require_tls)) only to a server that was verified (RFC 8689
-    /// §4.2.1). Nothing else in this crate depends on it. A cleartext channel has no certificate, and stays unchanged.
+    /// §4.2.1). Nothing else in this crate depends on the verification. A cleartext channel has no certificate, so
+    /// this method does not change it.
     ///
     /// ```
     /// use smtp_auth::sasl::Channel;
@@ -63,8 +64,8 @@ impl Channel {
 
     /// Adds data that binds an exchange to this TLS connection, for the -PLUS mechanisms (RFC 5802 §6).
     ///
-    /// A channel holds one binding of each type; a second one of the same type replaces the first. A cleartext
-    /// channel has nothing to bind to, and stays unchanged.
+    /// A channel holds one binding of each type. A second binding of the same type replaces the first. A cleartext
+    /// channel has nothing to bind to, so this method does not change it.
     #[must_use]
     pub fn with_binding(mut self, binding: ChannelBinding) -> Self {
         if self.tls {
@@ -76,9 +77,9 @@ impl Channel {
         self
     }
 
-    /// Adds the name in the client's certificate, once the certificate was verified. This is for servers, which
-    /// then offer EXTERNAL (RFC 4422 appendix A). A cleartext channel has no client certificate, and stays
-    /// unchanged.
+    /// Adds the name in the client's certificate, which the caller must have verified. A server can then offer
+    /// EXTERNAL (RFC 4422 appendix A). A cleartext channel has no client certificate, so this method does not change
+    /// it.
     ///
     /// # Errors
     /// [`ConfigError::UserName`] if the name is empty or contains control characters.
@@ -90,13 +91,13 @@ impl Channel {
         Ok(self)
     }
 
-    /// Returns whether the connection is inside TLS.
+    /// Returns whether the connection uses TLS or is equally safe.
     pub const fn is_tls(&self) -> bool {
         self.tls
     }
 
-    /// Returns whether the connection is inside TLS and the caller has recorded that the server's certificate
-    /// was [verified](Self::verified).
+    /// Returns whether the connection uses TLS and the caller has recorded that the server's certificate was
+    /// [verified](Self::verified).
     pub const fn is_verified(&self) -> bool {
         self.verified
     }
@@ -106,13 +107,13 @@ impl Channel {
         self.known.as_ref()?.identity.as_deref()
     }
 
-    /// Returns the data for channel binding, the preferred type first.
+    /// Returns the data for channel binding, with the preferred type first.
     pub fn bindings(&self) -> &[ChannelBinding] {
         self.known.as_ref().map_or(&[], |known| &known.bindings)
     }
 }
 
-/// Data that both ends of a TLS connection know about it, and that a man-in-the-middle cannot make equal on two
+/// Data about a TLS connection that is known to both ends, and that a man-in-the-middle cannot make equal on two
 /// connections (RFC 5056).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelBinding {
@@ -155,21 +156,21 @@ impl ChannelBinding {
 
     /// Creates a binding of the type `tls-server-end-point` (RFC 5929 §4.1) from the server's certificate, in DER.
     ///
-    /// The data is a hash of the certificate. The hash function is the one of the certificate's own signature, with
-    /// SHA-256 in place of MD5 and SHA-1.
+    /// The data is a hash of the certificate. The hash function is that of the certificate's own signature, except
+    /// that SHA-256 is used instead of MD5 and SHA-1.
     ///
-    /// Pass **the certificate that the server presented on this connection**, the first one of its chain. A server that
-    /// has several certificates, for several names (SNI) or types of key, cannot take it from its configuration: it has
-    /// to ask its TLS library which certificate it presented, or record the choice when it is made.
+    /// Pass **the certificate that the server presented on this connection**, which is the first one in its chain. If
+    /// a server has several certificates, for different names (SNI) or key types, its configuration does not
+    /// determine which one it presented. The server must ask its TLS library, or record the choice when it is made.
     ///
-    /// Returns `None` if this type is not defined for the certificate, and must therefore not be used: the signature
-    /// has no separate hash function (Ed25519, Ed448, ML-DSA), or uses two different ones (RSASSA-PSS with another
-    /// hash in MGF1). Also returns `None` if the hash function is not MD5, SHA-1 or SHA-2, or if the octets are not
-    /// exactly one certificate in strict DER whose two algorithm fields are equal (RFC 5280 §4.1.1.2).
+    /// Returns `None` if this type is not defined for the certificate, and must therefore not be used. The signature
+    /// then has no separate hash function (Ed25519, Ed448, ML-DSA), or uses two different ones (RSASSA-PSS with
+    /// another hash in MGF1). Also returns `None` if the hash function is not MD5, SHA-1 or SHA-2, or if the octets
+    /// are not exactly one certificate in strict DER with two equal algorithm fields (RFC 5280 §4.1.1.2).
     ///
-    /// This needs the feature `scram-sha-256` or `scram-sha-512`, which provide the hash functions.
+    /// This method requires the feature `scram-sha-256` or `scram-sha-512`, which provide the hash functions.
     ///
-    /// With rustls, on the client's side:
+    /// With rustls, on the client side:
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, ChannelBinding};
@@ -191,8 +192,8 @@ impl ChannelBinding {
     /// example by the TLS library.
     ///
     /// # Errors
-    /// [`ConfigError::ChannelBinding`] if the hash is empty, or longer than 64 octets, which no hash function
-    /// returns.
+    /// [`ConfigError::ChannelBinding`] if the hash is empty, or is longer than 64 octets, which is the length of the
+    /// longest hash.
     pub fn tls_server_end_point(hash: &[u8]) -> Result<Self, ConfigError> {
         if hash.len() > 64 {
             return Err(ConfigError::ChannelBinding);
@@ -203,8 +204,8 @@ impl ChannelBinding {
     /// Creates a binding of the type `tls-unique` (RFC 5929 §3), for TLS 1.2 and earlier. `finished` is the
     /// first Finished message of the handshake.
     ///
-    /// Use it **only if the extended master secret (RFC 7627) was negotiated**; by calling this method, the
-    /// caller asserts that it was. Otherwise a man-in-the-middle can make the data equal on both connections.
+    /// Use this type **only if the extended master secret (RFC 7627) was negotiated**. By calling this method, the
+    /// caller asserts that it was. Otherwise, a man-in-the-middle can make the data equal on two connections.
     ///
     /// # Errors
     /// [`ConfigError::ChannelBinding`] if the message is empty.
@@ -251,7 +252,7 @@ pub enum BindingPolicy {
     /// Authentication is bound if both sides support it.
     #[default]
     Preferred,
-    /// Authentication is always bound: only the -PLUS mechanisms can be used, and on a connection without data
-    /// for channel binding no client can authenticate.
+    /// Authentication is always bound. Only the -PLUS mechanisms can be used, and no client can authenticate on a
+    /// connection without data for channel binding.
     Required,
 }

@@ -1,4 +1,4 @@
-//! The client's side of a SASL exchange.
+//! The client side of a SASL exchange.
 //!
 //! A [`Config`] lists the mechanisms that a client may use, [`Config::choose`] selects one that the server
 //! offers, and an [`Exchange`] carries it out.
@@ -59,19 +59,18 @@ pub enum Failure {
     },
     /// The configuration does not list the mechanism, or the mechanism cannot be used with these credentials.
     Unsupported,
-    /// The mechanism [needs TLS](Mechanism::needs_tls), but the connection has none.
+    /// The mechanism [needs TLS](Mechanism::needs_tls), but the connection does not use TLS.
     NeedsTls,
-    /// The server's challenge could not be decoded, or the mechanism has no challenge at this point.
+    /// The server's challenge cannot be decoded, or the mechanism does not expect a challenge at this point.
     UnexpectedChallenge,
-    /// A message of the server could not be read, violates the grammar of SCRAM, or is not allowed at this
-    /// point.
+    /// A message from the server cannot be read, violates the grammar of SCRAM, or is not allowed at this point.
     MalformedServerMessage,
     /// The server reported success before the mechanism was complete.
     EarlySuccess,
     /// The server has not proven that it knows the password. It may be an impostor or a man-in-the-middle.
     ServerNotAuthentic,
-    /// The server sent an error in place of its proof in SCRAM (RFC 5802 §7). The text describes the error in this
-    /// crate's words.
+    /// During SCRAM, the server sent an error instead of its proof (RFC 5802 §7). The text is this crate's
+    /// description of the error.
     #[error("{}: {}", self.as_str(), .0)]
     ServerError(&'static str),
     /// The server asks for a number of iterations that the [configuration](Builder::scram_iterations) does not allow.
@@ -81,23 +80,23 @@ pub enum Failure {
     Unprepared,
     /// The custom mechanism [gave up](CustomResponse::Fail).
     GaveUp,
-    /// There is no usable [nonce](super::NonceError).
+    /// No usable [nonce](super::NonceError) is available.
     NoNonce,
 }
 
 impl Failure {
-    /// Returns the text that `Display` writes, as a fixed string. It does not contain the details of
-    /// [`ServerError`](Self::ServerError), nor the number of [`Iterations`](Self::Iterations).
+    /// Returns the `Display` text as a static string, without the details of [`ServerError`](Self::ServerError) and
+    /// without the number of [`Iterations`](Self::Iterations).
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "the server refused the credentials",
             Self::Unsupported => "this client cannot use the mechanism with these credentials",
             Self::NeedsTls => "this client does not send a password or a token without TLS",
             Self::UnexpectedChallenge => {
-                "the server sent a challenge that cannot be decoded, or that the mechanism does not have at this point"
+                "the server sent a challenge that cannot be decoded, or that the mechanism does not expect at this point"
             }
             Self::MalformedServerMessage => {
-                "the server sent a message that is malformed, or that SCRAM does not have at this point"
+                "the server sent a message that is malformed, or that SCRAM does not expect at this point"
             }
             Self::EarlySuccess => "the server reported success before the exchange was complete",
             Self::ServerNotAuthentic => {
@@ -110,16 +109,16 @@ impl Failure {
             Self::Unprepared => {
                 "the user name or password contains characters that this mechanism does not allow"
             }
-            Self::GaveUp => "the custom mechanism could not continue with what the server sent",
-            Self::NoNonce => "this client has no random numbers, which the mechanism needs",
+            Self::GaveUp => "the custom mechanism gave up",
+            Self::NoNonce => "the mechanism needs random numbers, but this client has no source of them",
         }
     }
 
     /// Returns whether the client may try another mechanism with the same credentials.
     ///
-    /// It may not if the server failed within SCRAM, refused in place of sending its own proof, or reported
-    /// success too early. An impostor or a man-in-the-middle cannot produce that proof, and would get the
-    /// password if the client went on with PLAIN.
+    /// It may not if the server failed during SCRAM, refused the client instead of sending its own proof, or reported
+    /// success too early. An impostor or a man-in-the-middle cannot produce the server's proof, and would get the
+    /// password if the client then tried PLAIN.
     pub fn may_try_next(self) -> bool {
         match self {
             Self::Refused { after_proof: true }
@@ -147,7 +146,7 @@ impl Failure {
     reason = "a new kind of step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Send this response to the server, and pass in the answer of the server.
+    /// Send this response to the server, and pass in the server's answer.
     Response(&'a mut Response),
     /// Salt the password with PBKDF2, here or on another thread.
     Derive(&'a mut Derive),
@@ -156,8 +155,8 @@ pub enum Step<'a> {
     /// The exchange is over. Every further call of [`step`](Exchange::step) returns this again.
     ///
     /// If the exchange ends in an error while the server still waits for a response, cancel the exchange in the
-    /// protocol. Do not cancel it after [`success`](Response::success) or [`refused`](Response::refused),
-    /// because the server has then ended the exchange itself.
+    /// protocol. Do not cancel it after [`success`](Response::success) or [`refused`](Response::refused), because the
+    /// server has already ended the exchange in these cases.
     Done(Result<(), Failure>),
 }
 
@@ -184,10 +183,12 @@ impl Response {
 
     /// Returns the octets to send.
     ///
-    /// The first response is the initial response. It is `None` if the mechanism has none, which is not the
-    /// same as an empty one. All later responses are `Some`. If the protocol cannot send the initial response
-    /// together with its command, keep it, and send it when the server sends its first, empty challenge; do not
-    /// call [`challenge`](Self::challenge) for that one.
+    /// The first response is the initial response. It is `None` if the mechanism has none, which is not the same as
+    /// an empty one. All later responses are `Some`.
+    ///
+    /// If the protocol cannot send the initial response together with its command, keep the response, and send it
+    /// when the server sends its first, empty challenge. Do not call [`challenge`](Self::challenge) for this empty
+    /// challenge.
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
@@ -198,8 +199,8 @@ impl Response {
         self.answer = Some(Answer::Challenge(SecretBytes::new(challenge.into())));
     }
 
-    /// Reports that the server sent a challenge that cannot be decoded from base64, or from the encoding that
-    /// the protocol uses in its place.
+    /// Reports that the server sent a challenge that cannot be decoded from base64, or from the encoding that the
+    /// protocol uses instead.
     pub fn undecodable(&mut self) {
         self.answer = Some(Answer::Undecodable);
     }
@@ -254,9 +255,9 @@ impl Exchange {
     /// Begins an exchange with a mechanism, usually one that [`Config::choose`] returned. If the configuration
     /// does not allow the mechanism, the first [`step`](Self::step) returns the failure, and nothing is sent.
     ///
-    /// A client that [supports channel binding](Config::choose) but uses SCRAM without it tells the server that
-    /// it saw no -PLUS mechanism in the server's list. A server that offers one then refuses the client,
-    /// because the list was changed in a downgrade attack (RFC 5802 §6).
+    /// A client that [supports channel binding](Config::choose) but uses SCRAM without it tells the server that it
+    /// saw no -PLUS mechanism in the server's list. A server that does offer one then refuses the client, because the
+    /// list must have been changed in a downgrade attack (RFC 5802 §6).
     pub fn new(
         config: &Config,
         channel: &Channel,
@@ -286,7 +287,7 @@ impl Exchange {
         self.pending()
     }
 
-    /// Returns the step that the last call of [`step`](Self::step) returned, without going on.
+    /// Returns the step that the last call of [`step`](Self::step) returned, without advancing the exchange.
     pub(crate) fn pending(&mut self) -> Step<'_> {
         match &mut self.state {
             State::Respond(response, _) => Step::Response(response),
@@ -327,16 +328,16 @@ impl Exchange {
         self.mechanism
     }
 
-    /// Returns whether the client has sent its proof in SCRAM, and the server has not sent its own.
+    /// Returns whether the client has sent its SCRAM proof, but the server has not yet sent its own.
     ///
     /// If the connection ends at this point, or a message cannot be read, treat the server as an impostor
-    /// ([`Failure::ServerNotAuthentic`]), and try no other mechanism.
+    /// ([`Failure::ServerNotAuthentic`]), and do not try another mechanism.
     pub fn awaits_proof(&self) -> bool {
         matches!(&self.state, State::Respond(_, Client::Scram(client)) if client.awaits_proof())
     }
 
-    /// Returns the error that the server sent about an invalid token, as it was received: JSON (RFC 7628
-    /// §3.2.2), which may contain the required scope and the address where a better token is issued.
+    /// Returns the error that the server sent about an invalid token, as received. It is JSON (RFC 7628 §3.2.2), and
+    /// may contain the required scope and the address where the client can get a valid token.
     ///
     /// The text comes from the server. Do not trust it, and do not print it on a terminal without escaping it.
     pub fn token_error(&self) -> Option<&str> {

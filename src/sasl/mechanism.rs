@@ -28,20 +28,20 @@ pub enum Mechanism {
     ScramSha1Plus,
     /// SCRAM-SHA-512: like SCRAM-SHA-256, with a longer hash.
     ScramSha512,
-    /// SCRAM-SHA-256 (RFC 7677): the password is not sent, and the server proves as well that it knows the
+    /// SCRAM-SHA-256 (RFC 7677): the password is not sent, and the server also proves that it knows the
     /// password.
     ScramSha256,
     /// SCRAM-SHA-1 (RFC 5802): like SCRAM-SHA-256, with an older hash.
     ScramSha1,
     /// CRAM-MD5 (RFC 2195): the password is not sent, but an eavesdropper can guess it offline (brute force).
     CramMd5,
-    /// PLAIN (RFC 4616): the password is sent as it is. Use it only inside TLS.
+    /// PLAIN (RFC 4616): the client sends the password itself. Use this mechanism only over TLS.
     Plain,
-    /// LOGIN (draft-murchison-sasl-login): like PLAIN, in two messages, for old clients.
+    /// LOGIN (draft-murchison-sasl-login): like PLAIN, but in two messages, for old clients.
     Login,
-    /// OAUTHBEARER (RFC 7628): an OAuth 2.0 token is sent as it is. Use it only inside TLS.
+    /// OAUTHBEARER (RFC 7628): the client sends an OAuth 2.0 token. Use this mechanism only over TLS.
     OauthBearer,
-    /// XOAUTH2: like OAUTHBEARER, in the older format of Google and Microsoft.
+    /// XOAUTH2: like OAUTHBEARER, but in the older format of Google and Microsoft.
     Xoauth2,
     /// EXTERNAL (RFC 4422 appendix A): the client's TLS certificate identifies the client.
     External,
@@ -104,8 +104,8 @@ known! {
 }
 
 impl Mechanism {
-    /// All mechanisms that are compiled in: those for passwords, the strongest first, then those for tokens,
-    /// EXTERNAL, and ANONYMOUS.
+    /// All mechanisms that are compiled in. The mechanisms for passwords come first, the strongest at the top.
+    /// They are followed by the mechanisms for tokens, EXTERNAL, and ANONYMOUS.
     pub const COMPILED: &'static [Self] = &[
         #[cfg(feature = "scram-sha-512")]
         Self::ScramSha512Plus,
@@ -135,11 +135,11 @@ impl Mechanism {
         Self::Anonymous,
     ];
 
-    /// Creates a custom mechanism, which the application implements. It is used only inside TLS, unless
+    /// Creates a custom mechanism, which the application implements. It is used only over TLS, unless
     /// [`safe_without_tls`](Self::safe_without_tls) is called.
     ///
-    /// A server asks for each step of the mechanism with [`Query::Custom`](super::Query::Custom), a client with
-    /// [`Step::Custom`](super::client::Step::Custom).
+    /// On a server, [`Query::Custom`](super::Query::Custom) asks for each step of the mechanism. On a client,
+    /// [`Step::Custom`](super::client::Step::Custom) does so.
     ///
     /// # Errors
     /// [`ConfigError::MechanismName`] if the name is not 1 to 20 characters of `A-Z 0-9 - _` (RFC 4422 §3.1),
@@ -164,8 +164,8 @@ impl Mechanism {
         }
     }
 
-    /// Declares a custom mechanism to be safe without TLS, where an eavesdropper can read it. GSSAPI is an
-    /// example.
+    /// Declares that a custom mechanism is safe even without TLS, when an eavesdropper can read the exchange.
+    /// GSSAPI is an example.
     ///
     /// A mechanism that the crate implements is returned unchanged.
     #[must_use]
@@ -178,8 +178,8 @@ impl Mechanism {
         }
     }
 
-    /// Returns the mechanism with this name, in upper or lower case, if the crate implements it. The mechanism
-    /// need not be compiled in.
+    /// Returns the mechanism with this name, ignoring case, if the crate implements it. The mechanism need not
+    /// be compiled in.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::known(name.as_bytes()).copied()
     }
@@ -195,14 +195,14 @@ impl Mechanism {
         })
     }
 
-    /// Returns whether the mechanism can be used: it is compiled in, or it is a custom mechanism.
+    /// Returns whether the mechanism is compiled in, or is a custom mechanism. Other mechanisms cannot be used.
     pub fn is_compiled(self) -> bool {
         matches!(self, Self::Custom(_)) || Self::COMPILED.contains(&self)
     }
 
-    /// Returns whether the mechanism should only be used inside TLS: it sends a password or a token as it is,
-    /// it relies on a certificate, or it is a custom mechanism that was not declared [safe without
-    /// TLS](Self::safe_without_tls).
+    /// Returns whether the mechanism should be used only over TLS. This applies if it sends the password or the
+    /// token itself, if it relies on a certificate, or if it is a custom mechanism that was not declared [safe
+    /// without TLS](Self::safe_without_tls).
     pub const fn needs_tls(self) -> bool {
         match self {
             Self::ScramSha512Plus
@@ -218,7 +218,7 @@ impl Mechanism {
         }
     }
 
-    /// Returns whether the mechanism authenticates a user by a password.
+    /// Returns whether the mechanism authenticates a user with a password.
     pub const fn takes_password(self) -> bool {
         match self {
             Self::ScramSha512Plus
@@ -238,7 +238,7 @@ impl Mechanism {
         }
     }
 
-    /// Returns whether the mechanism authenticates a user by an OAuth 2.0 token.
+    /// Returns whether the mechanism authenticates a user with an OAuth 2.0 token.
     pub const fn takes_token(self) -> bool {
         matches!(self, Self::OauthBearer | Self::Xoauth2)
     }
@@ -248,8 +248,8 @@ impl Mechanism {
         matches!(self, Self::ScramSha512Plus | Self::ScramSha256Plus | Self::ScramSha1Plus)
     }
 
-    /// Returns the -PLUS form of a SCRAM mechanism, which binds to the TLS connection. Returns `None` for all
-    /// other mechanisms, and for a mechanism that is already a -PLUS form.
+    /// Returns the -PLUS form of a SCRAM mechanism, which binds the authentication to the TLS connection.
+    /// Returns `None` for all other mechanisms, including the -PLUS forms themselves.
     pub const fn plus(self) -> Option<Self> {
         match self {
             Self::ScramSha512 => Some(Self::ScramSha512Plus),

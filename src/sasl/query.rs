@@ -35,14 +35,14 @@ pub use token::{CheckToken, TokenAnswer, TokenError};
 /// A question to the application.
 ///
 /// A query stays pending until it is answered: **an application that ignores it gets the same query again and
-/// again**. Answer a kind that the application does not know with [`not_implemented`](Self::not_implemented).
+/// again**. If the application does not implement a kind of query, answer it with
+/// [`not_implemented`](Self::not_implemented).
 ///
-/// An exchange asks at most two questions; only a [`Custom`] mechanism may ask more. The first question asks
-/// who the client is, and its answer only determines the client's `authcid`. The second, [`Authorize`], asks
-/// whether this account is admitted, and whether it may act as another one.
+/// An exchange asks at most two questions; only a [`Custom`] mechanism may ask more. The first question asks who the
+/// client is, and its answer only determines the client's `authcid`. The second, [`Authorize`], asks whether this
+/// account is admitted, and whether it may act as another account.
 ///
-/// Names and passwords are untrusted input. To prevent injection, never build a query of SQL or LDAP from them
-/// by hand.
+/// Names and passwords are untrusted input. To prevent injection, never build SQL or LDAP queries from them by hand.
 #[derive(Debug)]
 #[must_use = "the exchange waits for the answer"]
 #[non_exhaustive]
@@ -61,18 +61,18 @@ pub enum Query<'a> {
     CheckAnonymous(&'a mut CheckAnonymous),
     /// How does the application's custom mechanism answer this response?
     Custom(&'a mut Custom),
-    /// Is this account admitted, and may it act as the other one? This is asked only after the account has been
+    /// Is this account admitted, and may it act as the other account? This is asked only after the account has been
     /// authenticated.
     Authorize(&'a mut Authorize),
 }
 
 impl Query<'_> {
-    /// Answers at once, with the method of `users` for this kind of question.
+    /// Answers the query at once by calling the method of `users` for this kind of question.
     pub fn answer_with(self, users: &(impl Authenticator + ?Sized)) {
         answer!(self, users, at_once);
     }
 
-    /// The same as [`answer_with`](Self::answer_with), for an authenticator that is modified while it answers.
+    /// Like [`answer_with`](Self::answer_with), but for an authenticator that is modified while it answers.
     pub fn answer_with_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) {
         answer!(self, users, at_once);
     }
@@ -81,7 +81,7 @@ impl Query<'_> {
     ///
     /// If the future is dropped before it completes, the query stays pending. After a timeout, answer it with
     /// [`temp_fail`](Self::temp_fail), and do not call this method again, because the state of a [`Custom`] mechanism
-    /// may have changed. In the loop of a session on tokio:
+    /// may have changed. For example, in the loop of a session on tokio:
     ///
     #[cfg_attr(feature = "smtp", doc = "```")]
     #[cfg_attr(not(feature = "smtp"), doc = "```ignore")]
@@ -100,7 +100,7 @@ impl Query<'_> {
         answer!(self, users, awaited);
     }
 
-    /// Answers no, whatever the question is. Over SMTP, the client gets `535 5.7.8`, as for a wrong password.
+    /// Rejects the client, whatever the question is. Over SMTP, the client gets `535 5.7.8`, as for a wrong password.
     pub fn reject(self) {
         of_each!(self, ask => ask.answer(Fixed::Reject));
     }
@@ -112,9 +112,9 @@ impl Query<'_> {
 
     /// Answers that the application does not implement this kind of question, for any account.
     ///
-    /// Over SMTP, the client gets `454 4.7.0`; it does not count as an attempt, and the exchange ends in
-    /// [`Failure::NotImplemented`](crate::sasl::Failure::NotImplemented) for the log. This is a mistake in the
-    /// configuration, which offers a mechanism that the application cannot answer for.
+    /// Over SMTP, the client gets `454 4.7.0`, and the failure does not count as an attempt. The exchange ends in
+    /// [`Failure::NotImplemented`](crate::sasl::Failure::NotImplemented), which should be logged, because the
+    /// configuration mistakenly offers a mechanism that the application does not support.
     pub fn not_implemented(self) {
         let fixed = Fixed::NotImplemented(self.mechanism().name());
         of_each!(self, ask => ask.answer(fixed));
@@ -130,11 +130,11 @@ impl Query<'_> {
         of_each!(self, ask => ask.mechanism())
     }
 
-    /// Returns the account name that the client claims, folded, and has not proven yet. Use it as the key of a
-    /// rate limit before asking any store.
+    /// Returns the folded account name that the client claims but has not yet proven. Use it as a key for rate
+    /// limiting before you query any store.
     ///
-    /// `None` if the question is not about a claimed name: for a token, a certificate, a guest, a custom
-    /// mechanism, and for a client that has already been authenticated.
+    /// Returns `None` if the question is not about a claimed name. It is then about a token, a certificate, a guest,
+    /// a custom mechanism, or a client that has already been authenticated.
     pub fn authcid(&self) -> Option<&str> {
         match self {
             Self::CheckPassword(ask) => Some(ask.authcid()),
@@ -148,10 +148,10 @@ impl Query<'_> {
         }
     }
 
-    /// Returns a number that no other question of this process has.
+    /// Returns a number that identifies this question within the process.
     ///
-    /// An application that looks up the answer elsewhere can recognise a question that is still pending by this
-    /// number, and need not ask its store twice.
+    /// If the application looks up the answer elsewhere, it can use this number to recognize a question that is still
+    /// pending, and does not have to query its store twice.
     pub fn serial(&self) -> u64 {
         of_each!(self, ask => ask.serial.get())
     }

@@ -1,4 +1,4 @@
-//! The server's side of a SASL exchange.
+//! The server side of a SASL exchange.
 //!
 //! A [`Config`] lists the mechanisms that a server offers, and an [`Exchange`] carries out one of them with a
 //! client. The [module above](super) has an example.
@@ -111,11 +111,11 @@ impl Challenge {
         Self { memory: data.into(), start: 0, last: false, response: Slot::Open }
     }
 
-    /// Returns whether the client has been authenticated, and this is the last message to send to it.
+    /// Returns whether this is the last message for a client that has already been authenticated.
     ///
-    /// Protocols that can carry data with success (XMPP, LDAP) send the data that way, and then call
-    /// [`respond`](Self::respond) with an empty response. In IMAP, POP3 and SMTP, it is a challenge like any
-    /// other.
+    /// If the protocol can carry data with success (XMPP, LDAP), send the data that way, and then call
+    /// [`respond`](Self::respond) with an empty response. In IMAP, POP3 and SMTP, send it as a challenge like
+    /// any other.
     pub fn is_final(&self) -> bool {
         self.last
     }
@@ -125,7 +125,7 @@ impl Challenge {
         self.memory.as_slice().get(self.start as usize..).unwrap_or_default()
     }
 
-    /// Passes in the client's response. A `Vec` is moved without a copy, and zeroed once it has been used.
+    /// Passes in the client's response. A `Vec` is moved, not copied, and is zeroed after use.
     pub fn respond(&mut self, response: impl Into<Vec<u8>>) {
         self.response = Slot::Response(SecretBytes::new(response.into()));
     }
@@ -141,7 +141,7 @@ impl Challenge {
     }
 
     /// Reports that the client's response cannot be decoded from base64, or from the encoding that the protocol
-    /// uses in its place.
+    /// uses instead.
     pub fn undecodable(&mut self) {
         self.response = Slot::Undecodable;
     }
@@ -156,9 +156,9 @@ pub struct Exchange {
 impl Exchange {
     /// Begins an exchange.
     ///
-    /// Without an initial response (`None`), the server sends a challenge first; an empty initial response is
-    /// not the same. If the configuration does not allow the mechanism or the initial response, the first
-    /// [`step`](Self::step) returns the failure.
+    /// If there is no initial response (`None`), the server sends a challenge first. An empty initial response
+    /// is not the same as none. If the configuration does not allow the mechanism or the initial response, the
+    /// first [`step`](Self::step) returns the failure.
     pub fn new(
         config: &Arc<Config>,
         channel: &Channel,
@@ -200,10 +200,10 @@ impl Exchange {
 
     /// Returns the reason why the exchange has failed, as soon as the failure is certain.
     ///
-    /// For a refused token, this is before the last [`Step`]: a challenge informs the client of the error (RFC
-    /// 7628 §3.2.3), and the exchange fails whatever the client responds. Count the attempt for rate limiting,
-    /// and pause, when this method first returns a failure. Do so before sending the challenge, because the
-    /// client may close the connection once it has received it.
+    /// If a token is refused, the failure is certain before the last [`Step`]. A challenge still informs the
+    /// client of the error (RFC 7628 §3.2.3), and the exchange fails whatever the client responds. When this
+    /// method first returns a failure, count the attempt for rate limiting and pause. Do so before sending the
+    /// challenge, because the client may close the connection as soon as it has received the error.
     pub fn failure(&self) -> Option<Failure> {
         match &self.state {
             State::Done(Err(failed)) => Some(failed.why),
@@ -212,26 +212,26 @@ impl Exchange {
         }
     }
 
-    /// Returns the account name that the client of a failed exchange claimed, folded. Use it as the key of a
-    /// rate limit.
+    /// Returns the folded account name that the client claimed, if the exchange has failed. Use it as a key for
+    /// rate limiting.
     ///
-    /// `None` if the client did not send a name, or if the mechanism identifies the client in another way and
-    /// the exchange failed before that determined an account.
+    /// Returns `None` if the client did not send a name. If the mechanism identifies the client in another way,
+    /// such as by a token, also returns `None` if the exchange failed before the account was known.
     pub fn authcid(&self) -> Option<&str> {
         Some(&self.claim()?.authcid)
     }
 
-    /// Returns the account of which the claimed name is an alias, if the store's [answer](super::Answer::of)
-    /// named one. Count a failure for this account as well.
+    /// Returns the account that the claimed name is an alias of, if the store's [answer](super::Answer::of)
+    /// named one. Count a failure against this account as well.
     ///
-    /// `None` if there is no alias, or if the account is the claimed name itself.
+    /// Returns `None` if the answer named no account, or named the claimed name itself.
     pub fn account(&self) -> Option<&str> {
         let claim = self.claim()?;
         Some(&***claim.account.as_ref()?).filter(|account| *account != claim.authcid)
     }
 
-    /// Returns the application's custom refusal if the exchange [failed](Failure::Refused) with one. It
-    /// contains the text and the codes for the client.
+    /// Returns the application's custom refusal, with the text and the codes for the client, if the exchange
+    /// [failed](Failure::Refused) with one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.state {
             State::Done(Err(failed)) => failed.refusal.as_deref(),
@@ -258,8 +258,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the pending question, if there is one, without going on. After an initial response, a question
-    /// may be pending before the first call of [`step`](Self::step).
+    /// Returns the pending question, if there is one, without advancing the exchange. After an initial
+    /// response, a question may be pending before the first call of [`step`](Self::step).
     pub fn query(&mut self) -> Option<Query<'_>> {
         match self.pending() {
             Step::Query(query) => Some(query),
@@ -292,7 +292,7 @@ impl fmt::Debug for Exchange {
 
 /// The state of an exchange. Each state that waits for an answer holds it once it has been given.
 ///
-/// The type has 128 octets. Up to this size the compiler moves a value without calling a function, so some
+/// The type is 128 octets long. Up to this size, the compiler moves a value without calling a function, so some
 /// variants are boxed and some numbers are small.
 ///
 /// The functions that create the first and the last state are `inline(always)`, so that the state is written

@@ -8,7 +8,7 @@ use crate::sasl::{
     BindingPolicy, Channel, ConfigError, Mechanism, Nonce, NonceError, NonceSource, ScramHash,
 };
 
-/// The mechanisms that a client may use, and its policy. [`builder`](Self::builder) makes one.
+/// The mechanisms that a client may use, and its policy. Use [`builder`](Self::builder) to create a configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// In order of preference.
@@ -20,9 +20,9 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Every compiled mechanism, the strongest first. Mechanisms that [need TLS](Mechanism::needs_tls), such as those
-    /// that send a password or a token, are used only inside TLS. Authentication is bound to the TLS connection where
-    /// possible.
+    /// Returns a configuration with every compiled mechanism, strongest first. Mechanisms that [need
+    /// TLS](Mechanism::needs_tls), such as those that send a password or a token, are used only over TLS.
+    /// Authentication is bound to the TLS connection if possible.
     fn default() -> Self {
         Self {
             mechanisms: Mechanism::COMPILED.to_vec(),
@@ -51,27 +51,27 @@ impl Config {
         self.nonce.as_ref().and_then(NonceSource::fresh).ok_or(Failure::NoNonce)
     }
 
-    /// Returns the mechanism of that name, compared without case: any mechanism of this crate, or a custom mechanism
-    /// that is listed.
+    /// Returns the mechanism with this name, ignoring case. It can be any mechanism that the crate implements, or a
+    /// custom mechanism that is listed here.
     pub fn named(&self, name: &str) -> Option<Mechanism> {
         let own = |own: &Mechanism| own.name().eq_ignore_ascii_case(name);
         Mechanism::from_name(name).or_else(|| self.mechanisms.iter().copied().find(own))
     }
 
-    /// Returns the preferred mechanism among those that the server offers and that fit the credentials and the
-    /// connection.
+    /// Returns the most preferred mechanism that the server offers and that fits the credentials and the connection.
     ///
-    /// `offered` is the server's AUTH line as it was received, such as `AUTH SCRAM-SHA-256 PLAIN`, with or without
-    /// its line end, or only the names, separated by white space. Pass all of it. If the name of a -PLUS mechanism is
-    /// left out, the server takes this for a downgrade attack (RFC 5802 §6) and refuses the right password.
+    /// `offered` is the server's AUTH line as received, such as `AUTH SCRAM-SHA-256 PLAIN`, with or without the line
+    /// ending. It can also consist of only the names, separated by white space. Pass the whole list. If the name of a
+    /// -PLUS mechanism is missing, the server assumes a downgrade attack (RFC 5802 §6) and refuses even the right
+    /// password.
     ///
-    /// A client *supports channel binding* if the channel has binding data, the policy is not
-    /// [`None`](BindingPolicy::None), and a -PLUS mechanism that fits the credentials is among those that it may use.
-    /// It then prefers an offered -PLUS mechanism to all others that take a password, in whatever order they were
-    /// listed.
+    /// A client *supports channel binding* if the channel contains binding data, the policy is not
+    /// [`None`](BindingPolicy::None), and the configuration lists a -PLUS mechanism that fits the credentials. The
+    /// client then prefers an offered -PLUS mechanism to all other mechanisms for passwords, in whatever order they
+    /// were listed.
     ///
     /// # Errors
-    /// [`NoMechanism`] gives the reason if no mechanism can be used.
+    /// [`NoMechanism`], which gives the reason, if no mechanism can be used.
     pub fn choose(
         &self,
         credentials: &Credentials,
@@ -84,11 +84,11 @@ impl Config {
     /// Returns all mechanisms that the server offers and that can be used over the connection, in order of
     /// preference.
     ///
-    /// This is for a client that does not have its credentials yet. It learns from the result whether the server
-    /// takes a password or a token ([`takes_password`](Mechanism::takes_password),
-    /// [`takes_token`](Mechanism::takes_token)), and asks its user for that. `offered` is the same as for
-    /// [`choose`](Self::choose). Once the credentials are there, call `choose` with the same `offered`: it returns
-    /// the first of these mechanisms that fits the credentials.
+    /// Use this method if the client does not have its credentials yet. The result shows whether the server accepts a
+    /// password or a token ([`takes_password`](Mechanism::takes_password), [`takes_token`](Mechanism::takes_token)),
+    /// and the client can ask its user for the right one. `offered` has the same form as for
+    /// [`choose`](Self::choose). Once the client has the credentials, call `choose` with the same `offered`. It
+    /// returns the first of these mechanisms that fits the credentials.
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, Mechanism, client::{Config, Credentials}};
@@ -104,7 +104,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// [`NoMechanism`] gives the reason if no mechanism can be used, whatever the credentials.
+    /// [`NoMechanism`], which gives the reason, if no mechanism can be used, whatever the credentials.
     pub fn usable(&self, channel: &Channel, offered: &str) -> Result<Vec<Mechanism>, NoMechanism> {
         let offered = self.offered(offered);
         self.choose_among(&offered, &[], None, channel)?;
@@ -113,7 +113,7 @@ impl Config {
         Ok(self.mechanisms.iter().copied().filter(usable).collect())
     }
 
-    /// Returns the known mechanisms that a server's AUTH line names.
+    /// Returns the mechanisms on a server's AUTH line that the client recognizes.
     fn offered(&self, line: &str) -> Vec<Mechanism> {
         let names = line.split(|c: char| c.is_ascii_whitespace() || c == '=');
         names.filter_map(|name| self.named(name)).collect()
@@ -176,8 +176,8 @@ impl Config {
     }
 
     /// Returns whether the client supports channel binding (RFC 5802 §6). If it then authenticates without channel
-    /// binding, it reports that no mechanism with it was on offer, and a server that offered one detects that its
-    /// list was changed.
+    /// binding, it reports that it saw no mechanism with channel binding. A server that offered one then detects that
+    /// its list was changed.
     pub(super) fn supports_binding(&self, credentials: &Credentials, channel: &Channel) -> bool {
         let fits = |own: &Mechanism| own.binds_channel() && credentials.fit(*own);
         self.can_bind(channel) && self.mechanisms.iter().any(fits)
@@ -213,8 +213,9 @@ pub struct Builder {
 impl Builder {
     /// Sets the mechanisms to use, in order of preference.
     ///
-    /// Each SCRAM mechanism adds its -PLUS form, which is used whenever possible (see [`choose`](Config::choose));
-    /// [`without`](Self::without) removes that again. A custom mechanism is used only if it is listed here.
+    /// The -PLUS form of each SCRAM mechanism is added as well, and is used whenever possible (see
+    /// [`choose`](Config::choose)). To remove the -PLUS form, use [`without`](Self::without). A custom mechanism is
+    /// used only if it is listed here.
     ///
     /// The credentials limit the choice further: a password is never sent as a token, nor a token as a password, and
     /// ANONYMOUS is used only with [`Credentials::anonymous`].
@@ -239,8 +240,9 @@ impl Builder {
         self
     }
 
-    /// Sets another source of nonces, which SCRAM needs. Each nonce must be fresh and unpredictable; use fixed ones
-    /// only in tests. By default, with the feature `getrandom`, nonces come from the operating system.
+    /// Sets the source of nonces, which SCRAM needs. Each nonce must be fresh and unpredictable. Use fixed nonces
+    /// only in tests. By default, with the feature `getrandom`, nonces come from the operating system's random
+    /// source.
     pub fn nonces(
         mut self,
         source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
@@ -250,21 +252,21 @@ impl Builder {
     }
 
     /// Sets the range of iteration counts that a server may demand for SCRAM. The default is 4,096 (RFC 7677 §4) to
-    /// 600,000; a `to` below `from` counts as `from`.
+    /// 600,000. If `to` is less than `from`, it is set to `from`.
     ///
-    /// Fewer iterations make a brute-force search for the password cheap. More allow a server to keep the client busy
-    /// (denial of service). Any other number ends the exchange in [`Failure::Iterations`].
+    /// Too few iterations make a brute-force search for the password cheap. Too many allow a server to keep the
+    /// client busy (denial of service). A count outside the range ends the exchange in [`Failure::Iterations`].
     pub fn scram_iterations(mut self, from: u32, to: u32) -> Self {
         self.config.iterations = (from, to.max(from));
         self
     }
 
-    /// Sets whether authentication must be bound to the TLS connection (channel binding, RFC 5802 §6). For that the
-    /// [`Channel`] needs binding data.
+    /// Sets whether authentication must be bound to the TLS connection (channel binding, RFC 5802 §6). This requires
+    /// a [`Channel`] with binding data.
     ///
-    /// By default, [`Preferred`](BindingPolicy::Preferred), it is bound if both sides support it. With
-    /// [`None`](BindingPolicy::None) the -PLUS mechanisms are not used; with [`Required`](BindingPolicy::Required) no
-    /// others are.
+    /// With [`Preferred`](BindingPolicy::Preferred), the default, authentication is bound if both sides support it.
+    /// With [`None`](BindingPolicy::None), the -PLUS mechanisms are not used. With
+    /// [`Required`](BindingPolicy::Required), only the -PLUS mechanisms are used.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
         self.config.binding = policy;
         self
@@ -273,8 +275,8 @@ impl Builder {
     /// Returns the configuration, if it is consistent.
     ///
     /// # Errors
-    /// - [`ConfigError::NotCompiled`]: the feature of a listed mechanism is off.
-    /// - [`ConfigError::NothingBinds`]: channel binding is required, and no -PLUS mechanism is left.
+    /// - [`ConfigError::NotCompiled`]: the Cargo feature of a listed mechanism is disabled.
+    /// - [`ConfigError::NothingBinds`]: channel binding is required, but no -PLUS mechanism is left.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { mut config, without } = self;
         config.mechanisms.retain(|own| !without.contains(own));
@@ -295,29 +297,32 @@ impl Builder {
 pub enum NoMechanism {
     /// The server does not offer AUTH.
     NotOffered,
-    /// The server offers STARTTLS and may offer more mechanisms inside TLS, and the client has not started TLS.
+    /// The client has not started TLS. The server offers STARTTLS, and may offer more mechanisms over TLS.
     OnlyAfterTls,
     /// The client supports none of the server's mechanisms, or its configuration allows none of them.
     InCommon,
-    /// The mechanisms in common take other credentials, for example passwords when the client has a token.
+    /// The mechanisms that both sides support need other credentials, for example a password when the client has a
+    /// token.
     OtherCredentials,
-    /// The mechanisms in common are not bound to the TLS connection, which the configuration requires; or they are,
-    /// and the client has no binding data.
+    /// The configuration requires channel binding, but the mechanisms that both sides support do not provide it. Or
+    /// these mechanisms provide it, but the client has no binding data or its configuration forbids channel binding.
     WithoutBinding,
-    /// The mechanisms in common need a user name and a password prepared with SASLprep (RFC 4013), and these cannot
-    /// be prepared: they contain characters that it does not allow, or are empty without those that it removes, or
-    /// the prepared name exceeds 1,024 octets.
+    /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
+    /// preparing them failed. One of them contains characters that SASLprep prohibits, or is empty after SASLprep has
+    /// removed characters, or the prepared name exceeds 1,024 octets.
     Unprepared,
-    /// The mechanisms in common send the password, and it is too long for a line, alone or together with the names.
+    /// The mechanisms that both sides support send the password, but it is too long for a line, alone or together
+    /// with the names.
     TooLong,
-    /// The usable mechanisms would send the password or the token without TLS.
+    /// The mechanisms that can be used would send the password or the token without TLS.
     WithoutTls,
-    /// The credentials name an account to act as, and none of the mechanisms in common can send its name.
+    /// The credentials name an account to act as, but none of the mechanisms that both sides support can send that
+    /// name.
     ActingAs,
 }
 
 impl NoMechanism {
-    /// Returns the text of `Display` as a static string.
+    /// Returns the `Display` text as a static string.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::NotOffered => {

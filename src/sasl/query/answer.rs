@@ -4,15 +4,16 @@ use alloc::boxed::Box;
 
 use crate::sasl::{Failure, Mechanism, check_name};
 
-/// The answer to a question about an account: yes, with the secret or account name that the question asks for, or no,
-/// with a reason.
+/// The answer to a question about an account. It is either yes, with the secret or account name that the question
+/// asks for, or no, with a reason.
 ///
 /// `true` and `Some` convert into [`accept`](Self::accept), `false` and `None` into [`reject`](Self::reject). There
-/// is no conversion from `Result`: log the store's error first, then answer [`temp_fail`](Self::temp_fail).
+/// is no conversion from `Result`. If the store returns an error, log it and then answer
+/// [`temp_fail`](Self::temp_fail).
 ///
 /// | answer | SMTP reply | counts as a failed attempt |
 /// | --- | --- | --- |
-/// | [`reject`](Self::reject), [`no_secret`](Self::no_secret), [`lock`](Self::lock) | `535 5.7.8`, all alike | yes |
+/// | [`reject`](Self::reject), [`no_secret`](Self::no_secret), [`lock`](Self::lock) | `535 5.7.8` for all three | yes |
 /// | [`temp_fail`](Self::temp_fail), [`not_implemented`](Self::not_implemented) | `454 4.7.0` | no |
 /// | [`too_weak`](Self::too_weak) | `534 5.7.9` | no |
 /// | [`transition_needed`](Self::transition_needed) | `432 4.7.12` | no |
@@ -39,43 +40,44 @@ pub(in crate::sasl) enum Verdict<T> {
 }
 
 impl<T> Answer<T> {
-    /// Yes. For a look-up, `found` is what the store holds for the account.
+    /// Answers yes. If the question asks for a secret or an account name, `found` is the one that the store holds.
     pub const fn accept(found: T) -> Self {
         Self { verdict: Verdict::Accept(found), account: None }
     }
 
-    /// No: the password is wrong, or the account does not exist.
+    /// Answers no, because the password is wrong or the account does not exist.
     pub const fn reject() -> Self {
         Self { verdict: Verdict::Reject, account: None }
     }
 
-    /// The account exists but has no secret for this mechanism, for example no SCRAM keys for this hash. The client
-    /// sees the same reply as for a wrong password; [`Failure::NoSecret`] gives your log the reason.
+    /// Answers that the account exists but has no secret for this mechanism, for example no SCRAM keys for this hash.
+    /// The client gets the same reply as for a wrong password. For your log, the exchange ends in
+    /// [`Failure::NoSecret`].
     pub const fn no_secret() -> Self {
         Self { verdict: Verdict::NoSecret, account: None }
     }
 
-    /// The store cannot answer at the moment. Use it only for failures that affect every account, or it reveals which
-    /// accounts exist (user enumeration).
+    /// Answers that the store is not available at the moment. Use this only for failures that affect every account;
+    /// otherwise, it reveals which accounts exist (user enumeration).
     pub const fn temp_fail() -> Self {
         Self { verdict: Verdict::TempFail, account: None }
     }
 
-    /// The application does not implement this question for any account: see
-    /// [`Query::not_implemented`](super::Query::not_implemented).
+    /// Answers that the application does not implement this question for any account (see
+    /// [`Query::not_implemented`](super::Query::not_implemented)).
     pub const fn not_implemented() -> Self {
         Self { verdict: Verdict::NotImplemented, account: None }
     }
 
-    /// Declares the client's name an alias of `account`. A successful client is authenticated as `account`, and a
-    /// failed attempt [counts](crate::server::AuthFailed::account) against both names.
+    /// Declares that the client's name is an alias of `account`. If the client succeeds, it is authenticated as
+    /// `account`. If it fails, the attempt [counts](crate::server::AuthFailed::account) against both names.
     ///
-    /// Replies do not reveal the alias, with one exception: the salt of SCRAM. If two names have the same keys, their
-    /// salt shows that they belong to one account and that this account exists. To avoid that, give the alias its own
-    /// keys, made from the same password with another salt.
+    /// Only SCRAM's salt can reveal an alias. If two names have the same keys, their common salt shows that they
+    /// belong to one account and that this account exists. To avoid this, give the alias its own keys, derived from
+    /// the same password with another salt.
     ///
-    /// Pass a [folded](crate::sasl::server::Config::fold) name. It is used as it is, so another spelling would be
-    /// another account with a separate count. If the name is empty or contains control characters, the answer becomes
+    /// Pass a [folded](crate::sasl::server::Config::fold) name. The name is not folded again, so another spelling
+    /// would count as a separate account. If the name is empty or contains control characters, the answer becomes
     /// [`temp_fail`](Self::temp_fail).
     #[must_use]
     pub fn of(self, account: impl Into<Box<str>>) -> Self {
@@ -86,12 +88,12 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Turns this answer into that of a locked account, for example after too many failed attempts.
+    /// Turns this answer into the answer for a locked account, for example after too many failed attempts.
     ///
-    /// The client always sees the reply to a wrong password. SCRAM still sends the account's own salt and fails at
-    /// the proof, so a locked account looks like any other. Your log gets [`Failure::Locked`], whether or not the
-    /// password was right. [`temp_fail`](Self::temp_fail) and [`not_implemented`](Self::not_implemented) stay as they
-    /// are.
+    /// The client always gets the reply for a wrong password. With SCRAM, the server still sends the account's own
+    /// salt, and the exchange fails only at the proof, so a locked account looks like any other. For your log, the
+    /// exchange ends in [`Failure::Locked`], whether or not the password was right. The answers
+    /// [`temp_fail`](Self::temp_fail) and [`not_implemented`](Self::not_implemented) are returned unchanged.
     #[must_use]
     pub fn lock(self) -> Self {
         let verdict = match self.verdict {
@@ -111,23 +113,23 @@ impl<T> Answer<T> {
         !matches!(self.verdict, Verdict::NotImplemented)
     }
 
-    /// Returns the account of which the client's name is an [alias](Self::of), if the answer names one.
+    /// Returns the account that the client's name is an [alias of](Self::of), if the answer names one.
     pub fn account(&self) -> Option<&str> {
         Some(self.account.as_deref()?)
     }
 }
 
 impl Answer {
-    /// The password is right, but this mechanism is too weak for the account.
+    /// Answers that the password is right but this mechanism is too weak for the account.
     pub const fn too_weak() -> Self {
         Self { verdict: Verdict::TooWeak, account: None }
     }
 
-    /// The password is right, but the account must first move to this mechanism by authenticating once with another
-    /// one (RFC 4954 §6).
+    /// Answers that the password is right but the account must first move to this mechanism by authenticating once
+    /// with another mechanism (RFC 4954 §6).
     ///
-    /// Only an answer to a password can be this. A SCRAM look-up is answered before any proof, and there it would
-    /// reveal which accounts exist.
+    /// Only a question about a password can be answered like this. A SCRAM lookup is answered before the client sends
+    /// its proof, so this answer to it would reveal which accounts exist.
     pub const fn transition_needed() -> Self {
         Self { verdict: Verdict::TransitionNeeded, account: None }
     }

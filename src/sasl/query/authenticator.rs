@@ -20,14 +20,17 @@ macro_rules! methods {
 
 /// An account store that answers every question at once, on the calling thread.
 ///
-/// [`mechanisms`](Self::mechanisms) lists what the store can answer for, and a server's configuration offers exactly
-/// these ([`Builder::answered_by`](crate::sasl::server::Builder::answered_by), which calls each method that they need
-/// once). Implement one method for each kind of question that they ask. The others answer
+/// [`mechanisms`](Self::mechanisms) lists the mechanisms that the store can answer for.
+/// [`Builder::answered_by`](crate::sasl::server::Builder::answered_by) configures a server to offer exactly these
+/// mechanisms. To check that the store implements them, it calls the method that each mechanism needs once.
+///
+/// Implement one method for each kind of question that the mechanisms ask. By default, a method answers
 /// [`not_implemented`](Answer::not_implemented), except [`authorize`](Self::authorize), whose default lets no account
 /// act as another. For a custom mechanism, [`custom`](Self::custom) usually calls [`Custom::step_with`].
 ///
-/// An implementation must take as long for an account that does not exist as for a wrong password: hash the password
-/// against a dummy. Otherwise a timing attack reveals which accounts exist (user enumeration).
+/// For an account that does not exist, an implementation must take as long as for a wrong password, for example by
+/// checking the password against a dummy hash. Otherwise, a timing attack reveals which accounts exist (user
+/// enumeration).
 ///
 /// For a store that has to be awaited, such as a database on tokio, implement
 /// [`AsyncAuthenticator`](super::AsyncAuthenticator).
@@ -56,21 +59,21 @@ macro_rules! methods {
     note = "`answered_by` and `answer_with` take an `Authenticator`, which is synchronous; for an `AsyncAuthenticator` call `answered_by_async` and `answer_with_async`"
 )]
 pub trait Authenticator {
-    /// Returns the mechanisms that this store can answer for: PLAIN and LOGIN if
-    /// [`check_password`](Self::check_password) is implemented, SCRAM with each hash that the accounts have keys for
-    /// if [`scram_keys`](Self::scram_keys) is, and so on.
+    /// Returns the mechanisms that this store can answer for. For example, list PLAIN and LOGIN if
+    /// [`check_password`](Self::check_password) is implemented. If [`scram_keys`](Self::scram_keys) is implemented,
+    /// list the SCRAM mechanism of each hash for which the accounts have keys.
     ///
-    /// List a mechanism only if the accounts have the secret that it needs. Otherwise a client that chooses it fails
-    /// even with the right password.
+    /// List a mechanism only if the accounts have the secret that it needs. Otherwise, a client that chooses the
+    /// mechanism fails even with the right password.
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!(&Self));
 }
 
-/// An [`Authenticator`] that changes as it answers, for example one that belongs to a single connection, or that owns
+/// An [`Authenticator`] that is modified while it answers, for example because it serves a single connection or owns
 /// its database connection. Pass it to [`Query::answer_with_mut`](super::Query::answer_with_mut).
 pub trait AuthenticatorMut {
-    /// Returns the mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
+    /// Returns the mechanisms that this store can answer for (see [`Authenticator::mechanisms`]).
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!(&mut Self));

@@ -15,7 +15,7 @@ use crate::{
     secret::Secret,
 };
 
-/// The mechanisms that a server offers, and its policy. [`builder`](Self::builder) makes one.
+/// The mechanisms that a server offers, and its policy. Use [`builder`](Self::builder) to create a configuration.
 ///
 /// All exchanges of a server share one configuration, in an `Arc`.
 #[derive(Clone)]
@@ -33,10 +33,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns a builder for a server of that name: 1 to 255 octets of printable ASCII, without spaces, `<` and `>`.
+    /// Returns a builder for a server with this host name, which must be 1 to 255 octets of printable ASCII, without
+    /// spaces, `<` and `>`.
     ///
-    /// Call [`answered_by`](Builder::answered_by), its variants, or [`mechanisms`](Builder::mechanisms). Everything
-    /// else has a default.
+    /// Call [`answered_by`](Builder::answered_by), one of its variants, or [`mechanisms`](Builder::mechanisms). All
+    /// other settings have defaults.
     pub fn builder(hostname: &str) -> Builder {
         Builder {
             config: Self {
@@ -67,7 +68,7 @@ impl Config {
         if good { Ok(()) } else { Err(ConfigError::HostName) }
     }
 
-    /// The configuration of a server at which nobody can authenticate.
+    /// Creates the configuration of a server that offers no mechanism.
     pub(crate) fn without_mechanisms(hostname: &str) -> Self {
         Self::builder(hostname).config
     }
@@ -77,17 +78,17 @@ impl Config {
         &self.hostname
     }
 
-    /// Returns the mechanisms that are on offer over this connection, in their order.
+    /// Returns the mechanisms that the server offers on this connection, in the configured order.
     ///
-    /// Mechanisms that [need TLS](Mechanism::needs_tls) are among them only inside TLS, unless [cleartext is
-    /// allowed](Builder::allow_cleartext). The -PLUS mechanisms need a [`Channel`] with binding data, and EXTERNAL
-    /// needs one with an identity.
+    /// Mechanisms that [need TLS](Mechanism::needs_tls) are offered only over TLS, unless [cleartext is
+    /// allowed](Builder::allow_cleartext). The -PLUS mechanisms are offered only if the [`Channel`] contains binding
+    /// data, and EXTERNAL only if it contains an identity.
     pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
         let listed = self.mechanisms.iter().copied();
         listed.filter(|own| self.can(*own, channel) && self.may(*own, channel))
     }
 
-    /// Returns whether a mechanism with channel binding is on offer.
+    /// Returns whether the server offers a mechanism with channel binding.
     pub(in crate::sasl) fn offers_binding(&self, channel: &Channel) -> bool {
         let bound = |own: &Mechanism| own.binds_channel() && self.can(*own, channel);
         self.mechanisms.iter().any(bound)
@@ -123,17 +124,17 @@ impl Config {
         }
     }
 
-    /// Returns the mechanism of that name, compared without case: any mechanism of this crate, whether it is on offer
-    /// or not, or a custom mechanism that is listed.
+    /// Returns the mechanism with this name, ignoring case. It can be any mechanism that the crate implements,
+    /// whether or not the server offers it, or a custom mechanism that is listed here.
     ///
-    /// An exchange with a mechanism that is not on offer ends in [`Failure::Unsupported`] or [`Failure::NeedsTls`].
+    /// An exchange with a mechanism that is not offered ends in [`Failure::Unsupported`] or [`Failure::NeedsTls`].
     pub fn named(&self, name: impl AsRef<[u8]>) -> Option<Mechanism> {
         let name = name.as_ref();
         let own = |own: &&Mechanism| own.name().as_bytes().eq_ignore_ascii_case(name);
         Mechanism::known(name).or_else(|| self.mechanisms.iter().find(own)).copied()
     }
 
-    /// Returns whether the application is asked about every authenticated client: see [`Builder::authorize_always`].
+    /// Returns whether the application is asked about every authenticated client (see [`Builder::authorize_always`]).
     pub fn authorizes_always(&self) -> bool {
         self.rules.authorize_always
     }
@@ -143,8 +144,8 @@ impl Config {
         self.rules.authorize_always = always;
     }
 
-    /// Returns the [folded](Builder::fold_names) form of an account's name: the one to look up, and the one to count
-    /// by for rate limiting. `None` for a name that no account can have.
+    /// Returns the [folded](Builder::fold_names) form of an account's name. Use this form to look up the account, and
+    /// as a key for rate limiting. Returns `None` for a name that no account can have.
     pub fn fold(&self, name: &str) -> Option<Box<str>> {
         self.rules
             .fold(name)
@@ -152,10 +153,10 @@ impl Config {
             .map(|folded| folded.map_or_else(|| name.into(), |folded| *folded))
     }
 
-    /// Returns the decoy keys of SCRAM for an account that does not exist. No password matches them, and their salt
-    /// is derived from the [folded](Self::fold) name.
+    /// Returns SCRAM decoy keys for an account that does not exist. No password matches them, and their salt is
+    /// derived from the [folded](Self::fold) name.
     ///
-    /// A store that checks the passwords of PLAIN and LOGIN with [`ScramKeys::check_password`] should check a
+    /// If a store checks the passwords of PLAIN and LOGIN with [`ScramKeys::check_password`], it should check the
     /// password against these keys if the account does not exist. Both cases then take the same time, which prevents
     /// user enumeration by a timing attack.
     ///
@@ -178,7 +179,7 @@ impl Config {
         self.decoys.iter().find(|decoys| decoys.keys().hash() == hash)
     }
 
-    /// Returns the number of iterations that decoy keys have.
+    /// Returns the iteration count of the decoy keys.
     pub(in crate::sasl) fn iterations(&self) -> u32 {
         self.iterations
     }
@@ -204,7 +205,7 @@ impl fmt::Debug for Config {
 pub struct Builder {
     config: Config,
     without: Vec<Mechanism>,
-    /// The mechanisms that the authenticator answered for, if it was asked.
+    /// The mechanisms that the authenticator implements, if it was asked.
     answered: Option<Vec<Mechanism>>,
     /// Whether it answers [`Authorize`](crate::sasl::Authorize) without an account to act as.
     authorizes: bool,
@@ -212,32 +213,32 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Offers the mechanisms that this authenticator [lists](Authenticator::mechanisms), in its order.
+    /// Offers the mechanisms that this authenticator [lists](Authenticator::mechanisms), in the same order.
     ///
-    /// To check that the authenticator implements what it lists, this calls its methods for an account that cannot
-    /// exist: `authorize`, and each method that a listed mechanism needs, once. The account's name, or for a token
-    /// the account to act as, is `nobody@smtp-auth.invalid`; the password, token or digest is `x`; a guest has no
-    /// trace. Only custom mechanisms are not checked. [`build`](Self::build) fails if a mechanism is on offer that
-    /// the authenticator does not answer for.
+    /// To check that the authenticator implements the mechanisms that it lists, this method asks it about an account
+    /// that cannot exist. It calls `authorize` once, and for each listed mechanism, it calls the method that the
+    /// mechanism needs once. The account's name is `nobody@smtp-auth.invalid`; for a token, this is the account to
+    /// act as. The password, token or digest is `x`, and a guest has no trace. Custom mechanisms are not checked.
+    /// [`build`](Self::build) fails if the server offers a mechanism that the authenticator does not implement.
     ///
-    /// The calls are made right here, on this thread. So a method may block now, and may count a failed attempt. If
-    /// your methods cannot be called yet, for example because they wait for threads that do not run yet, use
-    /// `mechanisms(users.mechanisms())` instead, which calls and checks nothing. If they await an async runtime,
-    /// implement [`AsyncAuthenticator`] and use [`answered_by_async`](Self::answered_by_async).
+    /// The methods are called immediately, on the current thread. They may therefore block, and may count a failed
+    /// attempt. If your methods cannot be called yet, for example because they wait for threads that are not running
+    /// yet, use `mechanisms(users.mechanisms())` instead, which calls and checks nothing. If your methods have to be
+    /// awaited, implement [`AsyncAuthenticator`] and use [`answered_by_async`](Self::answered_by_async).
     pub fn answered_by(self, users: &(impl Authenticator + ?Sized)) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         probes.queries().for_each(|query| query.answer_with(users));
         self.answered(probes)
     }
 
-    /// Like [`answered_by`](Self::answered_by), for an authenticator that changes as it answers.
+    /// Like [`answered_by`](Self::answered_by), but for an authenticator that is modified while it answers.
     pub fn answered_by_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         probes.queries().for_each(|query| query.answer_with_mut(users));
         self.answered(probes)
     }
 
-    /// Like [`answered_by`](Self::answered_by), for an async authenticator. Its methods are awaited one after
+    /// Like [`answered_by`](Self::answered_by), but for an async authenticator. Its methods are awaited one after
     /// another.
     pub async fn answered_by_async(self, users: &impl AsyncAuthenticator) -> Self {
         let mut probes = Probes::new(users.mechanisms());
@@ -259,9 +260,9 @@ impl Builder {
 
     /// Sets the mechanisms to offer, in this order.
     ///
-    /// List only **those that the application can answer for**: clients use the strongest mechanism on offer, and may
-    /// give up if it fails. This method is for an application that has no [`Authenticator`], or offers only some of
-    /// the mechanisms that its authenticator can answer for.
+    /// List only mechanisms that **the application can answer for**, because clients use the strongest mechanism on
+    /// offer and may give up if it fails. Use this method if the application has no [`Authenticator`], or offers only
+    /// some of the mechanisms that its authenticator lists.
     ///
     /// | mechanism | what the accounts need |
     /// | --- | --- |
@@ -270,11 +271,11 @@ impl Builder {
     /// | CRAM-MD5 | a [`CramSecret`](crate::sasl::CramSecret) |
     /// | OAUTHBEARER, XOAUTH2 | a way to check tokens |
     /// | EXTERNAL | the name in a client's certificate |
-    /// | ANONYMOUS | nothing: it lets guests in |
-    /// | a custom mechanism | [whatever it needs](crate::sasl::Custom) |
+    /// | ANONYMOUS | nothing, because clients are guests |
+    /// | a custom mechanism | [whatever the mechanism needs](crate::sasl::Custom) |
     ///
-    /// Each SCRAM mechanism adds its -PLUS form in front of it, which needs the same keys. [`without`](Self::without)
-    /// removes that again.
+    /// The -PLUS form of each SCRAM mechanism, which needs the same keys, is inserted before that mechanism. To
+    /// remove the -PLUS form, use [`without`](Self::without).
     pub fn mechanisms(
         mut self,
         mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>,
@@ -289,22 +290,22 @@ impl Builder {
         self
     }
 
-    /// Sets the function that folds an account's name, so that every spelling of it becomes one name.
+    /// Sets the function that folds account names, so that all spellings of an account's name become the same.
     ///
     /// The default is [`prepare`] (SASLprep). The alternatives are
     /// [`prepare_lower_case`](crate::sasl::prepare_lower_case), [`as_sent`](crate::sasl::as_sent), or a custom
-    /// function. The folded name is the one to look up, to derive decoy salts from, and to count by for rate
-    /// limiting, whether the account exists or not. The [`Identity`](crate::sasl::Identity) contains it, unless the
-    /// store [names another account](crate::sasl::Answer::of).
+    /// function. The folded name is used to look up the account, to derive decoy salts, and as the key for rate
+    /// limiting, whether or not the account exists. The [`Identity`](crate::sasl::Identity) contains the folded name,
+    /// unless the store [names another account](crate::sasl::Answer::of).
     pub fn fold_names(mut self, fold: FoldName) -> Self {
         self.config.rules.fold = fold;
         self
     }
 
-    /// Sets whether [`Authorize`](crate::sasl::Authorize) is asked about every authenticated client, with any
-    /// mechanism. By default it is asked only if the client names another account to act as.
+    /// Sets whether [`Authorize`](crate::sasl::Authorize) is asked about every authenticated client, whatever the
+    /// mechanism. By default, it is asked only if the client names another account to act as.
     ///
-    /// Turn it on if the application may still refuse a client after the proof, for example because the account is
+    /// Enable this if the application may still refuse a client after the proof, for example because the account is
     /// disabled or its password has expired. The authenticator must then implement `authorize`; otherwise every
     /// client is refused with `454`. If [`answered_by`](Self::answered_by) was called, [`build`](Self::build) returns
     /// [`ConfigError::Authorize`] instead.
@@ -313,9 +314,9 @@ impl Builder {
         self
     }
 
-    /// Sets another source of nonces. Each nonce must be fresh and unpredictable, or recorded exchanges can be
-    /// replayed; use fixed ones only in tests. By default, with the feature `getrandom`, nonces come from the
-    /// operating system.
+    /// Sets the source of nonces. Each nonce must be fresh and unpredictable; otherwise, recorded exchanges can be
+    /// replayed. Use fixed nonces only in tests. By default, with the feature `getrandom`, nonces come from the
+    /// operating system's random source.
     pub fn nonces(
         mut self,
         source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
@@ -324,24 +325,25 @@ impl Builder {
         self
     }
 
-    /// Sets the key from which the salts of SCRAM's decoy keys are derived: 16 octets or more, secret and
-    /// unpredictable.
+    /// Sets the key from which the salts of SCRAM's decoy keys are derived. The key must be at least 16 octets long,
+    /// secret and unpredictable.
     ///
-    /// The key must stay the same across restarts, and on all servers of a cluster. Otherwise the salts change and
+    /// The key must stay the same across restarts, and on all servers of a cluster. Otherwise, the salts change and
     /// reveal which accounts do not exist (user enumeration). By default, with the feature `getrandom`, each
-    /// [`build`](Self::build) makes a random key: share one `Config` among all of a server's connections and ports.
+    /// [`build`](Self::build) generates a random key, so share one `Config` among all of a server's connections and
+    /// ports.
     ///
-    /// The salt is derived from the [folded](Self::fold_names) name. It changes visibly once an account is given
-    /// keys, or new keys for another password.
+    /// The decoy salt is derived from the [folded](Self::fold_names) name. A client can see the salt change when an
+    /// account receives keys, or new keys for another password.
     pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
         self.salt_key = Some(key.into());
         self
     }
 
-    /// Sets the number of iterations of SCRAM's decoy keys, at least 1. The default is 4,096 (RFC 7677 §4).
+    /// Sets the iteration count of SCRAM's decoy keys, which is at least 1. The default is 4,096 (RFC 7677 §4).
     ///
-    /// It must be the number that the keys of real accounts have, or it reveals which accounts exist. So raise the
-    /// number for new keys only when you raise it for all of them.
+    /// It must equal the iteration count of the real accounts' keys; otherwise, it reveals which accounts exist.
+    /// Therefore, raise the count for new keys only when you raise it for all keys.
     pub fn scram_iterations(mut self, iterations: u32) -> Self {
         self.config.iterations = iterations.max(1);
         self
@@ -356,28 +358,28 @@ impl Builder {
 
     /// Sets whether authentication must be bound to the TLS connection (channel binding).
     ///
-    /// By default, [`Preferred`](BindingPolicy::Preferred), the -PLUS mechanisms are offered beside the others. If a
-    /// client that supports channel binding reports that none was on offer, the server refuses it, because a
-    /// man-in-the-middle has removed them from the list (a downgrade attack, RFC 5802 §6). With
-    /// [`None`](BindingPolicy::None) the -PLUS mechanisms are not offered; with [`Required`](BindingPolicy::Required)
-    /// no others are.
+    /// With [`Preferred`](BindingPolicy::Preferred), the default, the -PLUS mechanisms are offered in addition to the
+    /// others. If a client that supports channel binding then reports that it saw no -PLUS mechanism, the server
+    /// refuses the client, because a man-in-the-middle must have removed these mechanisms from the list (a downgrade
+    /// attack, RFC 5802 §6). With [`None`](BindingPolicy::None), the -PLUS mechanisms are not offered. With
+    /// [`Required`](BindingPolicy::Required), only the -PLUS mechanisms are offered.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
         self.config.binding = policy;
         self
     }
 
-    /// Sets the length of the longest response, in octets, after decoding. A longer one ends the exchange in
+    /// Sets the maximum length of a response in octets, after decoding. A longer response ends the exchange in
     /// [`Failure::TooLong`].
     ///
-    /// This bounds names, passwords and tokens, if the longest line of the protocol (12,288 octets in SMTP) is too
-    /// long for your store. By default there is no further bound.
+    /// Use this to limit names, passwords and tokens if your store cannot handle everything that fits into the
+    /// protocol's longest line (12,288 octets in SMTP). By default, there is no additional limit.
     pub fn max_response(mut self, octets: usize) -> Self {
         self.config.rules.max_response = u32::try_from(octets).unwrap_or(u32::MAX);
         self
     }
 
-    /// Sets the error for a client that sends an invalid token, or that sends none to ask where to get one. The
-    /// default is `invalid_token` without further fields.
+    /// Sets the error for a client that sends an invalid token, or that sends no token in order to ask where to get
+    /// one. The default is `invalid_token` without further fields.
     pub fn token_error(mut self, error: TokenError) -> Self {
         self.config.token_error = error;
         self
@@ -388,15 +390,16 @@ impl Builder {
     /// # Errors
     /// - [`ConfigError::HostName`]: the server's name is not 1 to 255 octets of printable ASCII without spaces, `<`
     ///   and `>`.
-    /// - [`ConfigError::NoMechanism`]: no mechanism is listed, or none is left.
-    /// - [`ConfigError::NotCompiled`]: the feature of a listed mechanism is off.
-    /// - [`ConfigError::NothingBinds`]: channel binding is required, and no -PLUS mechanism is left.
-    /// - [`ConfigError::NotImplemented`]: the [authenticator](Self::answered_by) does not answer for a mechanism on
-    ///   offer.
+    /// - [`ConfigError::NoMechanism`]: no mechanism is listed, or all have been removed.
+    /// - [`ConfigError::NotCompiled`]: the Cargo feature of a listed mechanism is disabled.
+    /// - [`ConfigError::NothingBinds`]: channel binding is required, but no -PLUS mechanism is left.
+    /// - [`ConfigError::NotImplemented`]: the [authenticator](Self::answered_by) does not implement a mechanism that
+    ///   the server offers.
     /// - [`ConfigError::Authorize`]: the authenticator does not implement `authorize`, which
     ///   [`authorize_always`](Self::authorize_always) needs.
-    /// - [`ConfigError::NoNonces`]: a mechanism needs random numbers, and there is no source of nonces.
-    /// - [`ConfigError::SaltKey`]: the salt key has fewer than 16 octets, or SCRAM is on offer and there is no key.
+    /// - [`ConfigError::NoNonces`]: a mechanism needs random numbers, but there is no source of nonces.
+    /// - [`ConfigError::SaltKey`]: the salt key is shorter than 16 octets, or the server offers SCRAM but there is no
+    ///   key.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { mut config, without, answered, authorizes, salt_key } = self;
         Config::check_host(&config.hostname)?;
