@@ -22,14 +22,14 @@ use md5::{
 use zeroize::Zeroize;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-/// The data that a store keeps to verify CRAM-MD5 responses: the two MD5 states after the keyed blocks of HMAC
-/// (RFC 2104 §2).
+/// The data that a store keeps to verify CRAM-MD5 responses. It consists of the two MD5 states after the keyed
+/// blocks of HMAC (RFC 2104 §2).
 ///
-/// The states are as good as the password for CRAM-MD5, so a store must protect them equally well. The password
-/// cannot be read from them, only guessed.
+/// For CRAM-MD5, the states are as good as the password, so a store must protect them equally well. The
+/// password itself cannot be computed from the states, only guessed.
 ///
-/// The text form is Dovecot's: `{CRAM-MD5}` and 64 hexadecimal digits, the outer state first. [`str::parse`]
-/// accepts upper and lower case, and also Dovecot's other name, `{HMAC-MD5}`.
+/// The text form is Dovecot's: `{CRAM-MD5}` followed by 64 hexadecimal digits, with the outer state first.
+/// [`str::parse`] ignores case, and also accepts Dovecot's other name for the scheme, `{HMAC-MD5}`.
 #[derive(Clone)]
 pub struct CramSecret(Arc<States>);
 
@@ -41,20 +41,20 @@ pub(super) struct States {
 }
 
 impl CramSecret {
-    /// Computes the states from a password. This takes two blocks of MD5, and for a password of more than 64
-    /// octets the hash of the password first.
+    /// Computes the states from a password. This takes MD5 over two blocks. A password of more than 64 octets
+    /// is itself hashed first.
     #[cfg(feature = "cram-md5")]
     pub fn from_password(password: &str) -> Self {
         apart(1, || Self(Arc::new(States::of_password(password))))
     }
 
-    /// Creates the secret from two states, as a store kept them: four words each, the low octet of each word
-    /// first.
+    /// Creates the secret from two stored states. Each state consists of four words, with the low octet of each
+    /// word first.
     pub fn from_states(outer: [u8; 16], inner: [u8; 16]) -> Self {
         Self(Arc::new(States { outer, inner }))
     }
 
-    /// Returns the outer and the inner state, in this order, to keep in a store.
+    /// Returns the outer and the inner state, in that order, for storage.
     pub fn states(&self) -> (&[u8; 16], &[u8; 16]) {
         (&self.0.outer, &self.0.inner)
     }
@@ -75,7 +75,7 @@ impl CramSecret {
     /// Returns whether the password is the one that the states were computed from. The comparison takes
     /// constant time.
     ///
-    /// With this method, a store that keeps only these states can serve PLAIN and LOGIN as well.
+    /// With this method, a store that keeps only these states can also serve PLAIN and LOGIN.
     #[cfg(feature = "cram-md5")]
     pub fn check_password(&self, password: &str) -> bool {
         apart(1, || {
@@ -146,16 +146,16 @@ const DOVECOT: &str = "{CRAM-MD5}";
 /// Dovecot's other name for the same scheme.
 const ALIAS: &str = "{HMAC-MD5}";
 
-/// The text is not a text form of [`CramSecret`].
+/// The error for text that is not the text form of a [`CramSecret`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub struct CramSecretError;
 
 impl CramSecretError {
-    /// Returns the text that `Display` writes, as a fixed string.
+    /// Returns the `Display` text as a static string.
     pub const fn as_str(&self) -> &'static str {
-        "this is not a text form of CRAM-MD5 states, which is {CRAM-MD5} followed by 64 hexadecimal digits"
+        "the text form of CRAM-MD5 states must be {CRAM-MD5} followed by 64 hexadecimal digits"
     }
 }
 

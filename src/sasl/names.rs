@@ -5,11 +5,11 @@ use alloc::{borrow::Cow, boxed::Box, string::String};
 
 use super::{Failure, MAX_MESSAGE, check_name, is_printable_ascii, prepare};
 
-/// A function that folds a name, so that all spellings of an account's name become one. It returns `None` for a
+/// A function that folds a name, so that all spellings of an account's name become the same. It returns `None` for a
 /// name that no account can have.
 ///
-/// The function has to be pure, and folding a folded name must not change it. [`prepare`] is the default; the
-/// crate also has [`prepare_lower_case`] and [`as_sent`].
+/// The function must be pure and idempotent, so folding a folded name must not change it. The default is [`prepare`].
+/// The crate also provides [`prepare_lower_case`] and [`as_sent`].
 pub type FoldName = fn(&str) -> Option<Cow<'_, str>>;
 
 /// Prepares a name with [`prepare`], and converts it to lower case: `Tim`, `TIM` and `ｔｉｍ` become `tim`.
@@ -35,8 +35,8 @@ pub fn prepare_lower_case(name: &str) -> Option<Cow<'_, str>> {
 
 /// Returns the name unchanged, for a store in which each spelling of a name is a separate account.
 ///
-/// An application that wants its bans, quotas and logs to cover all spellings of one user then has to fold the
-/// names itself.
+/// If the application's bans, quotas and logs are to cover all spellings of a user's name, the application then has
+/// to fold the names itself.
 pub fn as_sent(name: &str) -> Option<Cow<'_, str>> {
     Some(name.into())
 }
@@ -50,7 +50,7 @@ pub(super) struct Rules {
     /// The longest accepted response, in octets.
     pub(super) max_response: u32,
     pub(super) fold: FoldName,
-    /// Whether [`Authorize`](super::Authorize) is asked for every user that was authenticated.
+    /// Whether [`Authorize`](super::Authorize) is asked about every authenticated user.
     pub(super) authorize_always: bool,
 }
 
@@ -127,6 +127,6 @@ impl Authzid {
 pub(super) struct Claim {
     /// The name, folded.
     pub(super) authcid: String,
-    /// The account of which this name is an alias, if the store returned one.
+    /// The account that this name is an alias of, if the store returned one.
     pub(super) account: Option<Box<Box<str>>>,
 }

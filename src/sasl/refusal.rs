@@ -5,15 +5,16 @@ use core::fmt;
 
 use super::ConfigError;
 
-/// A refusal of a user whose credentials are correct, with a custom reply. It is an answer to
+/// A custom reply that refuses a user whose credentials are correct. Use it to answer
 /// [`Authorize`](super::Authorize).
 ///
 /// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do
-/// not use it for a rate limit, for a locked account, or for a rule about addresses or networks. Answer those with
-/// [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject), which looks like a wrong password, and is counted and
-/// delayed like one.
+/// not use it for a rate limit, for a locked account, or for a rule about addresses or networks. In these cases,
+/// answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject), which looks like a wrong password and is
+/// counted and delayed like one.
 ///
-/// SMTP uses the code, the enhanced code and the text. The kind is for other protocols, which have different codes.
+/// SMTP uses the code, the enhanced code and the text. The kind is meant for other protocols, which use different
+/// codes.
 ///
 /// ```
 /// use smtp_auth::sasl::{Refusal, RefusalKind};
@@ -43,7 +44,7 @@ pub struct Refusal {
 /// | [`OverQuota`](Self::OverQuota) | `552 5.2.2` | `OVERQUOTA` | `not-authorized` |
 /// | [`Other`](Self::Other) | `550 5.7.1` | `NOPERM` | `not-authorized` |
 ///
-/// The codes of SMTP are defaults, which [`Refusal::with_code`] changes.
+/// The SMTP codes are defaults. Use [`Refusal::with_code`] to change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusalKind {
@@ -51,7 +52,7 @@ pub enum RefusalKind {
     AccountDisabled,
     /// The password has expired.
     PasswordExpired,
-    /// The account requires an application password, which was created for this program.
+    /// The account requires an application password, that is, a password created for a single program.
     NeedsAppPassword,
     /// The account has exceeded its quota.
     OverQuota,
@@ -78,16 +79,16 @@ impl fmt::Display for RefusalKind {
 }
 
 impl Refusal {
-    /// The maximum length of the whole reply in octets, including codes and line ends. RFC 5321 §4.5.3.1.5 has the same
-    /// limit for each line.
+    /// The maximum length of the whole reply in octets, including codes and line endings. RFC 5321 §4.5.3.1.5 sets
+    /// the same limit for each line.
     const MAX: usize = 512;
     const MAX_LINES: usize = 5;
 
     /// Creates a refusal with the default code of its kind.
     ///
     /// # Errors
-    /// [`ConfigError::Refusal`] unless the text consists of 1 to 5 lines of printable ASCII, separated by `\n`
-    /// and not empty, and the whole reply has at most 512 octets, including codes and line ends.
+    /// [`ConfigError::Refusal`] unless the text consists of 1 to 5 nonempty lines of printable ASCII, separated by
+    /// `\n`, and the whole reply is at most 512 octets long, including codes and line endings.
     pub fn new(kind: RefusalKind, text: &str) -> Result<Self, ConfigError> {
         let (code, enhanced) = match kind {
             RefusalKind::AccountDisabled | RefusalKind::PasswordExpired => (525, (7, 13)),
@@ -102,9 +103,9 @@ impl Refusal {
     /// enhanced code follows from the reply code.
     ///
     /// # Errors
-    /// [`ConfigError::Refusal`] unless the code is from 400 to 599 and not 421, which would close the
-    /// connection, and the subject and the detail have at most three digits each. The error is also returned if
-    /// longer codes make the reply longer than 512 octets.
+    /// [`ConfigError::Refusal`] if the code is not from 400 to 599, or if it is 421, which would close the
+    /// connection. The same error is returned if the subject or the detail has more than three digits, or if longer
+    /// codes make the reply longer than 512 octets.
     pub fn with_code(self, code: u16, subject: u16, detail: u16) -> Result<Self, ConfigError> {
         Self { code, enhanced: (subject, detail), ..self }.checked()
     }

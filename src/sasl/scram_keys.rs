@@ -22,17 +22,17 @@ use hash::Signatures;
 /// The length of a salt in octets, for a real account and for a decoy.
 const SALT: usize = 16;
 
-/// The keys that a store keeps of a password, for SCRAM with one hash.
+/// The keys that a store keeps instead of a password, for SCRAM with one hash.
 ///
-/// After a database breach, an attacker cannot authenticate with the keys alone, but can guess the password offline by
-/// brute force, and can impersonate the server. Together with one recorded exchange, or one with a client that was
-/// tricked into connecting to the attacker, the keys are enough to authenticate (RFC 5802 §9).
+/// After a database breach, an attacker cannot authenticate with the keys alone, but can guess the password offline
+/// by brute force, and can impersonate the server. The keys are enough to authenticate if the attacker also has a
+/// recorded exchange, or tricks a client into connecting to the attacker's server (RFC 5802 §9).
 ///
-/// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), which PostgreSQL writes as well.
-/// [`str::parse`] reads this form, also with the spaces of LDAP's `authPassword` (RFC 3112 §2.1). It also reads
-/// Dovecot's `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the forms that Dovecot encodes once more
-/// (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores, use [`from_parts`](Self::from_parts) or
-/// [`from_salted_password`](Self::from_salted_password).
+/// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), which PostgreSQL also writes.
+/// [`str::parse`] reads this form, with or without the spaces of LDAP's `authPassword` (RFC 3112 §2.1). It also reads
+/// Dovecot's `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the forms in which Dovecot encodes these
+/// fields once more (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores, use
+/// [`from_parts`](Self::from_parts) or [`from_salted_password`](Self::from_salted_password).
 ///
 #[cfg_attr(all(feature = "getrandom", feature = "scram-sha-256"), doc = "```")]
 #[cfg_attr(not(all(feature = "getrandom", feature = "scram-sha-256")), doc = "```ignore")]
@@ -47,7 +47,7 @@ const SALT: usize = 16;
 #[derive(Clone)]
 pub struct ScramKeys(Arc<Keys>);
 
-/// Shared, so that a store that keeps them in memory can hand them out without a copy.
+/// Shared, so that a store that keeps keys in memory can return them without a copy.
 struct Keys {
     hash: ScramHash,
     iterations: u32,
@@ -60,8 +60,8 @@ struct Keys {
 impl ScramKeys {
     /// Creates keys from a password, with a random salt from the operating system.
     ///
-    /// Use at least 4,096 iterations (RFC 7677 §4): clients refuse fewer, as this crate's client does by
-    /// default. The call blocks for the time of one PBKDF2.
+    /// Use at least 4,096 iterations (RFC 7677 §4), because clients refuse fewer. This crate's client does so by
+    /// default. The call blocks while one PBKDF2 computation runs.
     ///
     /// Returns `None` if the password cannot be prepared (RFC 4013), if `iterations` is 0, or if the operating
     /// system cannot supply random numbers.
@@ -72,10 +72,10 @@ impl ScramKeys {
         Self::from_password(hash, password, &salt, iterations)
     }
 
-    /// Creates keys from a password, with a salt of the caller.
+    /// Creates keys from a password and a given salt.
     ///
-    /// Use a salt of 16 random octets, different for each account and each hash. It then looks like the decoy
-    /// salts that a server sends for accounts that do not exist. The call blocks for the time of one PBKDF2.
+    /// Use a salt of 16 random octets, different for each account and each hash, so that it looks like the decoy
+    /// salts that a server sends for accounts that do not exist. The call blocks while one PBKDF2 computation runs.
     ///
     /// Returns `None` if the password cannot be prepared (RFC 4013), if the salt is empty, or if `iterations`
     /// is 0.
@@ -98,10 +98,10 @@ impl ScramKeys {
     /// Creates keys from a SaltedPassword (RFC 5802 §3), which is the result of `Hi`, and from the salt and the
     /// number of iterations that it was computed with. The mail server mox stores passwords in this form.
     ///
-    /// A salted password is enough to authenticate, unlike [`ScramKeys`]. Delete it once the keys are stored.
+    /// Unlike [`ScramKeys`], a salted password is enough to authenticate. Delete it once the keys are stored.
     ///
-    /// Returns `None` if the salted password is not as long as the result of the hash, if the salt is empty, or
-    /// if `iterations` is 0.
+    /// Returns `None` if the salted password is not as long as the hash's output, if the salt is empty, or if
+    /// `iterations` is 0.
     pub fn from_salted_password(
         hash: ScramHash,
         salted_password: &[u8],
@@ -116,8 +116,8 @@ impl ScramKeys {
 
     /// Creates keys from their parts, for a store that has a column for each part.
     ///
-    /// Returns `None` if the salt is empty, if the number of iterations is 0, or if a key is not as long as the result
-    /// of the hash.
+    /// Returns `None` if the salt is empty, if the number of iterations is 0, or if a key is not as long as the
+    /// hash's output.
     ///
     #[cfg_attr(feature = "scram-sha-256", doc = "```")]
     #[cfg_attr(not(feature = "scram-sha-256"), doc = "```ignore")]
@@ -180,9 +180,9 @@ impl ScramKeys {
     /// Returns whether the password is the one that the keys were computed from. This computes PBKDF2 again,
     /// and compares the result in constant time.
     ///
-    /// With this method, a store that keeps only these keys can serve PLAIN and LOGIN as well. To prevent user
-    /// enumeration by a timing attack, check the password against [decoy
-    /// keys](super::server::Config::decoy_keys) if the account does not exist.
+    /// With this method, a store that keeps only these keys can also serve PLAIN and LOGIN. To prevent user
+    /// enumeration by a timing attack, check the password against [decoy keys](super::server::Config::decoy_keys) if
+    /// the account does not exist.
     pub fn check_password(&self, password: &str) -> bool {
         let own = Self::from_password(self.hash(), password, self.salt(), self.iterations());
         own.is_some_and(|own| own.0.stored_key.equals(&self.0.stored_key))
@@ -233,7 +233,7 @@ pub struct ScramParts<'a> {
     pub iterations: u32,
     /// The salt, which is not empty.
     pub salt: &'a [u8],
-    /// `StoredKey = H(ClientKey)`, as long as the result of the hash: 20, 32 or 64 octets.
+    /// `StoredKey = H(ClientKey)`, as long as the hash's output: 20, 32 or 64 octets.
     pub stored_key: &'a [u8],
     /// `ServerKey = HMAC(SaltedPassword, "Server Key")`, of the same length.
     pub server_key: &'a [u8],
@@ -305,10 +305,10 @@ impl fmt::Debug for ScramKeys {
     }
 }
 
-/// A salted password: the result of PBKDF2, together with its inputs, which include the password itself.
+/// The result of salting a password with PBKDF2, together with the inputs, which include the password itself.
 ///
-/// If a client keeps it and passes it to [`Credentials::salted`](super::client::Credentials::salted) the next
-/// time, it need not compute PBKDF2 again.
+/// A client that keeps this value and passes it to [`Credentials::salted`](super::client::Credentials::salted) the
+/// next time does not have to compute PBKDF2 again.
 #[derive(Clone)]
 pub struct SaltedPassword(Arc<Salted>);
 
@@ -328,7 +328,7 @@ impl SaltedPassword {
         })
     }
 
-    /// Returns whether these are the inputs that it was computed from.
+    /// Returns whether the salted password was computed from these inputs.
     pub(super) fn is_of(
         &self,
         hash: ScramHash,

@@ -304,12 +304,13 @@ pub enum NoMechanism {
     /// The mechanisms that both sides support need other credentials, for example a password when the client has a
     /// token.
     OtherCredentials,
-    /// The configuration requires channel binding, but the mechanisms that both sides support do not provide it. Or
-    /// these mechanisms provide it, but the client has no binding data or its configuration forbids channel binding.
+    /// The configuration requires channel binding, but none of the mechanisms that both sides support provides it.
+    /// The reason is also returned if all of these mechanisms need channel binding, but the client has no binding
+    /// data or its configuration forbids channel binding.
     WithoutBinding,
     /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
-    /// preparing them failed. One of them contains characters that SASLprep prohibits, or is empty after SASLprep has
-    /// removed characters, or the prepared name exceeds 1,024 octets.
+    /// preparing them failed. The user name or the password contains characters that SASLprep prohibits, or is empty
+    /// after SASLprep has removed characters, or the prepared name exceeds 1,024 octets.
     Unprepared,
     /// The mechanisms that both sides support send the password, but it is too long for a line, alone or together
     /// with the names.

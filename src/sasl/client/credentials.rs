@@ -30,7 +30,7 @@ fn check_token(user: &str, token: &Secret) -> Result<(), ConfigError> {
 
 /// The credentials that a client authenticates with.
 ///
-/// Clones are cheap: they share the secrets until one of them is changed.
+/// Cloning is cheap, because clones share the secrets until one of them is changed.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub(super) kind: Kind,
@@ -65,9 +65,9 @@ pub(in crate::sasl) struct Token {
 impl Credentials {
     /// Returns credentials with a user name and a password.
     ///
-    /// An AUTH line carries up to 9,216 octets before base64 (RFC 4954 §4). LOGIN must fit the password into that,
-    /// and PLAIN the password, the names and two separators. Longer passwords can be used only with mechanisms that
-    /// do not send them, such as SCRAM.
+    /// An AUTH line can carry up to 9,216 octets before base64 encoding (RFC 4954 §4). With LOGIN, this limits the
+    /// password. With PLAIN, it limits the password, the names and two separators together. Longer passwords can be
+    /// used only with mechanisms that do not send them, such as SCRAM.
     ///
     /// # Errors
     /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
@@ -85,12 +85,13 @@ impl Credentials {
 
     /// Returns credentials with a user name and an access token of OAuth 2.0, for OAUTHBEARER and XOAUTH2.
     ///
-    /// The application obtains the token from its issuer, and a new one when it has expired. Both mechanisms send the
-    /// user name as the account to act as, so it may be a mailbox that is shared with the token's owner.
+    /// The application must obtain the token from its issuer, and a new token when the old one has expired. Both
+    /// mechanisms send the user name as the account to act as, so it may be the name of a mailbox that is shared with
+    /// the token's owner.
     ///
     /// # Errors
     /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
-    /// - [`ConfigError::Token`]: the token does not have the form of a bearer token (RFC 6750 §2.1), or exceeds some
+    /// - [`ConfigError::Token`]: the token does not have the form of a bearer token (RFC 6750 §2.1), or exceeds about
     ///   8,700 octets together with the name.
     pub fn token(user: &str, token: impl Into<Secret>) -> Result<Self, ConfigError> {
         let token = token.into();
@@ -100,18 +101,18 @@ impl Credentials {
         Ok(Self::new(Kind::Token(Arc::new(token))))
     }
 
-    /// Returns credentials for EXTERNAL: the certificate that the client presented in the TLS handshake.
+    /// Returns credentials for EXTERNAL, which uses the certificate that the client presented in the TLS handshake.
     pub fn external() -> Self {
         Self::new(Kind::External)
     }
 
-    /// Returns credentials for ANONYMOUS (RFC 4505): those of a guest, who leaves this trace.
+    /// Returns credentials for ANONYMOUS (RFC 4505), with which a guest sends this trace.
     ///
-    /// The trace may be empty. Anybody who can read the connection sees it.
+    /// The trace may be empty. Without TLS, an eavesdropper can read it.
     ///
     /// # Errors
     /// [`ConfigError::Trace`] if the trace is neither a mail address nor up to 255 characters without `@`, or if it
-    /// contains characters that are not visible. Without the feature `anonymous` every trace is an error.
+    /// contains characters that are not visible. Without the feature `anonymous`, every trace is an error.
     pub fn anonymous(trace: &str) -> Result<Self, ConfigError> {
         if !anonymous::is_trace(trace) {
             return Err(ConfigError::Trace);
@@ -132,9 +133,9 @@ impl Credentials {
 
     /// Sets the account to act as, if it is not the client's own account.
     ///
-    /// Only mechanisms that can send its name are used then. A custom mechanism is never among them: it names the
-    /// account in its own responses, so do not set it here. For [`token`](Self::token) credentials the name replaces
-    /// the user name, which is already the account to act as.
+    /// Only mechanisms that can send this name are then used. They never include a custom mechanism, which names the
+    /// account in its own responses, so do not set an account for a custom mechanism here. For [`token`](Self::token)
+    /// credentials, the name replaces the user name, which is already the account to act as.
     ///
     /// # Errors
     /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
@@ -158,12 +159,12 @@ impl Credentials {
         if none { Err(ConfigError::Password) } else { Ok(self) }
     }
 
-    /// Sets the server that the token is meant for, as the client knows it. Only OAUTHBEARER sends this, and other
-    /// credentials ignore it.
+    /// Sets the name and port of the server that the token is meant for, as known to the client. Only OAUTHBEARER
+    /// sends them, and credentials other than tokens ignore them.
     ///
-    /// If the message reaches another server and is replayed unchanged, the right server can detect that. A server that
-    /// extracts the token can still use it elsewhere; only a token that its issuer restricts to one server (its
-    /// audience) prevents that.
+    /// If another server receives the message and replays it unchanged, the intended server can detect the replay. A
+    /// server that extracts the token can still use it elsewhere, unless the token's issuer has restricted it to one
+    /// server (its audience).
     ///
     /// # Errors
     /// [`ConfigError::ServerName`] if the name is empty, exceeds 255 octets, or contains spaces or characters other
@@ -179,8 +180,9 @@ impl Credentials {
         Ok(self)
     }
 
-    /// Adds the salted password of an earlier authentication. It spares SCRAM the work of PBKDF2, as long as the
-    /// server still sends the same salt and iteration count. It has no effect on other credentials.
+    /// Adds the salted password from an earlier authentication. SCRAM then does not have to compute PBKDF2 again, as
+    /// long as the server sends the same salt and iteration count. This method has no effect on credentials without a
+    /// password.
     pub fn salted(mut self, salted: SaltedPassword) -> Self {
         if let Kind::Password(password) = &mut self.kind {
             Arc::make_mut(password).salted = Some(salted);
@@ -188,7 +190,7 @@ impl Credentials {
         self
     }
 
-    /// Returns the user name of a password or a token. `None` for all other credentials.
+    /// Returns the user name of a password or a token. Returns `None` for all other credentials.
     pub fn authcid(&self) -> Option<&str> {
         match &self.kind {
             Kind::Password(password) => Some(&password.authcid),

@@ -16,9 +16,9 @@ const MAX_CHALLENGES: u8 = 20;
 /// *What does the custom mechanism respond to this challenge?* The step **stays pending until it is answered** with
 /// [`answer`](Self::answer).
 ///
-/// The application answers at once, with [`step_with`](Self::step_with) and a [`ClientMechanism`], or later, with the
-/// data that it keeps between challenges in [`state`](Self::state). An exchange takes up to 20 challenges; the next
-/// one ends it in [`Failure::UnexpectedChallenge`].
+/// The application can answer at once, with [`step_with`](Self::step_with) and a [`ClientMechanism`], or later, with
+/// data that it keeps between challenges in [`state`](Self::state). An exchange accepts up to 20 challenges. The next
+/// challenge ends the exchange in [`Failure::UnexpectedChallenge`].
 pub struct Custom {
     mechanism: Mechanism,
     data: Option<SecretBytes>,
@@ -49,22 +49,23 @@ impl Custom {
         self.mechanism
     }
 
-    /// Returns the challenge. `None` at first, before the server has sent anything: the mechanism is then asked for
-    /// its initial response.
+    /// Returns the challenge. At first, before the server has sent anything, this is `None`, and the mechanism is
+    /// asked for its initial response.
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// Returns a place for data that the application keeps from one challenge to the next. It is empty at first, and
-    /// dropped with the exchange.
+    /// Returns storage for data that the application keeps from one challenge to the next. The storage is empty at
+    /// first, and is dropped with the exchange.
     pub fn state(&mut self) -> &mut Option<Box<dyn Any + Send + Sync>> {
         &mut self.state
     }
 
-    /// Passes the challenge to a mechanism and returns its response, which you then pass to [`answer`](Self::answer).
+    /// Passes the challenge to a mechanism, and returns the mechanism's response. Pass this response to
+    /// [`answer`](Self::answer).
     ///
-    /// `make` creates the mechanism at the first challenge; [`state`](Self::state) holds it. Call this once for each
-    /// challenge, because every call advances the mechanism.
+    /// `make` creates the mechanism at the first challenge, and [`state`](Self::state) then holds it. Call this
+    /// method only once for each challenge, because every call advances the mechanism.
     pub fn step_with<M: ClientMechanism>(&mut self, make: impl FnOnce() -> M) -> CustomResponse {
         let Self { state, data, .. } = self;
         let made = state.take().and_then(|state| state.downcast().ok());
@@ -74,7 +75,7 @@ impl Custom {
         answer
     }
 
-    /// Gives up and cancels the exchange, for an application that does not implement the mechanism.
+    /// Gives up and cancels the exchange, for example because the application does not implement the mechanism.
     pub fn fail(&mut self) {
         self.answer(CustomResponse::Fail);
     }
@@ -96,18 +97,18 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// The answer of a custom mechanism to a challenge. A response in it is zeroed when it is dropped.
+/// The answer of a custom mechanism to a challenge. The response that it contains is zeroed on drop.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]
 pub enum CustomResponse {
-    /// The mechanism has no initial response, and waits for a challenge. As the answer to a challenge, this is an
-    /// empty response.
+    /// The mechanism has no initial response, and waits for a challenge. If this is the answer to a challenge, an
+    /// empty response is sent.
     NoInitialResponse,
     /// The mechanism sends this response and expects another challenge. If the server reports success first, the
     /// exchange fails with [`Failure::EarlySuccess`].
     Respond(Vec<u8>),
-    /// The mechanism sends this response and is complete: the client is authenticated if the server reports success.
+    /// The mechanism sends this response and is complete. The client is authenticated if the server reports success.
     Complete(Vec<u8>),
     /// The mechanism gives up, and the exchange is cancelled.
     Fail,
@@ -135,7 +136,7 @@ impl fmt::Debug for CustomResponse {
     }
 }
 
-/// A custom mechanism that can answer at once. Each exchange has a separate value of the type.
+/// A custom mechanism that can answer at once. A separate value is created for each exchange.
 ///
 /// ```
 /// use smtp_auth::sasl::{

@@ -7,10 +7,11 @@ use crate::{
     secret::{Secret, SecretBytes},
 };
 
-/// The password must be salted with PBKDF2: some milliseconds of work at 4,096 iterations. The step **stays pending
-/// until it is answered** with [`run`](Self::run) or [`answer`](Self::answer).
+/// A request to salt the password with PBKDF2, which takes some milliseconds at 4,096 iterations. The step **stays
+/// pending until it is answered** with [`run`](Self::run) or [`answer`](Self::answer).
 ///
-/// In async code, run the [`job`](Self::job) on another thread, so that it does not block a runtime such as tokio.
+/// In async code, run the [`job`](Self::job) on another thread, so that the computation does not block a runtime such
+/// as tokio.
 #[derive(Debug)]
 pub struct Derive {
     job: DeriveJob,
@@ -28,23 +29,24 @@ impl Derive {
         Self { job, answer: None }
     }
 
-    /// Does the work now, on this thread, and answers with the result.
+    /// Salts the password immediately, on the current thread, and answers with the result.
     pub fn run(&mut self) {
         self.answer = Some(self.job.clone().run());
     }
 
-    /// Returns the work as a separate value, to run on another thread.
+    /// Returns the computation as a separate value, which can run on another thread.
     pub fn job(&self) -> DeriveJob {
         self.job.clone()
     }
 
-    /// Returns the result, once it is there. Keep it and pass it to
-    /// [`Credentials::salted`](super::Credentials::salted) the next time.
+    /// Returns the result, if the step has been answered. Keep the result, and pass it to
+    /// [`Credentials::salted`](super::Credentials::salted) for the next authentication.
     pub fn salted(&self) -> Option<&SaltedPassword> {
         self.answer.as_ref()
     }
 
-    /// Answers with the result of the job. The result of another job, such as one that arrives too late, is ignored.
+    /// Answers with the result of the job. The result of another job, such as an earlier one that finishes late, is
+    /// ignored.
     pub fn answer(&mut self, salted: SaltedPassword) {
         if self.fits(&salted) {
             self.answer = Some(salted);
@@ -57,7 +59,7 @@ impl Derive {
     }
 }
 
-/// The work of a [`Derive`], which can be moved to another thread.
+/// The computation that a [`Derive`] step asks for. It can be moved to another thread.
 #[derive(Clone, Debug)]
 pub struct DeriveJob {
     hash: ScramHash,
@@ -67,7 +69,7 @@ pub struct DeriveJob {
 }
 
 impl DeriveJob {
-    /// Does the work and returns the result, to be passed to [`Derive::answer`].
+    /// Salts the password and returns the result. Pass it to [`Derive::answer`].
     pub fn run(self) -> SaltedPassword {
         SaltedPassword::derive(self.hash, self.password, self.salt.as_slice(), self.iterations)
     }

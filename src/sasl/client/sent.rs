@@ -1,4 +1,5 @@
-//! What an exchange has sent, kept while it lasts, to recognise a server that repeats it.
+//! The messages that an exchange has sent, which are kept during the exchange to recognize a server that repeats
+//! them.
 
 use alloc::{vec, vec::Vec};
 
@@ -16,8 +17,8 @@ const RUN: usize = 8;
 /// chooses part of what is sent, such as its nonce in SCRAM, can choose runs that share one place.
 const MAX_PROBES: usize = 256;
 
-/// Returns whether a line has a run of octets in common with a message, either as it is or in base64, as it was sent.
-/// The line itself may be in base64 as well. The time is linear in the total length.
+/// Returns whether a line and a message share a run of octets, with the message either as it is or in base64, as it
+/// was sent. The line itself may be in base64 as well. The time is linear in the total length.
 pub(super) fn repeats<'a>(
     messages: impl Iterator<Item = &'a [u8]> + Clone,
     mut lines: impl Iterator<Item = &'a [u8]>,
@@ -41,7 +42,8 @@ struct Runs {
     /// `0` marks a free place: no reply contains a run of NULs.
     table: Zeroizing<Vec<u64>>,
     shift: u32,
-    /// A run was too far from its place. What was sent was made for that, so every line counts as a repetition.
+    /// A run was too far from its place. The message was constructed to cause that, so every line counts as a
+    /// repetition.
     crowded: bool,
 }
 

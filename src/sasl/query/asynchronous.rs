@@ -23,21 +23,22 @@ macro_rules! methods {
     };
 }
 
-/// An [`Authenticator`] for async code: for a store that has to be awaited, such as a database, a directory or the
-/// issuer of a token. It needs no runtime, and works with tokio or any other.
+/// The async counterpart of [`Authenticator`], for a store that has to be awaited, such as a database, a directory or
+/// the issuer of a token. It does not depend on a runtime, and works with tokio or any other.
 ///
 /// Implement each method that you need as an `async fn`. Its future must be [`Send`], so that a runtime may move it
 /// to another thread. A method that is not implemented answers [`not_implemented`](Answer::not_implemented), except
 /// [`authorize`](Self::authorize), whose default lets no account act as another.
 ///
-/// Do not compute a password hash here. Argon2 blocks the thread that polls it, and every other connection on that
-/// thread with it. Run the hash on another thread, and await the result here. On tokio,
-/// [`Blocking`](https://docs.rs/smtp-auth-tokio/latest/smtp_auth_tokio/struct.Blocking.html) of `smtp-auth-tokio`
-/// does so: it is an `AsyncAuthenticator` that runs an [`Authenticator`] on separate threads. Its page also shows how
-/// that authenticator queries an async database.
+/// Do not compute a password hash in these methods. A hash such as Argon2 blocks the thread that polls the future,
+/// and with it every other connection on that thread. Compute the hash on another thread, and await the result. On
+/// tokio, use [`Blocking`](https://docs.rs/smtp-auth-tokio/latest/smtp_auth_tokio/struct.Blocking.html) from
+/// `smtp-auth-tokio`. It is an `AsyncAuthenticator` that runs an [`Authenticator`] on separate threads. Its
+/// documentation also shows how that authenticator can query an async database.
 ///
-/// An implementation must take as long for an account that does not exist as for a wrong password: hash the password
-/// against a dummy. Otherwise a timing attack reveals which accounts exist (user enumeration).
+/// For an account that does not exist, an implementation must take as long as for a wrong password, for example by
+/// checking the password against a dummy hash. Otherwise, a timing attack reveals which accounts exist (user
+/// enumeration).
 ///
 #[cfg_attr(feature = "plain", doc = "```")]
 #[cfg_attr(not(feature = "plain"), doc = "```ignore")]
@@ -65,16 +66,16 @@ macro_rules! methods {
 /// }
 /// ```
 ///
-/// [`Query::answer_with_async`](super::Query::answer_with_async) takes it. [`Immediate`] turns a store that answers
-/// at once into one. There is no blanket implementation for every [`Authenticator`], because with it a store that
-/// blocks would go unnoticed. [`BoxedAuthenticator`] holds a store that is chosen at run time.
+/// Pass the authenticator to [`Query::answer_with_async`](super::Query::answer_with_async). [`Immediate`] adapts an
+/// [`Authenticator`] that answers at once. There is no blanket implementation for every `Authenticator`, because a
+/// store that blocks would then go unnoticed. [`BoxedAuthenticator`] holds a store that is chosen at run time.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not answer asynchronously",
     note = "wrap an `Authenticator` that answers at once, such as one that reads from memory, in `Immediate`",
     note = "wrap one that computes or blocks, such as one that uses Argon2 or a synchronous database, in `Blocking` of smtp-auth-tokio"
 )]
 pub trait AsyncAuthenticator: Send + Sync {
-    /// Returns the mechanisms that this store can answer for: see [`Authenticator::mechanisms`].
+    /// Returns the mechanisms that this store can answer for (see [`Authenticator::mechanisms`]).
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!());
@@ -133,7 +134,7 @@ macro_rules! pointers {
 pointers!(&A, Box<A>, Arc<A>);
 
 /// Turns an [`Authenticator`] into an [`AsyncAuthenticator`] that answers at once, for a store in memory. An
-/// authenticator that computes or waits would block the thread that polls it.
+/// authenticator that computes or waits would block the thread that polls the future.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it only wraps a value")]
 pub struct Immediate<A>(pub A);
@@ -146,7 +147,7 @@ impl<A: Authenticator + Send + Sync> AsyncAuthenticator for Immediate<A> {
     each_question!(at_once!());
 }
 
-/// An [`AsyncAuthenticator`] of any type, for a store that is chosen at run time. Each answer costs an allocation.
+/// An [`AsyncAuthenticator`] of any type, for a store that is chosen at run time. Each answer requires an allocation.
 pub struct BoxedAuthenticator(Box<dyn AnyAuthenticator>);
 
 impl BoxedAuthenticator {

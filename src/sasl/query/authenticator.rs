@@ -22,7 +22,7 @@ macro_rules! methods {
 ///
 /// [`mechanisms`](Self::mechanisms) lists the mechanisms that the store can answer for.
 /// [`Builder::answered_by`](crate::sasl::server::Builder::answered_by) configures a server to offer exactly these
-/// mechanisms. To check that the store implements them, it calls the method that each mechanism needs once.
+/// mechanisms. To check that the store implements these mechanisms, `answered_by` calls the method for each of them.
 ///
 /// Implement one method for each kind of question that the mechanisms ask. By default, a method answers
 /// [`not_implemented`](Answer::not_implemented), except [`authorize`](Self::authorize), whose default lets no account

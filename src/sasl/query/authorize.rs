@@ -8,8 +8,9 @@ use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::
 
 /// *May this account use the service, and act as that other account?*
 ///
-/// It is asked once the account is authenticated: if the client named another account to act as (RFC 4422 §3.4.1),
-/// and for every client with [`authorize_always`](crate::sasl::server::Builder::authorize_always).
+/// This question is asked after the account has been authenticated, if the client named another account to act as
+/// (RFC 4422 §3.4.1). With [`authorize_always`](crate::sasl::server::Builder::authorize_always), it is asked about
+/// every client.
 ///
 /// ```
 /// use smtp_auth::sasl::{Authorize, AuthorizeAnswer};
@@ -66,8 +67,7 @@ impl Authorize {
         &self.identity.authcid
     }
 
-    /// Returns the account that the client wants to act as: the name that it gave, folded. `None` means its own
-    /// account.
+    /// Returns the folded name of the account that the client wants to act as. `None` means the client's own account.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref()
     }
@@ -77,7 +77,7 @@ impl Authorize {
         self.identity.mechanism
     }
 
-    /// A question about an account that cannot exist.
+    /// Creates a question about an account that cannot exist.
     pub(super) fn probe(authcid: &str, mechanism: Mechanism) -> Self {
         let authcid = authcid.into();
         Self::new(Identity { authcid, authzid: None, mechanism }, None, None)
@@ -96,30 +96,33 @@ impl Authorize {
 ///
 /// | answer | SMTP reply | counts as a failed attempt | reveals that the credentials are right |
 /// | --- | --- | --- | --- |
-/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | only by the time that this answer takes |
-/// | [`Refuse`](Self::Refuse) | that of the refusal | no | yes |
+/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | only through the time that this answer takes |
+/// | [`Refuse`](Self::Refuse) | the refusal's own reply | no | yes |
 /// | [`TempFail`](Self::TempFail), [`NotImplemented`](Self::NotImplemented) | `454 4.7.0` | no | yes |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthorizeAnswer {
-    /// Yes.
+    /// The client is accepted.
     Accept,
-    /// Yes, and the client acts as this account: the account of which it named an alias, or one that the application
-    /// assigns. If the name is empty or contains control characters, the answer becomes [`TempFail`](Self::TempFail).
+    /// The client is accepted and acts as this account. Use this if the client named an alias of the account, or if
+    /// the application assigns an account. If the name is empty or contains control characters, the answer becomes
+    /// [`TempFail`](Self::TempFail).
     AcceptAs(String),
-    /// No. The client sees the same reply as for a wrong password. Use it for a client that may not act as the other
-    /// account, and for every rate limit, locked account or address rule that can only be checked at this point.
+    /// The client is refused with the same reply as for a wrong password. Use this if the client may not act as the
+    /// other account, and for every rate limit, locked account or address rule that can only be checked at this
+    /// point.
     ///
     /// If a rule can be checked before the proof, check it there and answer [`Answer::lock`](super::Answer::lock)
-    /// instead: only clients with the right password reach this question, so the time of a look-up here reveals that
-    /// the password is right (a timing attack).
+    /// instead. Only clients with the right password reach this question, so the time that a lookup takes here
+    /// reveals that the password is right (a timing attack).
     Reject,
-    /// No, with a reason chosen by the application. The reply reveals that the credentials are right.
+    /// The client is refused with a reason that the application chooses. The reply reveals that the credentials are
+    /// right.
     Refuse(Refusal),
     /// The store cannot answer at the moment.
     TempFail,
-    /// The application does not implement this question: see
-    /// [`Query::not_implemented`](super::Query::not_implemented).
+    /// The application does not implement this question (see
+    /// [`Query::not_implemented`](super::Query::not_implemented)).
     NotImplemented,
 }
 

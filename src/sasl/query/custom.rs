@@ -14,9 +14,9 @@ const MAX_RESPONSES: u8 = 20;
 
 /// *What does the custom mechanism answer to this response?*
 ///
-/// The application answers at once, with [`step_with`](Self::step_with) and a [`ServerMechanism`], or later, with the
-/// data that it keeps between responses in [`state`](Self::state). An exchange takes up to 20 responses to
-/// challenges; the next one ends it in [`Failure::Malformed`].
+/// The application can answer at once, with [`step_with`](Self::step_with) and a [`ServerMechanism`], or later, with
+/// data that it keeps between responses in [`state`](Self::state). An exchange accepts up to 20 responses to
+/// challenges. The next response ends the exchange in [`Failure::Malformed`].
 pub struct Custom {
     mechanism: Mechanism,
     response: Option<SecretBytes>,
@@ -65,22 +65,22 @@ impl Custom {
         self.mechanism
     }
 
-    /// Returns what the client sent: at first the initial response, which is `None` if the client sent none.
+    /// Returns the client's response. The first one is the initial response, which is `None` if the client sent none.
     pub fn response(&self) -> Option<&[u8]> {
         self.response.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// Returns a place for data that the application keeps from one response to the next. It is empty at first, and
-    /// dropped with the exchange.
+    /// Returns storage for data that the application keeps from one response to the next. The storage is empty at
+    /// first, and is dropped with the exchange.
     pub fn state(&mut self) -> &mut Option<Box<dyn Any + Send + Sync>> {
         &mut self.state
     }
 
-    /// Passes the response to a mechanism and returns what it answers, which you then pass to
+    /// Passes the response to a mechanism, and returns the mechanism's answer. Pass this answer to
     /// [`answer`](Self::answer).
     ///
-    /// `make` creates the mechanism at the first response; [`state`](Self::state) holds it. Call this once for each
-    /// question, because every call advances the mechanism.
+    /// `make` creates the mechanism at the first response, and [`state`](Self::state) then holds it. Call this method
+    /// only once for each question, because every call advances the mechanism.
     pub fn step_with<M: ServerMechanism>(&mut self, make: impl FnOnce() -> M) -> CustomAnswer {
         let Self { state, response, .. } = self;
         let made = state.take().and_then(|state| state.downcast().ok());
@@ -111,17 +111,17 @@ impl fmt::Debug for Custom {
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, succeeds, or fails")]
 pub enum CustomAnswer {
-    /// The mechanism goes on with this challenge.
+    /// The mechanism continues with this challenge.
     Challenge(Vec<u8>),
-    /// The client is authenticated as `authcid`. Data by which the server proves its identity to the client goes into
-    /// a challenge before this answer.
+    /// The client is authenticated as `authcid`. If the server has to prove its identity to the client, send the
+    /// proof in a challenge before this answer.
     ///
     /// If `authzid` names an account other than `authcid`, [`Authorize`](super::Authorize) asks whether the client
     /// may act as it.
     Accept {
         /// The authenticated account.
         authcid: String,
-        /// The account to act as, as the client sent it, if it named one.
+        /// The name of the account to act as, exactly as the client sent it, if it named one.
         authzid: Option<String>,
     },
     /// Authentication fails. The failure determines the reply, and whether it counts as a failed attempt
@@ -144,7 +144,7 @@ impl fmt::Debug for CustomAnswer {
     }
 }
 
-/// A custom mechanism that can answer at once. Each exchange has a separate value of the type.
+/// A custom mechanism that can answer at once. A separate value is created for each exchange.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -194,7 +194,7 @@ pub trait ServerMechanism: Send + Sync + 'static {
     /// Returns the answer to a response.
     ///
     /// The first call is for the initial response, which may be absent. A mechanism that begins with a challenge
-    /// fails with [`Failure::UnexpectedInitialResponse`] if the client sent an initial response. Any other mechanism
-    /// answers an absent one with an empty challenge.
+    /// should fail with [`Failure::UnexpectedInitialResponse`] if the client sent an initial response. Any other
+    /// mechanism should answer an absent initial response with an empty challenge.
     fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer;
 }

@@ -1,9 +1,9 @@
-//! The table of all questions, and what they have in common.
+//! The table of all questions, and the code that applies to each of them.
 
 use super::{Answer, CustomAnswer, TokenAnswer};
 use crate::sasl::Failure;
 
-/// Passes the table to a macro, after the arguments. Each row has the variant of `Query`, the method of an
+/// Passes the table to a macro, after the arguments. Each row contains the variant of `Query`, the method of an
 /// authenticator, whether the method changes the question, and the types of the question and of its answer.
 macro_rules! each_question {
     ($with:ident!($($arguments:tt)*)) => {
@@ -80,11 +80,11 @@ macro_rules! unless_written {
 /// The part of a method's documentation that is special to it.
 macro_rules! documentation {
     (authorize) => {
-        "\n\nIt is called if the client names another account to act as, and for every authenticated client if \
-         [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set. The default lets no account act \
-         as another; with `authorize_always` it answers `not_implemented`, and no client is accepted. An \
-         implementation must itself reject every account that the client may not act as. An authenticator that wraps \
-         another must forward this method."
+        "\n\nThis method is called if the client names another account to act as. If \
+         [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, it is called for every \
+         authenticated client. The default implementation lets no account act as another. With `authorize_always`, it \
+         answers `not_implemented`, so that no client is accepted. Your implementation must reject every account that \
+         the client may not act as. An authenticator that wraps another must forward this method."
     };
     ($method:ident) => {
         ""

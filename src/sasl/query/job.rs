@@ -11,11 +11,11 @@ use crate::{
     secret::Secret,
 };
 
-/// A copy of a question, for an application that answers later and elsewhere, for example on another thread or in an
-/// async task.
+/// A copy of a question, for an application that answers later and in another place, for example on another thread or
+/// in an async task.
 ///
-/// [`Query::job`] makes the copy. [`query`](Self::query) returns the question there, and [`Query::settle`] transfers
-/// the answer to the original.
+/// [`Query::job`] creates the copy. [`query`](Self::query) returns the question to answer, and [`Query::settle`] then
+/// transfers the answer to the original.
 ///
 #[cfg_attr(all(feature = "smtp", feature = "plain"), doc = "```")]
 #[cfg_attr(not(all(feature = "smtp", feature = "plain")), doc = "```ignore")]
@@ -84,8 +84,8 @@ impl QueryJob {
 /// The name of an account that cannot exist (RFC 2606 §2).
 const NOBODY: &str = "nobody@smtp-auth.invalid";
 
-/// Returns a question of that mechanism about an account that cannot exist. `None` for a custom mechanism, whose
-/// answer may depend on the client.
+/// Returns the question of this mechanism about an account that cannot exist. Returns `None` for a custom mechanism,
+/// because its answer may depend on the client.
 fn probe(mechanism: Mechanism) -> Option<QueryJob> {
     let text = || Secret::new([NOBODY, "x"].concat()).behind(NOBODY.len());
     Some(QueryJob(match mechanism {
@@ -117,7 +117,7 @@ fn probe(mechanism: Mechanism) -> Option<QueryJob> {
 pub(in crate::sasl) struct Probes {
     /// The authenticator's mechanisms, each with its question.
     pub(in crate::sasl) mechanisms: Vec<(Mechanism, Option<QueryJob>)>,
-    /// The question whether an account may use the service.
+    /// The question that asks whether an account may use the service.
     pub(in crate::sasl) authorize: QueryJob,
 }
 
@@ -159,11 +159,11 @@ impl QueryJob {
 }
 
 impl Query<'_> {
-    /// Copies the question, to be answered elsewhere.
+    /// Copies the question, so that it can be answered elsewhere.
     ///
     /// The copy starts with the answer [`temp_fail`](super::Answer::temp_fail), so that a job that is returned
-    /// unanswered still ends the exchange. `None` for a [`Custom`](super::Custom) question, whose state cannot be
-    /// copied.
+    /// unanswered still ends the exchange. Returns `None` for a [`Custom`](super::Custom) question, because its state
+    /// cannot be copied.
     pub fn job(&self) -> Option<QueryJob> {
         let mut job = QueryJob(match self {
             Self::CheckPassword(ask) => Question::CheckPassword((**ask).clone()),
@@ -182,8 +182,8 @@ impl Query<'_> {
     /// Answers the question with the answer of its copy. If the copy was never answered, the answer is
     /// [`temp_fail`](super::Answer::temp_fail).
     ///
-    /// Returns `false`, and changes nothing, if the job is a copy of another question: one of an earlier exchange, or
-    /// an earlier one of the same exchange.
+    /// Returns `false` and changes nothing if the job is a copy of another question, either from an earlier exchange
+    /// or from earlier in the same exchange.
     pub fn settle(self, mut job: QueryJob) -> bool {
         if job.query().serial() != self.serial() {
             return false;

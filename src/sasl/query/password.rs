@@ -15,8 +15,9 @@ use crate::{
 
 /// *Is this the account's password?* PLAIN (RFC 4616) and LOGIN ask this.
 ///
-/// Neither the name nor the password is empty, and the name contains no control characters. The password is UTF-8 as
-/// the client sent it. If your store keeps [prepared](crate::sasl::prepare) passwords (RFC 4013), prepare it first.
+/// Neither the name nor the password is empty, and the name contains no control characters. The password is UTF-8,
+/// exactly as the client sent it. If your store keeps [prepared](crate::sasl::prepare) passwords (RFC 4013), prepare
+/// this password before you check it.
 #[derive(Clone)]
 pub struct CheckPassword {
     authcid: Authcid,
@@ -27,7 +28,7 @@ pub struct CheckPassword {
     pub(super) serial: Serial,
 }
 
-/// Where the name is held.
+/// The location of the name in memory.
 #[derive(Clone)]
 pub(in crate::sasl) enum Authcid {
     /// In a separate message, as LOGIN sends it.
@@ -57,7 +58,7 @@ impl CheckPassword {
         (authcid, self.authzid.take())
     }
 
-    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the one to look up.
+    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the name to look up.
     #[inline]
     pub fn authcid(&self) -> &str {
         match &self.folded {
@@ -75,8 +76,8 @@ impl CheckPassword {
         }
     }
 
-    /// Returns the folded name of the account that the client wants to act as, if it named one. An answer here does
-    /// not permit that; [`Authorize`](super::Authorize) asks for it afterwards.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. Accepting the
+    /// password does not permit this, because [`Authorize`](super::Authorize) asks about it afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
@@ -112,11 +113,11 @@ impl fmt::Debug for CheckPassword {
     }
 }
 
-/// *What does the store hold to check a CRAM-MD5 response of this account?* (RFC 2195)
+/// *Which stored secret verifies a CRAM-MD5 response of this account?* (RFC 2195)
 ///
-/// The application looks the secret up, and the exchange verifies the response with it. Answer [`Answer::reject`] for
-/// an account that does not exist: the client then sees as many round trips, and the server does as much work, as for
-/// a wrong password.
+/// The application looks up the secret, and the exchange verifies the response with it. For an account that does not
+/// exist, answer [`Answer::reject`]. The exchange then takes as many round trips and as much work as for a wrong
+/// password.
 #[derive(Clone)]
 pub struct CramSecretFor {
     folded: Folded,
@@ -141,7 +142,7 @@ impl CramSecretFor {
         }
     }
 
-    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the one to look up.
+    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the name to look up.
     pub fn authcid(&self) -> &str {
         self.folded.as_deref().map_or(self.authcid_as_sent(), |folded| folded)
     }
@@ -163,7 +164,7 @@ impl CramSecretFor {
     }
 }
 
-/// Omits the digest: with the challenge, it is enough for a brute-force search for the password.
+/// Omits the digest, because together with the challenge it allows a brute-force search for the password.
 impl fmt::Debug for CramSecretFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CramSecretFor")
@@ -174,21 +175,21 @@ impl fmt::Debug for CramSecretFor {
     }
 }
 
-/// *What does the store hold to check a SCRAM proof of this account?* (RFC 5802 §3)
+/// *Which stored keys verify a SCRAM proof of this account?* (RFC 5802 §3)
 ///
-/// The application looks the keys up, and the exchange verifies the proof with them:
+/// The application looks up the keys, and the exchange verifies the proof with them:
 ///
 /// - For an account that does not exist, answer [`Answer::reject`].
 /// - For an account without keys for this hash, answer [`Answer::no_secret`].
-/// - For a locked account, answer with its keys and [`Answer::lock`]. Without its keys the client would see another
+/// - For a locked account, answer with its keys and [`Answer::lock`]. Without the keys, the client would see another
 ///   salt, which would reveal that the account is locked.
 ///
-/// In the first two cases the exchange uses decoy keys: the client sees the same round trips as with a wrong
-/// password, and a salt that stays the same for the name.
+/// In the first two cases, the exchange uses decoy keys. The client sees the same round trips as for a wrong
+/// password, and a salt that is always the same for this name.
 ///
-/// Parsing keys from text takes longer than the exchange itself. A store that parses them for each question reveals
-/// which accounts exist by its response time (user enumeration by a timing attack). Keep the keys parsed, or parse
-/// some text for accounts that do not exist as well.
+/// Parsing keys from text takes longer than the exchange itself. If a store parses keys for each question, its
+/// response time reveals which accounts exist (user enumeration by a timing attack). Keep the keys parsed, or also
+/// parse some text for accounts that do not exist.
 #[derive(Clone, Debug)]
 pub struct ScramKeysFor {
     authcid: Box<str>,
@@ -214,7 +215,7 @@ impl ScramKeysFor {
         self.folded.take().map_or_else(|| mem::take(&mut self.authcid), |folded| *folded)
     }
 
-    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the one to look up.
+    /// Returns the account's [folded](crate::sasl::server::Builder::fold_names) name, which is the name to look up.
     pub fn authcid(&self) -> &str {
         self.folded.as_deref().map_or(&self.authcid, |folded| folded)
     }
@@ -224,7 +225,7 @@ impl ScramKeysFor {
         &self.authcid
     }
 
-    /// Returns the hash that the keys must be for.
+    /// Returns the hash for which the keys are needed.
     pub fn hash(&self) -> ScramHash {
         self.kind.hash
     }

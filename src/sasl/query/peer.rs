@@ -7,8 +7,8 @@ use crate::sasl::{Mechanism, names::Authzid};
 
 /// *Which account does the client's certificate belong to?* EXTERNAL (RFC 4422 appendix A) asks this.
 ///
-/// The application verified the certificate in the TLS handshake and passed the identity in it to the exchange with
-/// the [`Channel`](crate::sasl::Channel).
+/// The application has already verified the certificate in the TLS handshake, and has passed the certificate's
+/// identity to the exchange in the [`Channel`](crate::sasl::Channel).
 #[derive(Clone, Debug)]
 pub struct CheckExternal {
     pub(in crate::sasl) identity: Box<str>,
@@ -27,8 +27,8 @@ impl CheckExternal {
         &self.identity
     }
 
-    /// Returns the folded name of the account that the client wants to act as, if it named one. If that is not the
-    /// account of the certificate, [`Authorize`](super::Authorize) asks for it afterwards.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. If this is not the
+    /// certificate's account, [`Authorize`](super::Authorize) asks about it afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
@@ -38,7 +38,7 @@ impl CheckExternal {
         Mechanism::External
     }
 
-    /// Answers the question with the account. A second answer replaces the first.
+    /// Answers the question, with the account if the client is accepted. A second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer<String>>) {
         self.answer = Some(answer.into());
     }
@@ -57,8 +57,8 @@ impl CheckAnonymous {
         Self { trace: trace.map(Into::into), answer: None, serial: Serial::default() }
     }
 
-    /// Returns the trace that the client sent, for a log: a mail address, or up to 255 characters without `@`.
-    /// Nothing in it has been verified.
+    /// Returns the trace that the client sent, for the log. It is a mail address, or up to 255 characters without
+    /// `@`, and has not been verified.
     pub fn trace(&self) -> Option<&str> {
         self.trace.as_deref()
     }

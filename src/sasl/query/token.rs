@@ -8,11 +8,11 @@ use crate::{
     secret::Secret,
 };
 
-/// *Whose token is this?* OAUTHBEARER (RFC 7628) and XOAUTH2 ask this.
+/// *Which account does this token belong to?* OAUTHBEARER (RFC 7628) and XOAUTH2 ask this.
 ///
-/// The token is not empty and has the form of a bearer token (RFC 6750 §2.1). The application must check that it is
-/// genuine, meant for this server, valid for mail, and not expired: by asking its issuer (token introspection, RFC
-/// 7662), or by verifying the issuer's signature if the token carries one.
+/// The token is not empty and has the form of a bearer token (RFC 6750 §2.1). The application must check that the
+/// token is genuine, meant for this server, valid for mail, and not expired. It can ask the token's issuer (token
+/// introspection, RFC 7662), or verify the issuer's signature if the token contains one.
 #[derive(Clone, Debug)]
 pub struct CheckToken {
     pub(in crate::sasl) mechanism: Mechanism,
@@ -39,19 +39,20 @@ impl CheckToken {
         &self.token
     }
 
-    /// Returns the folded name of the account that the client wants to act as, if it named one. If that is not the
-    /// account of the token, [`Authorize`](super::Authorize) asks for it afterwards.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. If this is not the
+    /// token's account, [`Authorize`](super::Authorize) asks about it afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
 
-    /// Returns the host name of the server that the client means to reach, if the client sent it. Only OAUTHBEARER
-    /// can send it. If it is not this server, the token was given to another server and is being replayed: reject it.
+    /// Returns the host name of the server that the client intends to reach, if the client sent it. Only OAUTHBEARER
+    /// can send the host name. If it names another server, the token was sent to that server and is being replayed,
+    /// so reject it.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
 
-    /// Returns the port that the client means to reach, if the client sent it.
+    /// Returns the port that the client intends to reach, if the client sent it.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
@@ -67,23 +68,23 @@ impl CheckToken {
     }
 }
 
-/// The answer to [`CheckToken`]. `Some` of an account name converts into [`Accept`](Self::Accept), and `None` into
+/// The answer to [`CheckToken`]. `Some` with an account name converts into [`Accept`](Self::Accept), and `None` into
 /// [`Reject`](Self::Reject).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenAnswer {
-    /// The token belongs to this account. Give the name that users send, not the issuer's identifier for the user:
-    /// otherwise the two never match, and every client appears to ask to act as another account.
+    /// The token belongs to this account. Pass the name that clients send for the user, not the issuer's identifier
+    /// for the user. Otherwise, the two names never match, and every client appears to ask to act as another account.
     Accept(String),
     /// The token is not valid. The client receives the configured
     /// [`token_error`](crate::sasl::server::Builder::token_error), then `535 5.7.8`.
     Reject,
     /// The token is not valid. The client receives this error, then `535 5.7.8`.
     RejectWith(TokenError),
-    /// The store cannot answer at the moment: `454 4.7.0`.
+    /// The token cannot be checked at the moment. The client receives `454 4.7.0`.
     TempFail,
-    /// The application does not implement this question: see
-    /// [`Query::not_implemented`](super::Query::not_implemented).
+    /// The application does not implement this question (see
+    /// [`Query::not_implemented`](super::Query::not_implemented)).
     NotImplemented,
 }
 
@@ -93,7 +94,8 @@ impl From<Option<String>> for TokenAnswer {
     }
 }
 
-/// The error that a client with an invalid token receives, as JSON (RFC 7628 §3.2.2): the reason, and where to get a
+/// The error that a client with an invalid token receives. It is sent as JSON (RFC 7628 §3.2.2). In addition to the
+/// reason, it can contain the required scope and the URL of the issuer's configuration, so that the client can get a
 /// valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
@@ -116,14 +118,14 @@ impl TokenError {
         Self { status, scope: None, openid_configuration: None }
     }
 
-    /// Names the scope that a token needs.
+    /// Sets the scope that a token must have.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// Names the URL of the issuer's configuration (OpenID Connect Discovery §4).
+    /// Sets the URL of the issuer's configuration (OpenID Connect Discovery §4).
     #[must_use]
     pub fn openid_configuration(mut self, url: &str) -> Self {
         self.openid_configuration = Some(url.into());

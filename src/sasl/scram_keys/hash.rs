@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::hi;
 use crate::{sasl::Mechanism, secret::equal};
 
-/// The hash of a SCRAM mechanism. A variant exists only if its feature is on.
+/// The hash of a SCRAM mechanism. A variant exists only if its Cargo feature is enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ScramHash {
@@ -17,7 +17,7 @@ pub enum ScramHash {
     /// SHA-256 (RFC 7677).
     #[cfg(feature = "scram-sha-256")]
     Sha256,
-    /// SHA-512, by the rules of RFC 7677.
+    /// SHA-512, according to the rules of RFC 7677.
     #[cfg(feature = "scram-sha-512")]
     Sha512,
 }
@@ -55,7 +55,8 @@ impl ScramHash {
         Self::Sha512,
     ];
 
-    /// Returns the hash that the mechanism uses. `None` if it is not a SCRAM mechanism, or not compiled.
+    /// Returns the hash that the mechanism uses. Returns `None` if the mechanism is not a SCRAM mechanism, or is not
+    /// compiled in.
     pub const fn of(mechanism: Mechanism) -> Option<Self> {
         match mechanism {
             #[cfg(feature = "scram-sha-1")]
@@ -219,7 +220,7 @@ impl Drop for Digest {
 }
 
 impl Digest {
-    /// Takes up to 64 octets, as many as the longest hash has.
+    /// Accepts up to 64 octets, the length of the longest hash.
     pub(super) fn new(from: &[u8]) -> Self {
         let mut digest = Self { octets: [0; 64], length: from.len().min(64) };
         if let Some(octets) = digest.octets.get_mut(..from.len()) {

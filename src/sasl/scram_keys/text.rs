@@ -11,8 +11,9 @@ use crate::{
 };
 
 impl ScramKeys {
-    /// Returns the text form, `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), for the store. Protect
-    /// it like a password hash: after a database breach, the password can be searched for by brute force.
+    /// Returns the text form, `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), for storage. Protect
+    /// the text like a password hash, because it allows a brute-force search for the password after a database
+    /// breach.
     pub fn to_text(&self) -> Secret {
         let Keys { hash, iterations, ref salt, ref stored_key, ref server_key, .. } = *self.0;
         let start = format!("{}${iterations}:", hash.mechanism());
@@ -28,16 +29,16 @@ impl ScramKeys {
     }
 }
 
-/// The error for text that is not a form of [`ScramKeys`], or whose hash is not compiled.
+/// The error for text that is not a text form of [`ScramKeys`], or that is for a hash that is not compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub struct ScramKeysError;
 
 impl ScramKeysError {
-    /// Returns the text of `Display` as a static string.
+    /// Returns the `Display` text as a static string.
     pub const fn as_str(&self) -> &'static str {
-        "the text is not a known form of SCRAM keys, or the feature for its hash is off"
+        "the text is not a known form of SCRAM keys, or the feature for its hash is disabled"
     }
 }
 

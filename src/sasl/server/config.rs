@@ -216,9 +216,9 @@ impl Builder {
     /// Offers the mechanisms that this authenticator [lists](Authenticator::mechanisms), in the same order.
     ///
     /// To check that the authenticator implements the mechanisms that it lists, this method asks it about an account
-    /// that cannot exist. It calls `authorize` once, and for each listed mechanism, it calls the method that the
-    /// mechanism needs once. The account's name is `nobody@smtp-auth.invalid`; for a token, this is the account to
-    /// act as. The password, token or digest is `x`, and a guest has no trace. Custom mechanisms are not checked.
+    /// that cannot exist. It calls `authorize` once and, for each listed mechanism, the method that the mechanism
+    /// needs. The account's name is `nobody@smtp-auth.invalid`; for a token, this is the account to act as. The
+    /// password, token or digest is `x`, and a guest has no trace. Custom mechanisms are not checked.
     /// [`build`](Self::build) fails if the server offers a mechanism that the authenticator does not implement.
     ///
     /// The methods are called immediately, on the current thread. They may therefore block, and may count a failed
@@ -271,7 +271,7 @@ impl Builder {
     /// | CRAM-MD5 | a [`CramSecret`](crate::sasl::CramSecret) |
     /// | OAUTHBEARER, XOAUTH2 | a way to check tokens |
     /// | EXTERNAL | the name in a client's certificate |
-    /// | ANONYMOUS | nothing, because clients are guests |
+    /// | ANONYMOUS | nothing; clients are guests |
     /// | a custom mechanism | [whatever the mechanism needs](crate::sasl::Custom) |
     ///
     /// The -PLUS form of each SCRAM mechanism, which needs the same keys, is inserted before that mechanism. To
@@ -340,7 +340,7 @@ impl Builder {
         self
     }
 
-    /// Sets the iteration count of SCRAM's decoy keys, which is at least 1. The default is 4,096 (RFC 7677 §4).
+    /// Sets the iteration count of SCRAM's decoy keys. The minimum is 1, and the default is 4,096 (RFC 7677 §4).
     ///
     /// It must equal the iteration count of the real accounts' keys; otherwise, it reveals which accounts exist.
     /// Therefore, raise the count for new keys only when you raise it for all keys.
