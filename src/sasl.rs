@@ -482,7 +482,7 @@ impl ConfigError {
                 "a custom mechanism's name must have 1 to 20 characters of A-Z 0-9 - _, and must not be the name of a known mechanism"
             }
             Self::ChannelBinding => {
-                "the channel binding data is empty or too long: tls-server-end-point takes a hash, not the certificate"
+                "the channel binding data is empty or too long: tls-server-end-point requires a hash, not the certificate"
             }
         }
     }

@@ -1,4 +1,4 @@
-//! ANONYMOUS (RFC 4505). The message is `[trace]`: an optional text that says who the guest is, without proof.
+//! ANONYMOUS (RFC 4505). The message is `[trace]`, an optional text that identifies the guest without proof.
 
 use alloc::vec::Vec;
 

@@ -54,7 +54,7 @@ use credentials::Kind;
 pub enum Failure {
     /// The server refused the authentication.
     Refused {
-        /// Whether the client had already sent its proof in SCRAM.
+        /// Whether the client had already sent its SCRAM proof.
         after_proof: bool,
     },
     /// The configuration does not list the mechanism, or the mechanism cannot be used with these credentials.
@@ -110,7 +110,9 @@ impl Failure {
                 "the user name or password contains characters that this mechanism does not allow"
             }
             Self::GaveUp => "the custom mechanism gave up",
-            Self::NoNonce => "the mechanism needs random numbers, but this client has no source of them",
+            Self::NoNonce => {
+                "the mechanism needs random numbers, but this client has no source of them"
+            }
         }
     }
 
@@ -470,7 +472,7 @@ impl Client {
         }
     }
 
-    /// Returns whether the client has sent its proof in SCRAM.
+    /// Returns whether the client has sent its SCRAM proof.
     fn has_proven(&self) -> bool {
         matches!(self, Self::Scram(client) if client.has_proven())
     }

@@ -1,5 +1,5 @@
-//! `tls-server-end-point` (RFC 5929 §4.1): a hash of the certificate, by the hash function of the certificate's
-//! own signature.
+//! `tls-server-end-point` (RFC 5929 §4.1): a hash of the certificate, computed with the hash function of the
+//! certificate's own signature.
 
 use alloc::boxed::Box;
 
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 /// Returns the hash of a certificate in DER.
 ///
 /// Returns `None` if the octets are not a certificate (RFC 5280 §4.1), or if the signature does not use exactly
-/// one hash function that is known here, because the type is not defined for such a certificate (RFC 5929
+/// one hash function that this module implements. The type is not defined for other certificates (RFC 5929
 /// §4.1).
 pub(super) fn end_point(certificate: &[u8]) -> Option<Box<[u8]>> {
     Some(hash(signature_algorithm(certificate)?)?(certificate))
@@ -57,7 +57,7 @@ mod arc {
     pub(super) const NIST_SIGNATURES: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 3];
 }
 
-/// Returns the hash function of a signature algorithm, with SHA-256 in place of MD5 and SHA-1.
+/// Returns the hash function of a signature algorithm, or SHA-256 instead of MD5 and SHA-1.
 fn hash(algorithm: &[u8]) -> Option<Hash> {
     let (oid, parameters) = element(algorithm, OBJECT_IDENTIFIER)?;
     let (&last, arc) = oid.split_last()?;
@@ -76,8 +76,8 @@ fn hash(algorithm: &[u8]) -> Option<Hash> {
     })
 }
 
-/// `RSASSA-PSS-params ::= SEQUENCE { hashAlgorithm [0] DEFAULT sha1, maskGenAlgorithm [1] DEFAULT mgf1SHA1, …
-/// }` (RFC 4055 §3.1). MGF1 has its own hash function; if that is a different one, there is no single hash
+/// `RSASSA-PSS-params ::= SEQUENCE { hashAlgorithm [0] DEFAULT sha1, maskGenAlgorithm [1] DEFAULT mgf1SHA1, … }`
+/// (RFC 4055 §3.1). MGF1 has its own hash function. If the two functions differ, there is no single hash
 /// function.
 fn rsassa_pss(parameters: &[u8]) -> Option<Hash> {
     const SHA_1: &[u8] = &[0x2b, 14, 3, 2, 26];
@@ -144,7 +144,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length).filter(|_| own == tag)
 }
 
-/// The same as [`element`] for an element that nothing follows.
+/// Like [`element`], but for an element that nothing follows.
 fn only(der: &[u8], tag: u8) -> Option<&[u8]> {
     element(der, tag).filter(|(_, rest)| rest.is_empty()).map(|(contents, _)| contents)
 }

@@ -9,7 +9,7 @@ use super::{Failure, check_name};
 pub(super) enum Flag<'a> {
     /// The client does not support channel binding.
     No,
-    /// The client supports channel binding, but saw no mechanism of the server with it.
+    /// The client supports channel binding, but saw no mechanism with channel binding in the server's list.
     NotSeen,
     /// The client binds to the channel with this type of binding.
     Bound(&'a str),
@@ -54,7 +54,7 @@ pub(super) fn field(text: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// The same for a field that may be the last one, without a comma after it.
+/// Like [`field`], but for a field that may be the last one, without a comma after it.
 pub(super) fn last_or_field(text: &str) -> (&str, Option<&str>) {
     match memchr::memchr(b',', text.as_bytes()) {
         Some(comma) => (text.get(..comma).unwrap_or_default(), text.get(comma + 1..)),

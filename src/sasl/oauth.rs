@@ -64,7 +64,7 @@ pub(super) fn refuse(error: &TokenError, failure: Failure) -> State {
 }
 
 /// `client-resp = gs2-header kvsep *kvpair kvsep`, `kvpair = key "=" value kvsep`. Returns `None` if the client
-/// has no token, and only asks where to get one (§4.3).
+/// sends no token, in order to ask where to get one (§4.3).
 fn oauth_bearer(rules: &Rules, message: Secret) -> Result<Option<CheckToken>, Failure> {
     const MALFORMED: Failure = Failure::Malformed("the pairs of keys and values are malformed");
     let header = Header::read(message.expose())?;

@@ -1,4 +1,4 @@
-//! Replaces the module of a mechanism that is compiled out. Its types have no values.
+//! Replaces the module of a mechanism that is not compiled in. The types of this module have no values.
 #![allow(dead_code, reason = "this file replaces several modules, and each uses a part of it")]
 
 use alloc::vec::Vec;

@@ -32,7 +32,8 @@ pub(super) struct Terms {
     kind: Kind,
     /// The bindings that the client may use.
     bindings: Vec<ChannelBinding>,
-    /// Whether the server offers channel binding, so that a client that supports it must have seen that.
+    /// Whether the server offers channel binding. A client that supports channel binding must then have seen
+    /// the offer.
     binding_on_offer: bool,
 }
 
@@ -380,7 +381,7 @@ impl AuthMessage {
     }
 }
 
-/// The signature that the server has to send to prove itself.
+/// The signature with which the server has to prove its identity.
 pub(super) struct Signature(Digest);
 
 impl fmt::Debug for Signature {
@@ -462,7 +463,7 @@ impl Client {
         }
     }
 
-    /// Returns whether the server has to prove itself with its next message.
+    /// Returns whether the server has to prove its identity with its next message.
     pub(super) fn awaits_proof(&self) -> bool {
         matches!(self, Self::Final { .. })
     }

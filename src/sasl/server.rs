@@ -172,7 +172,7 @@ impl Exchange {
         }
     }
 
-    /// The same for a mechanism that the caller has already checked.
+    /// Begins an exchange with a mechanism that the caller has already checked.
     #[inline(always)]
     pub(crate) fn admitted(
         config: &Arc<Config>,
@@ -322,7 +322,7 @@ pub(super) struct Failed {
     refusal: Option<Box<Refusal>>,
 }
 
-/// What follows once a client has been authenticated.
+/// The continuation after a client has been authenticated.
 #[derive(Debug)]
 pub(super) enum Then {
     Done,
@@ -533,8 +533,7 @@ impl State {
         Some(())
     }
 
-    /// The only way to success: every authenticated client passes through here, and through [`Authorize`] if
-    /// needed.
+    /// Every successful authentication passes through this function, which asks [`Authorize`] if needed.
     #[inline(always)]
     pub(super) fn proven(
         rules: &Rules,

@@ -119,7 +119,7 @@ impl Config {
         names.filter_map(|name| self.named(name)).collect()
     }
 
-    /// Returns the preferred mechanism on offer that has not been tried already. Without credentials, any mechanism
+    /// Returns the most preferred offered mechanism that has not been tried yet. Without credentials, any mechanism
     /// counts as fitting.
     pub(crate) fn choose_among(
         &self,
