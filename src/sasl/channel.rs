@@ -205,7 +205,7 @@ impl ChannelBinding {
     /// first Finished message of the handshake.
     ///
     /// Use this type **only if the extended master secret (RFC 7627) was negotiated**. By calling this method, the
-    /// caller asserts that it was. Otherwise, a man-in-the-middle can make the data equal on two connections.
+    /// caller asserts that it was. Without it, a man-in-the-middle can make the data equal on two connections.
     ///
     /// # Errors
     /// [`ConfigError::ChannelBinding`] if the message is empty.

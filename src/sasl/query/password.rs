@@ -77,7 +77,7 @@ impl CheckPassword {
     }
 
     /// Returns the folded name of the account that the client wants to act as, if it named one. Accepting the
-    /// password does not permit this, because [`Authorize`](super::Authorize) asks about it afterwards.
+    /// password does not permit this. [`Authorize`](super::Authorize) asks about it afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
