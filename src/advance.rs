@@ -6,8 +6,8 @@
     reason = "a session needs input or has an event, and there is no third case"
 )]
 pub enum Advance {
-    /// The session needs octets from the peer: send what was appended, and receive.
+    /// The session needs octets from the peer. Send the buffer, then receive.
     NeedInput,
-    /// An event is pending: the session's `pending` returns it.
+    /// An event is pending. The session's `pending` method returns it.
     Event,
 }

@@ -1,10 +1,10 @@
-//! AUTH exchanges: one AUTH command and the lines that follow it, as RFC 4954 writes SASL in SMTP (base64, `=`, `*`,
-//! `334`, `235`, `535`).
+//! AUTH exchanges: one AUTH command and the lines that follow it. RFC 4954 defines how SMTP encodes SASL in them
+//! (base64, `=`, `*`, `334`, `235`, `535`).
 //!
-//! This API level is for servers and clients that have their own SMTP parser and loop and only lack AUTH. A server
-//! remains responsible for [some rules about AUTH](server::Exchange). If you have no loop yet, use a session:
-//! [`server::Session`](crate::server::Session) or [`client::Session`](crate::client::Session). For protocols other than
-//! SMTP, use the SASL exchanges of [`sasl`](crate::sasl), which implement the mechanisms.
+//! This API level is for servers and clients that have their own SMTP parser and loop and lack only AUTH. A server
+//! remains responsible for [some rules about AUTH](server::Exchange). If you have no loop yet, use a
+//! [`server::Session`](crate::server::Session) or a [`client::Session`](crate::client::Session) instead. For protocols
+//! other than SMTP, use the SASL exchanges in [`sasl`](crate::sasl), which implement the mechanisms.
 
 use alloc::vec::Vec;
 
@@ -13,14 +13,14 @@ use crate::sasl::{Channel, server::Config};
 pub mod client;
 pub mod server;
 
-/// The maximum length of a line in an AUTH exchange, without CRLF: 12,288 octets (RFC 4954 §4). It applies to the
-/// AUTH command as well.
+/// The maximum length of a line in an AUTH exchange, without CRLF: 12,288 octets (RFC 4954 §4). The limit also applies
+/// to the AUTH command.
 pub const MAX_LINE: usize = 12_288;
 
 /// Appends the AUTH keyword and its mechanisms for the reply to EHLO, such as `AUTH CRAM-MD5 PLAIN`.
 ///
-/// The text has no reply code and no CRLF. Nothing is appended if the configuration offers no mechanism over this
-/// connection; the reply must then have no AUTH line.
+/// The text does not include the reply code and the CRLF. If the configuration offers no mechanism over this
+/// connection, nothing is appended, and the reply must not contain an AUTH line.
 ///
 /// ```
 /// # #[cfg(feature = "plain")] {

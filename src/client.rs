@@ -1,17 +1,16 @@
 //! A client session: the whole SMTP dialogue with EHLO, STARTTLS, AUTH, messages and QUIT.
 //!
-//! A [`Session`] does no input or output itself. Your application passes in the octets that it has received, with
-//! [`receive`](Session::receive). It then calls [`next`](Session::next), which appends the octets to send to a buffer
-//! and returns the next [`Event`].
+//! A [`Session`] does no I/O. Pass the octets that you read from the server to [`receive`](Session::receive). Then call
+//! [`next`](Session::next), which appends the octets to send to a buffer and returns the next [`Event`].
 //!
-//! An AUTH line may hold the password. When the session has to enlarge the buffer for it, the old memory is zeroed.
-//! Zeroing the buffer itself, once it has been sent, is up to the caller.
+//! An AUTH line may contain the password. If the session has to enlarge the buffer for such a line, it zeroes the old
+//! memory. Zeroing the buffer itself after sending is up to the caller.
 //!
 //! | events | kind |
 //! | --- | --- |
 //! | [`Derive`](Event::Derive), [`Custom`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: returned again until it is answered |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send the buffer, then read, begin TLS or close the connection |
-//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notifications*: [`next`](Session::next) returns each once |
+//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notification*: needs no answer; [`next`](Session::next) returns each notification once |
 //!
 //! This function sends one message over a blocking socket:
 //!
@@ -19,8 +18,9 @@
 //! use std::{error, io::{Read, Write}};
 //! use smtp_auth::{Channel, client::{Envelope, Event, Outcome, Session}};
 //!
-//! /// Returns the outcome of the message, or `None` when TLS is to begin. The application then wraps the socket in
-//! /// TLS, calls `session.tls_started(Channel::tls())`, and calls this function again. On port 465 TLS comes first.
+//! /// Returns the outcome of the message, or `None` if the application has to begin TLS. The application then wraps
+//! /// the socket in TLS, calls `session.tls_started(Channel::tls())`, and calls this function again. On port 465, the
+//! /// connection begins with TLS.
 //! fn send(
 //!     socket: &mut (impl Read + Write), session: &mut Session, mail: &mut Option<Envelope>, message: &[u8],
 //! ) -> Result<Option<Outcome>, Box<dyn error::Error>> {
@@ -38,7 +38,7 @@
 //!                 socket.write_all(&out)?;
 //!                 return Ok(None);
 //!             }
-//!             Event::Derive(derive) => derive.run(), // takes some milliseconds; `job` moves it to another thread
+//!             Event::Derive(derive) => derive.run(), // takes some milliseconds; `job` can move it to another thread
 //!             Event::Custom(custom) => custom.fail(), // occurs only with a custom mechanism
 //!             Event::NotAuthenticated(failed) => return Err(failed.error().into()),
 //!             Event::Ready(ready) => match mail.take() {
@@ -50,7 +50,7 @@
 //!                 body.write(message, &mut out)?;
 //!                 body.end(&mut out)?;
 //!             }
-//!             Event::Sent(outcome) => sent = Some(outcome.clone()), // has a status for each recipient
+//!             Event::Sent(outcome) => sent = Some(outcome.clone()), // contains a status for each recipient
 //!             Event::Close => {
 //!                 socket.write_all(&out)?;
 //!                 return sent.map(Some).ok_or("the server has closed the connection".into());
@@ -62,17 +62,17 @@
 //!
 //! # Keeping a connection open
 //!
-//! A session can send any number of messages, one after the other. Once the outcome of a message is known,
-//! [`Session::ready`] returns the handle to begin the next one. The application decides how often it uses a connection,
-//! how long it keeps it idle, and whether it calls [`noop`](Ready::noop) from time to time to check that the server is
-//! still there.
+//! A session can send any number of messages, one after another. Once the outcome of a message is known,
+//! [`Session::ready`] returns the handle to begin the next one. The application decides how often to reuse a
+//! connection, how long to keep it idle, and whether to call [`noop`](Ready::noop) from time to time to check that the
+//! server is still there.
 //!
-//! Servers close an idle connection after some minutes, with a `421` reply or without any. In both cases the session
-//! ends with [`Error::Closed`]. This error is never the refusal of a message: the server has accepted nothing of the
+//! Servers close an idle connection after some minutes, with or without a `421` reply. In both cases, the session ends
+//! with [`Error::Closed`]. This error never means that a message was refused. The server has accepted nothing of the
 //! next message, and the application can send it over another connection.
 //!
-//! A session respects the [`Limits`] that the server announces, and no others. A message that would exceed one is not
-//! sent, and is never split.
+//! A session respects the [`Limits`] that the server announces, and no others. A message that would exceed a limit is
+//! not sent. It is never split.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
@@ -128,9 +128,9 @@ pub struct Config {
 /// Whether a client tries the next mechanism with the same credentials after a failed authentication, without asking
 /// the caller.
 ///
-/// Whatever is set here, no other mechanism is tried once the client has sent its SCRAM proof, or once it has rejected
-/// the server's first SCRAM message. Otherwise an impostor or a man-in-the-middle could obtain the password by a
-/// downgrade to PLAIN.
+/// With every setting, the client stops trying other mechanisms once it has sent its SCRAM proof or rejected the
+/// server's first SCRAM message. Otherwise an impostor or a man-in-the-middle could obtain the password by a downgrade
+/// to PLAIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -138,16 +138,16 @@ pub struct Config {
 pub enum TryNext {
     /// The client does not try another mechanism. The session returns [`Event::NotAuthenticated`].
     Never,
-    /// The client tries the next mechanism if this one could not work: after a `504` or `534` reply, or after a
-    /// challenge that made the client cancel. It does not try another one after a `535`, because a wrong password stays
-    /// wrong, and servers lock accounts after too many failed attempts.
+    /// The client tries the next mechanism if this one could not work, that is, after a `504` or `534` reply, or after
+    /// a challenge that made the client cancel. It does not try another one after a `535`, because a wrong password is
+    /// just as wrong with another mechanism, and servers lock accounts after too many failed attempts.
     IfUnusable,
     /// The client tries the next mechanism after a `535` as well. This is for servers that offer mechanisms for which
     /// the account has no stored credentials.
     Always,
 }
 
-/// Whether a client begins TLS by STARTTLS (RFC 3207). Inside TLS it never sends STARTTLS.
+/// Whether a client begins TLS with STARTTLS (RFC 3207). Over TLS, it never sends STARTTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -156,15 +156,15 @@ pub enum Tls {
     /// The client always begins TLS. If the server does not offer STARTTLS or refuses it, the session ends with an
     /// error.
     Required,
-    /// The client begins TLS if the server offers STARTTLS and accepts it, and goes on in cleartext otherwise. This
-    /// does not protect against a man-in-the-middle, who can remove STARTTLS from the offer.
+    /// The client begins TLS if the server offers and accepts STARTTLS, and continues in cleartext otherwise. This does
+    /// not protect against a man-in-the-middle, who can remove STARTTLS from the offer.
     IfOffered,
     /// The client never sends STARTTLS.
     Never,
 }
 
 impl Config {
-    /// Creates a builder for the configuration of a client that sends `hostname` in EHLO. By default the client
+    /// Creates a builder for the configuration of a client that sends `hostname` in EHLO. By default, the client
     /// requires TLS and uses every mechanism that is compiled in.
     pub fn builder(hostname: &str) -> Builder {
         Builder {
@@ -191,7 +191,8 @@ impl Config {
         &self.sasl
     }
 
-    /// Returns the configuration with another TLS policy, for an application that decides about TLS elsewhere.
+    /// Returns the configuration with another TLS policy. Use this if another part of the application decides about
+    /// TLS.
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
@@ -213,14 +214,14 @@ impl Builder {
         self
     }
 
-    /// Sets whether the client begins TLS by STARTTLS. The default is [`Required`](Tls::Required).
+    /// Sets whether the client begins TLS with STARTTLS. The default is [`Required`](Tls::Required).
     pub fn tls(mut self, tls: Tls) -> Self {
         self.config.tls = tls;
         self
     }
 
-    /// Sets whether the AUTH command carries the initial response (RFC 4954 §4), if the mechanism has one and the
-    /// command stays within 512 octets. This is on by default. Turn it off for servers that cannot handle it.
+    /// Sets whether the AUTH command includes the initial response (RFC 4954 §4), if the mechanism has one and the
+    /// command does not exceed 512 octets. This is on by default. Turn it off for servers that cannot handle it.
     pub fn initial_response(mut self, send: bool) -> Self {
         self.config.initial_response = send;
         self
@@ -241,16 +242,16 @@ impl Builder {
         self
     }
 
-    /// Sets whether the client reads the mechanisms from `X-EXPS` if the server lists no AUTH keyword, or AUTH without
-    /// a mechanism that the client knows. Some Exchange servers announce their mechanisms in this way. This is off by
-    /// default.
+    /// Sets whether the client reads the mechanisms from `X-EXPS` if the server's AUTH keyword is missing, or lists no
+    /// mechanism that the client implements. Some Exchange servers announce their mechanisms in this way. This is off
+    /// by default.
     pub fn x_exps(mut self, read: bool) -> Self {
         self.config.x_exps = read;
         self
     }
 
     /// Sets whether a challenge that is not valid base64 counts as an empty one, for mechanisms that do not read the
-    /// challenge. This is off by default: the client cancels the exchange.
+    /// challenge. This is off by default, and the client cancels the exchange.
     pub fn lenient_challenges(mut self, lenient: bool) -> Self {
         self.config.lenient_challenges = lenient;
         self
@@ -279,22 +280,22 @@ pub enum Event<'a> {
     NeedInput,
     /// Pending: send the buffer, begin TLS, and call [`tls_started`](Session::tls_started).
     StartTls,
-    /// Pending: SCRAM needs the password's salted hash. Compute it on this thread (`run`), or on another one (`job`,
-    /// then `answer`).
+    /// Pending: SCRAM needs the salted hash of the password. Compute it on this thread with `run`, or on another one
+    /// with `job` and `answer`.
     Derive(&'a mut Derive),
-    /// Pending: the server has sent a challenge of a custom mechanism. The application gives the response.
+    /// Pending: the server has sent a challenge of a custom mechanism. Provide the response.
     Custom(&'a mut Custom),
-    /// Pending: authentication failed. Try again, go on without authentication, or give up.
+    /// Pending: authentication failed. Try again, continue without authentication, or give up.
     NotAuthenticated(NotAuthenticated<'a>),
-    /// Pending: nothing is under way. Send a message, or quit.
+    /// Pending: the session is idle. Send a message, or quit.
     ///
-    /// An application that keeps the connection for later passes in the octets that arrive meanwhile, and calls
-    /// [`next`](Session::next) again. It returns [`Error::Closed`] if the server has closed the connection.
+    /// If you keep the connection open, pass octets that arrive in the meantime to [`receive`](Session::receive), and
+    /// call [`next`](Session::next) again. It returns [`Error::Closed`] if the server has closed the connection.
     Ready(Ready<'a>),
     /// Notification: the server refused a recipient. It may still accept the message for others; the
-    /// [outcome](Event::Sent) has a status for each.
+    /// [outcome](Event::Sent) contains a status for each recipient.
     Refused {
-        /// The address, as the envelope has it.
+        /// The address, as given in the envelope.
         recipient: &'a str,
         /// The server's refusal.
         refusal: &'a Refusal,
@@ -362,19 +363,20 @@ impl<'a> NotAuthenticated<'a> {
         *self.answer = Some(Retry::With(Box::new(credentials)));
     }
 
-    /// Tries the next mechanism with the same credentials, as a server may offer a mechanism for which the account has
-    /// no stored credentials.
+    /// Tries the next mechanism with the same credentials. This can help if the server offers a mechanism for which the
+    /// account has no stored credentials.
     ///
     /// If no mechanism is left, or none may be tried, the session returns this event once more, with the same reason
-    /// and without a [`mechanism`](Self::mechanism). Another call of `try_next` then sends QUIT.
+    /// but without a [`mechanism`](Self::mechanism). Calling `try_next` again then sends QUIT.
     ///
-    /// None may be tried, for instance, once the client has sent its SCRAM proof: PLAIN would then send the password to
-    /// an impostor. [`Failure::may_try_next`](crate::auth::client::Failure::may_try_next) has the whole rule.
+    /// For example, none may be tried once the client has sent its SCRAM proof, because PLAIN could then send the
+    /// password to an impostor. [`Failure::may_try_next`](crate::auth::client::Failure::may_try_next) documents the
+    /// whole rule.
     pub fn try_next(self) {
         *self.answer = Some(Retry::Next);
     }
 
-    /// Goes on without authentication.
+    /// Continues without authentication.
     pub fn go_on(self) {
         *self.answer = Some(Retry::GoOn);
     }
@@ -385,14 +387,14 @@ impl<'a> NotAuthenticated<'a> {
     }
 }
 
-/// The handle to begin a message or another command while nothing is under way.
+/// The handle to begin a message or another command while the session is idle.
 ///
 /// **The event is returned again until one of its methods is called.** The next [`advance`](Session::advance) writes
-/// the command. After a `421` only [`quit`](Self::quit) is of use: any other method ends the session with
+/// the command. After a `421`, only [`quit`](Self::quit) is useful, because any other method ends the session with
 /// [`Error::Closed`].
 ///
-/// The application decides how often it uses a session again. The session counts only what the server limits by
-/// [`Limits`].
+/// The application decides how often to reuse a session. The session itself enforces only the [`Limits`] that the
+/// server announces.
 #[derive(Debug)]
 #[must_use = "the session waits until it is told what to do next"]
 pub struct Ready<'a> {
@@ -409,7 +411,7 @@ enum Next {
 }
 
 impl<'a> Ready<'a> {
-    /// Returns the extensions that the server offers, to build an envelope that fits them.
+    /// Returns the extensions that the server offers, which determine what an envelope may use.
     ///
     /// ```
     /// use smtp_auth::client::{Envelope, EnvelopeError, Notify, Ready, Recipient};
@@ -429,7 +431,7 @@ impl<'a> Ready<'a> {
     }
 
     /// Begins to send a message. The session sends MAIL, RCPT and DATA. It returns [`Event::Message`] when the server
-    /// is ready for the message, and [`Event::Sent`] with the outcome.
+    /// is ready for the message, and later [`Event::Sent`] with the outcome.
     pub fn send(self, envelope: Envelope) {
         *self.next = Some(Next::Send(Box::new(envelope)));
     }
@@ -437,17 +439,17 @@ impl<'a> Ready<'a> {
     /// Sends NOOP (RFC 5321 §4.1.1.9), to check whether the server is still there. It may also keep the server from
     /// closing an idle connection.
     ///
-    /// The session is then ready again, even after a `5xx` reply: the server does not know the command, but it is
-    /// there. If the server has closed the connection, or replies with `421` or another `4xx`, the session ends with
-    /// [`Error::Closed`].
+    /// The session is then ready again, even after a `5xx` reply, which only shows that the server does not implement
+    /// the command. If the server has closed the connection, or replies with `421` or another `4xx`, the session ends
+    /// with [`Error::Closed`].
     pub fn noop(self) {
         *self.next = Some(Next::Noop);
     }
 
     /// Sends RSET (RFC 5321 §4.1.1.5), which makes the server forget everything but the authenticated user. The session
-    /// then goes on as after [`noop`](Self::noop).
+    /// then continues as after [`noop`](Self::noop).
     ///
-    /// An application never has to call this: the session sends RSET itself after a refused message.
+    /// You never have to call this method, because the session sends RSET itself after a refused message.
     pub fn reset(self) {
         *self.next = Some(Next::Reset);
     }
@@ -460,8 +462,8 @@ impl<'a> Ready<'a> {
 
 /// The handle to write a message. **It stays valid until [`end`](Self::end).**
 ///
-/// The lines of the message must end in CRLF. The handle doubles leading dots and writes the end mark
-/// (RFC 5321 §4.5.2).
+/// The lines of the message must end in CRLF. The handle doubles leading dots and writes the end mark, a line with a
+/// single dot (RFC 5321 §4.5.2).
 #[derive(Debug)]
 pub struct Body {
     stuffing: Stuffing,
@@ -473,19 +475,20 @@ pub struct Body {
 impl Body {
     const START: Self = Self { stuffing: Stuffing::START, octets: 0, ended: false, broken: false };
 
-    /// Appends a piece of the message to `out`. Send `out` before the next piece, or its memory grows with the message.
+    /// Appends a piece of the message to `out`. Send `out` before the next piece, or it will grow to hold the whole
+    /// message.
     ///
     /// # Errors
-    /// - [`Error::BareLineEnd`] if the message contains a bare CR or LF. The session is then over. Close the
-    ///   connection, so that the server does not deliver half a message.
+    /// - [`Error::BareLineEnd`] if the message contains a bare CR or LF. The session has then ended. Close the
+    ///   connection, so that the server does not deliver half of the message.
     /// - [`Error::MessageEnded`] after [`end`](Self::end).
     pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.pieces(octets)?.for_each(|piece| append(out, piece));
         Ok(())
     }
 
-    /// Returns a piece of the message as slices, for a vectored write without a copy. The caller has to send all of
-    /// them, in order.
+    /// Returns a piece of the message as slices, for a vectored write without copying. The caller must send all slices,
+    /// in order.
     ///
     /// # Errors
     /// The same as for [`write`](Self::write).
@@ -500,7 +503,7 @@ impl Body {
         pieces.map_err(|_| Error::BareLineEnd)
     }
 
-    /// Ends the message: appends the end mark, and before it a CRLF if the last line has none.
+    /// Ends the message. Appends a CRLF if the last line has none, and then the end mark.
     ///
     /// # Errors
     /// The same as for [`write`](Self::write).

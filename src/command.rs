@@ -1,19 +1,19 @@
-//! The commands of an SMTP client, parsed from a line and written as one.
+//! SMTP commands: parsing and writing command lines.
 //!
-//! [`parse`] takes a complete line without its CRLF. The result borrows from the line: nothing is copied or
-//! allocated. The grammar is that of RFC 5321 §4.1, with UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC 3207)
-//! and BDAT (RFC 3030). Where clients send something that the grammar does not allow, but that can only mean one
-//! thing, it is accepted: spaces after the colon of MAIL and RCPT, and addresses without angle brackets.
+//! [`parse`] parses a complete line without its CRLF. The result borrows from the line; nothing is copied or allocated.
+//! The grammar is that of RFC 5321 §4.1, with UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC 3207) and BDAT (RFC
+//! 3030). Two common client mistakes are accepted because they are unambiguous: spaces after the colon of MAIL and
+//! RCPT, and addresses without angle brackets.
 //!
-//! The text in a command contains no control characters, including those that end a line or change its direction, so
-//! it can be logged without the risk of log injection. There are two exceptions:
+//! The text in a command contains no control characters, and no other characters that end a line or change its
+//! direction, so it can be logged without the risk of log injection. There are two exceptions:
 //!
-//! - A [`Mailbox`] and a parameter may contain marks of direction (U+061C, U+200E, U+200F). `Display` and `Debug`
-//!   escape them.
+//! - A [`Mailbox`] and a parameter may contain direction marks (U+061C, U+200E, U+200F). `Display` and `Debug` escape
+//!   these marks.
 //! - The text of an [unknown command](Unknown) and of [AUTH](Auth) may be a password. Do not log it.
 //!
-//! [`Command::write`] is the other direction. The constructors check values against the same grammar, so a written
-//! command is always one line, which parses as the same command: command injection is not possible.
+//! [`Command::write`] writes a command. The constructors check values against the same grammar, so a written command is
+//! always a single line that parses as the same command. This prevents command injection.
 //!
 //! ```
 //! use smtp_auth::command::{Command, parse};
@@ -40,7 +40,7 @@ use crate::decimal::decimal;
 pub(crate) use mail::Xtext;
 pub use mail::{Mail, MailAuth, Mailbox, Parameter, Parameters, Rcpt};
 
-/// Parses a line, given without its CRLF. Verbs and keywords are accepted in any case, and spaces at the end of the
+/// Parses a command line without its CRLF. Verbs and keywords are accepted in any case, and spaces at the end of the
 /// line are ignored (RFC 5321 §4.1.1).
 ///
 /// ```
@@ -53,7 +53,7 @@ pub use mail::{Mail, MailAuth, Mailbox, Parameter, Parameters, Rcpt};
 /// ```
 ///
 /// # Errors
-/// The line is not a command, or the arguments of a known command are malformed.
+/// Returns an error if the line is not a command, or if the arguments of a known command are malformed.
 pub fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
     grammar::command(trim_end(line))
 }
@@ -70,8 +70,8 @@ pub(crate) enum BadPath {
     Recipient,
 }
 
-/// Returns which address of a MAIL or RCPT line that [`parse`] rejects is malformed. `None` if the line is another
-/// command, or if something else in it is wrong.
+/// Returns which address is malformed in a MAIL or RCPT line that [`parse`] rejects. Returns `None` if the line is
+/// another command, or if something else in it is wrong.
 pub(crate) fn bad_path(line: &[u8]) -> Option<BadPath> {
     grammar::bad_path(line)
 }
@@ -90,7 +90,7 @@ fn trim_end(mut line: &[u8]) -> &[u8] {
 
 /// A syntax error: the rule of the grammar that failed, and its position in the line.
 ///
-/// It contains nothing of the line, which may be a password.
+/// It contains no text from the line, because the line may be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error in {rule} at octet {offset}")]
 pub struct Error {
@@ -99,20 +99,22 @@ pub struct Error {
 }
 
 impl Error {
-    /// Returns the name of the rule that failed, as in the ABNF of the standards, or the octet that was expected.
+    /// Returns the name of the grammar rule that failed, as in the standard's ABNF, or the octet that was expected.
     #[must_use]
     pub const fn rule(&self) -> &'static str {
         self.rule
     }
 
-    /// Returns the number of octets before the error, at most the length of the parsed text.
+    /// Returns the position of the error, in octets from the start of the parsed text. It is at most the length of the
+    /// text.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Returns whether the line is not a command at all: it has no verb, or the verb is not followed by a space or
-    /// the end of the line. A server replies `500` to that, and `501` to any other error.
+    /// Returns whether the line is not a command at all, because it does not begin with a verb, or because the verb is
+    /// not followed by a space or the end of the line. A server replies `500` in this case, and `501` to any other
+    /// error.
     #[must_use]
     pub fn in_verb(&self) -> bool {
         self.rule == grammar::VERB
@@ -125,8 +127,8 @@ impl Error {
     }
 }
 
-/// Octets that the grammar has checked to be UTF-8. Most of them are only compared, decoded or counted, so the
-/// conversion to `&str` is left to the callers that want text.
+/// Octets that the grammar has checked to be UTF-8. Most of them are only compared, decoded or counted, so they are
+/// converted to `&str` only for callers that need text.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Utf8<'a>(&'a [u8]);
 
@@ -152,7 +154,7 @@ impl fmt::Debug for Utf8<'_> {
     reason = "a new command must break the build of an application that ignores it"
 )]
 pub enum Command<'a> {
-    /// `EHLO` with the client's name. It asks for the list of extensions.
+    /// `EHLO` with the client's name, which requests the list of extensions.
     Ehlo(EhloName<'a>),
     /// `HELO` with the client's name.
     Helo(EhloName<'a>),
@@ -160,37 +162,37 @@ pub enum Command<'a> {
     Auth(Auth<'a>),
     /// `STARTTLS` (RFC 3207).
     StartTls,
-    /// `MAIL` with the sender. It starts a transaction.
+    /// `MAIL` with the sender, which begins a transaction.
     Mail(Mail<'a>),
     /// `RCPT` with one recipient.
     Rcpt(Rcpt<'a>),
-    /// `DATA`. The message follows once the server has replied `354`.
+    /// `DATA`, which is followed by the message once the server has replied `354`.
     Data,
-    /// `BDAT`. A chunk of the message follows the line (RFC 3030).
+    /// `BDAT`, which is followed by a chunk of the message (RFC 3030).
     Bdat {
         /// The number of octets in the chunk.
         size: u64,
         /// Whether this is the last chunk of the message.
         last: bool,
     },
-    /// `RSET`. It aborts the transaction.
+    /// `RSET`, which aborts the transaction.
     Rset,
-    /// `NOOP`, perhaps with text, which has no meaning.
+    /// `NOOP`, optionally with a text that has no meaning.
     Noop(Option<Text<'a>>),
     /// `VRFY` with a user or a mailbox.
     Vrfy(Text<'a>),
     /// `EXPN` with a mailing list.
     Expn(Text<'a>),
-    /// `HELP`, perhaps with a topic.
+    /// `HELP`, optionally with a topic.
     Help(Option<Text<'a>>),
     /// `QUIT`.
     Quit,
-    /// A command with any other verb. `Debug` shows neither the verb nor the arguments, as they may be a password.
+    /// A command with any other verb. `Debug` shows neither the verb nor the arguments, because they may be a password.
     Unknown(Unknown<'a>),
 }
 
 impl Command<'_> {
-    /// Appends the command's line to `out`, with its CRLF.
+    /// Appends the command line to `out`, with its CRLF.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ehlo(name) => put(out, &[b"EHLO ", name.0.0]),
@@ -276,16 +278,16 @@ macro_rules! checked_text {
 }
 
 checked_text! {
-    /// The name by which a client introduces itself: any printable text without spaces.
+    /// The name that a client gives in EHLO or HELO. It can be any printable text without spaces.
     ///
-    /// It need not be a domain, nor ASCII, because nothing may depend on it.
+    /// It need not be a domain or ASCII, because nothing may depend on it.
     #[derive(Debug)]
     struct EhloName;
-    /// Checks a name.
+    /// Creates a name from text.
     ///
     /// # Errors
-    /// The name is empty, or contains spaces, control characters, or characters that end a line or change its
-    /// direction.
+    /// Returns an error if the name is empty, or contains spaces, control characters, or characters that end a line or
+    /// change its direction.
     new = |text| grammar::whole(grammar::ehlo_name, text)
 }
 
@@ -293,17 +295,17 @@ checked_text! {
     /// One or more words: the argument of NOOP, VRFY, EXPN or HELP.
     #[derive(Debug)]
     struct Text;
-    /// Checks a text.
+    /// Creates the argument from text.
     ///
     /// # Errors
-    /// The text is empty, starts or ends with a space, or contains control characters or characters that end a line
-    /// or change its direction.
+    /// Returns an error if the text is empty, starts or ends with a space, or contains control characters, or
+    /// characters that end a line or change its direction.
     new = |text| grammar::whole(grammar::text, text)
 }
 
-/// A command that this crate does not know: a verb, which consists of letters, and its arguments.
+/// A command that this crate does not implement: a verb, which consists of letters, and its arguments.
 ///
-/// A client that is out of step sends its password here, perhaps in base64. Therefore `Debug` shows neither the verb
+/// If a client is out of step, this may be its password, possibly in base64. Therefore `Debug` shows neither the verb
 /// nor the arguments, and there is no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Unknown<'a> {
@@ -312,11 +314,11 @@ pub struct Unknown<'a> {
 }
 
 impl<'a> Unknown<'a> {
-    /// Checks a verb and its arguments, if it has any.
+    /// Creates a command from a verb and its arguments, if it has any.
     ///
     /// # Errors
-    /// The verb is not one or more ASCII letters, or is the verb of a known command, or the arguments are not a
-    /// [`Text`].
+    /// Returns an error if the verb does not consist of one or more ASCII letters, if it is the verb of a known
+    /// command, or if the arguments are not a valid [`Text`].
     pub fn new(verb: &'a str, arguments: Option<&'a str>) -> Result<Self, Error> {
         let arguments = arguments.map(Text::new).transpose()?.map(|text| text.0);
         match grammar::command(verb.as_bytes())? {
@@ -327,14 +329,14 @@ impl<'a> Unknown<'a> {
         }
     }
 
-    /// Returns the verb as it was sent. Compare it, without case, with the verbs that you know, and do not log any
-    /// other.
+    /// Returns the verb as it was sent. Compare it, ignoring case, with the verbs that you implement. Do not log any
+    /// other verb.
     #[must_use]
     pub const fn verb(&self) -> &'a str {
         self.verb.as_str()
     }
 
-    /// Returns the text after the verb, if there is any: words without control characters, and without characters
+    /// Returns the text after the verb, if there is any. It contains no control characters, and no other characters
     /// that end a line or change its direction.
     #[must_use]
     pub const fn arguments(&self) -> Option<&'a str> {
@@ -353,7 +355,7 @@ impl fmt::Debug for Unknown<'_> {
 
 /// The arguments of AUTH (RFC 4954 §4).
 ///
-/// `Debug` shows neither of them: if the client left out the mechanism, the password may be in its place.
+/// `Debug` shows none of the arguments. If the client omitted the mechanism, the password may take its place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Auth<'a> {
     mechanism: Utf8<'a>,
@@ -361,10 +363,11 @@ pub struct Auth<'a> {
 }
 
 impl<'a> Auth<'a> {
-    /// Checks a mechanism's name and an initial response, which is base64 or `=`.
+    /// Creates the arguments from the name of a mechanism and an initial response, which is base64 or `=`.
     ///
     /// # Errors
-    /// The name is not 1 to 20 letters, digits, `-` and `_`, or the response is not printable ASCII without spaces.
+    /// Returns an error if the name does not consist of 1 to 20 letters, digits, `-` and `_`, or if the response is not
+    /// printable ASCII without spaces.
     pub fn new(mechanism: &'a str, initial_response: Option<&'a str>) -> Result<Self, Error> {
         let mechanism = grammar::whole(grammar::sasl_mech, mechanism.as_bytes())?;
         let initial_response = initial_response
@@ -373,8 +376,8 @@ impl<'a> Auth<'a> {
         Ok(Self { mechanism, initial_response })
     }
 
-    /// Returns the mechanism's name as it was sent, in any case. If no mechanism has this name, it may be a password:
-    /// do not log it.
+    /// Returns the mechanism's name as it was sent, in any case. If it is not the name of a mechanism, it may be a
+    /// password, so do not log it.
     #[must_use]
     pub const fn mechanism(&self) -> &'a str {
         self.mechanism.as_str()
@@ -384,8 +387,8 @@ impl<'a> Auth<'a> {
         (self.mechanism.0, self.initial_response.map(|text| text.0))
     }
 
-    /// Returns the initial response as it was sent: `=` is an empty one, and `None` means that there is none. It is
-    /// not checked to be base64.
+    /// Returns the initial response as it was sent, or `None` if there is none. `=` is an empty response. The text may
+    /// not be valid base64.
     #[must_use]
     pub const fn initial_response(&self) -> Option<&'a str> {
         match self.initial_response {

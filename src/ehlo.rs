@@ -1,6 +1,6 @@
-//! The reply to EHLO (RFC 5321 §4.1.1.1): what a server offers, one keyword per line.
+//! The reply to EHLO (RFC 5321 §4.1.1.1), in which a server lists its extensions, one keyword per line.
 //!
-//! A client reads it as [`Ehlo`]. A server writes it with [`write()`].
+//! A client reads the reply as an [`Ehlo`]. A server writes it with [`write()`].
 
 use alloc::vec::Vec;
 use core::{iter, str};
@@ -23,7 +23,7 @@ const MAX_DOMAIN: usize = 255;
 /// The longest keyword, with its parameters, that [`write()`] can put on a line.
 pub(crate) const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
 
-/// A service extension as EHLO announces it: `ehlo-keyword *( SP ehlo-param )`.
+/// A service extension as the reply to EHLO announces it: `ehlo-keyword *( SP ehlo-param )`.
 ///
 /// A parsed keyword borrows from the line. A written keyword parses as an equal value, except that
 /// [`LegacyAuth`](Self::LegacyAuth) parses as [`Auth`](Self::Auth).
@@ -34,13 +34,13 @@ pub enum Keyword<'a> {
     StartTls,
     /// `AUTH` with the names of mechanisms (RFC 4954 §3).
     Auth(MechanismNames<'a>),
-    /// `AUTH=` with the names of mechanisms, the form that old versions of Outlook Express need. It is only for
-    /// writing: both forms are read as [`Auth`](Self::Auth).
+    /// `AUTH=` with the names of mechanisms, the form that old versions of Outlook Express need. This variant is only
+    /// for writing, because both forms are read as [`Auth`](Self::Auth).
     LegacyAuth(MechanismNames<'a>),
     /// `PIPELINING` (RFC 2920).
     Pipelining,
-    /// `SIZE` with the most octets that a message may have (RFC 1870 §4). 0 means that there is no fixed limit, and
-    /// `None` that the server announces no number.
+    /// `SIZE` with the maximum size of a message in octets (RFC 1870 §4). 0 means that there is no fixed limit, and
+    /// `None` means that the server announces no number.
     Size(Option<u64>),
     /// `8BITMIME` (RFC 6152).
     EightBitMime,
@@ -52,12 +52,13 @@ pub enum Keyword<'a> {
     Chunking,
     /// `DSN` (RFC 3461).
     Dsn,
-    /// Any other keyword, or one of the above with parameters that it does not have. [`Keyword::other`] makes one.
+    /// Any other keyword, or one of the above with parameters that it does not define. [`Keyword::other`] creates this
+    /// variant.
     #[non_exhaustive]
     Other {
         /// The keyword as it was received.
         name: &'a str,
-        /// The text after it, without spaces at either end.
+        /// The text after the keyword, without spaces at either end.
         parameters: &'a str,
     },
 }
@@ -101,12 +102,14 @@ keywords! {
 }
 
 impl<'a> Keyword<'a> {
-    /// Makes a keyword that this enum has no variant for. Parameters are separated by spaces.
+    /// Creates a keyword for which this enum has no variant. Parameters are separated by spaces.
     ///
     /// # Errors
-    /// The keyword could not be read back: the name is empty, or contains a `=` or other octets than visible ASCII;
-    /// the parameters contain other octets than printable ASCII, or a space at either end; name and parameters
-    /// together exceed 506 octets with the space between them; or the enum has a variant for them.
+    /// Returns an error if the keyword could not be read back:
+    /// - The name is empty, or contains `=` or anything but visible ASCII.
+    /// - The parameters contain anything but printable ASCII, or have a space at either end.
+    /// - The name and the parameters, with the space between them, exceed 506 octets.
+    /// - The enum has a variant for them.
     pub fn other(name: &'a str, parameters: &'a str) -> Result<Self, Error> {
         let is_name = |octet: u8| octet.is_ascii_graphic() && octet != b'=';
         if name.is_empty() || !name.bytes().all(is_name) {
@@ -125,14 +128,14 @@ impl<'a> Keyword<'a> {
         }
     }
 
-    /// Parses the text of one line of the reply, which is the part after `250-`.
+    /// Parses the text of one line of the reply, that is, the part after `250-`.
     ///
-    /// Keywords are compared without case. Any number of spaces may separate parameters, or end the line. A `=` in
-    /// place of the first space is accepted: beside the correct line, or instead of it, some servers announce
-    /// `AUTH=LOGIN PLAIN`, which old versions of Outlook Express need.
+    /// Case is ignored in keywords. Any number of spaces may separate parameters or end the line. A `=` instead of the
+    /// first space is accepted, because some servers announce `AUTH=LOGIN PLAIN` for old versions of Outlook Express,
+    /// in addition to the correct line or instead of it.
     ///
     /// # Errors
-    /// The line is empty, begins with a space or `=`, or contains other octets than printable ASCII.
+    /// Returns an error if the line is empty, begins with a space or `=`, or contains anything but printable ASCII.
     pub fn parse(line: &'a [u8]) -> Result<Self, Error> {
         match Self::usual(line) {
             Some(keyword) => Ok(keyword),
@@ -140,7 +143,7 @@ impl<'a> Keyword<'a> {
         }
     }
 
-    /// Parses the form that most servers write: in upper case, with one space.
+    /// Parses the form that most servers write, which is in upper case with one space.
     #[inline(always)]
     fn usual(line: &'a [u8]) -> Option<Self> {
         if let Some(keyword) = Self::bare(line) {
@@ -154,14 +157,14 @@ impl<'a> Keyword<'a> {
         }
     }
 
-    /// Not part of [`parse`](Self::parse), so that the usual keywords do not pay for its registers.
+    /// Not part of [`parse`](Self::parse), because its registers would slow down the usual keywords.
     #[inline(never)]
     fn any(line: &'a [u8]) -> Result<Self, Error> {
         let (name, parameters) = reply::parse_all(line, ehlo_line)?;
         Ok(Self::new(name, parameters))
     }
 
-    /// Makes the keyword from its name and its parameters, as they were received.
+    /// Creates the keyword from its name and its parameters as they were received.
     pub(crate) fn new(name: &'a str, parameters: &'a str) -> Self {
         let in_upper_case = || {
             let mut upper_case = [0; "ENHANCEDSTATUSCODES".len()];
@@ -185,7 +188,7 @@ impl<'a> Keyword<'a> {
         }
     }
 
-    /// Appends the keyword and its parameters to `out`, without code and CRLF.
+    /// Appends the keyword and its parameters to `out`, without the reply code and the CRLF.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.name().as_bytes());
         match self {
@@ -214,18 +217,19 @@ impl<'a> Keyword<'a> {
     }
 }
 
-/// The names of mechanisms in an AUTH line, each 1 to 20 characters of `A-Z 0-9 - _` (RFC 4422 §3.1).
+/// The names of the mechanisms in an AUTH line. Each name consists of 1 to 20 characters of `A-Z 0-9 - _` (RFC 4422
+/// §3.1).
 ///
-/// Two values are equal if they have the same names in the same order, compared without case.
+/// Two values are equal if they contain the same names in the same order, ignoring case.
 #[derive(Clone, Copy, Debug)]
 pub struct MechanismNames<'a>(&'a str);
 
 impl<'a> MechanismNames<'a> {
-    /// Makes the value from names separated by spaces, such as `"SCRAM-SHA-256 PLAIN"`, in either case. There may be
-    /// none.
+    /// Creates the value from names separated by spaces, such as `"SCRAM-SHA-256 PLAIN"`, in either case. The list may
+    /// be empty.
     ///
     /// # Errors
-    /// One of them is not the name of a mechanism, or the AUTH line would exceed 512 octets.
+    /// Returns an error if a name is not valid for a mechanism, or if the AUTH line would exceed 512 octets.
     pub fn new(names: &'a str) -> Result<Self, Error> {
         if names.len() > MAX_KEYWORD - "AUTH ".len() {
             return Err(Error::new("line length", MAX_KEYWORD - "AUTH ".len()));
@@ -240,7 +244,7 @@ impl<'a> MechanismNames<'a> {
         Ok(Self(names))
     }
 
-    /// Returns the names as they were received, in their order. Words that are not names of mechanisms are skipped.
+    /// Returns the names in order, as they were received. Words that are not valid names are skipped.
     pub fn iter(self) -> impl Iterator<Item = &'a str> + Clone {
         let mut rest = self.0;
         iter::from_fn(move || {
@@ -270,10 +274,10 @@ impl PartialEq for MechanismNames<'_> {
 
 impl Eq for MechanismNames<'_> {}
 
-/// A server's reply to EHLO, parsed for what it offers. It allocates nothing: each call parses the reply again.
+/// A server's reply to EHLO. It allocates nothing; instead, each method call parses the reply again.
 ///
-/// After STARTTLS, discard it and send EHLO again (RFC 3207 §4.2): a man-in-the-middle may have changed what was
-/// received before TLS.
+/// After STARTTLS, discard the reply and send EHLO again (RFC 3207 §4.2), because a man-in-the-middle may have changed
+/// what was received before TLS.
 ///
 /// ```
 /// use smtp_auth::{ehlo::{Ehlo, Keyword}, reply::ReplyRef};
@@ -289,33 +293,32 @@ impl Eq for MechanismNames<'_> {}
 pub struct Ehlo<'a>(ReplyRef<'a>);
 
 impl<'a> Ehlo<'a> {
-    /// Takes the reply. The caller must check that EHLO succeeded, with code 250.
+    /// Creates the value from the reply. The caller must check that EHLO succeeded with code 250.
     pub fn new(reply: ReplyRef<'a>) -> Self {
         Self(reply)
     }
 
-    /// Returns the name by which the server calls itself: the first line up to a space. It may be anything.
+    /// Returns the name that the server gives itself, which is the first line up to a space. It can be any text.
     pub fn domain(self) -> &'a [u8] {
         let first = self.0.lines().next().unwrap_or_default();
         first.split(|&octet| octet == b' ').next().unwrap_or_default()
     }
 
-    /// Returns the name and the parameters of each keyword, as they were received, without spaces at either end.
-    /// Lines that cannot be parsed are skipped.
+    /// Returns the name and the parameters of each keyword as they were received, without spaces at either end. Lines
+    /// that cannot be parsed are skipped.
     pub(crate) fn words(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.lines().skip(1).filter_map(|line| reply::parse_all(line, ehlo_line).ok())
     }
 
-    /// Returns the keyword of each line after the first. Lines that cannot be parsed are skipped, so that they do not
-    /// hide the others.
+    /// Returns the keyword of each line after the first. Lines that cannot be parsed are skipped.
     pub fn keywords(self) -> impl Iterator<Item = Keyword<'a>> + Clone {
         let mut lines = self.0.lines();
         lines.next();
         lines.filter_map(|line| Keyword::parse(line).ok())
     }
 
-    /// Returns the names of the mechanisms in all AUTH lines. Some servers repeat the line, or add `AUTH=`, so a name
-    /// may occur more than once, and in any case.
+    /// Returns the names of the mechanisms in all AUTH lines, in any case. Some servers repeat the line, or add an
+    /// `AUTH=` line, so a name may occur more than once.
     pub fn mechanisms(self) -> impl Iterator<Item = &'a str> + Clone {
         self.keywords()
             .filter_map(|keyword| match keyword {
@@ -328,8 +331,8 @@ impl<'a> Ehlo<'a> {
 
 /// Appends a server's reply to EHLO to `out`.
 ///
-/// At most 255 characters of the host name are written. Characters other than visible ASCII become `?`, and so does an
-/// empty name.
+/// At most 255 characters of the host name are written. Characters other than visible ASCII are replaced by `?`, and so
+/// is an empty name.
 ///
 /// ```
 /// use smtp_auth::ehlo::{self, Keyword};
@@ -354,7 +357,7 @@ pub fn write(hostname: &str, keywords: &[Keyword<'_>], out: &mut Vec<u8>) {
     }
 }
 
-/// `ehlo-line = ehlo-keyword *( SP ehlo-param )`, here also with `AUTH=`, and with spaces at the end
+/// `ehlo-line = ehlo-keyword *( SP ehlo-param )`; `AUTH=`, and spaces at the end, are also accepted here
 #[inline(always)]
 fn ehlo_line(line: &[u8]) -> Parsed<'_, (&str, &str)> {
     let (rest, line) = printable(line)?;
@@ -369,7 +372,7 @@ fn ehlo_line(line: &[u8]) -> Parsed<'_, (&str, &str)> {
 
 /// `1*(%d33-126)`, one or more, with spaces between them: the contents of an `ehlo-line`.
 ///
-/// The standard's `ehlo-keyword` consists of letters, digits and `-`, but some servers invent others.
+/// The standard's `ehlo-keyword` consists of letters, digits and `-`, but some servers use other characters.
 #[inline(always)]
 fn printable(line: &[u8]) -> Parsed<'_, &str> {
     let is_printable = |octet: &u8| matches!(octet, b' '..=b'~');
@@ -384,13 +387,13 @@ fn printable(line: &[u8]) -> Parsed<'_, &str> {
     }
 }
 
-/// Not inlined, like [`size`], so that the keywords without parameters do not pay for its registers.
+/// Not inlined, like [`size`], because its registers would slow down the keywords without parameters.
 #[inline(never)]
 fn names_of_auth(names: &[u8]) -> Option<MechanismNames<'_>> {
     printable(names).ok().map(|(_, names)| MechanismNames(names))
 }
 
-/// `size-param ::= [1*DIGIT]` (RFC 1870 §4). `None` for anything else.
+/// `size-param ::= [1*DIGIT]` (RFC 1870 §4). Returns `None` for anything else.
 #[inline(never)]
 fn size(parameters: &[u8]) -> Option<Option<u64>> {
     let mut size = all_consuming(opt(u64::<_, Fault>));

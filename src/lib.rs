@@ -1,11 +1,12 @@
 //! SMTP AUTH (RFC 4954) and SASL for mail servers and mail clients, without I/O ("sans-IO").
 //!
 //! Most users on tokio want [`smtp-auth-tokio`](https://docs.rs/smtp-auth-tokio). It drives this crate on sockets, adds
-//! TLS, time limits and rate limiting, and needs about ten lines for a server or a client. Use this crate directly for
-//! another async runtime, for blocking sockets, or for an event loop of your own.
+//! TLS, time limits and rate limiting, and needs about ten lines for a server or a client. Use this crate directly if
+//! you use another async runtime, blocking sockets, or your own event loop.
 //!
-//! The crate opens no socket, never blocks and has no clock. You pass it the octets that the peer sent, and it returns
-//! what your application must do next and the octets to send. It therefore works with any async runtime, or with none.
+//! The crate opens no sockets, never blocks and never reads a clock. You pass in the octets that the peer sent. The
+//! crate returns the octets to send and what your application must do next. It therefore works with any async runtime,
+//! or with none.
 //!
 //! ```text
 //!              octets   ┌──────────┐  octets
@@ -22,22 +23,24 @@
 //! | level | server, client | handles | use it for |
 //! | --- | --- | --- | --- |
 //! | session | [`server::Session`], [`client::Session`] | the whole SMTP dialogue | most servers and clients |
-//! | AUTH exchange | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | a server or client with its own SMTP parser and loop |
+//! | AUTH exchange | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | a server or client that has its own SMTP parser and loop |
 //! | SASL exchange | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | IMAP, POP3, XMPP, LDAP, ManageSieve |
 //!
-//! There are two `Config` types on each side. The one in [`sasl::server`] or [`sasl::client`] configures authentication,
-//! for any protocol. The one in [`server`] or [`client`] contains it, and configures the rest of the SMTP dialogue.
+//! There are two `Config` types on each side. The one in [`sasl::server`] or [`sasl::client`] configures authentication
+//! for any protocol. The one in [`server`] or [`client`] contains the SASL configuration and configures the rest of the
+//! SMTP dialogue.
 //!
-//! The [guide](guide/index.html) begins with a whole server and a whole client on tokio, and goes on to the other levels,
-//! authentication line by line, storing credentials, OAuth, brute force and rate limiting, testing, operation, and porting
-//! from other crates.
+//! The [guide](guide/index.html) begins with a complete server and a complete client on tokio. Later chapters cover the
+//! other levels, authentication line by line, storing credentials, OAuth, brute force and rate limiting, testing,
+//! operation, and porting from other crates.
 //!
 //! # The loop
 //!
-//! One method returns what your application must do next: `next` of a session, or `step` of an exchange. An event that
-//! needs an answer carries a handle for it, and is returned again until it is answered. The handle's type accepts only
-//! answers that fit. An [`Authenticator`] can answer a query at once, or your application can answer it later, after a
-//! database lookup in another thread or async task. Nothing blocks, and nothing is queued.
+//! One method returns what your application must do next: a session's `next`, or an exchange's `step`. An event that
+//! needs an answer carries a handle to give it, and is returned again until it is answered. The handle has methods only
+//! for the answers that are possible at that point. An [`Authenticator`] can answer a query at once, or your
+//! application can answer it later, after a database lookup in another thread or async task. The crate never blocks and
+//! queues no events.
 //!
 #![cfg_attr(all(feature = "smtp", feature = "cram-md5", feature = "getrandom"), doc = "```")]
 #![cfg_attr(
@@ -73,8 +76,8 @@
 //!
 //! # States
 //!
-//! These diagrams show the states of the two sessions. A test draws them from the code. They leave out refused commands
-//! that change nothing.
+//! These diagrams show the states of the two sessions. A test generates them from the code. Refused commands that leave
+//! the state unchanged are omitted.
 //!
 #![doc = include_str!("states.svg")]
 //!
@@ -83,24 +86,24 @@
 #![doc = include_str!("mechanisms.md")]
 //!
 //! You can add a custom mechanism with [`Query::Custom`](sasl::Query::Custom) on a server and
-//! [`Custom`](sasl::client::Custom) on a client. The example `custom_mechanism` adds one.
+//! [`Custom`](sasl::client::Custom) on a client. The example `custom_mechanism` shows both.
 //!
 //! # Features
 //!
-//! A feature only compiles something in. The mechanisms that are offered or used are those that a `Config` lists.
+//! A feature only compiles code in. A server offers, and a client uses, only the mechanisms that its `Config` lists.
 //!
 //! | feature | on by default | adds |
 //! | --- | --- | --- |
-//! | `smtp` | yes | Everything but [`sasl`] and [`Secret`]. Without it the crate is a SASL library for IMAP, POP3, XMPP, LDAP and ManageSieve, and does not depend on nom. |
-//! | `scram-sha-512`, `scram-sha-256`, `scram-sha-1` | yes | Each SCRAM mechanism and its -PLUS variant. |
+//! | `smtp` | yes | Everything except [`sasl`] and [`Secret`]. Without this feature, the crate is a SASL library for IMAP, POP3, XMPP, LDAP and ManageSieve, and does not depend on nom. |
+//! | `scram-sha-512`, `scram-sha-256`, `scram-sha-1` | yes | The SCRAM mechanism of that name and its -PLUS variant. |
 //! | `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous` | yes | The mechanism of that name. |
-//! | `getrandom` | yes | The operating system's random numbers for challenges. |
-//! | `saslprep` | yes | SASLprep (RFC 4013) for account names and SCRAM passwords. Without it they must be printable ASCII. Needs `std`. |
-//! | `std` | yes | The standard library. Without it the crate is `no_std` and needs only `alloc`. |
-//! | `serde` | no | Reads every `Config` from a file, and reads and writes stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as text. |
+//! | `getrandom` | yes | Random numbers from the operating system, for challenges. |
+//! | `saslprep` | yes | SASLprep (RFC 4013) for account names and SCRAM passwords. Without this feature, they must be printable ASCII. Requires `std`. |
+//! | `std` | yes | Support for the standard library. Without this feature, the crate is `no_std` and requires only `alloc`. |
+//! | `serde` | no | Deserialization of every `Config`, and serialization and deserialization of stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as text. |
 //!
-//! With `serde`, the fields of a `Config` have the names of the builder methods that set them. A field that is left out
-//! has its default:
+//! With `serde`, each field of a `Config` is named after the builder method that sets it. An omitted field has its
+//! default value:
 //!
 #![cfg_attr(
     all(feature = "serde", feature = "smtp", feature = "plain", feature = "scram-sha-256"),
@@ -154,29 +157,30 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 //!
-//! Do not log the errors of a format's parser. They may quote the file, and with it a `salt_key`.
+//! Do not log errors from the parser of the file format, because they may quote the file, including its `salt_key`.
 //!
 //! # Limits
 //!
-//! A server accepts lines of up to 12,288 octets for AUTH and within its exchange, and up to 2,048 for other commands. A
-//! client accepts replies of up to 128 lines and 65,536 octets, and keeps about 1,000 octets of the reply for each
-//! recipient of a message. The constants of [`server`] give the defaults of a server's other limits.
+//! A server accepts lines of up to 12,288 octets in an AUTH exchange, including the AUTH command, and of up to 2,048
+//! octets for other commands. A client accepts replies of up to 128 lines and 65,536 octets. For each recipient of a
+//! message, it keeps about 1,000 octets of the reply. A server's other limits can be configured; their defaults are
+//! constants in [`server`].
 //!
-//! A session buffers the octets that it has received and not yet processed. Its memory is bounded if the application
-//! reads only at `NeedInput`.
+//! A session buffers the octets that it has received but not yet processed. If the application reads only at
+//! `NeedInput`, this buffer is bounded.
 //!
 //! # What your application does
 //!
 //! - It provides sockets, TLS, time limits and logging.
-//! - It stores the accounts, verifies tokens, and decides which account a client certificate belongs to.
-//! - It handles mail, apart from the framing of messages and the order of commands.
+//! - It stores accounts, verifies tokens, and decides which account a client certificate belongs to.
+//! - It handles mail, except for the framing of messages and the order of commands.
 //! - It checks that the address in `MAIL FROM` belongs to the authenticated account.
-//! - It applies rate limiting against brute force and credential stuffing over many connections. A session limits the
-//!   attempts of its own connection only.
+//! - It applies rate limiting across connections, against brute force and credential stuffing. A session limits only
+//!   the attempts on its own connection.
 //!
-//! A client must verify the server's certificate when it uses TLS. SCRAM alone proves that the server knows the
-//! account's keys. It does not detect a man-in-the-middle: that takes a -PLUS mechanism and
-//! [channel binding](sasl::ChannelBinding).
+//! A client that uses TLS must verify the server's certificate. SCRAM alone proves that the server knows the account's
+//! keys, but it does not detect a man-in-the-middle. Only a -PLUS mechanism with [channel
+//! binding](sasl::ChannelBinding) does.
 //!
 //! [`Authenticator`]: sasl::Authenticator
 
@@ -251,7 +255,7 @@ pub use secret::Secret;
 #[cfg(feature = "smtp")]
 pub use trace::{Mask, Side};
 
-/// A session takes a shared configuration. With a separate one, each session would present different decoy salts.
+/// A session accepts only a shared configuration. If each session had its own, each would send different decoy salts.
 ///
 /// ```compile_fail,E0308
 /// let config = smtp_auth::server::Config::builder("mail.example.org").allow_unauthenticated(true);

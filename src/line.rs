@@ -1,6 +1,6 @@
-//! Splits the received octets into lines. Only CRLF ends a line (RFC 5321 §2.3.8). If another program on the way takes
-//! a bare LF or CR for a line end, a peer could smuggle commands past it. Blocks of lines, which are replies that a
-//! client reads, may end their lines in a bare LF if all of them do. That allows no smuggling, because a client passes
+//! Splits the received octets into lines. Only CRLF ends a line (RFC 5321 §2.3.8). If another program on the path
+//! interprets a bare LF or CR as a line ending, a peer could smuggle commands past it. In a block of lines, which is a
+//! reply that a client reads, all lines may end in a bare LF. This does not allow smuggling, because a client passes
 //! nothing on.
 
 use alloc::vec::Vec;
@@ -10,28 +10,28 @@ use zeroize::Zeroize;
 
 use crate::secret::truncate;
 
-/// Why a line cannot be used. The line is dropped up to its CRLF, and the next one is in step.
+/// Why a line cannot be used. The line is dropped up to its CRLF, and the next line can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Error {
-    /// The line is over the limit.
+    /// The line exceeds the limit.
     TooLong,
-    /// The line holds a bare CR, a bare LF or a NUL.
+    /// The line contains a bare CR, a bare LF or a NUL.
     BadOctet,
 }
 
-/// Why a block of lines cannot be used. Nothing that follows it is in step.
+/// Why a block of lines cannot be used. Nothing that follows it can be used either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BlockError {
-    /// A line, or the block as a whole, is over its limit.
+    /// A line, or the block as a whole, exceeds its limit.
     TooLong,
-    /// A line does not end as the first one did, or holds a bare CR.
+    /// A line ends differently from the first one, or contains a bare CR.
     LineEnd,
 }
 
-/// The most empty lines that are ignored.
+/// The maximum number of empty lines that are ignored.
 const MAX_EMPTY_LINES: u8 = 8;
 
-/// How the lines end in the blocks of a connection.
+/// The line ending in the blocks of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct LineEnds {
     /// The length of the first line's end: 2 for CRLF, 1 for LF.
@@ -47,20 +47,20 @@ impl LineEnds {
     }
 }
 
-/// The least memory that is allocated for octets. Most lines fit in it.
+/// The minimum amount of memory that is allocated for octets. Most lines fit in it.
 const LEAST: usize = 64;
 
 /// The one command whose line is followed by octets that are not lines (RFC 3030 §2).
 const BDAT: &[u8] = b"BDAT";
 
-/// Finds a BDAT that another program might read in a line from which no command can be read here: at the start of the
-/// line, or after a bare CR or LF in it. Blanks before it and NULs within it are ignored. The line may be given in
-/// pieces, so that the dropped part of an overlong line counts as well.
+/// Finds a BDAT that another program might read in a line that contains no valid command for this server. Such a BDAT
+/// is at the start of the line, or after a bare CR or LF in it. Blanks before the BDAT and NULs within it are ignored.
+/// The line may be given in pieces, so that the dropped part of an overlong line also counts.
 #[derive(Clone, Copy, Default)]
 struct FindBdat {
-    /// How many letters of BDAT have come since the last line end of any kind, or [`Self::NONE`].
+    /// The number of letters of BDAT since the last line ending of any kind, or [`Self::NONE`].
     letters: u8,
-    /// Whether a bare CR or LF has come.
+    /// Whether a bare CR or LF has been found.
     inside: bool,
     at_start: bool,
     after_bare: bool,
@@ -101,23 +101,23 @@ pub(crate) struct Lines {
     buffer: Vec<u8>,
     /// The pending line, block or piece of a message.
     shown: Range<usize>,
-    /// How many of the octets have been taken.
+    /// The number of octets that have been taken.
     taken: usize,
-    /// How many of the octets taken last belong to a message. A message is not secret, so these alone need not be
+    /// How many of the octets taken last belong to a message. A message is not secret, so only these octets need not be
     /// zeroed.
     message: usize,
-    /// How many octets after `taken` are known to hold no CRLF, so that no octet is searched twice.
+    /// The number of octets after `taken` that are known to contain no CRLF, so that no octet is searched twice.
     scanned: usize,
-    /// How many octets after `taken` the current line begins, in a block of lines.
+    /// The position of the current line in a block of lines, in octets after `taken`.
     line: usize,
-    /// Whether the current line is over its limit. What has come of it is dropped.
+    /// Whether the current line exceeds its limit. The octets received so far are dropped.
     overlong: bool,
     /// What was found in the dropped part of the line.
     dropped: FindBdat,
 }
 
 impl Lines {
-    /// Adds received octets. What is pending stays pending.
+    /// Adds received octets. Pending octets stay pending.
     #[inline]
     pub(crate) fn receive(&mut self, octets: &[u8]) {
         let cut = if self.shown.is_empty() { self.taken } else { self.shown.start };
@@ -130,8 +130,8 @@ impl Lines {
         }
     }
 
-    /// Lets `read` put octets straight into the buffer. `read` gets a slice of at most `room` octets, and returns how
-    /// many it has filled. The rest of the slice is dropped, and all of it if `read` fails.
+    /// Lets `read` write octets directly into the buffer. `read` receives a slice of at most `room` octets, and returns
+    /// how many octets it has written. The rest of the slice is dropped, or all of it if `read` fails.
     pub(crate) fn receive_with<E>(
         &mut self,
         room: usize,
@@ -140,7 +140,7 @@ impl Lines {
         let cut = if self.shown.is_empty() { self.taken } else { self.shown.start };
         self.make_room(cut, 0);
         let length = self.buffer.len();
-        // So that a line that comes octet by octet is not copied each time.
+        // Ensures that a line that arrives octet by octet is not copied each time.
         let spare = self.buffer.capacity() - length;
         let room = if spare > room / 2 { spare.min(room) } else { room }.max(1);
         if spare < room {
@@ -154,8 +154,8 @@ impl Lines {
         Ok(read)
     }
 
-    /// Drops the first `cut` octets, and makes room for `more`. A separate function, so that octets that come one by
-    /// one do not pay for it.
+    /// Drops the first `cut` octets, and reserves room for `more`. A separate function, so that it does not slow down
+    /// the processing of octets that arrive one by one.
     #[inline(never)]
     fn make_room(&mut self, cut: usize, more: usize) {
         if cut > 0 {
@@ -171,7 +171,7 @@ impl Lines {
         }
     }
 
-    /// Moves the octets to new memory of that capacity.
+    /// Moves the octets to new memory of the given capacity.
     fn move_to(&mut self, capacity: usize) {
         let mut moved = Vec::with_capacity(capacity);
         moved.extend_from_slice(&self.buffer);
@@ -179,8 +179,8 @@ impl Lines {
         self.buffer = moved;
     }
 
-    /// Returns `true` if at most one octet has come since the line was last asked for, and does not end it. This is a
-    /// cheap check for octets that come one by one. `false` does not mean that there is a line.
+    /// Returns `true` if at most one octet has arrived since the line was last requested, and does not end it. This is
+    /// a cheap check for octets that arrive one by one. `false` does not mean that there is a line.
     #[inline]
     pub(crate) fn still_awaits(&mut self, limit: usize) -> bool {
         match self.buffer.get(self.taken + self.scanned..) {
@@ -225,14 +225,14 @@ impl Lines {
         Some(Ok(()))
     }
 
-    /// Returns whether the line begins with BDAT, or has one after a bare CR or LF. The part of the line that was
-    /// dropped counts.
+    /// Returns whether the line begins with BDAT, or contains BDAT after a bare CR or LF. The dropped part of the line
+    /// counts as well.
     pub(crate) fn holds_bdat(&self) -> bool {
         let FindBdat { at_start, after_bare, .. } = self.dropped.look(self.shown());
         at_start | after_bare
     }
 
-    /// Returns whether the line has a BDAT after a bare CR or LF.
+    /// Returns whether the line contains BDAT after a bare CR or LF.
     pub(crate) fn holds_bdat_inside(&self) -> bool {
         self.dropped.look(self.shown()).after_bare
     }
@@ -247,8 +247,8 @@ impl Lines {
         self.buffer.get(self.taken..).unwrap_or_default()
     }
 
-    /// Takes `skip` octets, makes the next `length` pending, and takes `past` more after them. The caller has seen that
-    /// many in [`rest`](Self::rest).
+    /// Takes `skip` octets, makes the next `length` pending, and takes `past` more after them. The caller must have
+    /// seen all of these octets in [`rest`](Self::rest).
     pub(crate) fn show(&mut self, skip: usize, length: usize, past: usize) {
         let start = self.taken + skip;
         self.shown = start..start + length;
@@ -263,9 +263,9 @@ impl Lines {
         self.message = message;
     }
 
-    /// Makes the next block of lines pending, each with its line end, once its last line has come. `is_last` decides
-    /// whether a line is the last. Empty lines before the block are dropped, up to a limit. Nothing after an error is
-    /// in step.
+    /// Makes the next block of lines pending, each with its line ending, once the last line has arrived. `is_last`
+    /// decides whether a line is the last. Empty lines before the block are dropped, up to a limit. Nothing after an
+    /// error can be used.
     pub(crate) fn next_block(
         &mut self,
         ends: &mut LineEnds,
@@ -287,7 +287,7 @@ impl Lines {
                 Some([b'\r', b'\n', ..]) => 2,
                 Some([b'\r']) if ends.length == Some(1) => return Some(Err(BlockError::LineEnd)),
                 Some([_, _, ..]) => return Some(Err(BlockError::LineEnd)),
-                // The rest of the line, or its LF, has yet to come.
+                // The rest of the line, or its LF, has not arrived yet.
                 _ => {
                     self.scanned = seen;
                     return None;
@@ -312,7 +312,7 @@ impl Lines {
         }
     }
 
-    /// Returns whether nothing is left, except perhaps the first half of an empty line's end.
+    /// Returns whether nothing is left, except perhaps the CR of an empty line.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self.rest(), [] | [b'\r'])
     }
@@ -333,7 +333,7 @@ impl Lines {
         dropped
     }
 
-    /// Truncates the buffer to that length. Zeroes what is cut off, except the octets of a message.
+    /// Truncates the buffer to the given length. Zeroes the octets that are cut off, except those of a message.
     fn wipe_behind(&mut self, length: usize) {
         truncate(&mut self.buffer, length.max(self.taken));
         let before = self.taken - self.message;
@@ -344,8 +344,8 @@ impl Lines {
     }
 }
 
-/// The slice that is lent to `read`, and how far it is filled. Even after a panic in `read`, the rest is not taken for
-/// octets of the peer.
+/// The slice that is lent to `read`, and how far it is filled. Even after a panic in `read`, the rest is not treated as
+/// octets from the peer.
 struct Filled<'a> {
     lines: &'a mut Lines,
     length: usize,
@@ -358,7 +358,7 @@ impl Drop for Filled<'_> {
         if lines.shown.is_empty() {
             lines.give_back();
         }
-        // A peer that sends single octets does not make the session hold that much room.
+        // A peer that sends single octets cannot make the session keep that much room.
         let needed = lines.buffer.len().max(LEAST);
         if lines.buffer.capacity() > 4 * needed {
             lines.move_to(needed);
@@ -366,7 +366,7 @@ impl Drop for Filled<'_> {
     }
 }
 
-/// Shows how many octets there are, and not the octets: they may be a password.
+/// Shows the number of octets, but not the octets themselves, because they may be a password.
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lines")
@@ -444,7 +444,7 @@ mod tests {
         }
         lines.give_back();
         assert_eq!(lines.buffer.capacity(), 0);
-        // If nothing comes, no memory is held. What is pending or came before stays.
+        // If nothing arrives, no memory is held. Pending or earlier octets stay.
         assert_eq!(read(&mut lines, b""), Ok(0));
         assert_eq!(lines.receive_with(4096, |_| Err("would block")), Err("would block"));
         assert_eq!(lines.buffer.capacity(), 0);

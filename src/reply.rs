@@ -1,7 +1,7 @@
 //! Replies (RFC 5321 §4.2) and their enhanced codes (RFC 2034, RFC 3463, RFC 5248).
 //!
-//! A server writes a [`Reply`], which owns its text and can always be written. A client reads a [`ReplyRef`], which
-//! borrows the octets that it received.
+//! A server writes a [`Reply`], which owns its text and is always valid. A client reads a [`ReplyRef`], which borrows
+//! the octets that it received.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::fmt;
@@ -9,17 +9,18 @@ use core::fmt;
 use crate::decimal::decimal;
 
 /// The longest line that is read, with its CRLF: `334 ` and a challenge, which may be as long as the longest response,
-/// 12,288 octets (RFC 4954 §4). RFC 5321 §4.5.3.1.5 asks for 512.
+/// 12,288 octets (RFC 4954 §4). RFC 5321 §4.5.3.1.5 requires 512.
 pub(crate) const MAX_REPLY_LINE: usize = 4 + 12_288 + 2;
 
-/// The most lines that are read or written. Long EHLO replies have about twenty.
+/// The maximum number of lines that are read or written. Long EHLO replies have about twenty.
 pub(crate) const MAX_REPLY_LINES: usize = 128;
 
-/// The most octets that are read, which is the most lines times the standard's line length. Without this limit, a
-/// hostile server could fill the client's memory with a reply that does not end (denial of service).
+/// The maximum number of octets that are read, which is the maximum number of lines times the standard's line length.
+/// Without this limit, a hostile server could cause a denial of service by filling the client's memory with an endless
+/// reply.
 pub(crate) const MAX_REPLY_OCTETS: usize = MAX_REPLY_LINES * MAX_WRITTEN_LINE;
 
-/// The most octets around the text of a line: `250-2.123.123 ` and CRLF.
+/// The maximum number of octets around the text of a line: `250-2.123.123 ` and CRLF.
 const MAX_HEAD: usize = 16;
 
 /// The longest line that is written, with its CRLF (RFC 5321 §4.5.3.1.5).
@@ -41,8 +42,8 @@ pub struct EnhancedCode {
 }
 
 impl EnhancedCode {
-    /// Returns the code, or `None` unless the class is 2, 4 or 5, and subject and detail have at most three digits (RFC
-    /// 3463 §2).
+    /// Creates an enhanced code. Returns `None` unless the class is 2, 4 or 5 and the subject and the detail have at
+    /// most three digits (RFC 3463 §2).
     pub const fn new(class: u8, subject: u16, detail: u16) -> Option<Self> {
         if matches!(class, 2 | 4 | 5) && subject <= 999 && detail <= 999 {
             Some(Self { class, subject, detail })
@@ -56,7 +57,7 @@ impl EnhancedCode {
         self.class
     }
 
-    /// Returns the second number, the subject. For example, 7 is security.
+    /// Returns the second number, the subject. For example, 7 stands for security.
     pub const fn subject(self) -> u16 {
         self.subject
     }
@@ -66,7 +67,7 @@ impl EnhancedCode {
         self.detail
     }
 
-    /// The length of the text form and the space after it.
+    /// Returns the length of the text form and the space after it.
     fn len(self) -> usize {
         let more = |number: u16| usize::from(number >= 10) + usize::from(number >= 100);
         "2.0.0 ".len() + more(self.subject) + more(self.detail)
@@ -89,7 +90,7 @@ impl fmt::Display for EnhancedCode {
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum InvalidReply {
-    /// The code is not one of 200 to 599.
+    /// The code is not in the range 200 to 599.
     Code,
     /// A number of the enhanced code is out of range, or its class is not the first digit of the reply code.
     EnhancedCode,
@@ -107,36 +108,37 @@ impl InvalidReply {
     }
 }
 
-/// A reply that owns its text: one that a server sends, or a copy of one that a client received.
+/// A reply that owns its text: a reply that a server sends, or a copy of a reply that a client received.
 ///
-/// The text holds no control characters except `\n`, which separates lines. Whatever the text is, it cannot end the
-/// reply early or forge another one (injection). [`to_string`](alloc::string::ToString) gives the reply in one line,
-/// `535 5.7.8 text`.
+/// The text contains no control characters except `\n`, which separates lines. To prevent injection, no text can end
+/// the reply early or forge another reply. [`to_string`](alloc::string::ToString) returns the reply as one line, such
+/// as `535 5.7.8 text`.
 ///
 /// The text of a `334` may be a proof, and some other texts may repeat a password (see
-/// [`auth::client`](crate::auth::client)). These texts are *withheld*: `Display` and `Debug` show `[text withheld]` in
-/// their place, and [`write`](Self::write) writes only the codes. [`text`](Self::text) still returns them.
+/// [`auth::client`](crate::auth::client)). These texts are *withheld*: `Display` and `Debug` show `[text withheld]`
+/// instead, and [`write`](Self::write) writes only the codes. [`text`](Self::text) still returns them.
 #[derive(Clone)]
 pub struct Reply {
     code: u16,
     enhanced: Option<EnhancedCode>,
     memory: Cow<'static, str>,
-    /// Where the text begins. If it is not 0, `memory` begins with the codes, and is the one line of the reply as it is
-    /// written, without CRLF.
+    /// The position at which the text begins. If it is not 0, `memory` begins with the codes, and is the reply's only
+    /// line as it is written, without CRLF.
     start: u8,
-    /// Whether the text is left out of everything that is printed or written.
+    /// Whether the text is omitted from everything that is printed or written.
     withheld: bool,
 }
 
-/// Printed in place of a text that is withheld.
+/// Printed instead of a text that is withheld.
 const WITHHELD: &str = "[text withheld]";
 
 impl Reply {
     /// Creates a custom reply.
     ///
-    /// Every character of the text that is not printable ASCII or `\n` becomes `?`. If `enhanced` is `None`, and the
-    /// text begins with an enhanced code of the right class, that code is taken out of the text, because a client would
-    /// read it so: `(250, None, "2.1.0 ok")` gives `(250, Some((2, 1, 0)), "ok")`.
+    /// Every character of the text that is not printable ASCII or `\n` is replaced by `?`. If `enhanced` is `None` and
+    /// the text begins with an enhanced code of the right class, that code becomes the enhanced code of the reply,
+    /// because a client would interpret it in this way. For example, `(250, None, "2.1.0 ok")` is the same as `(250,
+    /// Some((2, 1, 0)), "ok")`.
     ///
     /// # Errors
     /// - [`InvalidReply::Code`] if the code is outside 200 to 599.
@@ -172,15 +174,15 @@ impl Reply {
         Ok(Self { code, enhanced, memory, start: 0, withheld: false }.with_text(text))
     }
 
-    /// Adds the enhanced code `x.0.0` if there is none. A server that offers enhanced codes puts one on every reply of
-    /// these classes (RFC 2034 §4).
+    /// Adds the enhanced code `x.0.0` if there is none. A server that offers enhanced codes must include one in every
+    /// reply of these classes (RFC 2034 §4).
     pub(crate) fn with_enhanced_code(self) -> Self {
         let class = u8::try_from(self.code / 100).unwrap_or_default();
         let enhanced = self.enhanced.or(EnhancedCode::new(class, 0, 0));
         Self { enhanced, ..self }
     }
 
-    /// Returns a reply with the same codes and another text, treated as in [`Reply::new`].
+    /// Returns a reply with the same codes and another text, which is processed as in [`Reply::new`].
     #[must_use]
     pub fn with_text(self, text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
@@ -188,8 +190,8 @@ impl Reply {
         Self { memory, start: 0, withheld: false, ..self }.lift()
     }
 
-    /// Takes the enhanced code out of the text if the reply has none yet: out of the first line, and out of the other
-    /// lines that repeat it.
+    /// Moves the enhanced code out of the text if the reply has none yet. It is removed from the first line, and from
+    /// other lines that repeat it.
     fn lift(self) -> Self {
         let first = self.text().split('\n').next().unwrap_or_default();
         let found = strip_enhanced(first).filter(|(enhanced, _)| enhanced.belongs_to(self.code));
@@ -220,7 +222,7 @@ impl Reply {
         Self { enhanced: Some(enhanced), memory: Cow::Owned(text), start: 0, ..self }
     }
 
-    /// Returns the three digits of the code, 200 to 599.
+    /// Returns the reply code, 200 to 599.
     pub fn code(&self) -> u16 {
         self.code
     }
@@ -230,8 +232,8 @@ impl Reply {
         self.enhanced
     }
 
-    /// Returns the text without the codes, its lines separated by `\n`. A text that is withheld is returned as well, so
-    /// do not log it.
+    /// Returns the text without the codes. Lines are separated by `\n`. A withheld text is also returned, so do not log
+    /// the result.
     pub fn text(&self) -> &str {
         self.memory.get(usize::from(self.start)..).unwrap_or_default()
     }
@@ -241,8 +243,8 @@ impl Reply {
         Self { withheld: true, ..self }
     }
 
-    /// Cuts the text to about `most` octets, and releases the rest of its memory. It is for replies of which many are
-    /// kept.
+    /// Cuts the text to about `most` octets, and releases the rest of its memory. This is for replies that are kept in
+    /// large numbers.
     pub(crate) fn shortened(self, most: usize) -> Self {
         if matches!(&self.memory, Cow::Owned(memory) if memory.capacity() <= most) {
             return self;
@@ -254,30 +256,31 @@ impl Reply {
         Self { memory: Cow::Owned([kept, mark].concat()), start: 0, ..self }
     }
 
-    /// Returns what may be printed of the text.
+    /// Returns the text as it may be printed.
     fn shown(&self) -> &str {
         if self.withheld { WITHHELD } else { self.text() }
     }
 
-    /// Returns whether the code is `2xx` or `3xx`: the command is done, or the client goes on.
+    /// Returns whether the code is `2xx` or `3xx`, which means that the command has succeeded, or that the client may
+    /// continue.
     pub fn is_positive(&self) -> bool {
         self.code < 400
     }
 
-    /// Returns whether the code is `4xx`: the same command may succeed later.
+    /// Returns whether the code is `4xx`, which means that the same command may succeed later.
     pub fn is_transient(&self) -> bool {
         (400..500).contains(&self.code)
     }
 
-    /// Returns whether the code is `5xx`: the same command will fail again.
+    /// Returns whether the code is `5xx`, which means that the same command will fail again.
     pub fn is_permanent(&self) -> bool {
         self.code >= 500
     }
 
     /// Appends the reply to `out`, with the enhanced code on every line (RFC 2034 §4).
     ///
-    /// A line longer than 512 octets is broken into several. Characters that are not ASCII become `?`. Lines after the
-    /// 128th are dropped.
+    /// Lines longer than 512 octets are split. Characters that are not ASCII are replaced by `?`. Lines after the 128th
+    /// are dropped.
     pub fn write(&self, out: &mut Vec<u8>) {
         if self.start > 0 {
             out.extend_from_slice(self.memory.as_bytes());
@@ -357,7 +360,7 @@ fn writable(text: &str) -> String {
     text.chars().map(|c| if matches!(c, ' '..='~' | '\n') { c } else { '?' }).collect()
 }
 
-/// Splits an enhanced code, and the space after it, off a line of text.
+/// Splits off an enhanced code, and the space after it, from a line of text.
 fn strip_enhanced(line: &str) -> Option<(EnhancedCode, &str)> {
     let (rest, enhanced) = received::status_code(line.as_bytes()).ok()?;
     Some((enhanced, line.get(line.len() - rest.len()..)?))

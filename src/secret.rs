@@ -1,4 +1,4 @@
-//! [`Secret`], a text that must not be shown.
+//! [`Secret`], text that must not be shown.
 
 use alloc::{string::String, vec::Vec};
 use core::{fmt, mem, ops::Range};
@@ -6,11 +6,11 @@ use core::{fmt, mem, ops::Range};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A secret text: a password, a token, a stored credential made of one, or a text that may repeat one.
+/// Secret text: a password, a token, a stored credential derived from one, or any text that may contain one of these.
 ///
 /// `Debug` shows `Secret(***)` in every build. The memory is zeroed on drop. `==` compares two secrets, or a secret and
-/// a `str`, in constant time, to prevent timing attacks: for texts of the same length, the time does not depend on
-/// where they differ.
+/// a `str`, in constant time to prevent timing attacks. For texts of the same length, the time does not depend on where
+/// they differ.
 ///
 /// ```
 /// use smtp_auth::Secret;
@@ -23,29 +23,29 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 #[derive(Clone)]
 pub struct Secret {
     memory: String,
-    /// Where the text begins. What came before it is in the same memory.
+    /// The position at which the text begins. The octets before it are in the same memory.
     start: usize,
 }
 
 impl Secret {
-    /// Creates a secret. A `String` is moved and not copied, so no second copy is left in memory. A `&str` is copied,
-    /// and the original is the caller's to zero.
+    /// Creates a secret. A `String` is moved rather than copied, so no second copy is left in memory. A `&str` is
+    /// copied, and zeroing the original is up to the caller.
     pub fn new(text: impl Into<String>) -> Self {
         Self { memory: text.into(), start: 0 }
     }
 
-    /// Moves the secret out, and leaves an empty one.
+    /// Moves the secret out and leaves an empty one.
     pub(crate) fn take(&mut self) -> Self {
         Self { memory: mem::take(&mut self.memory), start: self.start }
     }
 
-    /// Makes the text begin at that octet, in the same memory.
+    /// Makes the text begin at the octet `start`, in the same memory.
     pub(crate) fn behind(mut self, start: usize) -> Self {
         self.start = start;
         self
     }
 
-    /// Cuts the text to that part, in the same memory.
+    /// Cuts the text to the given part, in the same memory.
     pub(crate) fn cut(mut self, part: Range<usize>) -> Self {
         let end = self.start.saturating_add(part.end);
         if self.memory.is_char_boundary(end) {
@@ -55,23 +55,23 @@ impl Secret {
         self
     }
 
-    /// Returns that part of the memory.
+    /// Returns the given part of the memory.
     #[inline]
     pub(crate) fn part(&self, range: Range<usize>) -> &str {
         self.memory.get(range).unwrap_or_default()
     }
 
-    /// Returns what is before the text in the same memory.
+    /// Returns the part of the memory before the text.
     pub(crate) fn in_front(&self) -> &str {
         self.part(0..self.start)
     }
 
-    /// Moves all of the memory out, when it has turned out not to be secret.
+    /// Moves all of the memory out, after it has turned out not to be secret.
     pub(crate) fn take_all(&mut self) -> String {
         mem::take(&mut self.memory)
     }
 
-    /// Moves out that part, which is not secret, in the same memory, and zeroes what follows it.
+    /// Moves out the given part, which is not secret, in the same memory, and zeroes the octets after it.
     pub(crate) fn take_part(&mut self, range: Range<usize>) -> String {
         let mut octets = mem::take(&mut self.memory).into_bytes();
         octets.truncate(range.end);
@@ -87,7 +87,7 @@ impl Secret {
     }
 }
 
-/// Skips memory that was moved out: there is nothing to zero, and zeroing is not cheap even then.
+/// Skips memory that was moved out, because there is nothing to zero, and zeroing is not cheap even then.
 impl Drop for Secret {
     fn drop(&mut self) {
         if self.memory.capacity() > 0 {
@@ -136,15 +136,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Zeroes all of the memory, and frees it.
+/// Zeroes all of the memory and frees it.
 #[inline]
 pub(crate) fn wipe(mut octets: Vec<u8>) {
     octets.clear();
     octets.spare_capacity_mut().zeroize();
 }
 
-/// Makes room for that many more octets. If the memory moves, the old one is zeroed, which a `Vec` that grows by itself
-/// does not do.
+/// Reserves room for `more` additional octets. If the octets move to new memory, the old memory is zeroed, unlike when
+/// a `Vec` grows by itself.
 pub(crate) fn reserve(octets: &mut Vec<u8>, more: usize) {
     if octets.capacity() - octets.len() < more {
         let room = (octets.len() + more).max(octets.capacity() * 2);
@@ -154,13 +154,13 @@ pub(crate) fn reserve(octets: &mut Vec<u8>, more: usize) {
     }
 }
 
-/// Appends octets, and makes room as [`reserve`] does.
+/// Appends octets, and reserves room as [`reserve`] does.
 pub(crate) fn append(octets: &mut Vec<u8>, more: &[u8]) {
     reserve(octets, more.len());
     octets.extend_from_slice(more);
 }
 
-/// Truncates to that length, and zeroes what is cut off.
+/// Truncates to the given length, and zeroes the octets that are cut off.
 pub(crate) fn truncate(octets: &mut Vec<u8>, length: usize) {
     if let Some(cut_off @ [_, ..]) = octets.get_mut(length..) {
         cut_off.zeroize();
@@ -168,12 +168,12 @@ pub(crate) fn truncate(octets: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Runs `work`, which computes with secrets, and then zeroes the stack that it used. Moved values leave copies there.
-/// These would get into the unused parts of values that are made there next, and so into memory that is freed. The
-/// result is moved as well, so it should not be one of the secrets.
+/// Runs `work`, which computes with secrets, and then zeroes the stack that it used. Moved values leave copies on the
+/// stack. These copies could end up in the unused parts of values that are created there next, and thus in memory that
+/// is freed. The result is moved as well, so it should not be one of the secrets.
 ///
-/// Zeroes that many pieces of nearly 2 KiB. In an optimised build, MD5 takes less than one, and SHA-512 with PBKDF2
-/// less than two.
+/// `pieces` is the number of pieces of nearly 2 KiB that are zeroed. In an optimized build, MD5 uses less than one, and
+/// SHA-512 with PBKDF2 less than two.
 pub(crate) fn apart<T>(pieces: u8, work: impl FnOnce() -> T) -> T {
     #[inline(never)]
     fn run<T>(work: impl FnOnce() -> T) -> T {
@@ -217,7 +217,7 @@ impl SecretBytes {
         &self.0
     }
 
-    /// Appends an octet, and makes room as [`reserve`] does.
+    /// Appends an octet, and reserves room as [`reserve`] does.
     pub(crate) fn push(&mut self, octet: u8) {
         append(&mut self.0, &[octet]);
     }

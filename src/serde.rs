@@ -1,7 +1,7 @@
-//! Reads configurations from a file, and reads and writes stored credentials as text (feature `serde`).
+//! Deserializes configurations, and serializes and deserializes stored credentials as text (feature `serde`).
 //!
-//! The fields of a configuration have the names of the builder methods that set them, and a field that is left out has
-//! its default. A source of nonces, custom commands and custom mechanisms are code, so only the methods set them.
+//! Each field of a configuration is named after the builder method that sets it, and an omitted field has its default
+//! value. A source of nonces, custom commands and custom mechanisms are code, so they can be set only with methods.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -12,7 +12,7 @@ use crate::{
     secret::Secret,
 };
 
-/// Writes the registered name. The name of a custom mechanism is written, but cannot be read.
+/// Writes the mechanism's name. The name of a custom mechanism can be written but not read.
 impl Serialize for Mechanism {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
@@ -30,10 +30,10 @@ impl<'de> Deserialize<'de> for Mechanism {
     }
 }
 
-/// Reads a text. There is no `Serialize`, so that a secret is not written with the rest of a configuration.
+/// Reads the text. `Serialize` is not implemented, so that a secret is not written with the rest of a configuration.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The format's own error would show what it found.
+        // The format's own error would show the text that it found.
         let text = String::deserialize(deserializer);
         text.map(Self::new).map_err(|_| D::Error::custom("a secret must be text"))
     }
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for CramSecret {
     }
 }
 
-/// Reads a configuration by way of a form, which has all the fields that are allowed.
+/// Reads a configuration through a form that contains all allowed fields.
 macro_rules! read_by {
     ($(#[$doc:meta])* $form:ty, $config:ty) => {
         $(#[$doc])*
@@ -77,7 +77,7 @@ macro_rules! read_by {
     };
 }
 
-/// Sets those fields of the form that are there on the builder.
+/// Sets the fields that are present in the form on the builder.
 macro_rules! with {
     ($builder:expr, $form:ident: $($field:ident)*) => {{
         let mut builder = $builder;
@@ -135,7 +135,7 @@ enum Fold {
 }
 
 read_by! {
-    /// Reads a configuration. `hostname` and `mechanisms` are required. A mechanism is given by its registered name.
+    /// Reads a configuration. `hostname` and `mechanisms` are required. Mechanisms are given by their registered names.
     /// `fold_names` is `prepare`, `prepare_lower_case` or `as_sent`. An unknown field is an error.
     SaslServer, sasl::server::Config
 }
@@ -162,7 +162,7 @@ impl InvalidToken {
 }
 
 read_by! {
-    /// Reads `scope` and `openid_configuration`, both optional, for an [`INVALID_TOKEN`](TokenError::INVALID_TOKEN). An
+    /// Reads an [`INVALID_TOKEN`](TokenError::INVALID_TOKEN) error. `scope` and `openid_configuration` are optional. An
     /// unknown field is an error.
     InvalidToken, TokenError
 }
@@ -188,6 +188,7 @@ impl SaslClient {
 }
 
 read_by! {
-    /// Reads a configuration. `scram_iterations` is a pair, the minimum and the maximum. An unknown field is an error.
+    /// Reads a configuration. `scram_iterations` is a pair of the minimum and the maximum. An unknown field is an
+    /// error.
     SaslClient, sasl::client::Config
 }

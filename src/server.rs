@@ -1,25 +1,24 @@
-//! The server side of the whole SMTP dialogue: framing, EHLO, STARTTLS, AUTH, the order and the octets of a mail
-//! transaction, and QUIT.
+//! The server side of the whole SMTP dialogue: framing, EHLO, STARTTLS, AUTH, mail transactions and QUIT.
 //!
-//! A [`Session`] authenticates clients, and asks your application about their credentials. It takes no mail from other
-//! clients, unless [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. Everything else about mail is up
-//! to the application.
+//! A [`Session`] authenticates clients and asks your application about their credentials. It accepts no mail from other
+//! clients unless [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. It enforces the order of the
+//! commands in a transaction and finds the end of each message. Everything else about mail is up to the application.
 //!
-//! A session does no I/O. Pass the octets that you read from the client to [`receive`](Session::receive). Call
-//! [`next`](Session::next), which returns what to do and appends the octets to send to a buffer.
+//! A session does no I/O. Pass the octets that you read from the client to [`receive`](Session::receive). Then call
+//! [`next`](Session::next), which appends the octets to send to a buffer and returns what to do next.
 //!
 //! | event | kind |
 //! | --- | --- |
 //! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *Pending*: returned again until it is answered. |
-//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*: send what was appended, then read, begin TLS, or close. |
-//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | A *notification*: it needs no answer. The following call of [`next`](Session::next) moves past it, so each is returned once. |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*: send the buffer, then read, begin TLS, or close the connection. |
+//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*: needs no answer. [`next`](Session::next) returns each notification once. |
 //!
-//! Send only at `NeedInput`, `StartTls` and `Close`. A pause at `AuthFailed` then delays the `535`.
+//! Send only at `NeedInput`, `StartTls` and `Close`, so that a pause at `AuthFailed` delays the `535` reply.
 //!
-//! Do not read while another event is pending. This applies backpressure to a fast client. It also means that you do
-//! not notice a client that disconnects during a long lookup, so put a time limit on lookups.
+//! Do not read while another event is pending. Not reading applies backpressure to a fast client. You also do not
+//! notice when a client disconnects during a long lookup, so set a time limit for lookups.
 //!
-//! This server keeps messages in memory, and limits how much memory they take:
+//! This server keeps messages in memory and limits how much memory they use:
 //!
 #![cfg_attr(feature = "plain", doc = "```")]
 #![cfg_attr(not(feature = "plain"), doc = "```ignore")]
@@ -31,11 +30,11 @@
 //!     Authenticator, Channel, Reply, command::Command, server::{Config, Event, Session},
 //! };
 //!
-//! /// The most connections at once, in all and from one address. For IPv6 it is better to count by /64: see
-//! /// the guide on brute force.
+//! /// The maximum numbers of simultaneous connections, in total and from one address. For IPv6, it is better to count
+//! /// connections from each /64 prefix, as the guide's chapter on rate limiting explains.
 //! const MAX_CONNECTIONS: usize = 500;
 //! const MAX_PER_ADDRESS: usize = 20;
-//! /// The most octets that all messages take together, including those being received.
+//! /// The maximum total size of all messages in octets, including those being received.
 //! const MAX_HELD: usize = 64 << 20;
 //! static HELD: AtomicUsize = AtomicUsize::new(0);
 //!
@@ -43,7 +42,7 @@
 //! struct Message { from: String, to: Vec<String>, octets: Vec<u8>, counted: usize }
 //!
 //! impl Message {
-//!     /// Whether there is room for that many more octets of it.
+//!     /// Returns whether there is room for this number of additional octets.
 //!     fn has_room(&mut self, more: usize) -> bool {
 //!         self.counted += more;
 //!         HELD.fetch_add(more, Relaxed) + more <= MAX_HELD
@@ -56,7 +55,7 @@
 //!     }
 //! }
 //!
-//! /// Returns the reply to a command, and records what the command says about the message.
+//! /// Returns the reply to a command, and records the sender or recipient that it names.
 //! fn reply_to(command: Command<'_>, message: &mut Message) -> Reply {
 //!     let known = |name: &str| ["SIZE", "BODY", "AUTH"].iter().any(|known| known.eq_ignore_ascii_case(name));
 //!     match command {
@@ -82,8 +81,8 @@
 //!     }
 //! }
 //!
-//! /// Serves one connection inside TLS. With STARTTLS, begin TLS at `Event::StartTls` instead, and call
-//! /// `session.tls_started` then.
+//! /// Serves one connection that already uses TLS. With STARTTLS, instead begin TLS at `Event::StartTls`, and then
+//! /// call `session.tls_started`.
 //! fn serve(
 //!     socket: &mut (impl Read + Write), config: Arc<Config>, users: &dyn Authenticator,
 //!     stored: &Mutex<Vec<Message>>,
@@ -126,8 +125,8 @@
 //!     }
 //! }
 //!
-//! /// Serves each connection in a separate thread, and closes those over the limits. `begin_tls` calls your TLS
-//! /// library.
+//! /// Serves each connection on a separate thread, and closes connections that exceed the limits. `begin_tls` calls
+//! /// your TLS library.
 //! fn listen<S: Read + Write>(
 //!     listener: TcpListener, begin_tls: fn(TcpStream) -> io::Result<S>, config: Arc<Config>,
 //!     users: &(dyn Authenticator + Sync), stored: &Mutex<Vec<Message>>,
@@ -207,24 +206,25 @@ mod session;
 
 pub use session::Session;
 
-/// The default of [`max_message`](Builder::max_message), in octets: 50 MiB, base64 encoding included. Large providers
-/// accept as much.
+/// The default of [`max_message`](Builder::max_message), in octets: 50 MiB, including base64 encoding. Large providers
+/// accept messages of this size.
 pub const MAX_MESSAGE: u64 = 50 << 20;
 
-/// The default of [`max_attempts`](Builder::max_attempts), the failed authentication attempts in one session. It is
-/// enough for a user who mistypes a password, and it makes a brute-force attack reconnect.
+/// The default of [`max_attempts`](Builder::max_attempts), the number of failed authentication attempts in one session.
+/// It is enough for a user who mistypes a password, and it forces a brute-force attacker to reconnect.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// The default of [`max_commands`](Builder::max_commands), the commands that a client may send before it authenticates.
-/// A client that intends to authenticate needs about ten. One that goes on holds a connection that others could use.
+/// The default of [`max_commands`](Builder::max_commands), the number of commands that a client may send before it
+/// authenticates. A client that intends to authenticate needs about ten. A client that sends many more occupies a
+/// connection that others could use.
 pub const MAX_COMMANDS: u32 = 50;
 
-/// The default of [`max_recipients`](Builder::max_recipients), the recipients of one message: ten times the number that
-/// every server must accept (RFC 5321 §4.5.3.1.8).
+/// The default of [`max_recipients`](Builder::max_recipients), the number of recipients of one message. It is ten times
+/// the number that every server must accept (RFC 5321 §4.5.3.1.8).
 pub const MAX_RECIPIENTS: u32 = 1000;
 
-/// The configuration of a server: what it offers, and its limits. [`builder`](Self::builder) begins one. All sessions
-/// of a server share it in an `Arc`.
+/// The configuration of a server: what it offers, and its limits. [`builder`](Self::builder) creates a builder for it.
+/// All sessions of a server share the configuration in an `Arc`.
 #[derive(Clone, Debug)]
 pub struct Config {
     hostname: Box<str>,
@@ -236,7 +236,7 @@ pub struct Config {
     max_commands: u32,
     max_recipients: u32,
     starttls: StartTls,
-    /// Once set, it stays set whatever `starttls` becomes.
+    /// Once set, this field stays set, even if `starttls` changes.
     requires_tls: bool,
     unauthenticated: bool,
     legacy_auth: bool,
@@ -252,21 +252,21 @@ pub enum StartTls {
     /// The server offers STARTTLS.
     Offered,
     /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Before TLS, EHLO does not list AUTH, and every
-    /// command except EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS, known or unknown, is answered with `530 5.7.0`.
-    /// An AUTH command that is answered this way does not count as a failed attempt.
+    /// command except EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS is answered with `530 5.7.0`, even an unknown
+    /// one. An AUTH command that is answered this way does not count as a failed attempt.
     Required,
-    /// STARTTLS is unavailable for the moment. EHLO does not list it, and the command is answered with `454 4.7.0`.
+    /// STARTTLS is temporarily unavailable. EHLO does not list it, and the command is answered with `454 4.7.0`.
     Unavailable,
     /// The server does not support STARTTLS. EHLO does not list it, and the command is answered with `502 5.5.1`.
     Off,
 }
 
 impl Config {
-    /// Begins a configuration for a server with this name in its greeting and its reply to EHLO.
+    /// Creates a builder for the configuration of a server that gives `hostname` in its greeting and its reply to EHLO.
     ///
-    /// By default EHLO lists STARTTLS, PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE, and the limits are
-    /// [`MAX_MESSAGE`], [`MAX_ATTEMPTS`], [`MAX_COMMANDS`] and [`MAX_RECIPIENTS`]. [`sasl`](Builder::sasl) sets how
-    /// clients authenticate. It has no default.
+    /// By default, EHLO lists STARTTLS, PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE, and the limits
+    /// are [`MAX_MESSAGE`], [`MAX_ATTEMPTS`], [`MAX_COMMANDS`] and [`MAX_RECIPIENTS`]. [`sasl`](Builder::sasl) sets how
+    /// clients authenticate, and has no default.
     ///
     #[cfg_attr(feature = "plain", doc = "```")]
     #[cfg_attr(not(feature = "plain"), doc = "```ignore")]
@@ -299,12 +299,12 @@ impl Config {
         }
     }
 
-    /// Returns the server's name.
+    /// Returns the server's host name.
     pub fn hostname(&self) -> &str {
         &self.hostname
     }
 
-    /// Returns the part of the configuration that concerns authentication.
+    /// Returns the SASL configuration.
     pub fn sasl(&self) -> &Arc<sasl::Config> {
         &self.sasl
     }
@@ -314,13 +314,13 @@ impl Config {
         &self.keywords
     }
 
-    /// Returns whether the server takes mail from clients that have not authenticated.
+    /// Returns whether the server accepts mail from clients that have not authenticated.
     pub fn allows_unauthenticated(&self) -> bool {
         self.unauthenticated
     }
 
-    /// Returns the configuration with another setting for STARTTLS. It is for a server whose TLS is set up, or becomes
-    /// unavailable, elsewhere in the program.
+    /// Returns the configuration with another setting for STARTTLS. Use this if another part of the program sets up
+    /// TLS, or finds that it is unavailable.
     ///
     /// A configuration that [requires](StartTls::Required) TLS keeps that requirement. If STARTTLS is then unavailable,
     /// commands that need TLS are still answered with `530 5.7.0`.
@@ -331,10 +331,10 @@ impl Config {
         self
     }
 
-    /// Returns the configuration with another setting of [`authorize_always`](sasl::Builder::authorize_always), which
-    /// asks [`Authorize`](crate::sasl::Authorize) about every client that has proven its identity. It is for a driver
-    /// that checks a rate limit at that point, and answers the query itself if the authenticator [was not to be
-    /// asked](sasl::Config::authorizes_always).
+    /// Returns the configuration with another setting for [`authorize_always`](sasl::Builder::authorize_always). If it
+    /// is on, the session asks [`Authorize`](crate::sasl::Authorize) about every client that has proven its identity.
+    /// This method is for a driver that checks a rate limit at that point. If the application has [not turned the
+    /// setting on](sasl::Config::authorizes_always), the driver then answers the query itself.
     #[must_use]
     pub fn with_authorize_always(mut self, always: bool) -> Self {
         Arc::make_mut(&mut self.sasl).set_authorize_always(always);
@@ -346,7 +346,7 @@ impl Config {
     }
 }
 
-/// A builder of a [`Config`].
+/// A builder for a [`Config`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -365,37 +365,38 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Sets how clients authenticate. Without it no client can, and [`build`](Self::build) fails unless
-    /// [unauthenticated clients](Self::allow_unauthenticated) may send mail.
+    /// Sets how clients authenticate. Without this setting, no client can authenticate, and [`build`](Self::build)
+    /// fails unless [unauthenticated clients](Self::allow_unauthenticated) may send mail.
     pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
         self.sasl = Some(sasl.into());
         self
     }
 
-    /// Adds a keyword to those that EHLO lists, such as DSN or SMTPUTF8. The application must implement what the
-    /// extension requires of a server.
+    /// Adds a keyword that EHLO lists, such as DSN or SMTPUTF8. The application must implement what the extension
+    /// requires of a server.
     pub fn keyword(mut self, keyword: Keyword<'static>) -> Self {
         self.keywords.push(keyword);
         self
     }
 
     /// Sets the keywords that EHLO lists in addition to STARTTLS, AUTH and SIZE, and replaces the
-    /// [default](Config::builder). If an extension requires something of a server, as SMTPUTF8 does, the application
-    /// must implement it.
+    /// [default](Config::builder). If an extension imposes requirements on the server, as SMTPUTF8 does, the
+    /// application must implement them.
     pub fn keywords(mut self, keywords: impl IntoIterator<Item = Keyword<'static>>) -> Self {
         self.keywords = keywords.into_iter().collect();
         self
     }
 
-    /// Declares a custom command, and adds the keyword with which EHLO announces it, for instance the verb `ETRN` with
+    /// Declares a custom command, and adds the keyword that announces it in EHLO. An example is the verb `ETRN` with
     /// the keyword `Keyword::other("ETRN", "")?`.
     ///
-    /// The application receives the command and its arguments as [`Command::Unknown`], if the client has sent EHLO and
-    /// may send mail. Otherwise the session answers `503 5.5.1` or `530 5.7.0`. The session answers every other command
-    /// that the crate does not know with `500 5.5.2`, and the application never sees it.
+    /// If the client has sent EHLO and may send mail, the application receives the command and its arguments as
+    /// [`Command::Unknown`]. Otherwise the session answers `503 5.5.1` or `530 5.7.0`. The session answers any other
+    /// unknown command with `500 5.5.2`, and the application never sees that command.
     ///
-    /// EHLO lists a keyword once, however many verbs it announces. XCLIENT and BURL cannot be declared. XCLIENT changes
-    /// who the client is, and BURL takes a message from elsewhere, and the session would know of neither.
+    /// EHLO lists a keyword once, even if it announces several verbs. XCLIENT and BURL cannot be declared. XCLIENT
+    /// changes the client's identity, and BURL fetches a message from elsewhere, but the session would not take either
+    /// into account.
     pub fn verb(mut self, verb: &str, keyword: Keyword<'static>) -> Self {
         self.verbs.push(verb.into());
         if !self.verb_keywords.contains(&keyword) {
@@ -404,8 +405,8 @@ impl Builder {
         self
     }
 
-    /// Sets the largest message to take, in octets. EHLO announces it as SIZE (RFC 1870). The session discards the rest
-    /// of a larger message and answers `552 5.3.4`.
+    /// Sets the maximum size of a message in octets. EHLO announces it as SIZE (RFC 1870). The session discards the
+    /// rest of a larger message and answers `552 5.3.4`.
     pub fn max_message(mut self, octets: u64) -> Self {
         self.max_message = octets;
         self
@@ -419,15 +420,15 @@ impl Builder {
     }
 
     /// Sets how many commands a client may send before it authenticates. The next one, unless it is QUIT, is answered
-    /// with `421 4.7.0`, which ends the session. A guest of ANONYMOUS does not count as authenticated. There is no
-    /// limit where [unauthenticated clients](Self::allow_unauthenticated) may send mail.
+    /// with `421 4.7.0`, which ends the session. A client that used ANONYMOUS does not count as authenticated. There is
+    /// no limit if [unauthenticated clients](Self::allow_unauthenticated) may send mail.
     pub fn max_commands(mut self, commands: u32) -> Self {
         self.max_commands = commands;
         self
     }
 
-    /// Sets how many recipients a message may have. The next one is answered with `452 4.5.3`, and the client sends it
-    /// in another message. A number below 100 is raised to 100 (RFC 5321 §4.5.3.1.8).
+    /// Sets how many recipients a message may have. Further recipients are answered with `452 4.5.3`, and the client
+    /// can send the message to them in another transaction. A number below 100 is raised to 100 (RFC 5321 §4.5.3.1.8).
     pub fn max_recipients(mut self, recipients: u32) -> Self {
         self.max_recipients = recipients.max(100);
         self
@@ -439,14 +440,14 @@ impl Builder {
         self
     }
 
-    /// Sets whether the server takes mail from clients that have not authenticated, or only with ANONYMOUS. This is off
-    /// by default, and such clients get `530 5.7.0`.
+    /// Sets whether the server accepts mail from clients that have not authenticated, or that have used only ANONYMOUS.
+    /// This is off by default, and such clients get `530 5.7.0`.
     pub fn allow_unauthenticated(mut self, allow: bool) -> Self {
         self.unauthenticated = allow;
         self
     }
 
-    /// Sets whether EHLO also has an `AUTH=` line, which Outlook Express needs. This is off by default.
+    /// Sets whether EHLO also lists an `AUTH=` line, which Outlook Express needs. This is off by default.
     pub fn legacy_auth_line(mut self, legacy: bool) -> Self {
         self.legacy_auth = legacy;
         self
@@ -455,12 +456,13 @@ impl Builder {
     /// Builds the configuration.
     ///
     /// # Errors
-    /// - [`ConfigError::HostName`] if the name is not 1 to 255 octets of printable ASCII without spaces, `<` and `>`.
-    /// - [`ConfigError::NoSasl`] if clients must authenticate, and [`sasl`](Self::sasl) is not set.
+    /// - [`ConfigError::HostName`] if the host name does not consist of 1 to 255 octets of printable ASCII without
+    ///   spaces, `<` and `>`.
+    /// - [`ConfigError::NoSasl`] if clients must authenticate but [`sasl`](Self::sasl) is not set.
     /// - [`ConfigError::Keyword`] if one of the [`keywords`](Self::keywords) is written by the session itself, or
     ///   occurs twice.
-    /// - [`ConfigError::Verb`] if a [`verb`](Self::verb) is not made of letters, is that of a command that the crate
-    ///   knows, or is XCLIENT or BURL.
+    /// - [`ConfigError::Verb`] if a [`verb`](Self::verb) does not consist of letters, is that of a command that the
+    ///   crate implements, or is XCLIENT or BURL.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { hostname, sasl, mut keywords, verbs, verb_keywords, unauthenticated, .. } = self;
         let sasl = match sasl {
@@ -475,7 +477,7 @@ impl Builder {
             }
         }
         let cannot_be = |verb: &str| {
-            // XCLIENT changes who the client is, and BURL takes a message from elsewhere.
+            // XCLIENT changes the client's identity, and BURL fetches a message from elsewhere.
             let changes_all = ["XCLIENT", "BURL"].iter().any(|own| own.eq_ignore_ascii_case(verb));
             changes_all || Unknown::new(verb, None).is_err()
         };
@@ -509,7 +511,7 @@ impl Builder {
     }
 }
 
-/// What the session needs from the application, or what has happened.
+/// A step that the session needs from the application, or a notification of something that happened.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -517,45 +519,46 @@ impl Builder {
     reason = "a new pending event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Pending: send what was appended, read from the client, and call [`receive`](Session::receive).
+    /// Pending: send the buffer, read from the client, and pass the octets to [`receive`](Session::receive).
     NeedInput,
     /// Pending: answer the query about the client's credentials.
     Query(Query<'a>),
     /// Notification: the client has authenticated.
     Authenticated(&'a Identity),
-    /// Notification: the client has failed to authenticate. If the reason is a refused token, the event comes before
-    /// the client is told, and the client's response to that changes nothing.
+    /// Notification: the client has failed to authenticate. If the reason is a refused token, the event is returned
+    /// before the error is sent to the client, and the client's response to the error changes nothing.
     AuthFailed(AuthFailed<'a>),
-    /// Notification: the client has sent EHLO or HELO, with the name that it gives itself.
+    /// Notification: the client has sent EHLO or HELO with its name.
     Hello(Hello<'a>),
-    /// Pending: reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application [has declared](Builder::verb).
+    /// Pending: reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application has [declared](Builder::verb).
     ///
     /// The session has checked that MAIL and RCPT come in order and from a client that may send mail, that no parameter
-    /// occurs twice, and that SIZE, BODY and AUTH are valid. It answers an undeclared command itself, with `500 5.5.2`:
-    /// the line may be a password from a client that is out of step.
+    /// occurs twice, and that SIZE, BODY and AUTH are valid. It answers an undeclared command itself, with `500 5.5.2`,
+    /// because the line may be a password from a client that is out of step.
     ///
     /// Everything else about extensions is up to the application, which sets the [`keywords`](Builder::keywords). It
-    /// should refuse a parameter that it does not know with
-    /// [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED), including BODY if it does not list 8BITMIME.
-    /// Without SMTPUTF8 it should also refuse an address that [is not ASCII](crate::command::Mailbox::is_ascii).
+    /// should refuse a parameter that it does not support with
+    /// [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED), including BODY if it does not list 8BITMIME. If
+    /// it does not list SMTPUTF8, it should also refuse an address that [is not
+    /// ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
     /// Pending: decide whether the client may send the message.
     StartOfData(Permission<'a>),
-    /// Notification: a piece of the message, after the removal of the dots that the client doubled (RFC 5321 §4.5.2).
+    /// Notification: a piece of the message, with dot-stuffing removed (RFC 5321 §4.5.2).
     Data(&'a [u8]),
-    /// Pending: reply to the whole message. All of its octets have come as [`Data`](Self::Data). It holds no bare CR or
-    /// LF, and is no larger than [`max_message`](Builder::max_message).
+    /// Pending: reply to the whole message. All of its octets have been returned as [`Data`](Self::Data). The message
+    /// contains no bare CR or LF, and is no larger than [`max_message`](Builder::max_message).
     EndOfData(PendingReply<'a>),
-    /// Notification: the transaction has ended without a message, by RSET, EHLO, STARTTLS or a refusal. Discard what
-    /// you kept of it. If the session ends within a transaction, there is only [`Close`](Self::Close).
+    /// Notification: RSET, EHLO, STARTTLS or a refusal has ended the transaction without a message. Discard what you
+    /// kept of the transaction. If the session ends during a transaction, it returns only [`Close`](Self::Close).
     Reset,
-    /// Pending: send what was appended, begin TLS, and call [`tls_started`](Session::tls_started).
+    /// Pending: send the buffer, begin TLS, and call [`tls_started`](Session::tls_started).
     StartTls,
-    /// Pending: send what was appended, and close the connection. No other event follows.
+    /// Pending: send the buffer and close the connection. No other event follows.
     Close,
 }
 
-/// A failed authentication. `Display` gives the reason, for a log.
+/// A failed authentication. `Display` gives the reason, in a form suitable for logs.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AuthFailed<'a> {
@@ -564,19 +567,20 @@ pub struct AuthFailed<'a> {
     /// The number of failed attempts in this session, including this one if it [counts](Failure::is_attempt).
     pub attempts: u32,
     /// How long to wait before sending the reply: one second after the first attempt, and twice as long after each
-    /// further one, up to [`MAX_PAUSE`]. It is zero if this failure does not count as an attempt. The session has no
-    /// clock, so the application waits. The pause slows down brute force, and delays no other client.
+    /// further one, up to [`MAX_PAUSE`]. The pause is zero if this failure does not count as an attempt. The session
+    /// has no clock, so the application has to wait. The pause slows down brute force without delaying other clients.
     pub pause: Duration,
     exchange: &'a auth::server::Exchange,
 }
 
-/// The longest [pause](AuthFailed::pause), 16 seconds. Clients wait longer, five minutes by RFC 5321 §4.5.3.2, but
-/// their users do not.
+/// The longest [pause](AuthFailed::pause), 16 seconds. Clients wait longer, for five minutes according to RFC 5321
+/// §4.5.3.2, but their users do not.
 pub const MAX_PAUSE: Duration = Duration::from_secs(16);
 
-/// Returns how long to wait before the reply to the failed attempt with the number `attempts`, counted from 1: one
-/// second for the first, and twice as long each time, up to [`MAX_PAUSE`]. A session gives it as [`AuthFailed::pause`].
-/// The function is for a server with its own loop.
+/// Returns how long to wait before replying to a failed attempt, where `attempts` is the number of failed attempts
+/// including this one. The pause is one second for the first attempt and doubles with each further one, up to
+/// [`MAX_PAUSE`]. This function is for a server with its own loop; a session provides the pause as
+/// [`AuthFailed::pause`].
 pub fn pause(attempts: u32) -> Duration {
     let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
     Duration::from_secs(doubled).min(MAX_PAUSE)
@@ -589,18 +593,19 @@ impl<'a> AuthFailed<'a> {
     }
 
     /// Returns the account name that the client claims, [folded](sasl::Builder::fold_names). Use it for rate limiting,
-    /// whether the account exists or not.
+    /// even if the account does not exist.
     ///
-    /// It is `None` if the exchange ended before the client sent a name, and for a guest. It is also `None` if a token,
-    /// a certificate or a custom mechanism identifies the client, and it was not proven to be an account.
+    /// It is `None` if the exchange ended before the client sent a name, and for ANONYMOUS. It is also `None` if a
+    /// token, a certificate or a custom mechanism identifies the client, and the exchange failed before it determined
+    /// an account.
     ///
-    /// Think twice before you log the name: some people type their password in its place.
+    /// Think twice before you log the name, because some people type their password instead of it.
     pub fn authcid(&self) -> Option<&'a str> {
         self.exchange.authcid()
     }
 
-    /// Returns the account of which that name is an alias, as the [answer](crate::sasl::Answer::of) to the query gave
-    /// it. Rate limiting should count this account as well. It is `None` if the name is not an alias.
+    /// Returns the account for which [`authcid`](Self::authcid) is an alias, as the [answer](crate::sasl::Answer::of)
+    /// to the query gave it, or `None` if the name is not an alias. Rate limiting should count this account as well.
     pub fn account(&self) -> Option<&'a str> {
         self.exchange.account()
     }
@@ -616,15 +621,15 @@ impl fmt::Display for AuthFailed<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello<'a> {
-    /// The name that the client gives itself. It can be anything without spaces, control characters, and characters
-    /// that change the direction of text.
+    /// The name that the client claims. It can be any text without spaces, control characters, or characters that
+    /// change the direction of text.
     pub name: &'a str,
     /// Whether the client sent EHLO rather than HELO.
     pub extended: bool,
 }
 
-/// The handle of a command or a whole message that waits for its reply. **The event is returned again until there is a
-/// reply.** To reply later, get the handle again from [`Session::pending`].
+/// The handle to reply to a command or a whole message. **The event is returned again until it is answered.** To reply
+/// later, get the handle again from [`Session::pending`].
 #[derive(Debug)]
 #[must_use = "the client waits for the reply"]
 pub struct PendingReply<'a> {
@@ -634,30 +639,31 @@ pub struct PendingReply<'a> {
 
 impl<'a> PendingReply<'a> {
     /// Returns the authenticated identity, which decides what the client may do. It is `None` only if
-    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. A guest of ANONYMOUS has an identity that
+    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. With ANONYMOUS, the identity
     /// [`is_anonymous`](Identity::is_anonymous).
     pub fn identity(&self) -> Option<&'a Identity> {
         self.identity
     }
 
-    /// Returns the value of the AUTH parameter of that MAIL command (RFC 4954 §5), or `None` if it has none. For a
-    /// client that has not authenticated, or only with ANONYMOUS, the value is [`MailAuth::UNKNOWN`], whatever the
-    /// client sent. The application decides whether an authenticated client may name another submitter there.
+    /// Returns the value of the AUTH parameter of a MAIL command (RFC 4954 §5), or `None` if the parameter is missing.
+    /// If the client has not authenticated, or only with ANONYMOUS, the value is always [`MailAuth::UNKNOWN`]. The
+    /// application decides whether an authenticated client may name another submitter in this parameter.
     pub fn mail_auth<'m>(&self, mail: &Mail<'m>) -> Option<MailAuth<'m>> {
         let claimed = mail.auth().ok()??;
         let is_proven = self.identity.is_some_and(|who| !who.is_anonymous());
         Some(if is_proven { claimed } else { MailAuth::UNKNOWN })
     }
 
-    /// Replies. A positive reply to MAIL begins a transaction, and one to RCPT adds a recipient to it. A `3xx` reply is
-    /// invalid here and becomes [`Reply::LOCAL_ERROR`]. A `421` ends the session.
+    /// Sends the reply. A positive reply to MAIL begins a transaction, and a positive reply to RCPT adds a recipient to
+    /// it. A `3xx` reply is invalid here and is replaced by [`Reply::LOCAL_ERROR`]. A `421` reply ends the session.
     pub fn reply(self, reply: Reply) {
         let intermediate = matches!(reply.code(), 300..=399);
         *self.reply = Some(if intermediate { Reply::LOCAL_ERROR } else { reply });
     }
 }
 
-/// The handle of a message that the client wants to send. **The event is returned again until it is answered.**
+/// The handle to accept or refuse a message that the client wants to send. **The event is returned again until it is
+/// answered.**
 #[derive(Debug)]
 #[must_use = "the client waits for the permission"]
 pub struct Permission<'a> {
@@ -676,7 +682,7 @@ impl<'a> Permission<'a> {
         *self.answer = Some(Ok(()));
     }
 
-    /// Refuses the message, which ends the transaction. A reply that is not `4xx` or `5xx` becomes
+    /// Refuses the message and ends the transaction. A reply that is not `4xx` or `5xx` is replaced by
     /// [`Reply::LOCAL_ERROR`].
     pub fn refuse(self, reply: Reply) {
         let refusal = reply.is_transient() || reply.is_permanent();

@@ -1,4 +1,4 @@
-//! Traces of the dialogue for a log, with everything secret masked.
+//! Traces of the dialogue for logging, with every secret masked.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -11,7 +11,7 @@ pub use mask::Mask;
 
 use mask::{Challenges, a_message, command, masked, response};
 
-/// The side that sent a line of the dialogue. `Display` gives `C` or `S`, as the RFCs do in their examples.
+/// The side that sent a line of the dialogue. `Display` writes `C` or `S`, as in the examples of the RFCs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a dialogue has two sides")]
 pub enum Side {
@@ -33,7 +33,7 @@ impl fmt::Display for Side {
 type Hook = Box<dyn FnMut(Side, &str) + Send + Sync>;
 
 /// The application's hook, if there is one, and the masking of challenges. A session knows the kind of each line,
-/// while a [`Mask`] has to work it out.
+/// whereas a [`Mask`] has to infer it.
 #[derive(Default)]
 pub(crate) struct Trace {
     hook: Option<Hook>,
@@ -65,7 +65,7 @@ impl Trace {
         self.hook.is_some()
     }
 
-    /// Traces the lines of a reply, each with its CRLF, of which only the codes may be logged.
+    /// Traces the lines of a reply, each with its CRLF. Only the reply codes may be logged.
     pub(crate) fn codes(&mut self, side: Side, block: &[u8]) {
         if let Some(hook) = &mut self.hook {
             let lines = block.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
@@ -85,7 +85,7 @@ impl Trace {
         self.line(Side::Client, response(line));
     }
 
-    /// Traces a message by its number of octets.
+    /// Traces the number of octets of a message.
     pub(crate) fn message(&mut self, octets: u64) {
         if let Some(hook) = &mut self.hook {
             hook(Side::Client, &a_message(octets));

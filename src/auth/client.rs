@@ -1,15 +1,14 @@
 //! The client side of an AUTH exchange.
 //!
-//! A server may repeat in its reply what the client has sent, and with it a password. Therefore the replies in a
-//! [`Failure`] hide such text and keep only the codes:
+//! A server's reply may repeat what the client has sent, including a password. Therefore the replies in a [`Failure`]
+//! hide such text and keep only the codes:
 //!
 //! - The text of `500` to `504` is *withheld*: `Display` and `Debug` show `[text withheld]`. [`Reply::text`] still
 //!   returns it.
-//! - The text of any other reply is removed if it contains eight consecutive octets that were sent in the exchange, in
-//!   plain form or in base64.
+//! - The text of any other reply is removed if it contains eight consecutive octets that were sent in the exchange, as
+//!   they are or in base64.
 //!
-//! A caller that logs the server's replies should take them from the [`Failure`], and not from the [`ReplyRef`] that it
-//! passes in.
+//! If you log the server's replies, take them from the [`Failure`], not from the [`ReplyRef`] that you pass in.
 //!
 //! ```
 //! # #[cfg(feature = "plain")] {
@@ -47,7 +46,7 @@ use crate::{
 };
 
 /// The maximum length of a command that every server must accept, with CRLF: 512 octets (RFC 5321 §4.5.3.1.4). If an
-/// initial response would make AUTH longer, the command is sent without it.
+/// initial response would make the AUTH command longer than this, the command is sent without it.
 const MAX_COMMAND: usize = 512;
 
 /// A step that the exchange needs from the application, or its result.
@@ -60,10 +59,10 @@ const MAX_COMMAND: usize = 512;
 pub enum Step<'a> {
     /// Pending: send the buffer, read a reply from the server, and pass it in.
     NeedReply(NeedReply<'a>),
-    /// Pending: SCRAM needs the password's salted hash. Compute it on this thread (`run`), or on another one (`job`,
-    /// then `answer`).
+    /// Pending: SCRAM needs the salted hash of the password. Compute it on this thread with `run`, or on another one
+    /// with `job` and `answer`.
     Derive(&'a mut Derive),
-    /// Pending: the server has sent a challenge of a custom mechanism. The application gives the response.
+    /// Pending: the server has sent a challenge of a custom mechanism. Provide the response.
     Custom(&'a mut Custom),
     /// The exchange is over. Every later call returns this step again.
     Done(Result<(), &'a Failure>),
@@ -73,31 +72,31 @@ pub enum Step<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The server refused, with this reply.
+    /// The server refused authentication.
     #[error("the server refused authentication: {reply}{words}", words = if *after_proof { UNPROVEN } else { "" })]
     Refused {
         /// The server's reply.
         reply: Reply,
-        /// Whether the reply came instead of the server's SCRAM proof. The text then comes from a server that has not
-        /// proven its identity, and a person should not follow its instructions.
+        /// Whether the reply came instead of the server's SCRAM proof. If so, the text comes from a server that has not
+        /// proven its identity, and its instructions should not be followed.
         after_proof: bool,
-        /// The value of [`may_try_next`](Self::may_try_next).
+        /// The value that [`may_try_next`](Self::may_try_next) returns.
         may_try_next: bool,
     },
     /// The client cancelled the exchange.
     #[error("{why}, so the client cancelled authentication")]
     Cancelled {
-        /// The reason for which the client cancelled.
+        /// The reason why the client cancelled.
         why: sasl::Failure,
         /// The server's reply to the `*`, which may have any code.
         reply: Reply,
-        /// The value of [`may_try_next`](Self::may_try_next).
+        /// The value that [`may_try_next`](Self::may_try_next) returns.
         may_try_next: bool,
     },
     /// The server reported success before the exchange was complete, or without proof of its identity.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
-    /// The server's reply is not one that an exchange allows.
+    /// The server sent a reply that is not allowed in an exchange.
     #[error("the server sent an unexpected reply: {0}")]
     UnexpectedReply(Reply),
     /// The mechanism cannot be used with this configuration, these credentials, or this connection. Nothing was sent.
@@ -105,7 +104,7 @@ pub enum Failure {
     NotAllowed(sasl::Failure),
 }
 
-/// The remark for people after a text that came instead of the server's SCRAM proof.
+/// The warning that follows a text that came instead of the server's SCRAM proof.
 pub(crate) const UNPROVEN: &str =
     " (this text comes from a server that has not proven its identity)";
 
@@ -113,13 +112,13 @@ impl Failure {
     /// Returns whether another mechanism may be tried with the same credentials on the same connection. A caller that
     /// tries mechanisms automatically must respect this, as a session does.
     ///
-    /// No other mechanism may be tried
+    /// No other mechanism may be tried:
     ///
-    /// - once SCRAM has failed at the server's message or after the client's proof, because a downgrade to PLAIN would
+    /// - after SCRAM has failed at the server's message or after the client's proof, because a downgrade to PLAIN would
     ///   send the password to an impostor or a man-in-the-middle (see
     ///   [`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next));
-    /// - once the connection has come to its end: after `421` (RFC 5321 §3.8), after a reply whose
-    ///   [codes differ](ReplyRef::codes_differ), and after an unexpected reply.
+    /// - after a reply that ends the connection, which is `421` (RFC 5321 §3.8), a reply whose [codes
+    ///   differ](ReplyRef::codes_differ), or an unexpected reply.
     pub fn may_try_next(&self) -> bool {
         match self {
             Self::Refused { may_try_next, .. } | Self::Cancelled { may_try_next, .. } => {
@@ -131,15 +130,15 @@ impl Failure {
     }
 }
 
-/// The handle for the server's next reply. **The exchange waits until [`reply`](Self::reply) is called.**
+/// The handle to pass in the server's next reply. **The exchange waits until [`reply`](Self::reply) is called.**
 #[derive(Debug)]
 pub struct NeedReply<'a> {
     exchange: &'a mut Exchange,
 }
 
 impl NeedReply<'_> {
-    /// Passes in the whole reply, with all its lines. [`ReplyRef::parse`] makes it from the received octets,
-    /// [`ReplyRef::from_lines`] from the lines that the client's own parser has read.
+    /// Passes in the whole reply, with all its lines. Create it with [`ReplyRef::parse`] from the received octets, or
+    /// with [`ReplyRef::from_lines`] from the output of your own parser.
     ///
     /// If the [codes](ReplyRef::codes_differ) of the lines differ, the caller must also close the connection.
     pub fn reply(self, reply: ReplyRef<'_>) {
@@ -158,9 +157,9 @@ pub struct Exchange {
 
 #[derive(Debug)]
 enum State {
-    /// The command has to be written.
+    /// The AUTH command has not been written yet.
     Command,
-    /// The command was sent without its initial response. The server's first challenge asks for it.
+    /// The command was sent without its initial response, which the server's first challenge requests.
     Withheld,
     /// The mechanism's message was sent.
     Sent,
@@ -187,8 +186,8 @@ impl Exchange {
         Self { sasl, state: State::Command, withhold: false, lenient: false }
     }
 
-    /// Sends the AUTH command without an initial response, and the response when the server asks for it. This is for
-    /// servers that cannot handle an initial response.
+    /// Sends the AUTH command without an initial response. The response is sent when the server requests it. This is
+    /// for servers that cannot handle an initial response.
     pub fn without_initial_response(mut self) -> Self {
         self.withhold = true;
         self
@@ -206,24 +205,24 @@ impl Exchange {
         self.sasl.mechanism()
     }
 
-    /// Returns whether the client has sent its SCRAM proof and waits for the server's. If the connection ends at that
-    /// point, treat the server as an impostor: see
+    /// Returns whether the client has sent its SCRAM proof and is waiting for the server's. If the connection ends at
+    /// that point, treat the server as an impostor. See
     /// [`sasl::client::Exchange::awaits_proof`](sasl::Exchange::awaits_proof).
     pub fn awaits_proof(&self) -> bool {
         self.sasl.awaits_proof()
     }
 
-    /// Returns the server's error message about a refused token, which is JSON (RFC 7628 §3.2.2). Do not trust it: see
+    /// Returns the server's error message about a refused token, as JSON (RFC 7628 §3.2.2). Do not trust it. See
     /// [`sasl::client::Exchange::token_error`](sasl::Exchange::token_error).
     pub fn token_error(&self) -> Option<&str> {
         self.sasl.token_error()
     }
 
-    /// Advances the exchange and returns the next step. It appends the command, or the response to a challenge, to
-    /// `out` once.
+    /// Advances the exchange and returns the next step. The AUTH command, and each response to a challenge, is appended
+    /// to `out` once.
     ///
-    /// From then on `out` may contain a secret. If this method enlarges the buffer, the old memory is zeroed. The
-    /// caller is responsible for zeroing `out` itself after it has been sent.
+    /// After that, `out` may contain a secret. If this method has to enlarge the buffer, it zeroes the old memory.
+    /// Zeroing `out` itself after sending is up to the caller.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         self.write(out);
         match self.state {
@@ -232,7 +231,7 @@ impl Exchange {
             State::Command | State::Respond => match self.sasl.step() {
                 sasl::Step::Derive(derive) => Step::Derive(derive),
                 sasl::Step::Custom(challenge) => Step::Custom(challenge),
-                // This cannot happen, as `write` has handled the others. It must not count as a success.
+                // This cannot happen, because `write` has handled the other states. It must not count as a success.
                 _ => {
                     static STRAY: Failure = Failure::NotAllowed(sasl::Failure::UnexpectedChallenge);
                     Step::Done(Err(&STRAY))
@@ -246,7 +245,7 @@ impl Exchange {
     /// called any number of times.
     ///
     /// Returns `None` if [`step`](Self::step) has to be called first, because there is something to write or an answer
-    /// to process. This is for a client that stores the exchange between two replies and has no buffer there.
+    /// to process. This is for a client that stores the exchange between two replies and has no buffer at that point.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.state {
             State::Done(Ok(())) => Some(Step::Done(Ok(()))),
@@ -332,9 +331,9 @@ impl Exchange {
 
     /// Returns whether the reply's text must not be printed.
     ///
-    /// That is so for `500` to `504`: a server that does not know AUTH, or has missed its end, takes the lines of the
-    /// exchange for commands and may repeat them. It is also so for any other reply that contains eight consecutive
-    /// octets of what was sent.
+    /// This is the case for `500` to `504`, because a server that does not implement AUTH, or has missed the end of the
+    /// exchange, interprets its lines as commands and may repeat them. It is also the case for any other reply that
+    /// contains eight consecutive octets of what was sent.
     pub(crate) fn hides(&self, reply: ReplyRef<'_>) -> bool {
         takes_for_command(reply) || self.sasl.repeats(reply.lines())
     }
@@ -357,7 +356,7 @@ impl Exchange {
 
     fn judge(&mut self, reply: ReplyRef<'_>) {
         let refused = matches!(reply.code(), 400..=599);
-        // After a 421 the server closes the connection.
+        // After a 421, the server closes the connection.
         let goes_on = refused && reply.code() != 421 && !reply.codes_differ();
         self.state = match (&self.state, reply.code()) {
             (State::Withheld | State::Sent, 334) => self.challenged(reply),

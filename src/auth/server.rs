@@ -14,7 +14,7 @@ use crate::{
     secret::SecretBytes,
 };
 
-/// The maximum length of the text after `AUTH `, so that the whole line is within [`MAX_LINE`].
+/// The maximum length of the text after `AUTH `, so that the whole line does not exceed [`MAX_LINE`].
 const MAX_ARGS: usize = MAX_LINE - "AUTH ".len();
 
 /// A step that the exchange needs from the application, or its result.
@@ -29,13 +29,14 @@ pub enum Step<'a> {
     NeedLine(NeedLine<'a>),
     /// Pending: answer a query about accounts or credentials.
     Query(Query<'a>),
-    /// The exchange is over. Its reply has been appended to the buffer, once. Every later call returns this step again.
+    /// The exchange is over. Its final reply has been appended to the buffer once. Every later call returns this step
+    /// again.
     Done(Result<&'a Identity, Failure>),
 }
 
-/// The handle for the client's next line. **The exchange waits until one of its methods is called.**
+/// The handle to pass in the client's next line. **The exchange waits until one of its methods is called.**
 ///
-/// The line is always a response, whatever it contains, and never a command.
+/// Whatever the line contains, it is a response and not a command.
 #[derive(Debug)]
 pub struct NeedLine<'a> {
     challenge: &'a mut Challenge,
@@ -45,8 +46,8 @@ pub struct NeedLine<'a> {
 impl NeedLine<'_> {
     /// Passes in the line, without its CRLF.
     ///
-    /// The line `*` cancels the exchange. A line that is not valid base64, or is longer than [`MAX_LINE`], ends it with
-    /// a failure.
+    /// The line `*` cancels the exchange. If a line is not valid base64, or is longer than [`MAX_LINE`], the exchange
+    /// fails.
     pub fn line(self, line: &[u8]) {
         *self.written = false;
         if line == b"*" {
@@ -77,14 +78,14 @@ impl NeedLine<'_> {
 
 /// The server side of one AUTH command, up to its final reply.
 ///
-/// Your application has the session, so it is responsible for everything else about AUTH:
+/// Your application runs the SMTP dialogue, so it is responsible for everything else about AUTH:
 ///
 /// - Reply `503` to AUTH before EHLO, after a successful AUTH, and within a mail transaction (RFC 4954 §4). Reply `530`
 ///   to MAIL before a successful AUTH.
-/// - Count the failures that [are attempts](Failure::is_attempt) and [`pause`](crate::server::pause) before the reply
-///   to each, to slow down brute force. After too many, reply `421` instead and close the connection.
+/// - Count the failures that [are attempts](Failure::is_attempt), and [`pause`](crate::server::pause) before replying
+///   to each of them, to slow down brute force. After too many, reply `421` instead and close the connection.
 /// - Forget the authenticated user when TLS begins (RFC 3207 §4.2).
-/// - Keep the lines of the exchange out of logs. A [`Mask`](crate::Mask) helps.
+/// - Keep the lines of the exchange out of logs, for instance with a [`Mask`](crate::Mask).
 /// - Drop the exchange at the end of the stream.
 ///
 /// ```
@@ -118,10 +119,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins an exchange with the text after `AUTH `, without CRLF.
+    /// Begins an exchange with the text that follows `AUTH ` in the command, without CRLF.
     ///
     /// This never fails. If the command is malformed or the mechanism is not allowed (RFC 4954 §4), the first
-    /// [`step`](Self::step) returns the failure. For a command longer than [`MAX_LINE`] that is [`Failure::TooLong`].
+    /// [`step`](Self::step) returns the failure. If the command is longer than [`MAX_LINE`], the failure is
+    /// [`Failure::TooLong`].
     pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
         if args.len() > MAX_ARGS {
             return Self::refused(Failure::TooLong);
@@ -136,8 +138,8 @@ impl Exchange {
         Self::of(sasl::Exchange::refused(failure))
     }
 
-    /// Begins an exchange with the arguments of a command that [`command::parse`] has parsed. Failures are returned as
-    /// for [`new`](Self::new).
+    /// Begins an exchange with the arguments of a command that [`command::parse`] has parsed. Failures are reported as
+    /// with [`new`](Self::new).
     pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
         let sasl = match Self::judge(config, channel, auth) {
             Ok((mechanism, response)) => {
@@ -173,35 +175,35 @@ impl Exchange {
         Ok((mechanism, response.map(SecretBytes::new)))
     }
 
-    /// Returns why the exchange has failed, as soon as that is decided.
+    /// Returns why the exchange has failed, as soon as the failure is certain.
     ///
-    /// For a refused token that is at a [`NeedLine`](Step::NeedLine), before [`Done`](Step::Done). Count the attempt
-    /// and pause at that point, before you send the buffer, and do not count it again at the end. See
+    /// If a token is refused, this is at a [`NeedLine`](Step::NeedLine), before [`Done`](Step::Done). Count the attempt
+    /// and pause at that point, before you send the buffer, and do not count the attempt again at the end. See
     /// [`sasl::server::Exchange::failure`](sasl::Exchange::failure) for the reason.
     pub fn failure(&self) -> Option<Failure> {
         self.sasl.failure()
     }
 
     /// Returns the account name (authcid) that the client of a failed exchange claimed, in folded form, for rate
-    /// limiting. `None` if the exchange did not get as far as a name: see
+    /// limiting. Returns `None` if the exchange ended before a name was known. See
     /// [`sasl::server::Exchange::authcid`](sasl::Exchange::authcid).
     pub fn authcid(&self) -> Option<&str> {
         self.sasl.authcid()
     }
 
-    /// Returns the account for which the claimed name is an alias, or `None` if the name is not an alias. See
+    /// Returns the account that the claimed name is an alias for, or `None` if the name is not an alias. See
     /// [`sasl::server::Exchange::account`](sasl::Exchange::account).
     pub fn account(&self) -> Option<&str> {
         self.sasl.account()
     }
 
-    /// Returns the application's own refusal, if the exchange has failed with one ([`Failure::Refused`]). See
+    /// Returns the application's own refusal, if it is the reason for the failure ([`Failure::Refused`]). See
     /// [`sasl::server::Exchange::refusal`](sasl::Exchange::refusal).
     pub fn refusal(&self) -> Option<&Refusal> {
         self.sasl.refusal()
     }
 
-    /// Returns the failure once, as soon as it is decided.
+    /// Returns the failure once, as soon as it is certain.
     pub(crate) fn report(&mut self) -> Option<Failure> {
         let failure = self.failure().filter(|_| !self.reported);
         self.reported |= failure.is_some();
@@ -227,7 +229,7 @@ impl Exchange {
     /// called any number of times.
     ///
     /// Returns `None` if [`step`](Self::step) has to be called first, because there is something to write or an answer
-    /// to process. This is for a server that stores the exchange between two lines and has no buffer there.
+    /// to process. This is for a server that stores the exchange between two lines and has no buffer at that point.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.sasl.pending() {
             sasl::Step::Query(query) => (!query.is_answered()).then_some(Step::Query(query)),
@@ -254,7 +256,7 @@ impl Exchange {
         }
     }
 
-    /// Writes the challenge or the final reply, if the exchange has one. Returns whether it has.
+    /// Writes the challenge or the final reply, if there is one. Returns whether it has written something.
     fn write(&mut self, out: &mut Vec<u8>) -> bool {
         match self.sasl.step() {
             sasl::Step::Query(_) => return false,
@@ -286,7 +288,7 @@ fn failure_of(error: command::Error) -> Failure {
     }
 }
 
-/// Returns the reply for an application's own refusal.
+/// Returns the reply for the application's own refusal.
 fn reply_of(refusal: &Refusal) -> Reply {
     let reply = Reply::new(
         refusal.code(),
@@ -299,8 +301,8 @@ fn reply_of(refusal: &Refusal) -> Reply {
 
 /// Returns the SMTP reply to a failure (RFC 4954 §4, §6; enhanced codes of RFC 5248).
 ///
-/// For [`Failure::Refused`] the reply has the default text of the refusal's kind. An [`Exchange`] sends the
-/// application's own text.
+/// For [`Failure::Refused`], the reply contains the default text for this kind of refusal. An [`Exchange`] sends the
+/// application's own text instead.
 pub fn reply_to(failure: Failure) -> Reply {
     match failure {
         Failure::Syntax => standard!("501 5.5.4 Syntax: AUTH mechanism [initial-response]"),

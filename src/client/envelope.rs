@@ -17,10 +17,10 @@ const MAX_MAILBOX: usize = 254;
 
 /// The envelope of a message: its sender, its recipients, and the parameters of MAIL and RCPT.
 ///
-/// Most parameters need an extension, which the server lists as a keyword in its reply to EHLO. If the keyword is
+/// Most parameters require an extension, which the server lists as a keyword in its reply to EHLO. If the keyword is
 /// missing, nothing of the message is sent, and the outcome is [`Outcome::NotSent`](super::Outcome::NotSent) with the
-/// keyword. Three parameters only give the server a hint, and are left out if their keyword is missing:
-/// [`size`](Self::size), [`auth`](Self::auth), and [`BodyType::SevenBit`].
+/// keyword. Three parameters are only hints for the server, and are omitted if their keyword is missing:
+/// [`size`](Self::size), [`auth`](Self::auth) and [`BodyType::SevenBit`].
 ///
 /// ```
 /// use smtp_auth::client::{BodyType, Envelope, Notify, NotifyOn, Recipient, Ret};
@@ -74,27 +74,28 @@ pub struct Recipient {
 pub enum EnvelopeError {
     /// The sender is not a mail address.
     Sender,
-    /// A recipient is not a mail address. The number is its index, which begins at 0; `Display` counts from 1.
+    /// A recipient is not a mail address. The number is the recipient's index, counted from 0; `Display` counts from 1.
     #[error("recipient {} is not a mail address: it needs the form local-part@domain", .0 + 1)]
     Recipient(usize),
     /// The address for a [`Recipient`] is not a mail address.
     Address,
-    /// The envelope has no recipient.
+    /// The envelope has no recipients.
     NoRecipient,
     /// The envelope identifier (ENVID) is empty, too long, or not printable ASCII.
     EnvelopeId,
-    /// The original recipient (ORCPT) is empty, too long, or not printable ASCII, or its address type is invalid.
+    /// The original recipient (ORCPT) is empty, too long, or not printable ASCII, or the address type is invalid.
     OriginalRecipient,
-    /// A parameter, or its keyword, is malformed or too long.
+    /// A parameter or its keyword is malformed or too long.
     Parameter,
-    /// A parameter that has its own method was given by name.
+    /// A parameter with its own method was given by name.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,
 }
 
 impl EnvelopeError {
-    /// Returns the message of `Display` as a fixed text. For [`Recipient`](Self::Recipient) it lacks the number.
+    /// Returns the text of `Display` as a constant. For [`Recipient`](Self::Recipient), the constant does not include
+    /// the number.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Sender => "the sender is not a mail address: it needs the form local-part@domain",
@@ -147,8 +148,8 @@ macro_rules! from_text {
 from_text!(&str, &&str, String, &String);
 
 impl Recipient {
-    /// Creates a recipient without parameters. The address has the form `local-part@domain` (RFC 5321 §4.1.2) and up to
-    /// 254 octets. It may contain UTF-8 (RFC 6531 §3.3).
+    /// Creates a recipient without parameters. The address must have the form `local-part@domain` (RFC 5321 §4.1.2) and
+    /// at most 254 octets. It may contain UTF-8 (RFC 6531 §3.3).
     ///
     /// # Errors
     /// [`EnvelopeError::Address`] if the address has another form or is too long.
@@ -165,20 +166,20 @@ impl Recipient {
         &self.address
     }
 
-    /// Sets which delivery notifications the sender wants: NOTIFY (RFC 3461 §4.1). This needs DSN.
+    /// Sets which delivery notifications the sender wants (NOTIFY, RFC 3461 §4.1). Requires DSN.
     pub fn notify(mut self, notify: Notify) -> Self {
         self.notify = Some(notify);
         self
     }
 
-    /// Sets the original recipient: ORCPT (RFC 3461 §4.2). This needs DSN.
+    /// Sets the original recipient (ORCPT, RFC 3461 §4.2). Requires DSN.
     ///
-    /// This is the address to which the message was first sent, as a mailing list or a forwarding server knows it. Its
-    /// type is `rfc822` for mail addresses.
+    /// This is the address to which the message was first sent, before a mailing list or a forwarding server replaced
+    /// it. The type of a mail address is `rfc822`.
     ///
     /// # Errors
     /// [`EnvelopeError::OriginalRecipient`] if the address is empty or not printable ASCII, if the type is not an atom,
-    /// or if both together have more than 500 octets when encoded.
+    /// or if both together exceed 500 octets when encoded.
     pub fn original_recipient(
         mut self,
         addr_type: &str,
@@ -217,15 +218,15 @@ impl Recipient {
 }
 
 impl Envelope {
-    /// Creates an envelope with a sender and recipients. Each recipient is a [`Recipient`], or an address as text.
-    /// `None` as the sender is the null sender of bounces.
+    /// Creates an envelope with a sender and recipients. Each recipient is a [`Recipient`] or an address as text. A
+    /// sender of `None` is the null sender, which bounces use.
     ///
-    /// Addresses have the form `local-part@domain` (RFC 5321 §4.1.2) and up to 254 octets. They may contain UTF-8
-    /// (RFC 6531 §3.3); the envelope then needs SMTPUTF8.
+    /// Addresses must have the form `local-part@domain` (RFC 5321 §4.1.2) and at most 254 octets. They may contain
+    /// UTF-8 (RFC 6531 §3.3), in which case the envelope requires SMTPUTF8.
     ///
     /// # Errors
     /// - [`EnvelopeError::Sender`] or [`EnvelopeError::Recipient`] if an address has another form or is too long.
-    /// - [`EnvelopeError::NoRecipient`] if there is no recipient.
+    /// - [`EnvelopeError::NoRecipient`] if there are no recipients.
     pub fn new<R>(
         from: Option<&str>,
         to: impl IntoIterator<Item = R>,
@@ -262,7 +263,7 @@ impl Envelope {
         })
     }
 
-    /// Returns the sender's address, or `None` for the null sender of bounces.
+    /// Returns the sender's address, or `None` for the null sender.
     pub fn sender(&self) -> Option<&str> {
         (!self.from.is_empty()).then_some(&self.from)
     }
@@ -272,49 +273,50 @@ impl Envelope {
         self.to.iter().map(Recipient::address)
     }
 
-    /// Sets the size of the message in octets: SIZE (RFC 1870). A server can then refuse the message early.
+    /// Sets the size of the message in octets (SIZE, RFC 1870), so that a server can refuse the message early.
     ///
-    /// The parameter is left out if the server does not offer SIZE. A message over the server's limit is not sent.
+    /// The parameter is omitted if the server does not offer SIZE. A message that exceeds the server's limit is not
+    /// sent.
     pub fn size(mut self, octets: u64) -> Self {
         self.size = Some(octets);
         self
     }
 
-    /// Sets the encoding of the message: BODY (RFC 6152).
+    /// Sets the encoding of the message (BODY, RFC 6152).
     ///
-    /// With [`BodyType::EightBitMime`] the message is only sent if the server offers 8BITMIME, as the standard
-    /// requires. For other servers the application can encode the message as quoted-printable or base64. It can also
-    /// leave this parameter out: then the message is sent as it is, and most servers accept it.
+    /// With [`BodyType::EightBitMime`], the message is sent only if the server offers 8BITMIME, as the standard
+    /// requires. For other servers, the application can encode the message as quoted-printable or base64. It can also
+    /// omit this parameter; the message is then sent unchanged, and most servers accept it.
     pub fn body(mut self, body: BodyType) -> Self {
         self.body = Some(body);
         self
     }
 
-    /// Sets whether the header of the message contains UTF-8 (RFC 6532). The message is then only sent if the server
-    /// offers SMTPUTF8. UTF-8 in an address has the same effect without this call.
+    /// Sets whether the header of the message contains UTF-8 (RFC 6532). If it does, the message is sent only if the
+    /// server offers SMTPUTF8. UTF-8 in an address has the same effect without this call.
     pub fn smtputf8(mut self, smtputf8: bool) -> Self {
         self.smtputf8 |= smtputf8;
         self.header_utf8 |= smtputf8;
         self
     }
 
-    /// Sets the account that first submitted the message: AUTH (RFC 4954 §5). This is for a relay.
+    /// Sets the account that first submitted the message (AUTH, RFC 4954 §5). This is for relays.
     ///
-    /// The parameter is left out if the server does not offer AUTH, as such a server does not know it. Some servers
-    /// offer AUTH and nevertheless reply `555` to this parameter.
+    /// The parameter is omitted if the server does not offer AUTH, because such a server would not recognize it. Some
+    /// servers offer AUTH but nevertheless reply `555` to this parameter.
     pub fn auth(mut self, submitter: &MailAuth<'_>) -> Self {
         self.auth = Some(submitter.to_string());
         self
     }
 
-    /// Sets how much of the message a failure notification returns: RET (RFC 3461 §4.3). This needs DSN.
+    /// Sets how much of the message a failure notification returns (RET, RFC 3461 §4.3). Requires DSN.
     pub fn ret(mut self, ret: Ret) -> Self {
         self.ret = Some(ret);
         self
     }
 
-    /// Sets an identifier for this transmission of the message, which notifications repeat: ENVID (RFC 3461 §4.4). This
-    /// needs DSN.
+    /// Sets an identifier for this transmission of the message (ENVID, RFC 3461 §4.4), which notifications include.
+    /// Requires DSN.
     ///
     /// # Errors
     /// [`EnvelopeError::EnvelopeId`] if the identifier is empty, not printable ASCII, or longer than 100 octets when
@@ -324,24 +326,24 @@ impl Envelope {
         Ok(self)
     }
 
-    /// Requires TLS on every hop to the recipients: REQUIRETLS (RFC 8689).
+    /// Requires TLS on every hop to the recipients (REQUIRETLS, RFC 8689).
     ///
-    /// The message is only sent inside TLS, to a server that offers REQUIRETLS and whose certificate the caller has
-    /// [verified](crate::sasl::Channel::verified).
+    /// The message is sent only over TLS, and only if the server offers REQUIRETLS and the caller has
+    /// [verified](crate::sasl::Channel::verified) its certificate.
     pub fn require_tls(mut self) -> Self {
         self.require_tls = true;
         self
     }
 
-    /// Adds any other parameter to MAIL: the EHLO keyword by which the server offers it, its name, and its value, as
-    /// they appear in the command.
+    /// Adds any other parameter to MAIL. The arguments are the EHLO keyword with which the server offers the parameter,
+    /// and the parameter's name and value as they appear in the command.
     ///
-    /// The keyword may differ from the name: FUTURERELEASE (RFC 4865) has the parameter HOLDFOR.
+    /// The keyword and the name may differ. For example, FUTURERELEASE (RFC 4865) defines the parameter HOLDFOR.
     ///
     /// # Errors
-    /// - [`EnvelopeError::Parameter`] if one of them is malformed (RFC 5321 §4.1.2) or not ASCII, or if the name and
-    ///   value together, or the keyword, have more than 1024 octets.
-    /// - [`EnvelopeError::TypedParameter`] if the parameter has its own method.
+    /// - [`EnvelopeError::Parameter`] if an argument is malformed (RFC 5321 §4.1.2) or not ASCII, or if the keyword, or
+    ///   the name and value together, exceed 1024 octets.
+    /// - [`EnvelopeError::TypedParameter`] if the parameter has a method of its own.
     /// - [`EnvelopeError::RepeatedParameter`] if the parameter has been given already.
     pub fn parameter(
         mut self,
@@ -353,8 +355,8 @@ impl Envelope {
         Ok(self)
     }
 
-    /// Sets whether one refused recipient stops the message for all. This is off by default: the message is sent to the
-    /// recipients that the server has accepted.
+    /// Sets whether one refused recipient stops the message for all recipients. This is off by default, and the message
+    /// is sent to the recipients that the server has accepted.
     pub fn every_recipient(mut self, every: bool) -> Self {
         self.every_recipient = every;
         self
@@ -384,8 +386,8 @@ impl Envelope {
         typed.chain(self.needed.keywords()).chain(others)
     }
 
-    /// Returns the MAIL command without CRLF, for a server that lists all required keywords. `offers` decides about the
-    /// optional parameters.
+    /// Returns the MAIL command without CRLF, for a server that lists all required keywords. `offers` decides which
+    /// optional parameters are included.
     pub(super) fn line(&self, offers: impl Fn(&str) -> bool) -> String {
         let mut line = ["MAIL FROM:<", &self.from, ">"].concat();
         let body = match self.body {

@@ -12,7 +12,7 @@ use crate::{
     secret::Secret,
 };
 
-/// The stage of the SMTP dialogue in which a session is, or in which something happened.
+/// A stage of the SMTP dialogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
@@ -20,25 +20,25 @@ pub enum Stage {
     Greeting,
     /// EHLO, or HELO.
     Ehlo,
-    /// STARTTLS, up to the start of TLS.
+    /// STARTTLS, until TLS begins.
     StartTls,
-    /// AUTH, up to the application's answer if authentication failed.
+    /// AUTH, including the wait for the application's answer after a failure.
     Auth,
     /// MAIL, which names the sender.
     Mail,
     /// RCPT, which names a recipient.
     Rcpt,
-    /// DATA, by which the client asks for permission to send the message.
+    /// DATA, with which the client asks to send the message.
     Data,
     /// The message itself, and the server's reply to it.
     Message,
-    /// RSET, after a message that was not sent or at the application's request.
+    /// RSET, after a refused message or at the application's request.
     Rset,
     /// NOOP.
     Noop,
-    /// Nothing is under way.
+    /// The session is idle.
     Rest,
-    /// QUIT, or the session is over.
+    /// QUIT, or the end of the session.
     Quit,
 }
 
@@ -61,18 +61,18 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The error with which a session ends before QUIT.
+/// The error that ends a session before QUIT.
 ///
-/// The application causes [`BareLineEnd`](Self::BareLineEnd) and [`MessageEnded`](Self::MessageEnded). The reason for
-/// [`NotAuthenticated`](Self::NotAuthenticated) may be the credentials, the configuration or the server. The server, or
-/// a man-in-the-middle, causes all other errors.
+/// The application causes [`BareLineEnd`](Self::BareLineEnd) and [`MessageEnded`](Self::MessageEnded).
+/// [`NotAuthenticated`](Self::NotAuthenticated) may be due to the credentials, the configuration or the server. All
+/// other errors are caused by the server or a man-in-the-middle.
 ///
-/// `Display` gives a message for the person who wants to send mail. Text in which the server may repeat the credentials
-/// is left out, as [`auth::client`](crate::auth::client) explains.
+/// `Display` gives a message for the person who wants to send mail. Text that may repeat the credentials is omitted, as
+/// [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The connection was closed or broke while something was under way.
+    /// The connection was closed or broke while the session was not idle.
     #[error("the connection was closed at {0}; try again later")]
     Disconnected(Stage),
     /// The server did not reply within the time that the caller waited.
@@ -81,27 +81,27 @@ pub enum Error {
     TimedOut {
         /// The stage at which the client waited.
         stage: Stage,
-        /// Whether the port may expect TLS from the start. That is so if the client waited for a greeting in cleartext
-        /// and would have begun TLS by STARTTLS.
+        /// Whether the port may expect TLS from the start. This is `true` if the client waited for a greeting in
+        /// cleartext and would have begun TLS with STARTTLS.
         may_want_tls: bool,
     },
-    /// The server refused, and the session cannot go on.
+    /// The server sent a refusal, and the session cannot continue.
     #[error("{0}")]
     Refused(Refusal),
-    /// The server closed the connection while nothing was under way, or before it accepted anything of a message.
+    /// The server closed the connection while the session was idle, or before it accepted anything of a message.
     ///
-    /// The reply is the one with which it closed the connection, if it sent one. It is usually a `421`, and may have
-    /// come after MAIL. No message is lost and none was refused. An application that keeps connections opens another
-    /// one.
+    /// The reply is the one with which the server closed the connection, if it sent one. It is usually a `421`, and may
+    /// have been sent after MAIL. No message was lost or refused. The application can send the next message over
+    /// another connection.
     #[error("the server closed the connection with no message under way{reply}", reply = Said(.0, ""))]
     Closed(Option<Reply>),
-    /// The configuration requires TLS, and the server does not offer STARTTLS.
+    /// The configuration requires TLS, but the server does not offer STARTTLS.
     #[error(
         "the server does not offer TLS (STARTTLS), which this client requires: use another port or server"
     )]
     TlsNotOffered,
-    /// Octets arrived after the reply to STARTTLS and before TLS. Either a man-in-the-middle has injected them, or the
-    /// server is broken.
+    /// Octets arrived after the reply to STARTTLS but before TLS began. Either a man-in-the-middle injected them, or
+    /// the server is broken.
     #[error(
         "the server sent data between its reply to STARTTLS and the start of TLS: somebody may be tampering with the connection"
     )]
@@ -109,11 +109,11 @@ pub enum Error {
     /// Authentication failed.
     #[error(transparent)]
     NotAuthenticated(AuthError),
-    /// The server sent something that is not an SMTP reply (RFC 5321 §4.2), or one that is too long.
+    /// The server sent something that is not an SMTP reply (RFC 5321 §4.2), or a reply that is too long.
     #[error("the server sent something that is not an SMTP reply at {0}")]
     NotAReply(Stage),
-    /// The server mixed line endings, CRLF and a bare LF, or a line contains a bare CR. A session accepts lines that
-    /// all end in a bare LF.
+    /// The server mixed the line endings CRLF and bare LF, or sent a bare CR. A session accepts bare LF if all lines
+    /// end in it.
     #[error(
         "the server changed its line endings at {0}, from CRLF to a bare LF or back, or sent a bare CR"
     )]
@@ -121,7 +121,7 @@ pub enum Error {
     /// The server sent a reply to a command that the client had not sent yet.
     #[error("the server sent a reply before the client asked for one, at {0}")]
     Unsolicited(Stage),
-    /// The server's reply is not one that this stage allows.
+    /// The server sent a reply that is not allowed at this stage.
     #[error("the server sent an unexpected reply at {0}: {1}")]
     UnexpectedReply(Stage, Reply),
     /// The server reported a successful authentication before the mechanism was complete.
@@ -129,25 +129,25 @@ pub enum Error {
         "the server reported success before authentication was complete: it may be an impostor"
     )]
     EarlySuccess,
-    /// The server did not prove in SCRAM that it knows the password. It may be an impostor.
+    /// The server did not prove with SCRAM that it knows the password. It may be an impostor.
     #[error("{}", sasl::Failure::ServerNotAuthentic)]
     ServerNotAuthentic,
-    /// The message contains a bare CR or LF. The application has to write lines that end in CRLF.
-    #[error("the message has a line that does not end in CRLF")]
+    /// The message contains a bare CR or LF. The application must write lines that end in CRLF.
+    #[error("the message contains a line that does not end in CRLF")]
     BareLineEnd,
-    /// The application wrote to a message that it had already ended. It has to begin another one.
+    /// The application wrote to a message that it had already ended. It must begin another message.
     #[error("the message has already been ended: begin another one")]
     MessageEnded,
 }
 
 /// Why authentication failed.
 ///
-/// `Display` gives a message for the person who wants to send mail. Text in which the server may repeat the credentials
-/// is left out, as [`auth::client`](crate::auth::client) explains.
+/// `Display` gives a message for the person who wants to send mail. Text that may repeat the credentials is omitted, as
+/// [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// The server refused. The code is `535` for wrong credentials (RFC 4954 §6).
+    /// The server refused authentication. The code is `535` for wrong credentials (RFC 4954 §6).
     #[error("{0}")]
     Refused(Refusal),
     /// The server refused the access token, or did not let its owner act as the user.
@@ -156,20 +156,20 @@ pub enum AuthError {
         reply = Said(.reply, "; then it closed the connection")
     )]
     TokenRefused {
-        /// The server's final reply, or `None` if the server closed the connection before it.
+        /// The server's final reply, or `None` if the server closed the connection without one.
         reply: Option<Reply>,
-        /// The server's error message about the token, if it sent one. It is JSON (RFC 7628 §3.2.2), exactly as
-        /// received. It may repeat the token, so it is a secret. Do not trust it, and do not print it to a terminal
+        /// The server's error message about the token, if it sent one, as JSON (RFC 7628 §3.2.2), exactly as received.
+        /// It is a secret because it may repeat the token. Do not trust it, and do not print it to a terminal
         /// unescaped.
         token_error: Option<Secret>,
     },
     /// No mechanism can be used.
     #[error(transparent)]
     NoMechanism(NoMechanism),
-    /// The client could not begin the exchange, for this reason. Nothing was sent.
+    /// The client could not begin the exchange, for the given reason. Nothing was sent.
     #[error(transparent)]
     NotBegun(sasl::Failure),
-    /// The client cancelled the exchange for this reason, and the server replied. The reply is `None` if the server
+    /// The client cancelled the exchange for the given reason. The server's reply to that is `None` if the server
     /// closed the connection or sent something that is not a reply.
     #[error("{0}, so the client cancelled the sign-in{reply}", reply = Said(.1, ""))]
     Cancelled(sasl::Failure, Option<Reply>),
@@ -187,8 +187,8 @@ impl AuthError {
     }
 }
 
-/// The maximum number of octets of a reply's text that are kept for each recipient. Without it, a hostile server could
-/// make a client keep 64 KiB for each of a thousand recipients.
+/// The maximum number of octets of a reply's text that are kept for each recipient. Without this limit, a hostile
+/// server could make a client keep 64 KiB for each of a thousand recipients.
 pub(super) const MAX_KEPT_TEXT: usize = 1000;
 
 /// Returns whether a server closes the connection with a reply of this code (RFC 5321 §3.8).
@@ -196,7 +196,7 @@ pub(super) fn closes(code: u16) -> bool {
     code == 421
 }
 
-/// A reply with which the server refuses, and the stage at which it did.
+/// A reply that is a refusal, and the stage at which the server sent it.
 ///
 /// `Display` explains the refusal to a person and ends with the reply.
 ///
@@ -232,9 +232,8 @@ enum Meaning {
 }
 
 impl Refusal {
-    /// Creates a refusal from the reply and the circumstances, which decide what the reply means: the stage, the
-    /// connection, and the mechanism by which the client has authenticated, if it has. A session creates its refusals
-    /// in this way.
+    /// Creates a refusal from a reply and the circumstances that determine its meaning: the stage, the connection, and
+    /// the mechanism with which the client has authenticated, if it has. A session creates its refusals in this way.
     pub fn new(
         stage: Stage,
         reply: Reply,
@@ -260,8 +259,8 @@ impl Refusal {
     }
 
     /// Returns whether the refusal came instead of the server's SCRAM proof, over a connection without a
-    /// [verified](crate::sasl::Channel::verified) certificate. Its text then comes from a server that has not proven its
-    /// identity, and a person should not follow its instructions. `Display` says so.
+    /// [verified](crate::sasl::Channel::verified) certificate. If so, the text comes from a server that has not proven
+    /// its identity, and its instructions should not be followed. `Display` adds a warning.
     pub fn is_unproven(&self) -> bool {
         self.is_unproven
     }
@@ -280,13 +279,13 @@ impl Refusal {
         self.reply
     }
 
-    /// Returns whether the server closes the connection with this reply (`421`, RFC 5321 §3.8). It is then not about
-    /// the message, which can be sent over another connection.
+    /// Returns whether the server closes the connection with this reply (`421`, RFC 5321 §3.8). If so, the reply does
+    /// not concern the message, which can be sent over another connection.
     pub fn closes(&self) -> bool {
         closes(self.reply.code())
     }
 
-    /// Shortens the reply's text to what is kept for each recipient.
+    /// Shortens the reply's text to the length that is kept for each recipient.
     pub(super) fn shortened(self) -> Self {
         Self { reply: self.reply.shortened(MAX_KEPT_TEXT), ..self }
     }
@@ -327,7 +326,7 @@ fn explain(reply: &Reply) -> &'static str {
 const TLS_FIRST: &str =
     "; if the port expects TLS from the start, as 465 does, the server is silent until TLS begins";
 
-/// `Display` names what the client waits for at this stage.
+/// `Display` writes what the client waits for at this stage.
 struct Awaited(Stage);
 
 impl fmt::Display for Awaited {
@@ -339,7 +338,7 @@ impl fmt::Display for Awaited {
     }
 }
 
-/// `Display` gives the reply after a colon, or the text if there is no reply.
+/// `Display` writes a colon and the reply, or the text if there is no reply.
 struct Said<'a>(&'a Option<Reply>, &'static str);
 
 impl fmt::Display for Said<'_> {

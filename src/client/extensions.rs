@@ -10,13 +10,14 @@ use crate::{
 
 /// The extensions that a server offers in its reply to EHLO: all keywords with their parameters (RFC 5321 §4.1.1.1).
 ///
-/// The size in memory is at most that of a reply, 65,536 octets. A session discards the extensions from before TLS when
-/// TLS begins (RFC 3207 §4.2).
+/// The extensions occupy at most as much memory as a reply, 65,536 octets. When TLS begins, a session discards the
+/// extensions that were offered before (RFC 3207 §4.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
     /// One line for each keyword: the keyword, a space, and the parameters.
     lines: String,
-    /// The mechanisms of AUTH that the crate or the configuration knows. `None` if the server does not offer AUTH.
+    /// The AUTH mechanisms that the crate implements or the configuration defines. `None` if the server does not offer
+    /// AUTH.
     mechanisms: Option<Vec<Mechanism>>,
 }
 
@@ -48,7 +49,7 @@ impl Extensions {
     }
 
     /// Returns the text after the keyword, which may be empty, or `None` if the server does not list the keyword. Case
-    /// is ignored. If the server lists the keyword twice, this returns the first text.
+    /// is ignored. If the server lists the keyword twice, the first text is returned.
     pub fn parameters(&self, keyword: &str) -> Option<&str> {
         self.lines().find(|(name, _)| name.eq_ignore_ascii_case(keyword)).map(|(_, rest)| rest)
     }
@@ -58,13 +59,13 @@ impl Extensions {
         self.lines().map(|(name, parameters)| Keyword::new(name, parameters))
     }
 
-    /// Returns the mechanisms of AUTH in the server's order, without those that neither the crate nor the configuration
-    /// knows. `None` if the server does not offer AUTH.
+    /// Returns the AUTH mechanisms in the server's order, or `None` if the server does not offer AUTH. Mechanisms that
+    /// the crate does not implement and the configuration does not define are skipped.
     pub fn mechanisms(&self) -> Option<&[Mechanism]> {
         self.mechanisms.as_deref()
     }
 
-    /// Returns the maximum size of a message in octets, if the server announces one by SIZE (RFC 1870 §4).
+    /// Returns the maximum size of a message in octets, if the server announces one with SIZE (RFC 1870 §4).
     pub fn max_size(&self) -> Option<u64> {
         self.keywords().find_map(|keyword| match keyword {
             Keyword::Size(limit) => limit.filter(|limit| *limit > 0),
@@ -72,7 +73,7 @@ impl Extensions {
         })
     }
 
-    /// Returns the limits that the server announces by LIMITS (RFC 9422).
+    /// Returns the limits that the server announces with LIMITS (RFC 9422).
     pub fn limits(&self) -> Limits {
         self.parameters("LIMITS").map_or_else(Limits::default, Limits::read)
     }

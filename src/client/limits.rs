@@ -1,13 +1,13 @@
-//! The limits that a server announces by LIMITS (RFC 9422).
+//! The limits that a server announces with LIMITS (RFC 9422).
 
 use alloc::{collections::BTreeSet, string::String};
 
 use super::Envelope;
 
-/// The limits that a server announces (RFC 9422).
+/// The limits that a server announces with LIMITS (RFC 9422).
 ///
-/// A limit is `None` if the server does not announce it, or if its value is not a number of one to six digits without
-/// a leading zero. The limits from before TLS are discarded when TLS begins.
+/// A limit is `None` if the server does not announce it, or if its value is not a number of one to six digits without a
+/// leading zero. When TLS begins, limits that were announced before are discarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -15,12 +15,12 @@ pub struct Limits {
     pub mail_max: Option<u32>,
     /// RCPTMAX: the number of recipients that a message may have.
     pub rcpt_max: Option<u32>,
-    /// RCPTDOMAINMAX: the number of different domains that the recipients may have over one connection. A session has
-    /// to remember these domains, so it ignores limits above 1,000.
+    /// RCPTDOMAINMAX: the number of different recipient domains that are allowed over one connection. A session has to
+    /// remember these domains, so it ignores limits above 1,000.
     pub rcpt_domain_max: Option<u32>,
 }
 
-/// A server's limit that a message would exceed, with its value.
+/// A limit of the server that a message would exceed, with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Limit {
@@ -34,7 +34,7 @@ pub enum Limit {
         "the server accepts at most {0} recipients for one message (RCPTMAX): send the message several times, each time to some of the recipients"
     )]
     RcptMax(u32),
-    /// RCPTDOMAINMAX: the number of recipients' domains over one connection.
+    /// RCPTDOMAINMAX: the number of different recipient domains over one connection.
     #[error(
         "the server accepts recipients in at most {0} domains over one connection (RCPTDOMAINMAX): send to the other domains over another connection"
     )]
@@ -71,7 +71,7 @@ fn value_of(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| is_number && !text.starts_with('0'))
 }
 
-/// The messages and domains that a session has sent to its server, which count towards the limits.
+/// What a session has used of the limits: the messages that it has begun, and the domains of their recipients.
 #[derive(Debug, Default)]
 pub(super) struct Used {
     messages: u32,

@@ -8,12 +8,12 @@ use crate::{command::Mailbox, reply::Reply};
 
 /// The outcome of a message, as a whole and for each recipient.
 ///
-/// For each recipient it holds the address and up to 1,000 octets of the text of the server's reply.
+/// For each recipient, it contains the address and up to 1,000 octets of text from the server's reply.
 ///
 /// ```
 /// use smtp_auth::client::Outcome;
 ///
-/// /// Returns the recipients to whom the message may be sent again later: those that the server refused with a `4xx`.
+/// /// Returns the recipients that the server refused with a `4xx`, to whom the message may be sent again later.
 /// fn retry_later(outcome: &Outcome) -> Vec<&str> {
 ///     let refused = outcome.recipients().iter().filter(|recipient| {
 ///         recipient.refusal().is_some_and(|refusal| refusal.reply().code() < 500)
@@ -29,29 +29,29 @@ pub enum Outcome {
     Accepted {
         /// The server's reply to the message.
         reply: Reply,
-        /// The recipients, in the envelope's order.
+        /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,
     },
     /// The server has accepted the message for some recipients and **refused the others**.
     AcceptedForSome {
         /// The server's reply to the message.
         reply: Reply,
-        /// The recipients, in the envelope's order.
+        /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,
     },
     /// The server has refused the message for every recipient.
     Refused {
-        /// The refusal of the sender or of the message. If the server refused only recipients, the first of their
-        /// refusals.
+        /// The refusal of the sender or of the message. If the server refused only recipients, this is the first of
+        /// those refusals.
         refusal: Refusal,
-        /// The recipients, in the envelope's order.
+        /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,
     },
     /// Nothing of the message was sent, because the server could not accept it.
     NotSent {
         /// The reason.
         why: NotSent,
-        /// The recipients, in the envelope's order.
+        /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,
     },
 }
@@ -67,39 +67,39 @@ pub struct RecipientOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a caller has to decide what to do in each case")]
 pub enum RecipientStatus {
-    /// The server has accepted the message for this recipient. The reply is the one to the recipient's RCPT, usually a
-    /// `250`.
+    /// The server has accepted the message for this recipient. This is the reply to the recipient's RCPT command,
+    /// usually a `250`.
     Accepted(Reply),
     /// The server has refused the recipient, or the whole message.
     Refused(Refusal),
-    /// The server has not refused the recipient, but the message was not sent to it. Either the message was not sent at
-    /// all, or the refusal of another recipient stopped it
+    /// The server has not refused the recipient, but the message was not sent to it. Either nothing of the message was
+    /// sent, or the refusal of another recipient stopped the message
     /// ([`every_recipient`](super::Envelope::every_recipient)).
     NotSent,
 }
 
-/// Why a message was not sent at all.
+/// Why nothing of a message was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotSent {
-    /// The server does not list this EHLO keyword, which the message needs. It is `SMTPUTF8` for UTF-8 in addresses or
-    /// headers, `8BITMIME`, `DSN`, `REQUIRETLS`, or the keyword of another parameter.
+    /// The message requires this EHLO keyword, but the server does not list it. The keyword is `SMTPUTF8` for UTF-8 in
+    /// addresses or headers, `8BITMIME`, `DSN`, `REQUIRETLS`, or the keyword of another parameter.
     NotOffered(String),
-    /// The server does not list SMTPUTF8, and the only text that needs it is the domain of an address. The server would
-    /// accept the domain in its A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
+    /// The server does not list SMTPUTF8, and only the domains of addresses require it. The server would accept a
+    /// domain in its A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
     NeedsALabels,
-    /// The message requires TLS on every hop (REQUIRETLS, RFC 8689), but the connection is not inside TLS, or the
+    /// The message requires TLS on every hop (REQUIRETLS, RFC 8689), but the connection does not use TLS, or the
     /// server's certificate was not [verified](crate::sasl::Channel::verified).
     NotVerified,
-    /// The message is larger than the number of octets that the server accepts (SIZE, RFC 1870).
+    /// The message is larger than the maximum size that the server announces, in octets (SIZE, RFC 1870).
     TooBig(u64),
     /// The message would exceed one of the server's [limits](super::Limits).
     OverLimit(Limit),
 }
 
 impl Outcome {
-    /// Returns the server's reply that decided the outcome: the reply to the message, or the first refusal. `None` if
-    /// nothing was sent.
+    /// Returns the server's reply that determined the outcome, which is the reply to the message or the first refusal.
+    /// Returns `None` if nothing was sent.
     pub fn reply(&self) -> Option<&Reply> {
         match self {
             Self::Accepted { reply, .. } | Self::AcceptedForSome { reply, .. } => Some(reply),
@@ -108,7 +108,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the recipients, in the envelope's order, with the status of the message for each.
+    /// Returns the recipients in the order of the envelope, each with the status of the message.
     pub fn recipients(&self) -> &[RecipientOutcome] {
         match self {
             Self::Accepted { recipients, .. }
@@ -124,7 +124,7 @@ impl RecipientOutcome {
         Self { address, status }
     }
 
-    /// Returns the recipient's address, as the envelope has it.
+    /// Returns the recipient's address, as given in the envelope.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -134,7 +134,7 @@ impl RecipientOutcome {
         &self.status
     }
 
-    /// Returns the server's refusal, if it refused.
+    /// Returns the server's refusal, or `None` if the status is not [`Refused`](RecipientStatus::Refused).
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.status {
             RecipientStatus::Refused(refusal) => Some(refusal),
@@ -143,7 +143,8 @@ impl RecipientOutcome {
     }
 }
 
-/// Gives a message for a person. If the server refused only some recipients, the message names them.
+/// Writes a message for the person who wants to send mail. If the server refused only some recipients, the message
+/// names them.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -15,26 +15,26 @@ const MAX_ENVID: usize = 100;
 /// The maximum length of the encoded value of ORCPT (RFC 3461 §4.2).
 const MAX_ORCPT: usize = 500;
 
-/// The maximum length of a parameter that has no method. `SOLICIT` (RFC 3865) may have 1,000 octets.
+/// The maximum length of a parameter that has no method of its own. `SOLICIT` (RFC 3865) may have 1,000 octets.
 const MAX_PARAMETER: usize = 1024;
 
 /// The parameters that have their own methods.
 const TYPED: [&str; 9] =
     ["SIZE", "BODY", "AUTH", "SMTPUTF8", "RET", "ENVID", "NOTIFY", "ORCPT", "REQUIRETLS"];
 
-/// The encoding of a message, as the BODY parameter announces it (RFC 6152).
+/// The encoding of a message, for the BODY parameter (RFC 6152).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BodyType {
-    /// `7BIT`: every octet is below 128, and a line has at most 998 octets. This is the default of SMTP, so the
-    /// parameter is left out if the server does not offer 8BITMIME.
+    /// `7BIT`: every octet is below 128, and no line exceeds 998 octets. This is the default of SMTP, so the parameter
+    /// is omitted if the server does not offer 8BITMIME.
     SevenBit,
     /// `8BITMIME`: the message contains octets above 127. If the server does not offer 8BITMIME, the message is not
     /// sent (RFC 6152 §3).
     EightBitMime,
 }
 
-/// How much of the message a failure notification returns: RET (RFC 3461 §4.3).
+/// How much of the message a failure notification returns (RET, RFC 3461 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the standard has no third value")]
 pub enum Ret {
@@ -44,13 +44,13 @@ pub enum Ret {
     Headers,
 }
 
-/// The delivery notifications that the sender wants for a recipient: NOTIFY (RFC 3461 §4.1).
+/// The delivery notifications that the sender wants for a recipient (NOTIFY, RFC 3461 §4.1).
 ///
-/// Without this parameter, servers report failures, and may report delays.
+/// Without this parameter, servers report failures and may report delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the standard has no third value")]
 pub enum Notify {
-    /// `NEVER`: no notification. The standard does not allow it together with others.
+    /// `NEVER`: no notifications. The standard does not allow this value to be combined with others.
     Never,
     /// Notifications on these occasions.
     On(NotifyOn),
@@ -66,7 +66,7 @@ impl NotifyOn {
     pub const SUCCESS: Self = Self(1);
     /// The message could not be delivered.
     pub const FAILURE: Self = Self(2);
-    /// The delivery of the message is delayed.
+    /// Delivery of the message is delayed.
     pub const DELAY: Self = Self(4);
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Notify {
     }
 }
 
-/// The parameters of a command that the application names itself, each with the keyword that the server has to list.
+/// The parameters that the application gives by name, each with the keyword that the server has to list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Needed {
     /// Keyword, name and value.
@@ -152,7 +152,7 @@ pub(super) fn write(line: &mut String, name: &str, value: Option<&str>) {
     }
 }
 
-/// `envid-parameter = xtext`, of printable ASCII (RFC 3461 §4.4)
+/// `envid-parameter = xtext`, which encodes printable ASCII (RFC 3461 §4.4)
 pub(super) fn envelope_id(id: &str) -> Result<String, EnvelopeError> {
     let written = xtext(id).filter(|written| written.len() <= MAX_ENVID);
     written.ok_or(EnvelopeError::EnvelopeId)

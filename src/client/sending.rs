@@ -1,4 +1,4 @@
-//! MAIL and RCPT of a message, in groups if the server supports PIPELINING (RFC 2920).
+//! The MAIL and RCPT commands of a message, sent in groups if the server supports PIPELINING (RFC 2920).
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -12,7 +12,7 @@ use crate::{reply::Reply, sasl::Channel, secret::append};
 /// buffers while neither reads.
 const RCPT_WINDOW: usize = 50;
 
-/// A message under way: its envelope, and the progress of its recipients.
+/// A message that is being sent: its envelope, and the progress of its recipients.
 #[derive(Debug)]
 pub(super) struct Sending {
     envelope: Box<Envelope>,
@@ -49,7 +49,7 @@ impl Sending {
         Ok(Self { envelope, mail: None, pipelining, asked: 0, answers: Vec::new(), refusal: None })
     }
 
-    /// Writes as many RCPT commands as may be under way.
+    /// Writes as many RCPT commands as may wait for replies.
     pub(super) fn ask(&mut self, out: &mut Vec<u8>) {
         let window = if self.pipelining { RCPT_WINDOW } else { 1 };
         let may_ask = self.mail == Some(true) || self.mail.is_none() && self.pipelining;
@@ -113,7 +113,7 @@ impl Sending {
         }
     }
 
-    /// Returns the recipient whose reply came last, and its refusal, if the server refused it.
+    /// Returns the recipient that the last reply was about and the refusal, if the server refused it.
     pub(super) fn last_refused(&self) -> Option<(&str, &Refusal)> {
         let recipient = self.envelope.to.get(self.answers.len().checked_sub(1)?)?;
         match self.answers.last()? {
@@ -146,8 +146,7 @@ impl Sending {
         }
     }
 
-    /// Returns the outcome of a message that the server has refused. That it had accepted some recipients does not
-    /// count then.
+    /// Returns the outcome of a message that the server has refused, even if it had accepted some recipients.
     pub(super) fn refused_by(self, refusal: Refusal) -> Outcome {
         let one_for_all = refusal.stage() == Stage::Rcpt && !refusal.closes();
         let of_the_message = match one_for_all {
@@ -178,7 +177,7 @@ fn obstacle(envelope: &Envelope, offered: &Extensions, channel: &Channel) -> Opt
     }
 }
 
-/// Returns the outcome for each recipient. `answers` has the statuses of the first of them.
+/// Returns the outcome for each recipient. `answers` contains the statuses of the first recipients.
 fn outcomes(
     envelope: Envelope,
     answers: Vec<RecipientStatus>,
@@ -191,7 +190,7 @@ fn outcomes(
 
 /// Appends a line made of these words.
 pub(super) fn say(out: &mut Vec<u8>, words: &[&str]) {
-    // `append` zeroes memory that it gives up: the buffer may already hold a line of AUTH.
+    // `append` zeroes memory that it gives up, because the buffer may already contain a line of AUTH.
     words.iter().for_each(|word| append(out, word.as_bytes()));
     append(out, b"\r\n");
 }

@@ -29,7 +29,8 @@ use sign_in::{Failed, Tries};
 
 /// A client session: one connection to a server, from its greeting to its end.
 ///
-/// The session does no input or output and has no clock. The [module](super) explains how to drive it, with an example.
+/// The session does no I/O and has no clock. The [module documentation](super) explains how to drive it, with an
+/// example.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
@@ -67,7 +68,7 @@ impl fmt::Debug for Shown {
 #[derive(Debug)]
 enum State {
     Greeting,
-    /// EHLO has to be written.
+    /// EHLO has not been written yet.
     Hello,
     Ehlo,
     Helo,
@@ -77,7 +78,7 @@ enum State {
     StartTls,
     Auth(Box<auth::Exchange>),
     NotAuthenticated(Box<Failed>),
-    /// Nothing is under way. The application may have chosen what to do next.
+    /// The session is idle. The application may have chosen what to do next.
     Ready(Option<Next>, Peer),
     /// The application has chosen what to do next, but the first part of a line from the server has been received.
     Beginning(Next),
@@ -105,7 +106,7 @@ impl Session {
     /// Creates a session that authenticates with these credentials before it sends a message. All sessions of a client
     /// can share one configuration.
     ///
-    /// Under implicit TLS (port 465), call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
+    /// With implicit TLS (port 465), call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
     pub fn new(config: Arc<Config>, credentials: Credentials) -> Self {
         Self { credentials: Some(credentials), ..Self::without_credentials(config) }
     }
@@ -127,7 +128,7 @@ impl Session {
         }
     }
 
-    /// Calls `hook` with each line of the dialogue, without CRLF and with everything secret masked, for a log.
+    /// Calls `hook` with each line of the dialogue, without its CRLF and with every secret masked, for logging.
     ///
     /// ```
     /// # fn trace(session: &mut smtp_auth::client::Session) {
@@ -138,7 +139,8 @@ impl Session {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets that the server has sent. It may be called at any time, and does not change a pending event.
+    /// Passes in octets that were read from the server. This method can be called at any time, and does not change the
+    /// pending event.
     pub fn receive(&mut self, octets: &[u8]) {
         // A session that has ended keeps nothing.
         if !matches!(self.state, State::Closed | State::Broken(_)) {
@@ -146,12 +148,13 @@ impl Session {
         }
     }
 
-    /// Lets `read` put octets from the server straight into the session's buffer, without a copy.
+    /// Lets `read` write octets from the server directly into the session's buffer, without a copy.
     ///
-    /// `read` gets a slice of up to `room` octets, and returns how many octets it has put there. This method returns
-    /// the same number, which is 0 at the end of the stream.
+    /// `read` receives a slice of at most `room` octets, and returns how many octets it has written. This method
+    /// returns the same number, which is 0 at the end of the stream.
     ///
-    /// If `read` fails, for instance with `WouldBlock`, the memory is released, so that an idle connection holds none.
+    /// If `read` fails, for instance with `WouldBlock`, the session releases the memory again, so that an idle
+    /// connection holds none.
     ///
     /// ```
     /// # use std::{error::Error, io::Read};
@@ -163,10 +166,10 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// [`server::Session::receive_with`](crate::server::Session::receive_with) has an example with tokio.
+    /// [`server::Session::receive_with`](crate::server::Session::receive_with) contains an example with tokio.
     ///
     /// # Errors
-    /// The errors of `read`. Nothing has been received then.
+    /// Returns the error of `read`. In that case, no octets were received.
     pub fn receive_with<E>(
         &mut self,
         room: usize,
@@ -179,8 +182,8 @@ impl Session {
         read
     }
 
-    /// Reports that the TLS handshake is complete. The session discards everything that the server said before
-    /// (RFC 3207 §4.2).
+    /// Tells the session that TLS has begun. The session discards everything that the server sent before (RFC 3207
+    /// §4.2).
     ///
     /// If octets arrived between the reply to STARTTLS and TLS, the session ends with [`Error::InjectedBeforeTls`].
     pub fn tls_started(&mut self, channel: Channel) {
@@ -200,13 +203,13 @@ impl Session {
         };
     }
 
-    /// Returns the extensions that the server offered in its last reply to EHLO. Before the first EHLO, and between the
-    /// start of TLS and the EHLO inside it, there are none.
+    /// Returns the extensions that the server offered in its last reply to EHLO. There are none before the first EHLO,
+    /// or between the start of TLS and the EHLO that follows it.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
-    /// Returns the mechanism by which the client has authenticated, if it has.
+    /// Returns the mechanism with which the client has authenticated, or `None` if it has not.
     pub fn authenticated(&self) -> Option<Mechanism> {
         self.authenticated
     }
@@ -220,11 +223,11 @@ impl Session {
     /// [`timed_out`](Self::timed_out). The session has no clock, so the caller measures the time.
     ///
     /// The times are the minimum values of RFC 5321 §4.5.3.2: five minutes for the greeting, MAIL and RCPT, two minutes
-    /// for DATA, and ten for the reply to the message. Stages that the section does not name, such as EHLO, STARTTLS
-    /// and AUTH, have five minutes.
+    /// for DATA, and ten for the reply to the message. For stages that the section does not mention, such as EHLO,
+    /// STARTTLS and AUTH, the time is five minutes.
     ///
-    /// Returns `None` while the session waits for the application. That includes the time in which the application
-    /// writes a message; it should limit each write to the socket to three minutes.
+    /// Returns `None` while the session waits for the application. This includes the time during which the application
+    /// writes a message; the application should then limit each write to the socket to three minutes.
     pub fn timeout(&self) -> Option<Duration> {
         let minutes = match &self.state {
             State::Data(_) => 2,
@@ -242,7 +245,7 @@ impl Session {
         Some(Duration::from_secs(minutes * 60))
     }
 
-    /// Returns the security properties of the connection, such as whether it is inside TLS.
+    /// Returns the security properties of the connection, such as whether it uses TLS.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
@@ -253,7 +256,7 @@ impl Session {
     /// a handle for it, and is returned again until it is answered.
     ///
     /// # Errors
-    /// The error with which the session has ended. Every later call returns it again. Close the connection.
+    /// Returns the error that ended the session. Every later call returns it again. Close the connection.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<Event<'_>, Error> {
         self.go_on(out);
         match &self.state {
@@ -264,12 +267,12 @@ impl Session {
 
     /// Advances the session, appends the octets to send to `out`, and returns whether the session needs input.
     ///
-    /// An event that needs an answer stays pending until it has one. **The next call passes a notification**, so look at
-    /// [`pending`](Self::pending) after each call. Only [`Event::Sent`] stays until [`pending`](Self::pending) has
+    /// An event that needs an answer stays pending until it is answered. **The next call skips a notification**, so
+    /// call [`pending`](Self::pending) after each call. Only [`Event::Sent`] stays until [`pending`](Self::pending) has
     /// returned it.
     ///
-    /// Use this instead of [`next`](Self::next) in a driver that reads by itself and returns events that borrow from
-    /// the session:
+    /// Use this instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events that
+    /// borrow from the session:
     ///
     /// ```
     /// use std::{error::Error, future::Future, io};
@@ -289,7 +292,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// The error with which the session has ended. Every later call returns it again. Close the connection.
+    /// Returns the error that ended the session. Every later call returns it again. Close the connection.
     pub fn advance(&mut self, out: &mut Vec<u8>) -> Result<Advance, Error> {
         self.go_on(out);
         match &self.state {
@@ -372,7 +375,7 @@ impl Session {
             self.state = match progress {
                 Ok(Progress::Go(state) | Progress::Wait(state)) => state,
                 Err(error) => {
-                    // The output may hold the password.
+                    // The output may contain the password.
                     truncate(out, mark);
                     State::Broken(error)
                 }
@@ -385,8 +388,8 @@ impl Session {
     }
 
     /// Fails if the server has sent something before it could have received the client's command. If that is a refusal,
-    /// which may come at any time (RFC 5321 §3.8), the session ends with it. While a message is written, an incomplete
-    /// reply is no failure yet.
+    /// which may arrive at any time (RFC 5321 §3.8), it ends the session. While a message is being written, an
+    /// incomplete reply is not a failure yet.
     fn expect_silence(
         &mut self,
         stage: Stage,
@@ -432,8 +435,8 @@ impl Session {
         Refusal::new(stage, reply, &self.channel, self.authenticated)
     }
 
-    /// Fails if the server has sent something while nothing is under way. The only reply that it may send then is one
-    /// with which it closes the connection.
+    /// Fails if the server has sent something while the session is idle. The only reply that it may send at that time
+    /// is one that closes the connection.
     fn at_rest(&mut self) -> Result<(), Error> {
         if self.lines.rest().is_empty() || !self.next_reply(Stage::Rest, None, Asked::No)? {
             return Ok(());
@@ -472,7 +475,7 @@ impl Session {
             State::Ready(Some(_), Peer::Gone(said)) => return Err(Error::Closed(said)),
             State::Ready(Some(next), Peer::There) | State::Beginning(next) => {
                 match (self.at_rest(), next) {
-                    // The application wants to quit, so a closed connection is no error.
+                    // The application wants to quit, so a closed connection is not an error.
                     (Err(Error::Closed(_)), Next::Quit) => State::Closed,
                     (Err(error), _) => return Err(error),
                     (Ok(()), next) if self.lines.is_silent() => self.begin(next, out),
@@ -543,8 +546,8 @@ impl Session {
         Ok(Progress::Go(next?).shown())
     }
 
-    /// Processes a reply whose lines have different codes: a refusal that interrupts another reply. Nothing that the
-    /// server sends after it can be relied on.
+    /// Processes a reply whose lines have different codes, which is a refusal that interrupts another reply. Nothing
+    /// that the server sends after it is reliable.
     fn torn(&mut self, state: State, reply: ReplyRef<'_>) -> Result<State, Error> {
         Err(match state {
             State::Quit => return Ok(State::Closed),
@@ -648,8 +651,8 @@ enum Asked {
 }
 
 impl Asked {
-    /// Returns whether the text of the reply must not be printed. A server that has ended an exchange and takes a line
-    /// of it for a command sends an extra reply, which may repeat that line: `535`, then `500`.
+    /// Returns whether the text of the reply must not be printed. If a server has ended an exchange with `535` and
+    /// interprets the client's next line as a command, it sends an extra `500` reply, which may repeat that line.
     fn hides(self, reply: ReplyRef<'_>) -> bool {
         self == Self::No && (reply.codes_differ() || auth::takes_for_command(reply))
     }
@@ -660,7 +663,7 @@ impl Asked {
     }
 }
 
-/// A state from which the session goes on at once, or in which it waits.
+/// A state from which the session continues at once, or in which it waits.
 enum Progress {
     Go(State),
     Wait(State),
@@ -680,7 +683,7 @@ impl Progress {
         }
     }
 
-    /// Makes the session wait in a state that has a notification, so that the caller sees it.
+    /// Makes the session wait in a state with a notification, so that the caller sees it.
     fn shown(self) -> Self {
         match self {
             Self::Go(state @ (State::Refused(_) | State::Sent(..))) => Self::Wait(state),

@@ -1,8 +1,8 @@
 //! The grammar of the commands: one function for each ABNF rule, with the rule above it.
 //!
-//! The rules work on octets. Those whose sets include characters outside ASCII first check that the rest of the line
-//! is UTF-8, and yield [`Utf8`], which converts to `&str` on demand. Where a standard demands one space, one or more
-//! are accepted, because some clients send two.
+//! The rules work on octets. Rules that allow characters outside ASCII first check that the rest of the line is UTF-8,
+//! and return [`Utf8`], which converts to `&str` on demand. If a standard requires one space, one or more are accepted,
+//! because some clients send two.
 
 mod leaf;
 
@@ -43,7 +43,8 @@ static DCONTENT: Set = Set::of(b"!-Z^-~");
 static VALUE: Set = Set::of(b"!-<>-~\x80-\xff");
 pub(super) static XCHAR: Set = Set::of(b"!-*,-<>-~");
 
-/// Returns the value, if nothing is left of the line. Inlined, so that a command is written to its final place.
+/// Returns the value, if nothing is left of the line. Inlined so that a command is written directly to its final
+/// location.
 #[inline(always)]
 fn finish<T>(octets: &[u8], result: Result<(&[u8], T), nom::Err<Fault>>) -> Result<T, Error> {
     let Fault { rule, left } = match result {
@@ -89,8 +90,8 @@ pub(super) fn command(line: &[u8]) -> Result<Command<'_>, Error> {
     }
 }
 
-/// Clears the bit that distinguishes lower from upper case. Only the two cases of a letter yield that letter, so a
-/// verb that matches consisted of letters.
+/// Clears the bit that distinguishes lower from upper case. Only the two cases of a letter yield that letter, so a verb
+/// that matches consists of letters.
 fn upper<const N: usize>(letters: [u8; N]) -> [u8; N] {
     letters.map(|letter| letter & 0xDF)
 }
@@ -107,7 +108,7 @@ fn long_verb(line: &[u8]) -> Result<Command<'_>, Error> {
 
 /// `unknown = verb [SP text]`
 ///
-/// It is rare and therefore not inlined: the other commands would pay for its registers.
+/// Not inlined, because it is rare and its registers would slow down the other commands.
 #[inline(never)]
 fn unknown(line: &[u8]) -> Result<Command<'_>, Error> {
     let parsed = pair(verb, opt(preceded(sp, cut(text)))).parse(line);
@@ -133,7 +134,7 @@ fn sp(i: &[u8]) -> Res<'_, &[u8]> {
 
 /// `text = 1*visible *(SP 1*visible)`
 ///
-/// RFC 5321 §4.1.1 has a String here. Spaces at the end of a line are not part of the text.
+/// RFC 5321 §4.1.1 calls this a String. Spaces at the end of a line are not part of the text.
 pub(super) fn text(i: &[u8]) -> Res<'_, Text<'_>> {
     let words = pair(some(&VISIBLE), many0_count(preceded(sp, some(&VISIBLE))));
     let text = preceded(utf8, recognize(words));
@@ -142,8 +143,8 @@ pub(super) fn text(i: &[u8]) -> Res<'_, Text<'_>> {
 
 /// `ehlo-name = 1*visible`
 ///
-/// RFC 5321 §4.1.1.1 demands a domain or an address literal. Clients send host names with underscores, bare addresses
-/// and worse, and nothing depends on the name.
+/// RFC 5321 §4.1.1.1 requires a domain or an address literal. However, clients also send host names with underscores,
+/// bare addresses and worse, and nothing depends on the name.
 pub(super) fn ehlo_name(i: &[u8]) -> Res<'_, EhloName<'_>> {
     let name = preceded(utf8, some(&VISIBLE));
     map(context("ehlo-name", name), |name| EhloName(Utf8(name))).parse(i)
@@ -163,7 +164,7 @@ pub(super) fn auth_args(args: &[u8]) -> Result<Auth<'_>, Error> {
     finish(args, preceded(many(&SPACE), auth).parse(args))
 }
 
-/// `sasl-mech = 1*20mech-char` (RFC 4422 §3.1, here in either case)
+/// `sasl-mech = 1*20mech-char` (RFC 4422 §3.1; both cases are accepted here)
 pub(super) fn sasl_mech(i: &[u8]) -> Res<'_, Utf8<'_>> {
     let name = verify(some(&MECH_CHAR), |name: &[u8]| name.len() <= MAX_MECHANISM);
     map(context("sasl-mech", name), Utf8).parse(i)
@@ -173,7 +174,8 @@ pub(super) const INITIAL_RESPONSE: &str = "initial-response";
 
 /// `initial-response = 1*%d33-126`
 ///
-/// RFC 4954 §8 demands base64 or `=`. That is checked when the response is decoded, which has a separate reply.
+/// RFC 4954 §8 requires base64 or `=`. This is checked when the response is decoded, because errors in it get a
+/// different reply.
 pub(super) fn initial_response(i: &[u8]) -> Res<'_, Utf8<'_>> {
     // It extends to the end of most lines, and a check of all octets at once is the fastest.
     if i.iter().fold(!i.is_empty(), |all, octet| all & matches!(octet, b'!'..=b'~')) {
@@ -211,7 +213,7 @@ fn rcpt(i: &[u8]) -> Res<'_, Rcpt<'_>> {
     .parse(i)
 }
 
-/// Returns which path makes a MAIL or RCPT line invalid. `None` if the line is invalid for another reason.
+/// Returns which path makes a MAIL or RCPT line invalid, or `None` if the line is invalid for another reason.
 pub(super) fn bad_path(line: &[u8]) -> Option<BadPath> {
     let (verb, args) = line.split_first_chunk()?;
     let head = |name| recognize((sp, word(name), many(&SPACE)));
@@ -259,7 +261,7 @@ fn forward_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
 
 /// `bare-path = dot-string "@" domain`
 ///
-/// No standard has it. Devices such as printers and RAID controllers send it, and it can mean only one thing.
+/// No standard defines this form, but devices such as printers and RAID controllers send it, and it is unambiguous.
 fn bare_path(i: &[u8]) -> Res<'_, Mailbox<'_>> {
     mailbox_of(dot_string, domain, i)
 }
@@ -369,7 +371,7 @@ fn trailing_parameters(i: &[u8]) -> Res<'_, Parameters<'_>> {
 
 /// `parameters = parameter *(SP parameter)` (RFC 5321 §4.1.2)
 ///
-/// They are checked here, and split again on demand.
+/// The parameters are checked here, and are split again on demand.
 pub(super) fn parameters(i: &[u8]) -> Res<'_, Parameters<'_>> {
     let list = pair(parameter, many0_count(preceded(sp, cut(parameter))));
     map(recognize(list), |list| Parameters(Utf8(list))).parse(i)
@@ -410,7 +412,7 @@ fn xchar(i: &[u8]) -> Res<'_, u8> {
     context("xchar", one(&XCHAR)).parse(i)
 }
 
-/// `hexchar = "+" 2HEXDIG` (RFC 3461 §4, here in either case)
+/// `hexchar = "+" 2HEXDIG` (RFC 3461 §4; upper- and lowercase digits are both accepted here)
 fn hexchar(i: &[u8]) -> Res<'_, u8> {
     let digits = recognize(pair(one(&HEXDIG), one(&HEXDIG)));
     let octet_of = map_opt(digits, |digits| u8::from_str_radix(Utf8(digits).as_str(), 16).ok());

@@ -1,4 +1,4 @@
-//! The arguments of MAIL and RCPT: paths and parameters.
+//! The arguments of MAIL and RCPT: mailboxes and parameters.
 
 use alloc::{borrow::Cow, string::String};
 use core::{
@@ -18,45 +18,45 @@ pub struct Mailbox<'a> {
 }
 
 impl<'a> Mailbox<'a> {
-    /// The only mailbox without a domain, which every server has. Only RCPT accepts it, and parses it in any case.
+    /// The only mailbox without a domain, which every server must support. Only RCPT accepts it, in any case.
     pub const POSTMASTER: Mailbox<'static> = Mailbox { text: Utf8(b"Postmaster"), at: 10 };
 
-    /// Parses `local-part@domain`, in which the domain may be an address literal.
+    /// Parses `local-part@domain`. The domain may be an address literal.
     ///
     /// # Errors
-    /// The text is not a mailbox. Angle brackets and a display name are errors as well.
+    /// Returns an error if the text is not a mailbox. Angle brackets and display names are not accepted.
     pub fn parse(text: &'a str) -> Result<Self, Error> {
         grammar::whole(grammar::mailbox, text.as_bytes())
     }
 
-    /// Returns the whole mailbox as it was sent, without a source route. It may contain marks of direction (U+061C,
+    /// Returns the whole mailbox as it was sent, without a source route. It may contain direction marks (U+061C,
     /// U+200E, U+200F), but no other control characters.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.text.as_str()
     }
 
-    /// Returns the part before the `@`, with its quotes if it was sent with quotes.
+    /// Returns the part before the `@`, including quotes if it was sent with quotes.
     #[must_use]
     pub fn local_part(&self) -> &'a str {
         self.as_str().get(..self.at).unwrap_or_default()
     }
 
-    /// Returns the domain or the address literal. `None` only for Postmaster, which only RCPT accepts.
+    /// Returns the domain or the address literal, or `None` for [`POSTMASTER`](Self::POSTMASTER).
     #[must_use]
     pub fn domain(&self) -> Option<&'a str> {
         self.as_str().get(self.at + 1..)
     }
 
-    /// Returns whether the mailbox is ASCII, and so can be used without SMTPUTF8 (RFC 6531).
+    /// Returns whether the mailbox is ASCII, so that it can be used without SMTPUTF8 (RFC 6531).
     #[must_use]
     pub const fn is_ascii(&self) -> bool {
         self.text.0.is_ascii()
     }
 }
 
-/// Writes the mailbox for logs and people, with marks of direction escaped. [`as_str`](Mailbox::as_str) returns the
-/// address itself.
+/// Writes the mailbox for logs and people, with direction marks escaped. [`as_str`](Mailbox::as_str) returns the
+/// mailbox itself.
 impl fmt::Display for Mailbox<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().chars().try_for_each(|c| match is_mark(c) {
@@ -74,10 +74,10 @@ pub struct Mail<'a> {
 }
 
 impl<'a> Mail<'a> {
-    /// Makes the arguments from a mailbox, or from `None` for the null path, and parameters.
+    /// Creates the arguments from the sender, or `None` for the null path, and parameters.
     ///
     /// # Errors
-    /// The mailbox is [`Mailbox::POSTMASTER`], which cannot be a sender.
+    /// Returns an error if the mailbox is [`Mailbox::POSTMASTER`], which cannot be a sender.
     pub fn new(from: Option<Mailbox<'a>>, parameters: Parameters<'a>) -> Result<Self, Error> {
         match from {
             Some(Mailbox { text, at }) if at == text.0.len() => {
@@ -87,7 +87,7 @@ impl<'a> Mail<'a> {
         }
     }
 
-    /// Returns the sender. `None` is the null path `<>`, which marks a notification that must not be replied to.
+    /// Returns the sender, or `None` for the null path `<>`, which marks a notification that must not be replied to.
     #[must_use]
     pub const fn from(&self) -> Option<Mailbox<'a>> {
         self.from
@@ -99,14 +99,14 @@ impl<'a> Mail<'a> {
         self.parameters
     }
 
-    /// Returns the value of the parameter AUTH: the mailbox that submitted the message, as the client claims (RFC
-    /// 4954 §5).
+    /// Returns the value of the AUTH parameter, which is the client's claim about who submitted the message (RFC 4954
+    /// §5).
     ///
-    /// Believe it only from a trusted client. Treat the claim of any other client as [`MailAuth::UNKNOWN`].
+    /// Believe this claim only if the client is trusted. Otherwise treat it as [`MailAuth::UNKNOWN`].
     ///
     /// # Errors
-    /// The parameter is given twice, has no value, or has a value that is not the xtext of a mailbox. The offset
-    /// counts from the start of the value.
+    /// Returns an error if the parameter is given twice or has no value, or if its value is not a mailbox encoded as
+    /// xtext. The offset counts from the start of the value.
     pub fn auth(&self) -> Result<Option<MailAuth<'a>>, Error> {
         let mut given = self.parameters.iter().filter(|given| given.is("AUTH"));
         match (given.next(), given.next()) {
@@ -119,7 +119,7 @@ impl<'a> Mail<'a> {
     }
 }
 
-/// The value of the parameter AUTH of MAIL (RFC 4954 §5). `Display` writes it as it is sent after the `=`.
+/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the value as it is sent after the `=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);
 
@@ -127,23 +127,23 @@ impl<'a> MailAuth<'a> {
     /// `<>`: the submitter is unknown, or must not be disclosed.
     pub const UNKNOWN: MailAuth<'static> = MailAuth(None);
 
-    /// Returns the same value with its own copy of the text.
+    /// Converts the value into one that owns its text.
     #[must_use]
     pub fn into_owned(self) -> MailAuth<'static> {
         MailAuth(self.0.map(|mailbox| Cow::Owned(mailbox.into_owned())))
     }
 
-    /// Makes the value from the submitter's mailbox.
+    /// Creates the value from the submitter's mailbox.
     ///
     /// # Errors
-    /// The text is not a [`Mailbox`].
+    /// Returns an error if the text is not a [`Mailbox`].
     pub fn new(mailbox: impl Into<Cow<'a, str>>) -> Result<Self, Error> {
         let mailbox = mailbox.into();
         Mailbox::parse(&mailbox)?;
         Ok(Self(Some(mailbox)))
     }
 
-    /// Returns the submitter's mailbox. `None` for `<>`.
+    /// Returns the submitter's mailbox, or `None` for `<>`.
     #[must_use]
     pub fn mailbox(&self) -> Option<&str> {
         self.0.as_deref()
@@ -172,7 +172,7 @@ impl fmt::Display for MailAuth<'_> {
     }
 }
 
-/// A text encoded as xtext, the form for a parameter's value (RFC 3461 §4).
+/// Text that is written as xtext, the encoding for a parameter's value (RFC 3461 §4).
 pub(crate) struct Xtext<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Xtext<'_> {
@@ -192,7 +192,7 @@ pub struct Rcpt<'a> {
 }
 
 impl<'a> Rcpt<'a> {
-    /// Makes the arguments from a recipient and parameters.
+    /// Creates the arguments from a recipient and parameters.
     #[must_use]
     pub const fn new(to: Mailbox<'a>, parameters: Parameters<'a>) -> Self {
         Self { to, parameters }
@@ -211,18 +211,18 @@ impl<'a> Rcpt<'a> {
     }
 }
 
-/// More than all extensions of MAIL or RCPT define together.
+/// The maximum number of parameters, which is more than all extensions of MAIL or RCPT define together.
 const MAX_PARAMETERS: usize = 32;
 
-/// The parameters of MAIL and RCPT. The default is none.
+/// The parameters of MAIL and RCPT. By default, there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parameters<'a>(pub(super) Utf8<'a>);
 
 impl<'a> Parameters<'a> {
-    /// Parses parameters in the form in which they are sent, such as `SIZE=10 BODY=8BITMIME`. The text may be empty.
+    /// Parses parameters as they appear in a command, such as `SIZE=10 BODY=8BITMIME`. The text may be empty.
     ///
     /// # Errors
-    /// A name or a value is malformed, or there are spaces at the start or the end.
+    /// Returns an error if a name or a value is malformed, or if the text starts or ends with a space.
     pub fn parse(text: &'a str) -> Result<Self, Error> {
         if text.is_empty() {
             return Ok(Self::default());
@@ -246,14 +246,14 @@ impl<'a> Parameters<'a> {
         })
     }
 
-    /// Returns the first parameter of this name, compared without case.
+    /// Returns the first parameter with this name, ignoring case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Parameter<'a>> {
         self.iter().find(|given| given.is(name))
     }
 
-    /// Returns whether no parameter is repeated. For more than [`MAX_PARAMETERS`] the answer is no without a
-    /// comparison, which would take quadratic time.
+    /// Returns whether no parameter is repeated. For more than [`MAX_PARAMETERS`], this returns `false` without
+    /// comparing them, which would take quadratic time.
     pub(crate) fn come_once(&self) -> bool {
         let again = |(n, one): (usize, Parameter<'_>)| {
             self.iter().skip(n + 1).any(|other| other.is(one.name()))
@@ -261,7 +261,7 @@ impl<'a> Parameters<'a> {
         self.iter().nth(MAX_PARAMETERS).is_none() && !self.iter().enumerate().any(again)
     }
 
-    /// Returns the parameters as an argument of a line. `None` if there are none.
+    /// Returns the parameters as an argument of a command line, or `None` if there are none.
     pub(super) fn written(self) -> Option<&'a [u8]> {
         Some(self.0.0).filter(|list| !list.is_empty())
     }
@@ -275,10 +275,11 @@ pub struct Parameter<'a> {
 }
 
 impl<'a> Parameter<'a> {
-    /// Makes a parameter to be written.
+    /// Creates a parameter to be written.
     ///
     /// # Errors
-    /// The name is not an `esmtp-keyword`, or the value is not an `esmtp-value` (RFC 5321 §4.1.2).
+    /// Returns an error if the name is not an `esmtp-keyword`, or if the value is not an `esmtp-value` (RFC 5321
+    /// §4.1.2).
     pub(crate) fn new(name: &'a str, value: Option<&'a str>) -> Result<Self, Error> {
         let whole = |rule: fn(&'a [u8]) -> _, text: &'a str| {
             grammar::whole(rule, text.as_bytes()).map(Utf8)
@@ -293,7 +294,7 @@ impl<'a> Parameter<'a> {
         self.name.as_str()
     }
 
-    /// Returns the value, if there is one.
+    /// Returns the value, or `None` if there is none.
     #[must_use]
     pub const fn value(&self) -> Option<&'a str> {
         match self.value {

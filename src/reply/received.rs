@@ -14,8 +14,9 @@ use nom::{
 use super::{EnhancedCode, MAX_REPLY_LINE, MAX_REPLY_LINES, MAX_REPLY_OCTETS, Reply};
 use crate::shown::shown;
 
-/// A complete reply as a client received it: one or more lines that end in CRLF, or that all end in a bare LF, as some
-/// servers write them. [`from_lines`](Self::from_lines) makes it from a client's own parser.
+/// A complete reply as a client received it. It consists of one or more lines that end in CRLF, or that all end in a
+/// bare LF, as some servers write them. [`from_lines`](Self::from_lines) creates a reply from the output of your own
+/// parser.
 ///
 /// ```
 /// use smtp_auth::reply::ReplyRef;
@@ -32,7 +33,7 @@ pub struct ReplyRef<'a> {
     text: Text<'a>,
 }
 
-/// Where the text of the lines is: in the octets received, or extracted from them by the caller.
+/// The text of the lines, either within the received octets or extracted from them by the caller.
 #[derive(Clone, Copy)]
 enum Text<'a> {
     Block(&'a [u8]),
@@ -44,15 +45,15 @@ impl<'a> ReplyRef<'a> {
     ///
     /// The parser accepts more than the standard allows: any code from 200 to 599, text with any octets except CR, LF
     /// and NUL, and lines of up to 12,294 octets with their CRLF, which a `334` may need. If the codes of the lines
-    /// differ, and the last line is a refusal, the reply has [the last line's code](Self::codes_differ).
+    /// differ and the last line is a refusal, the reply has [the last line's code](Self::codes_differ).
     ///
     /// # Errors
-    /// Fails if `block` is not exactly one reply:
-    /// - a line breaks the grammar of RFC 5321 §4.2,
-    /// - some lines end in CRLF and others in a bare LF,
-    /// - the codes of two lines differ, and the last line is not a refusal,
-    /// - octets follow the last line,
-    /// - or the reply has more than 128 lines or 65,536 octets.
+    /// Returns an error if `block` is not exactly one reply:
+    /// - A line does not match the grammar of RFC 5321 §4.2.
+    /// - Some lines end in CRLF and others in a bare LF.
+    /// - The codes of two lines differ, and the last line is not a refusal.
+    /// - Octets follow the last line.
+    /// - The reply has more than 128 lines or 65,536 octets.
     pub fn parse(block: &'a [u8]) -> Result<Self, Error> {
         if block.len() > MAX_REPLY_OCTETS {
             return Err(Error { rule: "reply length", offset: MAX_REPLY_OCTETS });
@@ -61,11 +62,11 @@ impl<'a> ReplyRef<'a> {
         Ok(Self { code, codes_differ: kept.len() < block.len(), text: Text::Block(kept) })
     }
 
-    /// Makes a reply from the results of a client's own parser: the code, and the text of each line without code,
-    /// separator and line end. An enhanced code stays in the text. An empty slice is a reply with one empty line.
+    /// Creates a reply from the results of your own parser: the code, and the text of each line without code, separator
+    /// and line ending. An enhanced code remains in the text. An empty slice is a reply with one empty line.
     ///
-    /// This method cannot take a reply whose lines have different codes. If [`parse`](Self::parse) does not accept that
-    /// reply either, end the connection.
+    /// This method does not accept a reply whose lines have different codes. If [`parse`](Self::parse) does not accept
+    /// the reply either, close the connection.
     ///
     /// ```
     /// use smtp_auth::reply::ReplyRef;
@@ -78,9 +79,9 @@ impl<'a> ReplyRef<'a> {
     /// ```
     ///
     /// # Errors
-    /// Fails if the code is not 200 to 599, if a text holds CR, LF or NUL or has more than 12,288 octets, or if the
-    /// reply as it came over the wire has more than 128 lines or 65,536 octets. The offset of the error counts the
-    /// octets of all the texts.
+    /// Returns an error if the code is not 200 to 599, if a text contains CR, LF or NUL or exceeds 12,288 octets, or if
+    /// the reply exceeds 128 lines or, as it was received, 65,536 octets. The offset of the error is a position in the
+    /// concatenated texts.
     pub fn from_lines(code: u16, lines: &'a [&'a [u8]]) -> Result<Self, Error> {
         if !(200..=599).contains(&code) {
             return Err(Error { rule: "Reply-code", offset: 0 });
@@ -107,14 +108,14 @@ impl<'a> ReplyRef<'a> {
         Ok(Self { code, codes_differ: false, text: Text::Lines(lines) })
     }
 
-    /// Returns whether lines with another code came before these. A server should not send that (RFC 5321 §4.2.1), but
-    /// some send `220-` and then `521`. The refusal in the last line counts, and only the lines that have its code are
-    /// kept. End the connection after such a reply, because nothing that follows is reliable.
+    /// Returns whether the reply began with lines that have another code. A server should not send such a reply (RFC
+    /// 5321 §4.2.1), but some send `220-` and then `521`. In this case, the refusal in the last line counts, and only
+    /// lines with its code are kept. Close the connection after such a reply, because nothing that follows is reliable.
     pub fn codes_differ(self) -> bool {
         self.codes_differ
     }
 
-    /// Returns the three digits of the code, 200 to 599.
+    /// Returns the reply code, 200 to 599.
     pub fn code(self) -> u16 {
         self.code
     }
@@ -125,7 +126,7 @@ impl<'a> ReplyRef<'a> {
         Some(enhanced).filter(|enhanced| enhanced.belongs_to(self.code))
     }
 
-    /// Returns the octets of each line after the code and the `-` or space. An enhanced code is still among them.
+    /// Returns the octets of each line after the code and the `-` or space. They still include an enhanced code.
     pub fn lines(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         let (mut rest, mut lines) = match self.text {
             Text::Block(block) => (block, [].iter()),
@@ -144,10 +145,10 @@ impl<'a> ReplyRef<'a> {
         })
     }
 
-    /// Makes an owned copy, with the enhanced code taken out of the lines that have it.
+    /// Creates an owned copy. The enhanced code is removed from the text of the lines that contain it.
     ///
-    /// Control characters, line separators and direction controls in the text become `?`, and octets that are not UTF-8
-    /// become U+FFFD. The text of a `334` is [withheld](Reply).
+    /// Control characters, line separators and direction controls in the text are replaced by `?`, and octets that are
+    /// not UTF-8 by U+FFFD. The text of a `334` is [withheld](Reply).
     pub fn to_reply(self) -> Reply {
         let mut text = String::with_capacity(match self.text {
             Text::Block(block) => block.len(),
@@ -171,7 +172,7 @@ impl<'a> ReplyRef<'a> {
 }
 
 impl ReplyRef<'_> {
-    /// Makes an owned copy of the codes. The text is withheld and not kept.
+    /// Creates an owned copy of the codes. The text is withheld and not kept.
     pub(crate) fn without_text(self) -> Reply {
         let (code, enhanced) = (self.code, self.enhanced_code());
         Reply { code, enhanced, memory: Cow::Borrowed(""), start: 0, withheld: true }
@@ -179,7 +180,7 @@ impl ReplyRef<'_> {
 }
 
 impl PartialEq for ReplyRef<'_> {
-    /// Compares codes and texts, whichever way the replies were made.
+    /// Compares codes and texts, no matter how the replies were created.
     fn eq(&self, other: &Self) -> bool {
         (self.code, self.codes_differ) == (other.code, other.codes_differ)
             && self.lines().eq(other.lines())
@@ -189,7 +190,7 @@ impl PartialEq for ReplyRef<'_> {
 impl Eq for ReplyRef<'_> {}
 
 impl fmt::Debug for ReplyRef<'_> {
-    /// Shows only the codes: the text may be part of a proof, or repeat a password that was sent.
+    /// Shows only the codes, because the text may be part of a proof, or repeat a password that was sent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplyRef")
             .field("code", &self.code)
@@ -199,8 +200,8 @@ impl fmt::Debug for ReplyRef<'_> {
     }
 }
 
-/// A syntax error in a reply or an EHLO keyword: which rule is broken, and where. It does not hold the octets
-/// themselves.
+/// A syntax error in a reply or an EHLO keyword: the rule that failed, and its position. The error does not contain the
+/// octets themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error or limit exceeded at octet {offset}: {rule}")]
 pub struct Error {
@@ -213,12 +214,12 @@ impl Error {
         Self { rule, offset }
     }
 
-    /// Returns the name of the rule in the standard, or of the limit.
+    /// Returns the name of the standard's rule that failed, or of the limit that was exceeded.
     pub fn rule(&self) -> &'static str {
         self.rule
     }
 
-    /// Returns the offset, from 0, at which the given octets break the rule.
+    /// Returns the position of the error in the given octets, counted from 0.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -240,7 +241,7 @@ pub(crate) fn codes(line: &[u8]) -> &[u8] {
     line.get(..line.len() - rest.len()).unwrap_or_default()
 }
 
-/// The one line of a reply that has no text.
+/// The only line of a reply that has no text.
 const NO_TEXT: &[&[u8]] = &[b""];
 
 /// The number of octets around the text of a line: the code, `-` or a space, and CRLF.
@@ -295,7 +296,7 @@ pub(crate) fn parse_all<'a, T>(
 fn reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
     match strict_reply(octets) {
         Ok((behind, code)) => Ok((behind, (code, octets))),
-        // A separate function, so that replies by the standard do not pay for the others.
+        // A separate function, so that it does not slow down the parsing of replies that follow the standard.
         Err(_) => lenient_reply(octets),
     }
 }
@@ -323,7 +324,7 @@ fn last_line(code: u16, line: &[u8]) -> Parsed<'_, u16> {
     if own == code { Ok((behind, code)) } else { fail("repeated Reply-code", line) }
 }
 
-/// `[ textstring ] CRLF`. Checks that the whole line is not over the limit.
+/// `[ textstring ] CRLF`. Checks that the whole line does not exceed the limit.
 #[inline(always)]
 fn line_behind<'a>(text: &'a [u8], line: &'a [u8]) -> Parsed<'a, ()> {
     let (behind, _) = (textstring, crlf).parse(text)?;
@@ -383,21 +384,21 @@ fn separator(octets: &[u8]) -> Parsed<'_, bool> {
     }
 }
 
-/// `textstring = 1*(%d09 / %d32-126)`, but with any octets that do not break the framing, or none: servers send UTF-8,
-/// and a space before an empty text.
+/// `textstring = 1*(%d09 / %d32-126)`, but with any octets that do not break the framing, or none, because servers send
+/// UTF-8, and a space before an empty text.
 fn textstring(octets: &[u8]) -> Parsed<'_, ()> {
     Ok((from_its_end(octets), ()))
 }
 
-/// Returns the octets from the first CR, LF or NUL on.
+/// Returns the octets starting with the first CR, LF or NUL.
 #[inline]
 fn from_its_end(octets: &[u8]) -> &[u8] {
     const ABOVE_CR: u64 = u64::from_le_bytes([b'\r' + 1; 8]);
     const TOP_BITS: u64 = u64::from_le_bytes([0x80; 8]);
     let mut rest = octets;
     loop {
-        // Looks at eight octets at once, which halves the time to read a reply. After the subtraction, all octets
-        // before the first one with its top bit set are above CR. That one is then checked by itself.
+        // Checks eight octets at once, which halves the time to read a reply. After the subtraction, all octets before
+        // the first one with its top bit set are above CR. That octet is then checked by itself.
         if let Some((eight, behind)) = rest.split_first_chunk() {
             let marks = u64::from_le_bytes(*eight).wrapping_sub(ABOVE_CR) & TOP_BITS;
             if marks == 0 {

@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 
 use super::{EnhancedCode, MAX_WRITTEN_LINE, Reply};
 
-/// Makes a constant reply where it is used.
+/// Creates a constant reply at the place where it is used.
 macro_rules! standard {
     ($line:literal) => {
         const { $crate::reply::Reply::constant($line) }
@@ -14,8 +14,8 @@ macro_rules! standard {
 pub(crate) use standard;
 
 impl Reply {
-    /// Creates a reply of one line as a constant, from its code, enhanced code and text. A mistake in the line is a
-    /// compile error.
+    /// Creates a constant reply from one line with the code, the enhanced code and the text. In a constant, an invalid
+    /// line is a compile error.
     ///
     /// ```
     /// use smtp_auth::reply::Reply;
@@ -30,10 +30,11 @@ impl Reply {
     /// ```
     ///
     /// # Panics
-    /// In a constant each panic is a compile error. The function panics
-    /// - if the code is not 200 to 599,
-    /// - if the enhanced code is missing, or has another class than the code (a `3xx` reply has none, RFC 2034 §4),
-    /// - if the text is empty, holds anything but printable ASCII, or makes the line longer than 512 octets.
+    /// In a constant, each panic is a compile error. The function panics:
+    /// - If the code is not 200 to 599.
+    /// - If the enhanced code is missing, or its class differs from that of the code. A `3xx` reply has no enhanced
+    ///   code (RFC 2034 §4).
+    /// - If the text is empty, contains anything but printable ASCII, or makes the line longer than 512 octets.
     #[must_use]
     pub const fn constant(line: &'static str) -> Self {
         let (code, rest) = number(line.as_bytes());
@@ -100,7 +101,7 @@ const fn after(octets: &[u8], mark: u8) -> &[u8] {
 
 macro_rules! standard_replies {
     ($($(#[doc = $doc:literal])* $name:ident = $line:literal;)*) => {
-        /// The replies that the standards define. [`Reply::with_text`] gives one another text.
+        /// The replies that the standards define. Use [`Reply::with_text`] to change the text of a reply.
         impl Reply {
             $($(#[doc = $doc])*
             #[doc = concat!("\n\n`", $line, "`")]
@@ -113,52 +114,51 @@ macro_rules! standard_replies {
 }
 
 standard_replies! {
-    /// The command is done.
+    /// Reports that a command has succeeded.
     OK = "250 2.0.0 OK";
     /// Accepts the sender of a MAIL command.
     SENDER_OK = "250 2.1.0 Sender OK";
     /// Accepts the recipient of a RCPT command.
     RECIPIENT_OK = "250 2.1.5 Recipient OK";
-    /// Answers DATA: the client may send the message.
+    /// Answers DATA and asks the client to send the message.
     START_MAIL_INPUT = "354 Send the message, end with a dot";
-    /// Answers STARTTLS: the client may begin TLS (RFC 3207 §4).
+    /// Answers STARTTLS and asks the client to begin TLS (RFC 3207 §4).
     READY_FOR_TLS = "220 2.0.0 Ready to start TLS";
-    /// Answers QUIT. The connection is closed.
+    /// Answers QUIT. The server then closes the connection.
     CLOSING = "221 2.0.0 Goodbye";
-    /// Answers AUTH: the client has authenticated (RFC 4954 §6).
+    /// Answers AUTH after a successful authentication (RFC 4954 §6).
     AUTHENTICATED = "235 2.7.0 Authentication succeeded";
-    /// Answers VRFY on a server that does not reveal its mailboxes, against user enumeration (RFC 5321 §3.5.3).
+    /// Answers VRFY without revealing whether the mailbox exists, to prevent user enumeration (RFC 5321 §3.5.3).
     CANNOT_VERIFY = "252 2.5.0 Cannot verify, but will take a message and try";
 
-    /// Announces at any time that the server shuts down. The connection is closed.
+    /// Announces that the server is shutting down. It may be sent at any time. The server then closes the connection.
     SHUTTING_DOWN = "421 4.3.2 Service is shutting down, try again later";
-    /// Announces that the client was silent for too long. The connection is closed.
+    /// Announces that the client has been idle for too long. The server then closes the connection.
     IDLE = "421 4.4.2 Idle for too long, closing";
-    /// Refuses a client after too many failed AUTH commands. The connection is closed (RFC 4954 §4).
+    /// Refuses a client after too many failed AUTH commands. The server then closes the connection (RFC 4954 §4).
     TOO_MANY_ATTEMPTS = "421 4.7.0 Too many failed authentication attempts, closing";
-    /// Refuses a client after too many commands without authentication. The connection is closed.
+    /// Refuses a client after too many commands without authentication. The server then closes the connection.
     TOO_MANY_COMMANDS = "421 4.7.0 Too many commands before authentication, closing";
-    /// Refuses a RCPT command because the message has as many recipients as allowed (RFC 5321 §4.5.3.1.10).
+    /// Refuses a RCPT command because the message already has the maximum number of recipients (RFC 5321 §4.5.3.1.10).
     TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients, send the rest in another message";
     /// Reports a temporary failure of the server itself.
     LOCAL_ERROR = "451 4.3.0 Local error in processing, try again later";
-    /// Refuses a command because the server has no room for now.
+    /// Refuses a command because the server is temporarily out of storage.
     INSUFFICIENT_STORAGE = "452 4.3.1 Insufficient storage, try again later";
-    /// Refuses STARTTLS for now (RFC 3207 §4).
+    /// Refuses STARTTLS temporarily (RFC 3207 §4).
     TLS_UNAVAILABLE = "454 4.7.0 TLS is not available at the moment";
 
     /// Refuses a command with an unknown verb.
     UNRECOGNIZED = "500 5.5.2 Command not recognized";
-    /// Refuses a command line that is over the server's limit.
+    /// Refuses a command line that exceeds the server's limit.
     LINE_TOO_LONG = "500 5.5.2 Line too long";
-    /// Refuses a command line with a bare CR, a bare LF or a NUL, which could serve for command smuggling (RFC 5321
-    /// §2.3.8).
+    /// Refuses a command line with a bare CR, a bare LF or a NUL, to prevent command smuggling (RFC 5321 §2.3.8).
     BAD_LINE_END = "500 5.5.2 Lines end in CRLF; bare CR, bare LF and NUL are refused";
-    /// Refuses arguments that break the grammar, or that the command does not take.
+    /// Refuses arguments that are malformed, or that the command does not accept.
     SYNTAX = "501 5.5.4 Syntax error in arguments";
-    /// Refuses a MAIL command because the sender's address breaks the grammar.
+    /// Refuses a MAIL command because the sender's address is malformed.
     SENDER_SYNTAX = "501 5.1.7 Syntax error in the sender's address";
-    /// Refuses a RCPT command because the recipient's address breaks the grammar.
+    /// Refuses a RCPT command because the recipient's address is malformed.
     RECIPIENT_SYNTAX = "501 5.1.3 Syntax error in the recipient's address";
     /// Refuses a known command that the server does not offer.
     NOT_IMPLEMENTED = "502 5.5.1 Command not implemented";
@@ -168,13 +168,13 @@ standard_replies! {
     EHLO_FIRST = "503 5.5.1 Send EHLO first";
     /// Refuses a command until the client has authenticated (RFC 4954 §6).
     AUTHENTICATION_REQUIRED = "530 5.7.0 Authentication required";
-    /// Refuses a command that needs TLS, on a server that requires it (RFC 3207 §4).
+    /// Refuses a command because the server requires TLS (RFC 3207 §4).
     TLS_REQUIRED = "530 5.7.0 Must issue a STARTTLS command first";
     /// Refuses a recipient because the mailbox does not exist.
     MAILBOX_UNAVAILABLE = "550 5.1.1 No such mailbox here";
-    /// Refuses a message that is over the size limit (RFC 1870).
+    /// Refuses a message that exceeds the size limit (RFC 1870).
     MESSAGE_TOO_BIG = "552 5.3.4 Message is too big";
-    /// Refuses a message with a bare CR or a bare LF, against SMTP smuggling.
+    /// Refuses a message with a bare CR or a bare LF, to prevent SMTP smuggling.
     MESSAGE_BAD_LINE_END = "554 5.6.0 Bare CR or bare LF in the message";
     /// Refuses an unknown parameter of MAIL or RCPT (RFC 5321 §4.1.1.11).
     PARAMETER_NOT_RECOGNIZED = "555 5.5.4 Parameter not recognized or not implemented";

@@ -45,7 +45,7 @@ read_by! {
     Server, server::Config
 }
 
-/// A keyword that the crate knows, without parameters.
+/// A keyword without parameters that the crate implements.
 struct OwnKeyword(Keyword<'static>);
 
 impl<'de> Deserialize<'de> for OwnKeyword {
@@ -87,8 +87,7 @@ impl Client {
 }
 
 read_by! {
-    /// Reads a configuration. `hostname` is required, and `sasl` is the configuration of authentication. `tls` is
-    /// `required`, `if_offered` or `never`. `try_next` is `never`, `if_unusable` or `always`. An unknown field is an
-    /// error.
+    /// Reads a configuration. `hostname` is required, and `sasl` is the SASL configuration. `tls` is `required`,
+    /// `if_offered` or `never`. `try_next` is `never`, `if_unusable` or `always`. An unknown field is an error.
     Client, client::Config
 }

@@ -19,12 +19,12 @@ mod message;
 
 use message::{Framing, Transaction};
 
-/// The longest command line, without its CRLF. RFC 5321 §4.5.3.1.4 asks for at least 510 octets, and clients in use
-/// send more.
+/// The maximum length of a command line, without its CRLF. RFC 5321 §4.5.3.1.4 requires at least 510 octets, and some
+/// clients send more.
 const MAX_COMMAND: usize = 2048;
 
-/// A session on the server side: one connection of a client, from the greeting to its end. The [module](super) shows
-/// its loop.
+/// A server session: one connection of a client, from the greeting to its end. The [module documentation](super) shows
+/// how to drive it.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
@@ -34,7 +34,7 @@ pub struct Session {
     greeted: Greeted,
     identity: Option<Box<Identity>>,
     attempts: u32,
-    /// The number of commands before the client authenticated.
+    /// The number of commands that the client sent before it authenticated.
     commands: u32,
     transaction: Option<Transaction>,
     trace: Trace,
@@ -47,32 +47,32 @@ enum Greeted {
     Ehlo,
 }
 
-/// The state of the session. An event that needs an answer has its place here.
+/// The state of the session, including the answer to a pending event.
 #[derive(Debug)]
 enum State {
-    /// The greeting has yet to be written.
+    /// The greeting has not been written yet.
     Start,
     /// The session waits for a command line.
     Idle,
     Hello,
-    /// Boxed, because it is much larger than the other states, and a session spends most of its time in those.
+    /// Boxed because it is much larger than the other states, in which a session spends most of its time.
     Auth(Box<auth::server::Exchange>),
     /// The session waits for a line of the exchange.
     Response(Box<auth::server::Exchange>),
     Authenticated,
-    /// The exchange has failed. A client whose token was refused has yet to be told why.
+    /// The exchange has failed. If a token was refused, the reason has not been sent to the client yet.
     AuthFailed(Box<auth::server::Exchange>, After),
-    /// A command that waits for its reply, or has it.
+    /// A command, with its reply once the application has given it.
     Command(Option<Reply>),
-    /// A message that waits for permission, or has it.
+    /// A message that the client wants to send, with the application's decision once it has been made.
     Permission(Option<Result<(), Reply>>, Framing),
-    /// The session waits for the octets of a message: to hand them to the application or, with a reply, to discard them
-    /// and then refuse.
+    /// The session waits for the octets of a message. It passes them to the application, or, if there is a reply,
+    /// discards them and then refuses the message with that reply.
     Body(Framing, Option<Box<Reply>>),
     /// A piece of a message is pending.
     Data(Framing),
     EndOfData(Option<Reply>),
-    /// The transaction has ended, and the session goes on with this.
+    /// The transaction has ended, and the session continues as given.
     Reset(After),
     StartTls,
     Close,
@@ -98,10 +98,10 @@ impl From<After> for State {
 }
 
 impl Session {
-    /// Creates a session for a connection that is not inside TLS.
+    /// Creates a session for a connection that does not use TLS yet.
     ///
-    /// All sessions of a server must share one configuration. If each had its own, SCRAM would present a different salt
-    /// on each connection for an account that does not exist, which would allow user enumeration.
+    /// All sessions of a server must share one configuration. If each had its own, SCRAM would send a different salt on
+    /// each connection for an account that does not exist, which would allow user enumeration.
     ///
     /// With implicit TLS, call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
     pub fn new(config: Arc<Config>) -> Self {
@@ -119,14 +119,14 @@ impl Session {
         }
     }
 
-    /// Passes each line of the dialogue to `hook`, without its CRLF and with every secret masked.
+    /// Calls `hook` with each line of the dialogue, without its CRLF and with every secret masked, for logging.
     pub fn trace(&mut self, hook: impl FnMut(crate::Side, &str) + Send + Sync + 'static) {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets that were read from the client. It may be called at any time, and does not change what is pending.
-    /// But if a server reads while an event other than [`NeedInput`](Event::NeedInput) is pending, nothing bounds the
-    /// memory that a fast client makes the session hold.
+    /// Passes in octets that were read from the client. This method can be called at any time, and does not change the
+    /// pending event. However, if the server reads while an event other than [`NeedInput`](Event::NeedInput) is
+    /// pending, a fast client can make the session buffer an unlimited number of octets.
     pub fn receive(&mut self, octets: &[u8]) {
         // The session processes nothing after its end.
         if !matches!(self.state, State::Close) {
@@ -134,12 +134,13 @@ impl Session {
         }
     }
 
-    /// Takes octets that `read` puts straight into the session's buffer. `read` gets a slice of at most `room` octets,
-    /// or of 1 octet where `room` is 0, and returns how many it has filled. This number is returned, and is 0 at the
-    /// end of the stream.
+    /// Lets `read` write octets from the client directly into the session's buffer, without a copy.
     ///
-    /// If `read` fails, for instance with `WouldBlock`, the session releases the memory again, so an idle connection
-    /// holds none.
+    /// `read` receives a slice of at most `room` octets, or of 1 octet if `room` is 0, and returns how many octets it
+    /// has written. This method returns the same number, which is 0 at the end of the stream.
+    ///
+    /// If `read` fails, for instance with `WouldBlock`, the session releases the memory again, so that an idle
+    /// connection holds none.
     ///
     /// ```
     /// # use std::io::{self, Read};
@@ -148,7 +149,8 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// The first function reads from a `TcpStream` of tokio, the second from any tokio stream, such as one inside TLS:
+    /// The first of these functions reads from tokio's `TcpStream`, and the second from any tokio stream, such as a TLS
+    /// stream:
     ///
     /// ```
     /// use std::{future::poll_fn, io, pin::Pin, task::Poll};
@@ -185,7 +187,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Returns the error of `read`. In that case nothing was received.
+    /// Returns the error of `read`. In that case, no octets were received.
     pub fn receive_with<E>(
         &mut self,
         room: usize,
@@ -198,11 +200,11 @@ impl Session {
         read
     }
 
-    /// Tells the session that TLS has begun. The session discards everything that the client said before (RFC 3207
-    /// §4.2), including its authentication and a mail transaction.
+    /// Tells the session that TLS has begun. The session discards everything that the client sent before (RFC 3207
+    /// §4.2), including its authentication and any mail transaction.
     ///
-    /// Returns the number of octets that were received and not yet processed. They came in cleartext after STARTTLS,
-    /// and are dropped to prevent command injection. A client that sends any is broken or under attack.
+    /// Returns the number of octets that had been received but not processed. They arrived in cleartext after STARTTLS,
+    /// and are dropped to prevent command injection. If there are any, the client is broken or under attack.
     pub fn tls_started(&mut self, channel: Channel) -> usize {
         self.state = match self.state {
             State::Start => State::Start,
@@ -216,8 +218,9 @@ impl Session {
         self.lines.clear()
     }
 
-    /// Ends the session on the application's initiative, with a `421` reply at a shutdown or after an idle time.
-    /// Appends the reply to `out`, unless the session has already ended. Then send `out` and close the connection.
+    /// Ends the session with a `421` reply, for instance at shutdown or when the client has been idle for too long.
+    /// This method appends the reply to `out`, unless the session has already ended. Afterwards, send `out` and close
+    /// the connection.
     pub fn close(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if !matches!(self.state, State::Close) {
             let mark = out.len();
@@ -232,7 +235,7 @@ impl Session {
         self.identity.as_deref()
     }
 
-    /// Returns what the session knows about the connection and its TLS.
+    /// Returns the security properties of the connection, such as whether it uses TLS.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
@@ -242,14 +245,15 @@ impl Session {
         self.transaction.is_some()
     }
 
-    /// Returns the authenticated identity and the octets not yet processed, for an application that handles the rest of
-    /// the dialogue itself.
+    /// Returns the authenticated identity and the octets that have not been processed. This is for an application that
+    /// handles the rest of the dialogue itself.
     pub fn into_parts(self) -> (Option<Identity>, Vec<u8>) {
         (self.identity.map(|identity| *identity), self.lines.rest().to_vec())
     }
 
-    /// Moves on and returns the pending event: [`advance`](Self::advance), followed by [`pending`](Self::pending).
-    /// Appends the octets to send to `out`.
+    /// Advances the session, appends the octets to send to `out`, and returns the next event.
+    ///
+    /// This is [`advance`](Self::advance) followed by [`pending`](Self::pending).
     pub fn next(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         if self.still_awaits() {
             return Event::NeedInput;
@@ -257,19 +261,20 @@ impl Session {
         self.come_to(out)
     }
 
-    /// A separate function, so that octets that come one by one do not pay for it.
+    /// A separate function, so that it does not slow down the processing of octets that arrive one by one.
     #[inline(never)]
     fn come_to(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         self.go_on(out);
         self.pending()
     }
 
-    /// Moves on, and returns whether the session needs input. Appends the octets to send to `out`.
+    /// Advances the session, appends the octets to send to `out`, and returns whether the session needs input.
     ///
-    /// An event that needs an answer stays until it has one. **Each call moves past a notification**, and with
-    /// [`Event::Data`] past its octets, so look at [`pending`](Self::pending) after each call.
+    /// An event that needs an answer stays pending until it is answered. **The next call skips a notification**,
+    /// including the octets of [`Event::Data`], so call [`pending`](Self::pending) after each call.
     ///
-    /// With this method, a driver that reads from the socket can return a borrowed event and wait in between:
+    /// Use this instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events that
+    /// borrow from the session:
     ///
     /// ```
     /// use std::{future::Future, io};
@@ -303,12 +308,14 @@ impl Session {
             && self.lines.still_awaits(auth::MAX_LINE)
     }
 
-    /// Returns how long to wait for the client's next octets or for TLS, if the session waits for one of these: five
-    /// minutes, the minimum of RFC 5321 §4.5.3.2.7 for a command. After that time, [`close`](Self::close) the session
-    /// with [`Reply::IDLE`]. Returns `None` while the session waits for the application.
+    /// Returns how long to wait for the client's next octets or for TLS to begin, or `None` while the session waits for
+    /// the application.
     ///
-    /// The session has no clock. A client that sends an octet now and then is never idle, so put separate limits on the
-    /// time for authentication and for a whole message.
+    /// The time is five minutes, the minimum that RFC 5321 §4.5.3.2.7 requires for a command. When it has passed,
+    /// [`close`](Self::close) the session with [`Reply::IDLE`].
+    ///
+    /// The session has no clock, so the application has to measure the time. A client that sends an octet now and then
+    /// is never idle, so set separate time limits for authentication and for a whole message.
     pub fn timeout(&self) -> Option<Duration> {
         match self.state {
             State::Start | State::Idle | State::Response(_) | State::Body(..) | State::StartTls => {
@@ -318,8 +325,9 @@ impl Session {
         }
     }
 
-    /// Returns the pending query, if there is one, and does not move on. Use it to bring back an answer that comes
-    /// later, when [`next`](Self::next) may return another event: see [`QueryJob`](crate::sasl::QueryJob).
+    /// Returns the pending query, if there is one, without advancing the session. Use this method to pass in an answer
+    /// that arrives later, when [`next`](Self::next) might return another event. See
+    /// [`QueryJob`](crate::sasl::QueryJob).
     pub fn query(&mut self) -> Option<Query<'_>> {
         match &mut self.state {
             State::Auth(exchange) => exchange.query(),
@@ -327,11 +335,13 @@ impl Session {
         }
     }
 
-    /// Returns the event that the last [`advance`](Self::advance) came to. It does not move on, so you may call it any
-    /// number of times. An event that was answered is returned until the next [`advance`](Self::advance), and another
-    /// answer replaces the first.
+    /// Returns the event that the last [`advance`](Self::advance) reached, without advancing the session. It can be
+    /// called any number of times.
     ///
-    /// It returns [`Event::NeedInput`] before the first call of `advance`, and after
+    /// An event that has been answered is still returned until the next [`advance`](Self::advance), and a second answer
+    /// replaces the first.
+    ///
+    /// The event is [`Event::NeedInput`] before the first [`advance`](Self::advance) and after
     /// [`tls_started`](Self::tls_started).
     pub fn pending(&mut self) -> Event<'_> {
         let Self { state, lines, identity, greeted, attempts, .. } = self;
@@ -374,7 +384,7 @@ impl Session {
         }
     }
 
-    /// Moves on until an event is pending.
+    /// Advances the session until an event is pending.
     fn go_on(&mut self, out: &mut Vec<u8>) {
         if self.shows_content() {
             return;
@@ -470,8 +480,8 @@ impl Session {
                 (State::Authenticated, true)
             }
             auth::server::Step::Done(Err(_)) => {
-                // A response is not a command, but another program could take what follows a bare CR or LF in it for
-                // one.
+                // A response is not a command, but another program could interpret the octets after a bare CR or LF in
+                // it as a command.
                 let after = if self.lines.holds_bdat_inside() { After::Close } else { After::Idle };
                 match self.failed(&mut exchange) {
                     true => (State::AuthFailed(exchange, after), true),
@@ -634,7 +644,7 @@ impl Session {
         self.identity.as_ref().is_some_and(|who| !who.is_anonymous())
     }
 
-    /// Counts a command of a client that still has to authenticate, and returns whether it is over the limit.
+    /// Counts a command of a client that still has to authenticate, and returns whether the limit is exceeded.
     fn talks_on(&mut self) -> bool {
         if self.is_proven() || self.config.unauthenticated {
             return false;
@@ -704,7 +714,7 @@ impl Session {
         }
     }
 
-    /// Returns whether BODY has one of the values of RFC 6152 §3, or that of RFC 3030 §3 if it is offered.
+    /// Returns whether BODY has one of the values of RFC 6152 §3, or the value of RFC 3030 §3 if the server offers it.
     fn may_be_body(&self, mail: &Mail<'_>) -> bool {
         let Some(body) = mail.parameters().get("BODY") else { return true };
         let is = |value: &str| body.value().is_some_and(|own| own.eq_ignore_ascii_case(value));
@@ -727,8 +737,8 @@ impl Session {
     }
 }
 
-/// Returns whether a line's verb is one that a server which requires TLS accepts without it: those of RFC 3207 §4, and
-/// HELO, RSET and HELP, which are as harmless.
+/// Returns whether a server that requires TLS accepts this line's verb in cleartext. These are the verbs of RFC 3207
+/// §4, and HELO, RSET and HELP, which are just as harmless.
 fn comes_before_tls(line: &[u8]) -> bool {
     let verb = command::verb(line);
     ["EHLO", "HELO", "NOOP", "RSET", "HELP", "QUIT", "STARTTLS"]
@@ -736,7 +746,7 @@ fn comes_before_tls(line: &[u8]) -> bool {
         .any(|own| verb.eq_ignore_ascii_case(own.as_bytes()))
 }
 
-/// `size-value = 1*20DIGIT` (RFC 1870 §4). A number over the range of `u64` is taken as its maximum.
+/// `size-value = 1*20DIGIT` (RFC 1870 §4). A number that exceeds the range of `u64` is read as its maximum.
 fn size_value(text: &str) -> Option<u64> {
     let digits = (1..=20).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))

@@ -11,15 +11,16 @@ use crate::{
     shown::shown,
 };
 
-/// Masks the secrets in a dialogue for a log, in a server or client that has its own loop.
+/// Masks the secrets in a dialogue for logging, in a server or client that has its own loop.
 ///
-/// A session has [`trace`](crate::server::Session::trace) for the same purpose. A mask hides more of the replies than
-/// that, because it does not know what a server repeats: it hides the text of every reply that may repeat a secret.
+/// For a session, use its [`trace`](crate::server::Session::trace) method instead. A mask hides more of the replies
+/// than `trace` does. It cannot detect whether a server repeats a secret, so it hides the text of every reply that
+/// might.
 ///
-/// Create one mask for each connection, and pass it every line of both sides in order, from the greeting on. After
-/// STARTTLS, go on with the lines inside TLS. The order matters because a line that holds a LOGIN password looks like
-/// any other. The mask stores none of the lines. If the replies do not match the commands, it hides more rather than
-/// less.
+/// Create one mask for each connection, and pass it every line of both sides in order, starting with the greeting.
+/// After STARTTLS, continue with the decrypted lines. The order matters because a line that contains a LOGIN password
+/// looks like any other. The mask stores none of the lines. If the replies do not match the commands, the mask hides
+/// more rather than less.
 ///
 /// ```
 /// use smtp_auth::{Mask, Side};
@@ -43,21 +44,21 @@ use crate::{
 ///
 /// | line | in the log |
 /// | --- | --- |
-/// | AUTH | The mechanism's name, as in `AUTH PLAIN ***`. If the crate does not have the mechanism, `AUTH ***`, as the word may be a password. |
-/// | a client's line after AUTH, until the reply that ends the exchange: `235`, `4xx` or `5xx` | `***`, unless the line is empty or `*` |
+/// | AUTH | The mechanism's name, as in `AUTH PLAIN ***`. If the crate does not implement the mechanism, `AUTH ***`, because the word may be a password. |
+/// | a client's line after AUTH, until the reply that ends the exchange: `235`, `4xx` or `5xx` | `***`, unless the line is empty or `*`. |
 /// | a client's line that is not a known command | `***`. After a `501` to AUTH, the client's next line is often the password. |
-/// | a reply within AUTH, except `334` | the codes, as in `535 5.7.8 ***` |
-/// | a reply after a masked line, until the server has sent a `235`, `4xx` or `5xx`, every command has its reply, and the client has sent another command | the codes, as the text may repeat the secret |
-/// | a `334` reply | Unchanged, until the client has sent a secret. Always `334 ***` with SCRAM, as the server's proof allows a brute force search for the password, and with mechanisms that the crate does not have. |
-/// | a line of a message, from `354` to the final dot, whatever the server sends meanwhile | Nothing. For the final dot, `[a message of 1200 octets]`, not counting dots that the client has added. The mask needs the final dot, but not the lines before it. |
+/// | a reply within AUTH, except `334` | The codes, as in `535 5.7.8 ***`. |
+/// | a reply after a masked line, until the server has sent a `235`, `4xx` or `5xx`, every command has its reply, and the client has sent another command | The codes, because the text may repeat the secret. |
+/// | a `334` reply | Unchanged, until the client has sent a secret. Always `334 ***` for mechanisms that the crate does not implement, and for SCRAM, because the server's proof would allow a brute-force search for the password. |
+/// | a line of a message, from `354` to the final dot, whatever the server sends in the meantime | Nothing. For the final dot, `[a message of 1200 octets]`, not counting dots that the client has added. The mask needs the final dot, but not the lines before it. |
 /// | a client's line after DATA or BDAT, until every command has its reply | Nothing, except for further BDAT commands. The mask accepts the octets of a chunk, but does not need them. |
-/// | any other line | unchanged |
+/// | any other line | Unchanged. |
 ///
 /// A `421` does not count as a reply to a command, because it may come at any time and ends the connection
 /// (RFC 5321 §3.8).
 ///
-/// In the result, `?` replaces control characters, line separators and characters that control the text direction.
-/// U+FFFD replaces octets that are not UTF-8.
+/// In the result, control characters, line separators and characters that control the text direction are replaced by
+/// `?`. Octets that are not UTF-8 are replaced by U+FFFD.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
     state: State,
@@ -65,7 +66,7 @@ pub struct Mask {
     sent: Sent,
     /// Whether the greeting has been received, which answers none of the client's lines.
     greeted: bool,
-    /// The number of the client's lines that have had no reply yet.
+    /// The number of the client's lines that have not been answered yet.
     unanswered: u32,
 }
 
@@ -74,10 +75,10 @@ pub struct Mask {
 enum State {
     #[default]
     Command,
-    /// A line within AUTH, as far as the replies tell: a pipelined command counts as such a line as well. `before`
-    /// is the number of missing replies to commands before AUTH.
+    /// A line within AUTH, judging by the replies, so a pipelined command also counts as such a line. `before` is the
+    /// number of missing replies to commands before AUTH.
     Response { before: u32 },
-    /// A line of a message, of which this many octets have been sent.
+    /// A line of a message. The number is that of the octets sent so far.
     Message(u64),
     /// After DATA or BDAT: part of a chunk, or a command after it. If the chunk's octets are `fed`, `left` of them are
     /// missing.
@@ -89,9 +90,9 @@ enum State {
 enum Sent {
     #[default]
     Nothing,
-    /// The client has sent a secret, and no reply since then can have been the one to it.
+    /// The client has sent a secret, and no reply since then can have answered it.
     Secret,
-    /// A reply has been received that may be the one to the secret.
+    /// A reply has been received that may have answered the secret.
     Answered,
 }
 
@@ -101,9 +102,9 @@ impl Mask {
         Self::default()
     }
 
-    /// Returns the part of the next line that may be logged. The line may be given with or without its line end.
+    /// Returns the part of the next line that may be logged. The line may include its line ending.
     ///
-    /// Returns `None` for a line of a message, of which nothing is logged.
+    /// Returns `None` for lines that are not logged, such as those of a message.
     pub fn line(&mut self, side: Side, line: &[u8]) -> Option<String> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -178,8 +179,8 @@ impl Mask {
         if self.unanswered == 0 && matches!(self.state, State::Chunk { left: 0, .. }) {
             self.state = State::Command;
         }
-        // If the chunk's octets are not fed, a pipelined AUTH is taken for part of the chunk. The reply to it may repeat
-        // a secret.
+        // If the chunk's octets are not fed, a pipelined AUTH is treated as part of the chunk. The reply to it may
+        // repeat a secret.
         if line.windows(b"AUTH ".len()).any(|octets| octets.eq_ignore_ascii_case(b"AUTH ")) {
             self.sent = Sent::Secret;
         }
@@ -216,13 +217,13 @@ impl Mask {
         }
         self.state = match (code, self.state) {
             (_, State::Message(octets)) => State::Message(octets),
-            // A client may take a 354 within AUTH for a challenge and send a response next.
+            // A client may interpret a 354 within AUTH as a challenge, and send a response next.
             (b"354", state @ State::Response { .. }) => state,
             (b"354", _) => State::Message(0),
             (_, state @ State::Chunk { left, fed }) if self.unanswered > 0 || (fed && left > 0) => {
                 state
             }
-            // Only AUTH has this reply, so an exchange has begun even if the mask has not seen the command.
+            // Only AUTH is answered with this code, so an exchange has begun even if the mask has not seen the command.
             (b"334", _) => State::Response { before: 0 },
             (b"235", _) => State::Command,
             (_, State::Response { before: before @ 1.. }) => State::Response { before: before - 1 },
@@ -245,8 +246,8 @@ fn chunk_after(line: &[u8]) -> State {
     State::Chunk { left, fed: false }
 }
 
-/// Whether challenges are masked. A server's proof and the rest of the exchange allow a brute force search for the
-/// password. Challenges are also masked if the mechanism is not known.
+/// Whether challenges are masked. A server's proof and the rest of the exchange allow a brute-force search for the
+/// password. Challenges are also masked if the mechanism is unknown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Challenges {
     masked: bool,
@@ -268,8 +269,8 @@ impl Challenges {
     }
 }
 
-/// Returns the part of a client's command that may be logged, and whether that is all of it. An unknown command is
-/// masked as a whole: after a `501` to AUTH, the client's next line is often the password.
+/// Returns the part of a client's command that may be logged, and whether that is the whole command. An unknown command
+/// is masked completely, because after a `501` to AUTH, the client's next line is often the password.
 pub(super) fn command(
     line: &[u8],
     named: impl Fn(&str) -> Option<Mechanism>,
@@ -278,7 +279,7 @@ pub(super) fn command(
     match command::parse(line) {
         Ok(Command::Auth(auth)) => {
             let response = if auth.initial_response().is_some() { " ***" } else { "" };
-            // If this is not a mechanism, it may be a password that the client sent without one.
+            // If this is not a mechanism, it may be a password that the client sent without a mechanism.
             let known = named(auth.mechanism());
             challenges.masked = known.is_some_and(has_proof);
             let name = known.map_or("***", Mechanism::name);
@@ -289,7 +290,7 @@ pub(super) fn command(
     }
 }
 
-/// Returns the part that may be logged of a client's line within an AUTH exchange.
+/// Returns the part of a client's line within an AUTH exchange that may be logged.
 pub(super) fn response(line: &[u8]) -> &[u8] {
     if line.is_empty() || line == b"*" { line } else { b"***" }
 }
@@ -310,7 +311,7 @@ pub(super) fn masked(line: &[u8]) -> String {
     printable(&[codes, if codes.len() < line.len() { b"***" } else { b"" }].concat())
 }
 
-/// Returns the text of a line from the peer in a form that is safe to print.
+/// Returns the text of the peer's line in a form that is safe to print.
 fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     text.chars().map(shown).collect()

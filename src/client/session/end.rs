@@ -9,16 +9,16 @@ use crate::{
 };
 
 impl Session {
-    /// Reports that the server has closed the connection. Call this at [`Event::NeedInput`](super::Event::NeedInput),
-    /// after the session has processed everything that was received.
+    /// Reports that the server has closed the connection. Call this method at
+    /// [`Event::NeedInput`](super::Event::NeedInput), when the session has processed everything that was received.
     ///
-    /// If the outcome of a message is known at this point, the session first returns it with the next
-    /// [`advance`](Self::advance). After QUIT there is no error, because nothing is lost.
+    /// If the outcome of a message is known at this point, the next [`advance`](Self::advance) returns it first. After
+    /// QUIT, the method succeeds because nothing is lost.
     ///
     /// # Errors
-    /// - [`Error::Closed`] if nothing was under way, or the server has accepted nothing of a message.
-    /// - [`Error::Refused`] if the server has sent a refusal before it closed the connection.
-    /// - [`Error::NotAuthenticated`] if authentication has failed.
+    /// - [`Error::Closed`] if the session was idle, or if the server had not accepted anything of a message.
+    /// - [`Error::Refused`] if the server sent a refusal before it closed the connection.
+    /// - [`Error::NotAuthenticated`] if authentication had failed.
     /// - [`Error::ServerNotAuthentic`] if the client was waiting for the server's SCRAM proof.
     /// - [`Error::Disconnected`] otherwise.
     pub fn eof(&mut self) -> Result<(), Error> {
@@ -26,18 +26,18 @@ impl Session {
     }
 
     /// Reports that the server has sent nothing for the time that [`timeout`](Self::timeout) returned (RFC 5321
-    /// §4.5.3.2). Call this at [`Event::NeedInput`](super::Event::NeedInput), and close the connection.
+    /// §4.5.3.2). Call this method at [`Event::NeedInput`](super::Event::NeedInput), and then close the connection.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], which names the stage, or the refusal that the server has sent before. After QUIT there is
-    /// no error, because nothing is lost.
+    /// Returns [`Error::TimedOut`] with the stage, or a refusal that the server sent earlier. After QUIT, the method
+    /// succeeds because nothing is lost.
     pub fn timed_out(&mut self) -> Result<(), Error> {
         let greeting = matches!(self.state, State::Greeting);
         let may_want_tls = greeting && !self.channel.is_tls() && self.config.tls != Tls::Never;
         self.ended(Error::TimedOut { stage: self.state.stage(), may_want_tls })
     }
 
-    /// Ends the session with the error `lost`, or with one that tells more.
+    /// Ends the session with the error `lost`, or with a more specific one.
     fn ended(&mut self, lost: Error) -> Result<(), Error> {
         let stage = self.state.stage();
         let or_lost = |refusal: Option<Refusal>, lost| refusal.map_or(lost, Error::Refused);
@@ -62,7 +62,7 @@ impl Session {
             },
             State::Beginning(Next::Quit) => return Ok(()),
             State::Beginning(_) => self.at_rest().err().unwrap_or(Error::Closed(None)),
-            // Nothing is lost, as the server has accepted nothing of the message.
+            // Nothing is lost, because the server has accepted nothing of the message.
             State::Envelope(_)
                 if stage == Stage::Mail && matches!(lost, Error::Disconnected(_)) =>
             {
@@ -73,7 +73,7 @@ impl Session {
                 None => or_lost(self.pending_refusal(stage, None), lost),
                 refusal => or_lost(refusal, lost),
             },
-            // Nothing is lost: an application that keeps connections opens another one.
+            // Nothing is lost, because the application can open another connection.
             State::Noop | State::Reset if matches!(lost, Error::Disconnected(_)) => {
                 let said = self.pending_refusal(stage, None);
                 Error::Closed(said.map(Refusal::into_reply))
@@ -87,7 +87,7 @@ impl Session {
     fn ended_in_auth(&mut self, exchange: &auth::Exchange, lost: Error) -> Error {
         let (mechanism, cancelled) = (exchange.mechanism(), exchange.cancelled().is_some());
         let token_error = exchange.token_error().map(Into::into);
-        // A server that is only silent has not failed to prove its identity yet.
+        // If the server is only silent, it has not failed to prove its identity yet.
         let closed = matches!(lost, Error::Disconnected(_));
         let unanswered = unanswered(exchange).filter(|_| cancelled || closed);
         match (self.pending_refusal(Stage::Auth, Some(exchange)), token_error) {
@@ -105,7 +105,7 @@ impl Session {
                 Error::NotAuthenticated(AuthError::TokenRefused { reply: None, token_error })
             }
             (_, None) => {
-                // Some servers close the connection at the second attempt. The first refusal tells more.
+                // Some servers close the connection at the second attempt. The first refusal is more informative.
                 let refused = self.tries.refused.clone().filter(|_| closed);
                 unanswered.or(refused.map(Error::NotAuthenticated)).unwrap_or(lost)
             }

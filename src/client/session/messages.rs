@@ -13,13 +13,14 @@ use crate::{
 };
 
 impl Session {
-    /// Returns the handle to begin a message or another command, if nothing is under way.
+    /// Returns the handle to begin a message or another command, if the session is idle.
     ///
-    /// That is so at [`Event::Ready`](super::Event::Ready), and at [`Event::Sent`](super::Event::Sent) once it has been
-    /// returned; this call then passes that notification. It returns `None` at any other time, and once the handle has
-    /// been used. It needs no buffer, because the next [`advance`](Self::advance) writes the command.
+    /// The session is idle at [`Event::Ready`](super::Event::Ready), and at [`Event::Sent`](super::Event::Sent) once
+    /// that event has been returned; in the second case, this method skips the notification. At any other time, and
+    /// after the handle has been used, this method returns `None`. It needs no buffer, because the next
+    /// [`advance`](Self::advance) writes the command.
     ///
-    /// The next [`advance`](Self::advance) also looks at what the server has sent meanwhile. If that is a `421`, it
+    /// The next [`advance`](Self::advance) also checks what the server has sent in the meantime. After a `421`, it
     /// returns [`Error::Closed`](super::Error::Closed), and nothing of the message has been sent.
     pub fn ready(&mut self) -> Option<Ready<'_>> {
         if let State::Sent(_, peer, Shown(true)) = &self.state {
@@ -67,8 +68,8 @@ impl Session {
         };
         let refusal = |own: &Self| own.refusal(stage, reply.to_reply());
         Ok(match (state, reply.code()) {
-            // The server is there, whether it knows the command or not. A `4xx` means that it closes the connection,
-            // as it would have done without the command.
+            // The server is there, even if it does not implement the command. A `4xx` means that it closes the
+            // connection, which it would have done without the command as well.
             (State::Noop | State::Reset, 200..=299 | 500..) => State::READY,
             (State::Noop | State::Reset, 400..) => {
                 return Err(Error::Closed(Some(reply.to_reply())));

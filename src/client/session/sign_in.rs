@@ -25,7 +25,7 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// A failure after which no mechanism is left to try.
+    /// Creates a failure after which no mechanism is left to try.
     fn without_more(error: AuthError) -> Box<Self> {
         Box::new(Self { error, mechanism: None, may_try_next: false, answer: None })
     }
@@ -150,7 +150,7 @@ impl Session {
         })
     }
 
-    /// Passes the reply for which the exchange waits to it, if it has been received.
+    /// Passes the next reply to the exchange, if it has been received.
     fn reply_to_auth(&mut self, mut exchange: Box<auth::Exchange>) -> Result<Progress, Error> {
         match self.next_reply(Stage::Auth, Some(&exchange), Asked::Yes) {
             Ok(true) => {}
@@ -175,7 +175,7 @@ impl Session {
     /// Turns the failure of an exchange into the error that the application gets to answer.
     ///
     /// # Errors
-    /// The error with which the session ends, if the application cannot go on.
+    /// Returns the error that ends the session, if the application cannot continue.
     fn not_signed_in(
         &self,
         exchange: &auth::Exchange,
@@ -227,7 +227,7 @@ impl Session {
             // The server does not support the mechanism, or does not allow it for this account.
             auth::Failure::Refused { reply, .. } => match reply.code() {
                 504 | 534 => policy != TryNext::Never,
-                // A wrong password stays wrong, and each attempt may count towards a lock of the account.
+                // A wrong password stays wrong, and each attempt may bring the account closer to being locked.
                 535 => policy == TryNext::Always,
                 _ => false,
             },
@@ -242,7 +242,7 @@ impl Session {
     }
 }
 
-/// Returns the error for a missing or unreadable reply, if the state of the exchange makes it more than that.
+/// Returns a more specific error for a missing or unreadable reply, if the state of the exchange allows one.
 pub(super) fn unanswered(exchange: &auth::Exchange) -> Option<Error> {
     match exchange.cancelled() {
         Some(Why::ServerNotAuthentic) => Some(Error::ServerNotAuthentic),

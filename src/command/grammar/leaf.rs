@@ -14,7 +14,8 @@ pub(in crate::command) type Res<'a, T> = IResult<&'a [u8], T, Fault>;
 
 /// The rule that failed, and how many octets of the line were left there.
 ///
-/// Every rule knows how much is left. The offset is known only where the whole line is.
+/// A rule only knows how many octets are left. The offset can be computed only if the length of the whole line is
+/// known.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::command) struct Fault {
     pub(super) rule: &'static str,
@@ -38,7 +39,7 @@ impl ParseError<&[u8]> for Fault {
         inner
     }
 
-    /// Keeps the error of the alternative that got farthest, which is most likely the one that was meant.
+    /// Keeps the error of the alternative that parsed the most octets, which is most likely the intended one.
     fn or(self, other: Self) -> Self {
         if other.left < self.left { other } else { self }
     }
@@ -92,13 +93,13 @@ pub(super) fn word(word: &'static str) -> impl Fn(&[u8]) -> Res<'_, &[u8]> {
     }
 }
 
-/// Checks that the rest is UTF-8 (RFC 6531 §3.1) and contains no control characters or controls of direction outside
+/// Checks that the rest is UTF-8 (RFC 6531 §3.1) and contains no control characters or direction controls outside
 /// ASCII.
 pub(super) fn utf8(i: &[u8]) -> Res<'_, ()> {
     utf8_without(is_hidden, i)
 }
 
-/// Like [`utf8`], for MAIL and RCPT. An address may contain marks of direction: refusing it would lose mail.
+/// Like [`utf8`], for MAIL and RCPT. An address may contain direction marks, because refusing it would lose mail.
 pub(super) fn envelope_utf8(i: &[u8]) -> Res<'_, ()> {
     utf8_without(|c| is_hidden(c) && !is_mark(c), i)
 }
