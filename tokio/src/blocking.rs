@@ -15,23 +15,22 @@ use smtp_auth::sasl::{
 };
 use tokio::sync::oneshot;
 
-/// The default length of the queue. A waiting question takes some hundred octets, or some kilobytes if the client sends
-/// a password of the maximum length.
+/// The default maximum length of the queue. A waiting question takes some hundred octets, or some kilobytes if the
+/// client sends a password of the maximum length.
 const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
-/// Turns an [`Authenticator`] that computes or blocks into an [`AsyncAuthenticator`].
+/// Turns an [`Authenticator`] that blocks, or computes for a long time, into an [`AsyncAuthenticator`].
 ///
 /// Use it for Argon2, for a synchronous database, or for an asynchronous database combined with Argon2
 /// ([below](#an-asynchronous-database-and-argon2)). A store that only queries an asynchronous database should implement
 /// `AsyncAuthenticator` itself.
 ///
-/// The store's methods run on a fixed number of threads, which are used for nothing else. The runtime serves other
-/// connections meanwhile.
+/// The store's methods run on a fixed number of dedicated threads. Meanwhile, the runtime serves other connections.
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
-/// | order | Questions are answered in the order in which they arrive. |
-/// | the queue is full | The reply is `454 4.7.0`, and the attempt is not counted. The queue bounds memory and waiting time under a heavy load. |
+/// | the order of questions | Questions are answered in the order in which they arrive. |
+/// | the queue is full | The reply is `454 4.7.0`, and the attempt is not counted. The limit on the queue bounds memory and waiting time under heavy load. |
 /// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
 /// | the operating system cannot start a thread | The reply is `454 4.7.0`, unless another thread of the store already runs. |
 /// | the client has disconnected, or a time limit has passed | A waiting question is skipped. A question that a thread has begun is completed. |
@@ -69,7 +68,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 ///
 /// # An asynchronous database and Argon2
 ///
-/// The threads of a `Blocking` may block on futures. So the store can keep a [`Handle`](tokio::runtime::Handle) of the
+/// The threads of a `Blocking` may block on futures, so the store can keep a [`Handle`](tokio::runtime::Handle) to the
 /// runtime, query the database with [`block_on`](tokio::runtime::Handle::block_on), and then compute the hash:
 ///
 /// ```
@@ -87,7 +86,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// struct Users {
 ///     database: Database,
 ///     runtime: Handle,
-///     /// The hash of an unknown password, so that an account that does not exist takes as long.
+///     /// The hash of an unknown password, which is checked if the account does not exist, to take the same time.
 ///     dummy: PasswordHash,
 /// }
 ///
@@ -115,28 +114,29 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// # }
 /// ```
 ///
-/// Pass the `Blocking` to `answered_by_async`. Do not pass the store itself to `answered_by`: it would then be asked on
-/// a thread of the runtime, where `block_on` panics.
+/// Pass the `Blocking` to `answered_by_async`. Do not pass the store itself to `answered_by`, because it would then be
+/// asked on a thread of the runtime, where `block_on` panics.
 ///
 /// # Memory
 ///
-/// **With Argon2, keep its memory in a `thread_local!`**, as the [guide of `smtp-auth`][guide] shows. The threads are
-/// few and long-lived, and allocators do not reuse blocks of 19 MiB well. For 1,000 checks, 50 at a time on 2 threads,
-/// a process needed 66 MB if its threads kept the memory, and 435 MB if each check allocated its own, as
-/// `verify_password` does (with glibc). Tokio's own pool for blocking work would start hundreds of threads.
+/// **If you use Argon2, keep its memory in a `thread_local!`**, as the [`smtp-auth` guide][guide] shows. The threads
+/// are few and long-lived, and allocators do not reuse blocks of 19 MiB well. In a test with glibc, a process performed
+/// 1,000 checks, 50 at a time on 2 threads. It needed 66 MB if its threads kept the memory, and 435 MB if each check
+/// allocated its own memory, as `verify_password` does. Tokio's own pool for blocking work would start hundreds of
+/// threads.
 ///
 /// [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#later
 pub struct Blocking<A>(Arc<Handle<A>>);
 
 impl<A: Authenticator + Send + Sync + 'static> Blocking<A> {
-    /// Creates a store with as many threads as there are processors, and a queue of 1,024 questions.
+    /// Creates a store with one thread for each available processor, and a queue of up to 1,024 questions.
     pub fn new(users: A) -> Self {
         let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self::with(users, threads, QUEUE)
     }
 
-    /// Creates a store with the given number of threads and the given length of the queue. Questions that are being
-    /// answered do not count towards the queue.
+    /// Creates a store with the given number of threads and the given maximum length of the queue. Questions that are
+    /// being answered do not count towards the queue.
     pub fn with(users: A, threads: NonZeroUsize, queue: NonZeroUsize) -> Self {
         let (state, ready) = (Mutex::default(), Condvar::new());
         let pool = Pool { users, threads: threads.get(), queue: queue.get(), state, ready };
@@ -327,7 +327,8 @@ impl<A, Q: Send, T: Send> Work<A> for Question<A, Q, T> {
             return;
         }
         let Self { ask, method, answer } = *self;
-        // The store is shared by several threads, so it must in any case cope with others continuing after a panic.
+        // The store is shared by several threads, so it must be able to continue after a panic in another thread in any
+        // case.
         if let Ok(given) = catch_unwind(AssertUnwindSafe(|| method(users, &ask))) {
             // This fails if the client has disconnected meanwhile.
             let _ = answer.send(given);

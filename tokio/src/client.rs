@@ -1,8 +1,8 @@
 //! A client that connects to a server, authenticates, and sends messages.
 //!
 //! A [`Connector`] holds the server's name and the client's credentials. Each connection that it opens is a [`Client`],
-//! which sends any number of messages, one after the other. A [`Pool`] keeps connections open and reuses them, for an
-//! application that sends many messages at once, or one now and then.
+//! which can send any number of messages, one after another. A [`Pool`] keeps connections open and reuses them. It
+//! suits applications that send many messages at once, or one now and then.
 //!
 //! ```no_run
 //! use smtp_auth_tokio::client::{Connector, Credentials, Envelope};
@@ -25,16 +25,16 @@
 //! | result | meaning |
 //! | --- | --- |
 //! | [`Sent`] | The server has accepted the message for every recipient except those in [`refused`](Sent::refused). |
-//! | an error with [`Delivery::NotSent`] | The server does not have the message, and has not refused it. |
+//! | an error with [`Delivery::NotSent`] | The server has neither accepted nor refused the message. |
 //! | an error with [`Delivery::Refused`] | The server has refused the message. |
-//! | an error with [`Delivery::Unknown`] | The server may or may not have accepted the message: its end had been sent, and no valid reply arrived before the connection broke or timed out. |
+//! | an error with [`Delivery::Unknown`] | The server may or may not have accepted the message. The end of the message had been sent, but no valid reply arrived before the connection broke or timed out. |
 //!
-//! The client never sends a message again if its delivery is unknown.
+//! If the delivery is unknown, the client never resends the message.
 //!
 //! # What to do after an error
 //!
-//! The text of an [`Error`] is for a person. Let your application decide by [`Error::delivery`],
-//! [`Error::is_transient`] and [`Error::kind`]:
+//! The text of an [`Error`] is meant for people. In your application, check [`Error::delivery`],
+//! [`Error::is_transient`] and [`Error::kind`] instead:
 //!
 //! ```
 //! use smtp_auth_tokio::client::{AuthError, Delivery, Error, ErrorKind, SessionError};
@@ -53,7 +53,7 @@
 //!         ErrorKind::Session(SessionError::NotAuthenticated(why)) => match why {
 //!             AuthError::Refused(refusal) if refusal.reply().code() == 535 => Next::AskForPassword,
 //!             AuthError::TokenRefused { .. } => Next::AskForPassword, // or fetch another token
-//!             _ => Next::GiveUp, // for example no mechanism in common: another password would not help
+//!             _ => Next::GiveUp, // for example, no shared mechanism: another password would not help
 //!         },
 //!         _ => Next::GiveUp,
 //!     }
@@ -66,15 +66,15 @@
 //! operating system trusts. [`Connector::trust`] sets other CAs, or the server's own certificate.
 //!
 //! The client uses SCRAM with channel binding (`SCRAM-SHA-256-PLUS`) whenever the server offers it. A man-in-the-middle
-//! attack on it fails, even if the attacker has a certificate that the client trusts. However, the attacker can offer
-//! only PLAIN (a downgrade), and the client then sends the password. If you know that your server supports channel
-//! binding, [require](smtp_auth::sasl::BindingPolicy::Required) it.
+//! attack on this mechanism fails, even if the attacker has a certificate that the client trusts. However, the attacker
+//! can mount a downgrade attack by offering only PLAIN, and the client then sends the password. If you know that your
+//! server supports channel binding, [require](smtp_auth::sasl::BindingPolicy::Required) it.
 //!
 //! # Timeouts
 //!
-//! By default the client waits for each reply as long as RFC 5321 §4.5.3.2 recommends, two to ten minutes, and gives
-//! the server three minutes to receive each part of a message. [`Connector::time_limit`] shortens all of these waits,
-//! for an application whose user is waiting.
+//! By default, the client waits for each reply for as long as RFC 5321 §4.5.3.2 recommends, which is two to ten
+//! minutes. It gives the server three minutes to receive each part of a message. If a user is waiting, you can shorten
+//! all of these limits with [`Connector::time_limit`].
 //!
 //! # Tests without a network
 //!
@@ -151,5 +151,5 @@ pub use smtp_auth::{
     },
 };
 
-/// One year: in practice no limit, and short enough to be added to any point in time.
+/// One year, which is effectively no limit but is short enough to add to any point in time without overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

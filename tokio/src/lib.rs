@@ -1,8 +1,8 @@
-//! An async SMTP submission server and client on [tokio], with SMTP AUTH (RFC 4954) by [`smtp_auth`].
+//! An async SMTP submission server and client, built on [tokio] and with SMTP AUTH (RFC 4954) from [`smtp_auth`].
 //!
-//! [`smtp_auth`] implements the protocol and does no input or output. This crate adds the rest: sockets, TLS, channel
-//! binding, time limits, connection limits, rate limiting of failed authentication, and an orderly shutdown. Your
-//! application decides who may authenticate and what happens to a message.
+//! [`smtp_auth`] implements the protocol and performs no I/O. This crate adds the rest: sockets, TLS, channel binding,
+//! time limits, connection limits, rate limiting of failed authentication, and an orderly shutdown. Your application
+//! decides who may authenticate and what happens to a message.
 //!
 //! ```sh
 //! cargo add smtp-auth-tokio
@@ -62,25 +62,28 @@
 //! }
 //! ```
 //!
-//! The module [`server`] continues with handlers that receive a message in pieces. The module [`client`] continues with
-//! errors, connection pools and channel binding. The directory `examples/` of the repository has complete programs: in
-//! a checkout, `cargo run --example minimal_server` starts a server that makes its own certificate with the crate
-//! rcgen, and `cargo run --example server -- --help` lists the options of a larger one.
+//! The [`server`] module also describes handlers that receive a message in pieces. The [`client`] module describes
+//! errors, connection pools and channel binding.
+//!
+//! The repository's `examples/` directory contains complete programs. In a checkout, `cargo run --example
+//! minimal_server` starts a server that generates its own certificate with rcgen. For the options of a larger server,
+//! run `cargo run --example server -- --help`.
 //!
 //! # The two configurations
 //!
-//! The server above names its users twice. [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) takes the
-//! list of mechanisms from them, and calls each method that these need once, to check that it answers.
-//! [`Server::new`](server::Server::new) takes the users that are asked while the server runs.
+//! The server above is given its users twice. [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) reads the
+//! list of mechanisms from them. It also calls each method that these mechanisms need once, to check that the users
+//! implement it. The users that are passed to [`Server::new`](server::Server::new) are asked while the server runs.
 //!
-//! The server's name is also given twice. The [SASL configuration](smtp_auth::sasl::server::Config::builder) puts it
-//! into the challenges of CRAM-MD5. The [session's configuration](smtp_auth::server::Config::builder) puts it into the
+//! The server's name is also given twice. The [SASL configuration](smtp_auth::sasl::server::Config::builder) uses it in
+//! the challenges of CRAM-MD5. The [session's configuration](smtp_auth::server::Config::builder) uses it in the
 //! greeting, the reply to EHLO and the `Received:` field.
 //!
 //! # SCRAM
 //!
-//! With SCRAM the client proves that it knows the password, and does not send it. The -PLUS form also detects a
-//! man-in-the-middle, by channel binding. These users support SCRAM, and PLAIN for clients that do not:
+//! With SCRAM, the client proves that it knows the password without sending it. The -PLUS form also uses channel
+//! binding to detect a man-in-the-middle. These users can authenticate with SCRAM, or with PLAIN if their client does
+//! not support SCRAM:
 //!
 //! ```
 //! use smtp_auth_tokio::smtp_auth::{Answer, Authenticator, CheckPassword, Mechanism, sasl::{ScramKeys, ScramKeysFor}};
@@ -95,7 +98,7 @@
 //!         (ask.authcid() == "tim" && ask.password() == "tanstaaftanstaaf").into()
 //!     }
 //!     fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
-//!         // A real store keeps the keys in place of the password; `ScramKeys::check_password` then serves PLAIN.
+//!         // A real store keeps only the keys. It can then answer PLAIN with `ScramKeys::check_password`.
 //!         let keys = ScramKeys::from_password(ask.hash(), "tanstaaftanstaaf", b"16 random octets", 4096);
 //!         keys.filter(|_| ask.authcid() == "tim").into()
 //!     }
@@ -104,29 +107,30 @@
 //!
 //! # Stores
 //!
-//! A store is the part of your application that knows the accounts. How you pass it depends on how it answers:
+//! A store is the part of your application that looks up the accounts. How you pass it to the server depends on how it
+//! answers:
 //!
 //! | the store answers | pass to `Server::new` | pass to the configuration with |
 //! | --- | --- | --- |
 //! | from memory | [`Immediate`](smtp_auth::sasl::Immediate) of an [`Authenticator`](smtp_auth::Authenticator) | `answered_by` |
-//! | after computing Argon2, or from a synchronous database | [`Blocking`] of an `Authenticator` | `answered_by_async` |
+//! | after computing an Argon2 hash, or from a synchronous database | [`Blocking`] of an `Authenticator` | `answered_by_async` |
 //! | from an asynchronous database | an [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) | `answered_by_async` |
-//! | from an asynchronous database, then computing Argon2 | [`Blocking` with the runtime's handle](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
+//! | from an asynchronous database, after computing an Argon2 hash | [`Blocking` with the runtime's handle](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
 //!
-//! [`answered_by_async`](smtp_auth::sasl::server::Builder::answered_by_async) borrows the value that `Server::new`
-//! takes afterwards: pass it `&users`. A handler that also needs the accounts shares them through an
-//! [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so `Immediate(Arc::clone(&users))`
-//! and `Blocking::new(Arc::clone(&users))` are stores. The [guide of `smtp-auth`][guide] explains how to [answer
-//! questions][authenticator] and [what to store for a password][credentials].
+//! [`answered_by_async`](smtp_auth::sasl::server::Builder::answered_by_async) borrows the store, and `Server::new`
+//! takes ownership of it afterwards, so pass `&users` to the former. If the handler also needs the accounts, share them
+//! through an [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so
+//! `Immediate(Arc::clone(&users))` and `Blocking::new(Arc::clone(&users))` are also stores. The [`smtp-auth`
+//! guide][guide] explains how to [answer questions][authenticator] and [what to store for a password][credentials].
 //!
 //! # What the application still has to do
 //!
 //! | task | where | guide |
 //! | --- | --- | --- |
 //! | Compare the sender of a message with the addresses of the account. | in [`Handler::mail`](server::Handler::mail), or with [`Message::from`](server::Message::from) and [`Message::peer`](server::Message::peer) | [who may send as whom][senders] |
-//! | Write the `Received:` field in front of each message. | [`Message::received`](server::Message::received), [`Peer::received`](server::Peer::received) | |
-//! | Prevent user enumeration by a timing attack: take as long for an account that does not exist as for a wrong password, by hashing the password against a dummy. | in the store | [time][time] |
-//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) over restarts. The salts of decoy keys, for accounts that do not exist, are derived from it. A salt that changes at a restart reveals that the account does not exist. | a random secret that is kept with the accounts | [decoy keys][decoys] |
+//! | Prepend the `Received:` field to each message. | [`Message::received`](server::Message::received), [`Peer::received`](server::Peer::received) | |
+//! | Prevent user enumeration by a timing attack. If an account does not exist, check the password against a dummy hash, so that this takes as long as for an account that exists. | in the store | [time][time] |
+//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. The salts of decoy keys, for accounts that do not exist, are derived from it. A salt that changes at a restart reveals that the account does not exist. | stored with the accounts, as a random secret | [decoy keys][decoys] |
 //!
 //! [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/index.html
 //! [authenticator]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html
@@ -139,25 +143,25 @@
 //!
 //! | topic | what the server does |
 //! | --- | --- |
-//! | TLS | It uses rustls, by STARTTLS or from the first octet, with both kinds of channel binding: [`tls`]. STARTTLS is offered by default. [`StartTls::Required`](server::StartTls::Required) refuses authentication and mail without TLS. It is recommended for submission, as RFC 8314 §4.1 deprecates cleartext. |
-//! | OpenSSL and other TLS libraries | They fit in by a trait with one method: [`TlsAccept`]. |
+//! | TLS | The server uses rustls, with STARTTLS or from the first octet. It supports both types of channel binding: see [`tls`]. STARTTLS is offered by default. With [`StartTls::Required`](server::StartTls::Required), the server refuses authentication and mail without TLS. This is recommended for submission, because RFC 8314 §4.1 deprecates cleartext. |
+//! | OpenSSL and other TLS libraries | They can be used through [`TlsAccept`], a trait with one method. |
 //! | certificate renewal | [`tls::Replaceable`] replaces the certificate while the server runs. |
-//! | client certificates | EXTERNAL authenticates an account that your own function derives from the certificate: [`tls::ClientCertificates`]. |
-//! | rate limiting | Failed attempts are limited across all connections, by network and by account, against brute force and credential stuffing: [`RateLimiter`], [`MemoryRateLimiter`]. The reply to each failed attempt is delayed. |
-//! | connection limits, denial of service | The number of connections is limited, in total and by network, and so is the memory for messages: [`Limits`](server::Limits). |
-//! | time | Each stage of a connection has a time limit: [`Limits`](server::Limits). |
-//! | load balancers such as HAProxy | The server takes the client's address by the PROXY protocol from [configured networks](server::Server::proxies). |
-//! | shutdown | Messages in progress are finished, and other clients get a `421`: [`Server::shutdown`](server::Server::shutdown). |
-//! | metrics | An [`Observer`](server::Observer) is notified; its page has an example with counters. |
-//! | logs | See the [feature `tracing`](#tracing). |
+//! | client certificates | With EXTERNAL, a client authenticates as the account that your function derives from its certificate: see [`tls::ClientCertificates`]. |
+//! | rate limiting | Failed attempts are limited by network and by account across all connections, which protects against brute force and credential stuffing: see [`RateLimiter`] and [`MemoryRateLimiter`]. The reply to each failed attempt is delayed. |
+//! | connection limits, denial of service | [`Limits`](server::Limits) bounds the number of connections, in total and by network, and the memory for messages. |
+//! | time | [`Limits`](server::Limits) sets a time limit for each stage of a connection. |
+//! | load balancers such as HAProxy | The server reads the client's address from the PROXY protocol, which it accepts only from [configured networks](server::Server::proxies). |
+//! | shutdown | [`Server::shutdown`](server::Server::shutdown) lets messages in progress finish, and sends a `421` to all other clients. |
+//! | metrics | The server notifies an [`Observer`](server::Observer). The page of this trait contains an example with counters. |
+//! | logs | The [`tracing` feature](#tracing) emits events. |
 //!
-//! After a `421` the server continues to read for a while, so that a TCP reset does not destroy the reply. It reads for
-//! 5 seconds and 1 MiB at most. Of the connections that exceed a limit, 100 at once get this time. On the implicit-TLS
-//! port, a connection that exceeds a limit is closed without a reply.
+//! After a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not destroy
+//! the reply. Of the connections that exceed a limit, at most 100 at a time are kept open in this way. On the
+//! implicit-TLS port, a connection that exceeds a limit is closed without a reply.
 //!
 //! # Shutdown
 //!
-//! A clone of the server stops it. This program serves both ports until Ctrl-C is pressed:
+//! Any clone of the server can shut it down. This program serves both ports until Ctrl-C is pressed:
 //!
 //! ```no_run
 //! # use std::error::Error;
@@ -173,7 +177,8 @@
 //! }
 //! ```
 //!
-//! A service manager stops a server with SIGTERM. On Unix, this function waits for either signal, in place of `ctrl_c`:
+//! A service manager stops a server with SIGTERM. On Unix, call this function instead of `ctrl_c`; it waits for either
+//! signal:
 //!
 //! ```
 //! # #[cfg(unix)]
@@ -189,44 +194,44 @@
 //!
 //! # tracing
 //!
-//! With the feature `tracing`, each connection has a span `connection` with a number and the peer's address. Its events
-//! have the target `smtp_auth_tokio`:
+//! With the `tracing` feature, each connection has a span named `connection`, which contains a number and the peer's
+//! address. The events have the target `smtp_auth_tokio`:
 //!
 //! | level | event | fields |
 //! | --- | --- | --- |
-//! | info | authenticated | the mechanism, the account, whether the connection is inside TLS |
-//! | info | not authenticated | the reason, the number of attempts in this connection, whether the attempt was rate limited |
-//! | info | message accepted, message refused, message broken off | the octets, and the code of a refusal |
+//! | info | authenticated | the mechanism, the account, whether the connection uses TLS |
+//! | info | not authenticated | the reason, the number of attempts on this connection, whether the attempt was rate limited |
+//! | info | message accepted, message refused, message broken off | the number of octets, and the reply code of a refusal |
 //! | info | turned away | the address, the reply |
 //! | debug | connected, closed | the error, if `closed` has one |
 //! | error | no connection can be accepted | the error |
 //!
-//! The events `turned away` and `no connection can be accepted` are outside of the span.
+//! The events `turned away` and `no connection can be accepted` are emitted outside the span.
 //!
 //! The dialogue is also traced, unless [`Server::trace`](server::Server::trace) is set. Each line is an event at the
-//! level trace with the target `smtp_auth_tokio::dialogue`, and every secret in it is
-//! [masked](smtp_auth::server::Session::trace). With the crate `tracing-subscriber` and its feature `env-filter`, this
-//! enables it:
+//! trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is
+//! [masked](smtp_auth::server::Session::trace). With the crate `tracing-subscriber` and its `env-filter` feature, this
+//! line enables the trace:
 //!
 //! ```ignore
 //! tracing_subscriber::fmt().with_env_filter("info,smtp_auth_tokio::dialogue=trace").init();
 //! ```
 //!
 //! The filter is consulted when a connection begins; a later change does not affect that connection. No event contains
-//! a password or a token. No event contains the name of a client that failed to authenticate either, because some
-//! people type their password in its place.
+//! a password or a token. If a client fails to authenticate, its name is also left out, because some people type their
+//! password instead of their name.
 //!
 //! # Features
 //!
 //! | feature | effect |
 //! | --- | --- |
-//! | `ring` (default) | TLS uses the cryptography of ring. |
-//! | `aws-lc-rs` | TLS uses the cryptography of AWS-LC. |
-//! | `tracing` | The crate emits the events [above](#tracing). Without it, none of this code is compiled. |
+//! | `ring` (default) | TLS uses ring for cryptography. |
+//! | `aws-lc-rs` | TLS uses AWS-LC for cryptography. |
+//! | `tracing` | The crate emits the events [above](#tracing). Without this feature, the code for them is not compiled. |
 //!
-//! Both `ring` and `aws-lc-rs` may be enabled, as another crate may enable either. The functions here then use ring.
-//! They do not panic, because none of them uses rustls's process-wide default. With neither feature, [`tls`] takes
-//! configurations that are made elsewhere.
+//! Both `ring` and `aws-lc-rs` can be enabled at once, for example if another crate enables one of them. The functions
+//! of this crate then use ring. They do not panic, because none of them uses rustls's process-wide default. If neither
+//! feature is enabled, the application must create the TLS configurations itself.
 
 #![forbid(unsafe_code)]
 

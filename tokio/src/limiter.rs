@@ -21,19 +21,19 @@ mod table;
 
 pub use memory::MemoryRateLimiter;
 
-/// Rate limiting of failed authentication over all connections, against brute force and credential stuffing.
+/// A limit on failed authentication across connections, which protects against brute force and credential stuffing.
 ///
 /// A rate limiter counts failed attempts, and decides when there have been too many. A
-/// [`Server`](crate::server::Server) uses a [`MemoryRateLimiter`], unless it [is given
-/// another](crate::server::Server::rate_limiter).
+/// [`Server`](crate::server::Server) uses a [`MemoryRateLimiter`], unless [another
+/// one](crate::server::Server::rate_limiter) is set.
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
-/// | a limited attempt | It fails like a wrong password, even if the password is correct: the `535` reply takes the same time and is delayed by the same pause, and the failure is counted. A distinct reply would show an attacker which guesses to repeat later. |
-/// | the store | It is asked as usual, and its answer is [locked](smtp_auth::Answer::lock). The store does not learn that the attempt is limited. If it changes something after a correct password, for example upgrades the stored hash, it also does so for a limited attempt. |
-/// | limited mechanisms | Those with passwords, and custom mechanisms. |
-/// | mechanisms that are not limited | Those with tokens or client certificates, and ANONYMOUS, because there is nothing to guess. Their failures still count for the network. |
-/// | when the limiter is asked | Before the store is asked; after it has answered, because many attempts may wait for the store at the same time; and before the success reply, because with SCRAM many connections may wait between the store's keys and the client's proof. |
+/// | a limited attempt | It fails in the same way as a wrong password, even if the password is correct. The `535` reply takes the same time and is delayed by the same pause, and the failure is counted. If the reply were different, an attacker would know which guesses to repeat later. |
+/// | the store | The store is asked as usual, and its answer is [locked](smtp_auth::Answer::lock). It does not learn that the attempt is limited. If the store changes something after a correct password, for example upgrades the stored hash, it also does so for a limited attempt. |
+/// | limited mechanisms | Mechanisms that use a password, and custom mechanisms, are limited. |
+/// | mechanisms that are not limited | Mechanisms that use a token or a client certificate, and ANONYMOUS, are not limited, because there is nothing to guess. Their failures still count towards the limit of the network. |
+/// | when the limiter is asked | The limiter is asked up to three times. The first time is before the store is asked. The second time is after the store has answered, because many attempts may be waiting for the store at once. The third time is before the success reply, because many SCRAM exchanges may be waiting for the client's proof at once. |
 ///
 /// An implementation must treat accounts that do not exist like those that do. Otherwise the limit allows user
 /// enumeration. The methods are called on the runtime's threads and must not block. A limiter shared by several servers
@@ -43,8 +43,8 @@ pub trait RateLimiter: Send + Sync {
     /// calls this up to three times for one attempt, so the method must not count anything.
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool;
 
-    /// Counts a failed attempt. This includes limited attempts. The server calls it before the pause that delays the
-    /// reply, so a client that disconnects during the pause is also counted.
+    /// Counts a failed attempt, which may be a limited one. The server calls this before the pause that delays the
+    /// reply, so that a client that disconnects during the pause is counted as well.
     fn failed(&self, attempt: &Attempt<'_>, now: Instant);
 
     /// Records that the account has authenticated from this network.
@@ -90,7 +90,7 @@ impl<L: RateLimiter> RateLimiter for Option<L> {
     }
 }
 
-/// The data about an attempt to authenticate that a [`RateLimiter`] uses.
+/// An attempt to authenticate, as a [`RateLimiter`] sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt<'a> {
     address: Option<IpAddr>,
@@ -119,18 +119,19 @@ impl<'a> Attempt<'a> {
     /// or not the account exists. It is `None` if the exchange failed before the client sent a name, or if the client
     /// uses a token or a certificate.
     ///
-    /// Do not log the name, and store at most a hash of it, because some people type their password in its place.
+    /// Do not log the name, and store at most a hash of it, because some people type their password instead of their
+    /// name.
     pub fn authcid(&self) -> Option<&'a str> {
         self.authcid
     }
 
-    /// Returns the account of which [`authcid`](Self::authcid) is an alias, if the store has reported it
+    /// Returns the account that [`authcid`](Self::authcid) is an alias of, if the store has reported this account
     /// ([`Answer::of`]). It is `None` if `authcid` is the account itself.
     pub fn account(&self) -> Option<&'a str> {
         self.account
     }
 
-    /// Returns both names. An attempt counts for each of them.
+    /// Returns both names. An attempt counts towards the limit of each of them.
     pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         [self.authcid, self.account].into_iter().flatten()
     }
@@ -143,8 +144,8 @@ pub(crate) struct Limited<A, L> {
     users: A,
     limiter: L,
     address: Option<IpAddr>,
-    /// Whether the application itself has set `authorize_always`. Only then is its store asked about a client that acts
-    /// as its own account.
+    /// Whether the application itself has set `authorize_always`. Only then is the application's store asked about a
+    /// client that acts as its own account.
     authorizes_always: bool,
     exchange: Mutex<Exchange>,
 }

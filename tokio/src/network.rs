@@ -6,14 +6,14 @@ use core::{
     str::FromStr,
 };
 
-/// The number of leading bits that all IPv4-mapped IPv6 addresses have in common.
+/// The number of leading bits that all IPv4-mapped IPv6 addresses share.
 const MAPPED: u8 = 96;
 
-/// A network: all IP addresses with the same leading bits. Its text form is `192.0.2.0/24` or `2001:db8::/32`, or a
-/// single address without a prefix length.
+/// A network, which is the set of all IP addresses with the same leading bits. Its text form is `192.0.2.0/24` or
+/// `2001:db8::/32`, or a single address without a prefix length.
 ///
-/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address. A network of such addresses has at
-/// least 96 bits: `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
+/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address. The prefix of a network of such
+/// addresses is at least 96 bits long. For example, `::ffff:192.0.2.0/120` means `192.0.2.0/24`.
 ///
 /// ```
 /// use smtp_auth_tokio::Network;
@@ -31,7 +31,7 @@ pub struct Network {
 
 impl Network {
     /// Creates the network of all addresses whose first `bits` bits are those of `address`. If `bits` is greater than
-    /// the length of the address, the network contains this address alone.
+    /// the length of the address, the network contains only this address.
     pub fn new(address: IpAddr, bits: u8) -> Self {
         let is_mapped = address.is_ipv6() && address.to_canonical().is_ipv4();
         let (address, bits) = match (is_mapped, bits.checked_sub(MAPPED)) {
@@ -53,8 +53,8 @@ impl Network {
         }
     }
 
-    /// Returns the network of one client: a single IPv4 address, or a /64 of IPv6, because a client with one of its
-    /// addresses usually has all of them.
+    /// Returns the network of one client, which is a single IPv4 address or an IPv6 /64. A client with one address in a
+    /// /64 usually controls all of them.
     pub(crate) fn of_client(address: IpAddr) -> Self {
         let address = address.to_canonical();
         Self::new(address, if address.is_ipv4() { 32 } else { 64 })
@@ -76,15 +76,15 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Creates the network that contains this address alone.
+/// Creates the network that contains only this address.
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
         Self::new(address, 128)
     }
 }
 
-/// The error for a text that is not a [`Network`]: it is not an IP address, or its prefix length is not a number in the
-/// range of the address.
+/// The error that is returned if a text is not a [`Network`], because it is not an IP address or its prefix length is
+/// not valid for the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkError(());
 

@@ -1,8 +1,8 @@
 //! An async SMTP submission server.
 //!
-//! A [`Server`] handles sockets, TLS, authentication and time limits. A [`Handler`] of your application handles mail. A
+//! A [`Server`] handles sockets, TLS, authentication and time limits. Your application's [`Handler`] handles mail. A
 //! handler is either a function that takes a whole [`Message`], as on the [crate's page](crate), or a type with three
-//! methods, the last of which receives the message in pieces:
+//! methods. The last of these methods receives the message in pieces:
 //!
 //! ```
 //! use smtp_auth_tokio::{
@@ -37,7 +37,7 @@
 //!
 //!     async fn data(&self, peer: &Peer, draft: Draft, mut body: Body<'_>) -> Result<Reply, Reply> {
 //!         let received = peer.received().smtputf8(draft.smtputf8).to_string();
-//!         let mut file = tokio::io::sink(); // in place of a temporary file that is removed when it is dropped
+//!         let mut file = tokio::io::sink(); // use a temporary file that is removed when it is dropped
 //!         file.write_all(received.as_bytes()).await.map_err(|_| Reply::INSUFFICIENT_STORAGE)?;
 //!         let copied = tokio::io::copy(&mut body, &mut file).await;
 //!         copied.map_err(|_| Reply::INSUFFICIENT_STORAGE)?;
@@ -46,7 +46,7 @@
 //!     }
 //! }
 //!
-//! /// An account whose name is an address may use that address. Any other may use its name in every domain.
+//! /// If an account's name is an address, it may use that address. Otherwise it may use its name at any domain.
 //! fn may_use(account: &str, from: Option<Mailbox<'_>>) -> bool {
 //!     let Some(from) = from else { return true }; // the null sender of delivery reports
 //!     let (name, domain) = account.rsplit_once('@').map_or((account, None), |(name, own)| (name, Some(own)));
@@ -54,15 +54,15 @@
 //!     domain_fits && fold(from.local_part()) == fold(name)
 //! }
 //!
-//! /// Returns the form in which names are compared: prepared by SASLprep (RFC 4013), in lower case.
+//! /// Converts a name for comparison: prepares it with SASLprep (RFC 4013), and makes it lower case.
 //! fn fold(name: &str) -> String {
 //!     prepare(name).as_deref().unwrap_or(name).to_lowercase()
 //! }
 //! ```
 //!
 //! On a server with several domains, each account needs a list of its addresses; `examples/server/senders.rs`
-//! implements one. A function that takes a whole message finds the same data in [`Message::peer`], [`Message::from`]
-//! and [`Message::received`].
+//! implements one. If your handler is a function that takes a whole message, use [`Message::peer`], [`Message::from`]
+//! and [`Message::received`] instead.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -112,15 +112,15 @@ use log::{Hook, Log};
 use observer::Nothing;
 use places::Places;
 
-/// A submission server, which may listen on several ports.
+/// A submission server, which can listen on several ports.
 ///
-/// A clone is another handle to the same server: clones share the users, the handler, the count of connections, and the
+/// A clone is another handle to the same server. Clones share the users, the handler, the count of connections, and the
 /// [shutdown](Self::shutdown). **Change all settings before you clone the server.** A later change affects only the
-/// clone on which it is made, and neither other clones nor listeners that already run.
+/// clone on which it is made. It does not affect other clones, or listeners that are already running.
 pub struct Server<A, H> {
     /// The configuration as the application passed it.
     given: Arc<Config>,
-    /// The same, adapted to the TLS and rate limiter settings.
+    /// /// The same configuration, adapted to the TLS and rate limiter settings.
     config: Arc<Config>,
     users: Arc<A>,
     handler: Arc<H>,
@@ -133,7 +133,7 @@ pub struct Server<A, H> {
     places: Arc<Places>,
     lingering: Arc<Semaphore>,
     memory: Arc<Semaphore>,
-    /// Set by a shutdown, to the time at which the remaining connections are cut off.
+    /// The time at which the remaining connections are cut off, once a shutdown has begun.
     stop: Arc<watch::Sender<Option<Instant>>>,
 }
 
@@ -165,16 +165,15 @@ impl<A, H> fmt::Debug for Server<A, H> {
 }
 
 impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
-    /// Creates a server with the default [`Limits`], a [`MemoryRateLimiter`] with its defaults, and no TLS.
+    /// Creates a server with the default [`Limits`], the default [`MemoryRateLimiter`], and no TLS.
     ///
-    /// Until [`tls`](Self::tls) is called, the server does not offer STARTTLS, and if the configuration
-    /// [requires](StartTls::Required) TLS, it accepts neither authentication nor mail. A connection without TLS is
-    /// offered no mechanism that sends a password or a token, unless the configuration [allows
+    /// Until [`tls`](Self::tls) is called, the server does not offer STARTTLS. If the configuration
+    /// [requires](StartTls::Required) TLS, the server then refuses authentication and mail. Without TLS, the server
+    /// offers no mechanism that sends a password or a token, unless the configuration [allows
     /// this](smtp_auth::sasl::server::Builder::allow_cleartext).
     ///
-    /// `users` answers the questions of the mechanisms in the configuration, and must not block: the [crate's
-    /// page](crate#stores) has a table of stores. To use the accounts in the handler as well, share them through an
-    /// [`Arc`]:
+    /// `users` answers the questions of the configured mechanisms, and must not block. The [crate's page](crate#stores)
+    /// contains a table of stores. To use the accounts in the handler as well, share them through an [`Arc`]:
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -241,27 +240,28 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self
     }
 
-    /// Enables TLS, both by STARTTLS and from the first octet.
+    /// Enables TLS, both with STARTTLS and from the first octet.
     ///
-    /// STARTTLS follows the [configuration](smtp_auth::server::Builder::starttls). By default it is offered but not
-    /// required: clients may then use SCRAM and CRAM-MD5, and send mail, without TLS. [`StartTls::Required`] requires
-    /// it. [`listen_tls`](Self::listen_tls) and the other `_tls` methods begin TLS at the first octet.
+    /// The [configuration](smtp_auth::server::Builder::starttls) determines whether STARTTLS is offered or required. By
+    /// default it is offered but not required, so clients can use SCRAM and CRAM-MD5, and send mail, without TLS.
+    /// [`StartTls::Required`] prevents this. [`listen_tls`](Self::listen_tls) and the other `_tls` methods begin TLS at
+    /// the first octet.
     #[must_use]
     pub fn tls(mut self, tls: impl TlsAccept) -> Self {
         self.tls = Some(Arc::new(tls));
         self.configured()
     }
 
-    /// Replaces the rate limiter: by a [`MemoryRateLimiter`] with other limits, by one in an [`Arc`] that several
-    /// servers share, or by your own [`RateLimiter`], for example for a whole cluster.
+    /// Replaces the rate limiter. `limiter` can be a [`MemoryRateLimiter`] with other limits, a limiter in an [`Arc`]
+    /// that several servers share, or your own [`RateLimiter`], for example one for a whole cluster.
     #[must_use]
     pub fn rate_limiter(mut self, limiter: impl RateLimiter + 'static) -> Self {
         self.limiter = Some(Arc::new(limiter));
         self.configured()
     }
 
-    /// Disables rate limiting across connections. **A brute-force attack is then slowed only by the
-    /// [pause](Limits::pause) after each failed attempt, and by the number of
+    /// Disables rate limiting across connections. **A brute-force attack is then slowed down only by the
+    /// [pause](Limits::pause) after each failed attempt, and by the limit on
     /// [attempts](smtp_auth::server::Builder::max_attempts) in one connection.**
     #[must_use]
     pub fn without_rate_limiter(mut self) -> Self {
@@ -277,8 +277,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// Passes each line of each dialogue to `hook`, with the client's address. The line has no CRLF, and every secret
-    /// in it is [masked](smtp_auth::server::Session::trace). The feature [`tracing`](crate#tracing) does not trace the
-    /// dialogue of a server with a hook.
+    /// in it is [masked](smtp_auth::server::Session::trace). If a hook is set, the [`tracing`](crate#tracing) feature
+    /// does not trace the dialogue.
     #[must_use]
     pub fn trace(
         mut self,
@@ -288,8 +288,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self
     }
 
-    /// Requires the [PROXY protocol](https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt), version 1 or 2, from
-    /// these networks, such as `["192.0.2.7".parse()?]`, on the TCP listeners. **A machine in these networks can claim
+    /// Requires the [PROXY protocol](https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt), version 1 or 2, for
+    /// TCP connections from these networks, such as `["192.0.2.7".parse()?]`. **A machine in these networks can claim
     /// any client address.** The matching configuration of HAProxy is:
     ///
     /// ```text
@@ -301,13 +301,13 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     ///
     /// | topic | behaviour |
     /// | --- | --- |
-    /// | client address | The limits, the rate limiter and [`Peer::address`] use the address in the header. If the header is LOCAL or UNKNOWN, or has no TCP address, they use the proxy's address. A proxy sends LOCAL for its own health checks. |
+    /// | client address | The limits, the rate limiter and [`Peer::address`] use the address in the header. If the header is LOCAL or UNKNOWN, or contains no TCP address, they use the proxy's address. A proxy sends LOCAL for its own health checks. |
     /// | position | The header comes before everything else, including TLS from the first octet. |
     /// | time | The header must arrive within [`Limits::handshake`]. |
-    /// | size | The header may have 107 octets in version 1, and 536 in version 2. |
-    /// | TLVs | They are ignored. The server itself determines whether the connection is inside TLS, and which certificate the client has. |
+    /// | size | A header may be up to 107 octets long in version 1, and up to 536 octets in version 2. |
+    /// | TLVs | TLVs are ignored. The server itself determines whether the connection uses TLS, and which certificate the client presented. |
     /// | missing header | A connection from these networks without a header is closed without a reply. |
-    /// | unexpected header | A connection from any other address that begins with a header is closed without a reply, even if no proxies are configured. Version 2 begins with empty lines: if these arrive alone, they are answered. On a port with TLS from the first octet, the sender gets a TLS alert. |
+    /// | unexpected header | A connection from any other address that begins with a header is closed without a reply, even if no proxies are configured. A version 2 header begins with empty lines. If these lines arrive alone, the server replies to them. On a port with TLS from the first octet, the sender gets a TLS alert. |
     #[must_use]
     pub fn proxies(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.proxies = networks.into_iter().collect();
@@ -325,15 +325,15 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// [`shutdown`](Self::shutdown), once all connections have ended.
     ///
     /// # Errors
-    /// Returns an error if `address` cannot be looked up or bound. The text of a failure to bind names the addresses
-    /// that were tried.
+    /// Returns an error if `address` cannot be looked up or bound. If binding failed, the error text lists the
+    /// addresses that were tried.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<()> {
         self.serve(bind(address).await?).await;
         Ok(())
     }
 
-    /// Does the same as [`listen`](Self::listen) with TLS from the first octet (implicit TLS, RFC 8314 §3.3), usually
-    /// on port 465.
+    /// Does the same as [`listen`](Self::listen), but with TLS from the first octet (implicit TLS, RFC 8314 §3.3),
+    /// usually on port 465.
     ///
     /// # Errors
     /// Returns an error if [`tls`](Self::tls) has not been set, or if `address` cannot be looked up or bound.
@@ -342,13 +342,13 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self.serve_tls(bind(address).await?).await
     }
 
-    /// Serves all clients that connect to `listener`, for example one made by [`bind`]. Returns after a
-    /// [`shutdown`](Self::shutdown), once all connections have ended. Dropping this future cuts the connections off.
+    /// Serves all clients that connect to `listener`, for example one that [`bind`] created. Returns after a
+    /// [`shutdown`](Self::shutdown), once all connections have ended. Dropping this future cuts off the connections.
     pub async fn serve(&self, listener: TcpListener) {
         self.accept(listener, false).await;
     }
 
-    /// Does the same as [`serve`](Self::serve) with TLS from the first octet.
+    /// Does the same as [`serve`](Self::serve), but with TLS from the first octet.
     ///
     /// # Errors
     /// Returns an error if [`tls`](Self::tls) has not been set.
@@ -360,14 +360,14 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
 
     /// Serves one client over a stream of any kind, such as a Unix socket or [`tokio::io::duplex`].
     ///
-    /// The client counts towards [`Limits::connections`], and with an address also towards
-    /// [`Limits::connections_each`]. No [PROXY header](Self::proxies) is read from the stream: behind a proxy, the
-    /// application reads the header first, and passes the address in it.
+    /// The client counts towards [`Limits::connections`] and, if it has an address, towards
+    /// [`Limits::connections_each`]. The server reads no [PROXY header](Self::proxies) from the stream. Behind a proxy,
+    /// the application must first read the header, and pass the address that it contains.
     pub async fn serve_stream(&self, stream: impl Stream + 'static, address: Option<SocketAddr>) {
         self.serve_boxed(Box::new(stream), address, false).await;
     }
 
-    /// Does the same as [`serve_stream`](Self::serve_stream) with TLS from the first octet.
+    /// Does the same as [`serve_stream`](Self::serve_stream), but with TLS from the first octet.
     ///
     /// # Errors
     /// Returns an error if [`tls`](Self::tls) has not been set.
@@ -385,14 +385,15 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     ///
     /// | connection | end |
     /// | --- | --- |
-    /// | without an open transaction | It gets a `421` at once. A pending future of the store is dropped. |
-    /// | in a TLS handshake, or before its PROXY header | It is closed at once. |
-    /// | with an open transaction | It may finish the transaction within [`Limits::grace`], and gets a `421` afterwards. If the grace ends first, it gets the `421` then, the handler's future is dropped, and the client keeps the message and will send it again. |
+    /// | without an open transaction | The client gets a `421` at once. A pending future of the store is dropped. |
+    /// | in a TLS handshake, or before the end of the PROXY header | The connection is closed at once. |
+    /// | with an open transaction | The client may finish the transaction within [`Limits::grace`], and then gets a `421`. If this grace period ends first, the handler's future is dropped and the client gets the `421` immediately. The client keeps the message and will send it again. |
     ///
-    /// [`serve`](Self::serve) and [`listen`](Self::listen) return once all connections have ended. This takes up to ten
-    /// seconds longer than the grace: five to send the last reply, and five to read afterwards.
+    /// [`serve`](Self::serve) and [`listen`](Self::listen) return once all connections have ended. This can take up to
+    /// ten seconds longer than the grace period: five seconds to send the last reply, and five seconds to read
+    /// afterwards.
     ///
-    /// This method does not wait. A second call changes nothing. All clones are shut down.
+    /// This method returns without waiting, and shuts down all clones. A second call has no effect.
     pub fn shutdown(&self) {
         let cut_off = Instant::now() + self.limits.grace;
         self.stop.send_if_modified(|stop| {
@@ -420,11 +421,11 @@ const BACKLOG: u32 = 4096;
 /// Binds a listener for [`Server::serve`] or [`Server::serve_tls`]. [`Server::listen`] calls this function itself.
 ///
 /// Up to 4,096 connections may wait to be accepted, which is more than [`TcpListener::bind`] allows. If a name has
-/// several addresses, the function binds the first one that it can.
+/// several addresses, the function binds the first one that is available.
 ///
 /// # Errors
-/// Returns an error if the name cannot be looked up, or if no address can be bound. The text of the latter names the
-/// addresses that were tried.
+/// Returns an error if the name cannot be looked up, or if no address can be bound. In the second case, the error text
+/// lists the addresses that were tried.
 pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let addresses: Vec<_> = lookup_host(address).await?.collect();
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);

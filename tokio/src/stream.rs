@@ -5,8 +5,8 @@ use std::{fmt, future::Future, io, pin::Pin};
 use smtp_auth::Channel;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A byte stream in both directions: a TCP socket, TLS over it, a Unix socket, or [`tokio::io::duplex`]. The trait is
-/// implemented for all types with the listed supertraits.
+/// A bidirectional byte stream, such as a TCP socket, TLS over a socket, a Unix socket, or [`tokio::io::duplex`]. The
+/// trait is implemented for all types that implement its supertraits.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -20,15 +20,16 @@ impl fmt::Debug for dyn Stream {
 /// A stream of any type. It is boxed because STARTTLS changes the type in the middle of a connection.
 pub type BoxStream = Box<dyn Stream>;
 
-/// The future of a TLS handshake. It returns the stream inside TLS, and the properties of the TLS connection. It is
-/// boxed because it is large and runs only once in a connection.
+/// The future of a TLS handshake. It returns the encrypted stream and the properties of the TLS connection. It is boxed
+/// because it is large and runs only once in a connection.
 pub type Handshake<'a> =
     Pin<Box<dyn Future<Output = io::Result<(BoxStream, Channel)>> + Send + 'a>>;
 
 /// Starts TLS on the server side.
 ///
-/// It is implemented for rustls's `Arc<ServerConfig>` ([and others](crate::tls)). Other TLS libraries need a few lines.
-/// For a stream that is already protected, such as a Unix socket or a connection from a TLS-terminating proxy:
+/// This trait is implemented for rustls's `Arc<ServerConfig>` and for [other types](crate::tls). For other TLS
+/// libraries, you can implement it in a few lines. For example, this type accepts a stream that is already protected,
+/// such as a Unix socket or a connection from a TLS-terminating proxy:
 ///
 /// ```
 /// use smtp_auth_tokio::{BoxStream, Handshake, TlsAccept, smtp_auth::Channel};
@@ -42,8 +43,8 @@ pub type Handshake<'a> =
 /// }
 /// ```
 pub trait TlsAccept: Send + Sync + 'static {
-    /// Performs the TLS handshake. The returned [`Channel`] starts from [`Channel::tls`]. It may include channel
-    /// bindings, and the name in the client's verified certificate. The server applies a time limit.
+    /// Performs the TLS handshake. Create the returned [`Channel`] with [`Channel::tls`]. You can add channel bindings
+    /// to it, and the name in the client's verified certificate. The server applies a time limit.
     fn accept(&self, stream: BoxStream) -> Handshake<'_>;
 }
 

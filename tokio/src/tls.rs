@@ -5,14 +5,14 @@
 //! | a server with a certificate in PEM files | [`server`] |
 //! | a server whose certificate is renewed while it runs | [`Replaceable`] |
 //! | a server that asks for client certificates | [`ClientCertificates`] |
-//! | a client that trusts the CAs of the operating system | nothing, as this is the default; [`platform`] returns its configuration |
+//! | a client that trusts the CAs of the operating system | no function, because this is the default; [`platform`] returns this configuration |
 //! | a client that trusts other CAs, or a server's own certificate | [`client`], [`trusting`] |
 //! | a client that presents a certificate | [`with_certificate`] |
-//! | anything else | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
+//! | any other settings | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
 //!
 //! All of these support both types of channel binding: `tls-exporter` (TLS 1.3 only) and `tls-server-end-point`. No
-//! function here uses rustls's process-wide default cryptography provider, which panics if a program is compiled with
-//! two providers.
+//! function in this module uses rustls's process-wide default cryptography provider, because rustls panics if a program
+//! is compiled with two providers and does not choose one.
 
 use std::{
     fmt, io,
@@ -126,7 +126,7 @@ pub fn trusting(
 /// `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, it trusts the CAs in that file or directory instead.
 ///
 /// A [`Connector`](crate::client::Connector) uses this configuration by default, and creates it once for the whole
-/// process. This function reads files, perhaps some hundred, and blocks the thread meanwhile.
+/// process. This function reads files, possibly hundreds of them, and blocks the thread while it does so.
 ///
 /// # Errors
 /// Fails if no CA is found. The error text explains what to do.
@@ -162,8 +162,9 @@ fn verifying(
 }
 
 /// Returns a copy of a client configuration with a client certificate, which is presented to servers that ask for one.
-/// EXTERNAL authenticates with it ([`Credentials::external`](crate::client::Credentials::external)). One PEM file
-/// contains the certificate followed by its intermediate certificates, the other its private key.
+/// The EXTERNAL mechanism authenticates with this certificate
+/// ([`Credentials::external`](crate::client::Credentials::external)). The PEM file `cert` contains the certificate
+/// followed by its intermediate certificates, and the PEM file `key` contains the private key.
 ///
 /// ```no_run
 /// use smtp_auth_tokio::{client::{Connector, Credentials}, tls};
@@ -247,20 +248,21 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
     ))
 }
 
-/// A server configuration with client certificates for EXTERNAL. The application supplies the function that maps a
-/// certificate to the name with which the client may authenticate.
+/// A server configuration that supports client certificates, for EXTERNAL. The application supplies a function that
+/// maps a certificate to the name that the client may authenticate as.
 ///
-/// The function receives the chain that rustls's verifier has verified, in DER form, with the client's own certificate
-/// first.
+/// The function receives the certificate chain in DER form, as rustls's verifier has verified it. The client's own
+/// certificate comes first.
 ///
 /// | the function returns | effect |
 /// | --- | --- |
 /// | `Some(name)` | The server offers EXTERNAL, if the configuration lists it. [`CheckExternal`](smtp_auth::sasl::CheckExternal) then asks the store for the account. |
 /// | `None` | The connection continues without EXTERNAL. |
 /// | a name that is empty or contains control characters | The handshake fails. |
-/// | not called, because the client has no certificate | The connection continues without EXTERNAL, if the verifier allows that. |
+/// | nothing, because a client without a certificate does not cause a call | The connection continues without EXTERNAL, if the verifier allows that. |
 ///
-/// There is no default function, because each CA defines which field of its certificates is a name, and what it names.
+/// There is no default function, because each CA defines which field of its certificates contains a name, and what that
+/// name identifies.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -283,8 +285,8 @@ pub struct ClientCertificates {
 type NameOf = dyn Fn(&[CertificateDer<'_>]) -> Option<String> + Send + Sync;
 
 impl ClientCertificates {
-    /// Creates the configuration from a rustls configuration with a verifier for client certificates, and from the
-    /// function that maps a certificate to a name:
+    /// Creates the configuration from two things: a rustls configuration with a verifier for client certificates, and
+    /// the function that maps a certificate to a name:
     ///
     /// ```no_run
     /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
@@ -338,7 +340,8 @@ impl TlsAccept for ClientCertificates {
     }
 }
 
-/// Supports both types of channel binding. Client certificates are not mapped to names: see [`ClientCertificates`].
+/// Supports both types of channel binding. It does not map client certificates to names; for that, use
+/// [`ClientCertificates`].
 impl TlsAccept for Arc<ServerConfig> {
     fn accept(&self, stream: BoxStream) -> Handshake<'_> {
         Box::pin(accept(self, stream, &|_| None))
@@ -348,11 +351,11 @@ impl TlsAccept for Arc<ServerConfig> {
 /// A TLS configuration that can be replaced while the server runs, for example when its certificate is renewed.
 ///
 /// **Create each configuration with [`server`], and do not share a ticketer or session storage with the old one.
-/// Otherwise SCRAM-PLUS fails on resumed sessions:** a client that resumes a session binds to the old certificate, and
-/// the server to the new one (`tls-server-end-point`).
+/// Otherwise SCRAM-PLUS fails on resumed sessions**, because the client binds to the old certificate, and the server to
+/// the new one (`tls-server-end-point`).
 ///
-/// All clones share one configuration: pass one clone to [`Server::tls`](crate::server::Server::tls), and keep another.
-/// Existing connections, and handshakes that have begun, keep their configuration.
+/// All clones share one configuration, so pass one clone to [`Server::tls`](crate::server::Server::tls) and keep
+/// another. A replacement does not affect existing connections, or handshakes that have begun.
 ///
 /// ```
 /// use std::{io, sync::Arc};
@@ -360,7 +363,7 @@ impl TlsAccept for Arc<ServerConfig> {
 ///
 /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 /// fn renewed(tls: &Replaceable) -> io::Result<()> {
-///     tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?); // on an error the old one stays
+///     tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?); // after an error, the old one stays
 ///     Ok(())
 /// }
 /// ```
@@ -368,8 +371,8 @@ impl TlsAccept for Arc<ServerConfig> {
 pub struct Replaceable(Arc<RwLock<Arc<dyn TlsAccept>>>);
 
 impl Replaceable {
-    /// Creates the value with its first configuration: an `Arc<ServerConfig>` of rustls, a [`ClientCertificates`], or
-    /// the type of another library.
+    /// Creates the value with its first configuration, which is an `Arc<ServerConfig>` from rustls, a
+    /// [`ClientCertificates`], or a type for another TLS library.
     pub fn new(tls: impl TlsAccept) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(tls))))
     }

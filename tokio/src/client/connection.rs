@@ -27,14 +27,14 @@ use crate::link::{COMMANDS, Link, Receive};
 /// The time limit for QUIT and for closing the connection.
 const QUIT: Duration = Duration::from_secs(5);
 
-/// A connection that is ready to send messages, one after the other.
+/// A connection that is ready to send messages, one after another.
 ///
 /// [`Connector::connect`](super::Connector::connect) creates it. Dropping it closes the connection;
-/// [`quit`](Self::quit) also tells the server.
+/// [`quit`](Self::quit) also informs the server.
 ///
 /// **Dropping a future before it completes leaves the connection unusable**, because part of a command or of a message
-/// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. If the end of a message had been sent by
-/// then, it is unknown whether the server has accepted the message; otherwise the server has not accepted it.
+/// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. If the end of a message had already been
+/// sent, it is unknown whether the server has accepted the message. Otherwise, the server has not accepted it.
 pub struct Client {
     pub(super) wire: Wire,
 }
@@ -65,15 +65,15 @@ impl Client {
     ///
     /// # Errors
     /// Fails if the message was not accepted for any recipient, or if it is unknown whether it was accepted.
-    /// [`Error::delivery`] distinguishes these cases. After [`ErrorKind::NotAccepted`] the connection can still be
-    /// used, unless the server has closed it. After any other error it cannot be used.
+    /// [`Error::delivery`] distinguishes these cases. After [`ErrorKind::NotAccepted`], the connection can still be
+    /// used, unless the server has closed it. After any other error, it cannot be used.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
 
-    /// Sends a message while reading it, for example from a file, so that only some kilobytes of it are in memory. The
-    /// client does not know the message in advance, so the caller sets the envelope's [size](Envelope::size) and [body
-    /// type](Envelope::body).
+    /// Sends a message while reading it, for example from a file, so that only a few kilobytes of it are in memory at a
+    /// time. The client does not know the message in advance, so the caller must set the envelope's
+    /// [size](Envelope::size) and [body type](Envelope::body).
     ///
     /// # Errors
     /// Returns the errors of [`send`](Self::send), and also [`ErrorKind::Read`].
@@ -124,8 +124,8 @@ impl Client {
         self.wire.session.authenticated()
     }
 
-    /// Returns whether the connection appears to be usable: the server has neither closed it nor announced that it
-    /// will. This does not wait.
+    /// Returns whether the connection appears to be usable, that is, the server has neither closed it nor announced
+    /// that it will close it. This does not wait.
     pub(super) fn is_open(&mut self) -> bool {
         self.wire.is_open()
     }
@@ -349,7 +349,7 @@ impl Receive for Inbox<'_> {
 pub(super) struct Replies {
     /// The number of octets received of the current line, counted up to four.
     column: u8,
-    /// Whether the current line is one that others follow, such as `250-`.
+    /// Whether more lines follow the current one, as after `250-`.
     goes_on: bool,
 }
 

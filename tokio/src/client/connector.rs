@@ -27,7 +27,7 @@ use crate::{
 /// The time limit for the name lookup and the TCP connection together.
 const CONNECT: Duration = Duration::from_secs(60);
 
-/// Opens connections to one server, and authenticates there.
+/// Opens connections to one server, and authenticates each of them.
 ///
 /// | constructor | port | TLS |
 /// | --- | --- | --- |
@@ -80,7 +80,7 @@ enum Protection {
     Cleartext,
 }
 
-/// The configuration of the sessions: either complete, or without the client's name.
+/// The configuration of the sessions, which is either complete or lacks the client's name.
 #[derive(Clone)]
 enum Configured {
     Whole(Config),
@@ -105,9 +105,10 @@ impl Connector {
         Self::new(host, 465, Protection::Implicit)
     }
 
-    /// Creates a connector to port 25 that begins TLS with STARTTLS if the server offers it, **and is unprotected
-    /// otherwise**: a man-in-the-middle can remove the offer (a downgrade attack). Mail servers transfer mail to each
-    /// other in this way, and [trust](Self::trust) any certificate ([`tls::Unverified`](crate::tls::Unverified)).
+    /// Creates a connector to port 25 that begins TLS with STARTTLS if the server offers it. **Otherwise the connection
+    /// is unprotected**, so a man-in-the-middle can mount a downgrade attack by removing the offer. Mail servers
+    /// transfer mail to each other in this way, and [trust](Self::trust) any certificate
+    /// ([`tls::Unverified`](crate::tls::Unverified)).
     pub fn insecure_opportunistic(host: &str) -> Self {
         Self::new(host, 25, Protection::Opportunistic)
     }
@@ -136,22 +137,22 @@ impl Connector {
         }
     }
 
-    /// Sets the server's port, in place of the constructor's default.
+    /// Sets the server's port instead of the constructor's default.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Sets the server's addresses, so that the connector does not look up the server's name: for an application that
-    /// resolves names itself. Each address includes a port, and [`port`](Self::port) has no effect. The server's
-    /// certificate must still be valid for the server's name.
+    /// Sets the server's addresses, for an application that resolves names itself. The connector then does not look up
+    /// the server's name. Each address includes a port, so [`port`](Self::port) has no effect. The server's certificate
+    /// must still be valid for the server's name.
     pub fn addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.addresses = Some(addresses.into_iter().collect());
         self
     }
 
     /// Sets the credentials. The client authenticates with the strongest mechanism that the server offers and that can
-    /// use these credentials. Without credentials it does not authenticate.
+    /// use these credentials. Without credentials, it does not authenticate.
     ///
     /// If TLS began without a [verified](smtp_auth::Channel::verified) certificate, the client sends no credentials,
     /// and connecting fails with [`ErrorKind::Unverified`]. If the credentials are a token, name the [server for which
@@ -162,7 +163,7 @@ impl Connector {
         self
     }
 
-    /// Sets which certificates the client trusts, and which TLS library and configuration it uses. By default it uses
+    /// Sets which certificates the client trusts, and which TLS library and configuration it uses. By default, it uses
     /// rustls and trusts the CAs of the operating system.
     ///
     /// | `tls` | effect |
@@ -198,9 +199,9 @@ impl Connector {
         self
     }
 
-    /// Sets the time limit for each of these: connecting, the TLS handshake, each reply, and each part of a message. By
-    /// default connecting may take one minute, and the others may take as long as RFC 5321 §4.5.3.2 recommends, up to
-    /// ten minutes. A longer limit than the default has no effect.
+    /// Sets the time limit for each single step: connecting, the TLS handshake, each reply, and each part of a message.
+    /// By default, connecting may take up to one minute, and each other step may take as long as RFC 5321 §4.5.3.2
+    /// recommends, which is up to ten minutes. A limit above the default has no effect.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit.min(LONGEST);
         self
@@ -222,8 +223,8 @@ impl Connector {
     /// IPv4 in turn, and uses the first address that answers ("happy eyeballs", RFC 8305).
     ///
     /// # Errors
-    /// Fails if the connection, TLS or authentication fails. [`Error::stage`] returns the stage, and
-    /// [`Error::is_transient`] whether another attempt may succeed.
+    /// Fails if the connection, TLS or authentication fails. [`Error::stage`] returns the stage at which it failed, and
+    /// [`Error::is_transient`] returns whether another attempt may succeed.
     pub async fn connect(&self) -> Result<Client, Error> {
         let unreachable = |why| {
             let (host, port) = (self.host.clone(), self.port);

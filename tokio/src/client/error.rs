@@ -1,4 +1,4 @@
-//! The client's errors, as sentences for a person and as types for a program.
+//! The client's errors, as sentences for people and as types for programs.
 
 use std::{
     error,
@@ -16,8 +16,8 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 /// The reason why connecting failed, or why a message was not accepted.
 ///
-/// `Display` writes a sentence for the person who sends the message. It quotes the server's reply, says what can be
-/// done, and contains nothing secret. A program uses these methods instead, as in [this
+/// `Display` writes a sentence for the person who sends the message. The sentence quotes the server's reply, says what
+/// can be done, and contains no secrets. In your application, use these methods instead, as in [this
 /// example](super#what-to-do-after-an-error):
 ///
 /// | method | returns |
@@ -26,7 +26,7 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 /// | [`is_transient`](Self::is_transient) | whether another attempt may succeed later |
 /// | [`kind`](Self::kind) | what went wrong |
 /// | [`stage`](Self::stage) | the stage of the dialogue |
-/// | [`reply`](Self::reply) | the server's reply, if it refused |
+/// | [`reply`](Self::reply) | the server's reply, if a reply caused the error |
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -35,11 +35,11 @@ struct Inner {
     ended: bool,
 }
 
-/// The different kinds of [`Error`].
+/// The kind of an [`Error`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The client could not connect to the server: its name has no address, or no address answers.
+    /// The client could not connect to the server, because the server's name has no address or no address answers.
     #[non_exhaustive]
     Unreachable {
         /// The name of the server.
@@ -54,11 +54,11 @@ pub enum ErrorKind {
     Tls {
         /// The name of the server.
         host: Box<str>,
-        /// The cause. If rustls reported it, it contains a [`rustls::Error`]:
-        /// `why.get_ref()?.downcast_ref::<rustls::Error>()`.
+        /// The cause. An error from rustls contains a [`rustls::Error`], which
+        /// `why.get_ref()?.downcast_ref::<rustls::Error>()` returns.
         why: io::Error,
     },
-    /// The client has credentials, and TLS began without a [verified](smtp_auth::Channel::verified) certificate. The
+    /// The client has credentials, but TLS began without a [verified](smtp_auth::Channel::verified) certificate. The
     /// client has sent nothing over TLS.
     #[non_exhaustive]
     Unverified {
@@ -67,8 +67,8 @@ pub enum ErrorKind {
     },
     /// The connection broke at this stage. The [`io::Error`] is the cause.
     Broken(Stage, io::Error),
-    /// The session has ended with a [`SessionError`](super::SessionError): the server refused to continue or broke the
-    /// protocol, authentication failed ([`AuthError`](super::AuthError)), or a reply did not arrive in time.
+    /// The session has ended with a [`SessionError`](super::SessionError). The server refused to continue or violated
+    /// the protocol, authentication failed ([`AuthError`](super::AuthError)), or a reply did not arrive in time.
     Session(SessionError),
     /// The message was not accepted for any recipient. The [`Outcome`](super::Outcome) contains the reason, either the
     /// server's [`Refusal`](super::Refusal) or a [`NotSent`](super::NotSent). The connection can be used again, unless
@@ -81,7 +81,7 @@ pub enum ErrorKind {
     Unusable,
     /// The configuration is invalid. The [`ConfigError`](super::ConfigError) contains the reason.
     Config(ConfigError),
-    /// All connections of the [`Pool`](super::Pool) were in use for this long.
+    /// A message waited for this long, but all connections of the [`Pool`](super::Pool) were in use.
     NoFreeConnection(Duration),
     /// The [`Pool`](super::Pool) has been closed.
     PoolClosed,
@@ -91,12 +91,12 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is nothing else to know")]
 pub enum Delivery {
-    /// The server does not have the message, and has not refused it. It is safe to send the message again.
+    /// The server has neither accepted nor refused the message. It is safe to send the message again.
     NotSent,
     /// The server has refused the message with a reply. Send the message again only if the refusal is
     /// [transient](Error::is_transient).
     Refused,
-    /// The whole message was sent, and no valid reply arrived. The server may or may not have accepted it. If you send
+    /// The whole message was sent, but no valid reply arrived. The server may or may not have accepted it. If you send
     /// the message again, it may arrive twice.
     Unknown,
 }
@@ -136,8 +136,8 @@ impl Error {
     /// | error | stage |
     /// | --- | --- |
     /// | TLS could not be started, or the certificate was not verified. This includes implicit TLS, which begins before the greeting. | [`Stage::StartTls`] |
-    /// | [`Unreachable`](ErrorKind::Unreachable): there is no connection to the server | `None` |
-    /// | [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed): no dialogue was in progress | `None` |
+    /// | [`Unreachable`](ErrorKind::Unreachable), because there is no connection to the server | `None` |
+    /// | [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed), because no dialogue was in progress | `None` |
     /// | any other error | the current stage of the dialogue |
     pub fn stage(&self) -> Option<Stage> {
         match &self.0.kind {
@@ -171,9 +171,9 @@ impl Error {
         }
     }
 
-    /// Returns the server's error message for a token that it refused: unparsed JSON (RFC 7628 §3.2.2). The JSON may
-    /// repeat the token, so it is a [`Secret`] and is never part of `Display`. Replace its control characters before
-    /// you write it to a terminal.
+    /// Returns the server's error message for a token that it refused. The message is unparsed JSON (RFC 7628 §3.2.2).
+    /// It may repeat the token, so it is a [`Secret`] and is never part of `Display`. Replace its control characters
+    /// before you write it to a terminal.
     pub fn token_error(&self) -> Option<&Secret> {
         match &self.0.kind {
             ErrorKind::Session(SessionError::NotAuthenticated(AuthError::TokenRefused {
@@ -184,23 +184,23 @@ impl Error {
         }
     }
 
-    /// Returns whether another attempt may succeed later. The first row that applies decides:
+    /// Returns whether another attempt may succeed later. The first row that applies determines the result:
     ///
     /// | error | result |
     /// | --- | --- |
-    /// | the [delivery](Self::delivery) is unknown, so the message might arrive twice | `false` |
+    /// | the [delivery](Self::delivery) is unknown, so that the message might arrive twice | `false` |
     /// | the certificate of the server or of the client is not accepted | `false` |
     /// | authentication failed, and the server closed the connection without a reply | `false` |
     /// | the server closed the connection, or the connection broke, including during the TLS handshake | `true` |
-    /// | the server sent a reply that is out of turn, or something that is not SMTP | `false` |
+    /// | the server sent an unexpected reply, or something that is not SMTP | `false` |
     /// | the server refused with a `4xx` reply, at any stage | `true` |
     /// | the server refused with a `5xx` reply | `false` |
     /// | a timeout while connecting, in the TLS handshake, or while waiting for a reply or sending part of a message | `true` |
-    /// | no connection: the server's name has no address in the DNS, or no address answers | `true` |
+    /// | the client could not connect, because the server's name has no address in the DNS or no address answers | `true` |
     /// | TLS failed in any other way, or the server does not offer it | `false` |
     /// | [`ErrorKind::NoFreeConnection`], [`ErrorKind::Unusable`] | `true` |
     /// | the server's [limit](Limit) of messages or domains for one connection is reached | `true` |
-    /// | any other error, such as no mechanism in common, a message that is too large, or [`ErrorKind::PoolClosed`] | `false` |
+    /// | any other error, such as no mechanism that both sides support, a message that is too large, or [`ErrorKind::PoolClosed`] | `false` |
     pub fn is_transient(&self) -> bool {
         self.delivery() != Delivery::Unknown && self.kind_is_transient()
     }
@@ -242,8 +242,8 @@ impl Error {
         }
     }
 
-    /// Returns whether the same message can be sent over another connection. This is so if a reused connection was
-    /// closed in the meantime, or may carry no more messages.
+    /// Returns whether the same message can be sent over another connection. This is the case if a reused connection
+    /// was closed in the meantime, or has reached a limit of the server.
     pub(super) fn wants_another_connection(&self) -> bool {
         match &self.0.kind {
             ErrorKind::Session(SessionError::Closed(_)) => true,
@@ -282,7 +282,7 @@ fn stage_of(error: &SessionError) -> Option<Stage> {
     }
 }
 
-/// Returns whether the limit holds for one connection only.
+/// Returns whether the limit applies only to one connection.
 fn is_over_connection(why: &NotSent) -> bool {
     matches!(why, NotSent::OverLimit(Limit::MailMax(_) | Limit::RcptDomainMax(_)))
 }
@@ -363,7 +363,7 @@ impl fmt::Display for ErrorKind {
                 write!(f, "the message could not be read, and was not sent: {why}")
             }
             Self::Unusable => f.write_str(
-                "this connection cannot be used any more, because an earlier call failed or was cancelled: open another one",
+                "this connection can no longer be used, because an earlier call failed or was cancelled: open another one",
             ),
             Self::Config(why) => why.fmt(f),
             Self::NoFreeConnection(limit) => write!(
@@ -372,7 +372,7 @@ impl fmt::Display for ErrorKind {
                 limit.as_secs_f32()
             ),
             Self::PoolClosed => {
-                f.write_str("the connection pool has been closed, and sends no more messages")
+                f.write_str("the connection pool has been closed and sends no more messages")
             }
         }
     }
@@ -433,7 +433,7 @@ fn certificate_is_refused(why: &io::Error) -> bool {
     )
 }
 
-/// Returns a text that explains what is wrong with TLS, and what can be done.
+/// Returns a text that explains the TLS error, and what can be done about it.
 fn explain(why: &rustls::Error) -> &dyn fmt::Display {
     let rustls::Error::InvalidCertificate(certificate) = why else {
         return match why {

@@ -29,20 +29,20 @@ use super::{
 /// | --- | --- |
 /// | [`connections`](Self::connections) | The clone stops sharing connections. It starts with none, and opens at most the given number. |
 /// | [`waiting`](Self::waiting) | The value applies to messages sent through this clone. |
-/// | [`idle`](Self::idle) | Unspecified: the value of any one clone applies to all of them. |
+/// | [`idle`](Self::idle) | The value of one clone applies to all clones. It is unspecified which clone this is. |
 ///
-/// The pool checks each connection before it uses it again. If the server has closed the connection, which it may do at
-/// any time, the pool sends the message over another one. **The pool never sends a message again once its end may have
-/// been sent**: if the connection breaks before the reply arrives, [`Error::delivery`] is
+/// The pool checks each connection before reusing it. If the server has closed the connection, which it may do at any
+/// time, the pool sends the message over another one. **The pool never resends a message once the end of the message
+/// may have been sent.** If the connection breaks before the reply arrives, [`Error::delivery`] is
 /// [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
-/// **Stop at the first error that is not [transient](Error::is_transient) and whose [stage](Error::stage) is
-/// [`Stage::Auth`](super::Stage::Auth)**: the server has refused the credentials permanently. The pool tries the
+/// **Stop sending after an error that is not [transient](Error::is_transient), if its [stage](Error::stage) is
+/// [`Stage::Auth`](super::Stage::Auth).** The server has then permanently refused the credentials. The pool tries the
 /// credentials again for each message, and servers lock out clients that repeat failed attempts. A transient error,
 /// such as a `454` reply, may resolve itself.
 ///
-/// If a future of [`send`](Self::send) is dropped, the pool closes the connection that it used, and may open another in
-/// its place.
+/// If the future that [`send`](Self::send) returns is dropped before it completes, the pool closes the connection that
+/// it was using, and may open another one instead.
 ///
 /// ```no_run
 /// use smtp_auth_tokio::client::{Connector, Credentials, Envelope, Pool};
@@ -69,7 +69,7 @@ pub struct Pool {
 }
 
 struct Shared {
-    /// One permit for each connection that may be in use. The holder of a permit may take an idle connection or open a
+    /// One permit for each connection that may be in use. The holder of a permit can take an idle connection or open a
     /// new one.
     places: Arc<Semaphore>,
     kept: Mutex<Kept>,
@@ -105,7 +105,7 @@ impl Pool {
     /// Sets the maximum number of simultaneous connections, from 1 to 65,535. Values outside this range are clamped.
     /// Many servers allow ten or twenty connections for each client.
     ///
-    /// The pool starts again without connections, and no longer shares those of its clones.
+    /// The pool starts again without connections, and no longer shares connections with its clones.
     #[must_use]
     pub fn connections(mut self, most: u32) -> Self {
         self.connections = most.clamp(1, u32::from(u16::MAX));
@@ -234,7 +234,7 @@ impl Shared {
     }
 
     /// Returns the time at which to close the connection that has been idle longest. If no connection is idle, this
-    /// notes that the closing task ends.
+    /// records that the closing task ends.
     fn next_to_close(&self, limit: Duration) -> Option<Instant> {
         let mut kept = self.lock();
         let oldest = kept.idle.front().map(|idle| idle.since + limit);

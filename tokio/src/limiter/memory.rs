@@ -26,32 +26,33 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 ///
 /// | setting | default | set by |
 /// | --- | --- | --- |
-/// | the number of failures that limits a network | 20 | [`network_limit`](Self::network_limit) |
-/// | the number of failures that limits an account, whether it exists or not | 10 | [`account_limit`](Self::account_limit) |
-/// | the time in which that many failures expire, one by one: 10 failures in 10 minutes means one each minute | 10 minutes | [`window`](Self::window) |
-/// | the size of a network | one IPv4 address, or a /64 of IPv6 | [`prefixes`](Self::prefixes) |
-/// | how long a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
-/// | the number of entries in each of three tables | 65,536, about 20 MB in all | [`max_entries`](Self::max_entries) |
+/// | the number of failures at which a network is limited | 20 | [`network_limit`](Self::network_limit) |
+/// | the number of failures at which an account is limited, whether or not it exists | 10 | [`account_limit`](Self::account_limit) |
+/// | the time in which that many failures expire, one by one (10 failures in 10 minutes means one per minute) | 10 minutes | [`window`](Self::window) |
+/// | the size of a network | one IPv4 address, or an IPv6 /64 | [`prefixes`](Self::prefixes) |
+/// | the time for which a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
+/// | the maximum number of entries in each of three tables | 65,536, about 20 MB in all | [`max_entries`](Self::max_entries) |
 ///
-/// An attempt is limited while its network or its account has reached its limit. All clients without an address, that
-/// is on Unix sockets, count as one network.
+/// An attempt is limited while its network or its account has reached its limit. All clients without an address, such
+/// as those on Unix sockets, count as one network.
 ///
-/// **Known networks have separate limits.** A network is known for an account that has authenticated from it recently.
-/// The account's failures from there are counted separately, up to the account's limit, and no other limit applies to
-/// them. So an attacker elsewhere cannot lock out the owner, and a program with an old password does not lock out other
-/// users on its network. However, an attacker on the owner's own network, such as a company with a single IPv4 address,
-/// can use up the owner's failures there, because the limiter distinguishes clients only by address. For each account
-/// the last 32 pairs of a name and a network are kept: 32 networks, or 16 if the owner uses an alias.
+/// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
+/// known for this account. The account's failures from a known network are counted separately, up to the account's
+/// limit, and no other limit applies to them. An attacker elsewhere therefore cannot lock out the owner, and a program
+/// with an old password does not lock out other users on its network. However, an attacker on the owner's own network,
+/// such as a company with a single IPv4 address, can exhaust the failures allowed to the owner there, because the
+/// limiter distinguishes clients only by address. For each account, the limiter keeps the last 32 pairs of a name and a
+/// network. This means 32 networks, or 16 if the owner uses an alias.
 ///
-/// **A limited attempt counts for its network only,** and if the network has reached its limit, it does not count at
-/// all. So an account accepts attempts again as its failures expire, even if the attack continues. A network that has
-/// reached its limit cannot use up the failures of further accounts.
+/// **A limited attempt counts only towards the limit of its network**, and if the network has reached its limit, the
+/// attempt does not count at all. As an account's failures expire, attempts on it are therefore allowed again, even if
+/// the attack continues. A network that has reached its limit cannot exhaust the failures allowed to further accounts.
 ///
 /// **The tables are bounded.** A full table drops the entry with the fewest failures, but never one that has reached
-/// its limit. If all entries have reached theirs, attempts from a new network or with a new name are limited. Otherwise
-/// an attacker with 65,536 /64 networks of IPv6 could fill the table, and then continue without a limit. This does not
-/// affect known networks: a full table of these drops the one with the oldest success. Names are stored as hashes with
-/// a random key, because some people type their password in place of the name.
+/// its limit. If all entries have reached their limits, attempts from a new network or with a new name are limited.
+/// Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then continue without a limit. Known
+/// networks are not affected: if their table is full, it drops the network with the oldest success. Names are stored as
+/// hashes with a random key, because some people type their password instead of their name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};
@@ -107,23 +108,23 @@ impl MemoryRateLimiter {
         }
     }
 
-    /// Sets the number of failures that limits a network.
+    /// Sets the number of failures at which a network is limited.
     #[must_use]
     pub fn network_limit(mut self, failures: NonZeroU32) -> Self {
         self.networks.limit = failures;
         self
     }
 
-    /// Sets the number of failures that limits an account. The failures from all unknown networks are counted together,
-    /// and those from each known network separately.
+    /// Sets the number of failures at which an account is limited. The failures from all unknown networks are counted
+    /// together, and those from each known network are counted separately.
     #[must_use]
     pub fn account_limit(mut self, failures: NonZeroU32) -> Self {
         self.accounts.limit = failures;
         self
     }
 
-    /// Sets the time in which as many failures as the limit expire, one by one: with a limit of 10 and a window of 10
-    /// minutes, one failure each minute. The value is clamped to between one second and one year.
+    /// Sets the time in which as many failures as the limit expire, one by one. With a limit of 10 and a window of 10
+    /// minutes, one failure expires each minute. The value is clamped to between one second and one year.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         let window = window.clamp(Duration::from_secs(1), MAX_DURATION);
@@ -131,9 +132,9 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// Sets how many leading bits of an IPv4 and of an IPv6 address form the network. A value above the length of the
-    /// address means the whole address. Do not use more than 64 for IPv6: a client usually has a whole /64, and could
-    /// use a new address for each attempt.
+    /// Sets how many leading bits of an IPv4 address and of an IPv6 address form the network. A value above the length
+    /// of the address means the whole address. Do not use more than 64 for IPv6, because a client usually controls a
+    /// whole /64 and could use a new address for each attempt.
     #[must_use]
     pub fn prefixes(mut self, ipv4: u8, ipv6: u8) -> Self {
         self.prefixes = (ipv4, ipv6);
@@ -185,7 +186,7 @@ impl MemoryRateLimiter {
             })
         });
         let known = names.iter().flatten().filter(|name| name.is_known).count();
-        // An attempt without a name counts for its network only.
+        // An attempt without a name counts only towards the limit of its network.
         let by_network = known == 0 || known < names.iter().flatten().count();
         Judged {
             network,
@@ -223,7 +224,7 @@ impl RateLimiter for MemoryRateLimiter {
     fn failed(&self, attempt: &Attempt<'_>, now: Instant) {
         let mut tables = self.tables();
         let judged = self.judge(&tables, attempt, now);
-        // A full bucket counts no more failures; otherwise an attacker could keep it full by continuing.
+        // A full bucket counts no more failures, because otherwise an attacker could keep it full by continuing.
         let Tables { networks, accounts, known } = &mut *tables;
         if judged.is_network_full {
             return;

@@ -21,15 +21,15 @@ use super::{Limits, handler::by_default, wire::Wire};
 /// The unit in which memory is counted, in octets.
 pub(super) const UNIT: usize = 16 << 10;
 
-/// The progress of a message. The caller that lent the [`Body`] to the handler reads it here, as it cannot read it from
-/// the body.
+/// The progress of a message. The caller that lent the [`Body`] to the handler reads the progress here, because it
+/// cannot access the body.
 pub(super) struct Course(Mutex<Progress>);
 
 struct Progress {
     stage: Stage,
     /// The time by which this stage must have ended.
     deadline: Instant,
-    /// The memory that the message holds.
+    /// The memory that is reserved for the message.
     memory: Option<OwnedSemaphorePermit>,
     /// The number of octets that the session has passed on.
     octets: u64,
@@ -43,7 +43,7 @@ pub(super) enum Stage {
     Coming,
     /// The whole message has arrived, and the session accepts it.
     Ended,
-    /// The message will not arrive whole: the stream is broken, or the session has refused the message.
+    /// The message will not arrive in full, because the stream is broken or the session has refused the message.
     Over,
     /// There is no memory left for the message.
     TooMuch,
@@ -87,7 +87,8 @@ impl Course {
         matches!(self.stage(), Stage::Over | Stage::TooMuch)
     }
 
-    /// Raises the memory that the message holds to this number of octets. Returns `false` if there is not enough left.
+    /// Increases the memory that is reserved for the message to this number of octets. Returns `false` if not enough
+    /// memory is left.
     fn hold(&self, memory: &Arc<Semaphore>, octets: usize) -> bool {
         let held = &mut self.lock().memory;
         let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -108,12 +109,12 @@ impl Course {
 
 /// The content of a message while it arrives.
 ///
-/// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body is also an [`AsyncRead`] that ends where
-/// [`next`](Self::next) returns `None`.
+/// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body is also an [`AsyncRead`], which reaches its
+/// end when [`next`](Self::next) would return `None`.
 ///
-/// The end of the body means that the message is complete. If the message does not arrive whole, the methods never
-/// return, and the [handler's future is dropped](super::Handler::data). There is no error to forget, and a partial
-/// message cannot be mistaken for a whole one.
+/// The end of the body means that the message is complete. If the message does not arrive in full, the methods never
+/// return, and the [handler's future is dropped](super::Handler::data). The handler therefore has no error to check,
+/// and cannot mistake a partial message for a complete one.
 pub struct Body<'a> {
     wire: &'a mut Wire,
     course: &'a Course,
@@ -133,8 +134,8 @@ impl<'a> Body<'a> {
         Self { wire, course, limits, memory, pending: None }
     }
 
-    /// Returns the next piece, of some kilobytes at most, or `None` at the end of a complete message. The first call
-    /// invites the client to send.
+    /// Returns the next piece of the message, which is at most a few kilobytes long, or `None` at the end of a complete
+    /// message. The first call invites the client to send the message.
     ///
     /// This method is cancel safe: if the future is dropped before it is ready, no octets are lost.
     pub async fn next(&mut self) -> Option<&[u8]> {
@@ -147,8 +148,8 @@ impl<'a> Body<'a> {
     /// Reads the rest of the message into memory.
     ///
     /// [`max_message`](smtp_auth::server::Builder::max_message) bounds the size of one message, and [`Limits::memory`]
-    /// bounds the size of all messages in memory together. If the latter is used up, this method does not return, and
-    /// the client gets a `452`.
+    /// bounds the size of all messages in memory together. If the latter limit is reached, this method does not return,
+    /// and the client gets a `452`.
     ///
     /// This method is not cancel safe: if the future is dropped before it is ready, the octets that it has read are
     /// lost.
@@ -181,7 +182,7 @@ impl<'a> Body<'a> {
     }
 
     /// Moves on to the next piece, unless one is pending. `false` is the end of a complete message. If the message does
-    /// not arrive whole, the method is never ready: `transaction::outcome` checks the course after each poll of the
+    /// not arrive in full, the method is never ready: `transaction::outcome` checks the course after each poll of the
     /// handler.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         while self.pending.is_none() {
@@ -222,7 +223,7 @@ impl<'a> Body<'a> {
             Event::EndOfData(_) => course.go_to(Stage::Ended, Instant::now() + limits.finish),
             // Between the chunks of BDAT.
             Event::Command(command, ask) => ask.reply(by_default(&command)),
-            // The caller that lent the body sees the same event, as the session does not advance any further.
+            // The caller that lent the body sees the same event, because the session does not advance any further.
             _ => course.end_by(Stage::Over),
         }
         Poll::Ready(())

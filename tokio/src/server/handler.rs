@@ -1,4 +1,4 @@
-//! The application's handler of mail, and the client that it deals with.
+//! The application's mail handler, and the client that it serves.
 
 use std::{
     fmt,
@@ -15,49 +15,50 @@ use smtp_auth::{
 
 use super::Body;
 
-/// A handler accepts or refuses mail. One value serves all connections.
+/// A handler that accepts or refuses mail. One handler serves all connections.
 ///
 /// The handler keeps the state of a message in progress in a value of its own type, the *transaction*.
-/// [`mail`](Self::mail) creates it, [`rcpt`](Self::rcpt) borrows it, and [`data`](Self::data) takes it. If the client
-/// resets the transaction, begins TLS, disconnects or takes too long, the value is dropped. Nothing of it can reach the
-/// next message.
+/// [`mail`](Self::mail) creates it, [`rcpt`](Self::rcpt) borrows it, and [`data`](Self::data) consumes it. If the
+/// client resets the transaction, begins TLS, disconnects or takes too long, the value is dropped, so none of it can
+/// end up in the next message.
 ///
-/// Write the methods as `async fn`. The module [`server`](super) has an example.
+/// Write the methods as `async fn`. The [`server`](super) module contains an example.
 ///
 /// The server calls [`mail`](Self::mail) only for clients that may send mail, and calls the methods in the order of a
-/// transaction. MAIL and RCPT have only parameters of extensions that the server's configuration lists. The server
-/// refuses any other parameter with `555`.
+/// transaction. MAIL and RCPT contain only parameters of extensions that the server's configuration lists, because the
+/// server refuses any other parameter with `555`.
 ///
-/// **The server adds nothing to a message.** The handler writes the `Received:` header field (RFC 5321 §4.4) in front
-/// of it, with the text from [`Peer::received`].
+/// **The server adds nothing to a message.** The handler must prepend the `Received:` header field (RFC 5321 §4.4),
+/// which [`Peer::received`] returns.
 pub trait Handler: Send + Sync + 'static {
     /// The state of a message in progress, such as its sender and recipients.
     type Transaction: Send;
 
     /// Decides whether this client may send from this sender address, and begins a transaction.
     ///
-    /// Compare the sender with the addresses of the account that the client [acts as](smtp_auth::Identity::acts_as);
-    /// only the application knows them. Accept these addresses, and the null sender from every account. Refuse any
-    /// other address with `553 5.7.1`. The guide of `smtp-auth` explains
+    /// Only the application knows which addresses an account may use. Compare the sender with the addresses of the
+    /// account that the client [acts as](smtp_auth::Identity::acts_as). Accept these addresses, and accept the null
+    /// sender from every account. Refuse any other address with `553 5.7.1`. The guide of `smtp-auth` explains
     /// [why](https://docs.rs/smtp-auth/latest/smtp_auth/guide/rate_limiting/index.html#who-may-send-as-whom), and the
-    /// module [`server`](super) has the code.
+    /// [`server`](super) module contains sample code.
     ///
     /// # Errors
-    /// `Err` refuses the sender with this reply. A reply with a positive code is replaced by `451`.
+    /// Return `Err` to refuse the sender with this reply. A reply with a positive code is replaced by `451`.
     fn mail(
         &self,
         peer: &Peer,
         mail: Mail<'_>,
     ) -> impl Future<Output = Result<Self::Transaction, Reply>> + Send;
 
-    /// Decides whether the message may go to this recipient, and adds it to the transaction.
+    /// Decides whether the message may be sent to this recipient, and adds the recipient to the transaction.
     ///
-    /// Add the recipient last, after every `await`: once [`Limits::command`](super::Limits::command) has passed, the
-    /// future is dropped, and the client gets a `451` for this recipient.
+    /// Add the recipient last, after every `await`. If the method takes longer than
+    /// [`Limits::command`](super::Limits::command), its future is dropped, and the client gets a `451` for this
+    /// recipient.
     ///
     /// # Errors
-    /// `Err` refuses the recipient with this reply, and the previous recipients remain. A reply with a positive code is
-    /// replaced by `451`.
+    /// Return `Err` to refuse the recipient with this reply. The previous recipients remain. A reply with a positive
+    /// code is replaced by `451`.
     fn rcpt(
         &self,
         peer: &Peer,
@@ -70,18 +71,18 @@ pub trait Handler: Send + Sync + 'static {
     /// | outcome | reply to the client |
     /// | --- | --- |
     /// | `Ok` after `body` was read to its end | the returned reply, usually [`Reply::OK`], to the whole message |
-    /// | `Ok` before that end | `451`, or the returned reply if its code is not positive |
+    /// | `Ok` before the end of `body` | `451`, or the returned reply if its code is not positive |
     /// | `Err` before the first read | the returned reply, to DATA itself |
     /// | `Err` after the first read | the returned reply, to the whole message |
     /// | no outcome within [`Limits::command`](super::Limits::command), and nothing read | `451` to DATA; the future is dropped |
     /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451`; the future is dropped, and the client will send the message again |
     ///
-    /// **If the message does not arrive whole, the future is dropped.** This happens if the client disconnects or is
+    /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
     /// silent for too long, or if the message is too large or malformed. Code after the end of `body` therefore runs
-    /// for whole messages only. Undo unfinished work in `Drop`.
+    /// only for complete messages. Undo unfinished work in `Drop`.
     ///
     /// # Errors
-    /// `Err` refuses the message with this reply. A reply with a positive code is replaced by `451`.
+    /// Return `Err` to refuse the message with this reply. A reply with a positive code is replaced by `451`.
     fn data(
         &self,
         peer: &Peer,
@@ -92,19 +93,19 @@ pub trait Handler: Send + Sync + 'static {
     /// Returns the reply to VRFY, EXPN, HELP, or a command that
     /// [the configuration declares](smtp_auth::server::Builder::verb).
     ///
-    /// The default is `252` to VRFY and `502` to any other command. It also applies between the chunks of a message
-    /// that is sent with BDAT, where this method is not called.
+    /// By default, the reply is `252` to VRFY and `502` to any other command. Between the chunks of a message that is
+    /// sent with BDAT, the server sends these default replies and does not call this method.
     fn command(&self, peer: &Peer, command: Command<'_>) -> impl Future<Output = Reply> + Send {
         let _ = peer;
         ready(by_default(&command))
     }
 
-    /// Decides whether the server accepts a connection. It is called before the greeting, and after the TLS handshake
-    /// on a port with TLS from the first octet. By default every connection is accepted.
+    /// Decides whether the server accepts a connection. It is called before the greeting. On a port with TLS from the
+    /// first octet, this is after the TLS handshake. By default, every connection is accepted.
     ///
     /// # Errors
-    /// `Err` closes the connection with this reply; `421` allows the client to try again. A reply with a positive code
-    /// is replaced by `451`.
+    /// Return `Err` to close the connection with this reply. After a `421`, the client may try again. A reply with a
+    /// positive code is replaced by `451`.
     fn connect(&self, peer: &Peer) -> impl Future<Output = Result<(), Reply>> + Send {
         let _ = peer;
         ready(Ok(()))
@@ -136,17 +137,17 @@ impl Peer {
         Self { config, address, hello: Box::default(), extended: false, tls, identity: None }
     }
 
-    /// Returns the client's address, or `None` for a stream without addresses. Behind a [proxy](super::Server::proxies)
-    /// it is the address in the PROXY header.
+    /// Returns the client's address, or `None` for a stream without addresses. Behind a
+    /// [proxy](super::Server::proxies), this is the address in the PROXY header.
     ///
-    /// An IPv4 address is an [`IpAddr::V4`](std::net::IpAddr::V4) on every listener, even on `[::]`, where the system
-    /// reports it as `::ffff:192.0.2.1`.
+    /// An IPv4 address is an [`IpAddr::V4`](std::net::IpAddr::V4) on every listener, even on `[::]`, although the
+    /// operating system reports it there as `::ffff:192.0.2.1`.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Returns the name in the client's EHLO or HELO, which is unverified. The name has no spaces or control
-    /// characters, and is empty before that command.
+    /// Returns the unverified name from the client's EHLO or HELO. The name contains no spaces or control characters,
+    /// and is empty before that command.
     pub fn hello(&self) -> &str {
         &self.hello
     }
@@ -156,12 +157,12 @@ impl Peer {
         self.extended
     }
 
-    /// Returns whether the connection is inside TLS.
+    /// Returns whether the connection uses TLS.
     pub fn is_tls(&self) -> bool {
         self.tls
     }
 
-    /// Returns the account that has authenticated, or `None` before that.
+    /// Returns the identity of the client, or `None` if it has not authenticated.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }

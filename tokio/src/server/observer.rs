@@ -6,7 +6,7 @@ use smtp_auth::{Identity, Reply, server::AuthFailed};
 
 use super::Peer;
 
-/// An observer is notified of the events at a server, for metrics and logs.
+/// An observer of a server's events, for metrics and logs.
 ///
 /// Implement the methods that you need; the others do nothing. The server calls them on the runtime's threads, so they
 /// must not block.
@@ -52,37 +52,37 @@ use super::Peer;
 /// ```
 ///
 /// Pass an [`Arc`] of the observer to [`Server::observer`](super::Server::observer), and keep a clone of it to read the
-/// counters. The feature `tracing` emits an [event](crate#tracing) for each of these notifications.
+/// counters. The `tracing` feature emits an [event](crate#tracing) for each of these notifications.
 pub trait Observer: Send + Sync + 'static {
-    /// Notifies of a new connection. Each connection ends with exactly one call of [`closed`](Self::closed).
+    /// Called when a connection begins. [`closed`](Self::closed) is then called exactly once, when the connection ends.
     fn connected(&self, peer: &Peer) {
         let _ = peer;
     }
 
-    /// Notifies of a connection that exceeds [`Limits::connections`](super::Limits::connections) or
-    /// [`Limits::connections_each`](super::Limits::connections_each). The server closes it with this reply, or on a
-    /// port with TLS from the first octet without a reply. It does not call [`connected`](Self::connected) or
-    /// [`closed`](Self::closed) for it.
+    /// Called when a connection exceeds [`Limits::connections`](super::Limits::connections) or
+    /// [`Limits::connections_each`](super::Limits::connections_each). The server closes the connection with this reply,
+    /// or without a reply on a port with TLS from the first octet. It does not call [`connected`](Self::connected) or
+    /// [`closed`](Self::closed) for this connection.
     fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
         let _ = (address, reply);
     }
 
-    /// Notifies of a client that has authenticated.
+    /// Called when a client has authenticated.
     fn authenticated(&self, peer: &Peer, identity: &Identity) {
         let _ = (peer, identity);
     }
 
-    /// Notifies of a client that has failed to authenticate. The call comes before the pause that delays the reply.
+    /// Called when a client has failed to authenticate, before the pause that delays the reply.
     ///
-    /// `is_limited` means that the [rate limiter](crate::RateLimiter) made the attempt fail, whatever the password was.
-    /// [`AuthFailed::why`] is then a reason such as [`Locked`](smtp_auth::sasl::Failure::Locked), although nobody has
-    /// locked the account.
+    /// If `is_limited` is `true`, the attempt failed because of the [rate limiter](crate::RateLimiter), whether or not
+    /// the password was correct. [`AuthFailed::why`] is then a reason such as
+    /// [`Locked`](smtp_auth::sasl::Failure::Locked), although nobody has locked the account.
     fn auth_failed(&self, peer: &Peer, failed: &AuthFailed<'_>, is_limited: bool) {
         let _ = (peer, failed, is_limited);
     }
 
-    /// Notifies of the outcome of a message for which the handler's [`data`](super::Handler::data) was called. `octets`
-    /// is the number of octets that arrived, and `reply` the reply to the message.
+    /// Called when the outcome of a message is known, if the handler's [`data`](super::Handler::data) was called for
+    /// the message. `octets` is the number of octets that arrived, and `reply` is the reply to the message.
     ///
     /// The reply is `None` if the server itself refused the message as too large, malformed or too slow, if the client
     /// disconnected before the end of the message, or if the handler panicked or was cut off.
@@ -90,21 +90,21 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (peer, octets, reply);
     }
 
-    /// Notifies of the end of a connection. `Ok` means that the dialogue ended regularly, by QUIT or a closing reply
+    /// Called when a connection ends. `Ok` means that the dialogue ended regularly, with QUIT or with a closing reply
     /// such as `421`. An error comes from the stream or the TLS handshake:
     ///
     /// | kind | cause |
     /// | --- | --- |
     /// | `UnexpectedEof` | The client disconnected without QUIT. |
     /// | `TimedOut` | A TLS handshake or a PROXY header did not finish in time, or the client did not receive the last reply in time. |
-    /// | `InvalidData` | A PROXY header was missing or malformed, or came from an address that is not a proxy's. |
-    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. Or the server shut down during a TLS handshake or a PROXY header, or the shutdown took too long. |
+    /// | `InvalidData` | A PROXY header was missing or malformed, or came from an address that is not that of a proxy. |
+    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. A shutdown also causes this error if it happens during a TLS handshake or a PROXY header, or if it takes too long. |
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
         let _ = (peer, outcome);
     }
 
-    /// Notifies that the listener could not accept a connection, for example because no file descriptor is left. The
-    /// server waits 100 milliseconds and tries again.
+    /// Called when the listener could not accept a connection, for example because no file descriptors are left. The
+    /// server tries again after 100 milliseconds.
     fn accept_failed(&self, error: &io::Error) {
         let _ = error;
     }

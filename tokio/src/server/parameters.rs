@@ -9,7 +9,7 @@ use smtp_auth::{
 const NEEDS_SMTPUTF8: Reply =
     Reply::constant("553 5.6.7 An address that is not ASCII needs SMTPUTF8");
 
-/// The extensions whose parameters are known here, with their parameters of MAIL, then of RCPT.
+/// The extensions with known parameters: the name of each, its parameters of MAIL, and its parameters of RCPT.
 const OF_EXTENSIONS: &[(&str, &[&str], &[&str])] = &[
     ("8BITMIME", &["BODY"], &[]),
     ("BINARYMIME", &["BODY"], &[]),
@@ -63,8 +63,8 @@ fn check(parameters: Parameters<'_>, known: impl Fn(&str) -> bool) -> Result<(),
 
 type Extension = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-/// Returns whether an extension with this parameter is offered. An extension that is not known here has one parameter,
-/// with the extension's name.
+/// Returns whether an extension with this parameter is offered. An extension that is not in the table is assumed to
+/// have one parameter with the same name.
 fn offers(
     offered: &[Keyword<'_>],
     parameter: &str,

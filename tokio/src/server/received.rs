@@ -8,10 +8,10 @@ use std::{
 
 use super::Peer;
 
-/// The `Received:` header field of a message (RFC 5321 §4.4), made by [`Peer::received`] or
+/// The `Received:` header field of a message (RFC 5321 §4.4), created by [`Peer::received`] or
 /// [`Message::received`](super::Message::received).
 ///
-/// `Display` writes the whole field with its CRLF. Write this text in front of the message:
+/// `Display` writes the whole field, including its CRLF. Prepend this text to the message:
 ///
 /// ```text
 /// Received: from client.example.org ([192.0.2.1])
@@ -23,15 +23,15 @@ use super::Peer;
 /// | --- | --- |
 /// | `from` | the client's name from EHLO, which is unverified, and its [address](Peer::address) |
 /// | `by` | the server's name from its configuration |
-/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3): `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8; an `S` follows if the connection is inside TLS, and an `A` if the client has authenticated, other than as a guest. After HELO it is `SMTP`. |
-/// | `id` | the name of the message at this server, if [`id`](Self::id) was called |
+/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3): `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8, followed by `S` if the connection uses TLS and by `A` if the client has authenticated as anyone but a guest. After HELO, it is always `SMTP`. |
+/// | `id` | the message's identifier at this server, if [`id`](Self::id) was called |
 ///
 /// The field contains neither the account nor the recipients, because everyone who gets the message can read it.
 ///
 /// The client's name cannot be used for header injection. A name that is neither a domain nor an address literal is
 /// written in a comment, with a `?` for each character that could end the comment or the line.
 #[derive(Clone, Debug)]
-#[must_use = "it is written in front of the message"]
+#[must_use = "prepend it to the message"]
 pub struct Received<'a> {
     peer: &'a Peer,
     smtputf8: bool,
@@ -49,23 +49,23 @@ impl Peer {
 impl<'a> Received<'a> {
     /// Sets whether the client has declared SMTPUTF8 for the message.
     ///
-    /// [`Message::received`](super::Message::received) sets it. In your own [`Handler`](super::Handler), read
+    /// [`Message::received`](super::Message::received) already does this. In your own [`Handler`](super::Handler), read
     /// `mail.parameters().get("SMTPUTF8").is_some()` in [`mail`](super::Handler::mail), and keep the result in the
-    /// transaction. A client can only declare SMTPUTF8 if the configuration
+    /// transaction. A client can declare SMTPUTF8 only if the configuration
     /// [lists](smtp_auth::server::Builder::keyword) the keyword.
     pub fn smtputf8(mut self, smtputf8: bool) -> Self {
         self.smtputf8 = smtputf8;
         self
     }
 
-    /// Sets the name of the message at this server, for example its name in the log. Characters that an atom may not
-    /// contain (RFC 5322 §3.2.3) are written as `?`. After 255 characters the name is cut off.
+    /// Sets the message's identifier at this server, for example the one that the log uses. Characters that an atom
+    /// must not contain (RFC 5322 §3.2.3) are written as `?`. The identifier is cut off after 255 characters.
     pub fn id(mut self, id: &'a str) -> Self {
         self.id = id;
         self
     }
 
-    /// Sets the time at which the message arrived. By default it is the time at which [`Peer::received`] was called.
+    /// Sets the time at which the message arrived. By default, this is the time at which [`Peer::received`] was called.
     pub fn at(mut self, time: SystemTime) -> Self {
         self.at = time;
         self

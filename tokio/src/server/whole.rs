@@ -1,4 +1,4 @@
-//! Handlers that are functions of a whole message in memory.
+//! Handlers that are functions that take a whole message.
 
 use std::future::Future;
 
@@ -21,13 +21,13 @@ pub struct Message {
     pub to: Vec<String>,
     /// Whether the client has declared that the addresses and the header may contain UTF-8 (SMTPUTF8, RFC 6531).
     pub smtputf8: bool,
-    /// The content of the message as the client sent it, with lines that end in CRLF. Write the header field from
-    /// [`received`](Self::received) in front of it.
+    /// The content of the message as the client sent it, with lines that end in CRLF. Prepend the header field that
+    /// [`received`](Self::received) returns.
     pub octets: Vec<u8>,
 }
 
 impl Message {
-    /// Returns the `Received:` header field (RFC 5321 §4.4). The server does not add it: write it in front of the
+    /// Returns the `Received:` header field (RFC 5321 §4.4). The server does not add this field, so prepend it to the
     /// message, whether you store or forward the message.
     ///
     /// ```
@@ -43,14 +43,14 @@ impl Message {
     }
 }
 
-/// Lets a function of a whole [`Message`] serve as a handler.
+/// Allows a function that takes a whole [`Message`] to be used as a handler.
 ///
-/// Every sender and every recipient has been accepted when the function is called. Compare [`Message::from`] with the
-/// account's addresses in the function, and refuse the message there. While the function runs, the message counts
-/// towards [`Limits::memory`](super::Limits::memory).
+/// The server accepts every sender and every recipient before it calls the function. In the function, compare
+/// [`Message::from`] with the account's addresses, and refuse the message if the account may not use that sender
+/// address. While the function runs, the message counts towards [`Limits::memory`](super::Limits::memory).
 ///
-/// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other with `555`, even one that its
-/// configuration lists, because the function could not see it.
+/// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other parameter with `555`, even if
+/// its configuration lists the extension, because the function could not see the parameter.
 impl<F, R> Handler for F
 where
     F: Fn(Message) -> R + Send + Sync + 'static,

@@ -16,12 +16,12 @@ use tokio_rustls::{
 use crate::stream::{BoxStream, Handshake, TlsConnect};
 
 /// TLS for a client that accepts **any certificate**, for
-/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic). Mail servers use TLS in this way among
+/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic). Mail servers use TLS in this way with
 /// each other (opportunistic security, RFC 7435), because many of their certificates are not signed by a CA.
 ///
-/// This TLS protects against an eavesdropper only. A man-in-the-middle could equally remove the offer of STARTTLS. The
-/// channel is not [verified](Channel::verified), so a [`Connector`](crate::client::Connector) with credentials refuses
-/// to continue.
+/// This protects only against an eavesdropper. A man-in-the-middle can present any certificate, or simply remove the
+/// offer of STARTTLS. The channel is not [verified](Channel::verified), so a [`Connector`](crate::client::Connector)
+/// with credentials refuses to continue.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "callers construct it, and it has no settings")]
 pub struct Unverified;
@@ -36,8 +36,7 @@ impl TlsConnect for Unverified {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
                 .with_no_client_auth();
-            // The name is only sent to the server and not verified, so it may be one that is not valid in a
-            // certificate.
+            // The name is only sent to the server and is not verified, so it need not be valid in a certificate.
             let name = ServerName::try_from(host.to_owned())
                 .or_else(|_| ServerName::try_from("invalid".to_owned()))
                 .map_err(std::io::Error::other)?;

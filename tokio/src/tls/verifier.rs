@@ -14,8 +14,8 @@ use tokio_rustls::rustls::{
     server::ParsedCertificate,
 };
 
-/// Verifies like rustls's own verifier, with one addition: a server's own certificate may be trusted although it is
-/// marked as a CA's. `openssl req -x509` creates such certificates, and OpenSSL's clients accept them.
+/// Verifies like rustls's own verifier, with one addition: a server's own certificate can be trusted even if it is
+/// marked as a CA certificate. `openssl req -x509` creates such certificates, and OpenSSL's clients accept them.
 #[derive(Debug)]
 pub(super) struct Verifier {
     own: Vec<CertificateDer<'static>>,
@@ -78,7 +78,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Returns whether the certificate failed because it is marked as a CA's.
+/// Returns whether the verification failed because the certificate is marked as a CA certificate.
 fn is_marked_as_a_ca(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(CertificateError::Other(why))
         if why.to_string() == "CaUsedAsEndEntity")
