@@ -35,7 +35,7 @@ const TOO_MANY: Reply = Reply::constant("421 4.3.2 Too many connections, try aga
 /// How long a client may take to authenticate. A client that sends an octet now and then never becomes idle.
 const SIGN_IN_TIME: Duration = Duration::from_secs(60);
 
-/// The time limit of each write, and of waiting for the message in this demonstration.
+/// The time limit for each write, and for waiting for the message in this demonstration.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The maximum size of a message in octets, because messages are kept in memory here.
@@ -126,7 +126,7 @@ fn accept(
     }
 }
 
-/// Serves one client until it leaves.
+/// Serves one client until the connection ends.
 fn serve(
     socket: &mut TcpStream,
     config: Arc<Config>,

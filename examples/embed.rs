@@ -1,9 +1,9 @@
 //! Adds AUTH to a server that has its own parser and loop: `cargo run --example embed`.
 //!
-//! smtp-proto parses the commands, and each socket has a thread. This crate handles every command that begins with
-//! `AUTH ` (`auth::server::Exchange`), and writes the AUTH line in the reply to EHLO (`auth::advertise`).
+//! smtp-proto parses the commands, and one thread serves each socket. `auth::server::Exchange` handles every command
+//! that begins with `AUTH `, and `auth::advertise` writes the AUTH line in the reply to EHLO.
 //!
-//! STARTTLS and the message itself are left out, because they have nothing to do with AUTH.
+//! The example leaves out STARTTLS and the message itself, because they are not part of AUTH.
 
 use std::{
     error::Error,
@@ -28,7 +28,7 @@ use smtp_proto::{Error as Unparsed, Request};
 /// How long the server waits for a command (RFC 5321 §4.5.3.2.7).
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The number of failed attempts to authenticate that a connection may have (RFC 4954 §4).
+/// The maximum number of failed attempts to authenticate in one connection (RFC 4954 §4).
 const MAX_ATTEMPTS: u32 = 3;
 
 /// Loopback is treated as TLS here. A server for other machines uses `Channel::cleartext()` until STARTTLS.

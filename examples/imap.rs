@@ -1,13 +1,13 @@
-//! SASL in protocols other than SMTP: `cargo run --example imap` runs an IMAP server (RFC 9051 §6.2.2, with initial
-//! responses, RFC 4959) and a POP3 server (RFC 5034), which authenticate clients with `sasl::server::Exchange`. The
-//! clients use `sasl::client::Exchange`.
+//! SASL in protocols other than SMTP. `cargo run --example imap` runs an IMAP server (RFC 9051 §6.2.2, with initial
+//! responses, RFC 4959) and a POP3 server (RFC 5034). The servers authenticate clients with `sasl::server::Exchange`,
+//! and the clients use `sasl::client::Exchange`.
 //!
-//! Both protocols put the exchange on lines in the same way, so each side is written only once here: the server sends
-//! `+ ` and a challenge in base64, and the client a response in base64 or `*`. Neither protocol allows data with
-//! success. The last challenge (`Challenge::is_final`, SCRAM's proof that the server knows the password) is therefore
-//! sent like any other, and the client answers it with an empty line.
+//! Both protocols send the exchange in the same kind of lines, so each side is written only once here. The server sends
+//! `+ ` and a challenge in base64, and the client sends a response in base64, or `*`. Neither protocol allows data in
+//! the success reply. The last challenge (`Challenge::is_final`) is SCRAM's proof that the server knows the password.
+//! It is therefore sent like any other challenge, and the client answers it with an empty line.
 //!
-//! STARTTLS and the mail are left out, because they have nothing to do with SASL.
+//! The example leaves out STARTTLS and the mail, because they are not part of SASL.
 
 use std::{
     error::Error,
@@ -33,7 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// (RFC 5034 §4).
 const MAX_LINE: u64 = 12_288;
 
-/// The number of failed attempts to authenticate that a connection may have.
+/// The maximum number of failed attempts to authenticate in one connection.
 const MAX_ATTEMPTS: u32 = 3;
 
 /// Loopback is treated as TLS here. A server for other machines uses `Channel::cleartext()` until STARTTLS.
@@ -71,7 +71,7 @@ impl Authenticator for Users {
     }
 
     fn check_password(&self, ask: &CheckPassword) -> Answer {
-        // Both are evaluated in any case, because the time would otherwise reveal which accounts exist.
+        // Both are always evaluated, because the time would otherwise reveal which accounts exist.
         let right = self.0.check_password(ask.password().expose());
         (NAMES.contains(&ask.authcid()) & right).into()
     }

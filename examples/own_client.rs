@@ -1,10 +1,10 @@
-//! Adds AUTH to a client that has its own loop and its own parser of replies: `cargo run --example own_client`.
+//! Adds AUTH to a client that has its own loop and its own reply parser: `cargo run --example own_client`.
 //!
-//! The client finds out what the server offers, asks its user for a password or a token accordingly, authenticates with
-//! `auth::client::Exchange`, and prints the result as a sentence. Its log goes through `Mask`. The server that it
-//! connects to uses this crate as well, on loopback.
+//! The client asks its user for a password or a token, depending on what the server offers. It then authenticates with
+//! `auth::client::Exchange`, and prints the result as a sentence. `Mask` masks the secrets in its log. The server, on
+//! loopback, also uses this crate.
 //!
-//! STARTTLS, the message, and an overall time limit are left out, because they have nothing to do with AUTH.
+//! The example leaves out STARTTLS, the message, and an overall time limit, because they are not part of AUTH.
 
 use std::{
     error::Error,

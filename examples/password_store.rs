@@ -1,7 +1,7 @@
-//! An account store of the kind that a mail server should use. It keeps an Argon2 hash and SCRAM's keys for each
-//! password, and replaces both when the password changes. Argon2 runs on dedicated threads, which keep its memory.
+//! An account store that is suitable for a mail server. It keeps an Argon2 hash and the SCRAM keys of each password,
+//! and replaces both when the password changes. Argon2 runs on dedicated threads, which keep its memory.
 //!
-//! `cargo run --example password_store` lets clients authenticate over loopback, without TLS.
+//! `cargo run --example password_store` runs a server and clients that authenticate over loopback, without TLS.
 
 use std::{
     cell::RefCell,

@@ -1,11 +1,12 @@
-//! Adds AUTH to a server whose framework pushes lines to it, like mailin or a milter: `cargo run --example push`.
+//! Adds AUTH to a server that receives its lines from a framework such as mailin or a milter: `cargo run --example
+//! push`.
 //!
 //! The framework owns the sockets and the loop. It passes one line at a time to `process`, without its CRLF, and sends
 //! the response that `process` returns. `Session` therefore keeps the AUTH exchange from one line to the next, and
 //! needs no buffer.
 //!
-//! The framework must accept lines as long as `auth::MAX_LINE`, and end a line only at CRLF. Recipients and the message
-//! are left out, because they have nothing to do with AUTH.
+//! The framework must accept lines as long as `auth::MAX_LINE`, and end a line only at CRLF. The example leaves out
+//! recipients and the message, because they are not part of AUTH.
 
 use std::{error::Error, mem, sync::Arc, time::Duration};
 
@@ -22,10 +23,10 @@ use smtp_auth::{
     server::pause,
 };
 
-/// The number of failed attempts to authenticate that a connection may have: at least three (RFC 4954 §9).
+/// The maximum number of failed attempts to authenticate in one connection, at least three (RFC 4954 §9).
 const MAX_ATTEMPTS: u32 = 3;
 
-/// The framework's own type of reply, with what the framework must do in addition.
+/// The framework's own reply type, which also says what the framework must do next.
 struct Response {
     code: u16,
     lines: Vec<String>,
@@ -181,7 +182,7 @@ impl Authenticator for OneUser {
     }
 }
 
-/// Plays the part of the framework. Each line is given with the beginning of the expected response.
+/// Acts as the framework. Each line comes with the beginning of the expected response.
 fn dialogue(sasl: &Arc<Sasl>, lines: &[(&str, &str)]) -> Result<(), Box<dyn Error>> {
     let (mut session, mut mask) = (Session::new(Arc::clone(sasl)), Mask::new());
     let mut action = Action::Continue;

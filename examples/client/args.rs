@@ -18,7 +18,7 @@ use smtp_auth_tokio::{
 const EXIT_CODES: &str = "Exit codes:
   0  the server accepted the message for every recipient
   2  the command line, or a file that it names, is invalid; nothing was sent
-  3  there was no connection, greeting or TLS, or the connection broke
+  3  connecting, the greeting or TLS failed, or the connection broke
   4  authentication failed; nothing was sent
   5  the server refused the message, or some of its recipients; the others receive it
   6  the server broke the protocol";
@@ -26,7 +26,7 @@ const EXIT_CODES: &str = "Exit codes:
 const SECRETS: [&str; 6] =
     ["password", "password_file", "password_env", "token", "token_file", "token_env"];
 
-/// Submits one message to a mail server, authenticated and over TLS.
+/// Submits one message to a mail server, with authentication and over TLS.
 #[derive(Debug, Parser)]
 #[command(name = "client", after_help = EXIT_CODES)]
 #[command(group(ArgGroup::new("secret").args(SECRETS)))]
@@ -70,24 +70,25 @@ pub(crate) struct Args {
     #[arg(allow_hyphen_values = true)]
     password: Option<Secret>,
 
-    /// A file with the password, one line
+    /// A file that contains the password on one line
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
 
-    /// The environment variable that holds the password
+    /// The environment variable that contains the password
     #[arg(long, value_name = "VAR", requires = "user")]
     password_env: Option<String>,
 
-    /// An OAuth 2.0 access token in place of a password; equally visible to other users
+    /// An OAuth 2.0 access token, instead of a password. Every user of this machine can see it while the program runs:
+    /// prefer --token-file or --token-env
     #[arg(long, value_name = "TOKEN", requires = "user")]
     #[arg(allow_hyphen_values = true)]
     token: Option<Secret>,
 
-    /// A file with the token, one line
+    /// A file that contains the token on one line
     #[arg(long, value_name = "FILE", requires = "user")]
     token_file: Option<PathBuf>,
 
-    /// The environment variable that holds the token
+    /// The environment variable that contains the token
     #[arg(long, value_name = "VAR", requires = "user")]
     token_env: Option<String>,
 
@@ -100,17 +101,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PEM", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 
-    /// The only mechanism to use [default: the strongest that the server offers]. ANONYMOUS, which is never used by
-    /// default, needs no secret, and sends --user to the server as trace information
+    /// The only mechanism to use [default: the strongest that the server offers]. ANONYMOUS is never used by default.
+    /// It needs no secret, and sends --user to the server as trace information
     #[arg(long, value_name = "NAME", value_parser = mechanism)]
     mechanism: Option<Mechanism>,
 
-    /// Whether authentication is bound to the TLS connection, which defeats a man-in-the-middle; `required` uses only
-    /// mechanisms that do this (SCRAM-…-PLUS)
+    /// Whether authentication is bound to the TLS connection, which prevents man-in-the-middle attacks; with
+    /// `required`, the client uses only mechanisms that do this (SCRAM-…-PLUS)
     #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
 
-    /// Send the password or the token without TLS as well, where an eavesdropper can read it
+    /// Also send the password or the token without TLS, although an eavesdropper can read it
     #[arg(long)]
     allow_cleartext: bool,
 
@@ -118,12 +119,12 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) trace: bool,
 
-    /// The time limit for connecting, for TLS, and for each reply of the server
+    /// The time limit for connecting, for TLS, and for each reply from the server
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 
-    /// The file with the message, header and body [default: standard input]
+    /// The file that contains the message, with its header and body [default: standard input]
     pub(crate) file: Option<PathBuf>,
 }
 

@@ -1,7 +1,7 @@
 //! A small mail client that authenticates and submits one message over TLS.
 //!
 //! `cargo run --example client -- --help` lists the options. Read this file first: it creates a [`Connector`] from the
-//! command line, and sends the message. `args.rs` defines the command line, `message.rs` normalizes line ends, and
+//! command line, and sends the message. `args.rs` defines the command line, `message.rs` normalizes line endings, and
 //! `failure.rs` defines error messages and exit codes.
 
 mod args;
@@ -69,7 +69,7 @@ async fn run(args: &Args) -> Result<String, Failure> {
 fn prepare(args: &Args) -> Result<(Connector, Envelope, Vec<u8>), Box<dyn Error>> {
     let envelope = Envelope::new(Some(&args.from), args.to.iter().map(String::as_str))?;
     let connector = connector(args)?;
-    // Read last, because standard input may block.
+    // The message is read last, because standard input may block.
     Ok((connector, envelope, message::read(args.file.as_deref())?))
 }
 

@@ -1,4 +1,4 @@
-//! Reads the message and normalizes its line ends.
+//! Reads the message and normalizes its line endings.
 
 use std::{
     fs,

@@ -1,9 +1,9 @@
 //! A custom mechanism: SECURID (RFC 2808), which authenticates with a PIN and the code that a token or an app shows
 //! (RFC 6238). A password alone is not enough.
 //!
-//! `cargo run --example custom_mechanism` connects a client and a server in memory, as if inside TLS, and prints the
-//! dialogue with all secrets masked. `server.rs` and `client.rs` are the two sides of the mechanism, to be used as
-//! templates.
+//! `cargo run --example custom_mechanism` connects a client and a server in memory, as if over TLS, and prints the
+//! dialogue with all secrets masked. `server.rs` and `client.rs` implement the two sides of the mechanism, and can be
+//! used as templates.
 
 mod client;
 mod message;
@@ -25,7 +25,7 @@ use crate::{
     server::{Account, Accounts, Users},
 };
 
-/// The server's clock, which stands still so that all runs are alike.
+/// The server's clock, which does not advance, so that every run is the same.
 const NOW: u64 = 1_800_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -130,7 +130,7 @@ fn serve(session: &mut ServerSession, users: &Users, out: &mut Vec<u8>) {
     }
 }
 
-/// A user with a token, whose clock advances to the next code once a code has been read.
+/// A user with a token. The token's clock advances to the next code once a code has been read.
 #[derive(Clone)]
 struct Token {
     name: &'static str,

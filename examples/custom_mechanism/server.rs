@@ -45,7 +45,7 @@ impl Account {
     fn check(&self, passcode: &str, places: impl Iterator<Item = u64>) -> Option<u64> {
         let pin_length = passcode.len().checked_sub(DIGITS)?;
         let (pin, code) = passcode.split_at_checked(pin_length)?;
-        // All time steps are tried, so that each code takes as long.
+        // All time steps are tried, so that the check takes the same time for each code.
         let place = places.filter(|place| self.token.check(code, place * SECONDS)).max()?;
         (self.pin == *pin && place > self.used).then_some(place)
     }

@@ -1,6 +1,6 @@
-//! Both sides at work: `cargo run --example demo` starts a server on a free port. A client signs in by each mechanism and
-//! sends a message each time, and then tries what has to be refused. `cargo run --example demo -- --all` prints every
-//! dialogue.
+//! Shows a server and a client at work. `cargo run --example demo` starts a server on a free port. A client
+//! authenticates with each mechanism in turn and sends a message each time. It then makes attempts that the server or
+//! the client must refuse. `cargo run --example demo -- --all` prints every dialogue.
 
 mod print;
 mod server;
@@ -84,7 +84,7 @@ async fn demo(all: bool) -> Result<(), Box<dyn Error>> {
     let client = client.credentials(tim.credentials(Mechanism::Plain)?);
     demo.send("No TLS", client, &trust, Some(Stage::Auth)).await?;
 
-    // As if a man-in-the-middle answered: the client gets another certificate than the one that it trusts.
+    // This simulates a man-in-the-middle: the client gets a certificate other than the one that it trusts.
     let other = tls::trusting([tim.certificate.cert.der().clone()])?;
     let client = demo.client(Mechanism::Plain, tim.credentials(Mechanism::Plain)?)?;
     demo.send("Untrusted certificate", client, &other, Some(Stage::StartTls)).await?;
@@ -103,14 +103,14 @@ async fn demo(all: bool) -> Result<(), Box<dyn Error>> {
 fn by(mechanism: Mechanism) -> Result<Config, ConfigError> {
     let binding = match mechanism.binds_channel() {
         true => BindingPolicy::Required,
-        // With another policy the client would use the mechanism's -PLUS.
+        // With another policy, the client would use the mechanism's -PLUS form.
         false => BindingPolicy::None,
     };
     let sasl = Sasl::builder().mechanisms([mechanism]).channel_binding(binding);
     Config::builder("demo.example.org").sasl(sasl.build()?).build()
 }
 
-/// The one account, with everything that it can sign in by.
+/// The only account, with all its credentials.
 struct Tim {
     password: Nonce,
     token: Nonce,
@@ -133,11 +133,11 @@ impl Tim {
     }
 }
 
-/// The server, and what clients have tried there.
+/// The server, and the attempts that clients have made.
 struct Demo {
     address: SocketAddr,
     trust: Arc<ClientConfig>,
-    /// The same trust, with Tim's certificate for the server.
+    /// The same trusted certificates, and Tim's own certificate, which is sent to the server.
     as_tim: Arc<ClientConfig>,
     tim: Arc<Tim>,
     attempts: Vec<Attempt>,
@@ -167,7 +167,7 @@ impl Demo {
         Ok(client.config(by(mechanism)?).credentials(credentials))
     }
 
-    /// Sends a message, which has to be accepted, or refused at this stage.
+    /// Sends a message, and checks that it is accepted, or refused at this stage.
     async fn send(
         &mut self,
         title: &str,
@@ -203,7 +203,7 @@ impl Demo {
     }
 }
 
-/// One connection: what was tried, what the two sides said, and how it ended.
+/// One connection: what the client attempted, the dialogue, and the outcome.
 struct Attempt {
     title: String,
     lines: Vec<Line>,

@@ -37,7 +37,7 @@ pub(crate) fn dialogue(attempt: &Attempt, tim: &Tim, in_full: bool) {
     }
 }
 
-/// Prints a table of the mechanisms by which the client has signed in.
+/// Prints a table of the mechanisms with which the client has authenticated.
 pub(crate) fn mechanisms(attempts: &[Attempt], tim: &Tim) {
     let (mechanism, sent) = ("Mechanism", "What the client sent inside TLS, decoded");
     line(painted("1", format_args!("\n  {mechanism:18} {sent:57} Reply          Time")));
@@ -120,7 +120,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The text in colour, if the output is a terminal and colour is not unwanted (<https://no-color.org>).
+/// The text in colour, if the output is a terminal and colour is not turned off (<https://no-color.org>).
 fn painted(colour: &str, text: impl Display) -> String {
     let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     match io::stdout().is_terminal() && !unwanted {

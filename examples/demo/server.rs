@@ -1,4 +1,5 @@
-//! The server: Tim may sign in by every mechanism, and the messages that he sends are stored in a Maildir.
+//! The server. Tim can authenticate with every mechanism, and the server stores the messages that he sends in a
+//! Maildir.
 
 use std::{error::Error, future::ready, net::SocketAddr, path::Path, sync::Arc};
 
@@ -52,7 +53,7 @@ impl Authenticator for Users {
         Answer::accept(ask.identity().to_owned())
     }
 
-    /// A guest may sign in, but is refused at MAIL.
+    /// A guest can authenticate, but is refused at MAIL.
     fn check_anonymous(&self, _: &CheckAnonymous) -> Answer {
         Answer::accept(())
     }
@@ -72,7 +73,7 @@ pub(crate) async fn start(
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(clients.allow_unauthenticated().build()?)
         .with_single_cert(vec![own.cert.der().clone()], key_of(&own))?;
-    // The application decides which account a certificate stands for. Here there is one of each.
+    // The application decides which account a certificate identifies. Here there is one of each.
     let tls = ClientCertificates::new(Arc::new(tls), |_| Some("tim".to_owned()));
 
     let users = Users(tim);

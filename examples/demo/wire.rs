@@ -1,4 +1,4 @@
-//! What crosses the wire: each line of a dialogue as a log shows it, with secrets masked, and as it is sent.
+//! Records each line of a dialogue as a log shows it, with secrets masked, and as it is sent.
 
 use std::{
     io, mem,
@@ -75,7 +75,7 @@ impl TlsConnect for Tapped {
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a> {
         Box::pin(async move {
             let (stream, channel) = self.tls.connect(host, stream).await?;
-            // The lines before TLS held nothing secret, so that the log shows them as they were sent.
+            // The lines before TLS held nothing secret, so the log shows them as they were sent.
             let said = |line: &Line| (line.side, line.text.clone());
             *lock(&self.passed) = lock(&self.logged).iter().map(said).collect();
             let (client, tap) = duplex(4096);

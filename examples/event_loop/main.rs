@@ -1,10 +1,11 @@
-//! A non-blocking server: `mio` reports to one thread which of many connections are ready, and the account store, which
-//! is slow, runs on other threads.
+//! A non-blocking server. One thread learns from `mio` which of many connections are ready, and the slow account store
+//! runs on other threads.
 //!
-//! `server.rs` is the loop, and `workers.rs` the threads. The store is an ordinary `Authenticator`.
+//! `server.rs` contains the loop, and `workers.rs` contains the threads. The store is an ordinary `Authenticator`.
 //!
-//! `cargo run --example event_loop` shows two things. Another client is served while a look-up is in progress. An
-//! answer that arrives too late is dropped, even if the client is waiting for the answer to another question by then.
+//! `cargo run --example event_loop` shows two things. The server continues to serve other clients while a look-up is in
+//! progress. It drops an answer that arrives too late, even if the client is waiting for the answer to another question
+//! by then.
 //!
 //! There is no TLS here. PLAIN is allowed in cleartext because the connections do not leave this machine.
 
@@ -40,8 +41,8 @@ const PANIC: &str = "AUTH PLAIN AHBhbmljAHRhbnN0YWFm";
 /// events does not depend on a clock.
 struct Accounts(Sender<Sender<()>>);
 
-/// Called on the workers' threads, where it may block. `answered_by` also calls it once, for a name for which it does
-/// not block.
+/// Called on the worker threads, where blocking is allowed. `answered_by` also calls it once, with a name for which it
+/// does not block.
 impl Authenticator for Accounts {
     fn mechanisms(&self) -> &[Mechanism] {
         &[Mechanism::Plain]

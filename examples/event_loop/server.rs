@@ -203,7 +203,7 @@ impl Connection {
     /// Does everything that is possible without blocking. Returns what to wait for next and for how long at most, or
     /// `None` at the end of the connection.
     ///
-    /// A client that sends without a break delays the others. A server for many clients should stop after a number of
+    /// A client that sends continuously delays the others. A server for many clients should stop after a number of
     /// reads, and continue in the next round.
     fn go_on(
         &mut self,

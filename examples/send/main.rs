@@ -1,5 +1,5 @@
-//! Sends mail from an application that sends messages now and then. It creates one [`Pool`] from a server and
-//! credentials, and the pool keeps its connections for later messages.
+//! Sends mail as an application would that sends a message now and then. The program creates one [`Pool`] from a server
+//! and credentials, and the pool keeps connections open for later messages.
 //!
 //! `cargo run --example send` starts a small server on the loopback interface and sends messages with attachments to
 //! it. It then prints the errors for a wrong recipient, message, password and certificate, and shows that the pool can
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let guessing = Pool::new(trusting.credentials(tim("guess")?));
     let guess = guessing.send(&to("ann@example.org")?, &one).await;
     refused("A wrong password", Stage::Auth, guess)?;
-    // This pool trusts the CAs of the operating system, as is right for servers on the internet.
+    // This pool trusts the CAs of the operating system, which is correct for servers on the internet.
     let distrusting = Pool::new(server.credentials(tim("tanstaaf")?));
     let other = distrusting.send(&to("ann@example.org")?, &one).await;
     refused("A certificate that is not trusted", Stage::StartTls, other)?;

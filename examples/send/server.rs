@@ -1,4 +1,5 @@
-//! The server that receives the messages. Its only user is Tim, and it keeps what he sends to `example.org`.
+//! The server that receives the messages. Its only user is Tim, and it accepts the messages that he sends to
+//! `example.org`.
 
 use std::{error::Error, sync::Arc};
 

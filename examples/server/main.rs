@@ -1,4 +1,4 @@
-//! A small submission server: it accepts mail from clients that authenticate, and stores it in a Maildir or relays it
+//! A small submission server. It accepts mail from clients that authenticate, and stores it in a Maildir or relays it
 //! to the next hop.
 //!
 //! `cargo run --example server -- --help` lists the options. Read `mail.rs` first: it handles the messages.
@@ -53,7 +53,8 @@ fn start(options: &Options) -> Result<(), Box<dyn Error>> {
 
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let server = options.server()?;
-    // Signals are handled before the server prints that it is running, so from then on a signal shuts it down in order.
+    // Signals are handled before the server prints that it is running, so from then on, a signal causes an orderly
+    // shutdown.
     let mut signalled = signals()?;
     let mut listeners = Vec::new();
     for (address, implicit) in options.addresses() {

@@ -36,11 +36,11 @@ use crate::{
     users::Users,
 };
 
-/// How long running transactions may take at a shutdown. This is longer than one step of the relay; otherwise a message
-/// might be relayed without a reply to its sender.
+/// How long transactions in progress may take at a shutdown. This is longer than one step of the relay, because
+/// otherwise a message might be relayed without a reply to its sender.
 const GRACE: Duration = Duration::from_secs(300);
 
-/// How long relaying a message may take: clients wait this long for the reply (RFC 5321 §4.5.3.2.6).
+/// How long relaying a message may take. Clients wait this long for the reply (RFC 5321 §4.5.3.2.6).
 const FINISH: Duration = Duration::from_secs(600);
 
 /// A small submission server that accepts mail from clients that authenticate.
@@ -53,56 +53,58 @@ pub(crate) struct Options {
     /// The address to listen on with implicit TLS, which begins with the first octet.
     #[arg(long, value_name = "ADDR", conflicts_with = "no_tls")]
     listen_tls: Option<SocketAddr>,
-    /// The server's name in its greeting, in `Received:` fields and in the certificate made at start.
+    /// The server's name in its greeting, in `Received:` fields, and in the certificate that it creates at startup.
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     hostname: String,
     /// An account; may be repeated. Use it for trials only, because every user of this machine can read the command
-    /// line. Without this option and --token, the server creates one account at start and prints its password.
+    /// line. If neither this option nor --token is given, the server creates one account at startup and prints its
+    /// password.
     #[arg(long, value_name = "NAME:PASSWORD", allow_hyphen_values = true)]
     user: Vec<String>,
     /// An OAuth 2.0 access token and its account; may be repeated. Use it for trials only, because the token never
     /// expires.
     #[arg(long, value_name = "NAME:TOKEN", allow_hyphen_values = true)]
     token: Vec<String>,
-    /// The CA of the clients' certificates, as PEM. The server then asks clients for a certificate. A client that has
-    /// one can authenticate without a password (EXTERNAL) to the account that the certificate names: the first mail
-    /// address of its alternative names, or else the common name of its subject.
+    /// The CA that signs the clients' certificates, as PEM. If it is given, the server asks clients for a certificate.
+    /// A client with a certificate can authenticate without a password (EXTERNAL). Its account is the first mail
+    /// address in the certificate's alternative names, or else the common name of the certificate's subject.
     #[arg(long, value_name = "PEM", conflicts_with = "no_tls")]
     client_ca: Option<PathBuf>,
-    /// The sender addresses that an account may use, `*` for all; may be repeated. By default an account whose name is
-    /// an address may use that address, and any other account the address with its name in any domain. Other sender
+    /// The sender addresses that an account may use, or `*` for all; may be repeated. By default, if an account's name
+    /// is an address, the account may use that address. Otherwise, it may use its name at any domain. All other sender
     /// addresses are refused (553).
     #[arg(long, value_name = "NAME:ADDRESS,…")]
     senders: Vec<String>,
-    /// The mechanisms to offer. By default all that are compiled in, except ANONYMOUS, and except those for tokens if
-    /// there is no token. With ANONYMOUS a guest can authenticate but not send mail. A SCRAM mechanism includes its
-    /// -PLUS form.
+    /// The mechanisms to offer. By default, these are all that are compiled in, without ANONYMOUS, and without the
+    /// mechanisms for tokens if no token is given. With ANONYMOUS, a guest can authenticate but cannot send mail. A
+    /// SCRAM mechanism includes its -PLUS form.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = mechanism)]
     mechanisms: Option<Vec<Mechanism>>,
-    /// Whether authentication is bound to the TLS connection, which defeats a man-in-the-middle. `preferred` offers the
-    /// SCRAM-…-PLUS mechanisms, which do this, in addition to others; `required` offers only these.
+    /// Whether authentication is bound to the TLS connection, which prevents man-in-the-middle attacks. The
+    /// SCRAM-…-PLUS mechanisms do this. `preferred` offers them in addition to others; `required` offers only them.
     #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
-    /// The number of failed attempts to authenticate that a connection may have, at least 3 (RFC 4954 §9).
+    /// The maximum number of failed attempts to authenticate in one connection, at least 3 (RFC 4954 §9).
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..))]
     max_attempts: u32,
-    /// The rate limit against brute force: the number of failed attempts that an address (or a /64 of IPv6) and an
-    /// account may have. Failures expire one by one, N in ten minutes. At the limit every further password is refused,
-    /// even the correct one, so that an attacker cannot distinguish them. Failures from addresses where an account has
-    /// authenticated recently are counted separately, so an attacker elsewhere cannot lock out its owner. Tokens and
-    /// certificates are never limited, but their failures count for the address. In addition each failure is answered
-    /// with a delay: one second, doubled for each further failure in the connection. `off` turns off both the limit and
-    /// the delay.
+    /// The rate limit against brute force, which is the number of failed attempts allowed to each address (or IPv6 /64)
+    /// and to each account. Failures expire one by one, N in ten minutes. Once the limit is reached, every further
+    /// password is refused, even the correct one, so that an attacker cannot tell them apart. If an account has
+    /// recently authenticated from an address, its failures from there are counted separately, so an attacker elsewhere
+    /// cannot lock out its owner. Tokens and certificates are never limited, but their failures count towards the limit
+    /// of the address. In addition, the reply to a failure is delayed by one second, and by twice as long for each
+    /// further failure in the connection. `off` turns off both the limit and the delay.
     #[arg(long, value_name = "off|N", default_value = "10", value_parser = guess_limit)]
     guess_limit: GuessLimit,
-    /// The maximum number of open connections; further ones are turned away (421).
+    /// The maximum number of open connections; further connections are refused (421).
     #[arg(long, value_name = "N", default_value = "1000")]
     max_connections: usize,
-    /// The maximum number of open connections from one address (or a /64 of IPv6).
+    /// The maximum number of open connections from one address (or IPv6 /64).
     #[arg(long, value_name = "N", default_value = "50")]
     max_per_address: usize,
-    /// How many seconds a client may send nothing, or not read what is sent to it (RFC 5321 §4.5.3.2.7: at least 300).
+    /// How many seconds a client may send nothing, or fail to read what the server sends (RFC 5321 §4.5.3.2.7: at least
+    /// 300).
     #[arg(long, value_name = "SECONDS", default_value = "300")]
     idle_time: u32,
     /// How many seconds the TLS handshake may take.
@@ -112,7 +114,8 @@ pub(crate) struct Options {
     /// authenticated.
     #[arg(long, value_name = "SECONDS", default_value = "180")]
     sign_in_time: u32,
-    /// How many seconds a connection may last in total. A message that has been received completely is still answered.
+    /// How many seconds a connection may last in total. If a complete message has been received by then, the server
+    /// still replies to it.
     #[arg(long, value_name = "SECONDS", default_value = "7200")]
     max_time: u32,
     /// Print the dialogue of each connection on stderr, with all secrets masked.
@@ -124,21 +127,22 @@ pub(crate) struct Options {
     /// The private key of the certificate, as PEM.
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
-    /// Where to write the certificate that the server makes at start if none is given, so that clients can trust it.
-    /// Only the owner can read a new file, like all files that the server creates.
+    /// The file to which the server writes the certificate that it creates at startup if none is given. Clients can
+    /// then trust this certificate. Only the owner can read a new file, as with all files that the server creates.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "no_tls"])]
     cert_out: Option<PathBuf>,
     /// Do not offer TLS.
     #[arg(long)]
     no_tls: bool,
-    /// Accept passwords without TLS as well, where an eavesdropper can read them.
+    /// Also accept passwords without TLS, although an eavesdropper can read them.
     #[arg(long)]
     allow_cleartext: bool,
     /// The Maildir that stores the mail for all recipients. It is created if it does not exist. Only the owner can read
-    /// a new Maildir, and its messages.
+    /// a new Maildir and its messages.
     #[arg(long, value_name = "DIR", default_value = "target/maildir")]
     maildir: PathBuf,
-    /// Relay messages to this server instead of storing them. The Maildir's `tmp` holds them meanwhile.
+    /// Relay messages to this server instead of storing them. Until then, they are kept in the Maildir's `tmp`
+    /// directory.
     #[arg(long, value_name = "HOST:PORT")]
     relay: Option<String>,
 }

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 
 use smtp_auth_tokio::smtp_auth::{command::Mailbox, sasl::prepare};
 
-/// Stands for every address. It is not a valid address itself.
+/// Matches every address. It is not a valid address itself.
 const ANY: &str = "*";
 
 /// The addresses of each account, with all names folded. An account that is not listed may use its name if that is an
-/// address, and otherwise the address with its name in any domain.
+/// address. Otherwise, it may use its name at any domain.
 pub(crate) struct Senders(HashMap<String, Vec<String>>);
 
 impl Senders {
-    /// Parses each `NAME:ADDRESS,…`. The address `*` stands for all addresses.
+    /// Parses each `NAME:ADDRESS,…`. The address `*` means all addresses.
     pub(crate) fn new(given: &[String]) -> Result<Self, String> {
         let mut senders = HashMap::<_, Vec<_>>::new();
         for entry in given {
@@ -31,8 +31,7 @@ impl Senders {
         Ok(Self(senders))
     }
 
-    /// Returns whether the account may send as `from`. Any account may use the null sender, which delivery reports
-    /// have.
+    /// Returns whether the account may send as `from`. Any account may use the null sender, which delivery reports use.
     pub(crate) fn may_use(&self, account: &str, from: Option<Mailbox<'_>>) -> bool {
         let Some(from) = from else { return true };
         let address = fold_address(from);
@@ -55,7 +54,7 @@ fn fold_address(mailbox: Mailbox<'_>) -> String {
     format!("{}@{domain}", fold_local_part(mailbox))
 }
 
-/// Folds a local part without its quotes, as `"ann"` is the same local part as `ann` (RFC 5321 §4.1.2).
+/// Folds a local part without its quotes, because `"ann"` is the same local part as `ann` (RFC 5321 §4.1.2).
 fn fold_local_part(mailbox: Mailbox<'_>) -> String {
     let text = mailbox.local_part();
     let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
@@ -68,7 +67,7 @@ fn fold_local_part(mailbox: Mailbox<'_>) -> String {
     fold(&core::iter::from_fn(unescape).collect::<String>())
 }
 
-/// Returns the form in which names are compared. A name that SASLprep does not allow is only put in lower case.
+/// Converts a name for comparison. A name that SASLprep does not allow is only converted to lower case.
 fn fold(name: &str) -> String {
     prepare(name).as_deref().unwrap_or(name).to_lowercase()
 }

@@ -48,7 +48,7 @@ pub(crate) fn config(
     Ok(ClientCertificates::new(Arc::new(config), |chain| chain.first().and_then(named)))
 }
 
-/// Returns the name in a client's certificate: the first mail address of its alternative names, or else the common name
+/// Returns the name in a client's certificate: the first mail address in its alternative names, or else the common name
 /// of its subject.
 fn named(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;

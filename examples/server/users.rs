@@ -18,8 +18,8 @@ const ITERATIONS: u32 = 4096;
 
 /// Passwords by account, and tokens with their accounts.
 ///
-/// A real server should store hashes made for passwords, such as Argon2. It then cannot offer CRAM-MD5, which needs the
-/// password itself. It should verify a token by asking its issuer or by checking its signature.
+/// A real server should store password hashes, such as Argon2. It then cannot offer CRAM-MD5, which needs the password
+/// itself. It should verify a token by asking its issuer or by checking its signature.
 pub(crate) struct Users {
     accounts: HashMap<String, Account>,
     /// Each token with its account.
@@ -42,7 +42,7 @@ impl Users {
         let account = |&(name, password): &(&str, &str)| {
             let mut scram = Vec::new();
             for hash in Mechanism::COMPILED.iter().filter_map(|&name| ScramHash::of(name)) {
-                // A password that SCRAM cannot represent is accepted all the same.
+                // A password that SCRAM cannot represent is still accepted.
                 scram.extend(ScramKeys::generate(hash, password, ITERATIONS));
             }
             let name =
@@ -81,7 +81,7 @@ impl Authenticator for Users {
     fn check_password(&self, ask: &CheckPassword) -> Answer {
         let account = self.accounts.get(ask.authcid());
         let expected = account.map_or(&self.nobody, |account| &account.password);
-        // Both are evaluated in any case, against a timing attack.
+        // Both are always evaluated, to prevent a timing attack.
         let equal = expected == ask.password();
         (account.is_some() & equal).into()
     }

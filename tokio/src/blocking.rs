@@ -327,8 +327,7 @@ impl<A, Q: Send, T: Send> Work<A> for Question<A, Q, T> {
             return;
         }
         let Self { ask, method, answer } = *self;
-        // The store is shared by several threads, so it must be able to continue after a panic in another thread in any
-        // case.
+        // The store is shared by several threads, so it must in any case cope with a panic on one of them.
         if let Ok(given) = catch_unwind(AssertUnwindSafe(|| method(users, &ask))) {
             // This fails if the client has disconnected meanwhile.
             let _ = answer.send(given);

@@ -1,4 +1,4 @@
-//! An async SMTP submission server and client, built on [tokio] and with SMTP AUTH (RFC 4954) from [`smtp_auth`].
+//! An async SMTP submission server and client built on [tokio], with SMTP AUTH (RFC 4954) from [`smtp_auth`].
 //!
 //! [`smtp_auth`] implements the protocol and performs no I/O. This crate adds the rest: sockets, TLS, channel binding,
 //! time limits, connection limits, rate limiting of failed authentication, and an orderly shutdown. Your application

@@ -30,7 +30,7 @@ pub use memory::MemoryRateLimiter;
 /// | aspect | behaviour |
 /// | --- | --- |
 /// | a limited attempt | It fails in the same way as a wrong password, even if the password is correct. The `535` reply takes the same time and is delayed by the same pause, and the failure is counted. If the reply were different, an attacker would know which guesses to repeat later. |
-/// | the store | The store is asked as usual, and its answer is [locked](smtp_auth::Answer::lock). It does not learn that the attempt is limited. If the store changes something after a correct password, for example upgrades the stored hash, it also does so for a limited attempt. |
+/// | the store | The store is asked as usual, and its answer is [locked](smtp_auth::Answer::lock). The store does not learn that the attempt is limited. If the store changes something after a correct password, for example upgrades the stored hash, it also does so for a limited attempt. |
 /// | limited mechanisms | Mechanisms that use a password, and custom mechanisms, are limited. |
 /// | mechanisms that are not limited | Mechanisms that use a token or a client certificate, and ANONYMOUS, are not limited, because there is nothing to guess. Their failures still count towards the limit of the network. |
 /// | when the limiter is asked | The limiter is asked up to three times. The first time is before the store is asked. The second time is after the store has answered, because many attempts may be waiting for the store at once. The third time is before the success reply, because many SCRAM exchanges may be waiting for the client's proof at once. |

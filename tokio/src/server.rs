@@ -120,7 +120,7 @@ use places::Places;
 pub struct Server<A, H> {
     /// The configuration as the application passed it.
     given: Arc<Config>,
-    /// /// The same configuration, adapted to the TLS and rate limiter settings.
+    /// The same configuration, adapted to the TLS and rate limiter settings.
     config: Arc<Config>,
     users: Arc<A>,
     handler: Arc<H>,

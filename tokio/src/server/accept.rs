@@ -77,7 +77,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
     }
 
-    /// Spawns a task for a connection. The future is neither boxed nor held twice, as it lives as long as the
+    /// Spawns a task for a connection. The future is neither boxed nor held twice, because it lives as long as the
     /// connection.
     fn begin(
         self: &Arc<Self>,
@@ -110,7 +110,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
     }
 
-    /// Serves a client behind a proxy, whose header has the client's address.
+    /// Serves a client that connects through a proxy. The proxy sends the client's address in a header.
     pub(super) async fn proxied(
         self: Arc<Self>,
         mut stream: BoxStream,
@@ -142,7 +142,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
     }
 
-    /// Reads the proxy's header, and returns the client's address if the header has one.
+    /// Reads the proxy's header, and returns the client's address if the header contains one.
     async fn header(&self, stream: &mut BoxStream) -> io::Result<Option<SocketAddr>> {
         let mut stop = self.stop.subscribe();
         let header = timeout(self.limits.handshake, proxy::read(stream));

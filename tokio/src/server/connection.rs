@@ -98,7 +98,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
                     let pause = failed.pause.min(self.server.limits.pause);
                     let is_limited = self.users.failed(&failed);
                     self.server.log.auth_failed(&self.peer, &failed, is_limited);
-                    // This delays the reply, as nothing is sent until the session needs input.
+                    // This delays the reply, because nothing is sent until the session needs input.
                     Box::pin(self.pause(pause)).await;
                 }
                 Event::Hello(hello) => {
@@ -143,8 +143,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
         }
     }
 
-    /// Handles the transaction of the pending MAIL. If it has not ended within the grace, the handler's future is
-    /// dropped.
+    /// Handles the transaction of the pending MAIL. If it has not ended within the grace period, the handler's future
+    /// is dropped.
     async fn until_cut_off(&mut self) -> io::Result<()> {
         // With pipelining, the client may have authenticated since the last wait.
         self.wire.end = self.end();

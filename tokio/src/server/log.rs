@@ -75,14 +75,14 @@ impl Observer for Log {
     }
 
     fn auth_failed(&self, peer: &Peer, failed: &AuthFailed<'_>, is_limited: bool) {
-        // `Locked` would send the operator looking for a lock that nobody has set.
+        // `Locked` would mislead the operator, because nobody has locked the account.
         let why: &dyn fmt::Display = match &failed.why {
             Failure::Locked | Failure::NotAuthorized if is_limited => {
                 &"the attempt was rate limited"
             }
             why => why,
         };
-        // The event omits the name, as some people type their password in its place.
+        // The event omits the name, because some people type their password instead.
         event!(
             info,
             %why,

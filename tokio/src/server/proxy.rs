@@ -1,4 +1,4 @@
-//! The PROXY protocol, by which a proxy passes on the client's address.
+//! The PROXY protocol, with which a proxy passes on the client's address.
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
 
@@ -20,10 +20,10 @@ const V2_FIXED: usize = 16;
 const MAX_V2: usize = 536;
 
 /// Reads the header, and not an octet more. Returns the client's address, or `None` if the proxy's own address counts:
-/// the header is LOCAL or UNKNOWN, or has no TCP address.
+/// the header is LOCAL or UNKNOWN, or contains no TCP address.
 ///
-/// The TLVs of version 2 are ignored: the server itself determines whether the connection is inside TLS, and which
-/// certificate the client has.
+/// The TLVs of version 2 are ignored: the server itself determines whether the connection uses TLS, and which
+/// certificate the client presented.
 ///
 /// # Errors
 /// Returns `InvalidData` if there is no header, or if it is malformed or too long. Otherwise the error is the stream's.
@@ -45,7 +45,7 @@ pub(super) async fn read(stream: &mut BoxStream) -> io::Result<Option<SocketAddr
     Ok(of_tcp.map(|of| of.source))
 }
 
-/// Returns how many more octets the header has at least. Zero means that the header is complete.
+/// Returns the minimum number of octets that are still missing from the header. Zero means that the header is complete.
 fn missing(header: &[u8]) -> io::Result<u64> {
     let missing = match header {
         header if header.len() < V2.len() && V2.starts_with(header) => 1,
@@ -71,8 +71,8 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the proxy sent no PROXY header, or a malformed one")
 }
 
-/// Detects a header at the start of a connection that must not have one. Version 2 begins with empty lines: if these
-/// arrive alone, the session answers them like any client's.
+/// Detects a header at the start of a connection that must not have one. A version 2 header begins with empty lines. If
+/// these arrive alone, the session answers them as it would any client's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Opening {
     /// No octet has arrived.

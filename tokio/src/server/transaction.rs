@@ -108,7 +108,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Connection<A, H> {
             _ => {}
         }
         let deadline = course.deadline().max(Instant::now() + limits.idle).min(wire.end);
-        // This releases the memory that the message holds.
+        // This releases the memory that is reserved for the message.
         drop(course);
         swallow(wire, limits, deadline, reply).await
     }
@@ -142,7 +142,7 @@ impl<A, H: Handler> super::Server<A, H> {
     }
 }
 
-/// Returns the handler's result, or `None` if the message does not arrive whole or a stage takes too long.
+/// Returns the handler's result, or `None` if the message does not arrive in full or a stage takes too long.
 async fn outcome<T>(work: impl Future<Output = T>, course: &Course) -> Option<T> {
     let (mut work, mut timer) = (pin!(work), pin!(sleep_until(course.deadline())));
     poll_fn(|cx| {
