@@ -51,6 +51,7 @@
 //!         _ if error.delivery() == Delivery::Unknown => Next::AskWhetherItArrived,
 //!         _ if error.is_transient() => Next::TryLater,
 //!         ErrorKind::Session(SessionError::NotAuthenticated(why)) => match why {
+//!             // Show the error: its text says so if the server has detected a man-in-the-middle.
 //!             AuthError::Refused(refusal) if refusal.reply().code() == 535 => Next::AskForPassword,
 //!             AuthError::TokenRefused { .. } => Next::AskForPassword, // or fetch another token
 //!             _ => Next::GiveUp, // for example, no shared mechanism: another password would not help
@@ -68,7 +69,25 @@
 //! The client uses SCRAM with channel binding (`SCRAM-SHA-256-PLUS`) whenever the server offers it. A man-in-the-middle
 //! attack on this mechanism fails, even if the attacker has a certificate that the client trusts. However, the attacker
 //! can mount a downgrade attack by offering only PLAIN, and the client then sends the password. If you know that your
-//! server supports channel binding, [require](smtp_auth::sasl::BindingPolicy::Required) it.
+//! server supports channel binding, require it:
+//!
+//! ```
+//! use smtp_auth_tokio::{
+//!     client::{Connector, Credentials},
+//!     smtp_auth::sasl::{BindingPolicy, client::Config},
+//! };
+//!
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let sasl = Config::builder().channel_binding(BindingPolicy::Required).build()?;
+//! let tim = Credentials::password("tim@example.org", "tanstaaftanstaaf")?;
+//! let connector = Connector::starttls("mail.example.org").credentials(tim).sasl(sasl);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With SCRAM, it is the server that detects the attack, and it replies `535`, as to a wrong password. The text of its
+//! reply mentions channel binding, unless the attacker changes it. So if authentication with a -PLUS mechanism fails
+//! although the password is right, do not retry without channel binding.
 //!
 //! # Timeouts
 //!

@@ -38,6 +38,7 @@ pub use memory::MemoryRateLimiter;
 /// An implementation must treat accounts that do not exist like those that do. Otherwise the limit allows user
 /// enumeration. The methods are called on the runtime's threads and must not block. A limiter shared by several servers
 /// should count in memory, and synchronise with the other servers in a separate task.
+#[doc(alias("rate limit", "brute force", "credential stuffing", "throttle"))]
 pub trait RateLimiter: Send + Sync {
     /// Returns whether this attempt is limited. A limited attempt fails even if the password is correct. The server
     /// calls this up to three times for one attempt, so the method must not count anything.

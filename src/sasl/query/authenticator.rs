@@ -21,8 +21,9 @@ macro_rules! methods {
 /// An account store that answers every question at once, on the calling thread.
 ///
 /// [`mechanisms`](Self::mechanisms) lists the mechanisms that the store can answer for.
-/// [`Builder::answered_by`](crate::sasl::server::Builder::answered_by) configures a server to offer exactly these
-/// mechanisms. To check that the store implements these mechanisms, `answered_by` calls the method for each of them.
+/// [`Builder::answered_by`](crate::sasl::server::Builder::answered_by) configures a server to offer these
+/// mechanisms. A SCRAM mechanism brings its -PLUS form along, which needs the same keys. To check that the store implements
+/// the mechanisms, `answered_by` calls the method for each of them.
 ///
 /// Implement one method for each kind of question that the mechanisms ask. By default, a method answers
 /// [`not_implemented`](Answer::not_implemented), except [`authorize`](Self::authorize), whose default lets no account

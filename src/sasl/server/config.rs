@@ -213,7 +213,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Offers the mechanisms that this authenticator [lists](Authenticator::mechanisms), in the same order.
+    /// Offers the mechanisms that this authenticator [lists](Authenticator::mechanisms), in the same order, and the
+    /// -PLUS form of each SCRAM mechanism before it, as [`mechanisms`](Self::mechanisms) does.
     ///
     /// To check that the authenticator implements the mechanisms that it lists, this method asks it about an account
     /// that cannot exist. It calls `authorize` once and, for each listed mechanism, the method that the mechanism
