@@ -1,27 +1,27 @@
-//! The guide: mail servers and mail clients with SMTP AUTH, from the first program to operation.
+//! A guide to mail servers and mail clients with SMTP AUTH, from a first program to operation.
 //!
-//! You need to know Rust, and roughly what SMTP is. You do not need to know SASL or this crate. The chapters are in reading
+//! The guide assumes that you know Rust and the basics of SMTP, but not SASL or this crate. The chapters are in reading
 //! order, and each can be read alone:
 //!
-//! | chapter | what it is about |
+//! | chapter | subject |
 //! | --- | --- |
-//! | [`server`] | a submission server on tokio with STARTTLS: a whole program, with SCRAM, accounts in SQLite, rate limiting |
-//! | [`client`] | a client that keeps its connection: a whole program that does the right thing after each outcome |
-//! | [`levels`] | without tokio: the session in a loop of your own, AUTH in your own server, SASL for IMAP, POP3 and XMPP |
-//! | [`dialogue`] | how authentication goes, line by line |
-//! | [`authenticator`] | answering the server's questions about accounts, at once or later |
-//! | [`credentials`] | storing credentials: what a server keeps of a password |
-//! | [`migration`] | from PLAIN to SCRAM without new passwords |
-//! | [`oauth`] | tokens in place of passwords: the large providers, and a server of your own |
-//! | [`rate_limiting`] | rate limiting, against brute force and credential stuffing; who may send as whom |
-//! | [`testing`] | a server's dialogues as tests |
-//! | [`operation`] | logs by `tracing`, metrics, and when to alert |
-//! | [`porting`] | from `rsasl`, from `lettre`, from code written by hand |
+//! | [`server`] | a complete submission server on tokio, with STARTTLS, SCRAM, accounts in SQLite and rate limiting |
+//! | [`client`] | a complete client that sends messages over one connection and handles every outcome |
+//! | [`levels`] | using the crate without tokio: a session in your own loop, AUTH in your own server, SASL for IMAP, POP3 and XMPP |
+//! | [`dialogue`] | a line-by-line walk through authentication |
+//! | [`authenticator`] | answering the server's questions about accounts, immediately or later |
+//! | [`credentials`] | storing credentials: what to store for each mechanism |
+//! | [`migration`] | migrating from PLAIN to SCRAM without new passwords |
+//! | [`oauth`] | access tokens instead of passwords: the large providers, and your own server |
+//! | [`rate_limiting`] | rate limiting against brute force and credential stuffing; who may send as whom |
+//! | [`testing`] | testing a server's dialogues |
+//! | [`operation`] | operating a server: logs with `tracing`, metrics and alerts |
+//! | [`porting`] | porting from `rsasl`, from `lettre`, or from code written by hand |
 //!
-//! The project's tests play each dialogue, run each of the programs, and compile each piece of code, except that of other
-//! crates. These modules exist in the documentation only: a build of the crate has none of them.
+//! The project's tests play every dialogue, run every program, and compile every code sample, except samples of other
+//! crates. These modules exist only in the documentation, not in a build of the crate.
 
-// The condition below would otherwise stand at the top of each page, where no reader needs it.
+// Otherwise rustdoc shows the condition below at the top of each page, where no reader needs it.
 #![cfg_attr(docsrs, doc(auto_cfg = false))]
 // The chapters use all mechanisms.
 #![cfg(all(
@@ -41,7 +41,8 @@
     feature = "anonymous"
 ))]
 
-// In reading order. Their programs are `examples/guide_server.rs` and `examples/guide_client.rs`, which a test compares.
+// The chapters are in reading order. A test compares the first two with `examples/guide_server.rs` and
+// `examples/guide_client.rs`.
 #[doc = include_str!("guide/server.md")]
 #[doc(alias("tokio", "async", "STARTTLS", "submission server", "sqlite", "graceful shutdown"))]
 pub mod server {}
@@ -84,20 +85,20 @@ pub mod oauth {}
 ))]
 pub mod rate_limiting {}
 
-// The code at its end is a file, because the dialogues of the other chapters are played by it.
+// The code at its end is a separate file, because the dialogues of the other chapters also use it.
 #[doc = include_str!("guide/testing.md")]
 #[doc = "```"]
 #[doc = include_str!("guide/play.rs")]
 #[doc = "```"]
 pub mod testing {}
 
-// The code at its end is a file, because it needs the driver, whose tests compile and run it.
+// The code at its end is a separate file, because it needs the driver. The driver's tests compile and run it.
 #[doc = include_str!("guide/operation.md")]
 #[doc = "```rust,ignore"]
 #[doc = include_str!("guide/metrics.rs")]
 #[doc = "```"]
 #[doc = ""]
-#[doc = "Next: [from `rsasl`, from `lettre`, from code written by hand](crate::guide::porting)."]
+#[doc = "Next: [porting from `rsasl`, from `lettre`, or from code written by hand](crate::guide::porting)."]
 #[doc(alias("metrics", "logging", "tracing", "prometheus"))]
 pub mod operation {}
 
