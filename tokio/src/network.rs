@@ -9,8 +9,8 @@ use core::{
 /// The number of leading bits that all IPv4-mapped IPv6 addresses share.
 const MAPPED: u8 = 96;
 
-/// A network, which is the set of all IP addresses with the same leading bits. Its text form is `192.0.2.0/24` or
-/// `2001:db8::/32`, or a single address without a prefix length.
+/// A network, which is the set of all IP addresses with the same leading bits. Its text form, which `Display` writes
+/// and [`str::parse`] reads, is `192.0.2.0/24` or `2001:db8::/32`, or a single address without a prefix length.
 ///
 /// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address. The prefix of a network of such
 /// addresses is at least 96 bits long. For example, `::ffff:192.0.2.0/120` means `192.0.2.0/24`.
@@ -21,6 +21,7 @@ const MAPPED: u8 = 96;
 /// let network: Network = "192.0.2.0/24".parse()?;
 /// assert!(network.contains("192.0.2.7".parse()?));
 /// assert!(!network.contains("198.51.100.1".parse()?));
+/// assert_eq!(network.to_string(), "192.0.2.0/24");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +103,17 @@ impl From<AddrParseError> for NetworkError {
     }
 }
 
+/// Writes the network as it is parsed: the first address and the prefix length, or a single address alone.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, bits } = self;
+        match (address, bits) {
+            (IpAddr::V4(_), 32) | (IpAddr::V6(_), 128) => write!(f, "{address}"),
+            _ => write!(f, "{address}/{bits}"),
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = NetworkError;
 
@@ -159,6 +171,27 @@ mod tests {
         for wrong in ["", "/8", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_network_is_written_as_it_is_parsed() {
+        for (given, written) in [
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7/32", "192.0.2.7"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("2001:db8::1/128", "2001:db8::1"),
+            ("::ffff:192.0.2.7/120", "192.0.2.0/24"),
+            ("::/0", "::/0"),
+        ] {
+            let network: Network = given.parse().unwrap();
+            assert_eq!(network.to_string(), written);
+            assert_eq!(written.parse(), Ok(network));
+        }
+        // A prefix that is shorter than that of the mapped addresses gives a network of IPv6.
+        let short = Network::new("::ffff:192.0.2.7".parse().unwrap(), 95);
+        assert_eq!(short.to_string().parse(), Ok(short));
     }
 
     #[test]
