@@ -13,6 +13,27 @@ fn shared<T: Send + Sync>() -> usize {
     size_of::<T>()
 }
 
+/// With `?`, an error becomes one of a function that returns any error.
+#[test]
+fn errors_can_be_boxed() {
+    fn boxed<E: core::error::Error + Send + Sync + 'static>() {}
+    boxed::<auth::client::Failure>();
+    boxed::<client::AuthError>();
+    boxed::<client::EnvelopeError>();
+    boxed::<client::Error>();
+    boxed::<client::Limit>();
+    boxed::<command::Error>();
+    boxed::<reply::Error>();
+    boxed::<reply::InvalidReply>();
+    boxed::<sasl::ConfigError>();
+    boxed::<sasl::CramSecretError>();
+    boxed::<sasl::Failure>();
+    boxed::<sasl::NonceError>();
+    boxed::<sasl::ScramKeysError>();
+    boxed::<sasl::client::Failure>();
+    boxed::<sasl::client::NoMechanism>();
+}
+
 #[test]
 fn sizes_and_threads() {
     let table = table! {

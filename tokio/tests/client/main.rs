@@ -11,3 +11,4 @@ mod pool;
 #[path = "../support/runtimes.rs"]
 mod runtimes;
 mod support;
+mod types;
