@@ -233,6 +233,7 @@
 //! of this crate then use ring. They do not panic, because none of them uses rustls's process-wide default. If neither
 //! feature is enabled, the application must create the TLS configurations itself.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
