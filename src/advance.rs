@@ -1,5 +1,5 @@
 /// What a session needs after a call of `advance`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 #[expect(
     clippy::exhaustive_enums,

@@ -131,7 +131,7 @@ pub struct Config {
 /// With every setting, the client stops trying other mechanisms once it has sent its SCRAM proof or rejected the
 /// server's first SCRAM message. Otherwise an impostor or a man-in-the-middle could obtain the password by a downgrade
 /// to PLAIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
@@ -148,7 +148,7 @@ pub enum TryNext {
 }
 
 /// Whether a client begins TLS with STARTTLS (RFC 3207). Over TLS, it never sends STARTTLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]

@@ -86,7 +86,7 @@ impl fmt::Display for EnhancedCode {
 }
 
 /// Why [`Reply::new`] failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum InvalidReply {

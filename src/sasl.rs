@@ -139,7 +139,7 @@ impl Identity {
 /// The `Display` text is meant for the application's log, and contains nothing that the peer sent. It is not the
 /// reply to the client. For SMTP, [`auth::server::reply_to`](crate::auth::server::reply_to) returns the reply to each
 /// failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum Failure {
@@ -369,7 +369,7 @@ impl fmt::Debug for NonceSource {
 }
 
 /// A mistake in a configuration, a name or a credential, which the caller has to correct.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum ConfigError {

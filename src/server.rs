@@ -244,7 +244,7 @@ pub struct Config {
 }
 
 /// Whether a server offers STARTTLS (RFC 3207), and whether it requires it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]

@@ -12,7 +12,7 @@ pub use mask::Mask;
 use mask::{Challenges, a_message, command, masked, response};
 
 /// The side that sent a line of the dialogue. `Display` writes `C` or `S`, as in the examples of the RFCs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a dialogue has two sides")]
 pub enum Side {
     /// The client.

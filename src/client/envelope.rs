@@ -37,7 +37,7 @@ const MAX_MAILBOX: usize = 254;
 /// let envelope = Envelope::new(None, ["ann@example.org", "bob@example.org"])?;
 /// # Ok::<(), smtp_auth::client::EnvelopeError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Envelope {
     pub(super) from: String,
@@ -57,7 +57,7 @@ pub struct Envelope {
 }
 
 /// A recipient of a message, with the parameters of its RCPT.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Recipient {
     pub(super) address: String,
@@ -68,7 +68,7 @@ pub struct Recipient {
 }
 
 /// Why an [`Envelope`] or a [`Recipient`] is invalid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum EnvelopeError {

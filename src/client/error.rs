@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A stage of the SMTP dialogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
     /// The server's greeting.

@@ -21,7 +21,7 @@ pub struct Limits {
 }
 
 /// A limit of the server that a message would exceed, with its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Limit {
     /// MAILMAX: the number of messages over one connection.

@@ -23,7 +23,7 @@ const TYPED: [&str; 9] =
     ["SIZE", "BODY", "AUTH", "SMTPUTF8", "RET", "ENVID", "NOTIFY", "ORCPT", "REQUIRETLS"];
 
 /// The encoding of a message, for the BODY parameter (RFC 6152).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BodyType {
     /// `7BIT`: every octet is below 128, and no line exceeds 998 octets. This is the default of SMTP, so the parameter
@@ -35,7 +35,7 @@ pub enum BodyType {
 }
 
 /// How much of the message a failure notification returns (RET, RFC 3461 §4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the standard has no third value")]
 pub enum Ret {
     /// `FULL`: the notification returns the whole message.
@@ -47,7 +47,7 @@ pub enum Ret {
 /// The delivery notifications that the sender wants for a recipient (NOTIFY, RFC 3461 §4.1).
 ///
 /// Without this parameter, servers report failures and may report delays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the standard has no third value")]
 pub enum Notify {
     /// `NEVER`: no notifications. The standard does not allow this value to be combined with others.
@@ -58,7 +58,7 @@ pub enum Notify {
 
 /// A set of occasions on which the sender is notified, such as `NotifyOn::FAILURE | NotifyOn::DELAY`. It is never
 /// empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NotifyOn(u8);
 
 impl NotifyOn {
@@ -98,7 +98,7 @@ impl fmt::Display for Notify {
 }
 
 /// The parameters that the application gives by name, each with the keyword that the server has to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Needed {
     /// Keyword, name and value.
     all: alloc::vec::Vec<(String, String, Option<String>)>,

@@ -242,7 +242,7 @@ impl fmt::Debug for ChannelBinding {
 
 /// Whether authentication is bound to the TLS connection, so that a man-in-the-middle cannot relay it from one
 /// connection to another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "there is no fourth policy")]

@@ -48,7 +48,7 @@ pub use derive::{Derive, DeriveJob};
 use credentials::Kind;
 
 /// The reason why an exchange did not authenticate the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum Failure {

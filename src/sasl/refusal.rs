@@ -45,7 +45,7 @@ pub struct Refusal {
 /// | [`Other`](Self::Other) | `550 5.7.1` | `NOPERM` | `not-authorized` |
 ///
 /// The SMTP codes are defaults. Use [`Refusal::with_code`] to change them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusalKind {
     /// The account is disabled (RFC 5248, X.7.13).

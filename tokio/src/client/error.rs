@@ -88,7 +88,7 @@ pub enum ErrorKind {
 }
 
 /// What is known about a message after an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "there is nothing else to know")]
 pub enum Delivery {
     /// The server has neither accepted nor refused the message. It is safe to send the message again.

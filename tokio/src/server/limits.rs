@@ -26,7 +26,7 @@ use smtp_auth::server::MAX_PAUSE;
 /// | commands before the client has authenticated | [`max_commands`](smtp_auth::server::Builder::max_commands) |
 ///
 /// A [`RateLimiter`](crate::RateLimiter) limits failed authentication across connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {
     pub(super) connections: usize,
