@@ -159,7 +159,7 @@ pub enum Tls {
     /// The client begins TLS if the server offers and accepts STARTTLS, and continues in cleartext otherwise. This does
     /// not protect against a man-in-the-middle, who can remove STARTTLS from the offer.
     IfOffered,
-    /// The client never sends STARTTLS.
+    /// The client never sends STARTTLS. This is for a connection that needs no TLS, such as one to the same machine.
     Never,
 }
 
@@ -186,7 +186,7 @@ impl Config {
         &self.hostname
     }
 
-    /// Returns the SASL configuration.
+    /// Returns the SASL configuration: the mechanisms, and whether passwords may be sent without TLS.
     pub fn sasl(&self) -> &Arc<sasl::Config> {
         &self.sasl
     }
@@ -200,7 +200,7 @@ impl Config {
     }
 }
 
-/// A builder for a [`Config`].
+/// A builder for a [`Config`], which [`Config::builder`] creates. Every setting has a default.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -300,7 +300,7 @@ pub enum Event<'a> {
         /// The server's refusal.
         refusal: &'a Refusal,
     },
-    /// Pending: write the message.
+    /// Pending: write the message with [`Body::write`], and end it with [`Body::end`].
     Message(&'a mut Body),
     /// Notification: the outcome of the message, with a status for each recipient.
     Sent(&'a Outcome),
@@ -376,7 +376,8 @@ impl<'a> NotAuthenticated<'a> {
         *self.answer = Some(Retry::Next);
     }
 
-    /// Continues without authentication.
+    /// Continues without authentication. The session is then ready to send a message, which many servers refuse with
+    /// `530`.
     pub fn go_on(self) {
         *self.answer = Some(Retry::GoOn);
     }

@@ -147,45 +147,45 @@ impl fmt::Debug for Utf8<'_> {
     }
 }
 
-/// A command with its arguments.
+/// A command of an SMTP client, with its arguments (RFC 5321 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "a new command must break the build of an application that ignores it"
 )]
 pub enum Command<'a> {
-    /// `EHLO` with the client's name, which requests the list of extensions.
+    /// `EHLO` with the client's name, which requests the list of extensions (RFC 5321 §4.1.1.1).
     Ehlo(EhloName<'a>),
-    /// `HELO` with the client's name.
+    /// `HELO` with the client's name (RFC 5321 §4.1.1.1), from a client that does not know extensions.
     Helo(EhloName<'a>),
-    /// `AUTH` with its arguments (RFC 4954).
+    /// `AUTH` with the mechanism and perhaps the initial response (RFC 4954 §4).
     Auth(Auth<'a>),
-    /// `STARTTLS` (RFC 3207).
+    /// `STARTTLS` (RFC 3207 §4). It asks to begin TLS.
     StartTls,
-    /// `MAIL` with the sender, which begins a transaction.
+    /// `MAIL` with the sender, which begins a transaction (RFC 5321 §4.1.1.2).
     Mail(Mail<'a>),
-    /// `RCPT` with one recipient.
+    /// `RCPT` with one recipient (RFC 5321 §4.1.1.3).
     Rcpt(Rcpt<'a>),
-    /// `DATA`, which is followed by the message once the server has replied `354`.
+    /// `DATA`, which is followed by the message once the server has replied `354` (RFC 5321 §4.1.1.4).
     Data,
-    /// `BDAT`, which is followed by a chunk of the message (RFC 3030).
+    /// `BDAT`, which is followed by a chunk of the message (RFC 3030 §2).
     Bdat {
         /// The number of octets in the chunk.
         size: u64,
         /// Whether this is the last chunk of the message.
         last: bool,
     },
-    /// `RSET`, which aborts the transaction.
+    /// `RSET`, which aborts the transaction (RFC 5321 §4.1.1.5).
     Rset,
-    /// `NOOP`, optionally with a text that has no meaning.
+    /// `NOOP`, optionally with a text that has no meaning (RFC 5321 §4.1.1.9).
     Noop(Option<Text<'a>>),
-    /// `VRFY` with a user or a mailbox.
+    /// `VRFY` with a user or a mailbox (RFC 5321 §4.1.1.6). It asks whether the mailbox exists.
     Vrfy(Text<'a>),
-    /// `EXPN` with a mailing list.
+    /// `EXPN` with a mailing list (RFC 5321 §4.1.1.7). It asks for the members.
     Expn(Text<'a>),
-    /// `HELP`, optionally with a topic.
+    /// `HELP`, optionally with a topic (RFC 5321 §4.1.1.8).
     Help(Option<Text<'a>>),
-    /// `QUIT`.
+    /// `QUIT` (RFC 5321 §4.1.1.10). The server replies and closes the connection.
     Quit,
     /// A command with any other verb. `Debug` shows neither the verb nor the arguments, because they may be a password.
     Unknown(Unknown<'a>),

@@ -34,6 +34,13 @@ pub(crate) use received::{Fault, Parsed, codes, fail, line_is_last, parse_all};
 pub(crate) use standard::standard;
 
 /// An enhanced status code, such as `5.7.8` (RFC 2034, RFC 3463).
+///
+/// ```
+/// use smtp_auth::reply::EnhancedCode;
+///
+/// assert_eq!(EnhancedCode::new(5, 7, 8).map(|code| code.to_string()).as_deref(), Some("5.7.8"));
+/// assert_eq!(EnhancedCode::new(3, 7, 8), None); // there is no such class
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EnhancedCode {
     class: u8,
@@ -85,7 +92,7 @@ impl fmt::Display for EnhancedCode {
     }
 }
 
-/// Why [`Reply::new`] failed.
+/// The reason why [`Reply::new`] failed: a code is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]

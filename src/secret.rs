@@ -80,7 +80,7 @@ impl Secret {
         String::from_utf8(octets).unwrap_or_default()
     }
 
-    /// Returns the text.
+    /// Returns the text, for instance to hash a password. Do not log it, and do not copy it: copies are not zeroed.
     #[inline]
     pub fn expose(&self) -> &str {
         self.part(self.start..self.memory.len())

@@ -249,7 +249,7 @@ pub struct Config {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum StartTls {
-    /// The server offers STARTTLS.
+    /// The server offers STARTTLS, and also serves clients that do not use it.
     Offered,
     /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Before TLS, EHLO does not list AUTH, and every
     /// command except EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS is answered with `530 5.7.0`, even an unknown
@@ -346,7 +346,7 @@ impl Config {
     }
 }
 
-/// A builder for a [`Config`].
+/// A builder for a [`Config`], which [`Config::builder`] creates. Only [`sasl`](Self::sasl) has no default.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -542,7 +542,7 @@ pub enum Event<'a> {
     /// it does not list SMTPUTF8, it should also refuse an address that [is not
     /// ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
-    /// Pending: decide whether the client may send the message.
+    /// Pending: decide whether the client may send the message, after DATA or the first BDAT (RFC 3030 §2).
     StartOfData(Permission<'a>),
     /// Notification: a piece of the message, with dot-stuffing removed (RFC 5321 §4.5.2).
     Data(&'a [u8]),
@@ -677,7 +677,7 @@ impl<'a> Permission<'a> {
         self.identity
     }
 
-    /// Lets the client send the message.
+    /// Lets the client send the message, which then arrives as [`Event::Data`]. After DATA the session replies `354`.
     pub fn accept(self) {
         *self.answer = Some(Ok(()));
     }

@@ -68,7 +68,9 @@ pub enum Step<'a> {
     Done(Result<(), &'a Failure>),
 }
 
-/// Why authentication failed.
+/// The reason why an AUTH exchange did not authenticate the client.
+///
+/// The replies in it hide text that may repeat the credentials: see the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -80,23 +82,24 @@ pub enum Failure {
         /// Whether the reply came instead of the server's SCRAM proof. If so, the text comes from a server that has not
         /// proven its identity, and its instructions should not be followed.
         after_proof: bool,
-        /// The value that [`may_try_next`](Self::may_try_next) returns.
+        /// Whether another mechanism may be tried: see [`may_try_next`](Self::may_try_next).
         may_try_next: bool,
     },
-    /// The client cancelled the exchange.
+    /// The client cancelled the exchange with a `*` (RFC 4954 §4).
     #[error("{why}, so the client cancelled authentication")]
     Cancelled {
         /// The reason why the client cancelled.
         why: sasl::Failure,
         /// The server's reply to the `*`, which may have any code.
         reply: Reply,
-        /// The value that [`may_try_next`](Self::may_try_next) returns.
+        /// Whether another mechanism may be tried: see [`may_try_next`](Self::may_try_next).
         may_try_next: bool,
     },
     /// The server reported success before the exchange was complete, or without proof of its identity.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
-    /// The server sent a reply that is not allowed in an exchange.
+    /// The server sent this reply, which is neither a challenge (`334`), nor success (`235`), nor a refusal (`4xx` or
+    /// `5xx`), or which came at the wrong point of the exchange.
     #[error("the server sent an unexpected reply: {0}")]
     UnexpectedReply(Reply),
     /// The mechanism cannot be used with this configuration, these credentials, or this connection. Nothing was sent.
@@ -200,7 +203,7 @@ impl Exchange {
         self
     }
 
-    /// Returns the mechanism.
+    /// Returns the mechanism of this exchange.
     pub fn mechanism(&self) -> Mechanism {
         self.sasl.mechanism()
     }

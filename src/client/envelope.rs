@@ -67,17 +67,18 @@ pub struct Recipient {
     needed: Needed,
 }
 
-/// Why an [`Envelope`] or a [`Recipient`] is invalid.
+/// The reason why an [`Envelope`] or a [`Recipient`] is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum EnvelopeError {
-    /// The sender is not a mail address.
+    /// The sender is not a mail address, or has more than 254 octets.
     Sender,
-    /// A recipient is not a mail address. The number is the recipient's index, counted from 0; `Display` counts from 1.
+    /// A recipient is not a mail address, or has more than 254 octets. The number is the recipient's index, counted
+    /// from 0; `Display` counts from 1.
     #[error("recipient {} is not a mail address: it needs the form local-part@domain", .0 + 1)]
     Recipient(usize),
-    /// The address for a [`Recipient`] is not a mail address.
+    /// The address for a [`Recipient`] is not a mail address, or has more than 254 octets.
     Address,
     /// The envelope has no recipients.
     NoRecipient,
@@ -161,7 +162,7 @@ impl Recipient {
         Ok(Self { address: address.into(), notify: None, original: None, needed })
     }
 
-    /// Returns the address.
+    /// Returns the address, as it was given to [`new`](Self::new).
     pub fn address(&self) -> &str {
         &self.address
     }

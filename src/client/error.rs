@@ -36,7 +36,7 @@ pub enum Stage {
     Rset,
     /// NOOP.
     Noop,
-    /// The session is idle.
+    /// The session is idle, and ready for the next message.
     Rest,
     /// QUIT, or the end of the session.
     Quit,
@@ -85,7 +85,7 @@ pub enum Error {
         /// cleartext and would have begun TLS with STARTTLS.
         may_want_tls: bool,
     },
-    /// The server sent a refusal, and the session cannot continue.
+    /// The server sent a refusal, and the session cannot continue. The [`Refusal`] contains the stage and the reply.
     #[error("{0}")]
     Refused(Refusal),
     /// The server closed the connection while the session was idle, or before it accepted anything of a message.
@@ -106,7 +106,9 @@ pub enum Error {
         "the server sent data between its reply to STARTTLS and the start of TLS: somebody may be tampering with the connection"
     )]
     InjectedBeforeTls,
-    /// Authentication failed.
+    /// Authentication failed, and the session cannot go on, for instance because the server closed the connection. A
+    /// failure after which the client may try again is an
+    /// [`Event::NotAuthenticated`](super::Event::NotAuthenticated).
     #[error(transparent)]
     NotAuthenticated(AuthError),
     /// The server sent something that is not an SMTP reply (RFC 5321 §4.2), or a reply that is too long.
@@ -121,7 +123,7 @@ pub enum Error {
     /// The server sent a reply to a command that the client had not sent yet.
     #[error("the server sent a reply before the client asked for one, at {0}")]
     Unsolicited(Stage),
-    /// The server sent a reply that is not allowed at this stage.
+    /// The server sent a reply whose code is not allowed at this stage, for instance a `250` to DATA.
     #[error("the server sent an unexpected reply at {0}: {1}")]
     UnexpectedReply(Stage, Reply),
     /// The server reported a successful authentication before the mechanism was complete.
@@ -163,7 +165,7 @@ pub enum AuthError {
         /// unescaped.
         token_error: Option<Secret>,
     },
-    /// No mechanism can be used.
+    /// No mechanism can be used, for the reason in [`NoMechanism`]. The client has not sent an AUTH command.
     #[error(transparent)]
     NoMechanism(NoMechanism),
     /// The client could not begin the exchange, for the given reason. Nothing was sent.

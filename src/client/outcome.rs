@@ -78,7 +78,7 @@ pub enum RecipientStatus {
     NotSent,
 }
 
-/// Why nothing of a message was sent.
+/// The reason why nothing of a message was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotSent {

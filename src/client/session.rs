@@ -111,7 +111,10 @@ impl Session {
         Self { credentials: Some(credentials), ..Self::without_credentials(config) }
     }
 
-    /// Creates a session that does not authenticate.
+    /// Creates a session that does not authenticate, for a server that takes mail without it, such as the relay of a
+    /// private network. All sessions of a client can share one configuration.
+    ///
+    /// Under implicit TLS (port 465), call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
     pub fn without_credentials(config: Arc<Config>) -> Self {
         Self {
             config,

@@ -9,7 +9,18 @@ use core::{
 use super::{Error, Utf8, grammar};
 use crate::shown::is_mark;
 
-/// A mailbox: `local-part@domain`, or [`POSTMASTER`](Self::POSTMASTER).
+/// A mailbox: `local-part@domain` (RFC 5321 §4.1.2), or [`POSTMASTER`](Self::POSTMASTER).
+///
+/// Two values are equal if their texts are, octet by octet. A domain means the same in upper and lower case; whether a
+/// local part does is up to its server (RFC 5321 §2.4).
+///
+/// ```
+/// use smtp_auth::command::Mailbox;
+///
+/// let ann = Mailbox::parse("ann@[192.0.2.1]")?;
+/// assert_eq!((ann.local_part(), ann.domain()), ("ann", Some("[192.0.2.1]")));
+/// # Ok::<(), smtp_auth::command::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mailbox<'a> {
     pub(super) text: Utf8<'a>,
@@ -66,7 +77,7 @@ impl fmt::Display for Mailbox<'_> {
     }
 }
 
-/// The arguments of MAIL (RFC 5321 §4.1.1.2).
+/// The arguments of MAIL: the sender and the parameters (RFC 5321 §4.1.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mail<'a> {
     pub(super) from: Option<Mailbox<'a>>,
@@ -184,7 +195,7 @@ impl fmt::Display for Xtext<'_> {
     }
 }
 
-/// The arguments of RCPT (RFC 5321 §4.1.1.3).
+/// The arguments of RCPT: the recipient and the parameters (RFC 5321 §4.1.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rcpt<'a> {
     pub(super) to: Mailbox<'a>,
@@ -214,7 +225,7 @@ impl<'a> Rcpt<'a> {
 /// The maximum number of parameters, which is more than all extensions of MAIL or RCPT define together.
 const MAX_PARAMETERS: usize = 32;
 
-/// The parameters of MAIL and RCPT. By default, there are none.
+/// The parameters of MAIL or RCPT: `esmtp-param` separated by spaces (RFC 5321 §4.1.2). By default, there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parameters<'a>(pub(super) Utf8<'a>);
 
@@ -236,7 +247,8 @@ impl<'a> Parameters<'a> {
         self.0.as_str()
     }
 
-    /// Returns an iterator over the parameters.
+    /// Returns an iterator over the parameters, in the order in which they were sent. A name may occur twice, unless
+    /// the command comes from a [server session](crate::server::Event::Command).
     pub fn iter(&self) -> impl Iterator<Item = Parameter<'a>> + Clone + use<'a> {
         let mut rest = self.0.0;
         iter::from_fn(move || {
@@ -267,7 +279,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// One parameter of MAIL or RCPT.
+/// One parameter of MAIL or RCPT: a name, and perhaps a value after a `=` (`esmtp-param`, RFC 5321 §4.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
     pub(super) name: Utf8<'a>,
@@ -294,7 +306,7 @@ impl<'a> Parameter<'a> {
         self.name.as_str()
     }
 
-    /// Returns the value, or `None` if there is none.
+    /// Returns the text after the `=`, or `None` if the parameter has no value.
     #[must_use]
     pub const fn value(&self) -> Option<&'a str> {
         match self.value {

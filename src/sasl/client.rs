@@ -47,7 +47,7 @@ pub use derive::{Derive, DeriveJob};
 
 use credentials::Kind;
 
-/// The reason why an exchange did not authenticate the client.
+/// The reason why an exchange did not authenticate the client. `Display` contains no text that the server sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
@@ -140,7 +140,7 @@ impl Failure {
     }
 }
 
-/// What the exchange needs next.
+/// A step that the exchange needs from the application, or its result.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -152,7 +152,7 @@ pub enum Step<'a> {
     Response(&'a mut Response),
     /// Salt the password with PBKDF2, here or on another thread.
     Derive(&'a mut Derive),
-    /// Answer for the application's custom mechanism.
+    /// Answer the challenge for a custom mechanism, which the application implements.
     Custom(&'a mut Custom),
     /// The exchange is over. Every further call of [`step`](Exchange::step) returns this again.
     ///

@@ -52,7 +52,7 @@ impl fmt::Debug for Said {
     }
 }
 
-/// What the exchange needs next.
+/// A step that the exchange needs from the application, or its result.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -62,7 +62,7 @@ impl fmt::Debug for Said {
 pub enum Step<'a> {
     /// Send this challenge to the client, and pass in the client's response.
     Challenge(&'a mut Challenge),
-    /// Answer this question.
+    /// Answer this question about an account or its credentials.
     Query(Query<'a>),
     /// The exchange is over. Every further call of [`step`](Exchange::step) returns this again.
     Done(Result<&'a Identity, Failure>),
@@ -130,18 +130,20 @@ impl Challenge {
         self.response = Slot::Response(SecretBytes::new(response.into()));
     }
 
-    /// Reports that the client has cancelled the exchange.
+    /// Reports that the client has cancelled the exchange, in SMTP with a line `*`. The exchange fails with
+    /// [`Failure::Cancelled`], unless it [has failed](Exchange::failure) before.
     pub fn cancel(&mut self) {
         self.response = Slot::Cancelled;
     }
 
-    /// Reports that the client's response is longer than the protocol allows.
+    /// Reports that the client's response is longer than the protocol allows. The exchange fails with
+    /// [`Failure::TooLong`], unless it [has failed](Exchange::failure) before.
     pub fn too_long(&mut self) {
         self.response = Slot::TooLong;
     }
 
     /// Reports that the client's response cannot be decoded from base64, or from the encoding that the protocol
-    /// uses instead.
+    /// uses instead. The exchange fails with [`Failure::Encoding`], unless it [has failed](Exchange::failure) before.
     pub fn undecodable(&mut self) {
         self.response = Slot::Undecodable;
     }

@@ -120,6 +120,12 @@ impl Session {
     }
 
     /// Calls `hook` with each line of the dialogue, without its CRLF and with every secret masked, for logging.
+    ///
+    /// ```
+    /// # fn trace(session: &mut smtp_auth::server::Session) {
+    /// session.trace(|side, line| eprintln!("{side}: {line}"));
+    /// # }
+    /// ```
     pub fn trace(&mut self, hook: impl FnMut(crate::Side, &str) + Send + Sync + 'static) {
         self.trace = Trace::new(hook);
     }
@@ -230,7 +236,8 @@ impl Session {
         }
     }
 
-    /// Returns the authenticated identity.
+    /// Returns the authenticated identity, or `None` if the client has not authenticated on this connection, or not
+    /// since TLS began.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
     }
@@ -240,7 +247,8 @@ impl Session {
         &self.channel
     }
 
-    /// Returns whether a mail transaction is open.
+    /// Returns whether a mail transaction is open: from the positive reply to MAIL until the message has its reply, or
+    /// until [`Event::Reset`].
     pub fn in_transaction(&self) -> bool {
         self.transaction.is_some()
     }

@@ -38,6 +38,41 @@ pub use memory::MemoryRateLimiter;
 /// An implementation must treat accounts that do not exist like those that do. Otherwise the limit allows user
 /// enumeration. The methods are called on the runtime's threads and must not block. A limiter shared by several servers
 /// should count in memory, and synchronise with the other servers in a separate task.
+///
+/// This limiter makes an exception for one network:
+///
+/// ```
+/// use std::time::Instant;
+/// use smtp_auth_tokio::{Attempt, MemoryRateLimiter, Network, RateLimiter};
+///
+/// struct Exempting {
+///     /// The network of a webmail server, which limits the attempts of its users itself.
+///     webmail: Network,
+///     others: MemoryRateLimiter,
+/// }
+///
+/// impl Exempting {
+///     fn exempts(&self, attempt: &Attempt<'_>) -> bool {
+///         attempt.address().is_some_and(|address| self.webmail.contains(address))
+///     }
+/// }
+///
+/// impl RateLimiter for Exempting {
+///     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
+///         !self.exempts(attempt) && self.others.is_limited(attempt, now)
+///     }
+///     fn failed(&self, attempt: &Attempt<'_>, now: Instant) {
+///         if !self.exempts(attempt) {
+///             self.others.failed(attempt, now);
+///         }
+///     }
+///     fn authenticated(&self, attempt: &Attempt<'_>, now: Instant) {
+///         if !self.exempts(attempt) {
+///             self.others.authenticated(attempt, now);
+///         }
+///     }
+/// }
+/// ```
 #[doc(alias("rate limit", "brute force", "credential stuffing", "throttle"))]
 pub trait RateLimiter: Send + Sync {
     /// Returns whether this attempt is limited. A limited attempt fails even if the password is correct. The server
@@ -48,7 +83,7 @@ pub trait RateLimiter: Send + Sync {
     /// reply, so that a client that disconnects during the pause is counted as well.
     fn failed(&self, attempt: &Attempt<'_>, now: Instant);
 
-    /// Records that the account has authenticated from this network.
+    /// Records that the account has authenticated from this network. It is not called for a guest (ANONYMOUS).
     fn authenticated(&self, attempt: &Attempt<'_>, now: Instant);
 }
 

@@ -314,7 +314,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self
     }
 
-    /// Replaces the [`Limits`] on connections, time and memory.
+    /// Replaces the [`Limits`] on connections, time and memory. [`Limits`] lists the defaults.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         (self.limits, self.memory) = (limits, memory(limits));

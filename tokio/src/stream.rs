@@ -49,6 +49,9 @@ pub trait TlsAccept: Send + Sync + 'static {
 }
 
 /// Starts TLS on the client side, and decides which servers to trust.
+///
+/// It is implemented for rustls's `Arc<ClientConfig>` and for [`tls::Unverified`](crate::tls::Unverified). For another
+/// TLS library, its method has the same form as that of [`TlsAccept`].
 pub trait TlsConnect: Send + Sync + 'static {
     /// Performs the TLS handshake with the server called `host`, and fails if its certificate is not valid for that
     /// name. The returned [`Channel`] must state that this was checked ([`Channel::verified`]); otherwise a

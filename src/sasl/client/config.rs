@@ -9,6 +9,19 @@ use crate::sasl::{
 };
 
 /// The mechanisms that a client may use, and its policy. Use [`builder`](Self::builder) to create a configuration.
+///
+/// ```
+/// # #[cfg(feature = "scram-sha-256")] {
+/// use smtp_auth::sasl::{BindingPolicy, Mechanism, client::Config};
+///
+/// // Only SCRAM-SHA-256-PLUS is used: a man-in-the-middle attack fails, and a downgrade to PLAIN is impossible.
+/// let config = Config::builder()
+///     .mechanisms([Mechanism::ScramSha256])
+///     .channel_binding(BindingPolicy::Required)
+///     .build()?;
+/// # }
+/// # Ok::<(), smtp_auth::sasl::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     /// In order of preference.
@@ -202,7 +215,7 @@ impl Config {
     }
 }
 
-/// Builds a [`Config`].
+/// A builder for a [`Config`], which [`Config::builder`] creates. Every setting has a default.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -227,7 +240,8 @@ impl Builder {
         self
     }
 
-    /// Removes these mechanisms, no matter how they were listed.
+    /// Removes these mechanisms from the list, also where they are the -PLUS form of another one. A call adds to
+    /// earlier calls, and its position among the other settings does not matter.
     pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
         self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
         self
@@ -290,12 +304,12 @@ impl Builder {
     }
 }
 
-/// The reason why no mechanism can be used.
+/// The reason why no mechanism can be used. `Display` gives a message for the person who wants to send mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum NoMechanism {
-    /// The server does not offer AUTH.
+    /// The server does not offer AUTH on this connection.
     NotOffered,
     /// The client has not started TLS. The server offers STARTTLS, and may offer more mechanisms over TLS.
     OnlyAfterTls,

@@ -31,6 +31,14 @@ fn check_token(user: &str, token: &Secret) -> Result<(), ConfigError> {
 /// The credentials that a client authenticates with.
 ///
 /// Cloning is cheap, because clones share the secrets until one of them is changed.
+///
+/// ```
+/// use smtp_auth::Credentials;
+///
+/// let password = Credentials::password("tim", "tanstaaftanstaaf")?;
+/// let token = Credentials::token("tim@example.org", "mF_9.B5f-4.1JqM")?.for_server("mail.example.org", 587)?;
+/// # Ok::<(), smtp_auth::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub(super) kind: Kind,

@@ -148,10 +148,24 @@ impl<A: Authenticator + Send + Sync> AsyncAuthenticator for Immediate<A> {
 }
 
 /// An [`AsyncAuthenticator`] of any type, for a store that is chosen at run time. Each answer requires an allocation.
+///
+/// ```
+/// use smtp_auth::sasl::{AsyncAuthenticator, BoxedAuthenticator};
+///
+/// fn store(
+///     database: Option<impl AsyncAuthenticator + 'static>,
+///     file: impl AsyncAuthenticator + 'static,
+/// ) -> BoxedAuthenticator {
+///     match database {
+///         Some(database) => BoxedAuthenticator::new(database),
+///         None => BoxedAuthenticator::new(file),
+///     }
+/// }
+/// ```
 pub struct BoxedAuthenticator(Box<dyn AnyAuthenticator>);
 
 impl BoxedAuthenticator {
-    /// Boxes the store.
+    /// Moves the store into a box.
     pub fn new(users: impl AsyncAuthenticator + 'static) -> Self {
         Self(Box::new(users))
     }

@@ -102,7 +102,7 @@ impl Authorize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthorizeAnswer {
-    /// The client is accepted.
+    /// The client is accepted, and acts as the account that it named, or as its own.
     Accept,
     /// The client is accepted and acts as this account. Use this if the client named an alias of the account, or if
     /// the application assigns an account. If the name is empty or contains control characters, the answer becomes

@@ -86,8 +86,27 @@ macro_rules! documentation {
          answers `not_implemented`, so that no client is accepted. Your implementation must reject every account that \
          the client may not act as. An authenticator that wraps another must forward this method."
     };
-    ($method:ident) => {
-        ""
+    (check_password) => {
+        "\n\nPLAIN and LOGIN need it: it verifies the password that the client sent."
+    };
+    (cram_secret) => {
+        "\n\nCRAM-MD5 needs it: it looks up the stored secret, with which the exchange verifies the client's response."
+    };
+    (scram_keys) => {
+        "\n\nSCRAM needs it: it looks up the stored keys for the [hash](crate::sasl::ScramKeysFor::hash), with which \
+         the exchange verifies the client's proof."
+    };
+    (check_token) => {
+        "\n\nOAUTHBEARER and XOAUTH2 need it: it verifies the token, and returns the account to which it belongs."
+    };
+    (check_external) => {
+        "\n\nEXTERNAL needs it: it returns the account to which the client's certificate belongs."
+    };
+    (check_anonymous) => {
+        "\n\nANONYMOUS needs it: it decides whether a guest is admitted."
+    };
+    (custom) => {
+        "\n\nA custom mechanism needs it, once for each response of the client."
     };
 }
 

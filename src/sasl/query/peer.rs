@@ -22,7 +22,8 @@ impl CheckExternal {
         Self { identity: identity.into(), authzid, answer: None, serial: Serial::default() }
     }
 
-    /// Returns the identity in the certificate.
+    /// Returns the identity in the certificate, as it was passed to
+    /// [`Channel::with_identity`](crate::sasl::Channel::with_identity).
     pub fn identity(&self) -> &str {
         &self.identity
     }

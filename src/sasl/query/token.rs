@@ -118,7 +118,7 @@ impl TokenError {
         Self { status, scope: None, openid_configuration: None }
     }
 
-    /// Sets the scope that a token must have.
+    /// Sets the scope that a token must have (RFC 6749 §3.3), such as `mail`. A client may request a token with it.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.into());

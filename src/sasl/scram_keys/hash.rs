@@ -11,13 +11,13 @@ use crate::{sasl::Mechanism, secret::equal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ScramHash {
-    /// SHA-1 (RFC 5802).
+    /// SHA-1 (RFC 5802). Its keys have 20 octets.
     #[cfg(feature = "scram-sha-1")]
     Sha1,
-    /// SHA-256 (RFC 7677).
+    /// SHA-256 (RFC 7677). Its keys have 32 octets.
     #[cfg(feature = "scram-sha-256")]
     Sha256,
-    /// SHA-512, according to the rules of RFC 7677.
+    /// SHA-512, according to the rules of RFC 7677. Its keys have 64 octets.
     #[cfg(feature = "scram-sha-512")]
     Sha512,
 }

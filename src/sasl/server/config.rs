@@ -73,7 +73,7 @@ impl Config {
         Self::builder(hostname).config
     }
 
-    /// Returns the server's name.
+    /// Returns the server's name, as it was given to [`builder`](Self::builder).
     pub fn hostname(&self) -> &str {
         &self.hostname
     }
@@ -199,7 +199,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Builds a [`Config`].
+/// A builder for a [`Config`], which [`Config::builder`] creates. Only the mechanisms have no default.
 #[derive(Clone)]
 #[must_use]
 pub struct Builder {
@@ -285,7 +285,8 @@ impl Builder {
         self
     }
 
-    /// Removes these mechanisms, no matter how they were listed.
+    /// Removes these mechanisms from the list, also where they are the -PLUS form of another one. A call adds to
+    /// earlier calls, and its position among the other settings does not matter.
     pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
         self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
         self

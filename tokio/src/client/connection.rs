@@ -114,7 +114,8 @@ impl Client {
         }
     }
 
-    /// Returns the extensions that the server offers.
+    /// Returns the extensions that the server offered in its last reply to EHLO, which is the one inside TLS if the
+    /// connection has TLS.
     pub fn extensions(&self) -> &Extensions {
         self.wire.session.extensions()
     }

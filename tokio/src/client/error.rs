@@ -35,7 +35,7 @@ struct Inner {
     ended: bool,
 }
 
-/// The kind of an [`Error`].
+/// The kind of an [`Error`], which [`Error::kind`] returns.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -83,7 +83,7 @@ pub enum ErrorKind {
     Config(ConfigError),
     /// A message waited for this long, but all connections of the [`Pool`](super::Pool) were in use.
     NoFreeConnection(Duration),
-    /// The [`Pool`](super::Pool) has been closed.
+    /// The [`Pool`](super::Pool) has been [closed](super::Pool::close). It sends no more messages.
     PoolClosed,
 }
 
@@ -112,7 +112,7 @@ impl Error {
         self
     }
 
-    /// Returns the kind of the error.
+    /// Returns the kind of the error, with its cause.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }

@@ -108,7 +108,8 @@ impl MemoryRateLimiter {
         }
     }
 
-    /// Sets the number of failures at which a network is limited.
+    /// Sets the number of failures at which a network is limited. The failures of an account in a network that is known
+    /// for it do not count.
     #[must_use]
     pub fn network_limit(mut self, failures: NonZeroU32) -> Self {
         self.networks.limit = failures;

@@ -120,7 +120,8 @@ pub(super) fn by_default(command: &Command<'_>) -> Reply {
     }
 }
 
-/// The client at the other end of a connection.
+/// The client at the other end of a connection: its address, the name in its EHLO, whether it uses TLS, and the account
+/// that has authenticated.
 #[derive(Clone)]
 pub struct Peer {
     /// The server's configuration.

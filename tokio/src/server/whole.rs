@@ -9,7 +9,7 @@ use smtp_auth::{
 
 use super::{Body, Handler, Peer, Received};
 
-/// A message with its envelope.
+/// A whole message with its envelope, for a [`Handler`] that is a function: the [crate's page](crate) has an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Message {
