@@ -25,7 +25,7 @@ pub(crate) fn write(tables: &str) -> Result<()> {
 }
 
 pub(crate) fn tables(report: &Report, options: &Options) -> String {
-    let mut out = format!("Measured by `benches/load` on {}.\n", circumstances(report));
+    let mut out = format!("Measured with `benches/load` on {}.\n", circumstances(report));
     // No write to a string fails.
     let _ = logins(&mut out, report);
     let _ = idle(&mut out, report);
@@ -54,8 +54,8 @@ fn logins(out: &mut String, report: &Report) -> core::fmt::Result {
     }
     writeln!(
         out,
-        "\n### Logins\n\nEach row shows the number of simultaneous connections with the highest rate. The column *failed* counts the failed logins \
-        at any number of connections."
+        "\n### Logins\n\nEach row shows the number of simultaneous connections that gave the highest rate. The column *failed* counts the failed \
+        logins for all numbers of connections."
     )?;
     writeln!(
         out,
@@ -87,9 +87,12 @@ fn idle(out: &mut String, report: &Report) -> core::fmt::Result {
     }
     writeln!(
         out,
-        "\n### Idle connections\n\nThe connections are idle after EHLO. The memory is the resident memory of all processes of the server."
+        "\n### Idle connections\n\nEach connection is idle after EHLO. The memory is the resident memory of all of the server's processes."
     )?;
-    writeln!(out, "\n| server | TLS | held | failed | KiB each | descriptors | processes |")?;
+    writeln!(
+        out,
+        "\n| server | TLS | connections | failed | KiB per connection | descriptors | processes |"
+    )?;
     writeln!(out, "| --- | --- | --: | --: | --: | --: | --: |")?;
     for held in &report.idle {
         let idle = &held.idle;
@@ -113,12 +116,14 @@ fn messages(out: &mut String, report: &Report, options: &Options) -> core::fmt::
         return Ok(());
     }
     let counted = match options.connect_each {
-        true => "Each message has its own connection, and its time is that from connect to close.",
-        false => "Each connection authenticates first, and then sends one message after another.",
+        true => {
+            "Each message is sent over its own connection, and its time is measured from connect to close."
+        }
+        false => "Each connection authenticates once, and then sends one message after another.",
     };
     writeln!(
         out,
-        "\n### Messages\n\n{counted} Every message was acknowledged. The processor time is the server's, in user and in system mode."
+        "\n### Messages\n\n{counted} Every message was acknowledged. The processor times are the server's, in user mode and in system mode, for each message."
     )?;
     writeln!(
         out,

@@ -12,9 +12,8 @@ use crate::{
     servers::{Kind, Subject},
 };
 
-/// Measures how many logins a second the example server does, how long one takes, what an idle
-/// connection costs it, and how many messages a second it takes; and the same of other servers beside
-/// it.
+/// Measures how many logins and messages per second the example server handles, how long a login takes, and
+/// how much memory an idle connection uses, and measures other servers for comparison.
 #[derive(Parser)]
 #[command(name = "load")]
 pub(crate) struct Options {
@@ -22,66 +21,66 @@ pub(crate) struct Options {
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     #[arg(default_values_t = Kind::value_variants().to_vec(), value_enum)]
     servers: Vec<Kind>,
-    /// Another server that is started as the example server is, with the same options, and its name in
-    /// the tables; may be repeated.
+    /// Another server, started with the same options as the example server, and its name in the tables; may
+    /// be repeated.
     #[arg(long, value_name = "LABEL=PATH")]
     also: Vec<Also>,
-    /// What to measure of each.
+    /// What to measure for each server.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     #[arg(default_values_t = Part::value_variants().to_vec(), value_enum)]
     measure: Vec<Part>,
-    /// The mechanisms to sign in by; `none` is a connection that ends after EHLO, and within TLS after
-    /// the handshake.
+    /// The mechanisms to authenticate with; `none` ends the connection after EHLO, or with TLS after the
+    /// handshake.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     #[arg(default_values_t = Mechanism::value_variants().to_vec(), value_enum)]
     pub(crate) mechanisms: Vec<Mechanism>,
-    /// Without TLS, with it (STARTTLS), or both.
+    /// Whether to use no TLS, STARTTLS, or both.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     #[arg(default_values_t = Transport::value_variants().to_vec(), value_enum)]
     pub(crate) transports: Vec<Transport>,
-    /// How many connections are open at once: one row of the table for each number.
+    /// The number of simultaneous connections: one row of the table for each number.
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     #[arg(default_values_t = [1, 10, 50, 100, 400, 1000].map(number))]
     at_once: Vec<NonZeroUsize>,
-    /// For how many seconds each row begins logins, or messages. Processor time is counted in
-    /// hundredths of a second: a longer row makes it more exact.
+    /// The number of seconds during which each row starts logins or messages. Processor time is counted in
+    /// hundredths of a second, so a longer time gives a more exact result.
     #[arg(long, value_name = "SECONDS", default_value = "1.5")]
     seconds: f64,
-    /// How many logins a row has at most.
+    /// The maximum number of logins in a row.
     #[arg(long, value_name = "N", default_value = "100000")]
     pub(crate) max_logins: usize,
-    /// How many seconds a login may take before it counts as timed out.
+    /// The number of seconds after which a login counts as timed out.
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub(crate) timeout: u32,
-    /// How many idle connections are held.
+    /// The number of idle connections to hold open.
     #[arg(long, value_name = "N", default_value = "10000")]
     idle: NonZeroUsize,
-    /// The messages' octets, header and all: `2k` is 2,000, `20M` is 20,000,000.
+    /// The sizes of the messages in octets, including the header: `2k` is 2,000, `20M` is 20,000,000.
     #[arg(long, value_name = "SIZE,…", value_delimiter = ',', default_value = "2k,75k,20M")]
     pub(crate) sizes: Vec<Size>,
-    /// How many connections send messages at once: one row of the table for each size and number.
+    /// The number of connections that send messages at once: one row of the table for each size and number.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10")]
     connections: Vec<NonZeroUsize>,
-    /// Each message has a connection of its own, from connect to close, and the rate is of both. By
-    /// default each connection has signed in before (PLAIN), and sends one message after the other.
+    /// Send each message over its own connection, and include connecting and closing in the rate. By default,
+    /// each connection authenticates once (PLAIN), and then sends one message after another.
     #[arg(long)]
     pub(crate) connect_each: bool,
-    /// How many messages a row has at most.
+    /// The maximum number of messages in a row.
     #[arg(long, value_name = "N", default_value = "100000")]
     pub(crate) max_messages: NonZeroUsize,
-    /// How many seconds a message may take before the run ends.
+    /// The number of seconds that a message may take before the run ends.
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     pub(crate) message_timeout: u32,
-    /// Where each server gets a folder for all that it keeps; by default in memory.
+    /// The directory in which each server gets a folder for its files; by default in memory.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     pub(crate) folder: PathBuf,
-    /// Half a second for each row, 1 and 100 at once, 1000 idle connections.
+    /// Measure quickly: half a second for each row, 1 and 100 simultaneous connections, 1000 idle connections.
     #[arg(long, conflicts_with_all = ["at_once", "seconds", "idle"])]
     quick: bool,
-    /// Write the tables into `docs/benchmarks.md`, between its lines `<!-- load -->` and `<!-- /load -->`.
+    /// Write the tables to `docs/benchmarks.md`, between the lines `<!-- load -->` and `<!-- /load -->`.
     #[arg(long, conflicts_with_all = ["servers", "measure", "quick"])]
     pub(crate) docs: bool,
-    /// The example server's program. By default it is built.
+    /// The example server's program; built by default.
     #[arg(long, value_name = "PATH")]
     example: Option<PathBuf>,
 }
@@ -104,7 +103,8 @@ impl FromStr for Also {
     type Err = &'static str;
 
     fn from_str(text: &str) -> core::result::Result<Self, Self::Err> {
-        let (label, path) = text.split_once('=').ok_or("a name, `=`, and a program's path")?;
+        let (label, path) =
+            text.split_once('=').ok_or("expected a name, `=`, and the path of a program")?;
         Ok(Self { label: label.into(), path: path.into() })
     }
 }

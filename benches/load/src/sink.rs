@@ -18,8 +18,8 @@ impl Kind {
     pub(crate) fn sink(self) -> &'static str {
         match self {
             Self::Example => "a Maildir in memory",
-            Self::Aiosmtpd => "nothing: drops each whole message",
-            Self::SmtpServer => "nothing: drops each piece",
+            Self::Aiosmtpd => "nothing: discards each whole message",
+            Self::SmtpServer => "nothing: discards each piece",
             Self::Postfix => "its queue in memory, then `discard`",
         }
     }

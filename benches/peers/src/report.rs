@@ -113,7 +113,7 @@ fn peers() -> Vec<String> {
 
 /// The table for `docs/benchmarks.md`.
 pub fn markdown(results: &[Result]) -> String {
-    let mut out = format!("Measured by `benches/peers` on {}.\n\n", circumstances());
+    let mut out = format!("Measured with `benches/peers` on {}.\n\n", circumstances());
     out += "| | task | compared with | ns | instructions | allocations | ratio of times |\n";
     out += "| --- | --- | --- | --: | --: | --: | --: |\n";
     for result in results {

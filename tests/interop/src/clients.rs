@@ -64,16 +64,16 @@ impl Client {
 
 /// An empty response is an empty line; the sign stands for it in the AUTH command only.
 const EQUALS_SIGN: Fault = Fault {
-    how: "it answers a challenge with \"=\" in place of an empty line (RFC 4954 §4)",
+    how: "it answers a challenge with \"=\" instead of an empty line (RFC 4954 §4)",
     seen: " S: 501 5.5.2 ",
 };
 
 const NO_RESPONSE: Fault = Fault {
-    how: "it answers a challenge with the next command in place of an empty line",
+    how: "it answers a challenge with the next command instead of an empty line",
     seen: " S: 501 5.5.2 ",
 };
 
-const SENDS_ONE: &str = "it sends one message and ends";
+const SENDS_ONE: &str = "it sends one message and exits";
 
 pub(crate) fn all(options: &Options) -> [Client; 8] {
     let python = options.peers.join("venv/bin/python");
@@ -119,7 +119,7 @@ fn swaks() -> Client {
         version: words(&["swaks", "--version"]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" => None,
-            _ => Some("it supports PLAIN, LOGIN, CRAM-MD5, DIGEST-MD5 and NTLM only"),
+            _ => Some("it supports only PLAIN, LOGIN, CRAM-MD5, DIGEST-MD5 and NTLM"),
         },
         remark: nothing,
         fault: no_fault,
@@ -266,7 +266,7 @@ fn smtplib(python: &Path) -> Client {
         version: words(&[&path.to_string_lossy(), "--version"]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" => None,
-            _ => Some("it supports PLAIN, LOGIN and CRAM-MD5 only"),
+            _ => Some("it supports only PLAIN, LOGIN and CRAM-MD5"),
         },
         remark: nothing,
         fault: no_fault,
@@ -288,7 +288,7 @@ fn aiosmtplib(python: &Path) -> Client {
         version: words(&[&path.to_string_lossy(), "-c", version]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
-            _ => Some("it supports PLAIN, LOGIN, CRAM-MD5 and XOAUTH2 only"),
+            _ => Some("it supports only PLAIN, LOGIN, CRAM-MD5 and XOAUTH2"),
         },
         remark: nothing,
         fault: no_fault,
@@ -310,7 +310,7 @@ fn nodemailer(modules: PathBuf) -> Client {
         version: words(&["node", "-e", &version]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
-            _ => Some("it supports PLAIN, LOGIN, CRAM-MD5 and XOAUTH2 only"),
+            _ => Some("it supports only PLAIN, LOGIN, CRAM-MD5 and XOAUTH2"),
         },
         remark: nothing,
         fault: no_fault,
@@ -335,12 +335,14 @@ fn thunderbird(python: &Path) -> Client {
         version: words(&[thunderbird::PROGRAM, "--version"]),
         lacks: |mechanism, _| match mechanism {
             "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
-            _ => Some("it supports PLAIN, LOGIN, CRAM-MD5, XOAUTH2, GSSAPI and NTLM only"),
+            _ => Some("it supports only PLAIN, LOGIN, CRAM-MD5, XOAUTH2, GSSAPI and NTLM"),
         },
         remark: |mechanism, right| match (mechanism, right) {
-            ("PLAIN", false) => Some("when PLAIN is refused, it sends the same password by LOGIN"),
+            ("PLAIN", false) => {
+                Some("when PLAIN is refused, it sends the same password with LOGIN")
+            }
             ("XOAUTH2", true) => Some(
-                "the test supplies the token, as Thunderbird requests tokens only from servers on the Web",
+                "the test supplies the token, because Thunderbird requests tokens only from servers on the web",
             ),
             _ => None,
         },
@@ -380,13 +382,13 @@ fn gsasl() -> Client {
             ("OAUTHBEARER" | "XOAUTH2" | "SCRAM-SHA-512" | "SCRAM-SHA-512-PLUS", _) => {
                 Some("it does not support the mechanism")
             }
-            (_, Transport::Implicit) => Some("its command line supports STARTTLS only"),
+            (_, Transport::Implicit) => Some("its command-line program supports only STARTTLS"),
             _ => None,
         },
         remark: |mechanism, right| match (mechanism, right) {
             (_, false) => None,
             ("ANONYMOUS", true) => Some("anonymous clients may authenticate, but not send mail"),
-            (_, true) => Some("its command line authenticates, and sends no mail"),
+            (_, true) => Some("its command-line program authenticates, but sends no mail"),
         },
         fault: no_fault,
         beside: None,
@@ -424,6 +426,6 @@ fn gsasl() -> Client {
         refused: "",
         form: Form::Crlf,
         sends_mail: false,
-        no_second: "its command line authenticates, and sends no mail",
+        no_second: "its command-line program authenticates, but sends no mail",
     }
 }

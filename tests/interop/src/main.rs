@@ -29,7 +29,7 @@ use matrix::Matrix;
 
 type Result<T> = core::result::Result<T, String>;
 
-/// Where the programs are that take part, and what to do of it all.
+/// Tests the example programs against mail clients and mail servers by other authors.
 #[derive(Parser)]
 pub(crate) struct Options {
     /// The example server's program.
@@ -38,20 +38,20 @@ pub(crate) struct Options {
     /// The example client's program.
     #[arg(long, value_name = "FILE")]
     client: PathBuf,
-    /// The folder with the peers of PyPI (`venv`) and npm (`node_modules`), and the packages of Debian
-    /// that cannot be installed beside Postfix (`debian`).
+    /// The folder that contains the programs from PyPI (`venv`) and npm (`node_modules`), and the Debian
+    /// packages that conflict with Postfix (`debian`).
     #[arg(long, value_name = "DIR")]
     peers: PathBuf,
-    /// Only the peers with this in their names; may be repeated.
+    /// Test only the programs whose names contain this; may be repeated.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Write the matrix into this file, between its lines `<!-- interop -->` and `<!-- /interop -->`.
+    /// Write the tables to this file, between the lines `<!-- interop -->` and `<!-- /interop -->`.
     #[arg(long, value_name = "FILE", conflicts_with = "only")]
     docs: Option<PathBuf>,
-    /// Leave the run's folder, with configurations and logs, and print where it is.
+    /// Keep the run's folder with its configurations and logs, and print its path.
     #[arg(long)]
     keep: bool,
-    /// Print each check as it is done.
+    /// Print each check when it is done.
     #[arg(long)]
     verbose: bool,
 }

@@ -158,9 +158,9 @@ impl Matrix {
     }
 }
 
-const LEGEND: &str = "Every check is made with the right password, token or certificate, and with a wrong one. A cell with \
-    two results has the result for the right one first. Every check is made over STARTTLS, over implicit TLS and, where \
-    the mechanism allows it, in cleartext. If the results differ, the cell has the worst of them. A dash means that the \
+const LEGEND: &str = "Every check is made with the right password, token or certificate, and with a wrong one. If a cell \
+    shows two results, the first is for the right one. Every check is made over STARTTLS, over implicit TLS and, if the \
+    mechanism allows it, in cleartext. If the results differ, the cell shows the worst of them. A dash means that the \
     other program does not offer the mechanism.\n\n";
 
 const NOT_OFFERED: &str = "–";
@@ -189,7 +189,7 @@ impl Notes {
             Outcome::Passed(None) => return None,
             Outcome::Passed(Some(remark)) => format!("{peer}: {remark}"),
             Outcome::NotOffered(why) if same => format!("{peer}: {why}"),
-            Outcome::NotOffered(why) => format!("{peer}: not over {transport}: {why}"),
+            Outcome::NotOffered(why) => format!("{peer}: not tested with {transport}: {why}"),
             Outcome::PeersFault(how) => format!("{peer}: a fault of the peer: {how}"),
             Outcome::Failed(how) => format!("{peer}: failed over {transport}: {how}"),
         };

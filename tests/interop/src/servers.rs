@@ -45,7 +45,7 @@ pub(crate) enum Kind {
 fn dovecot_lacks(mechanism: &str) -> Option<&'static str> {
     match mechanism {
         "SCRAM-SHA-512" => Some("Dovecot does not support the mechanism"),
-        _ if mechanism.ends_with("-PLUS") => Some("Dovecot 2.3 has no channel binding"),
+        _ if mechanism.ends_with("-PLUS") => Some("Dovecot 2.3 does not support channel binding"),
         _ => None,
     }
 }
@@ -57,7 +57,7 @@ pub(crate) fn all() -> [Server; 7] {
             kind: Kind::Aiosmtpd,
             lacks: |mechanism, _| match mechanism {
                 "PLAIN" | "LOGIN" => None,
-                _ => Some("it supports PLAIN and LOGIN only"),
+                _ => Some("it supports only PLAIN and LOGIN"),
             },
             fault: None,
         },
@@ -66,7 +66,7 @@ pub(crate) fn all() -> [Server; 7] {
             kind: Kind::SmtpServer,
             lacks: |mechanism, _| match mechanism {
                 "PLAIN" | "LOGIN" | "CRAM-MD5" | "XOAUTH2" => None,
-                _ => Some("it supports PLAIN, LOGIN, CRAM-MD5 and XOAUTH2 only"),
+                _ => Some("it supports only PLAIN, LOGIN, CRAM-MD5 and XOAUTH2"),
             },
             fault: None,
         },
@@ -91,7 +91,9 @@ pub(crate) fn all() -> [Server; 7] {
                 "EXTERNAL" | UNNAMED => {
                     Some("Postfix does not pass the certificate's name to Cyrus SASL")
                 }
-                _ if mechanism.ends_with("-PLUS") => Some("Postfix gives it no channel binding"),
+                _ if mechanism.ends_with("-PLUS") => {
+                    Some("Postfix does not pass channel binding data to Cyrus SASL")
+                }
                 _ => None,
             },
             fault: None,
@@ -100,7 +102,7 @@ pub(crate) fn all() -> [Server; 7] {
             name: "Dovecot's submission",
             kind: Kind::Dovecot,
             lacks: |mechanism, _| match mechanism {
-                "ANONYMOUS" => Some("its EHLO reply does not list it"),
+                "ANONYMOUS" => Some("its EHLO reply does not list the mechanism"),
                 _ => dovecot_lacks(mechanism),
             },
             fault: None,
@@ -109,10 +111,12 @@ pub(crate) fn all() -> [Server; 7] {
             name: "Exim",
             kind: Kind::Exim,
             lacks: |mechanism, _| match mechanism {
-                "SCRAM-SHA-512" => {
-                    Some("Dovecot, which it asks here, does not support the mechanism")
+                "SCRAM-SHA-512" => Some(
+                    "Dovecot, which authenticates the clients in this test, does not support the mechanism",
+                ),
+                _ if mechanism.ends_with("-PLUS") => {
+                    Some("it does not pass channel binding data to Dovecot")
                 }
-                _ if mechanism.ends_with("-PLUS") => Some("it gives Dovecot no channel binding"),
                 _ => None,
             },
             fault: None,
@@ -122,10 +126,10 @@ pub(crate) fn all() -> [Server; 7] {
             kind: Kind::OpenSmtpd,
             lacks: |mechanism, transport| match (mechanism, transport) {
                 ("PLAIN" | "LOGIN", Transport::Cleartext) => {
-                    Some("it accepts passwords inside TLS only")
+                    Some("it accepts passwords only over TLS")
                 }
                 ("PLAIN" | "LOGIN", _) => None,
-                _ => Some("it supports PLAIN and LOGIN only"),
+                _ => Some("it supports only PLAIN and LOGIN"),
             },
             fault: Some(Fault {
                 how: "Debian 12's version fails in every TLS handshake, because of OpenSSL 3 (OpenSMTPD #1171)",

@@ -221,7 +221,7 @@ impl Run<'_> {
         let client = self.client;
         let tried = match (client.sends_mail, client.beside) {
             (true, None) => passed(self.two_at_once(transport).await),
-            (true, Some(_)) => Outcome::NotOffered("it sends one message after another"),
+            (true, Some(_)) => Outcome::NotOffered("it sends messages one after another"),
             (false, _) => Outcome::NotOffered(client.no_second),
         };
         matrix.add(subject("two senders at once"), tried);
