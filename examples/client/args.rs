@@ -17,10 +17,10 @@ use smtp_auth_tokio::{
 
 const EXIT_CODES: &str = "Exit codes:
   0  the server accepted the message for every recipient
-  2  the command line, or a file that it names, is invalid; nothing was sent
+    2  the command line or a file that it names is invalid; nothing was sent
   3  connecting, the greeting or TLS failed, or the connection broke
   4  authentication failed; nothing was sent
-  5  the server refused the message, or some of its recipients; the others receive it
+      5  the server refused the message, or refused some recipients and accepted the message for the others
   6  the server broke the protocol";
 
 const SECRETS: [&str; 6] =
@@ -32,15 +32,15 @@ const SECRETS: [&str; 6] =
 #[command(group(ArgGroup::new("secret").args(SECRETS)))]
 #[command(group(ArgGroup::new("who").args(["user", "cert"]).multiple(true)))]
 pub(crate) struct Args {
-    /// The server; its certificate must be valid for HOST (write an IPv6 address in brackets)
+    /// The server's name and port. The server's certificate must be valid for HOST. Write an IPv6 address in brackets
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     pub(crate) server: (String, u16),
 
-    /// The sender's address; '' is the empty address of bounces
+    /// The sender's address, or '' for the null sender of bounces
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) from: String,
 
-    /// A recipient's address; may be given more than once
+    /// A recipient's address. This option may be repeated
     #[arg(long, value_name = "ADDRESS", required = true)]
     pub(crate) to: Vec<String>,
 
@@ -48,24 +48,26 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "starttls")]
     pub(crate) tls: Protection,
 
-    /// Certificates to trust instead of those that the operating system trusts: CA certificates, or the server's own
+    /// The certificates to trust instead of the CAs of the operating system. They can be CA certificates or the
+    /// server's own certificate
     #[arg(long, value_name = "PEM")]
     pub(crate) ca: Option<PathBuf>,
 
-    /// The client's name in EHLO [default: its address]
+    /// The client's name in EHLO [default: the client's address]
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
 
-    /// The user name for a password or a token. Without --user and --cert, the client does not authenticate
+    /// The user name for the password or the token. If neither --user nor --cert is given, the client does not
+    /// authenticate
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// The account to act as, if it differs from that of the user or the certificate
+    /// The account to act as, if it is not the account of the user or of the certificate
     #[arg(long, value_name = "NAME", requires = "who")]
     authzid: Option<String>,
 
-    /// The password. Every user of this machine can see it while the program runs: prefer --password-file or
-    /// --password-env
+    /// The password. Prefer --password-file or --password-env, because every user of this machine can see the command
+    /// line while the program runs
     #[arg(long, value_name = "PW", requires = "user")]
     #[arg(allow_hyphen_values = true)]
     password: Option<Secret>,
@@ -78,8 +80,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "VAR", requires = "user")]
     password_env: Option<String>,
 
-    /// An OAuth 2.0 access token, instead of a password. Every user of this machine can see it while the program runs:
-    /// prefer --token-file or --token-env
+    /// An OAuth 2.0 access token, which is used instead of a password. Prefer --token-file or --token-env, because
+    /// every user of this machine can see the command line while the program runs
     #[arg(long, value_name = "TOKEN", requires = "user")]
     #[arg(allow_hyphen_values = true)]
     token: Option<Secret>,
@@ -93,7 +95,7 @@ pub(crate) struct Args {
     token_env: Option<String>,
 
     /// The client certificate for TLS, followed by its intermediate certificates. Without a password or a token, the
-    /// client authenticates with it (EXTERNAL)
+    /// client authenticates with this certificate (EXTERNAL)
     #[arg(long, value_name = "PEM", requires = "key")]
     pub(crate) cert: Option<PathBuf>,
 
@@ -101,17 +103,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PEM", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 
-    /// The only mechanism to use [default: the strongest that the server offers]. ANONYMOUS is never used by default.
-    /// It needs no secret, and sends --user to the server as trace information
+    /// The only mechanism to use [default: the strongest that the server offers]. ANONYMOUS is used only if this option
+    /// names it. ANONYMOUS needs no secret, and sends the name in --user to the server as trace information
     #[arg(long, value_name = "NAME", value_parser = mechanism)]
     mechanism: Option<Mechanism>,
 
-    /// Whether authentication is bound to the TLS connection, which prevents man-in-the-middle attacks; with
+    /// Whether authentication is bound to the TLS connection, which prevents man-in-the-middle attacks. With
     /// `required`, the client uses only mechanisms that do this (SCRAM-…-PLUS)
     #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
 
-    /// Also send the password or the token without TLS, although an eavesdropper can read it
+    /// Send the password or the token even without TLS, although an eavesdropper can then read it
     #[arg(long)]
     allow_cleartext: bool,
 
@@ -124,7 +126,7 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 
-    /// The file that contains the message, with its header and body [default: standard input]
+    /// The file that contains the message, including its header [default: standard input]
     pub(crate) file: Option<PathBuf>,
 }
 
@@ -133,9 +135,9 @@ pub(crate) struct Args {
 pub(crate) enum Protection {
     /// No TLS
     None,
-    /// TLS with STARTTLS, which is required
+    /// TLS that begins with STARTTLS. The client stops if the server does not offer STARTTLS
     Starttls,
-    /// TLS from the start
+    /// TLS from the first octet
     Implicit,
 }
 

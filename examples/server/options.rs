@@ -47,70 +47,73 @@ const FINISH: Duration = Duration::from_secs(600);
 #[derive(Parser)]
 #[command(name = "server")]
 pub(crate) struct Options {
-    /// The address to listen on, with STARTTLS. Port 0 picks a free port.
+    /// The address to listen on with STARTTLS. If the port is 0, the server picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2525")]
     listen: SocketAddr,
-    /// The address to listen on with implicit TLS, which begins with the first octet.
+    /// The address to listen on with implicit TLS, which begins at the first octet.
     #[arg(long, value_name = "ADDR", conflicts_with = "no_tls")]
     listen_tls: Option<SocketAddr>,
     /// The server's name in its greeting, in `Received:` fields, and in the certificate that it creates at startup.
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     hostname: String,
-    /// An account; may be repeated. Use it for trials only, because every user of this machine can read the command
-    /// line. If neither this option nor --token is given, the server creates one account at startup and prints its
-    /// password.
+    /// An account and its password. This option may be repeated. Use it only for trials, because every user of this
+    /// machine can read the command line. If neither --user nor --token is given, the server creates one account at
+    /// startup and prints its password.
     #[arg(long, value_name = "NAME:PASSWORD", allow_hyphen_values = true)]
     user: Vec<String>,
-    /// An OAuth 2.0 access token and its account; may be repeated. Use it for trials only, because the token never
-    /// expires.
+    /// An account and its OAuth 2.0 access token. This option may be repeated. Use it only for trials, because the
+    /// token never expires.
     #[arg(long, value_name = "NAME:TOKEN", allow_hyphen_values = true)]
     token: Vec<String>,
-    /// The CA that signs the clients' certificates, as PEM. If it is given, the server asks clients for a certificate.
-    /// A client with a certificate can authenticate without a password (EXTERNAL). Its account is the first mail
-    /// address in the certificate's alternative names, or else the common name of the certificate's subject.
+    /// The certificate of the CA that signs clients' certificates, in PEM format. With this option, the server asks
+    /// clients for a certificate. A client with a certificate can authenticate without a password (EXTERNAL). The
+    /// client's account is the first mail address in the certificate's alternative names. If there is none, it is the
+    /// common name of the certificate's subject.
     #[arg(long, value_name = "PEM", conflicts_with = "no_tls")]
     client_ca: Option<PathBuf>,
-    /// The sender addresses that an account may use, or `*` for all; may be repeated. By default, if an account's name
-    /// is an address, the account may use that address. Otherwise, it may use its name at any domain. All other sender
-    /// addresses are refused (553).
+    /// The sender addresses that an account may use, or `*` for all addresses. This option may be repeated. By default,
+    /// an account whose name is an address may use that address, and any other account may use its name at any domain.
+    /// All other sender addresses are refused (553).
     #[arg(long, value_name = "NAME:ADDRESS,…")]
     senders: Vec<String>,
-    /// The mechanisms to offer. By default, these are all that are compiled in, without ANONYMOUS, and without the
-    /// mechanisms for tokens if no token is given. With ANONYMOUS, a guest can authenticate but cannot send mail. A
-    /// SCRAM mechanism includes its -PLUS form.
+    /// The mechanisms to offer. By default, the server offers every mechanism that is compiled in, except ANONYMOUS. It
+    /// offers the mechanisms for tokens only if a token is given. With ANONYMOUS, a guest can authenticate but cannot
+    /// send mail. Each SCRAM mechanism includes its -PLUS form.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = mechanism)]
     mechanisms: Option<Vec<Mechanism>>,
     /// Whether authentication is bound to the TLS connection, which prevents man-in-the-middle attacks. The
-    /// SCRAM-…-PLUS mechanisms do this. `preferred` offers them in addition to others; `required` offers only them.
+    /// SCRAM-…-PLUS mechanisms do this. With `preferred`, the server offers these mechanisms in addition to others.
+    /// With `required`, it offers only these mechanisms.
     #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
-    /// The maximum number of failed attempts to authenticate in one connection, at least 3 (RFC 4954 §9).
+    /// The maximum number of failed attempts to authenticate in one connection. The smallest value is 3 (RFC 4954 §9).
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..))]
     max_attempts: u32,
-    /// The rate limit against brute force, which is the number of failed attempts allowed to each address (or IPv6 /64)
-    /// and to each account. Failures expire one by one, N in ten minutes. Once the limit is reached, every further
-    /// password is refused, even the correct one, so that an attacker cannot tell them apart. If an account has
-    /// recently authenticated from an address, its failures from there are counted separately, so an attacker elsewhere
-    /// cannot lock out its owner. Tokens and certificates are never limited, but their failures count towards the limit
-    /// of the address. In addition, the reply to a failure is delayed by one second, and by twice as long for each
-    /// further failure in the connection. `off` turns off both the limit and the delay.
+    /// The rate limit that slows down brute force. N is the number of failed attempts that are allowed to each address
+    /// (or IPv6 /64) and to each account. Failures expire one by one, N in ten minutes. Once the limit is reached,
+    /// every further password is refused. This includes the correct password, so that an attacker cannot recognize it.
+    /// If an account has recently authenticated from an address, the account's failures from this address are counted
+    /// separately, so that an attacker elsewhere cannot lock out the owner of the account. Tokens and certificates are
+    /// never limited, but their failures count towards the limit of the address. In addition, the reply to the first
+    /// failure in a connection is delayed by one second, and this delay doubles with each further failure. `off` turns
+    /// off both the limit and the delay.
     #[arg(long, value_name = "off|N", default_value = "10", value_parser = guess_limit)]
     guess_limit: GuessLimit,
-    /// The maximum number of open connections; further connections are refused (421).
+    /// The maximum number of open connections. Further connections are refused (421).
     #[arg(long, value_name = "N", default_value = "1000")]
     max_connections: usize,
-    /// The maximum number of open connections from one address (or IPv6 /64).
+    /// The maximum number of open connections from one address (or IPv6 /64). Further connections are refused (421).
     #[arg(long, value_name = "N", default_value = "50")]
     max_per_address: usize,
-    /// How many seconds a client may send nothing, or fail to read what the server sends (RFC 5321 §4.5.3.2.7: at least
-    /// 300).
+    /// How many seconds the server waits for a client that sends nothing, or that does not read what the server sends.
+    /// RFC 5321 §4.5.3.2.7 specifies at least 300 seconds.
     #[arg(long, value_name = "SECONDS", default_value = "300")]
     idle_time: u32,
     /// How many seconds the TLS handshake may take.
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     handshake_time: u32,
-    /// How many seconds a client may take to authenticate, including TLS. A guest (ANONYMOUS) counts as not
+    /// How many seconds a client may take to begin TLS and to authenticate. A guest (ANONYMOUS) counts as not
     /// authenticated.
     #[arg(long, value_name = "SECONDS", default_value = "180")]
     sign_in_time: u32,
@@ -118,31 +121,32 @@ pub(crate) struct Options {
     /// still replies to it.
     #[arg(long, value_name = "SECONDS", default_value = "7200")]
     max_time: u32,
-    /// Print the dialogue of each connection on stderr, with all secrets masked.
+    /// Print the dialogue of each connection on standard error, with all secrets masked.
     #[arg(long)]
     trace: bool,
-    /// The server's certificate followed by its intermediate certificates, as PEM.
+    /// The server's certificate followed by its intermediate certificates, in PEM format.
     #[arg(long, value_name = "PEM", requires = "key", conflicts_with = "no_tls")]
     cert: Option<PathBuf>,
-    /// The private key of the certificate, as PEM.
+    /// The private key of the certificate, in PEM format.
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
-    /// The file to which the server writes the certificate that it creates at startup if none is given. Clients can
-    /// then trust this certificate. Only the owner can read a new file, as with all files that the server creates.
+    /// The file to which the server writes its certificate, so that clients can trust it. The server writes only the
+    /// certificate that it creates at startup if --cert is not given. Only the owner can read a new file, as with all
+    /// files that the server creates.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "no_tls"])]
     cert_out: Option<PathBuf>,
     /// Do not offer TLS.
     #[arg(long)]
     no_tls: bool,
-    /// Also accept passwords without TLS, although an eavesdropper can read them.
+    /// Accept passwords even without TLS, although an eavesdropper can then read them.
     #[arg(long)]
     allow_cleartext: bool,
-    /// The Maildir that stores the mail for all recipients. It is created if it does not exist. Only the owner can read
-    /// a new Maildir and its messages.
+    /// The Maildir that stores the mail for all recipients. The server creates it if it does not exist. Only the owner
+    /// can read a new Maildir and its messages.
     #[arg(long, value_name = "DIR", default_value = "target/maildir")]
     maildir: PathBuf,
-    /// Relay messages to this server instead of storing them. Until then, they are kept in the Maildir's `tmp`
-    /// directory.
+    /// Relay messages to this server instead of storing them. Until a message has been relayed, it is kept in the
+    /// Maildir's `tmp` directory.
     #[arg(long, value_name = "HOST:PORT")]
     relay: Option<String>,
 }

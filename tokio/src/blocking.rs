@@ -22,22 +22,22 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// Turns an [`Authenticator`] that blocks, or computes for a long time, into an [`AsyncAuthenticator`].
 ///
 /// Use it for Argon2, for a synchronous database, or for an asynchronous database combined with Argon2
-/// ([below](#an-asynchronous-database-and-argon2)). A store that only queries an asynchronous database should implement
-/// `AsyncAuthenticator` itself.
+/// ([below](#an-asynchronous-database-and-argon2)). A store that only queries an asynchronous database does not need
+/// `Blocking`, and should implement `AsyncAuthenticator`.
 ///
 /// The store's methods run on a fixed number of dedicated threads. Meanwhile, the runtime serves other connections.
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
 /// | the order of questions | Questions are answered in the order in which they arrive. |
-/// | the queue is full | The reply is `454 4.7.0`, and the attempt is not counted. The limit on the queue bounds memory and waiting time under heavy load. |
+/// | the queue is full | The reply is `454 4.7.0`, and the attempt is not counted. The maximum length of the queue limits the memory and the waiting time under heavy load. |
 /// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
 /// | the operating system cannot start a thread | The reply is `454 4.7.0`, unless another thread of the store already runs. |
 /// | the client has disconnected, or a time limit has passed | A waiting question is skipped. A question that a thread has begun is completed. |
 /// | a [`Custom`] question | It is answered **on the thread that polls the future**, because its state cannot be sent to another thread. The steps of a custom mechanism must therefore be quick. |
 ///
-/// Clones share the same threads. The threads are started when they are first needed. They end when the last clone is
-/// dropped, after completing the questions that they have begun.
+/// Clones share the same threads. The threads are started when they are first needed. When the last clone is dropped,
+/// each thread completes the question that it has begun, and then ends.
 ///
 /// ```
 /// use smtp_auth_tokio::{
@@ -83,12 +83,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// #     async fn hash_of(&self, _: &str) -> Result<Option<PasswordHash>, std::io::Error> { tokio::task::yield_now().await; Ok(None) }
 /// # }
 ///
-/// struct Users {
-///     database: Database,
-///     runtime: Handle,
-///     /// The hash of an unknown password, which is checked if the account does not exist, to take the same time.
-///     dummy: PasswordHash,
-/// }
+/// struct Users { database: Database, runtime: Handle, /// The hash of an unknown password. It is checked if the
+/// account does not exist, so that this takes the same time. dummy: PasswordHash, }
 ///
 /// impl Authenticator for Users {
 ///     fn mechanisms(&self) -> &[Mechanism] {
@@ -114,8 +110,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// # }
 /// ```
 ///
-/// Pass the `Blocking` to `answered_by_async`. Do not pass the store itself to `answered_by`, because it would then be
-/// asked on a thread of the runtime, where `block_on` panics.
+/// Pass the `Blocking` to `answered_by_async`. Do not pass the store itself to `answered_by`, because that method would
+/// call the store on a thread of the runtime, where `block_on` panics.
 ///
 /// # Memory
 ///

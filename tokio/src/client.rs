@@ -2,7 +2,7 @@
 //!
 //! A [`Connector`] holds the server's name and the client's credentials. Each connection that it opens is a [`Client`],
 //! which can send any number of messages, one after another. A [`Pool`] keeps connections open and reuses them. It
-//! suits applications that send many messages at once, or one now and then.
+//! suits applications that send many messages at once, and applications that send a message now and then.
 //!
 //! ```no_run
 //! use smtp_auth_tokio::client::{Connector, Credentials, Envelope};
@@ -33,7 +33,7 @@
 //!
 //! # What to do after an error
 //!
-//! The text of an [`Error`] is meant for people. In your application, check [`Error::delivery`],
+//! The text of an [`Error`] is meant for people. An application should check [`Error::delivery`],
 //! [`Error::is_transient`] and [`Error::kind`] instead:
 //!
 //! ```
@@ -63,8 +63,8 @@
 //!
 //! # Man-in-the-middle attacks
 //!
-//! The server's certificate must be valid for the name that the [`Connector`] was given, and issued by a CA that the
-//! operating system trusts. [`Connector::trust`] sets other CAs, or the server's own certificate.
+//! The server's certificate must be valid for the name that was passed to the [`Connector`], and issued by a CA that
+//! the operating system trusts. To trust other CAs or the server's own certificate, use [`Connector::trust`].
 //!
 //! The client uses SCRAM with channel binding (`SCRAM-SHA-256-PLUS`) whenever the server offers it. A man-in-the-middle
 //! attack on this mechanism fails, even if the attacker has a certificate that the client trusts. However, the attacker
@@ -85,9 +85,9 @@
 //! # }
 //! ```
 //!
-//! With SCRAM, it is the server that detects the attack, and it replies `535`, as to a wrong password. The text of its
-//! reply mentions channel binding, unless the attacker changes it. So if authentication with a -PLUS mechanism fails
-//! although the password is right, do not retry without channel binding.
+//! With SCRAM, the server detects the attack, and replies `535`, as it does to a wrong password. The text of this reply
+//! mentions channel binding, unless the attacker changes the text. Therefore, if authentication with a -PLUS mechanism
+//! fails although the password is correct, do not retry without channel binding.
 //!
 //! # Timeouts
 //!

@@ -1,7 +1,7 @@
 //! An async SMTP submission server and client built on [tokio], with SMTP AUTH (RFC 4954) from [`smtp_auth`].
 //!
 //! [`smtp_auth`] implements the protocol and performs no I/O. This crate adds the rest: sockets, TLS, channel binding,
-//! time limits, connection limits, rate limiting of failed authentication, and an orderly shutdown. Your application
+//! time limits, connection limits, rate limiting of failed authentication, and graceful shutdown. Your application
 //! decides who may authenticate and what happens to a message.
 //!
 //! ```sh
@@ -71,19 +71,20 @@
 //!
 //! # The two configurations
 //!
-//! The server above is given its users twice. [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) reads the
-//! list of mechanisms from them. It also calls each method that these mechanisms need once, to check that the users
-//! implement it. The users that are passed to [`Server::new`](server::Server::new) are asked while the server runs.
+//! In the server above, the users are passed twice. At startup,
+//! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) reads the list of mechanisms from the users. It also
+//! calls each method that these mechanisms need once, to check that the users implement it. While the server runs, it
+//! queries the users that were passed to [`Server::new`](server::Server::new).
 //!
-//! The server's name is also given twice. The [SASL configuration](smtp_auth::sasl::server::Config::builder) uses it in
-//! the challenges of CRAM-MD5. The [session's configuration](smtp_auth::server::Config::builder) uses it in the
+//! The server's name is also passed twice. The [SASL configuration](smtp_auth::sasl::server::Config::builder) uses it
+//! in the challenges of CRAM-MD5. The [session's configuration](smtp_auth::server::Config::builder) uses it in the
 //! greeting, the reply to EHLO and the `Received:` field.
 //!
 //! # SCRAM
 //!
-//! With SCRAM, the client proves that it knows the password without sending it. The -PLUS form also uses channel
-//! binding to detect a man-in-the-middle. These users can authenticate with SCRAM, or with PLAIN if their client does
-//! not support SCRAM:
+//! With SCRAM, the client proves that it knows the password without sending it. The -PLUS mechanisms also use channel
+//! binding to detect a man-in-the-middle. The following users can authenticate with SCRAM, or with PLAIN if their
+//! client does not support SCRAM:
 //!
 //! ```
 //! use smtp_auth_tokio::smtp_auth::{Answer, Authenticator, CheckPassword, Mechanism, sasl::{ScramKeys, ScramKeysFor}};
@@ -110,16 +111,16 @@
 //! A store is the part of your application that looks up the accounts. How you pass it to the server depends on how it
 //! answers:
 //!
-//! | the store answers | pass to `Server::new` | pass to the configuration with |
+//! | the store answers | value for `Server::new` | method of the SASL builder |
 //! | --- | --- | --- |
 //! | from memory | [`Immediate`](smtp_auth::sasl::Immediate) of an [`Authenticator`](smtp_auth::Authenticator) | `answered_by` |
 //! | after computing an Argon2 hash, or from a synchronous database | [`Blocking`] of an `Authenticator` | `answered_by_async` |
 //! | from an asynchronous database | an [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) | `answered_by_async` |
-//! | from an asynchronous database, after computing an Argon2 hash | [`Blocking` with the runtime's handle](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
+//! | from an asynchronous database, after computing an Argon2 hash | [`Blocking` of a store with the runtime's handle](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
 //!
 //! [`answered_by_async`](smtp_auth::sasl::server::Builder::answered_by_async) borrows the store, and `Server::new`
-//! takes ownership of it afterwards, so pass `&users` to the former. If the handler also needs the accounts, share them
-//! through an [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so
+//! later takes ownership of it, so pass `&users` to `answered_by_async` first. If the handler also needs the accounts,
+//! share them through an [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so
 //! `Immediate(Arc::clone(&users))` and `Blocking::new(Arc::clone(&users))` are also stores. The [`smtp-auth`
 //! guide][guide] explains how to [answer questions][authenticator] and [what to store for a password][credentials].
 //!
@@ -129,8 +130,8 @@
 //! | --- | --- | --- |
 //! | Compare the sender of a message with the addresses of the account. | in [`Handler::mail`](server::Handler::mail), or with [`Message::from`](server::Message::from) and [`Message::peer`](server::Message::peer) | [who may send as whom][senders] |
 //! | Prepend the `Received:` field to each message. | [`Message::received`](server::Message::received), [`Peer::received`](server::Peer::received) | |
-//! | Prevent user enumeration by a timing attack. If an account does not exist, check the password against a dummy hash, so that this takes as long as for an account that exists. | in the store | [time][time] |
-//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. The salts of decoy keys, for accounts that do not exist, are derived from it. A salt that changes at a restart reveals that the account does not exist. | stored with the accounts, as a random secret | [decoy keys][decoys] |
+//! | Prevent user enumeration by a timing attack. If an account does not exist, check the password against a dummy hash, so that the check takes as long as for an account that exists. | in the store | [time][time] |
+//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. For accounts that do not exist, the server derives the salts of decoy keys from it. If the salt of an account changes at a restart, this reveals that the account does not exist. | a random secret that is stored with the accounts | [decoy keys][decoys] |
 //!
 //! [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/index.html
 //! [authenticator]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html
@@ -144,19 +145,19 @@
 //! | topic | what the server does |
 //! | --- | --- |
 //! | TLS | The server uses rustls, with STARTTLS or from the first octet. It supports both types of channel binding: see [`tls`]. STARTTLS is offered by default. With [`StartTls::Required`](server::StartTls::Required), the server refuses authentication and mail without TLS. This is recommended for submission, because RFC 8314 §4.1 deprecates cleartext. |
-//! | OpenSSL and other TLS libraries | They can be used through [`TlsAccept`], a trait with one method. |
+//! | OpenSSL and other TLS libraries | The server can use any TLS library for which you implement [`TlsAccept`], a trait with one method. |
 //! | certificate renewal | [`tls::Replaceable`] replaces the certificate while the server runs. |
 //! | client certificates | With EXTERNAL, a client authenticates as the account that your function derives from its certificate: see [`tls::ClientCertificates`]. |
 //! | rate limiting | Failed attempts are limited by network and by account across all connections, which protects against brute force and credential stuffing: see [`RateLimiter`] and [`MemoryRateLimiter`]. The reply to each failed attempt is delayed. |
-//! | connection limits, denial of service | [`Limits`](server::Limits) bounds the number of connections, in total and by network, and the memory for messages. |
+//! | connection limits, denial of service | [`Limits`](server::Limits) bounds the number of connections, both in total and by network, and the memory for messages. |
 //! | time | [`Limits`](server::Limits) sets a time limit for each stage of a connection. |
 //! | load balancers such as HAProxy | The server reads the client's address from the PROXY protocol, which it accepts only from [configured networks](server::Server::proxies). |
 //! | shutdown | [`Server::shutdown`](server::Server::shutdown) lets messages in progress finish, and sends a `421` to all other clients. |
-//! | metrics | The server notifies an [`Observer`](server::Observer). The page of this trait contains an example with counters. |
+//! | metrics | The server notifies an [`Observer`](server::Observer). The documentation of this trait contains an example with counters. |
 //! | logs | The [`tracing` feature](#tracing) emits events. |
 //!
 //! After a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not destroy
-//! the reply. Of the connections that exceed a limit, at most 100 at a time are kept open in this way. On the
+//! the reply. At most 100 connections that exceed a limit are kept open in this way at the same time. On the
 //! implicit-TLS port, a connection that exceeds a limit is closed without a reply.
 //!
 //! # Shutdown
@@ -177,8 +178,8 @@
 //! }
 //! ```
 //!
-//! A service manager stops a server with SIGTERM. On Unix, call this function instead of `ctrl_c`; it waits for either
-//! signal:
+//! A service manager stops a server with SIGTERM. On Unix, call the following function instead of `ctrl_c`. It waits
+//! for either signal:
 //!
 //! ```
 //! # #[cfg(unix)]
@@ -201,25 +202,25 @@
 //! | --- | --- | --- |
 //! | info | authenticated | the mechanism, the account, whether the connection uses TLS |
 //! | info | not authenticated | the reason, the number of attempts on this connection, whether the attempt was rate limited |
-//! | info | message accepted, message refused, message broken off | the number of octets, and the reply code of a refusal |
+//! | info | message accepted, message refused, message broken off | the number of octets; for a refused message, also the reply code |
 //! | info | turned away | the address, the reply |
-//! | debug | connected, closed | the error, if `closed` has one |
+//! | debug | connected, closed | for `closed`, the error that ended the connection, if there was one |
 //! | error | no connection can be accepted | the error |
 //!
 //! The events `turned away` and `no connection can be accepted` are emitted outside the span.
 //!
 //! The dialogue is also traced, unless [`Server::trace`](server::Server::trace) is set. Each line is an event at the
 //! trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is
-//! [masked](smtp_auth::server::Session::trace). With the crate `tracing-subscriber` and its `env-filter` feature, this
-//! line enables the trace:
+//! [masked](smtp_auth::server::Session::trace). To enable the trace, use the `tracing-subscriber` crate with its
+//! `env-filter` feature:
 //!
 //! ```ignore
 //! tracing_subscriber::fmt().with_env_filter("info,smtp_auth_tokio::dialogue=trace").init();
 //! ```
 //!
-//! The filter is consulted when a connection begins; a later change does not affect that connection. No event contains
-//! a password or a token. If a client fails to authenticate, its name is also left out, because some people type their
-//! password instead of their name.
+//! The filter is checked when a connection begins. A later change of the filter does not affect that connection. No
+//! event contains a password or a token. If a client fails to authenticate, the event also omits the account name,
+//! because some people type their password instead of their name.
 //!
 //! # Features
 //!
@@ -230,8 +231,8 @@
 //! | `tracing` | The crate emits the events [above](#tracing). Without this feature, the code for them is not compiled. |
 //!
 //! Both `ring` and `aws-lc-rs` can be enabled at once, for example if another crate enables one of them. The functions
-//! of this crate then use ring. They do not panic, because none of them uses rustls's process-wide default. If neither
-//! feature is enabled, the application must create the TLS configurations itself.
+//! of this crate then use ring. They do not panic, because none of them uses rustls's process-wide default provider. If
+//! neither feature is enabled, the application must create the TLS configurations itself.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -29,17 +29,17 @@ pub use memory::MemoryRateLimiter;
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
-/// | a limited attempt | It fails in the same way as a wrong password, even if the password is correct. The `535` reply takes the same time and is delayed by the same pause, and the failure is counted. If the reply were different, an attacker would know which guesses to repeat later. |
-/// | the store | The store is asked as usual, and its answer is [locked](smtp_auth::Answer::lock). The store does not learn that the attempt is limited. If the store changes something after a correct password, for example upgrades the stored hash, it also does so for a limited attempt. |
-/// | limited mechanisms | Mechanisms that use a password, and custom mechanisms, are limited. |
-/// | mechanisms that are not limited | Mechanisms that use a token or a client certificate, and ANONYMOUS, are not limited, because there is nothing to guess. Their failures still count towards the limit of the network. |
+/// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The `535` reply takes the same time and is delayed by the same pause, and the failure is counted. If the reply were different, an attacker would know which guesses to repeat later. |
+/// | the store | The store is asked as usual, and its answer is [locked](smtp_auth::Answer::lock). The store does not learn that the attempt is limited. If the store changes something after a correct password, for example if it upgrades the stored hash, it also does this for a limited attempt. |
+/// | limited mechanisms | All mechanisms that use a password and all custom mechanisms are limited. |
+/// | mechanisms that are not limited | ANONYMOUS and all mechanisms that use a token or a client certificate are not limited, because an attacker cannot guess anything with them. Their failures still count towards the limit of the network. |
 /// | when the limiter is asked | The limiter is asked up to three times. The first time is before the store is asked. The second time is after the store has answered, because many attempts may be waiting for the store at once. The third time is before the success reply, because many SCRAM exchanges may be waiting for the client's proof at once. |
 ///
-/// An implementation must treat accounts that do not exist like those that do. Otherwise the limit allows user
-/// enumeration. The methods are called on the runtime's threads and must not block. A limiter shared by several servers
-/// should count in memory, and synchronise with the other servers in a separate task.
+/// An implementation must treat accounts that do not exist in the same way as accounts that exist. Otherwise, the limit
+/// allows user enumeration. The methods are called on the runtime's threads and must not block. A limiter for several
+/// servers should count in memory, and exchange its counts with the other servers in a separate task.
 ///
-/// This limiter makes an exception for one network:
+/// The following limiter does not limit attempts from one network:
 ///
 /// ```
 /// use std::time::Instant;
@@ -76,14 +76,15 @@ pub use memory::MemoryRateLimiter;
 #[doc(alias("rate limit", "brute force", "credential stuffing", "throttle"))]
 pub trait RateLimiter: Send + Sync {
     /// Returns whether this attempt is limited. A limited attempt fails even if the password is correct. The server
-    /// calls this up to three times for one attempt, so the method must not count anything.
+    /// calls this method up to three times for one attempt, so it must not count anything.
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool;
 
-    /// Counts a failed attempt, which may be a limited one. The server calls this before the pause that delays the
-    /// reply, so that a client that disconnects during the pause is counted as well.
+    /// Counts a failed attempt. This includes limited attempts. The server calls this method before the pause that
+    /// delays the reply, so that an attempt is counted even if the client disconnects during the pause.
     fn failed(&self, attempt: &Attempt<'_>, now: Instant);
 
-    /// Records that the account has authenticated from this network. It is not called for a guest (ANONYMOUS).
+    /// Records that the account has authenticated from this network. The server does not call this method for a guest
+    /// (ANONYMOUS).
     fn authenticated(&self, attempt: &Attempt<'_>, now: Instant);
 }
 
@@ -107,7 +108,7 @@ macro_rules! pointers {
 
 pointers!(&L, Box<L>, Arc<L>);
 
-/// With `None`, no attempt is limited.
+/// If the value is `None`, no attempt is limited.
 impl<L: RateLimiter> RateLimiter for Option<L> {
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
         self.as_ref().is_some_and(|limiter| limiter.is_limited(attempt, now))
@@ -126,7 +127,7 @@ impl<L: RateLimiter> RateLimiter for Option<L> {
     }
 }
 
-/// An attempt to authenticate, as a [`RateLimiter`] sees it.
+/// An attempt to authenticate, which the server passes to a [`RateLimiter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt<'a> {
     address: Option<IpAddr>,
@@ -145,15 +146,15 @@ impl<'a> Attempt<'a> {
         Self { address, authcid, account: account.filter(|account| Some(*account) != authcid) }
     }
 
-    /// Returns the client's IP address. For a connection through a proxy, this is the address in the PROXY header. It
-    /// is `None` if there is no address, as on a Unix socket.
+    /// Returns the client's IP address. For a connection through a proxy, this is the address in the PROXY header. The
+    /// result is `None` if the client has no address, for example on a Unix socket.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// Returns the name that the client sent, folded ([`Config::fold`](smtp_auth::sasl::server::Config::fold)), whether
-    /// or not the account exists. It is `None` if the exchange failed before the client sent a name, or if the client
-    /// uses a token or a certificate.
+    /// Returns the account name that the client sent, after [folding](smtp_auth::sasl::server::Config::fold). The
+    /// account may or may not exist. The result is `None` if the exchange failed before the client sent a name, or if
+    /// the client uses a token or a certificate.
     ///
     /// Do not log the name, and store at most a hash of it, because some people type their password instead of their
     /// name.
@@ -161,8 +162,8 @@ impl<'a> Attempt<'a> {
         self.authcid
     }
 
-    /// Returns the account that [`authcid`](Self::authcid) is an alias of, if the store has reported this account
-    /// ([`Answer::of`]). It is `None` if `authcid` is the account itself.
+    /// Returns the account of which [`authcid`](Self::authcid) is an alias, if the store has reported this account
+    /// ([`Answer::of`]). The result is `None` if `authcid` is the account itself.
     pub fn account(&self) -> Option<&'a str> {
         self.account
     }

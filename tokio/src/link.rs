@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{server::Opening, stream::BoxStream};
 
-/// The number of octets that are read at once: of commands and replies, and of a message.
+/// The number of octets of commands and replies, and of a message, that are read at once.
 pub(crate) const COMMANDS: usize = 4 << 10;
 const MESSAGE: usize = 16 << 10;
 
@@ -29,7 +29,7 @@ const LINGER: u64 = 1 << 20;
 
 const TAKES_NOTHING: &str = "the peer does not read what is sent to it";
 
-/// A receiver of the peer's octets: a session of either side.
+/// A receiver of the peer's octets, which is the session of a server or of a client.
 pub(crate) trait Receive {
     /// Returns how many octets to read at once.
     fn room(&self) -> usize;
@@ -61,10 +61,10 @@ pub(crate) struct Link {
     /// The pending output, and the number of its octets that have been sent.
     pub(crate) out: Vec<u8>,
     sent: usize,
-    /// Boxed, because a `Sleep` must not move once it is polled, and the link does move.
+    /// The timer is boxed, because a `Sleep` must not be moved after it has been polled, but the link is moved.
     timer: Pin<Box<Sleep>>,
     armed: bool,
-    /// What the first octets of the connection are.
+    /// The result of examining the first octets of the connection.
     opening: Opening,
 }
 
@@ -109,8 +109,8 @@ impl Link {
     ///
     /// # Errors
     /// - `InvalidData` if the peer sends a PROXY header
-    /// - `TimedOut` if the peer has sent nothing by `until`; a new `until` takes effect only when the timer is
-    ///   restarted
+    /// - `TimedOut` if the peer has sent nothing by `until`. A new `until` takes effect only when the timer is
+    /// restarted.
     /// - `ConnectionAborted` if by then the peer has not even received the pending output
     /// - `UnexpectedEof` at the end of the stream
     pub(crate) fn poll_fill(
@@ -139,7 +139,7 @@ impl Link {
     /// reason for the failure.
     ///
     /// # Errors
-    /// Fails like [`poll_fill`](Self::poll_fill), except that a timeout is always `TimedOut`.
+    /// Returns the errors of [`poll_fill`](Self::poll_fill), except that a timeout is always `TimedOut`.
     pub(crate) fn poll_both(
         &mut self,
         cx: &mut Context<'_>,

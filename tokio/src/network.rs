@@ -9,11 +9,12 @@ use core::{
 /// The number of leading bits that all IPv4-mapped IPv6 addresses share.
 const MAPPED: u8 = 96;
 
-/// A network, which is the set of all IP addresses with the same leading bits. Its text form, which `Display` writes
-/// and [`str::parse`] reads, is `192.0.2.0/24` or `2001:db8::/32`, or a single address without a prefix length.
+/// A network, which is the set of all IP addresses with the same leading bits. In text, a network is written as
+/// `192.0.2.0/24` or `2001:db8::/32`, or as a single address without a prefix length. [`str::parse`] reads this format,
+/// and `Display` writes it.
 ///
-/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address. The prefix of a network of such
-/// addresses is at least 96 bits long. For example, `::ffff:192.0.2.0/120` means `192.0.2.0/24`.
+/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address. In text, the prefix of a network of
+/// IPv4-mapped addresses must be at least 96 bits long. For example, `::ffff:192.0.2.0/120` means `192.0.2.0/24`.
 ///
 /// ```
 /// use smtp_auth_tokio::Network;
@@ -84,8 +85,8 @@ impl From<IpAddr> for Network {
     }
 }
 
-/// The error that is returned if a text is not a [`Network`], because it is not an IP address or its prefix length is
-/// not valid for the address.
+/// The error that is returned if text cannot be parsed as a [`Network`]. Either the text does not begin with an IP
+/// address, or the prefix length is not valid for the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkError(());
 
@@ -103,7 +104,8 @@ impl From<AddrParseError> for NetworkError {
     }
 }
 
-/// Writes the network as it is parsed: the first address and the prefix length, or a single address alone.
+/// Writes the first address and the prefix length, or only the address if the network contains a single address.
+/// [`str::parse`] accepts this format.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, bits } = self;

@@ -1,8 +1,8 @@
 //! An async SMTP submission server.
 //!
 //! A [`Server`] handles sockets, TLS, authentication and time limits. Your application's [`Handler`] handles mail. A
-//! handler is either a function that takes a whole [`Message`], as on the [crate's page](crate), or a type with three
-//! methods. The last of these methods receives the message in pieces:
+//! handler is either a function that takes a whole [`Message`], as shown on the [crate's page](crate), or a type with
+//! three methods. In the following example, the third method receives the message in pieces:
 //!
 //! ```
 //! use smtp_auth_tokio::{
@@ -60,9 +60,9 @@
 //! }
 //! ```
 //!
-//! On a server with several domains, each account needs a list of its addresses; `examples/server/senders.rs`
-//! implements one. If your handler is a function that takes a whole message, use [`Message::peer`], [`Message::from`]
-//! and [`Message::received`] instead.
+//! On a server with several domains, each account needs a list of its addresses. The file `examples/server/senders.rs`
+//! shows how to implement this list. If your handler is a function that takes a whole message, use [`Message::peer`],
+//! [`Message::from`] and [`Message::received`] instead.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -114,9 +114,10 @@ use places::Places;
 
 /// A submission server, which can listen on several ports.
 ///
-/// A clone is another handle to the same server. Clones share the users, the handler, the count of connections, and the
-/// [shutdown](Self::shutdown). **Change all settings before you clone the server.** A later change affects only the
-/// clone on which it is made. It does not affect other clones, or listeners that are already running.
+/// A clone is another handle to the same server. Clones share the users, the handler and the count of connections. A
+/// [`shutdown`](Self::shutdown) shuts down all clones. **Change all settings before you clone the server.** A later
+/// change affects only the clone on which it is made. It does not affect other clones, or listeners that are already
+/// running.
 pub struct Server<A, H> {
     /// The configuration as the application passed it.
     given: Arc<Config>,
@@ -167,10 +168,10 @@ impl<A, H> fmt::Debug for Server<A, H> {
 impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// Creates a server with the default [`Limits`], the default [`MemoryRateLimiter`], and no TLS.
     ///
-    /// Until [`tls`](Self::tls) is called, the server does not offer STARTTLS. If the configuration
-    /// [requires](StartTls::Required) TLS, the server then refuses authentication and mail. Without TLS, the server
-    /// offers no mechanism that sends a password or a token, unless the configuration [allows
-    /// this](smtp_auth::sasl::server::Builder::allow_cleartext).
+    /// To enable TLS, call [`tls`](Self::tls). Without TLS, the server does not offer STARTTLS, and does not offer
+    /// mechanisms that send a password or a token unless the configuration [allows
+    /// this](smtp_auth::sasl::server::Builder::allow_cleartext). If the configuration [requires](StartTls::Required)
+    /// TLS, a server without TLS refuses authentication and mail.
     ///
     /// `users` answers the questions of the configured mechanisms, and must not block. The [crate's page](crate#stores)
     /// contains a table of stores. To use the accounts in the handler as well, share them through an [`Arc`]:
@@ -289,8 +290,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// Requires the [PROXY protocol](https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt), version 1 or 2, for
-    /// TCP connections from these networks, such as `["192.0.2.7".parse()?]`. **A machine in these networks can claim
-    /// any client address.** The matching configuration of HAProxy is:
+    /// TCP connections from the given networks. For example, `["192.0.2.7".parse()?]` specifies a single address. **A
+    /// machine in these networks can claim any client address.** The matching configuration of HAProxy is:
     ///
     /// ```text
     /// listen submission
@@ -306,8 +307,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// | time | The header must arrive within [`Limits::handshake`]. |
     /// | size | A header may be up to 107 octets long in version 1, and up to 536 octets in version 2. |
     /// | TLVs | TLVs are ignored. The server itself determines whether the connection uses TLS, and which certificate the client presented. |
-    /// | missing header | A connection from these networks without a header is closed without a reply. |
-    /// | unexpected header | A connection from any other address that begins with a header is closed without a reply, even if no proxies are configured. A version 2 header begins with empty lines. If these lines arrive alone, the server replies to them. On a port with TLS from the first octet, the sender gets a TLS alert. |
+    /// | missing header | If a connection from one of these networks does not begin with a header, it is closed without a reply. |
+    /// | unexpected header | If a connection from any other address begins with a PROXY header, it is closed without a reply, even if no proxies are configured. A version 2 header begins with empty lines. If these lines arrive before the rest of the header, the server replies to them. On a port with TLS from the first octet, the sender gets a TLS alert. |
     #[must_use]
     pub fn proxies(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.proxies = networks.into_iter().collect();
@@ -332,8 +333,9 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         Ok(())
     }
 
-    /// Does the same as [`listen`](Self::listen), but with TLS from the first octet (implicit TLS, RFC 8314 §3.3),
-    /// usually on port 465.
+    /// Binds `address`, usually on port 465, and [serves](Self::serve_tls) clients with TLS from the first octet
+    /// (implicit TLS, RFC 8314 §3.3). Returns `Ok` after a [`shutdown`](Self::shutdown), once all connections have
+    /// ended.
     ///
     /// # Errors
     /// Returns an error if [`tls`](Self::tls) has not been set, or if `address` cannot be looked up or bound.
@@ -343,12 +345,14 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     }
 
     /// Serves all clients that connect to `listener`, for example one that [`bind`] created. Returns after a
-    /// [`shutdown`](Self::shutdown), once all connections have ended. Dropping this future cuts off the connections.
+    /// [`shutdown`](Self::shutdown), once all connections have ended. If this future is dropped, all of its connections
+    /// are cut off.
     pub async fn serve(&self, listener: TcpListener) {
         self.accept(listener, false).await;
     }
 
-    /// Does the same as [`serve`](Self::serve), but with TLS from the first octet.
+    /// Serves all clients that connect to `listener`, with TLS from the first octet. Otherwise, this method works like
+    /// [`serve`](Self::serve).
     ///
     /// # Errors
     /// Returns an error if [`tls`](Self::tls) has not been set.
@@ -361,13 +365,14 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// Serves one client over a stream of any kind, such as a Unix socket or [`tokio::io::duplex`].
     ///
     /// The client counts towards [`Limits::connections`] and, if it has an address, towards
-    /// [`Limits::connections_each`]. The server reads no [PROXY header](Self::proxies) from the stream. Behind a proxy,
-    /// the application must first read the header, and pass the address that it contains.
+    /// [`Limits::connections_each`]. The server does not read a [PROXY header](Self::proxies) from the stream. Behind a
+    /// proxy, the application must first read the header itself, and pass the address in it as `address`.
     pub async fn serve_stream(&self, stream: impl Stream + 'static, address: Option<SocketAddr>) {
         self.serve_boxed(Box::new(stream), address, false).await;
     }
 
-    /// Does the same as [`serve_stream`](Self::serve_stream), but with TLS from the first octet.
+    /// Serves one client over a stream of any kind, with TLS from the first octet. Otherwise, this method works like
+    /// [`serve_stream`](Self::serve_stream).
     ///
     /// # Errors
     /// Returns an error if [`tls`](Self::tls) has not been set.
@@ -381,7 +386,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         Ok(())
     }
 
-    /// Begins an orderly shutdown: the server accepts no more connections, and ends the open ones.
+    /// Begins a graceful shutdown. The server accepts no more connections, and ends each open connection:
     ///
     /// | connection | end |
     /// | --- | --- |
@@ -390,10 +395,10 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// | with an open transaction | The client may finish the transaction within [`Limits::grace`], and then gets a `421`. If this grace period ends first, the handler's future is dropped and the client gets the `421` immediately. The client keeps the message and will send it again. |
     ///
     /// [`serve`](Self::serve) and [`listen`](Self::listen) return once all connections have ended. This can take up to
-    /// ten seconds longer than the grace period: five seconds to send the last reply, and five seconds to read
-    /// afterwards.
+    /// ten seconds longer than the grace period, because the server sends the last reply for up to five seconds, and
+    /// then reads for up to five seconds.
     ///
-    /// This method returns without waiting, and shuts down all clones. A second call has no effect.
+    /// This method returns immediately. It shuts down all clones of the server. A second call has no effect.
     pub fn shutdown(&self) {
         let cut_off = Instant::now() + self.limits.grace;
         self.stop.send_if_modified(|stop| {

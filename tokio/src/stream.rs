@@ -20,16 +20,16 @@ impl fmt::Debug for dyn Stream {
 /// A stream of any type. It is boxed because STARTTLS changes the type in the middle of a connection.
 pub type BoxStream = Box<dyn Stream>;
 
-/// The future of a TLS handshake. It returns the encrypted stream and the properties of the TLS connection. It is boxed
-/// because it is large and runs only once in a connection.
+/// The future of a TLS handshake, which returns the encrypted stream and the properties of the TLS connection. The
+/// future is boxed because it is large and runs only once in a connection.
 pub type Handshake<'a> =
     Pin<Box<dyn Future<Output = io::Result<(BoxStream, Channel)>> + Send + 'a>>;
 
 /// Starts TLS on the server side.
 ///
-/// This trait is implemented for rustls's `Arc<ServerConfig>` and for [other types](crate::tls). For other TLS
-/// libraries, you can implement it in a few lines. For example, this type accepts a stream that is already protected,
-/// such as a Unix socket or a connection from a TLS-terminating proxy:
+/// This trait is implemented for rustls's `Arc<ServerConfig>` and for [other types](crate::tls). To use another TLS
+/// library, implement the trait, which takes only a few lines. For example, the following type accepts a stream that is
+/// already protected, such as a Unix socket or a connection from a TLS-terminating proxy:
 ///
 /// ```
 /// use smtp_auth_tokio::{BoxStream, Handshake, TlsAccept, smtp_auth::Channel};
@@ -44,17 +44,18 @@ pub type Handshake<'a> =
 /// ```
 pub trait TlsAccept: Send + Sync + 'static {
     /// Performs the TLS handshake. Create the returned [`Channel`] with [`Channel::tls`]. You can add channel bindings
-    /// to it, and the name in the client's verified certificate. The server applies a time limit.
+    /// to the channel, and the name in the client's verified certificate. The server limits the time for the handshake.
     fn accept(&self, stream: BoxStream) -> Handshake<'_>;
 }
 
 /// Starts TLS on the client side, and decides which servers to trust.
 ///
-/// It is implemented for rustls's `Arc<ClientConfig>` and for [`tls::Unverified`](crate::tls::Unverified). For another
-/// TLS library, its method has the same form as that of [`TlsAccept`].
+/// This trait is implemented for rustls's `Arc<ClientConfig>` and for [`tls::Unverified`](crate::tls::Unverified). To
+/// use another TLS library, implement the trait in the same way as in the example of [`TlsAccept`].
 pub trait TlsConnect: Send + Sync + 'static {
-    /// Performs the TLS handshake with the server called `host`, and fails if its certificate is not valid for that
-    /// name. The returned [`Channel`] must state that this was checked ([`Channel::verified`]); otherwise a
-    /// [`Connector`](crate::client::Connector) sends no credentials over it. The connector applies a time limit.
+    /// Performs the TLS handshake with the server called `host`. The handshake should fail if the server's certificate
+    /// is not valid for that name. If the certificate was verified, mark the returned [`Channel`] with
+    /// [`Channel::verified`]. Otherwise, a [`Connector`](crate::client::Connector) does not send credentials over the
+    /// channel. The connector limits the time for the handshake.
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a>;
 }

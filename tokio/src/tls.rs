@@ -5,7 +5,7 @@
 //! | a server with a certificate in PEM files | [`server`] |
 //! | a server whose certificate is renewed while it runs | [`Replaceable`] |
 //! | a server that asks for client certificates | [`ClientCertificates`] |
-//! | a client that trusts the CAs of the operating system | no function, because this is the default; [`platform`] returns this configuration |
+//! | a client that trusts the CAs of the operating system | the default configuration, which [`platform`] also returns |
 //! | a client that trusts other CAs, or a server's own certificate | [`client`], [`trusting`] |
 //! | a client that presents a certificate | [`with_certificate`] |
 //! | any other settings | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
@@ -68,8 +68,8 @@ pub fn provider() -> CryptoProvider {
 }
 
 /// Creates a server configuration from two PEM files: one with the certificate followed by its intermediate
-/// certificates, and one with the private key. It supports TLS 1.2 and 1.3 and does not ask for client certificates.
-/// For other settings, build a [`ServerConfig`] with rustls itself, as [`ClientCertificates::new`] shows.
+/// certificates, and one with the private key. The configuration supports TLS 1.2 and 1.3, and does not ask for client
+/// certificates. For other settings, build a [`ServerConfig`] with rustls itself, as [`ClientCertificates::new`] shows.
 ///
 /// # Errors
 /// Fails if a file cannot be read or does not contain the expected item, or if the key does not belong to the
@@ -86,16 +86,16 @@ pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<S
     Ok(Arc::new(config))
 }
 
-/// Creates a client configuration that trusts only the certificates in a PEM file. They may be CA certificates or
-/// servers' own certificates. A server's own certificate may be marked as a CA certificate, as those made by `openssl
-/// req -x509` are.
+/// Creates a client configuration that trusts only the certificates in a PEM file. These can be CA certificates or
+/// servers' own certificates. A server's own certificate is accepted even if it is marked as a CA certificate, which
+/// `openssl req -x509` does by default.
 ///
-/// The configuration supports TLS 1.2 and 1.3 and presents no client certificate; [`with_certificate`] adds one. For
-/// other settings, build a [`ClientConfig`] with rustls itself.
+/// The configuration supports TLS 1.2 and 1.3, and does not contain a client certificate. To add a client certificate,
+/// use [`with_certificate`]. For other settings, build a [`ClientConfig`] with rustls itself.
 ///
 /// # Errors
-/// Fails if the file cannot be read, contains no certificate, or contains one that cannot be used. The error text names
-/// the file.
+/// Fails if the file cannot be read, contains no certificates, or contains a certificate that cannot be used. The error
+/// text names the file.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn client(trusted: impl AsRef<Path>) -> io::Result<Arc<ClientConfig>> {
     let path = trusted.as_ref();
@@ -103,10 +103,11 @@ pub fn client(trusted: impl AsRef<Path>) -> io::Result<Arc<ClientConfig>> {
     trusting(read.map_err(|why| in_file(path, &why))?).map_err(|why| in_file(path, &why))
 }
 
-/// Creates the same configuration as [`client`] from certificates in DER form.
+/// Creates a client configuration in the same way as [`client`], but from certificates in DER form instead of a PEM
+/// file.
 ///
 /// # Errors
-/// Fails if there is no certificate, or one that cannot be used.
+/// Fails if there are no certificates, or if a certificate cannot be used.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn trusting(
     certificates: impl IntoIterator<Item = CertificateDer<'static>>,
@@ -125,11 +126,11 @@ pub fn trusting(
 /// Creates a client configuration that trusts the CAs of the operating system. If the environment variable
 /// `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, it trusts the CAs in that file or directory instead.
 ///
-/// A [`Connector`](crate::client::Connector) uses this configuration by default, and creates it once for the whole
-/// process. This function reads files, possibly hundreds of them, and blocks the thread while it does so.
+/// By default, every [`Connector`](crate::client::Connector) uses this configuration, which is created once and shared
+/// by the whole process. This function reads up to several hundred files, and blocks the thread meanwhile.
 ///
 /// # Errors
-/// Fails if no CA is found. The error text explains what to do.
+/// Fails if no CAs are found. The error text explains what to do.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn platform() -> io::Result<Arc<ClientConfig>> {
     let read = rustls_native_certs::load_native_certs();
@@ -161,8 +162,8 @@ fn verifying(
     Ok(Arc::new(config))
 }
 
-/// Returns a copy of a client configuration with a client certificate, which is presented to servers that ask for one.
-/// The EXTERNAL mechanism authenticates with this certificate
+/// Returns a copy of `config` with a client certificate, which the client presents to servers that ask for a
+/// certificate. The EXTERNAL mechanism authenticates with this certificate
 /// ([`Credentials::external`](crate::client::Credentials::external)). The PEM file `cert` contains the certificate
 /// followed by its intermediate certificates, and the PEM file `key` contains the private key.
 ///
@@ -251,15 +252,15 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
 /// A server configuration that supports client certificates, for EXTERNAL. The application supplies a function that
 /// maps a certificate to the name that the client may authenticate as.
 ///
-/// The function receives the certificate chain in DER form, as rustls's verifier has verified it. The client's own
-/// certificate comes first.
+/// The function receives the certificate chain that rustls's verifier has verified. The certificates are in DER form,
+/// and the client's own certificate comes first.
 ///
-/// | the function returns | effect |
+/// | case | effect |
 /// | --- | --- |
-/// | `Some(name)` | The server offers EXTERNAL, if the configuration lists it. [`CheckExternal`](smtp_auth::sasl::CheckExternal) then asks the store for the account. |
-/// | `None` | The connection continues without EXTERNAL. |
-/// | a name that is empty or contains control characters | The handshake fails. |
-/// | nothing, because a client without a certificate does not cause a call | The connection continues without EXTERNAL, if the verifier allows that. |
+/// | The function returns `Some(name)`. | The server offers EXTERNAL, if the configuration lists it. [`CheckExternal`](smtp_auth::sasl::CheckExternal) then asks the store for the account. |
+/// | The function returns `None`. | The connection continues without EXTERNAL. |
+/// | The function returns a name that is empty or contains control characters. | The handshake fails. |
+/// | The function is not called, because the client has no certificate. | The connection continues without EXTERNAL, if the verifier allows clients without a certificate. Otherwise, the handshake fails. |
 ///
 /// There is no default function, because each CA defines which field of its certificates contains a name, and what that
 /// name identifies.
@@ -285,8 +286,8 @@ pub struct ClientCertificates {
 type NameOf = dyn Fn(&[CertificateDer<'_>]) -> Option<String> + Send + Sync;
 
 impl ClientCertificates {
-    /// Creates the configuration from two things: a rustls configuration with a verifier for client certificates, and
-    /// the function that maps a certificate to a name:
+    /// Creates the configuration from a rustls configuration that verifies client certificates, and a function that
+    /// maps a client's certificate to a name:
     ///
     /// ```no_run
     /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
@@ -340,7 +341,7 @@ impl TlsAccept for ClientCertificates {
     }
 }
 
-/// Supports both types of channel binding. It does not map client certificates to names; for that, use
+/// Supports both types of channel binding, but does not map client certificates to names. To map them, use
 /// [`ClientCertificates`].
 impl TlsAccept for Arc<ServerConfig> {
     fn accept(&self, stream: BoxStream) -> Handshake<'_> {
@@ -350,29 +351,27 @@ impl TlsAccept for Arc<ServerConfig> {
 
 /// A TLS configuration that can be replaced while the server runs, for example when its certificate is renewed.
 ///
-/// **Create each configuration with [`server`], and do not share a ticketer or session storage with the old one.
-/// Otherwise SCRAM-PLUS fails on resumed sessions**, because the client binds to the old certificate, and the server to
-/// the new one (`tls-server-end-point`).
+/// **Create each configuration with [`server`], and do not let two configurations share a ticketer or session storage.
+/// Otherwise, SCRAM-PLUS fails on resumed sessions.** This is because the client then binds to the old certificate, and
+/// the server to the new one (`tls-server-end-point`).
 ///
 /// All clones share one configuration, so pass one clone to [`Server::tls`](crate::server::Server::tls) and keep
-/// another. A replacement does not affect existing connections, or handshakes that have begun.
+/// another. A replacement does not affect existing connections or handshakes that have already begun.
 ///
 /// ```
 /// use std::{io, sync::Arc};
 /// use smtp_auth_tokio::{rustls::ServerConfig, tls::Replaceable};
 ///
 /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-/// fn renewed(tls: &Replaceable) -> io::Result<()> {
-///     tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?); // after an error, the old one stays
-///     Ok(())
-/// }
+/// fn renewed(tls: &Replaceable) -> io::Result<()> { tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?);
+/// // after an error, the old configuration remains Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct Replaceable(Arc<RwLock<Arc<dyn TlsAccept>>>);
 
 impl Replaceable {
-    /// Creates the value with its first configuration, which is an `Arc<ServerConfig>` from rustls, a
-    /// [`ClientCertificates`], or a type for another TLS library.
+    /// Creates a `Replaceable` with its first configuration. This can be an `Arc<ServerConfig>` from rustls, a
+    /// [`ClientCertificates`], or your own type for another TLS library.
     pub fn new(tls: impl TlsAccept) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(tls))))
     }
@@ -435,8 +434,8 @@ impl ResolvesServerCert for Presented {
     }
 }
 
-/// Supports both types of channel binding. The channel states that the server's certificate was
-/// [verified](Channel::verified), so do not use a configuration whose verifier accepts any certificate.
+/// Supports both types of channel binding. The returned channel is always marked as [verified](Channel::verified), so
+/// do not use a custom verifier that accepts any certificate.
 impl TlsConnect for Arc<ClientConfig> {
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a> {
         Box::pin(async move {

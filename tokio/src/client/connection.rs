@@ -29,8 +29,8 @@ const QUIT: Duration = Duration::from_secs(5);
 
 /// A connection that is ready to send messages, one after another.
 ///
-/// [`Connector::connect`](super::Connector::connect) creates it. Dropping it closes the connection;
-/// [`quit`](Self::quit) also informs the server.
+/// [`Connector::connect`](super::Connector::connect) creates a client. Dropping the client closes the connection
+/// without informing the server. To end the connection with QUIT, call [`quit`](Self::quit).
 ///
 /// **Dropping a future before it completes leaves the connection unusable**, because part of a command or of a message
 /// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. If the end of a message had already been
@@ -57,8 +57,8 @@ impl Client {
         Self { wire }
     }
 
-    /// Sends a message. Its lines must end in CRLF. The client doubles a dot at the beginning of a line, as RFC 5321
-    /// §4.5.2 requires.
+    /// Sends a message. Each line of the message must end in CRLF. The client doubles a dot at the beginning of a line,
+    /// as RFC 5321 §4.5.2 requires.
     ///
     /// The client adds the message's size to the envelope, and [`BodyType::EightBitMime`] if the message contains
     /// octets above 127. It does not send an 8-bit message to a server that does not offer 8BITMIME.
@@ -72,7 +72,7 @@ impl Client {
     }
 
     /// Sends a message while reading it, for example from a file, so that only a few kilobytes of it are in memory at a
-    /// time. The client does not know the message in advance, so the caller must set the envelope's
+    /// time. The client cannot inspect the message in advance, so the caller must set the envelope's
     /// [size](Envelope::size) and [body type](Envelope::body).
     ///
     /// # Errors
@@ -114,8 +114,8 @@ impl Client {
         }
     }
 
-    /// Returns the extensions that the server offered in its last reply to EHLO, which is the one inside TLS if the
-    /// connection has TLS.
+    /// Returns the extensions that the server offered in its last reply to EHLO. If the connection uses TLS, this is
+    /// the reply that was sent over TLS.
     pub fn extensions(&self) -> &Extensions {
         self.wire.session.extensions()
     }
@@ -167,7 +167,7 @@ impl Wire {
         self.at_most(self.session.timeout().unwrap_or(self.most))
     }
 
-    /// Returns the given limit, or the upper limit of every wait if that is shorter.
+    /// Returns the given limit, or the upper limit of every wait if the latter is shorter.
     pub(super) fn at_most(&self, limit: Duration) -> Duration {
         limit.min(self.most)
     }
@@ -220,8 +220,8 @@ impl Wire {
     }
 
     /// Reports the end of the stream, or a timeout, to the session, and returns the resulting error. Returns `Ok` if
-    /// the session can use the end of the stream. If the server has sent a reason, that is returned instead of the
-    /// error of the operating system.
+    /// the session can use the end of the stream. If the server has sent a reason, the reason is returned instead of
+    /// the operating system error.
     pub(super) fn broken(&mut self, why: io::Error) -> Result<(), Error> {
         let ended = match why.kind() {
             io::ErrorKind::TimedOut => self.session.timed_out(),

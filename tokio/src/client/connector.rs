@@ -39,19 +39,19 @@ const CONNECT: Duration = Duration::from_secs(60);
 /// The client's name in EHLO is its IP address, unless [`config`](Self::config) sets another name.
 ///
 /// Use one connector for all connections to a server, because the connector also caches SCRAM's salted password.
-/// Computing it takes some milliseconds, on another thread. The connector computes it for the first connection, and
-/// again only if the server sends a different salt or iteration count, or refuses the credentials.
+/// Computing the salted password takes some milliseconds, and runs on another thread. The connector computes it for the
+/// first connection, and again only if the server sends a different salt or iteration count, or refuses the
+/// credentials.
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use smtp_auth_tokio::{client::{Config, Connector, Credentials}, tls};
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let connector = Connector::tls("mail.example.org")
-///     .credentials(Credentials::password("tim@example.org", "tanstaaftanstaaf")?)
-///     .config(Config::builder("client.example.net").build()?) // the name in EHLO; by default an address
-///     .trust(tls::client("our-ca.pem")?) // by default the CAs of the operating system
-///     .time_limit(Duration::from_secs(60));
+/// let connector = Connector::tls("mail.example.org") .credentials(Credentials::password("tim@example.org",
+/// "tanstaaftanstaaf")?) .config(Config::builder("client.example.net").build()?) // the name in EHLO; by default the IP
+/// address .trust(tls::client("our-ca.pem")?) // by default the CAs of the operating system
+/// .time_limit(Duration::from_secs(60));
 /// # Ok(())
 /// # }
 /// ```
@@ -107,7 +107,7 @@ impl Connector {
 
     /// Creates a connector to port 25 that begins TLS with STARTTLS if the server offers it. **Otherwise the connection
     /// is unprotected**, so a man-in-the-middle can mount a downgrade attack by removing the offer. Mail servers
-    /// transfer mail to each other in this way, and [trust](Self::trust) any certificate
+    /// transfer mail to each other in this way. They also [trust](Self::trust) any certificate
     /// ([`tls::Unverified`](crate::tls::Unverified)).
     pub fn insecure_opportunistic(host: &str) -> Self {
         Self::new(host, 25, Protection::Opportunistic)
@@ -172,7 +172,7 @@ impl Connector {
     /// | [`tls::platform`](crate::tls::platform) | trusts the CAs of the operating system |
     /// | [`tls::with_certificate`](crate::tls::with_certificate) | also presents a client certificate |
     /// | an `Arc` of any [`ClientConfig`](crate::rustls::ClientConfig) | uses rustls with the application's own settings |
-    /// | [`tls::Unverified`](crate::tls::Unverified) | trusts any certificate: **no protection from a man-in-the-middle** |
+    /// | [`tls::Unverified`](crate::tls::Unverified) | trusts any certificate, **which does not protect against a man-in-the-middle** |
     /// | another [`TlsConnect`] | uses another TLS library |
     pub fn trust(mut self, tls: impl TlsConnect) -> Self {
         self.tls = Arc::new(tls);
@@ -182,8 +182,8 @@ impl Connector {
     /// Sets the SASL configuration: which mechanisms the client may use, and whether it may send a password without
     /// TLS.
     ///
-    /// This replaces a configuration set by [`config`](Self::config). The client's name in EHLO is then its IP address,
-    /// as RFC 5321 §4.1.3 specifies for a client without a name in the DNS.
+    /// This replaces a configuration set by [`config`](Self::config). After this call, the client's name in EHLO is its
+    /// IP address, as RFC 5321 §4.1.3 specifies for a client without a name in the DNS.
     pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
         self.config = Configured::Nameless(sasl.into());
         self
@@ -199,9 +199,9 @@ impl Connector {
         self
     }
 
-    /// Sets the time limit for each single step: connecting, the TLS handshake, each reply, and each part of a message.
-    /// By default, connecting may take up to one minute, and each other step may take as long as RFC 5321 §4.5.3.2
-    /// recommends, which is up to ten minutes. A limit above the default has no effect.
+    /// Sets one time limit for each of these operations: connecting, the TLS handshake, each reply, and each part of a
+    /// message. By default, connecting may take up to one minute. The other operations may take as long as RFC 5321
+    /// §4.5.3.2 recommends, which is up to ten minutes. A limit above the default has no effect.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit.min(LONGEST);
         self
@@ -223,8 +223,8 @@ impl Connector {
     /// IPv4 in turn, and uses the first address that answers ("happy eyeballs", RFC 8305).
     ///
     /// # Errors
-    /// Fails if the connection, TLS or authentication fails. [`Error::stage`] returns the stage at which it failed, and
-    /// [`Error::is_transient`] returns whether another attempt may succeed.
+    /// Fails if the connection, TLS or authentication fails. [`Error::stage`] returns the stage at which the error
+    /// happened, and [`Error::is_transient`] returns whether another attempt may succeed.
     pub async fn connect(&self) -> Result<Client, Error> {
         let unreachable = |why| {
             let (host, port) = (self.host.clone(), self.port);

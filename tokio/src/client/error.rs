@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 /// The reason why connecting failed, or why a message was not accepted.
 ///
 /// `Display` writes a sentence for the person who sends the message. The sentence quotes the server's reply, says what
-/// can be done, and contains no secrets. In your application, use these methods instead, as in [this
+/// can be done, and contains no secrets. An application should use these methods instead, as in [this
 /// example](super#what-to-do-after-an-error):
 ///
 /// | method | returns |
@@ -35,7 +35,7 @@ struct Inner {
     ended: bool,
 }
 
-/// The kind of an [`Error`], which [`Error::kind`] returns.
+/// The kind of an [`Error`], as returned by [`Error::kind`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -46,7 +46,7 @@ pub enum ErrorKind {
         host: Box<str>,
         /// The port of the server.
         port: u16,
-        /// The cause, usually an error of the operating system.
+        /// The cause, which is usually an operating system error.
         why: io::Error,
     },
     /// The TLS handshake failed, most often because of the server's certificate.
@@ -81,9 +81,9 @@ pub enum ErrorKind {
     Unusable,
     /// The configuration is invalid. The [`ConfigError`](super::ConfigError) contains the reason.
     Config(ConfigError),
-    /// A message waited for this long, but all connections of the [`Pool`](super::Pool) were in use.
+    /// The message was not sent, because all connections of the [`Pool`](super::Pool) were in use for this long.
     NoFreeConnection(Duration),
-    /// The [`Pool`](super::Pool) has been [closed](super::Pool::close). It sends no more messages.
+    /// The message was not sent, because the [`Pool`](super::Pool) has been [closed](super::Pool::close).
     PoolClosed,
 }
 
@@ -135,10 +135,9 @@ impl Error {
     ///
     /// | error | stage |
     /// | --- | --- |
-    /// | TLS could not be started, or the certificate was not verified. This includes implicit TLS, which begins before the greeting. | [`Stage::StartTls`] |
-    /// | [`Unreachable`](ErrorKind::Unreachable), because there is no connection to the server | `None` |
-    /// | [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed), because no dialogue was in progress | `None` |
-    /// | any other error | the current stage of the dialogue |
+    /// | TLS could not be started, or the server's certificate was not verified. This includes implicit TLS, which begins before the greeting. | [`Stage::StartTls`] |
+    /// | No dialogue was in progress: [`Unreachable`](ErrorKind::Unreachable), [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed). | `None` |
+    /// | The error is any other. | the current stage of the dialogue |
     pub fn stage(&self) -> Option<Stage> {
         match &self.0.kind {
             ErrorKind::Tls { .. } | ErrorKind::Unverified { .. } => Some(Stage::StartTls),
@@ -172,8 +171,8 @@ impl Error {
     }
 
     /// Returns the server's error message for a token that it refused. The message is unparsed JSON (RFC 7628 §3.2.2).
-    /// It may repeat the token, so it is a [`Secret`] and is never part of `Display`. Replace its control characters
-    /// before you write it to a terminal.
+    /// The message may repeat the token, so it is returned as a [`Secret`] and is never part of the `Display` output.
+    /// Replace its control characters before you write it to a terminal.
     pub fn token_error(&self) -> Option<&Secret> {
         match &self.0.kind {
             ErrorKind::Session(SessionError::NotAuthenticated(AuthError::TokenRefused {
@@ -188,19 +187,19 @@ impl Error {
     ///
     /// | error | result |
     /// | --- | --- |
-    /// | the [delivery](Self::delivery) is unknown, so that the message might arrive twice | `false` |
-    /// | the certificate of the server or of the client is not accepted | `false` |
-    /// | authentication failed, and the server closed the connection without a reply | `false` |
-    /// | the server closed the connection, or the connection broke, including during the TLS handshake | `true` |
-    /// | the server sent an unexpected reply, or something that is not SMTP | `false` |
-    /// | the server refused with a `4xx` reply, at any stage | `true` |
-    /// | the server refused with a `5xx` reply | `false` |
-    /// | a timeout while connecting, in the TLS handshake, or while waiting for a reply or sending part of a message | `true` |
-    /// | the client could not connect, because the server's name has no address in the DNS or no address answers | `true` |
-    /// | TLS failed in any other way, or the server does not offer it | `false` |
-    /// | [`ErrorKind::NoFreeConnection`], [`ErrorKind::Unusable`] | `true` |
-    /// | the server's [limit](Limit) of messages or domains for one connection is reached | `true` |
-    /// | any other error, such as no mechanism that both sides support, a message that is too large, or [`ErrorKind::PoolClosed`] | `false` |
+    /// | The [delivery](Self::delivery) is unknown. If the message is sent again, it may arrive twice. | `false` |
+    /// | The certificate of the server or of the client was not accepted. | `false` |
+    /// | Authentication failed, and the server closed the connection without a reply. | `false` |
+    /// | The server closed the connection or the connection broke. This includes the time of the TLS handshake. | `true` |
+    /// | The server sent an unexpected reply, or something that is not SMTP. | `false` |
+    /// | The server refused with a `4xx` reply at any stage. | `true` |
+    /// | The server refused with a `5xx` reply. | `false` |
+    /// | A timeout occurred while connecting, during the TLS handshake, while waiting for a reply, or while sending part of a message. | `true` |
+    /// | The client could not connect, because the server's name has no address in the DNS or no address answers. | `true` |
+    /// | TLS failed in any other way, or the server does not offer TLS. | `false` |
+    /// | The error is [`ErrorKind::NoFreeConnection`] or [`ErrorKind::Unusable`]. | `true` |
+    /// | The server's [limit](Limit) on messages or domains in one connection was reached. | `true` |
+    /// | The error is any other. For example, no mechanism is supported by both sides, the message is too large, or the pool was [closed](ErrorKind::PoolClosed). | `false` |
     pub fn is_transient(&self) -> bool {
         self.delivery() != Delivery::Unknown && self.kind_is_transient()
     }
@@ -296,7 +295,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// Writes the sentence followed by the error's fields, because a `main` that returns an error prints it in this form.
+/// Writes the same sentence as `Display`, followed by the error's fields. If `main` returns an error, Rust prints it in
+/// this form.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} ({:?})", self.0.kind)
@@ -433,7 +433,7 @@ fn certificate_is_refused(why: &io::Error) -> bool {
     )
 }
 
-/// Returns a text that explains the TLS error, and what can be done about it.
+/// Returns text that explains the TLS error and what can be done about it.
 fn explain(why: &rustls::Error) -> &dyn fmt::Display {
     let rustls::Error::InvalidCertificate(certificate) = why else {
         return match why {

@@ -29,20 +29,20 @@ use super::{
 /// | --- | --- |
 /// | [`connections`](Self::connections) | The clone stops sharing connections. It starts with none, and opens at most the given number. |
 /// | [`waiting`](Self::waiting) | The value applies to messages sent through this clone. |
-/// | [`idle`](Self::idle) | The value of one clone applies to all clones. It is unspecified which clone this is. |
+/// | [`idle`](Self::idle) | The value of one of the clones applies to all of them, but it is unspecified which clone this is. |
 ///
 /// The pool checks each connection before reusing it. If the server has closed the connection, which it may do at any
 /// time, the pool sends the message over another one. **The pool never resends a message once the end of the message
 /// may have been sent.** If the connection breaks before the reply arrives, [`Error::delivery`] is
 /// [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
-/// **Stop sending after an error that is not [transient](Error::is_transient), if its [stage](Error::stage) is
-/// [`Stage::Auth`](super::Stage::Auth).** The server has then permanently refused the credentials. The pool tries the
-/// credentials again for each message, and servers lock out clients that repeat failed attempts. A transient error,
-/// such as a `454` reply, may resolve itself.
+/// **If an error is not [transient](Error::is_transient) and its [stage](Error::stage) is
+/// [`Stage::Auth`](super::Stage::Auth), stop sending.** The server has then permanently refused the credentials. The
+/// pool tries the credentials again for each message, and servers lock out clients that repeat failed attempts. A
+/// transient error, such as a `454` reply, may resolve itself.
 ///
 /// If the future that [`send`](Self::send) returns is dropped before it completes, the pool closes the connection that
-/// it was using, and may open another one instead.
+/// this future was using. The pool may then open another connection instead.
 ///
 /// ```no_run
 /// use smtp_auth_tokio::client::{Connector, Credentials, Envelope, Pool};
@@ -89,8 +89,8 @@ struct Idle {
 }
 
 impl Pool {
-    /// Creates a pool of at most 4 connections. Each is kept for 60 seconds after its last message, and a message waits
-    /// up to 60 seconds for a free connection.
+    /// Creates a pool of at most 4 connections. Each connection is kept for 60 seconds after its last message, and a
+    /// message waits up to 60 seconds for a free connection.
     pub fn new(connector: Connector) -> Self {
         let (connections, second) = (4, Duration::from_secs(1));
         Self {
@@ -103,9 +103,9 @@ impl Pool {
     }
 
     /// Sets the maximum number of simultaneous connections, from 1 to 65,535. Values outside this range are clamped.
-    /// Many servers allow ten or twenty connections for each client.
+    /// Many servers allow each client only ten or twenty connections.
     ///
-    /// The pool starts again without connections, and no longer shares connections with its clones.
+    /// The pool then starts without connections, and no longer shares connections with its clones.
     #[must_use]
     pub fn connections(mut self, most: u32) -> Self {
         self.connections = most.clamp(1, u32::from(u16::MAX));
@@ -129,7 +129,7 @@ impl Pool {
         self
     }
 
-    /// Sends a message, like [`Client::send`].
+    /// Sends a message over one of the pool's connections. [`Client::send`] describes the message and the result.
     ///
     /// # Errors
     /// Returns the errors of [`Client::send`] and of [`Connector::connect`], and also [`ErrorKind::NoFreeConnection`]
@@ -138,7 +138,8 @@ impl Pool {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
 
-    /// Sends a message while reading it, like [`Client::send_from`].
+    /// Sends a message over one of the pool's connections while reading the message. [`Client::send_from`] describes
+    /// the message and the envelope.
     ///
     /// # Errors
     /// Returns the errors of [`send`](Self::send), and also [`ErrorKind::Read`].
@@ -177,12 +178,12 @@ impl Pool {
         }
     }
 
-    /// Waits until the messages in progress have been sent, then closes all connections with QUIT. This closes all
+    /// Waits until the messages in progress have been sent, then closes all connections with QUIT. This also closes all
     /// clones of the pool. Messages sent after this call fail with [`ErrorKind::PoolClosed`].
     ///
-    /// This method has no time limit; set one with [`tokio::time::timeout`]. If the future is dropped while messages
-    /// are being sent, the pool stays open. If a pool and all its clones are dropped without this call, their
-    /// connections are closed without QUIT.
+    /// This method has no time limit of its own. To limit its time, use [`tokio::time::timeout`]. If the future is
+    /// dropped while messages are being sent, the pool stays open. If a pool and all its clones are dropped without
+    /// this call, their connections are closed without QUIT.
     pub async fn close(&self) {
         // This fails only if the pool has already been closed.
         let all = self.shared.places.acquire_many(self.connections).await;

@@ -24,11 +24,11 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A [`RateLimiter`] that keeps its counts in memory.
 ///
-/// | setting | default | set by |
+/// | setting | default | method |
 /// | --- | --- | --- |
 /// | the number of failures at which a network is limited | 20 | [`network_limit`](Self::network_limit) |
 /// | the number of failures at which an account is limited, whether or not it exists | 10 | [`account_limit`](Self::account_limit) |
-/// | the time in which that many failures expire, one by one (10 failures in 10 minutes means one per minute) | 10 minutes | [`window`](Self::window) |
+/// | the time in which as many failures as the limit expire, one by one; with a limit of 10, one failure expires each minute | 10 minutes | [`window`](Self::window) |
 /// | the size of a network | one IPv4 address, or an IPv6 /64 | [`prefixes`](Self::prefixes) |
 /// | the time for which a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
 /// | the maximum number of entries in each of three tables | 65,536, about 20 MB in all | [`max_entries`](Self::max_entries) |
@@ -39,20 +39,21 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
 /// known for this account. The account's failures from a known network are counted separately, up to the account's
 /// limit, and no other limit applies to them. An attacker elsewhere therefore cannot lock out the owner, and a program
-/// with an old password does not lock out other users on its network. However, an attacker on the owner's own network,
-/// such as a company with a single IPv4 address, can exhaust the failures allowed to the owner there, because the
-/// limiter distinguishes clients only by address. For each account, the limiter keeps the last 32 pairs of a name and a
-/// network. This means 32 networks, or 16 if the owner uses an alias.
+/// with an old password does not lock out other users on its network. However, the limiter distinguishes clients only
+/// by address. An attacker on the owner's own network, for example in a company with a single IPv4 address, can
+/// therefore exhaust the failures allowed to the owner there. For each account, the limiter keeps the last 32 pairs of
+/// a name and a network. This means 32 networks, or 16 if the owner uses an alias.
 ///
-/// **A limited attempt counts only towards the limit of its network**, and if the network has reached its limit, the
-/// attempt does not count at all. As an account's failures expire, attempts on it are therefore allowed again, even if
+/// **A limited attempt counts only towards the limit of its network.** If the network has reached its limit, the
+/// attempt does not count at all. Therefore, further attempts on an account are allowed as its failures expire, even if
 /// the attack continues. A network that has reached its limit cannot exhaust the failures allowed to further accounts.
 ///
 /// **The tables are bounded.** A full table drops the entry with the fewest failures, but never one that has reached
 /// its limit. If all entries have reached their limits, attempts from a new network or with a new name are limited.
 /// Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then continue without a limit. Known
-/// networks are not affected: if their table is full, it drops the network with the oldest success. Names are stored as
-/// hashes with a random key, because some people type their password instead of their name.
+/// networks are not affected, because they are kept in a separate table. If that table is full, it drops the network
+/// with the oldest success. Names are stored as hashes with a random key, because some people type their password
+/// instead of their name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};
@@ -92,7 +93,7 @@ impl Default for MemoryRateLimiter {
 }
 
 impl MemoryRateLimiter {
-    /// Creates a limiter with the defaults in the table [above](Self).
+    /// Creates a limiter with the [default settings](Self).
     pub fn new() -> Self {
         let window = Duration::from_secs(10 * 60);
         let rate =
@@ -108,16 +109,16 @@ impl MemoryRateLimiter {
         }
     }
 
-    /// Sets the number of failures at which a network is limited. The failures of an account in a network that is known
-    /// for it do not count.
+    /// Sets the number of failures at which a network is limited. Failures do not count if the network is known for the
+    /// account.
     #[must_use]
     pub fn network_limit(mut self, failures: NonZeroU32) -> Self {
         self.networks.limit = failures;
         self
     }
 
-    /// Sets the number of failures at which an account is limited. The failures from all unknown networks are counted
-    /// together, and those from each known network are counted separately.
+    /// Sets the number of failures at which an account is limited. Failures from all unknown networks are counted
+    /// together. Failures from each known network are counted separately.
     #[must_use]
     pub fn account_limit(mut self, failures: NonZeroU32) -> Self {
         self.accounts.limit = failures;
@@ -133,9 +134,9 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// Sets how many leading bits of an IPv4 address and of an IPv6 address form the network. A value above the length
-    /// of the address means the whole address. Do not use more than 64 for IPv6, because a client usually controls a
-    /// whole /64 and could use a new address for each attempt.
+    /// Sets how many leading bits of an IPv4 address and of an IPv6 address form the network. A value that is greater
+    /// than the length of the address means the whole address. Do not use more than 64 for IPv6, because a client
+    /// usually controls a whole /64 and could use a new address for each attempt.
     #[must_use]
     pub fn prefixes(mut self, ipv4: u8, ipv6: u8) -> Self {
         self.prefixes = (ipv4, ipv6);

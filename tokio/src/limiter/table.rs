@@ -96,7 +96,7 @@ pub(super) struct Known {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     last: Instant,
-    /// The account. It differs from the name in the pair if that is an alias.
+    /// The account. It differs from the name in the pair if the name is an alias.
     owner: u64,
     /// When the bucket of this account's failures from this network will be empty.
     empty_at: Instant,
@@ -131,8 +131,8 @@ impl Known {
         }
     }
 
-    /// Records a success of the account. If the account has too many pairs, this drops its oldest one; if there would
-    /// be more than `max` pairs, it drops the oldest of all.
+    /// Records a success of the account. If the account has too many pairs, its oldest pair is dropped. If there would
+    /// be more than `max` pairs, the oldest of all pairs is dropped.
     pub(super) fn authenticated(
         &mut self,
         pair: Pair,

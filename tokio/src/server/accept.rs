@@ -31,7 +31,7 @@ use crate::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The number of connections above the limits that stay open for a while, so that the client can read the reason.
-/// Others are closed at once: a flood must not exhaust the file descriptors that the limits protect.
+/// Others are closed at once, because a flood must not exhaust the file descriptors that the limits protect.
 pub(super) const LINGERING: usize = 100;
 
 impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
@@ -152,8 +152,8 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         }
     }
 
-    /// Sends the reason, and closes. On a port with TLS from the first octet, nothing is sent: the client could not
-    /// read it without a handshake, which is too expensive for a connection above the limits.
+    /// Sends the reason, and closes. On a port with TLS from the first octet, nothing is sent, because the client could
+    /// not read it without a handshake, which is too expensive for a connection above the limits.
     async fn turn_away(
         &self,
         stream: BoxStream,
@@ -212,8 +212,8 @@ pub(super) async fn cut_off(mut stop: watch::Receiver<Option<Instant>>) {
     sleep_until(until.unwrap_or_else(Instant::now)).await;
 }
 
-/// Returns the result of `work`, or `None` if `other` is ready first. The caller pins both futures: if they were moved
-/// here, the caller's future would hold each of them twice.
+/// Returns the result of `work`, or `None` if `other` is ready first. The caller pins both futures, because if they
+/// were moved here, the caller's future would contain each of them twice.
 pub(super) fn unless<T>(
     mut other: Pin<&mut impl Future<Output = ()>>,
     mut work: Pin<&mut impl Future<Output = T>>,

@@ -109,8 +109,8 @@ impl Course {
 
 /// The content of a message while it arrives.
 ///
-/// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body is also an [`AsyncRead`], which reaches its
-/// end when [`next`](Self::next) would return `None`.
+/// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body also implements [`AsyncRead`], which
+/// reaches its end when [`next`](Self::next) would return `None`.
 ///
 /// The end of the body means that the message is complete. If the message does not arrive in full, the methods never
 /// return, and the [handler's future is dropped](super::Handler::data). The handler therefore has no error to check,
@@ -137,7 +137,7 @@ impl<'a> Body<'a> {
     /// Returns the next piece of the message, which is at most a few kilobytes long, or `None` at the end of a complete
     /// message. The first call invites the client to send the message.
     ///
-    /// This method is cancel safe: if the future is dropped before it is ready, no octets are lost.
+    /// This method is cancel safe. If the future is dropped before it completes, no octets are lost.
     pub async fn next(&mut self) -> Option<&[u8]> {
         if !poll_fn(|cx| self.poll_piece(cx)).await {
             return None;
@@ -147,11 +147,11 @@ impl<'a> Body<'a> {
 
     /// Reads the rest of the message into memory.
     ///
-    /// [`max_message`](smtp_auth::server::Builder::max_message) bounds the size of one message, and [`Limits::memory`]
-    /// bounds the size of all messages in memory together. If the latter limit is reached, this method does not return,
+    /// [`max_message`](smtp_auth::server::Builder::max_message) limits the size of one message, and [`Limits::memory`]
+    /// limits the total size of all messages in memory. If the limit on memory is reached, this method does not return,
     /// and the client gets a `452`.
     ///
-    /// This method is not cancel safe: if the future is dropped before it is ready, the octets that it has read are
+    /// This method is not cancel safe. If the future is dropped before it completes, the octets that it has read are
     /// lost.
     pub async fn read_all(&mut self) -> Vec<u8> {
         let mut all = Vec::new();

@@ -52,7 +52,7 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Decides whether the message may be sent to this recipient, and adds the recipient to the transaction.
     ///
-    /// Add the recipient last, after every `await`. If the method takes longer than
+    /// Add the recipient at the end of the method, after the last `await`. If the method takes longer than
     /// [`Limits::command`](super::Limits::command), its future is dropped, and the client gets a `451` for this
     /// recipient.
     ///
@@ -74,8 +74,8 @@ pub trait Handler: Send + Sync + 'static {
     /// | `Ok` before the end of `body` | `451`, or the returned reply if its code is not positive |
     /// | `Err` before the first read | the returned reply, to DATA itself |
     /// | `Err` after the first read | the returned reply, to the whole message |
-    /// | no outcome within [`Limits::command`](super::Limits::command), and nothing read | `451` to DATA; the future is dropped |
-    /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451`; the future is dropped, and the client will send the message again |
+    /// | neither an outcome nor a first read within [`Limits::command`](super::Limits::command) | `451` to DATA, after the future has been dropped |
+    /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451` to the whole message, after the future has been dropped; the client will send the message again |
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
     /// silent for too long, or if the message is too large or malformed. Code after the end of `body` therefore runs
@@ -100,8 +100,9 @@ pub trait Handler: Send + Sync + 'static {
         ready(by_default(&command))
     }
 
-    /// Decides whether the server accepts a connection. It is called before the greeting. On a port with TLS from the
-    /// first octet, this is after the TLS handshake. By default, every connection is accepted.
+    /// Decides whether the server accepts a connection. The server calls this method before it sends the greeting. On a
+    /// port with TLS from the first octet, the TLS handshake comes before this call. By default, every connection is
+    /// accepted.
     ///
     /// # Errors
     /// Return `Err` to close the connection with this reply. After a `421`, the client may try again. A reply with a
@@ -120,8 +121,8 @@ pub(super) fn by_default(command: &Command<'_>) -> Reply {
     }
 }
 
-/// The client at the other end of a connection: its address, the name in its EHLO, whether it uses TLS, and the account
-/// that has authenticated.
+/// The client of a connection. A `Peer` contains the client's address, the name in its EHLO, whether the connection
+/// uses TLS, and the account with which the client has authenticated.
 #[derive(Clone)]
 pub struct Peer {
     /// The server's configuration.
@@ -138,17 +139,17 @@ impl Peer {
         Self { config, address, hello: Box::default(), extended: false, tls, identity: None }
     }
 
-    /// Returns the client's address, or `None` for a stream without addresses. Behind a
+    /// Returns the client's address, or `None` for a stream without an address. Behind a
     /// [proxy](super::Server::proxies), this is the address in the PROXY header.
     ///
-    /// An IPv4 address is an [`IpAddr::V4`](std::net::IpAddr::V4) on every listener, even on `[::]`, although the
-    /// operating system reports it there as `::ffff:192.0.2.1`.
+    /// An IPv4 address is always an [`IpAddr::V4`](std::net::IpAddr::V4), although the operating system reports it as
+    /// `::ffff:192.0.2.1` for a listener on `[::]`.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Returns the unverified name from the client's EHLO or HELO. The name contains no spaces or control characters,
-    /// and is empty before that command.
+    /// Returns the unverified name from the client's EHLO or HELO. The name contains no spaces or control characters.
+    /// It is empty until the client has sent one of these commands.
     pub fn hello(&self) -> &str {
         &self.hello
     }

@@ -76,32 +76,33 @@ impl Bounded for Duration {
 }
 
 limits! {
-    /// Sets the number of connections that may be open at once. A connection above the limit gets a `421`. On a port
-    /// with TLS from the first octet, it is closed without a reply. Default: 10,000.
+    /// Sets the maximum number of connections that may be open at once. If a new connection exceeds the limit, the
+    /// client gets a `421`. On a port with TLS from the first octet, the connection is closed without a reply. Default:
+    /// 10,000.
     connections: usize;
-    /// Sets the number of connections that may be open at once from one IPv4 address or one IPv6 /64. A connection
-    /// above the limit is treated as described for [`connections`](Self::connections). Behind a
-    /// [proxy](super::Server::proxies), the client's address counts. Default: 100.
+    /// Sets the maximum number of connections that may be open at once from one IPv4 address or one IPv6 /64. If a new
+    /// connection exceeds the limit, the client gets a `421`. On a port with TLS from the first octet, the connection
+    /// is closed without a reply. Behind a [proxy](super::Server::proxies), the address in the PROXY header counts, not
+    /// the address of the proxy. Default: 100.
     connections_each: usize;
     /// Sets how long a TLS handshake may take, and how long a proxy may take to send its header. After that, the
     /// connection is closed without a reply. Default: 30 seconds.
     handshake: Duration;
     /// Sets how long a client may take to authenticate, counted from the start of the connection and including TLS.
-    /// After that, it gets a `421`. A guest (ANONYMOUS) counts as not authenticated. The limit does not apply if the
-    /// configuration [allows mail without authentication](smtp_auth::server::Builder::allow_unauthenticated). Default:
-    /// 3 minutes.
+    /// After that, the client gets a `421`. A guest (ANONYMOUS) counts as not authenticated. The limit does not apply
+    /// if the configuration [allows mail without authentication](smtp_auth::server::Builder::allow_unauthenticated).
+    /// Default: 3 minutes.
     authentication: Duration;
     /// Sets how long a connection may last in total. After that, the client gets a `421`. If a complete message has
     /// arrived by then, the client first gets the reply to it. Default: 1 day.
     connection: Duration;
     /// Sets the maximum delay before the reply to a failed attempt to authenticate. The delay is one second for the
-    /// first failure in a connection, and doubles with each further one. With a maximum of zero, for example in tests,
-    /// only the speed of the store limits a brute-force attack. Default: 16 seconds
-    /// ([`MAX_PAUSE`](smtp_auth::server::MAX_PAUSE)), which is also the maximum.
+    /// first failure in a connection, and doubles with each further one. A maximum of zero disables the delay, for
+    /// example in tests; a brute-force attack on one connection is then limited only by the speed of the store.
+    /// Default: 16 seconds ([`MAX_PAUSE`](smtp_auth::server::MAX_PAUSE)). A longer maximum has no effect.
     pause: Duration;
-    /// Sets how long a client may take to send its next complete command, or the next octets of a message. After that,
-    /// it gets a `421`. This includes the time that the client takes to receive the previous reply. Default: 5 minutes
-    /// (RFC 5321 §4.5.3.2.7).
+    /// Sets how long a client may take to receive the previous reply and to send its next complete command, or the next
+    /// octets of a message. After that, the client gets a `421`. Default: 5 minutes (RFC 5321 §4.5.3.2.7).
     idle: Duration;
     /// Sets how long the authenticator may take for one answer. After that, the client gets a `454`. Default: 30
     /// seconds.

@@ -30,8 +30,8 @@ pub(super) fn span(peer: &Peer) -> tracing::Span {
 /// The function that receives the lines of dialogues.
 pub(super) type Hook = dyn Fn(Option<SocketAddr>, Side, &str) + Send + Sync;
 
-/// Passes the masked dialogue to the application's hook. Without a hook, traces it if the level is enabled when the
-/// connection begins.
+/// Passes the masked dialogue to the application's hook. Without a hook, emits the dialogue as events if the trace
+/// level is enabled when the connection begins.
 pub(super) fn trace(session: &mut Session, hook: Option<&Arc<Hook>>, address: Option<SocketAddr>) {
     #[cfg(feature = "tracing")]
     if tracing::enabled!(target: "smtp_auth_tokio::dialogue", tracing::Level::TRACE) {

@@ -8,8 +8,8 @@ use super::Peer;
 
 /// An observer of a server's events, for metrics and logs.
 ///
-/// Implement the methods that you need; the others do nothing. The server calls them on the runtime's threads, so they
-/// must not block.
+/// By default, all methods do nothing, so implement only those that you need. The server calls the methods on the
+/// runtime's threads, so they must not block.
 ///
 /// ```
 /// use std::{io, net::SocketAddr, sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed}};
@@ -84,21 +84,21 @@ pub trait Observer: Send + Sync + 'static {
     /// Called when the outcome of a message is known, if the handler's [`data`](super::Handler::data) was called for
     /// the message. `octets` is the number of octets that arrived, and `reply` is the reply to the message.
     ///
-    /// The reply is `None` if the server itself refused the message as too large, malformed or too slow, if the client
-    /// disconnected before the end of the message, or if the handler panicked or was cut off.
+    /// The reply is `None` if the server itself refused the message because it was too large, malformed or too slow, if
+    /// the client disconnected before the end of the message, or if the handler panicked or was cut off.
     fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
         let _ = (peer, octets, reply);
     }
 
-    /// Called when a connection ends. `Ok` means that the dialogue ended regularly, with QUIT or with a closing reply
-    /// such as `421`. An error comes from the stream or the TLS handshake:
+    /// Called when a connection ends. `Ok` means that the dialogue ended normally, either with QUIT or with a closing
+    /// reply such as `421`. An error comes from the stream or the TLS handshake:
     ///
     /// | kind | cause |
     /// | --- | --- |
     /// | `UnexpectedEof` | The client disconnected without QUIT. |
     /// | `TimedOut` | A TLS handshake or a PROXY header did not finish in time, or the client did not receive the last reply in time. |
-    /// | `InvalidData` | A PROXY header was missing or malformed, or came from an address that is not that of a proxy. |
-    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. A shutdown also causes this error if it happens during a TLS handshake or before the end of a PROXY header, or if it takes too long. |
+    /// | `InvalidData` | A PROXY header was missing or malformed, or came from an address that is not in the [configured networks](super::Server::proxies). |
+    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. A shutdown also causes this error if it begins during a TLS handshake or before the end of a PROXY header, or if it takes too long to end the connection. |
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
         let _ = (peer, outcome);
     }

@@ -15,18 +15,19 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The length of the longest header of version 1, including its CRLF (§2.1).
 const MAX_V1: usize = 107;
 /// The length of a version 2 header up to its addresses, and the length of the longest version 2 header that is
-/// accepted: it fits the addresses of Unix sockets and some TLVs.
+/// accepted. The latter leaves room for the addresses of Unix sockets and some TLVs.
 const V2_FIXED: usize = 16;
 const MAX_V2: usize = 536;
 
-/// Reads the header, and not an octet more. Returns the client's address, or `None` if the proxy's own address counts:
-/// the header is LOCAL or UNKNOWN, or contains no TCP address.
+/// Reads the header, and nothing that follows it. Returns the client's address. Returns `None` if the proxy's own
+/// address counts, because the header is LOCAL or UNKNOWN, or contains no TCP address.
 ///
-/// The TLVs of version 2 are ignored: the server itself determines whether the connection uses TLS, and which
+/// The TLVs of version 2 are ignored, because the server itself determines whether the connection uses TLS, and which
 /// certificate the client presented.
 ///
 /// # Errors
-/// Returns `InvalidData` if there is no header, or if it is malformed or too long. Otherwise the error is the stream's.
+/// Returns `InvalidData` if there is no header, or if it is malformed or too long. Otherwise, returns the error of the
+/// stream.
 pub(super) async fn read(stream: &mut BoxStream) -> io::Result<Option<SocketAddr>> {
     let mut header = Vec::new();
     loop {
@@ -72,13 +73,13 @@ fn malformed() -> io::Error {
 }
 
 /// Detects a header at the start of a connection that must not have one. A version 2 header begins with empty lines. If
-/// these arrive alone, the session answers them as it would any client's.
+/// these lines arrive alone, the session replies to them as to those of any client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Opening {
     /// No octet has arrived.
     #[default]
     Nothing,
-    /// The octets so far begin a header, of which these are missing.
+    /// The octets so far are the beginning of a header. This number of octets is missing.
     Part(&'static [u8]),
     /// The connection begins with a header.
     Header,

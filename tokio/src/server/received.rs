@@ -21,9 +21,9 @@ use super::Peer;
 ///
 /// | part | meaning |
 /// | --- | --- |
-/// | `from` | the client's name from EHLO, which is unverified, and its [address](Peer::address) |
+/// | `from` | the unverified name from the client's EHLO, and the client's [address](Peer::address) |
 /// | `by` | the server's name from its configuration |
-/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3): `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8, followed by `S` if the connection uses TLS and by `A` if the client has authenticated as anyone but a guest. After HELO, it is always `SMTP`. |
+/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3), which is `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8. `S` is appended if the connection uses TLS. `A` is appended if the client has authenticated, but not for a guest. After HELO, the protocol is always `SMTP`. |
 /// | `id` | the message's identifier at this server, if [`id`](Self::id) was called |
 ///
 /// The field contains neither the account nor the recipients, because everyone who gets the message can read it.
@@ -40,7 +40,7 @@ pub struct Received<'a> {
 }
 
 impl Peer {
-    /// Returns the header field for a message that arrives from this client at the current time.
+    /// Returns the `Received:` header field for a message that arrives from this client at the current time.
     pub fn received(&self) -> Received<'_> {
         Received { peer: self, smtputf8: false, id: "", at: SystemTime::now() }
     }
@@ -58,8 +58,8 @@ impl<'a> Received<'a> {
         self
     }
 
-    /// Sets the message's identifier at this server, for example the one that the log uses. Characters that an atom
-    /// must not contain (RFC 5322 §3.2.3) are written as `?`. The identifier is cut off after 255 characters.
+    /// Sets the message's identifier at this server, for example the identifier that your log uses. Characters that an
+    /// atom must not contain (RFC 5322 §3.2.3) are written as `?`. The identifier is cut off after 255 characters.
     pub fn id(mut self, id: &'a str) -> Self {
         self.id = id;
         self

@@ -9,7 +9,8 @@ use smtp_auth::{
 
 use super::{Body, Handler, Peer, Received};
 
-/// A whole message with its envelope, for a [`Handler`] that is a function: the [crate's page](crate) has an example.
+/// A whole message with its envelope, which the server passes to a [`Handler`] that is a function. The [crate's
+/// page](crate) contains an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Message {
@@ -17,7 +18,7 @@ pub struct Message {
     pub peer: Peer,
     /// The sender's address, or `None` for the null sender of bounces.
     pub from: Option<String>,
-    /// The addresses of the recipients. There is at least one.
+    /// The addresses of the recipients. The vector contains at least one address.
     pub to: Vec<String>,
     /// Whether the client has declared that the addresses and the header may contain UTF-8 (SMTPUTF8, RFC 6531).
     pub smtputf8: bool,
@@ -27,8 +28,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// Returns the `Received:` header field (RFC 5321 §4.4). The server does not add this field, so prepend it to the
-    /// message, whether you store or forward the message.
+    /// Returns the `Received:` header field (RFC 5321 §4.4). The server does not add this field, so prepend it to every
+    /// message that you store or forward.
     ///
     /// ```
     /// # use smtp_auth_tokio::server::Message;
@@ -50,7 +51,7 @@ impl Message {
 /// address. While the function runs, the message counts towards [`Limits::memory`](super::Limits::memory).
 ///
 /// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other parameter with `555`, even if
-/// its configuration lists the extension, because the function could not see the parameter.
+/// its configuration lists the extension, because the function has no access to the parameter.
 impl<F, R> Handler for F
 where
     F: Fn(Message) -> R + Send + Sync + 'static,

@@ -24,8 +24,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Advances the session. The client's time limit restarts when a whole command or piece has arrived: an incomplete
-    /// line does not extend it.
+    /// Advances the session. The client's time limit restarts when a whole command or piece has arrived. An incomplete
+    /// line does not extend the limit.
     pub(super) fn advance(&mut self) -> Advance {
         // Replies that the client has not received yet do not restart the timer.
         let before = self.link.out.len();
@@ -36,7 +36,7 @@ impl Wire {
         advance
     }
 
-    /// Sends the pending output, then receives some octets: see [`Link::poll_fill`].
+    /// Sends the pending output, then receives some octets. See [`Link::poll_fill`].
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl Wire {
         self.link.poll_fill(cx, &mut self.session, until.min(self.end))
     }
 
-    /// Does the same as [`poll_fill`](Self::poll_fill), and closes the session if the client takes too long.
+    /// Sends and receives like [`poll_fill`](Self::poll_fill), and closes the session if the client takes too long.
     pub(super) async fn fill(&mut self, until: Instant) -> io::Result<()> {
         // Also ends a connection whose client never stops sending.
         if self.is_over() {

@@ -15,11 +15,11 @@ use tokio_rustls::{
 
 use crate::stream::{BoxStream, Handshake, TlsConnect};
 
-/// TLS for a client that accepts **any certificate**, for
-/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic). Mail servers use TLS in this way with
+/// TLS for a client that accepts **any certificate**. It is meant for
+/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic). Mail servers use TLS in this way among
 /// each other (opportunistic security, RFC 7435), because many of their certificates are not signed by a CA.
 ///
-/// This protects only against an eavesdropper. A man-in-the-middle can present any certificate, or simply remove the
+/// This type protects only against an eavesdropper. A man-in-the-middle can present any certificate, or remove the
 /// offer of STARTTLS. The channel is not [verified](Channel::verified), so a [`Connector`](crate::client::Connector)
 /// with credentials refuses to continue.
 #[derive(Clone, Copy, Debug, Default)]
