@@ -17,10 +17,10 @@ use smtp_auth_tokio::{
 
 const EXIT_CODES: &str = "Exit codes:
   0  the server accepted the message for every recipient
-    2  the command line or a file that it names is invalid; nothing was sent
+  2  the command line or a file that it names is invalid; nothing was sent
   3  connecting, the greeting or TLS failed, or the connection broke
   4  authentication failed; nothing was sent
-      5  the server refused the message, or refused some recipients and accepted the message for the others
+  5  the server refused the message, or refused some recipients and accepted the message for the others
   6  the server broke the protocol";
 
 const SECRETS: [&str; 6] =

@@ -83,8 +83,13 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// #     async fn hash_of(&self, _: &str) -> Result<Option<PasswordHash>, std::io::Error> { tokio::task::yield_now().await; Ok(None) }
 /// # }
 ///
-/// struct Users { database: Database, runtime: Handle, /// The hash of an unknown password. It is checked if the
-/// account does not exist, so that this takes the same time. dummy: PasswordHash, }
+/// struct Users {
+///     database: Database,
+///     runtime: Handle,
+///     /// The hash of an unknown password. It is checked if the account does not exist, so that the check takes the
+///     /// same time.
+///     dummy: PasswordHash,
+/// }
 ///
 /// impl Authenticator for Users {
 ///     fn mechanisms(&self) -> &[Mechanism] {

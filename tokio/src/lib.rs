@@ -108,8 +108,8 @@
 //!
 //! # Stores
 //!
-//! A store is the part of your application that looks up the accounts. How you pass it to the server depends on how it
-//! answers:
+//! A store is the part of your application that looks up the accounts. How you pass the store to the server depends on
+//! how the store answers:
 //!
 //! | the store answers | value for `Server::new` | method of the SASL builder |
 //! | --- | --- | --- |
@@ -156,9 +156,9 @@
 //! | metrics | The server notifies an [`Observer`](server::Observer). The documentation of this trait contains an example with counters. |
 //! | logs | The [`tracing` feature](#tracing) emits events. |
 //!
-//! After a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not destroy
-//! the reply. At most 100 connections that exceed a limit are kept open in this way at the same time. On the
-//! implicit-TLS port, a connection that exceeds a limit is closed without a reply.
+//! After a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not discard
+//! the reply before the client has read it. At most 100 connections that exceed a limit are kept open in this way at
+//! the same time. On the implicit-TLS port, a connection that exceeds a limit is closed without a reply.
 //!
 //! # Shutdown
 //!
@@ -226,13 +226,13 @@
 //!
 //! | feature | effect |
 //! | --- | --- |
-//! | `ring` (default) | TLS uses ring for cryptography. |
-//! | `aws-lc-rs` | TLS uses AWS-LC for cryptography. |
+//! | `ring` (default) | rustls uses ring for cryptography. |
+//! | `aws-lc-rs` | rustls uses AWS-LC for cryptography. |
 //! | `tracing` | The crate emits the events [above](#tracing). Without this feature, the code for them is not compiled. |
 //!
-//! Both `ring` and `aws-lc-rs` can be enabled at once, for example if another crate enables one of them. The functions
-//! of this crate then use ring. They do not panic, because none of them uses rustls's process-wide default provider. If
-//! neither feature is enabled, the application must create the TLS configurations itself.
+//! The features `ring` and `aws-lc-rs` can both be enabled, for example if another crate enables one of them. The
+//! functions of this crate then use ring. They do not panic, because none of them uses rustls's process-wide default
+//! provider. If neither feature is enabled, the application must create the TLS configurations itself.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

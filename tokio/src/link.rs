@@ -109,8 +109,8 @@ impl Link {
     ///
     /// # Errors
     /// - `InvalidData` if the peer sends a PROXY header
-    /// - `TimedOut` if the peer has sent nothing by `until`. A new `until` takes effect only when the timer is
-    /// restarted.
+    /// - `TimedOut` if the peer has sent nothing by `until`; a new `until` takes effect only when the timer is
+    ///   restarted
     /// - `ConnectionAborted` if by then the peer has not even received the pending output
     /// - `UnexpectedEof` at the end of the stream
     pub(crate) fn poll_fill(

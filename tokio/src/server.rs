@@ -244,9 +244,9 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// Enables TLS, both with STARTTLS and from the first octet.
     ///
     /// The [configuration](smtp_auth::server::Builder::starttls) determines whether STARTTLS is offered or required. By
-    /// default it is offered but not required, so clients can use SCRAM and CRAM-MD5, and send mail, without TLS.
-    /// [`StartTls::Required`] prevents this. [`listen_tls`](Self::listen_tls) and the other `_tls` methods begin TLS at
-    /// the first octet.
+    /// default, STARTTLS is offered but not required. Clients can therefore authenticate with SCRAM or CRAM-MD5 and
+    /// send mail without TLS, unless the configuration specifies [`StartTls::Required`].
+    /// [`listen_tls`](Self::listen_tls) and the other `_tls` methods begin TLS at the first octet.
     #[must_use]
     pub fn tls(mut self, tls: impl TlsAccept) -> Self {
         self.tls = Some(Arc::new(tls));
@@ -270,7 +270,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self.configured()
     }
 
-    /// Sets the observer, for metrics and logs.
+    /// Sets the observer, which is notified of events for metrics and logs.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.log = Log(Arc::new(observer));

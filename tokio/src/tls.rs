@@ -363,8 +363,11 @@ impl TlsAccept for Arc<ServerConfig> {
 /// use smtp_auth_tokio::{rustls::ServerConfig, tls::Replaceable};
 ///
 /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-/// fn renewed(tls: &Replaceable) -> io::Result<()> { tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?);
-/// // after an error, the old configuration remains Ok(()) }
+/// fn renewed(tls: &Replaceable) -> io::Result<()> {
+///     // If this fails, the old configuration remains in use.
+///     tls.replace(smtp_auth_tokio::tls::server("cert.pem", "key.pem")?);
+///     Ok(())
+/// }
 /// ```
 #[derive(Clone)]
 pub struct Replaceable(Arc<RwLock<Arc<dyn TlsAccept>>>);

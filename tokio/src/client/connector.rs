@@ -48,10 +48,11 @@ const CONNECT: Duration = Duration::from_secs(60);
 /// use smtp_auth_tokio::{client::{Config, Connector, Credentials}, tls};
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let connector = Connector::tls("mail.example.org") .credentials(Credentials::password("tim@example.org",
-/// "tanstaaftanstaaf")?) .config(Config::builder("client.example.net").build()?) // the name in EHLO; by default the IP
-/// address .trust(tls::client("our-ca.pem")?) // by default the CAs of the operating system
-/// .time_limit(Duration::from_secs(60));
+/// let connector = Connector::tls("mail.example.org")
+///     .credentials(Credentials::password("tim@example.org", "tanstaaftanstaaf")?)
+///     .config(Config::builder("client.example.net").build()?) // the name in EHLO; by default the IP address
+///     .trust(tls::client("our-ca.pem")?) // by default the CAs of the operating system
+///     .time_limit(Duration::from_secs(60));
 /// # Ok(())
 /// # }
 /// ```
@@ -152,7 +153,7 @@ impl Connector {
     }
 
     /// Sets the credentials. The client authenticates with the strongest mechanism that the server offers and that can
-    /// use these credentials. Without credentials, it does not authenticate.
+    /// use these credentials. Without credentials, the client does not authenticate.
     ///
     /// If TLS began without a [verified](smtp_auth::Channel::verified) certificate, the client sends no credentials,
     /// and connecting fails with [`ErrorKind::Unverified`]. If the credentials are a token, name the [server for which
@@ -192,8 +193,8 @@ impl Connector {
     /// Sets the configuration of the sessions, including the client's name in EHLO.
     ///
     /// This replaces a configuration set by [`sasl`](Self::sasl); pass the SASL configuration to the builder of
-    /// `config` instead. The connector ignores the TLS setting of `config`, because its constructor determines whether
-    /// TLS is used.
+    /// `config` instead. The connector ignores the TLS setting of `config`, because the constructor of the connector
+    /// determines whether TLS is used.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Configured::Whole(config);
         self

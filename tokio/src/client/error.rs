@@ -91,7 +91,7 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "there is nothing else to know")]
 pub enum Delivery {
-    /// The server has neither accepted nor refused the message. It is safe to send the message again.
+    /// The server has neither accepted nor refused the message. The message can safely be sent again.
     NotSent,
     /// The server has refused the message with a reply. Send the message again only if the refusal is
     /// [transient](Error::is_transient).
@@ -137,7 +137,7 @@ impl Error {
     /// | --- | --- |
     /// | TLS could not be started, or the server's certificate was not verified. This includes implicit TLS, which begins before the greeting. | [`Stage::StartTls`] |
     /// | No dialogue was in progress: [`Unreachable`](ErrorKind::Unreachable), [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed). | `None` |
-    /// | The error is any other. | the current stage of the dialogue |
+    /// | Any other error occurred. | the current stage of the dialogue |
     pub fn stage(&self) -> Option<Stage> {
         match &self.0.kind {
             ErrorKind::Tls { .. } | ErrorKind::Unverified { .. } => Some(Stage::StartTls),
@@ -154,7 +154,7 @@ impl Error {
         }
     }
 
-    /// Returns the server's reply that caused the error, if there was one.
+    /// Returns the server's reply that caused the error, or `None` if the error was not caused by a reply.
     pub fn reply(&self) -> Option<&Reply> {
         match (&self.0.kind, self.refusal()) {
             (_, Some(refusal)) => Some(refusal.reply()),
@@ -190,7 +190,7 @@ impl Error {
     /// | The [delivery](Self::delivery) is unknown. If the message is sent again, it may arrive twice. | `false` |
     /// | The certificate of the server or of the client was not accepted. | `false` |
     /// | Authentication failed, and the server closed the connection without a reply. | `false` |
-    /// | The server closed the connection or the connection broke. This includes the time of the TLS handshake. | `true` |
+    /// | The server closed the connection or the connection broke. This also applies during the TLS handshake. | `true` |
     /// | The server sent an unexpected reply, or something that is not SMTP. | `false` |
     /// | The server refused with a `4xx` reply at any stage. | `true` |
     /// | The server refused with a `5xx` reply. | `false` |
@@ -199,7 +199,7 @@ impl Error {
     /// | TLS failed in any other way, or the server does not offer TLS. | `false` |
     /// | The error is [`ErrorKind::NoFreeConnection`] or [`ErrorKind::Unusable`]. | `true` |
     /// | The server's [limit](Limit) on messages or domains in one connection was reached. | `true` |
-    /// | The error is any other. For example, no mechanism is supported by both sides, the message is too large, or the pool was [closed](ErrorKind::PoolClosed). | `false` |
+    /// | Any other error occurred. For example, no mechanism is supported by both sides, the message is too large, or the pool was [closed](ErrorKind::PoolClosed). | `false` |
     pub fn is_transient(&self) -> bool {
         self.delivery() != Delivery::Unknown && self.kind_is_transient()
     }

@@ -33,7 +33,7 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// | the time for which a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
 /// | the maximum number of entries in each of three tables | 65,536, about 20 MB in all | [`max_entries`](Self::max_entries) |
 ///
-/// An attempt is limited while its network or its account has reached its limit. All clients without an address, such
+/// An attempt is limited while its network or its account has reached the limit. All clients without an address, such
 /// as those on Unix sockets, count as one network.
 ///
 /// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
@@ -50,10 +50,10 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 ///
 /// **The tables are bounded.** A full table drops the entry with the fewest failures, but never one that has reached
 /// its limit. If all entries have reached their limits, attempts from a new network or with a new name are limited.
-/// Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then continue without a limit. Known
-/// networks are not affected, because they are kept in a separate table. If that table is full, it drops the network
-/// with the oldest success. Names are stored as hashes with a random key, because some people type their password
-/// instead of their name.
+/// Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then try passwords without a limit.
+/// Known networks are not affected, because they are kept in a separate table. If that table is full, it drops the
+/// network with the oldest success. Names are stored as hashes with a random key, because some people type their
+/// password instead of their name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};

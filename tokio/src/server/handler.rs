@@ -25,8 +25,8 @@ use super::Body;
 /// Write the methods as `async fn`. The [`server`](super) module contains an example.
 ///
 /// The server calls [`mail`](Self::mail) only for clients that may send mail, and calls the methods in the order of a
-/// transaction. MAIL and RCPT contain only parameters of extensions that the server's configuration lists, because the
-/// server refuses any other parameter with `555`.
+/// transaction. The server refuses a parameter of MAIL or RCPT with `555` if it does not belong to an extension in the
+/// server's configuration. The methods therefore receive only parameters of configured extensions.
 ///
 /// **The server adds nothing to a message.** The handler must prepend the `Received:` header field (RFC 5321 §4.4),
 /// which [`Peer::received`] returns.
@@ -57,8 +57,8 @@ pub trait Handler: Send + Sync + 'static {
     /// recipient.
     ///
     /// # Errors
-    /// Return `Err` to refuse the recipient with this reply. The previous recipients remain. A reply with a positive
-    /// code is replaced by `451`.
+    /// Return `Err` to refuse the recipient with this reply. The recipients that were accepted before remain in the
+    /// transaction. A reply with a positive code is replaced by `451`.
     fn rcpt(
         &self,
         peer: &Peer,

@@ -97,9 +97,9 @@ limits! {
     /// arrived by then, the client first gets the reply to it. Default: 1 day.
     connection: Duration;
     /// Sets the maximum delay before the reply to a failed attempt to authenticate. The delay is one second for the
-    /// first failure in a connection, and doubles with each further one. A maximum of zero disables the delay, for
-    /// example in tests; a brute-force attack on one connection is then limited only by the speed of the store.
-    /// Default: 16 seconds ([`MAX_PAUSE`](smtp_auth::server::MAX_PAUSE)). A longer maximum has no effect.
+    /// first failure in a connection, and doubles with each further failure. A maximum of zero disables the delay, for
+    /// example in tests. Without the delay, only the speed of the store slows down a brute-force attack. Default: 16
+    /// seconds ([`MAX_PAUSE`](smtp_auth::server::MAX_PAUSE)). A longer maximum has no effect.
     pause: Duration;
     /// Sets how long a client may take to receive the previous reply and to send its next complete command, or the next
     /// octets of a message. After that, the client gets a `421`. Default: 5 minutes (RFC 5321 §4.5.3.2.7).
@@ -107,21 +107,22 @@ limits! {
     /// Sets how long the authenticator may take for one answer. After that, the client gets a `454`. Default: 30
     /// seconds.
     query: Duration;
-    /// Sets how long the handler may take to accept a connection, to answer a command, and to begin reading the message
-    /// after DATA. After that, the client gets a `451`. Default: 1 minute. Clients wait 2 minutes after DATA, and 5
-    /// minutes otherwise (RFC 5321 §4.5.3.2).
+    /// Sets how long the handler may take for each of these operations: accepting a connection, answering a command,
+    /// and beginning to read the message after DATA. After that, the client gets a `451`. Default: 1 minute. Clients
+    /// wait 2 minutes after DATA, and 5 minutes otherwise (RFC 5321 §4.5.3.2).
     command: Duration;
     /// Sets how long the transfer of a message may take, from the `354` to the end of the message. After that, the
-    /// client gets a `421`. A message of 50 MiB takes 55 minutes at 128 kbit/s. Default: 1 hour.
+    /// client gets a `421`. For example, the transfer of a 50 MiB message takes 55 minutes at 128 kbit/s. Default: 1
+    /// hour.
     message: Duration;
-    /// Sets how long the handler may take after the end of a message. After that, the client gets a `451`. Default: 5
-    /// minutes. Clients wait 10 minutes (RFC 5321 §4.5.3.2.6).
+    /// Sets how long the handler may take to reply after the end of a message. After that, the client gets a `451`.
+    /// Default: 5 minutes. Clients wait 10 minutes (RFC 5321 §4.5.3.2.6).
     finish: Duration;
     /// Sets how long a [shutdown](super::Server::shutdown) waits for transactions to finish. After that, the server
     /// ends them with a `421`. Default: 30 seconds.
     grace: Duration;
     /// Sets how many octets of memory [`Body::read_all`](super::Body::read_all) may use for the messages of all
-    /// connections together. Memory is counted in units of 16 KiB. If there is not enough left for a message, the
+    /// connections together. Memory is counted in units of 16 KiB. If not enough memory is left for a message, the
     /// client gets a `452`. Default: 256 MiB.
     memory: usize;
 }

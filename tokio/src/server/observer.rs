@@ -54,7 +54,7 @@ use super::Peer;
 /// Pass an [`Arc`] of the observer to [`Server::observer`](super::Server::observer), and keep a clone of it to read the
 /// counters. The `tracing` feature emits an [event](crate#tracing) for each of these notifications.
 pub trait Observer: Send + Sync + 'static {
-    /// Called when a connection begins. [`closed`](Self::closed) is then called exactly once, when the connection ends.
+    /// Called when a connection begins. When the connection ends, [`closed`](Self::closed) is called exactly once.
     fn connected(&self, peer: &Peer) {
         let _ = peer;
     }
@@ -81,8 +81,9 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (peer, failed, is_limited);
     }
 
-    /// Called when the outcome of a message is known, if the handler's [`data`](super::Handler::data) was called for
-    /// the message. `octets` is the number of octets that arrived, and `reply` is the reply to the message.
+    /// Called when the outcome of a message is known. The server calls this method only for messages that were passed
+    /// to the handler's [`data`](super::Handler::data) method. `octets` is the number of octets that arrived, and
+    /// `reply` is the reply to the message.
     ///
     /// The reply is `None` if the server itself refused the message because it was too large, malformed or too slow, if
     /// the client disconnected before the end of the message, or if the handler panicked or was cut off.
