@@ -1,13 +1,13 @@
 //! SASL exchanges (RFC 4422) for both sides, as raw challenge and response octets.
 //!
 //! The SASL exchange is the lowest of the crate's three API levels. It does not depend on SMTP, on lines or on
-//! base64, so IMAP, POP3, XMPP, LDAP and ManageSieve can use it without the feature `smtp`. For SMTP,
-//! [`auth`](crate::auth) adds the rules of RFC 4954.
+//! base64, so an implementation of IMAP, POP3, XMPP, LDAP or ManageSieve can use it without the feature `smtp`. For
+//! SMTP, the module [`auth`](crate::auth) adds the rules of RFC 4954.
 //!
-//! SASL mechanisms work in lock-step: at any moment, exactly one party has to act. `step` returns what the exchange
-//! needs next. Each step that needs an answer carries a handle to answer it with, and is returned again until it is
-//! answered. The application can therefore answer at once or a minute later; calling `step` again in the meantime
-//! changes nothing.
+//! In a SASL exchange, exactly one party has to act at any moment. The method `step` returns what the exchange needs
+//! next. If a step needs an answer, it carries a handle with the methods to answer it, and `step` returns it again
+//! until it has been answered. The application can therefore answer at once or a minute later. Calling `step` again
+//! in the meantime changes nothing.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -105,40 +105,40 @@ impl Identity {
         &self.authcid
     }
 
-    /// Returns the other account that the client acts as. Either the client asked for it and the application allowed
-    /// it, or the application [assigned it](AuthorizeAnswer::AcceptAs).
+    /// Returns the account that the client acts as, if this is not the client's own account. Either the client named
+    /// the account and the application allowed it, or the application [assigned it](AuthorizeAnswer::AcceptAs).
     ///
     /// Returns `None` if the client acts as its own account (RFC 4422 §3.4.1).
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref()
     }
 
-    /// Returns the account that the client acts as, which is the [`authzid`](Self::authzid) if there is one, and
-    /// otherwise the [`authcid`](Self::authcid).
+    /// Returns the account that the client acts as. This is the [`authzid`](Self::authzid) if there is one, and the
+    /// [`authcid`](Self::authcid) otherwise.
     pub fn acts_as(&self) -> &str {
         self.authzid().unwrap_or(&self.authcid)
     }
 
-    /// Returns the mechanism that verified the account.
+    /// Returns the mechanism that the client authenticated with.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// Returns whether the client is a guest, admitted with ANONYMOUS (RFC 4505). No account was verified in this
-    /// case.
+    /// Returns whether the client is a guest, that is, whether it used ANONYMOUS (RFC 4505). The identity of a guest
+    /// has not been verified.
     ///
-    /// The [`authcid`](Self::authcid) of a guest is `anonymous`. A real account may have the same name, so use this
+    /// The [`authcid`](Self::authcid) of a guest is `anonymous`. A real account can also have this name, so use this
     /// method instead of comparing names.
     pub fn is_anonymous(&self) -> bool {
         self.mechanism == Mechanism::Anonymous
     }
 }
 
-/// The reason why a server's exchange ended without an identity.
+/// The reason why an exchange failed on a server.
 ///
-/// The `Display` text is meant for the application's log, and contains nothing that the peer sent. It is not the
-/// reply to the client. For SMTP, [`auth::server::reply_to`](crate::auth::server::reply_to) returns the reply to each
-/// failure.
+/// The `Display` text is meant for the application's log, and contains nothing that the client sent. The text is not
+/// meant as the reply to the client. For SMTP, [`auth::server::reply_to`](crate::auth::server::reply_to) returns the
+/// reply for each failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
@@ -147,7 +147,7 @@ pub enum Failure {
     Syntax,
     /// The mechanism is unknown, is not configured, or cannot be used on this connection.
     Unsupported,
-    /// The mechanism is configured, but it needs TLS, which the connection does not use.
+    /// The mechanism is configured, but it needs TLS, and the connection does not use TLS.
     NeedsTls,
     /// The client sent an initial response, but the mechanism begins with a challenge from the server.
     UnexpectedInitialResponse,
@@ -160,38 +160,39 @@ pub enum Failure {
     /// A response, or the command with its initial response, is longer than the protocol or the
     /// [configuration](server::Builder::max_response) allows.
     TooLong,
-    /// A response violates the grammar of its mechanism. The text describes the violation.
+    /// A response violates the grammar of its mechanism. The string describes the violation.
     #[error("{}: {}", self.as_str(), .0)]
     Malformed(&'static str),
     /// The user name, the password, the token or the certificate is wrong.
     Rejected,
-    /// The client saw no mechanism with channel binding, although the server offers one. A man-in-the-middle
-    /// may have removed it from the list of mechanisms, in a downgrade attack (RFC 5802 §6).
+    /// The client reports that the server offered no mechanism with channel binding, although the server did offer
+    /// one. A man-in-the-middle may have removed the mechanism from the list (a downgrade attack, RFC 5802 §6).
     Downgrade,
-    /// The client's channel binding does not match this TLS connection, or is of a type for which the server has no
-    /// data. A man-in-the-middle may be relaying the exchange.
+    /// The client's channel binding does not match this TLS connection, or the server has no data for its type. A
+    /// man-in-the-middle may be relaying the exchange.
     ChannelBinding,
     /// The credentials are correct, but the application does not admit the user, or does not allow the user to act as
-    /// the account that the client named. The client gets the same answer as for a wrong password.
+    /// the account that the client named. The client receives the same reply as for a wrong password.
     NotAuthorized,
     /// The credentials are correct, but the application refuses the user with a [custom reply](Refusal).
     #[error("{}: {}", self.as_str(), .0)]
     Refused(RefusalKind),
-    /// The credentials could not be checked at the moment, because the application said so or because there was no
-    /// [nonce](NonceError) for the challenge.
+    /// The credentials could not be checked at the moment. Either the application answered with a temporary failure,
+    /// or no [nonce](NonceError) was available for the challenge.
     TempFail,
-    /// The account must first be moved to this mechanism by authenticating once with another mechanism (RFC 4954 §6).
+    /// The client must authenticate once with another mechanism before the account can use this mechanism (RFC
+    /// 4954 §6).
     TransitionNeeded,
     /// The mechanism is too weak for this account.
     TooWeak,
-    /// The account [is locked](Answer::lock), whether or not the password was right. The client gets the same
-    /// answer as for a wrong password.
+    /// The account [is locked](Answer::lock). The password may have been right or wrong. The client receives the same
+    /// reply as for a wrong password.
     Locked,
-    /// The store [holds no secret](Answer::no_secret) with which this mechanism could verify the account's proof. The
-    /// client gets the same answer as for a wrong password.
+    /// The store [contains no secret](Answer::no_secret) of this account for this mechanism. The client receives the
+    /// same reply as for a wrong password.
     NoSecret,
-    /// The server offers this mechanism, but the application [does not implement](Query::not_implemented) the
-    /// question that the mechanism asks. The server's configuration must be corrected.
+    /// The server offers this mechanism, but the application [does not support](Query::not_implemented) the kind of
+    /// query that the mechanism needs. The server's configuration must be corrected.
     #[error(
         "the server offers {0}, but its authenticator does not implement it: implement it, or remove it from the configuration"
     )]
@@ -199,8 +200,9 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns the `Display` text as a static string, without the details of [`Malformed`](Self::Malformed) and
-    /// [`Refused`](Self::Refused), and without the name in [`NotImplemented`](Self::NotImplemented).
+    /// Returns the `Display` text as a static string. The string does not contain the details of
+    /// [`Malformed`](Self::Malformed) and [`Refused`](Self::Refused), or the name in
+    /// [`NotImplemented`](Self::NotImplemented).
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Syntax => "the client's command is malformed",
@@ -230,7 +232,7 @@ impl Failure {
             Self::TempFail => "the credentials could not be checked at the moment",
             Self::TransitionNeeded => "the account must first be moved to this mechanism",
             Self::TooWeak => "the mechanism is too weak for this account",
-            Self::Locked => "the account is locked, whether or not the password was right",
+            Self::Locked => "the account is locked (the password may have been right or wrong)",
             Self::NoSecret => {
                 "the account has no keys for the mechanism: set its password again to create them"
             }
@@ -240,8 +242,10 @@ impl Failure {
         }
     }
 
-    /// Returns whether this failure counts as an attempt for rate limiting. It does if credentials were checked, or
-    /// if the client began an exchange and broke it off. To prevent brute force, a server limits the number of
+    /// Returns whether this failure counts as a failed attempt for rate limiting.
+    ///
+    /// A failure counts if the credentials or the channel binding were rejected, or if the client cancelled the
+    /// exchange or sent an invalid response. To prevent brute force, a server should limit the number of failed
     /// attempts on each connection (RFC 4954 §4, §9).
     pub const fn is_attempt(self) -> bool {
         match self {
@@ -321,7 +325,7 @@ impl Nonce {
         Ok(nonce)
     }
 
-    /// Returns the text, for example for use in a custom mechanism's challenge or as a salt.
+    /// Returns the nonce as text, for example to use it in a custom mechanism's challenge or as a salt.
     pub fn as_str(&self) -> &str {
         let text = self.octets.get(..self.length).unwrap_or_default();
         core::str::from_utf8(text).unwrap_or_default()
@@ -334,8 +338,8 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// The error for a nonce that is not allowed or cannot be created. An exchange that needs a nonce then fails with
-/// [`Failure::TempFail`] on a server, and with [`client::Failure::NoNonce`] on a client.
+/// The error for a nonce that is not allowed or cannot be created. If an exchange that needs a nonce gets this error,
+/// it fails with [`Failure::TempFail`] on a server, and with [`client::Failure::NoNonce`] on a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[expect(clippy::exhaustive_structs, reason = "a custom source of nonces returns it")]
@@ -368,7 +372,7 @@ impl fmt::Debug for NonceSource {
     }
 }
 
-/// A mistake in a configuration, a name or a credential, which the caller has to correct.
+/// A mistake in a configuration, a name or a credential. The caller has to correct the mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
@@ -388,12 +392,12 @@ pub enum ConfigError {
     NoSasl,
     /// An EHLO keyword that the session writes itself is listed, or a keyword is listed twice.
     Keyword,
-    /// A [`Refusal`] contains a reply code or a text that is not allowed.
+    /// A [`Refusal`] contains a reply code or text that is not allowed.
     Refusal,
     /// The verb of a custom command does not consist of letters, belongs to a command that the session handles
     /// itself, or is XCLIENT or BURL.
     Verb,
-    /// The server offers a mechanism that the authenticator does not list, or does not implement.
+    /// The server offers a mechanism that the authenticator does not list or does not implement.
     #[error(
         "the authenticator does not implement {0}: list it and implement the method {method} (a wrapper has to forward it), or leave {0} out",
         method = query::method(*.0)
@@ -411,15 +415,15 @@ pub enum ConfigError {
     /// octets, including the names, and LOGIN can send 9,216 octets. Mechanisms that do not send the password have no
     /// limit.
     Password,
-    /// A token is empty, contains octets that are not allowed in a bearer token (RFC 6750 §2.1), or is too long
-    /// together with the names of the user and the server.
+    /// A token is empty, contains octets that are not allowed in a bearer token (RFC 6750 §2.1), or does not fit into
+    /// a message together with the names of the user and the server.
     Token,
     /// The name of the [server that a token is for](client::Credentials::for_server) is empty, is longer than
     /// 255 octets, or is not printable ASCII without spaces.
     ServerName,
-    /// The trace of ANONYMOUS is neither a mail address nor a text of up to 255 characters without `@`, or it
-    /// contains characters that RFC 4505 §3 forbids, such as control characters. Without the feature
-    /// `anonymous`, every trace is an error.
+    /// The trace of ANONYMOUS is neither a mail address nor a string of up to 255 characters without `@`, or it
+    /// contains characters that RFC 4505 §3 forbids, such as control characters. Without the feature `anonymous`,
+    /// every trace is an error.
     Trace,
     /// The name of a custom mechanism violates the grammar of RFC 4422 §3.1, or is the name of a mechanism that
     /// the crate implements.
@@ -429,15 +433,15 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Returns the `Display` text as a static string. If `Display` includes the name of a mechanism, this string
-    /// omits it.
+    /// Returns the `Display` text as a static string. If the text contains the name of a mechanism, the string omits
+    /// the name.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::HostName => {
                 "the host name is empty or too long, or contains spaces, control characters, < or >"
             }
             Self::NoMechanism => {
-                "no mechanism is listed: list those that the application can check its accounts with"
+                "no mechanism is listed: list the mechanisms that the application supports for its accounts"
             }
             Self::NothingBinds => {
                 "channel binding is required, but no SCRAM-…-PLUS mechanism is listed"
@@ -488,11 +492,11 @@ impl ConfigError {
     }
 }
 
-/// Prepares a name or a password with SASLprep (RFC 4013), as SCRAM does for both.
+/// Prepares a name or a password with SASLprep (RFC 4013). SCRAM prepares both names and passwords in this way.
 ///
 /// PLAIN and LOGIN send the password as it was typed. To accept the same passwords as SCRAM does, a store must
 /// prepare each password with this function before comparing or hashing it (RFC 4616 §2). The returned text is not
-/// zeroed when it is dropped, so move a password into a [`Secret`](crate::Secret).
+/// zeroed when it is dropped, so move a prepared password into a [`Secret`](crate::Secret).
 ///
 /// Returns `None` if SASLprep does not allow the text, or if the result is empty. Without the feature `saslprep`, only
 /// printable ASCII is allowed.

@@ -28,12 +28,13 @@ pub enum Mechanism {
     ScramSha1Plus,
     /// SCRAM-SHA-512: like SCRAM-SHA-256, with a longer hash.
     ScramSha512,
-    /// SCRAM-SHA-256 (RFC 7677): the password is not sent, and the server also proves that it knows the
-    /// password.
+    /// SCRAM-SHA-256 (RFC 7677): the client does not send the password, and the server also proves its identity, with
+    /// keys that are derived from the password.
     ScramSha256,
     /// SCRAM-SHA-1 (RFC 5802): like SCRAM-SHA-256, with an older hash.
     ScramSha1,
-    /// CRAM-MD5 (RFC 2195): the password is not sent, but an eavesdropper can guess it offline (brute force).
+    /// CRAM-MD5 (RFC 2195): the client does not send the password, but an eavesdropper can guess the password offline
+    /// (brute force).
     CramMd5,
     /// PLAIN (RFC 4616): the client sends the password itself. Use this mechanism only over TLS.
     Plain,
@@ -47,11 +48,11 @@ pub enum Mechanism {
     External,
     /// ANONYMOUS (RFC 4505): the client is a guest, and no identity is verified.
     Anonymous,
-    /// A custom mechanism, which the application implements. [`custom`](Self::custom) creates it.
+    /// A custom mechanism, which the application implements. Use [`custom`](Self::custom) to create one.
     Custom(CustomName),
 }
 
-/// The name of a custom mechanism. [`Mechanism::custom`] creates it.
+/// The name of a custom mechanism, created with [`Mechanism::custom`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CustomName {
     name: &'static str,
@@ -104,8 +105,8 @@ known! {
 }
 
 impl Mechanism {
-    /// All mechanisms that are compiled in. The mechanisms for passwords come first, the strongest at the top.
-    /// They are followed by the mechanisms for tokens, EXTERNAL, and ANONYMOUS.
+    /// All mechanisms that are compiled in. The mechanisms that use a password come first, beginning with the
+    /// strongest. They are followed by the mechanisms that use a token, then EXTERNAL, then ANONYMOUS.
     pub const COMPILED: &'static [Self] = &[
         #[cfg(feature = "scram-sha-512")]
         Self::ScramSha512Plus,
@@ -135,11 +136,11 @@ impl Mechanism {
         Self::Anonymous,
     ];
 
-    /// Creates a custom mechanism, which the application implements. It is used only over TLS, unless
+    /// Creates a custom mechanism, which the application implements. The mechanism is used only over TLS, unless
     /// [`safe_without_tls`](Self::safe_without_tls) is called.
     ///
-    /// On a server, [`Query::Custom`](super::Query::Custom) asks for each step of the mechanism. On a client,
-    /// [`Step::Custom`](super::client::Step::Custom) does so.
+    /// On a server, the exchange returns [`Query::Custom`](super::Query::Custom) for each step of the mechanism. On a
+    /// client, the exchange returns [`Step::Custom`](super::client::Step::Custom).
     ///
     /// # Errors
     /// [`ConfigError::MechanismName`] if the name is not 1 to 20 characters of `A-Z 0-9 - _` (RFC 4422 §3.1),
@@ -164,8 +165,8 @@ impl Mechanism {
         }
     }
 
-    /// Declares that a custom mechanism is safe even without TLS, when an eavesdropper can read the exchange.
-    /// GSSAPI is an example.
+    /// Declares that a custom mechanism is safe without TLS, even if an eavesdropper can read the exchange. An
+    /// example of such a mechanism is GSSAPI.
     ///
     /// A mechanism that the crate implements is returned unchanged.
     #[must_use]
@@ -200,9 +201,9 @@ impl Mechanism {
         matches!(self, Self::Custom(_)) || Self::COMPILED.contains(&self)
     }
 
-    /// Returns whether the mechanism should be used only over TLS. This applies if it sends the password or the
-    /// token itself, if it relies on a certificate, or if it is a custom mechanism that was not declared [safe
-    /// without TLS](Self::safe_without_tls).
+    /// Returns whether the mechanism should be used only over TLS. This is the case if the mechanism sends the
+    /// password or the token itself, if it relies on a certificate, or if it is a custom mechanism that was not
+    /// declared [safe without TLS](Self::safe_without_tls).
     pub const fn needs_tls(self) -> bool {
         match self {
             Self::ScramSha512Plus
@@ -259,8 +260,8 @@ impl Mechanism {
         }
     }
 
-    /// Returns whether the client's responses depend on the contents of the challenges. If not, they depend
-    /// only on the position of the challenge in the exchange.
+    /// Returns whether the client's responses depend on the contents of the challenges. If they do not, each response
+    /// depends only on the position of its challenge in the exchange.
     pub const fn reads_challenge(self) -> bool {
         match self {
             Self::ScramSha512Plus

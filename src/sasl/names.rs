@@ -5,14 +5,14 @@ use alloc::{borrow::Cow, boxed::Box, string::String};
 
 use super::{Failure, MAX_MESSAGE, check_name, is_printable_ascii, prepare};
 
-/// A function that folds a name, so that all spellings of an account's name become the same. It returns `None` for a
-/// name that no account can have.
+/// A function that folds account names, that is, converts all spellings of an account's name into one. The function
+/// returns `None` for a name that no account can have.
 ///
-/// The function must be pure and idempotent, so folding a folded name must not change it. The default is [`prepare`].
-/// The crate also provides [`prepare_lower_case`] and [`as_sent`].
+/// The function must be pure and idempotent, that is, it must not change a name that has already been folded. The
+/// default is [`prepare`]. The crate also provides [`prepare_lower_case`] and [`as_sent`].
 pub type FoldName = fn(&str) -> Option<Cow<'_, str>>;
 
-/// Prepares a name with [`prepare`], and converts it to lower case: `Tim`, `TIM` and `ｔｉｍ` become `tim`.
+/// Prepares a name with [`prepare`], and converts it to lower case. For example, `Tim`, `TIM` and `ｔｉｍ` become `tim`.
 ///
 /// Returns `None` if SASLprep does not allow the name. Without the feature `saslprep`, only printable ASCII is allowed.
 ///
@@ -35,8 +35,8 @@ pub fn prepare_lower_case(name: &str) -> Option<Cow<'_, str>> {
 
 /// Returns the name unchanged, for a store in which each spelling of a name is a separate account.
 ///
-/// If the application's bans, quotas and logs are to cover all spellings of a user's name, the application then has
-/// to fold the names itself.
+/// With this function, the application's bans, quotas and logs also treat each spelling separately, unless the
+/// application folds the names itself.
 pub fn as_sent(name: &str) -> Option<Cow<'_, str>> {
     Some(name.into())
 }
@@ -86,13 +86,13 @@ impl Rules {
         Ok(Box::new(Authzid { sent: name.into(), folded }))
     }
 
-    /// The same for a name that may be empty, which means that there is none.
+    /// Folds the name of the account that a client wants to act as. An empty name means that the client named none.
     pub(super) fn authzid_if_any(&self, name: &str) -> Result<Option<Box<Authzid>>, Failure> {
         (!name.is_empty()).then(|| self.authzid(name)).transpose()
     }
 }
 
-/// The account that a client wants to act as. Users of this type box it, because most clients name none.
+/// The account that a client wants to act as. The value is usually boxed, because most clients name no such account.
 #[derive(Clone, Debug)]
 pub(super) struct Authzid {
     sent: Box<str>,
@@ -100,7 +100,7 @@ pub(super) struct Authzid {
 }
 
 impl Authzid {
-    /// Creates the name from one that needs no folding.
+    /// Creates the value from a name that does not need folding.
     pub(super) fn folded(name: &str) -> Self {
         Self { sent: name.into(), folded: None }
     }
@@ -114,15 +114,15 @@ impl Authzid {
         self.folded.map_or(self.sent, |folded| *folded)
     }
 
-    /// Returns whether this is the client's own account: by the name that it claimed, folded, or by the name of
-    /// the account that the store returned.
+    /// Returns whether this is the client's own account, which is either the folded name that the client claimed, or
+    /// the name of the account that the store returned.
     pub(super) fn is_own(&self, claimed: &str, account: &str) -> bool {
         let own = self.as_str();
         own == claimed || own == account || *self.sent == *account
     }
 }
 
-/// The name that a client claims, kept when it fails to authenticate.
+/// The name that a client claims. It is kept if the client fails to authenticate.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     /// The name, folded.

@@ -32,17 +32,18 @@ pub use password::{CheckPassword, CramSecretFor, ScramKeysFor};
 pub use peer::{CheckAnonymous, CheckExternal};
 pub use token::{CheckToken, TokenAnswer, TokenError};
 
-/// A question to the application.
+/// A question that an exchange asks the application.
 ///
-/// A query stays pending until it is answered: **an application that ignores it gets the same query again and
-/// again**. If the application does not implement a kind of query, answer it with
+/// A query stays pending until it is answered. **If the application ignores a query, the exchange returns the same
+/// query again and again.** If the application does not support a kind of query, answer it with
 /// [`not_implemented`](Self::not_implemented).
 ///
-/// An exchange asks at most two questions; only a [`Custom`] mechanism may ask more. The first question asks who the
-/// client is, and its answer only determines the client's `authcid`. The second, [`Authorize`], asks whether this
+/// An exchange asks at most two questions, except that a custom mechanism can ask a [`Custom`] question for each
+/// response of the client. The first question asks who the client is. The answer determines the client's `authcid`,
+/// but not whether the client may act as another account. The second question, [`Authorize`], asks whether the
 /// account is admitted, and whether it may act as another account.
 ///
-/// Names and passwords are untrusted input. To prevent injection, never build SQL or LDAP queries from them by hand.
+/// Names and passwords are untrusted input. To prevent injection, never concatenate them into SQL or LDAP queries.
 #[derive(Debug)]
 #[must_use = "the exchange waits for the answer"]
 #[non_exhaustive]
@@ -61,8 +62,8 @@ pub enum Query<'a> {
     CheckAnonymous(&'a mut CheckAnonymous),
     /// How does the application's custom mechanism answer this response?
     Custom(&'a mut Custom),
-    /// Is this account admitted, and may it act as the other account? This is asked only after the account has been
-    /// authenticated.
+    /// Is this account admitted, and may it act as the other account? An exchange asks this question only after the
+    /// account has been authenticated.
     Authorize(&'a mut Authorize),
 }
 
@@ -77,11 +78,11 @@ impl Query<'_> {
         answer!(self, users, at_once);
     }
 
-    /// Awaits the async method of `users` for this kind of question, and answers with its result.
+    /// Awaits the async method of `users` for this kind of question, and answers the query with its result.
     ///
-    /// If the future is dropped before it completes, the query stays pending. After a timeout, answer it with
-    /// [`temp_fail`](Self::temp_fail), and do not call this method again, because the state of a [`Custom`] mechanism
-    /// may have changed. For example, in the loop of a session on tokio:
+    /// If the future is dropped before it completes, the query stays pending. After a timeout, answer the query with
+    /// [`temp_fail`](Self::temp_fail). Do not call `answer_with_async` for the same query again, because the state of
+    /// a [`Custom`] mechanism may have changed. The following example is part of the loop of a session on tokio:
     ///
     #[cfg_attr(feature = "smtp", doc = "```")]
     #[cfg_attr(not(feature = "smtp"), doc = "```ignore")]
@@ -100,21 +101,23 @@ impl Query<'_> {
         answer!(self, users, awaited);
     }
 
-    /// Rejects the client, whatever the question is. Over SMTP, the client gets `535 5.7.8`, as for a wrong password.
+    /// Rejects the client. Every kind of query can be answered in this way. Over SMTP, the client receives
+    /// `535 5.7.8`, as for a wrong password.
     pub fn reject(self) {
         of_each!(self, ask => ask.answer(Fixed::Reject));
     }
 
-    /// Answers that the question cannot be answered at the moment. Over SMTP, the client gets `454 4.7.0`.
+    /// Answers that the application cannot answer the question at the moment. Over SMTP, the client receives
+    /// `454 4.7.0`.
     pub fn temp_fail(self) {
         of_each!(self, ask => ask.answer(Fixed::TempFail));
     }
 
-    /// Answers that the application does not implement this kind of question, for any account.
+    /// Answers that the application does not support this kind of query for any account.
     ///
-    /// Over SMTP, the client gets `454 4.7.0`, and the failure does not count as an attempt. The exchange ends in
-    /// [`Failure::NotImplemented`](crate::sasl::Failure::NotImplemented), which should be logged, because the
-    /// configuration mistakenly offers a mechanism that the application does not support.
+    /// Over SMTP, the client receives `454 4.7.0`, and the failure does not count as a failed attempt. The exchange
+    /// ends in [`Failure::NotImplemented`](crate::sasl::Failure::NotImplemented). Log this failure, because it means
+    /// that the configuration offers a mechanism that the application does not support.
     pub fn not_implemented(self) {
         let fixed = Fixed::NotImplemented(self.mechanism().name());
         of_each!(self, ask => ask.answer(fixed));
@@ -130,11 +133,11 @@ impl Query<'_> {
         of_each!(self, ask => ask.mechanism())
     }
 
-    /// Returns the folded account name that the client claims but has not yet proven. Use it as a key for rate
-    /// limiting before you query any store.
+    /// Returns the folded account name that the client claims. The client has not yet been authenticated. Use the
+    /// name as a key for rate limiting before you query a store.
     ///
-    /// Returns `None` if the question is not about a claimed name. It is then about a token, a certificate, a guest,
-    /// a custom mechanism, or a client that has already been authenticated.
+    /// Returns `None` if the question is not about a claimed name, but about a token, a certificate, a guest, a
+    /// custom mechanism, or a client that has already been authenticated.
     pub fn authcid(&self) -> Option<&str> {
         match self {
             Self::CheckPassword(ask) => Some(ask.authcid()),
@@ -150,8 +153,8 @@ impl Query<'_> {
 
     /// Returns a number that identifies this question within the process.
     ///
-    /// If the application looks up the answer elsewhere, it can use this number to recognize a question that is still
-    /// pending, and does not have to query its store twice.
+    /// An application that looks up the answer elsewhere can use this number to recognize a question that is still
+    /// pending, so that it does not query its store twice.
     pub fn serial(&self) -> u64 {
         of_each!(self, ask => ask.serial.get())
     }

@@ -10,8 +10,8 @@ use super::ConfigError;
 ///
 /// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do
 /// not use it for a rate limit, for a locked account, or for a rule about addresses or networks. In these cases,
-/// answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject), which looks like a wrong password and is
-/// counted and delayed like one.
+/// answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The client then receives the same reply as for
+/// a wrong password, and the attempt is counted and delayed in the same way.
 ///
 /// SMTP uses the code, the enhanced code and the text. The kind is meant for other protocols, which use different
 /// codes.
@@ -56,7 +56,7 @@ pub enum RefusalKind {
     NeedsAppPassword,
     /// The account has exceeded its quota.
     OverQuota,
-    /// Another reason, which the text explains.
+    /// Another reason, which the refusal's text explains.
     Other,
 }
 
@@ -103,9 +103,9 @@ impl Refusal {
     /// enhanced code follows from the reply code.
     ///
     /// # Errors
-    /// [`ConfigError::Refusal`] if the code is not from 400 to 599, or if it is 421, which would close the
-    /// connection. The same error is returned if the subject or the detail has more than three digits, or if longer
-    /// codes make the reply longer than 512 octets.
+    /// [`ConfigError::Refusal`] if the code is not between 400 and 599, or is 421, which would close the connection.
+    /// The same error is returned if the subject or the detail has more than three digits, or if the new codes make
+    /// the reply longer than 512 octets.
     pub fn with_code(self, code: u16, subject: u16, detail: u16) -> Result<Self, ConfigError> {
         Self { code, enhanced: (subject, detail), ..self }.checked()
     }

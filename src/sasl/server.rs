@@ -1,7 +1,7 @@
 //! The server side of a SASL exchange.
 //!
-//! A [`Config`] lists the mechanisms that a server offers, and an [`Exchange`] carries out one of them with a
-//! client. The [module above](super) has an example.
+//! A [`Config`] lists the mechanisms that a server offers, and an [`Exchange`] uses one of them to authenticate a
+//! client. For an example, see the module [`sasl`](super).
 
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem};
@@ -52,7 +52,7 @@ impl fmt::Debug for Said {
     }
 }
 
-/// A step that the exchange needs from the application, or its result.
+/// The next step of an exchange: what it needs from the application, or its result.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -60,15 +60,15 @@ impl fmt::Debug for Said {
     reason = "a new kind of step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Send this challenge to the client, and pass in the client's response.
+    /// Send this challenge to the client, and pass the client's response to [`respond`](Challenge::respond).
     Challenge(&'a mut Challenge),
     /// Answer this question about an account or its credentials.
     Query(Query<'a>),
-    /// The exchange is over. Every further call of [`step`](Exchange::step) returns this again.
+    /// The exchange is over. Every further call of [`step`](Exchange::step) returns the same result.
     Done(Result<&'a Identity, Failure>),
 }
 
-/// A challenge for the client. **It stays pending until it is answered** by [`respond`](Self::respond),
+/// A challenge for the client. **It stays pending until you call** [`respond`](Self::respond),
 /// [`cancel`](Self::cancel), [`too_long`](Self::too_long) or [`undecodable`](Self::undecodable).
 #[derive(Debug)]
 pub struct Challenge {
@@ -111,16 +111,16 @@ impl Challenge {
         Self { memory: data.into(), start: 0, last: false, response: Slot::Open }
     }
 
-    /// Returns whether this is the last message for a client that has already been authenticated.
+    /// Returns whether this is the last message of an exchange in which the client has already been authenticated.
     ///
-    /// If the protocol can carry data with success (XMPP, LDAP), send the data that way, and then call
-    /// [`respond`](Self::respond) with an empty response. In IMAP, POP3 and SMTP, send it as a challenge like
-    /// any other.
+    /// If the protocol can send data together with a success, as XMPP and LDAP can, send the data in this way, and
+    /// then call [`respond`](Self::respond) with an empty response. In IMAP, POP3 and SMTP, send the data like any
+    /// other challenge.
     pub fn is_final(&self) -> bool {
         self.last
     }
 
-    /// Returns the octets to send, which may be none.
+    /// Returns the octets to send. A challenge may be empty.
     pub fn data(&self) -> &[u8] {
         self.memory.as_slice().get(self.start as usize..).unwrap_or_default()
     }
@@ -130,26 +130,26 @@ impl Challenge {
         self.response = Slot::Response(SecretBytes::new(response.into()));
     }
 
-    /// Reports that the client has cancelled the exchange, in SMTP with a line `*`. The exchange fails with
-    /// [`Failure::Cancelled`], unless it [has failed](Exchange::failure) before.
+    /// Reports that the client has cancelled the exchange. In SMTP, a client cancels with the line `*`. The exchange
+    /// fails with [`Failure::Cancelled`], unless it [has already failed](Exchange::failure).
     pub fn cancel(&mut self) {
         self.response = Slot::Cancelled;
     }
 
     /// Reports that the client's response is longer than the protocol allows. The exchange fails with
-    /// [`Failure::TooLong`], unless it [has failed](Exchange::failure) before.
+    /// [`Failure::TooLong`], unless it [has already failed](Exchange::failure).
     pub fn too_long(&mut self) {
         self.response = Slot::TooLong;
     }
 
-    /// Reports that the client's response cannot be decoded from base64, or from the encoding that the protocol
-    /// uses instead. The exchange fails with [`Failure::Encoding`], unless it [has failed](Exchange::failure) before.
+    /// Reports that the client's response cannot be decoded from base64, or from the encoding that the protocol uses
+    /// instead. The exchange fails with [`Failure::Encoding`], unless it [has already failed](Exchange::failure).
     pub fn undecodable(&mut self) {
         self.response = Slot::Undecodable;
     }
 }
 
-/// One SASL exchange with a client. Each value is used for one exchange only.
+/// A SASL exchange with a client. Each value can be used for one exchange only.
 pub struct Exchange {
     rules: Rules,
     state: State,
@@ -158,9 +158,9 @@ pub struct Exchange {
 impl Exchange {
     /// Begins an exchange.
     ///
-    /// If there is no initial response (`None`), the server sends a challenge first. An empty initial response
-    /// is not the same as none. If the configuration does not allow the mechanism or the initial response, the
-    /// first [`step`](Self::step) returns the failure.
+    /// If the client sent no initial response, pass `None`, and the server sends a challenge first. If the client
+    /// sent an empty initial response, pass an empty `Vec`. If the configuration does not allow the mechanism or the
+    /// initial response, the first [`step`](Self::step) returns the failure.
     pub fn new(
         config: &Arc<Config>,
         channel: &Channel,
@@ -193,7 +193,7 @@ impl Exchange {
         Self { rules: Rules::NOTHING, state: State::failed(failure) }
     }
 
-    /// Returns what the exchange needs next. Until that is answered, further calls return the same step.
+    /// Returns the next step of the exchange. Until the step has been answered, further calls return the same step.
     #[inline]
     pub fn step(&mut self) -> Step<'_> {
         self.state.go_on(&self.rules);
@@ -202,9 +202,9 @@ impl Exchange {
 
     /// Returns the reason why the exchange has failed, as soon as the failure is certain.
     ///
-    /// If a token is refused, the failure is certain before the last [`Step`]. A challenge still informs the
-    /// client of the error (RFC 7628 §3.2.3), and the exchange fails whatever the client responds. When this
-    /// method first returns a failure, count the attempt for rate limiting and pause. Do so before sending the
+    /// If a token is refused, the failure is certain before the last [`Step`]. The exchange still returns a challenge
+    /// that informs the client of the error (RFC 7628 §3.2.3), and then fails whatever the client responds. When this
+    /// method first returns a failure, count the attempt for rate limiting and pause. Do this before sending the
     /// challenge, because the client may close the connection as soon as it has received the error.
     pub fn failure(&self) -> Option<Failure> {
         match &self.state {
@@ -214,26 +214,26 @@ impl Exchange {
         }
     }
 
-    /// Returns the folded account name that the client claimed, if the exchange has failed. Use it as a key for
+    /// Returns the folded account name that the client claimed, if the exchange has failed. Use the name as a key for
     /// rate limiting.
     ///
-    /// Returns `None` if the client did not send a name. If the mechanism identifies the client in another way,
-    /// such as by a token, also returns `None` if the exchange failed before the account was known.
+    /// Returns `None` if the client did not send a name. If the mechanism identifies the client without a name, for
+    /// example with a token, this method also returns `None` if the exchange failed before the account was known.
     pub fn authcid(&self) -> Option<&str> {
         Some(&self.claim()?.authcid)
     }
 
-    /// Returns the account that the claimed name is an alias of, if the store's [answer](super::Answer::of)
-    /// named one. Count a failure against this account as well.
+    /// Returns the account that the claimed name is an alias of, if the store's [answer](super::Answer::of) named
+    /// such an account. Count the failed attempt against this account as well.
     ///
-    /// Returns `None` if the answer named no account, or named the claimed name itself.
+    /// Returns `None` if the answer did not name an account, or named the same account as the client.
     pub fn account(&self) -> Option<&str> {
         let claim = self.claim()?;
         Some(&***claim.account.as_ref()?).filter(|account| *account != claim.authcid)
     }
 
-    /// Returns the application's custom refusal, with the text and the codes for the client, if the exchange
-    /// [failed](Failure::Refused) with one.
+    /// Returns the application's custom refusal, if the exchange [failed](Failure::Refused) with one. The refusal
+    /// contains the text and the codes for the client.
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.state {
             State::Done(Err(failed)) => failed.refusal.as_deref(),
@@ -260,8 +260,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the pending question, if there is one, without advancing the exchange. After an initial
-    /// response, a question may be pending before the first call of [`step`](Self::step).
+    /// Returns the pending question, if there is one, without advancing the exchange. If the client sent an initial
+    /// response, a question may already be pending before the first call of [`step`](Self::step).
     pub fn query(&mut self) -> Option<Query<'_>> {
         match self.pending() {
             Step::Query(query) => Some(query),
@@ -292,7 +292,7 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// The state of an exchange. Each state that waits for an answer holds it once it has been given.
+/// The state of an exchange. If a state waits for an answer, it contains the answer once the answer has been given.
 ///
 /// The type is 128 octets long. Up to this size, the compiler moves a value without calling a function, so some
 /// variants are boxed and some numbers are small.
@@ -334,7 +334,7 @@ pub(super) enum Then {
     Token(Arc<Config>),
 }
 
-/// The mechanism that takes the next response.
+/// The mechanism that processes the next response.
 #[derive(Debug)]
 pub(super) enum Next {
     Plain(plain::Server),
@@ -399,8 +399,8 @@ impl State {
         }
     }
 
-    /// Creates the first state from the mechanism's first challenge and the mechanism that takes the response
-    /// to it. An initial response counts as the response to that challenge, which is then not sent.
+    /// Creates the first state from the mechanism's first challenge and the mechanism that processes the response. An
+    /// initial response counts as the response to that challenge, which is then not sent.
     #[inline(always)]
     fn first<S>(
         rules: &Rules,
@@ -417,8 +417,7 @@ impl State {
         }
     }
 
-    /// Goes on to the next state if the current one has been answered. Otherwise it returns `None`, and nothing
-    /// changes.
+    /// Moves to the next state if the current state has been answered. Otherwise, returns `None` and changes nothing.
     ///
     /// The parts that are still needed are taken out of the current state, so that no state is moved as a
     /// whole, which would cost more than most mechanisms. After that, no code of the application runs whose
@@ -560,7 +559,7 @@ impl State {
         }
     }
 
-    /// The same for an account whose name comes from the application.
+    /// Like [`proven`](Self::proven), but for an account name that the application returned.
     fn named(
         rules: &Rules,
         authcid: String,
@@ -580,7 +579,7 @@ impl State {
         Self::Done(Err(Failed { why, claim: None, refusal: None }))
     }
 
-    /// The same for a client that has claimed a name.
+    /// Like [`failed`](Self::failed), but for a client that has claimed a name.
     pub(super) fn refused(why: Failure, claim: Option<Claim>) -> Self {
         Self::Done(Err(Failed { why, claim: claim.map(Box::new), refusal: None }))
     }
@@ -609,7 +608,7 @@ impl Then {
         }
     }
 
-    /// The client is authenticated, but may not act as the account that it named.
+    /// Refuses a client that is authenticated, but may not act as the account that it named.
     fn refuse(&self, claim: Option<Claim>) -> State {
         match self {
             Self::Done | Self::ServerFinal(_) => State::refused(Failure::NotAuthorized, claim),

@@ -4,11 +4,11 @@ use alloc::boxed::Box;
 
 use crate::sasl::{Failure, Mechanism, check_name};
 
-/// The answer to a question about an account. It is either yes, with the secret or account name that the question
-/// asks for, or no, with a reason.
+/// The answer to a question about an account. The answer is either positive, with the secret or account name that the
+/// question asks for, or negative, with a reason.
 ///
-/// `true` and `Some` convert into [`accept`](Self::accept), `false` and `None` into [`reject`](Self::reject). There
-/// is no conversion from `Result`. If the store returns an error, log it and then answer
+/// `true` and `Some` convert into [`accept`](Self::accept). `false` and `None` convert into [`reject`](Self::reject).
+/// There is no conversion from `Result`. If the store returns an error, log the error and then answer
 /// [`temp_fail`](Self::temp_fail).
 ///
 /// | answer | SMTP reply | counts as a failed attempt |
@@ -40,43 +40,45 @@ pub(in crate::sasl) enum Verdict<T> {
 }
 
 impl<T> Answer<T> {
-    /// Answers yes. If the question asks for a secret or an account name, `found` is the one that the store holds.
+    /// Creates a positive answer. If the question asks for a secret or an account name, `found` is the secret or the
+    /// name from the store.
     pub const fn accept(found: T) -> Self {
         Self { verdict: Verdict::Accept(found), account: None }
     }
 
-    /// Answers no, because the password is wrong or the account does not exist.
+    /// Answers that the password is wrong or the account does not exist.
     pub const fn reject() -> Self {
         Self { verdict: Verdict::Reject, account: None }
     }
 
-    /// Answers that the account exists but has no secret for this mechanism, for example no SCRAM keys for this hash.
-    /// The client gets the same reply as for a wrong password. For your log, the exchange ends in
-    /// [`Failure::NoSecret`].
+    /// Answers that the account exists, but the store contains no secret of the account for this mechanism, for
+    /// example no SCRAM keys for this hash. The client receives the same reply as for a wrong password. The exchange
+    /// ends in [`Failure::NoSecret`], which your application can log.
     pub const fn no_secret() -> Self {
         Self { verdict: Verdict::NoSecret, account: None }
     }
 
-    /// Answers that the store is not available at the moment. Use this only for failures that affect every account;
-    /// otherwise, it reveals which accounts exist (user enumeration).
+    /// Answers that the store is not available at the moment. Use this answer only for failures that affect every
+    /// account. Otherwise, the answer reveals which accounts exist (user enumeration).
     pub const fn temp_fail() -> Self {
         Self { verdict: Verdict::TempFail, account: None }
     }
 
-    /// Answers that the application does not implement this question for any account (see
+    /// Answers that the application does not support this kind of query for any account (see
     /// [`Query::not_implemented`](super::Query::not_implemented)).
     pub const fn not_implemented() -> Self {
         Self { verdict: Verdict::NotImplemented, account: None }
     }
 
-    /// Declares that the client's name is an alias of `account`. If the client succeeds, it is authenticated as
-    /// `account`. If it fails, the attempt [counts](crate::server::AuthFailed::account) against both names.
+    /// Declares that the client's name is an alias of `account`. If authentication succeeds, the client is
+    /// authenticated as `account`. If authentication fails, the attempt [counts](crate::server::AuthFailed::account)
+    /// against both names.
     ///
-    /// Only SCRAM's salt can reveal an alias. If two names have the same keys, their common salt shows that they
-    /// belong to one account and that this account exists. To avoid this, give the alias its own keys, derived from
-    /// the same password with another salt.
+    /// Only SCRAM's salt can reveal an alias. If two names have the same keys, both have the same salt, which shows
+    /// that they belong to one account and that this account exists. To avoid this, give the alias its own keys,
+    /// derived from the same password with another salt.
     ///
-    /// Pass a [folded](crate::sasl::server::Config::fold) name. The name is not folded again, so another spelling
+    /// Pass a [folded](crate::sasl::server::Config::fold) name. The name is not folded again, so a different spelling
     /// would count as a separate account. If the name is empty or contains control characters, the answer becomes
     /// [`temp_fail`](Self::temp_fail).
     #[must_use]
@@ -90,10 +92,11 @@ impl<T> Answer<T> {
 
     /// Turns this answer into the answer for a locked account, for example after too many failed attempts.
     ///
-    /// The client always gets the reply for a wrong password. With SCRAM, the server still sends the account's own
-    /// salt, and the exchange fails only at the proof, so a locked account looks like any other. For your log, the
-    /// exchange ends in [`Failure::Locked`], whether or not the password was right. The answers
-    /// [`temp_fail`](Self::temp_fail) and [`not_implemented`](Self::not_implemented) are returned unchanged.
+    /// The client always receives the same reply as for a wrong password. With SCRAM, the server still sends the
+    /// account's own salt, and the exchange fails only at the proof. To the client, a locked account therefore looks
+    /// like any other account. The exchange ends in [`Failure::Locked`] whether or not the password was right, and
+    /// your application can log this failure. The answers [`temp_fail`](Self::temp_fail) and
+    /// [`not_implemented`](Self::not_implemented) are returned unchanged.
     #[must_use]
     pub fn lock(self) -> Self {
         let verdict = match self.verdict {
@@ -120,16 +123,16 @@ impl<T> Answer<T> {
 }
 
 impl Answer {
-    /// Answers that the password is right but this mechanism is too weak for the account.
+    /// Answers that the password is right, but this mechanism is too weak for the account.
     pub const fn too_weak() -> Self {
         Self { verdict: Verdict::TooWeak, account: None }
     }
 
-    /// Answers that the password is right but the account must first move to this mechanism by authenticating once
-    /// with another mechanism (RFC 4954 §6).
+    /// Answers that the password is right, but the client must authenticate once with another mechanism before the
+    /// account can use this mechanism (RFC 4954 §6).
     ///
-    /// Only a question about a password can be answered like this. A SCRAM lookup is answered before the client sends
-    /// its proof, so this answer to it would reveal which accounts exist.
+    /// Only a question about a password can be answered in this way. A question about SCRAM keys is answered before
+    /// the client sends its proof, so this answer would reveal which accounts exist.
     pub const fn transition_needed() -> Self {
         Self { verdict: Verdict::TransitionNeeded, account: None }
     }

@@ -24,21 +24,23 @@ macro_rules! methods {
 }
 
 /// The async counterpart of [`Authenticator`], for a store that has to be awaited, such as a database, a directory or
-/// the issuer of a token. It does not depend on a runtime, and works with tokio or any other.
+/// the issuer of a token. The trait does not depend on a particular async runtime. It works with tokio and with any
+/// other runtime.
 ///
-/// Implement each method that you need as an `async fn`. Its future must be [`Send`], so that a runtime may move it
-/// to another thread. A method that is not implemented answers [`not_implemented`](Answer::not_implemented), except
-/// [`authorize`](Self::authorize), whose default lets no account act as another.
+/// Implement each method that you need as an `async fn`. Its future must be [`Send`], so that a runtime can move the
+/// future to another thread. Every method returns [`not_implemented`](Answer::not_implemented) by default, except
+/// [`authorize`](Self::authorize), which by default does not allow any account to act as another.
 ///
-/// Do not compute a password hash in these methods. A hash such as Argon2 blocks the thread that polls the future,
-/// and with it every other connection on that thread. Compute the hash on another thread, and await the result. On
-/// tokio, use [`Blocking`](https://docs.rs/smtp-auth-tokio/latest/smtp_auth_tokio/struct.Blocking.html) from
-/// `smtp-auth-tokio`. It is an `AsyncAuthenticator` that runs an [`Authenticator`] on separate threads. Its
-/// documentation also shows how that authenticator can query an async database.
+/// Do not compute a password hash in these methods. Computing a hash such as Argon2 blocks the thread that polls the
+/// future, and therefore also every other connection on that thread. Compute the hash on another thread, and await
+/// the result. On tokio, use
+/// [`Blocking`](https://docs.rs/smtp-auth-tokio/latest/smtp_auth_tokio/struct.Blocking.html) from `smtp-auth-tokio`.
+/// `Blocking` is an `AsyncAuthenticator` that runs an [`Authenticator`] on separate threads. Its documentation also
+/// shows how this `Authenticator` can query an async database.
 ///
-/// For an account that does not exist, an implementation must take as long as for a wrong password, for example by
-/// checking the password against a dummy hash. Otherwise, a timing attack reveals which accounts exist (user
-/// enumeration).
+/// An implementation must take as long for an account that does not exist as for a wrong password. Otherwise, a
+/// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check
+/// the password against a dummy hash.
 ///
 #[cfg_attr(feature = "plain", doc = "```")]
 #[cfg_attr(not(feature = "plain"), doc = "```ignore")]
@@ -68,14 +70,15 @@ macro_rules! methods {
 ///
 /// Pass the authenticator to [`Query::answer_with_async`](super::Query::answer_with_async). [`Immediate`] adapts an
 /// [`Authenticator`] that answers at once. There is no blanket implementation for every `Authenticator`, because a
-/// store that blocks would then go unnoticed. [`BoxedAuthenticator`] holds a store that is chosen at run time.
+/// store that blocks the thread could then be used by mistake. [`BoxedAuthenticator`] contains an
+/// `AsyncAuthenticator` that is chosen at run time.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not answer asynchronously",
     note = "wrap an `Authenticator` that answers at once, such as one that reads from memory, in `Immediate`",
     note = "wrap one that computes or blocks, such as one that uses Argon2 or a synchronous database, in `Blocking` of smtp-auth-tokio"
 )]
 pub trait AsyncAuthenticator: Send + Sync {
-    /// Returns the mechanisms that this store can answer for (see [`Authenticator::mechanisms`]).
+    /// Returns the mechanisms that this store supports (see [`Authenticator::mechanisms`]).
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!());
@@ -133,8 +136,10 @@ macro_rules! pointers {
 
 pointers!(&A, Box<A>, Arc<A>);
 
-/// Turns an [`Authenticator`] into an [`AsyncAuthenticator`] that answers at once, for a store in memory. An
-/// authenticator that computes or waits would block the thread that polls the future.
+/// Turns an [`Authenticator`] into an [`AsyncAuthenticator`] that answers at once.
+///
+/// Use `Immediate` for a store in memory. An authenticator that computes a hash or waits would block the thread that
+/// polls the future.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it only wraps a value")]
 pub struct Immediate<A>(pub A);
@@ -147,7 +152,8 @@ impl<A: Authenticator + Send + Sync> AsyncAuthenticator for Immediate<A> {
     each_question!(at_once!());
 }
 
-/// An [`AsyncAuthenticator`] of any type, for a store that is chosen at run time. Each answer requires an allocation.
+/// An [`AsyncAuthenticator`] of any type, for a store that is chosen at run time. Each answer requires a memory
+/// allocation.
 ///
 /// ```
 /// use smtp_auth::sasl::{AsyncAuthenticator, BoxedAuthenticator};
@@ -165,7 +171,7 @@ impl<A: Authenticator + Send + Sync> AsyncAuthenticator for Immediate<A> {
 pub struct BoxedAuthenticator(Box<dyn AnyAuthenticator>);
 
 impl BoxedAuthenticator {
-    /// Moves the store into a box.
+    /// Moves the authenticator into a box.
     pub fn new(users: impl AsyncAuthenticator + 'static) -> Self {
         Self(Box::new(users))
     }

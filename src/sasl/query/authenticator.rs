@@ -20,18 +20,19 @@ macro_rules! methods {
 
 /// An account store that answers every question at once, on the calling thread.
 ///
-/// [`mechanisms`](Self::mechanisms) lists the mechanisms that the store can answer for.
-/// [`Builder::answered_by`](crate::sasl::server::Builder::answered_by) configures a server to offer these
-/// mechanisms. A SCRAM mechanism brings its -PLUS form along, which needs the same keys. To check that the store implements
-/// the mechanisms, `answered_by` calls the method for each of them.
+/// [`mechanisms`](Self::mechanisms) lists the mechanisms that the store supports.
+/// [`Builder::answered_by`](crate::sasl::server::Builder::answered_by) configures a server to offer these mechanisms.
+/// The server also offers the -PLUS form of each SCRAM mechanism, which needs the same keys. To check that the store
+/// implements the listed mechanisms, `answered_by` calls the method for each mechanism.
 ///
-/// Implement one method for each kind of question that the mechanisms ask. By default, a method answers
-/// [`not_implemented`](Answer::not_implemented), except [`authorize`](Self::authorize), whose default lets no account
-/// act as another. For a custom mechanism, [`custom`](Self::custom) usually calls [`Custom::step_with`].
+/// Implement the method for each kind of question that the mechanisms ask. Every method returns
+/// [`not_implemented`](Answer::not_implemented) by default, except [`authorize`](Self::authorize), which by default
+/// does not allow any account to act as another. For a custom mechanism, [`custom`](Self::custom) usually calls
+/// [`Custom::step_with`].
 ///
-/// For an account that does not exist, an implementation must take as long as for a wrong password, for example by
-/// checking the password against a dummy hash. Otherwise, a timing attack reveals which accounts exist (user
-/// enumeration).
+/// An implementation must take as long for an account that does not exist as for a wrong password. Otherwise, a
+/// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check
+/// the password against a dummy hash.
 ///
 /// For a store that has to be awaited, such as a database on tokio, implement
 /// [`AsyncAuthenticator`](super::AsyncAuthenticator).
@@ -60,12 +61,12 @@ macro_rules! methods {
     note = "`answered_by` and `answer_with` take an `Authenticator`, which is synchronous; for an `AsyncAuthenticator` call `answered_by_async` and `answer_with_async`"
 )]
 pub trait Authenticator {
-    /// Returns the mechanisms that this store can answer for. For example, list PLAIN and LOGIN if
+    /// Returns the mechanisms that this store supports. For example, list PLAIN and LOGIN if
     /// [`check_password`](Self::check_password) is implemented. If [`scram_keys`](Self::scram_keys) is implemented,
-    /// list the SCRAM mechanism of each hash for which the accounts have keys.
+    /// list the SCRAM mechanism of each hash for which the store contains keys.
     ///
-    /// List a mechanism only if the accounts have the secret that it needs. Otherwise, a client that chooses the
-    /// mechanism fails even with the right password.
+    /// List a mechanism only if the store contains the secrets that the mechanism needs. Otherwise, a client that
+    /// chooses the mechanism cannot authenticate even with the right password.
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!(&Self));
@@ -74,7 +75,7 @@ pub trait Authenticator {
 /// An [`Authenticator`] that is modified while it answers, for example because it serves a single connection or owns
 /// its database connection. Pass it to [`Query::answer_with_mut`](super::Query::answer_with_mut).
 pub trait AuthenticatorMut {
-    /// Returns the mechanisms that this store can answer for (see [`Authenticator::mechanisms`]).
+    /// Returns the mechanisms that this store supports (see [`Authenticator::mechanisms`]).
     fn mechanisms(&self) -> &[Mechanism];
 
     each_question!(methods!(&mut Self));

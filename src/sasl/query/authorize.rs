@@ -6,16 +6,16 @@ use core::mem;
 use super::{Fixed, Serial};
 use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::Claim};
 
-/// *May this account use the service, and act as that other account?*
+/// *May this account use the service, and act as the other account?*
 ///
-/// This question is asked after the account has been authenticated, if the client named another account to act as
-/// (RFC 4422 §3.4.1). With [`authorize_always`](crate::sasl::server::Builder::authorize_always), it is asked about
-/// every client.
+/// An exchange asks this question after the account has been authenticated, if the client named another account to
+/// act as (RFC 4422 §3.4.1). With [`authorize_always`](crate::sasl::server::Builder::authorize_always), the exchange
+/// asks this question about every authenticated client.
 ///
 /// ```
 /// use smtp_auth::sasl::{Authorize, AuthorizeAnswer};
 ///
-/// /// Two accounts may act as `support`, and every account as itself.
+/// /// Two accounts may act as `support`, and every account may act as itself.
 /// fn authorize(ask: &Authorize) -> AuthorizeAnswer {
 ///     match ask.authzid() {
 ///         None => AuthorizeAnswer::Accept, // asked only with `authorize_always`
@@ -91,8 +91,8 @@ impl Authorize {
 
 /// The answer to [`Authorize`].
 ///
-/// `true` converts into [`Accept`](Self::Accept), `false` into [`Reject`](Self::Reject), and a [`Refusal`] or a
-/// [`RefusalKind`] into [`Refuse`](Self::Refuse).
+/// `true` converts into [`Accept`](Self::Accept), and `false` converts into [`Reject`](Self::Reject). A [`Refusal`]
+/// or a [`RefusalKind`] converts into [`Refuse`](Self::Refuse).
 ///
 /// | answer | SMTP reply | counts as a failed attempt | reveals that the credentials are right |
 /// | --- | --- | --- | --- |
@@ -102,26 +102,26 @@ impl Authorize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthorizeAnswer {
-    /// The client is accepted, and acts as the account that it named, or as its own.
+    /// The client is accepted. It acts as the account that it named, or as its own account if it named none.
     Accept,
     /// The client is accepted and acts as this account. Use this if the client named an alias of the account, or if
     /// the application assigns an account. If the name is empty or contains control characters, the answer becomes
     /// [`TempFail`](Self::TempFail).
     AcceptAs(String),
     /// The client is refused with the same reply as for a wrong password. Use this if the client may not act as the
-    /// other account, and for every rate limit, locked account or address rule that can only be checked at this
-    /// point.
+    /// other account. Also use it for rate limits, locked accounts and rules about addresses that can be checked only
+    /// at this point.
     ///
-    /// If a rule can be checked before the proof, check it there and answer [`Answer::lock`](super::Answer::lock)
-    /// instead. Only clients with the right password reach this question, so the time that a lookup takes here
-    /// reveals that the password is right (a timing attack).
+    /// If a rule can be checked before the client is authenticated, check it then, and answer
+    /// [`Answer::lock`](super::Answer::lock) instead. Only clients with the right password reach this question, so
+    /// the time that a lookup takes here reveals that the password is right (a timing attack).
     Reject,
     /// The client is refused with a reason that the application chooses. The reply reveals that the credentials are
     /// right.
     Refuse(Refusal),
     /// The store cannot answer at the moment.
     TempFail,
-    /// The application does not implement this question (see
+    /// The application does not support this kind of query (see
     /// [`Query::not_implemented`](super::Query::not_implemented)).
     NotImplemented,
 }

@@ -14,9 +14,9 @@ const MAX_RESPONSES: u8 = 20;
 
 /// *What does the custom mechanism answer to this response?*
 ///
-/// The application can answer at once, with [`step_with`](Self::step_with) and a [`ServerMechanism`], or later, with
-/// data that it keeps between responses in [`state`](Self::state). An exchange accepts up to 20 responses to
-/// challenges. The next response ends the exchange in [`Failure::Malformed`].
+/// To answer at once, the application can call [`step_with`](Self::step_with) with a [`ServerMechanism`]. It can also
+/// answer later, and store data between responses in [`state`](Self::state). An exchange accepts up to 20 responses
+/// to challenges. Another response ends the exchange in [`Failure::Malformed`].
 pub struct Custom {
     mechanism: Mechanism,
     response: Option<SecretBytes>,
@@ -65,12 +65,13 @@ impl Custom {
         self.mechanism
     }
 
-    /// Returns the client's response. The first one is the initial response, which is `None` if the client sent none.
+    /// Returns the client's response. The first response is the initial response, and is `None` if the client did not
+    /// send one.
     pub fn response(&self) -> Option<&[u8]> {
         self.response.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// Returns storage for data that the application keeps from one response to the next. The storage is empty at
+    /// Returns storage in which the application can keep data from one response to the next. The storage is empty at
     /// first, and is dropped with the exchange.
     pub fn state(&mut self) -> &mut Option<Box<dyn Any + Send + Sync>> {
         &mut self.state
@@ -79,8 +80,8 @@ impl Custom {
     /// Passes the response to a mechanism, and returns the mechanism's answer. Pass this answer to
     /// [`answer`](Self::answer).
     ///
-    /// `make` creates the mechanism at the first response, and [`state`](Self::state) then holds it. Call this method
-    /// only once for each question, because every call advances the mechanism.
+    /// For the first response, `make` creates the mechanism, which is then stored in [`state`](Self::state). Call
+    /// this method only once for each question, because every call advances the mechanism.
     pub fn step_with<M: ServerMechanism>(&mut self, make: impl FnOnce() -> M) -> CustomAnswer {
         let Self { state, response, .. } = self;
         let made = state.take().and_then(|state| state.downcast().ok());
@@ -117,15 +118,15 @@ pub enum CustomAnswer {
     /// proof in a challenge before this answer.
     ///
     /// If `authzid` names an account other than `authcid`, [`Authorize`](super::Authorize) asks whether the client
-    /// may act as it.
+    /// may act as that account.
     Accept {
         /// The authenticated account.
         authcid: String,
-        /// The name of the account to act as, exactly as the client sent it, if it named one.
+        /// The name of the account to act as, exactly as the client sent it. `None` means the client's own account.
         authzid: Option<String>,
     },
-    /// Authentication fails. The failure determines the reply, and whether it counts as a failed attempt
-    /// ([`is_attempt`](Failure::is_attempt)). For wrong credentials use [`Failure::Rejected`].
+    /// Authentication fails. The failure determines the reply, and whether a failed attempt is counted
+    /// ([`is_attempt`](Failure::is_attempt)). For wrong credentials, use [`Failure::Rejected`].
     Fail(Failure),
 }
 
@@ -193,8 +194,8 @@ impl fmt::Debug for CustomAnswer {
 pub trait ServerMechanism: Send + Sync + 'static {
     /// Returns the answer to a response.
     ///
-    /// The first call is for the initial response, which may be absent. A mechanism that begins with a challenge
-    /// should fail with [`Failure::UnexpectedInitialResponse`] if the client sent an initial response. Any other
-    /// mechanism should answer an absent initial response with an empty challenge.
+    /// The first call passes the initial response, or `None` if the client did not send one. A mechanism that begins
+    /// with a challenge should fail with [`Failure::UnexpectedInitialResponse`] if the client sent an initial
+    /// response. Any other mechanism should answer `None` with an empty challenge.
     fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer;
 }

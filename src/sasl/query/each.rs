@@ -81,32 +81,37 @@ macro_rules! unless_written {
 macro_rules! documentation {
     (authorize) => {
         "\n\nThis method is called if the client names another account to act as. If \
-         [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, it is called for every \
-         authenticated client. The default implementation lets no account act as another. With `authorize_always`, it \
-         answers `not_implemented`, so that no client is accepted. Your implementation must reject every account that \
-         the client may not act as. An authenticator that wraps another must forward this method."
+         [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, the method is called for every \
+         authenticated client.\n\n\
+         The default implementation does not allow any account to act as another. If the client does not name another \
+         account, the default implementation answers `not_implemented`. Therefore, implement this method if \
+         `authorize_always` is set; otherwise, no client is accepted.\n\n\
+         An implementation must reject every account that the client may not act as. An authenticator that wraps \
+         another authenticator must forward this method."
     };
     (check_password) => {
-        "\n\nPLAIN and LOGIN need it: it verifies the password that the client sent."
+        "\n\nPLAIN and LOGIN need this method. It verifies the password that the client sent."
     };
     (cram_secret) => {
-        "\n\nCRAM-MD5 needs it: it looks up the stored secret, with which the exchange verifies the client's response."
+        "\n\nCRAM-MD5 needs this method. It looks up the stored secret. The exchange then verifies the client's \
+         response with this secret."
     };
     (scram_keys) => {
-        "\n\nSCRAM needs it: it looks up the stored keys for the [hash](crate::sasl::ScramKeysFor::hash), with which \
-         the exchange verifies the client's proof."
+        "\n\nSCRAM needs this method. It looks up the stored keys for the [hash](crate::sasl::ScramKeysFor::hash). The \
+         exchange then verifies the client's proof with these keys."
     };
     (check_token) => {
-        "\n\nOAUTHBEARER and XOAUTH2 need it: it verifies the token, and returns the account to which it belongs."
+        "\n\nOAUTHBEARER and XOAUTH2 need this method. It verifies the token, and returns the account that the token \
+         belongs to."
     };
     (check_external) => {
-        "\n\nEXTERNAL needs it: it returns the account to which the client's certificate belongs."
+        "\n\nEXTERNAL needs this method. It returns the account that the client's certificate belongs to."
     };
     (check_anonymous) => {
-        "\n\nANONYMOUS needs it: it decides whether a guest is admitted."
+        "\n\nANONYMOUS needs this method. It decides whether a guest is admitted."
     };
     (custom) => {
-        "\n\nA custom mechanism needs it, once for each response of the client."
+        "\n\nCustom mechanisms need this method. It is called once for each response of the client."
     };
 }
 

@@ -11,8 +11,7 @@ use crate::{
     secret::Secret,
 };
 
-/// A copy of a question, for an application that answers later and in another place, for example on another thread or
-/// in an async task.
+/// A copy of a question that can be answered later and elsewhere, for example on another thread or in an async task.
 ///
 /// [`Query::job`] creates the copy. [`query`](Self::query) returns the question to answer, and [`Query::settle`] then
 /// transfers the answer to the original.
@@ -67,7 +66,7 @@ enum Question {
 }
 
 impl QueryJob {
-    /// Returns the question.
+    /// Returns the question to answer.
     pub fn query(&mut self) -> Query<'_> {
         match &mut self.0 {
             Question::CheckPassword(ask) => Query::CheckPassword(ask),
@@ -161,8 +160,8 @@ impl QueryJob {
 impl Query<'_> {
     /// Copies the question, so that it can be answered elsewhere.
     ///
-    /// The copy starts with the answer [`temp_fail`](super::Answer::temp_fail), so that a job that is returned
-    /// unanswered still ends the exchange. Returns `None` for a [`Custom`](super::Custom) question, because its state
+    /// The initial answer of the copy is [`temp_fail`](super::Answer::temp_fail), so that the exchange ends even if
+    /// nothing else answers the copy. Returns `None` for a [`Custom`](super::Custom) question, because its state
     /// cannot be copied.
     pub fn job(&self) -> Option<QueryJob> {
         let mut job = QueryJob(match self {
@@ -182,8 +181,8 @@ impl Query<'_> {
     /// Answers the question with the answer of its copy. If the copy was never answered, the answer is
     /// [`temp_fail`](super::Answer::temp_fail).
     ///
-    /// Returns `false` and changes nothing if the job is a copy of another question, either from an earlier exchange
-    /// or from earlier in the same exchange.
+    /// Returns `false` and changes nothing if the job is a copy of another question. That question may come from an
+    /// earlier exchange, or from an earlier step of the same exchange.
     pub fn settle(self, mut job: QueryJob) -> bool {
         if job.query().serial() != self.serial() {
             return false;

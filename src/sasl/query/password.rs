@@ -77,7 +77,8 @@ impl CheckPassword {
     }
 
     /// Returns the folded name of the account that the client wants to act as, if it named one. Accepting the
-    /// password does not permit this. [`Authorize`](super::Authorize) asks about it afterwards.
+    /// password does not allow the client to act as this account. [`Authorize`](super::Authorize) asks about that
+    /// afterwards.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
@@ -181,15 +182,15 @@ impl fmt::Debug for CramSecretFor {
 ///
 /// - For an account that does not exist, answer [`Answer::reject`].
 /// - For an account without keys for this hash, answer [`Answer::no_secret`].
-/// - For a locked account, answer with its keys and [`Answer::lock`]. Without the keys, the client would see another
-///   salt, which would reveal that the account is locked.
+/// - For a locked account, answer with its keys and [`Answer::lock`]. Without the keys, the client would receive a
+///   different salt, which would reveal that the account is locked.
 ///
 /// In the first two cases, the exchange uses decoy keys. The client sees the same round trips as for a wrong
-/// password, and a salt that is always the same for this name.
+/// password, and always receives the same salt for this name.
 ///
 /// Parsing keys from text takes longer than the exchange itself. If a store parses keys for each question, its
-/// response time reveals which accounts exist (user enumeration by a timing attack). Keep the keys parsed, or also
-/// parse some text for accounts that do not exist.
+/// response time reveals which accounts exist (user enumeration by a timing attack). To prevent this, keep the parsed
+/// keys in memory, or also parse the text of some keys for an account that does not exist.
 #[derive(Clone, Debug)]
 pub struct ScramKeysFor {
     authcid: Box<str>,
@@ -225,7 +226,7 @@ impl ScramKeysFor {
         &self.authcid
     }
 
-    /// Returns the hash for which the keys are needed.
+    /// Returns the hash of the keys that are needed.
     pub fn hash(&self) -> ScramHash {
         self.kind.hash
     }
@@ -235,7 +236,7 @@ impl ScramKeysFor {
         self.kind.mechanism()
     }
 
-    /// Answers the question. A second answer replaces the first. Keys for another hash count as [no
+    /// Answers the question. A second answer replaces the first. Keys for another hash are treated as [no
     /// keys](Answer::no_secret).
     pub fn answer(&mut self, answer: impl Into<Answer<ScramKeys>>) {
         self.answer = Some(answer.into());

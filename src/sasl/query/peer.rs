@@ -29,7 +29,7 @@ impl CheckExternal {
     }
 
     /// Returns the folded name of the account that the client wants to act as, if it named one. If this is not the
-    /// certificate's account, [`Authorize`](super::Authorize) asks about it afterwards.
+    /// certificate's account, [`Authorize`](super::Authorize) then asks whether the client may act as it.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
@@ -39,7 +39,8 @@ impl CheckExternal {
         Mechanism::External
     }
 
-    /// Answers the question, with the account if the client is accepted. A second answer replaces the first.
+    /// Answers the question. To accept the client, pass the name of the certificate's account. A second answer
+    /// replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer<String>>) {
         self.answer = Some(answer.into());
     }
@@ -58,8 +59,8 @@ impl CheckAnonymous {
         Self { trace: trace.map(Into::into), answer: None, serial: Serial::default() }
     }
 
-    /// Returns the trace that the client sent, for the log. It is a mail address, or up to 255 characters without
-    /// `@`, and has not been verified.
+    /// Returns the trace that the client sent, if it sent one. The trace is meant for the log. It is a mail address,
+    /// or a string of up to 255 characters without `@`, and has not been verified.
     pub fn trace(&self) -> Option<&str> {
         self.trace.as_deref()
     }

@@ -10,9 +10,9 @@ use crate::{
 
 /// *Which account does this token belong to?* OAUTHBEARER (RFC 7628) and XOAUTH2 ask this.
 ///
-/// The token is not empty and has the form of a bearer token (RFC 6750 §2.1). The application must check that the
-/// token is genuine, meant for this server, valid for mail, and not expired. It can ask the token's issuer (token
-/// introspection, RFC 7662), or verify the issuer's signature if the token contains one.
+/// The token is not empty, and has the syntax of a bearer token defined in RFC 6750 §2.1. The application must check
+/// that the token is genuine, meant for this server, valid for mail, and not expired. It can ask the token's issuer
+/// (token introspection, RFC 7662), or verify the issuer's signature if the token contains one.
 #[derive(Clone, Debug)]
 pub struct CheckToken {
     pub(in crate::sasl) mechanism: Mechanism,
@@ -40,14 +40,14 @@ impl CheckToken {
     }
 
     /// Returns the folded name of the account that the client wants to act as, if it named one. If this is not the
-    /// token's account, [`Authorize`](super::Authorize) asks about it afterwards.
+    /// token's account, [`Authorize`](super::Authorize) then asks whether the client may act as it.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
 
-    /// Returns the host name of the server that the client intends to reach, if the client sent it. Only OAUTHBEARER
-    /// can send the host name. If it names another server, the token was sent to that server and is being replayed,
-    /// so reject it.
+    /// Returns the host name of the server that the client intends to reach, if the client sent it. Only clients that
+    /// use OAUTHBEARER can send a host name. If the host name belongs to another server, reject the token, because
+    /// the token was sent to that server and is being replayed.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
@@ -68,22 +68,23 @@ impl CheckToken {
     }
 }
 
-/// The answer to [`CheckToken`]. `Some` with an account name converts into [`Accept`](Self::Accept), and `None` into
-/// [`Reject`](Self::Reject).
+/// The answer to [`CheckToken`]. `Some` with an account name converts into [`Accept`](Self::Accept), and `None`
+/// converts into [`Reject`](Self::Reject).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenAnswer {
     /// The token belongs to this account. Pass the name that clients send for the user, not the issuer's identifier
-    /// for the user. Otherwise, the two names never match, and every client appears to ask to act as another account.
+    /// for the user. Otherwise, the two names do not match, and every client that names its own account appears to
+    /// ask to act as another account.
     Accept(String),
     /// The token is not valid. The client receives the configured
-    /// [`token_error`](crate::sasl::server::Builder::token_error), then `535 5.7.8`.
+    /// [`token_error`](crate::sasl::server::Builder::token_error), and then `535 5.7.8`.
     Reject,
-    /// The token is not valid. The client receives this error, then `535 5.7.8`.
+    /// The token is not valid. The client receives this error, and then `535 5.7.8`.
     RejectWith(TokenError),
     /// The token cannot be checked at the moment. The client receives `454 4.7.0`.
     TempFail,
-    /// The application does not implement this question (see
+    /// The application does not support this kind of query (see
     /// [`Query::not_implemented`](super::Query::not_implemented)).
     NotImplemented,
 }
@@ -94,9 +95,9 @@ impl From<Option<String>> for TokenAnswer {
     }
 }
 
-/// The error that a client with an invalid token receives. It is sent as JSON (RFC 7628 §3.2.2). In addition to the
-/// reason, it can contain the required scope and the URL of the issuer's configuration, so that the client can get a
-/// valid token.
+/// The error that a client with an invalid token receives. The error is sent as JSON (RFC 7628 §3.2.2). In addition
+/// to the reason, it can contain the required scope and the URL of the issuer's configuration, so that the client can
+/// get a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
     status: &'static str,
@@ -118,7 +119,8 @@ impl TokenError {
         Self { status, scope: None, openid_configuration: None }
     }
 
-    /// Sets the scope that a token must have (RFC 6749 §3.3), such as `mail`. A client may request a token with it.
+    /// Sets the scope that a token must have (RFC 6749 §3.3), such as `mail`. The client can then request a token
+    /// with this scope.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.into());

@@ -15,9 +15,10 @@ use crate::{
     secret::Secret,
 };
 
-/// The mechanisms that a server offers, and its policy. Use [`builder`](Self::builder) to create a configuration.
+/// The configuration of a server, with the mechanisms that it offers and its policy. Use [`builder`](Self::builder)
+/// to create a configuration.
 ///
-/// All exchanges of a server share one configuration, in an `Arc`.
+/// All exchanges of a server share one configuration in an `Arc`.
 #[derive(Clone)]
 pub struct Config {
     hostname: Box<str>,
@@ -33,11 +34,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns a builder for a server with this host name, which must be 1 to 255 octets of printable ASCII, without
-    /// spaces, `<` and `>`.
+    /// Returns a builder for a server with this host name. The host name must be 1 to 255 octets of printable ASCII
+    /// without spaces, `<` and `>`.
     ///
-    /// Call [`answered_by`](Builder::answered_by), one of its variants, or [`mechanisms`](Builder::mechanisms). All
-    /// other settings have defaults.
+    /// To set the mechanisms, call [`answered_by`](Builder::answered_by), one of its variants, or
+    /// [`mechanisms`](Builder::mechanisms). All other settings have defaults.
     pub fn builder(hostname: &str) -> Builder {
         Builder {
             config: Self {
@@ -73,7 +74,7 @@ impl Config {
         Self::builder(hostname).config
     }
 
-    /// Returns the server's name, as it was given to [`builder`](Self::builder).
+    /// Returns the server's host name, as it was passed to [`builder`](Self::builder).
     pub fn hostname(&self) -> &str {
         &self.hostname
     }
@@ -82,7 +83,7 @@ impl Config {
     ///
     /// Mechanisms that [need TLS](Mechanism::needs_tls) are offered only over TLS, unless [cleartext is
     /// allowed](Builder::allow_cleartext). The -PLUS mechanisms are offered only if the [`Channel`] contains binding
-    /// data, and EXTERNAL only if it contains an identity.
+    /// data. EXTERNAL is offered only if the `Channel` contains an identity.
     pub fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
         let listed = self.mechanisms.iter().copied();
         listed.filter(|own| self.can(*own, channel) && self.may(*own, channel))
@@ -124,8 +125,8 @@ impl Config {
         }
     }
 
-    /// Returns the mechanism with this name, ignoring case. It can be any mechanism that the crate implements,
-    /// whether or not the server offers it, or a custom mechanism that is listed here.
+    /// Returns the mechanism with this name, ignoring case. The result is a mechanism that the crate implements, even
+    /// if the server does not offer it, or a custom mechanism from this configuration.
     ///
     /// An exchange with a mechanism that is not offered ends in [`Failure::Unsupported`] or [`Failure::NeedsTls`].
     pub fn named(&self, name: impl AsRef<[u8]>) -> Option<Mechanism> {
@@ -144,8 +145,8 @@ impl Config {
         self.rules.authorize_always = always;
     }
 
-    /// Returns the [folded](Builder::fold_names) form of an account's name. Use this form to look up the account, and
-    /// as a key for rate limiting. Returns `None` for a name that no account can have.
+    /// Returns the [folded](Builder::fold_names) form of an account name. Use this form to look up the account, and
+    /// as a key for rate limiting. Returns `None` if no account can have the name.
     pub fn fold(&self, name: &str) -> Option<Box<str>> {
         self.rules
             .fold(name)
@@ -156,9 +157,9 @@ impl Config {
     /// Returns SCRAM decoy keys for an account that does not exist. No password matches them, and their salt is
     /// derived from the [folded](Self::fold) name.
     ///
-    /// If a store checks the passwords of PLAIN and LOGIN with [`ScramKeys::check_password`], it should check the
-    /// password against these keys if the account does not exist. Both cases then take the same time, which prevents
-    /// user enumeration by a timing attack.
+    /// A store that checks the passwords of PLAIN and LOGIN with [`ScramKeys::check_password`] should check the
+    /// password against these keys if the account does not exist. The check then takes the same time whether or not
+    /// the account exists, which prevents user enumeration by a timing attack.
     ///
     /// Returns `None` if no SCRAM mechanism is listed.
     pub fn decoy_keys(&self, hash: ScramHash, name: &str) -> Option<ScramKeys> {
@@ -199,7 +200,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A builder for a [`Config`], which [`Config::builder`] creates. Only the mechanisms have no default.
+/// A builder for a [`Config`], created with [`Config::builder`]. All settings except the mechanisms have defaults.
 #[derive(Clone)]
 #[must_use]
 pub struct Builder {
@@ -213,19 +214,21 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Offers the mechanisms that this authenticator [lists](Authenticator::mechanisms), in the same order, and the
-    /// -PLUS form of each SCRAM mechanism before it, as [`mechanisms`](Self::mechanisms) does.
+    /// Offers the mechanisms that this authenticator [lists](Authenticator::mechanisms), in the same order. The -PLUS
+    /// form of each SCRAM mechanism is inserted before that mechanism.
     ///
     /// To check that the authenticator implements the mechanisms that it lists, this method asks it about an account
-    /// that cannot exist. It calls `authorize` once and, for each listed mechanism, the method that the mechanism
-    /// needs. The account's name is `nobody@smtp-auth.invalid`; for a token, this is the account to act as. The
-    /// password, token or digest is `x`, and a guest has no trace. Custom mechanisms are not checked.
-    /// [`build`](Self::build) fails if the server offers a mechanism that the authenticator does not implement.
+    /// that cannot exist. For each listed mechanism, it calls the method that the mechanism needs. It then calls
+    /// `authorize` once. The account's name is `nobody@smtp-auth.invalid`. In the question about a token, this is the
+    /// name of the account to act as. The password, token or digest is `x`, and the guest sends no trace. Custom
+    /// mechanisms are not checked. [`build`](Self::build) fails if the server offers a mechanism that the
+    /// authenticator does not implement.
     ///
-    /// The methods are called immediately, on the current thread. They may therefore block, and may count a failed
-    /// attempt. If your methods cannot be called yet, for example because they wait for threads that are not running
-    /// yet, use `mechanisms(users.mechanisms())` instead, which calls and checks nothing. If your methods have to be
-    /// awaited, implement [`AsyncAuthenticator`] and use [`answered_by_async`](Self::answered_by_async).
+    /// The methods are called immediately, on the current thread. As for any other question, they can block the
+    /// thread, and can count a failed attempt. If your methods cannot be called yet, for example because they wait
+    /// for threads that are not running yet, use `mechanisms(users.mechanisms())` instead. `mechanisms` does not call
+    /// the methods, and does not check that they are implemented. If your methods have to be awaited, implement
+    /// [`AsyncAuthenticator`] and use [`answered_by_async`](Self::answered_by_async).
     pub fn answered_by(self, users: &(impl Authenticator + ?Sized)) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         probes.queries().for_each(|query| query.answer_with(users));
@@ -261,22 +264,22 @@ impl Builder {
 
     /// Sets the mechanisms to offer, in this order.
     ///
-    /// List only mechanisms that **the application can answer for**, because clients use the strongest mechanism on
-    /// offer and may give up if it fails. Use this method if the application has no [`Authenticator`], or offers only
-    /// some of the mechanisms that its authenticator lists.
+    /// List only mechanisms that **the application supports for its accounts**. This is because clients use the
+    /// strongest mechanism that is offered, and may give up if it fails. Use this method if the application has no
+    /// [`Authenticator`], or offers only some of the mechanisms that its authenticator lists.
     ///
-    /// | mechanism | what the accounts need |
+    /// | mechanism | what the application needs |
     /// | --- | --- |
-    /// | PLAIN, LOGIN | a password, or a hash of it |
-    /// | SCRAM-SHA-1, -SHA-256, -SHA-512 | [`ScramKeys`] of this hash |
-    /// | CRAM-MD5 | a [`CramSecret`](crate::sasl::CramSecret) |
+    /// | PLAIN, LOGIN | each account's password, or a hash of the password |
+    /// | SCRAM-SHA-1, SCRAM-SHA-256, SCRAM-SHA-512 | each account's [`ScramKeys`] for this hash |
+    /// | CRAM-MD5 | each account's [`CramSecret`](crate::sasl::CramSecret) |
     /// | OAUTHBEARER, XOAUTH2 | a way to check tokens |
-    /// | EXTERNAL | the name in a client's certificate |
-    /// | ANONYMOUS | nothing; clients are guests |
+    /// | EXTERNAL | the account for the name in a client's certificate |
+    /// | ANONYMOUS | nothing, because clients are guests |
     /// | a custom mechanism | [whatever the mechanism needs](crate::sasl::Custom) |
     ///
-    /// The -PLUS form of each SCRAM mechanism, which needs the same keys, is inserted before that mechanism. To
-    /// remove the -PLUS form, use [`without`](Self::without).
+    /// The -PLUS form of each SCRAM mechanism is inserted before that mechanism, and needs the same keys. To remove
+    /// the -PLUS form, use [`without`](Self::without).
     pub fn mechanisms(
         mut self,
         mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>,
@@ -285,14 +288,15 @@ impl Builder {
         self
     }
 
-    /// Removes these mechanisms from the list, also where they are the -PLUS form of another one. A call adds to
-    /// earlier calls, and its position among the other settings does not matter.
+    /// Removes these mechanisms from the list. They may also be -PLUS forms that were inserted automatically. If this
+    /// method is called several times, the mechanisms of all calls are removed. The method can be called before or
+    /// after the mechanisms are set.
     pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
         self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
         self
     }
 
-    /// Sets the function that folds account names, so that all spellings of an account's name become the same.
+    /// Sets the function that folds account names, that is, converts all spellings of an account's name into one.
     ///
     /// The default is [`prepare`] (SASLprep). The alternatives are
     /// [`prepare_lower_case`](crate::sasl::prepare_lower_case), [`as_sent`](crate::sasl::as_sent), or a custom
@@ -304,21 +308,21 @@ impl Builder {
         self
     }
 
-    /// Sets whether [`Authorize`](crate::sasl::Authorize) is asked about every authenticated client, whatever the
-    /// mechanism. By default, it is asked only if the client names another account to act as.
+    /// Sets whether [`Authorize`](crate::sasl::Authorize) is asked about every authenticated client, regardless of
+    /// the mechanism. By default, the question is asked only if the client names another account to act as.
     ///
-    /// Enable this if the application may still refuse a client after the proof, for example because the account is
-    /// disabled or its password has expired. The authenticator must then implement `authorize`; otherwise every
-    /// client is refused with `454`. If [`answered_by`](Self::answered_by) was called, [`build`](Self::build) returns
-    /// [`ConfigError::Authorize`] instead.
+    /// Enable this setting if the application may refuse a client after the client has been authenticated, for
+    /// example because the account is disabled or its password has expired. The authenticator must then implement
+    /// `authorize`. Otherwise, [`build`](Self::build) returns [`ConfigError::Authorize`] if
+    /// [`answered_by`](Self::answered_by) was called. If it was not called, every client is refused with `454`.
     pub fn authorize_always(mut self, always: bool) -> Self {
         self.config.rules.authorize_always = always;
         self
     }
 
-    /// Sets the source of nonces. Each nonce must be fresh and unpredictable; otherwise, recorded exchanges can be
-    /// replayed. Use fixed nonces only in tests. By default, with the feature `getrandom`, nonces come from the
-    /// operating system's random source.
+    /// Sets the source of nonces. Each nonce must be fresh and unpredictable. Otherwise, recorded exchanges can be
+    /// replayed. Use fixed nonces only in tests. With the feature `getrandom`, nonces come from the operating
+    /// system's random source by default.
     pub fn nonces(
         mut self,
         source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
@@ -331,12 +335,12 @@ impl Builder {
     /// secret and unpredictable.
     ///
     /// The key must stay the same across restarts, and on all servers of a cluster. Otherwise, the salts change and
-    /// reveal which accounts do not exist (user enumeration). By default, with the feature `getrandom`, each
-    /// [`build`](Self::build) generates a random key, so share one `Config` among all of a server's connections and
-    /// ports.
+    /// reveal which accounts do not exist (user enumeration). With the feature `getrandom`, each
+    /// [`build`](Self::build) generates a random key by default. If you use this default, share one `Config` among
+    /// all of a server's connections and ports.
     ///
-    /// The decoy salt is derived from the [folded](Self::fold_names) name. A client can see the salt change when an
-    /// account receives keys, or new keys for another password.
+    /// Each decoy salt is derived from the [folded](Self::fold_names) name. When an account receives its first keys,
+    /// or new keys for another password, a client can see that the salt has changed.
     pub fn salt_key(mut self, key: impl Into<Secret>) -> Self {
         self.salt_key = Some(key.into());
         self
@@ -344,15 +348,15 @@ impl Builder {
 
     /// Sets the iteration count of SCRAM's decoy keys. The minimum is 1, and the default is 4,096 (RFC 7677 §4).
     ///
-    /// It must equal the iteration count of the real accounts' keys; otherwise, it reveals which accounts exist.
-    /// Therefore, raise the count for new keys only when you raise it for all keys.
+    /// The count must equal the iteration count of the real accounts' keys. Otherwise, it reveals which accounts
+    /// exist. Therefore, raise the count for new keys only when you raise it for all keys.
     pub fn scram_iterations(mut self, iterations: u32) -> Self {
         self.config.iterations = iterations.max(1);
         self
     }
 
-    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls) are accepted without TLS. An eavesdropper can
-    /// then read the password or the token. Off by default.
+    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls) are accepted without TLS. By default, they are
+    /// not. If they are accepted without TLS, an eavesdropper can read the password or the token.
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.config.cleartext = allow;
         self
@@ -360,11 +364,12 @@ impl Builder {
 
     /// Sets whether authentication must be bound to the TLS connection (channel binding).
     ///
-    /// With [`Preferred`](BindingPolicy::Preferred), the default, the -PLUS mechanisms are offered in addition to the
-    /// others. If a client that supports channel binding then reports that it saw no -PLUS mechanism, the server
-    /// refuses the client, because a man-in-the-middle must have removed these mechanisms from the list (a downgrade
-    /// attack, RFC 5802 §6). With [`None`](BindingPolicy::None), the -PLUS mechanisms are not offered. With
-    /// [`Required`](BindingPolicy::Required), only the -PLUS mechanisms are offered.
+    /// - With [`Preferred`](BindingPolicy::Preferred), the default, the -PLUS mechanisms are offered in addition to
+    ///   the others. If a client that supports channel binding reports that the server offered no -PLUS mechanism,
+    ///   the server refuses the client. This is because a man-in-the-middle must have removed these mechanisms from
+    ///   the list (a downgrade attack, RFC 5802 §6).
+    /// - With [`None`](BindingPolicy::None), the -PLUS mechanisms are not offered.
+    /// - With [`Required`](BindingPolicy::Required), only the -PLUS mechanisms are offered.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
         self.config.binding = policy;
         self
@@ -373,21 +378,21 @@ impl Builder {
     /// Sets the maximum length of a response in octets, after decoding. A longer response ends the exchange in
     /// [`Failure::TooLong`].
     ///
-    /// Use this to limit names, passwords and tokens if your store cannot handle everything that fits into the
-    /// protocol's longest line (12,288 octets in SMTP). By default, there is no additional limit.
+    /// Use this setting to limit names, passwords and tokens if your store cannot handle everything that fits into
+    /// the protocol's longest line (12,288 octets in SMTP). By default, there is no additional limit.
     pub fn max_response(mut self, octets: usize) -> Self {
         self.config.rules.max_response = u32::try_from(octets).unwrap_or(u32::MAX);
         self
     }
 
-    /// Sets the error for a client that sends an invalid token, or that sends no token in order to ask where to get
-    /// one. The default is `invalid_token` without further fields.
+    /// Sets the error that a client receives if it sends an invalid token, or if it sends no token in order to ask
+    /// where it can get one. The default is `invalid_token` without further fields.
     pub fn token_error(mut self, error: TokenError) -> Self {
         self.config.token_error = error;
         self
     }
 
-    /// Returns the configuration, if it is complete and consistent.
+    /// Checks the settings, and returns the configuration.
     ///
     /// # Errors
     /// - [`ConfigError::HostName`]: the server's name is not 1 to 255 octets of printable ASCII without spaces, `<`
