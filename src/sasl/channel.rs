@@ -1,12 +1,12 @@
-//! The properties of the connection that carries an exchange.
+//! The properties of the connection over which an exchange takes place.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 use super::{ConfigError, check_name};
 
-/// The properties of the connection that carries an exchange, supplied by the application: whether the connection
-/// uses TLS, the data for channel binding, and the name in the client's certificate.
+/// The properties of the connection over which an exchange takes place. The application supplies them: whether the
+/// connection uses TLS, the data for channel binding, and the name in the client's certificate.
 ///
 /// ```
 /// use smtp_auth::sasl::{Channel, ChannelBinding};
@@ -25,29 +25,30 @@ pub struct Channel {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
-    /// In the order of a client's preference.
+    /// In a client's order of preference.
     bindings: Vec<ChannelBinding>,
     identity: Option<Box<str>>,
 }
 
 impl Channel {
-    /// Creates the channel of a connection without encryption, which an eavesdropper can read.
+    /// Creates a channel for a connection without encryption. An eavesdropper can read everything that is sent over it.
     pub const fn cleartext() -> Self {
         Self { tls: false, verified: false, known: None }
     }
 
-    /// Creates the channel of a connection that uses TLS or is equally safe, such as a Unix socket.
+    /// Creates a channel for a connection that uses TLS or is equally safe, such as a Unix socket.
     pub const fn tls() -> Self {
         Self { tls: true, verified: false, known: None }
     }
 
-    /// Records that the caller has verified the server's certificate against trusted roots and against the name of
-    /// the server that it intended to reach.
+    /// Records that the caller has verified the server's certificate against trusted roots and against the name of the
+    /// intended server.
     ///
-    /// Only clients need this method. A client sends a message that requires TLS on its whole path
-    /// ([`Envelope::require_tls`](crate::client::Envelope::require_tls)) only to a server that was verified (RFC 8689
-    /// §4.2.1). Nothing else in this crate depends on the verification. A cleartext channel has no certificate, so
-    /// this method does not change it.
+    /// Only clients need this method. If a message requires TLS on its whole path
+    /// ([`Envelope::require_tls`](crate::client::Envelope::require_tls)), a client sends the message only to a server
+    /// whose certificate was verified (RFC 8689 §4.2.1). The verification also determines whether a refusal is reported
+    /// as [unproven](crate::client::Refusal::is_unproven). This method does not change a cleartext channel, because a
+    /// connection without TLS has no certificate.
     ///
     /// ```
     /// use smtp_auth::sasl::Channel;
@@ -64,8 +65,8 @@ impl Channel {
 
     /// Adds data that binds an exchange to this TLS connection, for the -PLUS mechanisms (RFC 5802 §6).
     ///
-    /// A channel holds one binding of each type. A second binding of the same type replaces the first. A cleartext
-    /// channel has nothing to bind to, so this method does not change it.
+    /// A channel contains at most one binding of each type, and a second binding of the same type replaces the first.
+    /// This method does not change a cleartext channel, because there is no TLS connection to bind to.
     #[must_use]
     pub fn with_binding(mut self, binding: ChannelBinding) -> Self {
         if self.tls {
@@ -77,12 +78,12 @@ impl Channel {
         self
     }
 
-    /// Adds the name in the client's certificate, which the caller must have verified. A server can then offer
-    /// EXTERNAL (RFC 4422 appendix A). A cleartext channel has no client certificate, so this method does not change
-    /// it.
+    /// Adds the name in the client's certificate, which the caller must have verified. A server can then offer EXTERNAL
+    /// (RFC 4422 appendix A). This method does not change a cleartext channel, because a connection without TLS has no
+    /// client certificate.
     ///
     /// # Errors
-    /// [`ConfigError::UserName`] if the name is empty or contains control characters.
+    /// Returns [`ConfigError::UserName`] if the name is empty or contains control characters.
     pub fn with_identity(mut self, identity: &str) -> Result<Self, ConfigError> {
         check_name(identity).map_err(|_| ConfigError::UserName)?;
         if self.tls {
@@ -113,8 +114,8 @@ impl Channel {
     }
 }
 
-/// Data about a TLS connection that is known to both ends, and that a man-in-the-middle cannot make equal on two
-/// connections (RFC 5056).
+/// Data about a TLS connection that both ends know (RFC 5056). A man-in-the-middle cannot make this data equal on two
+/// connections.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelBinding {
     kind: Kind,
@@ -132,8 +133,8 @@ enum Kind {
 impl ChannelBinding {
     /// Creates a binding of the type `tls-exporter` (RFC 9266), for TLS 1.3.
     ///
-    /// `exported` is 32 octets of keying material, exported with the label `EXPORTER-Channel-Binding` and an empty
-    /// context. With rustls, on either side:
+    /// `exported` must be the 32 octets of keying material that the TLS library exports with the label
+    /// `EXPORTER-Channel-Binding` and an empty context. This example uses rustls, and works on either side:
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, ChannelBinding};
@@ -156,21 +157,24 @@ impl ChannelBinding {
 
     /// Creates a binding of the type `tls-server-end-point` (RFC 5929 §4.1) from the server's certificate, in DER.
     ///
-    /// The data is a hash of the certificate. The hash function is that of the certificate's own signature, except
-    /// that SHA-256 is used instead of MD5 and SHA-1.
+    /// The data is a hash of the certificate. The hash function is the one that the certificate's own signature uses,
+    /// except that SHA-256 is used instead of MD5 and SHA-1.
     ///
-    /// Pass **the certificate that the server presented on this connection**, which is the first one in its chain. If
-    /// a server has several certificates, for different names (SNI) or key types, its configuration does not
-    /// determine which one it presented. The server must ask its TLS library, or record the choice when it is made.
+    /// Pass **the certificate that the server presented on this connection**, which is the first one in its chain. A
+    /// server may have several certificates, for different names (SNI) or key types. Its configuration then does not
+    /// show which certificate it presented. The server must ask its TLS library, or record the choice when the
+    /// certificate is chosen.
     ///
-    /// Returns `None` if this type is not defined for the certificate, and must therefore not be used. The signature
-    /// then has no separate hash function (Ed25519, Ed448, ML-DSA), or uses two different ones (RSASSA-PSS with
-    /// another hash in MGF1). Also returns `None` if the hash function is not MD5, SHA-1 or SHA-2, or if the octets
-    /// are not exactly one certificate in strict DER with two equal algorithm fields (RFC 5280 §4.1.1.2).
+    /// Returns `None` in these cases, in which this type of channel binding must not be used:
+    /// - This type is not defined for the certificate, because the certificate's signature has no separate hash
+    ///   function (Ed25519, Ed448, ML-DSA) or uses two different hash functions (RSASSA-PSS with another hash in MGF1).
+    /// - The hash function is not MD5, SHA-1 or SHA-2.
+    /// - The octets are not exactly one certificate in strict DER with two equal algorithm fields (RFC 5280 §4.1.1.2).
     ///
-    /// This method requires the feature `scram-sha-256` or `scram-sha-512`, which provide the hash functions.
+    /// This method is available if the feature `scram-sha-256` or `scram-sha-512` is enabled, because these features
+    /// provide the hash functions.
     ///
-    /// With rustls, on the client side:
+    /// This example uses rustls on the client side:
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, ChannelBinding};
@@ -192,8 +196,8 @@ impl ChannelBinding {
     /// example by the TLS library.
     ///
     /// # Errors
-    /// [`ConfigError::ChannelBinding`] if the hash is empty, or is longer than 64 octets, which is the length of the
-    /// longest hash.
+    /// Returns [`ConfigError::ChannelBinding`] if the hash is empty, or if it exceeds 64 octets, which is the length of
+    /// the longest hash.
     pub fn tls_server_end_point(hash: &[u8]) -> Result<Self, ConfigError> {
         if hash.len() > 64 {
             return Err(ConfigError::ChannelBinding);
@@ -205,10 +209,11 @@ impl ChannelBinding {
     /// first Finished message of the handshake.
     ///
     /// Use this type **only if the extended master secret (RFC 7627) was negotiated**. By calling this method, the
-    /// caller asserts that it was. Without it, a man-in-the-middle can make the data equal on two connections.
+    /// caller asserts that the extended master secret was negotiated. Without the extended master secret, a
+    /// man-in-the-middle can make the data equal on two connections.
     ///
     /// # Errors
-    /// [`ConfigError::ChannelBinding`] if the message is empty.
+    /// Returns [`ConfigError::ChannelBinding`] if the message is empty.
     pub fn tls_unique_with_extended_master_secret(finished: &[u8]) -> Result<Self, ConfigError> {
         Self::new(Kind::Unique, finished)
     }
@@ -240,8 +245,8 @@ impl fmt::Debug for ChannelBinding {
     }
 }
 
-/// Whether authentication is bound to the TLS connection, so that a man-in-the-middle cannot relay it from one
-/// connection to another.
+/// Whether authentication is bound to the TLS connection (channel binding). A man-in-the-middle cannot relay a bound
+/// authentication from one connection to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -252,7 +257,7 @@ pub enum BindingPolicy {
     /// Authentication is bound if both sides support it.
     #[default]
     Preferred,
-    /// Authentication is always bound. Only the -PLUS mechanisms can be used, and no client can authenticate on a
-    /// connection without data for channel binding.
+    /// Authentication is always bound. Only the -PLUS mechanisms can be used. On a connection without data for channel
+    /// binding, authentication is not possible.
     Required,
 }

@@ -47,7 +47,7 @@ pub use derive::{Derive, DeriveJob};
 
 use credentials::Kind;
 
-/// The reason why an exchange did not authenticate the client. `Display` contains no text that the server sent.
+/// The reason why an exchange failed. The `Display` text contains nothing that the server sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
@@ -63,17 +63,17 @@ pub enum Failure {
     NeedsTls,
     /// The server's challenge cannot be decoded, or the mechanism does not expect a challenge at this point.
     UnexpectedChallenge,
-    /// A message from the server cannot be read, violates the grammar of SCRAM, or is not allowed at this point.
+    /// A message from the server cannot be decoded, violates the SCRAM grammar, or is not allowed at this point.
     MalformedServerMessage,
     /// The server reported success before the mechanism was complete.
     EarlySuccess,
     /// The server has not proven that it knows the password. It may be an impostor or a man-in-the-middle.
     ServerNotAuthentic,
-    /// During SCRAM, the server sent an error instead of its proof (RFC 5802 §7). The text is this crate's
-    /// description of the error.
+    /// During SCRAM, the server sent an error instead of its proof (RFC 5802 §7). The field is this crate's description
+    /// of the error, not text that the server sent.
     #[error("{}: {}", self.as_str(), .0)]
     ServerError(&'static str),
-    /// The server asks for a number of iterations that the [configuration](Builder::scram_iterations) does not allow.
+    /// The server demands an iteration count that the [configuration](Builder::scram_iterations) does not allow.
     #[error("the server asks for {0} iterations, which this client's configuration does not allow")]
     Iterations(u32),
     /// The user name or the password contains characters that SASLprep (RFC 4013) does not allow.
@@ -85,8 +85,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns the `Display` text as a static string, without the details of [`ServerError`](Self::ServerError) and
-    /// without the number of [`Iterations`](Self::Iterations).
+    /// Returns the `Display` text as a static string. The text for [`ServerError`](Self::ServerError) omits the
+    /// details, and the text for [`Iterations`](Self::Iterations) omits the number.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "the server refused the credentials",
@@ -118,9 +118,14 @@ impl Failure {
 
     /// Returns whether the client may try another mechanism with the same credentials.
     ///
-    /// It may not if the server failed during SCRAM, refused the client instead of sending its own proof, or reported
-    /// success too early. An impostor or a man-in-the-middle cannot produce the server's proof, and would get the
-    /// password if the client then tried PLAIN.
+    /// The client must not try another mechanism in these cases:
+    /// - The server reported success too early.
+    /// - The server refused the client instead of sending its own SCRAM proof.
+    /// - During SCRAM, the server sent a malformed message, an error, no valid proof, or an iteration count that the
+    ///   configuration does not allow.
+    ///
+    /// An impostor or a man-in-the-middle cannot produce the server's proof, and would obtain the password if the
+    /// client then tried PLAIN.
     pub fn may_try_next(self) -> bool {
         match self {
             Self::Refused { after_proof: true }
@@ -140,7 +145,7 @@ impl Failure {
     }
 }
 
-/// A step that the exchange needs from the application, or its result.
+/// A step that the exchange requires from the application, or the result of the exchange.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -150,20 +155,21 @@ impl Failure {
 pub enum Step<'a> {
     /// Send this response to the server, and pass in the server's answer.
     Response(&'a mut Response),
-    /// Salt the password with PBKDF2, here or on another thread.
+    /// Salt the password with PBKDF2, on this thread or on another one.
     Derive(&'a mut Derive),
-    /// Answer the challenge for a custom mechanism, which the application implements.
+    /// Answer the challenge for a custom mechanism that the application implements.
     Custom(&'a mut Custom),
-    /// The exchange is over. Every further call of [`step`](Exchange::step) returns this again.
+    /// The exchange is over. Every further call of [`step`](Exchange::step) returns this result again.
     ///
-    /// If the exchange ends in an error while the server still waits for a response, cancel the exchange in the
-    /// protocol. Do not cancel it after [`success`](Response::success) or [`refused`](Response::refused), because the
-    /// server has already ended the exchange in these cases.
+    /// If the exchange ends with an error while the server is still waiting for a response, cancel the exchange in the
+    /// way that your protocol defines. Do not cancel it after [`success`](Response::success) or
+    /// [`refused`](Response::refused), because the server has already ended the exchange in these cases.
     Done(Result<(), Failure>),
 }
 
-/// A response for the server. **It stays pending until it is answered** by [`challenge`](Self::challenge),
-/// [`undecodable`](Self::undecodable), [`success`](Self::success) or [`refused`](Self::refused).
+/// A response to send to the server. **The response stays pending until it is answered** with
+/// [`challenge`](Self::challenge), [`undecodable`](Self::undecodable), [`success`](Self::success) or
+/// [`refused`](Self::refused).
 #[derive(Debug)]
 pub struct Response {
     data: Option<SecretBytes>,
@@ -185,8 +191,8 @@ impl Response {
 
     /// Returns the octets to send.
     ///
-    /// The first response is the initial response. It is `None` if the mechanism has none, which is not the same as
-    /// an empty one. All later responses are `Some`.
+    /// The first response is the initial response. It is `None` if the mechanism has no initial response, and `Some`
+    /// with an empty slice if the initial response is empty. All later responses are `Some`.
     ///
     /// If the protocol cannot send the initial response together with its command, keep the response, and send it
     /// when the server sends its first, empty challenge. Do not call [`challenge`](Self::challenge) for this empty
@@ -195,8 +201,9 @@ impl Response {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// Reports that the server sent a challenge, already decoded. If the protocol can carry data with success
-    /// (XMPP, LDAP), report the data as a challenge, and call [`success`](Self::success) on the next response.
+    /// Reports that the server sent a challenge. `challenge` contains the decoded octets. If the protocol can transmit
+    /// data together with success, as XMPP and LDAP can, report the data as a challenge, and call
+    /// [`success`](Self::success) on the next response.
     pub fn challenge(&mut self, challenge: impl Into<Vec<u8>>) {
         self.answer = Some(Answer::Challenge(SecretBytes::new(challenge.into())));
     }
@@ -218,7 +225,7 @@ impl Response {
     }
 }
 
-/// One SASL exchange with a server. Each value is used for one exchange only.
+/// A SASL exchange with a server. Create a new value for each exchange.
 #[derive(Debug)]
 pub struct Exchange {
     mechanism: Mechanism,
@@ -229,7 +236,7 @@ pub struct Exchange {
     sent: Option<Vec<SecretBytes>>,
 }
 
-/// The state of an exchange. Each state that waits for an answer holds it once it has been given.
+/// The state of an exchange. A state that waits for an answer contains the answer once it has been given.
 #[derive(Debug)]
 pub(super) enum State {
     Respond(Response, Client),
@@ -238,13 +245,13 @@ pub(super) enum State {
     Done(Result<(), Failure>),
 }
 
-/// The mechanism that takes the next challenge.
+/// The mechanism that processes the next challenge.
 #[derive(Debug)]
 pub(super) enum Client {
     Plain(plain::Client),
     Login(login::Client),
     CramMd5(cram_md5::Client),
-    /// Boxed because it is much larger than the others.
+    /// Boxed because this variant is much larger than the others.
     Scram(Box<scram::Client>),
     Oauth(oauth::Client),
     External(external::Client),
@@ -257,9 +264,9 @@ impl Exchange {
     /// Begins an exchange with a mechanism, usually one that [`Config::choose`] returned. If the configuration
     /// does not allow the mechanism, the first [`step`](Self::step) returns the failure, and nothing is sent.
     ///
-    /// A client that [supports channel binding](Config::choose) but uses SCRAM without it tells the server that it
-    /// saw no -PLUS mechanism in the server's list. A server that does offer one then refuses the client, because the
-    /// list must have been changed in a downgrade attack (RFC 5802 §6).
+    /// A client that [supports channel binding](Config::choose) but uses SCRAM without it tells the server that it saw
+    /// no -PLUS mechanism in the server's list. If the server does offer a -PLUS mechanism, it then refuses the client,
+    /// because an attacker must have changed the list (a downgrade attack, RFC 5802 §6).
     pub fn new(
         config: &Config,
         channel: &Channel,
@@ -273,7 +280,7 @@ impl Exchange {
         Self { mechanism, state, token_error: None, sent: None }
     }
 
-    /// Returns what the exchange needs next. Until that is answered, further calls return the same step.
+    /// Advances the exchange and returns the next step. Further calls return the same step until it is answered.
     pub fn step(&mut self) -> Step<'_> {
         if let (Some(sent), State::Respond(response, _)) = (&mut self.sent, &mut self.state) {
             if matches!(response.answer, Some(Answer::Challenge(_) | Answer::Undecodable)) {
@@ -309,7 +316,7 @@ impl Exchange {
         self.sent = Some(Vec::new());
     }
 
-    /// Returns whether a line of the server repeats a part of the messages that were sent.
+    /// Returns whether a line from the server repeats a part of the messages that were sent.
     pub(crate) fn repeats<'a>(&'a self, lines: impl Iterator<Item = &'a [u8]>) -> bool {
         let last = match &self.state {
             State::Respond(response, _) => response.data(),
@@ -332,16 +339,16 @@ impl Exchange {
 
     /// Returns whether the client has sent its SCRAM proof, but the server has not yet sent its own.
     ///
-    /// If the connection ends at this point, or a message cannot be read, treat the server as an impostor
-    /// ([`Failure::ServerNotAuthentic`]), and do not try another mechanism.
+    /// If the connection ends at this point, or if a message from the server cannot be parsed, treat the server as an
+    /// impostor ([`Failure::ServerNotAuthentic`]), and do not try another mechanism.
     pub fn awaits_proof(&self) -> bool {
         matches!(&self.state, State::Respond(_, Client::Scram(client)) if client.awaits_proof())
     }
 
-    /// Returns the error that the server sent about an invalid token, as received. It is JSON (RFC 7628 §3.2.2), and
-    /// may contain the required scope and the address where the client can get a valid token.
+    /// Returns the error message that the server sent about an invalid token, exactly as received. The message is JSON
+    /// (RFC 7628 §3.2.2), and may contain the required scope and the address where the client can obtain a valid token.
     ///
-    /// The text comes from the server. Do not trust it, and do not print it on a terminal without escaping it.
+    /// Do not trust this text, because the server chose it. Escape it before you print it to a terminal.
     pub fn token_error(&self) -> Option<&str> {
         self.token_error.as_ref().map(|error| error.expose())
     }
@@ -403,7 +410,7 @@ impl State {
         Ok(Self::Respond(Response::new(initial), client))
     }
 
-    /// Goes on to the next state if the current step has been answered.
+    /// Advances to the next state if the current step has been answered.
     fn advance(self) -> Result<Self, Failure> {
         match self {
             Self::Respond(Response { answer: Some(answer), .. }, client) => match answer {
@@ -439,7 +446,7 @@ impl State {
     }
 }
 
-/// Combines the mechanism's initial response with the mechanism that takes the next challenge.
+/// Combines the mechanism's initial response with the mechanism that processes the next challenge.
 fn begun<C>(
     (initial, client): (Option<Vec<u8>>, C),
     next: impl Fn(C) -> Client,

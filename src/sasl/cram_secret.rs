@@ -1,4 +1,4 @@
-//! What a store keeps for CRAM-MD5.
+//! The data that a store keeps for CRAM-MD5.
 
 use alloc::{string::String, sync::Arc};
 use core::{fmt, str::FromStr};
@@ -25,15 +25,16 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 /// The data that a store keeps to verify CRAM-MD5 responses. It consists of the two MD5 states after the keyed
 /// blocks of HMAC (RFC 2104 §2).
 ///
-/// For CRAM-MD5, the states are as good as the password, so a store must protect them equally well. The
-/// password itself cannot be computed from the states, only guessed.
+/// Anyone who has the states can authenticate with CRAM-MD5, so a store must protect them as well as the password
+/// itself. The password cannot be computed from the states, but an attacker can find it by brute force.
 ///
-/// The text form is Dovecot's: `{CRAM-MD5}` followed by 64 hexadecimal digits, with the outer state first.
-/// [`str::parse`] ignores case, and also accepts Dovecot's other name for the scheme, `{HMAC-MD5}`.
+/// The text form is the one that Dovecot uses: `{CRAM-MD5}` followed by 64 hexadecimal digits, with the outer state
+/// first. [`str::parse`] reads this form, ignores case, and also accepts Dovecot's other name for the scheme,
+/// `{HMAC-MD5}`.
 #[derive(Clone)]
 pub struct CramSecret(Arc<States>);
 
-/// Shared, so that a store can hand them out without a copy.
+/// Shared, so that a store can return them without a copy.
 #[derive(Default, ZeroizeOnDrop)]
 pub(super) struct States {
     outer: [u8; 16],
@@ -41,15 +42,14 @@ pub(super) struct States {
 }
 
 impl CramSecret {
-    /// Computes the states from a password. This takes MD5 over two blocks. A password of more than 64 octets
-    /// is itself hashed first.
+    /// Computes the states from a password. The computation hashes two blocks with MD5. A password of more than 64
+    /// octets is hashed first.
     #[cfg(feature = "cram-md5")]
     pub fn from_password(password: &str) -> Self {
         apart(1, || Self(Arc::new(States::of_password(password))))
     }
 
-    /// Creates the secret from two stored states. Each state consists of four words, with the low octet of each
-    /// word first.
+    /// Creates the secret from two stored states. Each state consists of four 32-bit words in little-endian order.
     pub fn from_states(outer: [u8; 16], inner: [u8; 16]) -> Self {
         Self(Arc::new(States { outer, inner }))
     }
@@ -72,8 +72,7 @@ impl CramSecret {
         })
     }
 
-    /// Returns whether the password is the one that the states were computed from. The comparison takes
-    /// constant time.
+    /// Returns whether the states were computed from this password. The comparison takes constant time.
     ///
     /// With this method, a store that keeps only these states can also serve PLAIN and LOGIN.
     #[cfg(feature = "cram-md5")]
@@ -121,8 +120,8 @@ impl States {
     }
 }
 
-/// Computes MD5 over one block, which led to `state`, followed by `message`. The serialized form of MD5's state
-/// is its four words and the number of blocks.
+/// Computes MD5 over one block, whose hashing resulted in `state`, and the `message` that follows it. The serialized
+/// form of MD5's state is its four words and the number of blocks.
 #[cfg(feature = "cram-md5")]
 fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeStateError> {
     let mut serialized = SerializedState::<Md5Core>::default();
@@ -146,7 +145,7 @@ const DOVECOT: &str = "{CRAM-MD5}";
 /// Dovecot's other name for the same scheme.
 const ALIAS: &str = "{HMAC-MD5}";
 
-/// The error for text that is not the text form of a [`CramSecret`].
+/// The error that is returned if text cannot be parsed as a [`CramSecret`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What a store keeps for SCRAM (RFC 5802 §3, RFC 5803).
+//! The keys that a store keeps for SCRAM (RFC 5802 §3, RFC 5803).
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::fmt;
@@ -22,16 +22,16 @@ use hash::Signatures;
 /// The length of a salt in octets, for a real account and for a decoy.
 const SALT: usize = 16;
 
-/// The keys that a store keeps instead of a password, for SCRAM with one hash.
+/// The keys for SCRAM with one hash, which a store keeps instead of a password.
 ///
 /// After a database breach, an attacker cannot authenticate with the keys alone, but can guess the password offline
 /// by brute force, and can impersonate the server. The keys are enough to authenticate if the attacker also has a
 /// recorded exchange, or tricks a client into connecting to the attacker's server (RFC 5802 §9).
 ///
-/// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), which PostgreSQL also writes.
+/// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803). PostgreSQL writes the same form.
 /// [`str::parse`] reads this form, with or without the spaces of LDAP's `authPassword` (RFC 3112 §2.1). It also reads
-/// Dovecot's `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the forms in which Dovecot encodes these
-/// fields once more (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores, use
+/// Dovecot's form, `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the variants in which Dovecot encodes
+/// these fields a second time (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores, use
 /// [`from_parts`](Self::from_parts) or [`from_salted_password`](Self::from_salted_password).
 ///
 #[cfg_attr(all(feature = "getrandom", feature = "scram-sha-256"), doc = "```")]
@@ -60,8 +60,8 @@ struct Keys {
 impl ScramKeys {
     /// Creates keys from a password, with a random salt from the operating system.
     ///
-    /// Use at least 4,096 iterations (RFC 7677 §4), because clients refuse fewer. This crate's client does so by
-    /// default. The call blocks while one PBKDF2 computation runs.
+    /// Use at least 4,096 iterations (RFC 7677 §4). Clients may refuse a smaller number, as this crate's client does by
+    /// default. This method blocks the thread while one PBKDF2 computation runs.
     ///
     /// Returns `None` if the password cannot be prepared (RFC 4013), if `iterations` is 0, or if the operating
     /// system cannot supply random numbers.
@@ -74,8 +74,9 @@ impl ScramKeys {
 
     /// Creates keys from a password and a given salt.
     ///
-    /// Use a salt of 16 random octets, different for each account and each hash, so that it looks like the decoy
-    /// salts that a server sends for accounts that do not exist. The call blocks while one PBKDF2 computation runs.
+    /// Use a salt of 16 random octets, different for each account and each hash, so that it looks like the decoy salts
+    /// that a server sends for accounts that do not exist. This method blocks the thread while one PBKDF2 computation
+    /// runs.
     ///
     /// Returns `None` if the password cannot be prepared (RFC 4013), if the salt is empty, or if `iterations`
     /// is 0.
@@ -95,8 +96,8 @@ impl ScramKeys {
         }))
     }
 
-    /// Creates keys from a SaltedPassword (RFC 5802 §3), which is the result of `Hi`, and from the salt and the
-    /// number of iterations that it was computed with. The mail server mox stores passwords in this form.
+    /// Creates keys from a SaltedPassword (RFC 5802 §3), which is the result of `Hi`, and from the salt and the number
+    /// of iterations with which it was computed. The mail server mox stores passwords in this form.
     ///
     /// Unlike [`ScramKeys`], a salted password is enough to authenticate. Delete it once the keys are stored.
     ///
@@ -147,7 +148,7 @@ impl ScramKeys {
         ScramParts { hash, iterations, salt, stored_key, server_key }
     }
 
-    /// Returns the keys, and the ClientKey that they were computed from (RFC 5802 §3).
+    /// Returns the keys, and the ClientKey from which they were computed (RFC 5802 §3).
     fn from_salted(
         hash: ScramHash,
         salted: &Digest,
@@ -177,8 +178,8 @@ impl ScramKeys {
         }))
     }
 
-    /// Returns whether the password is the one that the keys were computed from. This computes PBKDF2 again,
-    /// and compares the result in constant time.
+    /// Returns whether the keys were computed from this password. This method computes PBKDF2 again, and compares the
+    /// result in constant time.
     ///
     /// With this method, a store that keeps only these keys can also serve PLAIN and LOGIN. To prevent user
     /// enumeration by a timing attack, check the password against [decoy keys](super::server::Config::decoy_keys) if
@@ -188,7 +189,7 @@ impl ScramKeys {
         own.is_some_and(|own| own.0.stored_key.equals(&self.0.stored_key))
     }
 
-    /// Returns the hash that the keys are for.
+    /// Returns the hash for which the keys were computed.
     pub fn hash(&self) -> ScramHash {
         self.0.hash
     }
@@ -211,7 +212,7 @@ impl ScramKeys {
         fits & stored_key.equals(&self.0.stored_key)
     }
 
-    /// Returns the signature that proves the server to the client.
+    /// Returns the signature that proves the server's identity to the client.
     pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
         self.0.signatures.server(auth_message)
     }
@@ -222,20 +223,20 @@ fn usable(salt: &[u8], iterations: u32) -> bool {
     !salt.is_empty() && iterations > 0
 }
 
-/// The parts of [`ScramKeys`] (RFC 5802 §3). Protect them like a password hash. `Debug` shows only the hash and
-/// the number of iterations.
+/// The parts of [`ScramKeys`] (RFC 5802 §3). Protect the keys in the same way as a password hash. The `Debug` output
+/// contains only the hash and the number of iterations.
 #[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "SCRAM has no other parts")]
 pub struct ScramParts<'a> {
-    /// The hash that the keys are for.
+    /// The hash for which the keys were computed.
     pub hash: ScramHash,
     /// The number of iterations, which is not 0.
     pub iterations: u32,
     /// The salt, which is not empty.
     pub salt: &'a [u8],
-    /// `StoredKey = H(ClientKey)`, as long as the hash's output: 20, 32 or 64 octets.
+    /// `StoredKey = H(ClientKey)`. This key is as long as the hash's output: 20, 32 or 64 octets.
     pub stored_key: &'a [u8],
-    /// `ServerKey = HMAC(SaltedPassword, "Server Key")`, of the same length.
+    /// `ServerKey = HMAC(SaltedPassword, "Server Key")`. This key is as long as the hash's output.
     pub server_key: &'a [u8],
 }
 
@@ -251,8 +252,8 @@ impl fmt::Debug for ScramParts<'_> {
 /// prevent user enumeration, because a client cannot distinguish them from real ones.
 #[derive(Clone)]
 pub(super) struct Decoys {
-    /// The key of SipHash, a keyed function with a result of 128 bits that cannot be predicted without the key. It is
-    /// cheap, because a decoy salt is computed in every exchange, whether or not the account exists.
+    /// The key of SipHash, a keyed function with a result of 128 bits that cannot be predicted without the key. SipHash
+    /// is used because it is cheap: a decoy salt is computed in every exchange, whether or not the account exists.
     salt_key: Zeroizing<[u8; 16]>,
     keys: ScramKeys,
 }
@@ -307,8 +308,8 @@ impl fmt::Debug for ScramKeys {
 
 /// The result of salting a password with PBKDF2, together with the inputs, which include the password itself.
 ///
-/// A client that keeps this value and passes it to [`Credentials::salted`](super::client::Credentials::salted) the
-/// next time does not have to compute PBKDF2 again.
+/// If a client keeps this value and passes it to [`Credentials::salted`](super::client::Credentials::salted) for the
+/// next authentication, it does not have to compute PBKDF2 again.
 #[derive(Clone)]
 pub struct SaltedPassword(Arc<Salted>);
 
@@ -346,7 +347,7 @@ impl SaltedPassword {
         self.0.keys.0.signatures.client(auth_message).xor(&self.0.client_key)
     }
 
-    /// Returns the signature that the server has to send to prove itself.
+    /// Returns the signature that the server has to send to prove its identity.
     pub(super) fn server_signature(&self, auth_message: &[u8]) -> Digest {
         self.0.keys.server_signature(auth_message)
     }

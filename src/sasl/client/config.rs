@@ -8,13 +8,14 @@ use crate::sasl::{
     BindingPolicy, Channel, ConfigError, Mechanism, Nonce, NonceError, NonceSource, ScramHash,
 };
 
-/// The mechanisms that a client may use, and its policy. Use [`builder`](Self::builder) to create a configuration.
+/// The configuration of a client: which mechanisms it may use, and under which conditions. Use
+/// [`builder`](Self::builder) to create a configuration.
 ///
 /// ```
 /// # #[cfg(feature = "scram-sha-256")] {
 /// use smtp_auth::sasl::{BindingPolicy, Mechanism, client::Config};
 ///
-/// // Only SCRAM-SHA-256-PLUS is used: a man-in-the-middle attack fails, and a downgrade to PLAIN is impossible.
+/// // Only SCRAM-SHA-256-PLUS is used, so a man-in-the-middle attack fails and a downgrade to PLAIN is impossible.
 /// let config = Config::builder()
 ///     .mechanisms([Mechanism::ScramSha256])
 ///     .channel_binding(BindingPolicy::Required)
@@ -33,7 +34,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Returns a configuration with every compiled mechanism, strongest first. Mechanisms that [need
+    /// Returns a configuration with every mechanism that is compiled in, strongest first. Mechanisms that [need
     /// TLS](Mechanism::needs_tls), such as those that send a password or a token, are used only over TLS.
     /// Authentication is bound to the TLS connection if possible.
     fn default() -> Self {
@@ -51,7 +52,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns a builder that starts from the [default](Self::default).
+    /// Returns a builder that starts with the [default](Self::default) settings.
     pub fn builder() -> Builder {
         Builder { config: Self::default(), without: Vec::new() }
     }
@@ -64,8 +65,8 @@ impl Config {
         self.nonce.as_ref().and_then(NonceSource::fresh).ok_or(Failure::NoNonce)
     }
 
-    /// Returns the mechanism with this name, ignoring case. It can be any mechanism that the crate implements, or a
-    /// custom mechanism that is listed here.
+    /// Returns the mechanism with this name. Case is ignored. The result can be any mechanism that the crate
+    /// implements, or a custom mechanism that this configuration lists.
     pub fn named(&self, name: &str) -> Option<Mechanism> {
         let own = |own: &Mechanism| own.name().eq_ignore_ascii_case(name);
         Mechanism::from_name(name).or_else(|| self.mechanisms.iter().copied().find(own))
@@ -73,18 +74,19 @@ impl Config {
 
     /// Returns the most preferred mechanism that the server offers and that fits the credentials and the connection.
     ///
-    /// `offered` is the server's AUTH line as received, such as `AUTH SCRAM-SHA-256 PLAIN`, with or without the line
-    /// ending. It can also consist of only the names, separated by white space. Pass the whole list. If the name of a
-    /// -PLUS mechanism is missing, the server assumes a downgrade attack (RFC 5802 §6) and refuses even the right
-    /// password.
+    /// `offered` is the AUTH line as received from the server, such as `AUTH SCRAM-SHA-256 PLAIN`. The line ending is
+    /// optional. `offered` can also contain only the names of the mechanisms, separated by white space.
+    ///
+    /// Always pass the whole list. If you leave out a -PLUS mechanism that the server offered, the server may assume a
+    /// downgrade attack (RFC 5802 §6), and then refuses even the right password.
     ///
     /// A client *supports channel binding* if the channel contains binding data, the policy is not
-    /// [`None`](BindingPolicy::None), and the configuration lists a -PLUS mechanism that fits the credentials. The
-    /// client then prefers an offered -PLUS mechanism to all other mechanisms for passwords, in whatever order they
-    /// were listed.
+    /// [`None`](BindingPolicy::None), and the configuration lists a -PLUS mechanism that fits the credentials. If the
+    /// client supports channel binding and the server offers a -PLUS mechanism, the client prefers this mechanism to
+    /// all other mechanisms for passwords, whatever their order in the configuration.
     ///
     /// # Errors
-    /// [`NoMechanism`], which gives the reason, if no mechanism can be used.
+    /// Returns the reason as a [`NoMechanism`] if no mechanism can be used.
     pub fn choose(
         &self,
         credentials: &Credentials,
@@ -97,11 +99,11 @@ impl Config {
     /// Returns all mechanisms that the server offers and that can be used over the connection, in order of
     /// preference.
     ///
-    /// Use this method if the client does not have its credentials yet. The result shows whether the server accepts a
-    /// password or a token ([`takes_password`](Mechanism::takes_password), [`takes_token`](Mechanism::takes_token)),
-    /// and the client can ask its user for the right one. `offered` has the same form as for
-    /// [`choose`](Self::choose). Once the client has the credentials, call `choose` with the same `offered`. It
-    /// returns the first of these mechanisms that fits the credentials.
+    /// Use this method if the application does not have the credentials yet. The result shows whether the server
+    /// accepts a password or a token ([`takes_password`](Mechanism::takes_password),
+    /// [`takes_token`](Mechanism::takes_token)), so that the application can ask the user for the right one. Once the
+    /// application has the credentials, call [`choose`](Self::choose) with the same `offered`. `choose` returns the
+    /// first of these mechanisms that fits the credentials, and its documentation describes the format of `offered`.
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, Mechanism, client::{Config, Credentials}};
@@ -117,7 +119,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// [`NoMechanism`], which gives the reason, if no mechanism can be used, whatever the credentials.
+    /// Returns the reason as a [`NoMechanism`] if no mechanism can be used with any credentials.
     pub fn usable(&self, channel: &Channel, offered: &str) -> Result<Vec<Mechanism>, NoMechanism> {
         let offered = self.offered(offered);
         self.choose_among(&offered, &[], None, channel)?;
@@ -154,8 +156,8 @@ impl Config {
         Err(obstacle.1)
     }
 
-    /// Returns why the mechanism cannot be used over this connection, with these credentials if they are known, and
-    /// how many tests it passed.
+    /// Returns the reason why the mechanism cannot be used over this connection, and the number of tests that it
+    /// passed. If the credentials are known, they are tested as well.
     fn obstacle(
         &self,
         own: Mechanism,
@@ -215,7 +217,7 @@ impl Config {
     }
 }
 
-/// A builder for a [`Config`], which [`Config::builder`] creates. Every setting has a default.
+/// A builder for a [`Config`]. Use [`Config::builder`] to create one. Every setting has a default.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -226,12 +228,12 @@ pub struct Builder {
 impl Builder {
     /// Sets the mechanisms to use, in order of preference.
     ///
-    /// The -PLUS form of each SCRAM mechanism is added as well, and is used whenever possible (see
-    /// [`choose`](Config::choose)). To remove the -PLUS form, use [`without`](Self::without). A custom mechanism is
-    /// used only if it is listed here.
+    /// The -PLUS form of each listed SCRAM mechanism is added automatically, and is used whenever possible (see
+    /// [`choose`](Config::choose)). To remove a -PLUS form, use [`without`](Self::without). A custom mechanism is used
+    /// only if this list contains it.
     ///
-    /// The credentials limit the choice further: a password is never sent as a token, nor a token as a password, and
-    /// ANONYMOUS is used only with [`Credentials::anonymous`].
+    /// The credentials further limit the choice. A password is never sent as a token, a token is never sent as a
+    /// password, and ANONYMOUS is used only with [`Credentials::anonymous`].
     pub fn mechanisms(
         mut self,
         mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>,
@@ -240,23 +242,23 @@ impl Builder {
         self
     }
 
-    /// Removes these mechanisms from the list, also where they are the -PLUS form of another one. A call adds to
-    /// earlier calls, and its position among the other settings does not matter.
+    /// Removes these mechanisms from the list, including -PLUS forms that were added automatically. Several calls of
+    /// this method accumulate. The method can be called before or after [`mechanisms`](Self::mechanisms).
     pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
         self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
         self
     }
 
-    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls) are used without TLS. An eavesdropper can then
-    /// read the password or the token. Off by default.
+    /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls) may also be used without TLS. This is off by
+    /// default, because an eavesdropper can read a password or a token that is sent without TLS.
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.config.cleartext = allow;
         self
     }
 
-    /// Sets the source of nonces, which SCRAM needs. Each nonce must be fresh and unpredictable. Use fixed nonces
-    /// only in tests. By default, with the feature `getrandom`, nonces come from the operating system's random
-    /// source.
+    /// Sets the source of the nonces that SCRAM needs. Each nonce must be new and unpredictable. Use fixed nonces only
+    /// in tests. If the feature `getrandom` is enabled, the default source is the operating system's random number
+    /// generator.
     pub fn nonces(
         mut self,
         source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
@@ -265,28 +267,29 @@ impl Builder {
         self
     }
 
-    /// Sets the range of iteration counts that a server may demand for SCRAM. The default is 4,096 (RFC 7677 §4) to
-    /// 600,000. If `to` is less than `from`, it is set to `from`.
+    /// Sets the range of iteration counts that a server may demand for SCRAM. The default range is 4,096 (RFC 7677 §4)
+    /// to 600,000. If `to` is less than `from`, only the count `from` is allowed.
     ///
-    /// Too few iterations make a brute-force search for the password cheap. Too many allow a server to keep the
-    /// client busy (denial of service). A count outside the range ends the exchange in [`Failure::Iterations`].
+    /// A low count makes a brute-force search for the password cheap. A high count allows a server to keep the client
+    /// busy (denial of service). If the server demands a count outside the range, the exchange fails with
+    /// [`Failure::Iterations`].
     pub fn scram_iterations(mut self, from: u32, to: u32) -> Self {
         self.config.iterations = (from, to.max(from));
         self
     }
 
-    /// Sets whether authentication must be bound to the TLS connection (channel binding, RFC 5802 §6). This requires
-    /// a [`Channel`] with binding data.
+    /// Sets whether authentication must be bound to the TLS connection (channel binding, RFC 5802 §6). Channel binding
+    /// requires a [`Channel`] with binding data.
     ///
-    /// With [`Preferred`](BindingPolicy::Preferred), the default, authentication is bound if both sides support it.
-    /// With [`None`](BindingPolicy::None), the -PLUS mechanisms are not used. With
+    /// With [`Preferred`](BindingPolicy::Preferred), which is the default, authentication is bound if both sides
+    /// support it. With [`None`](BindingPolicy::None), the -PLUS mechanisms are not used. With
     /// [`Required`](BindingPolicy::Required), only the -PLUS mechanisms are used.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
         self.config.binding = policy;
         self
     }
 
-    /// Returns the configuration, if it is consistent.
+    /// Checks that the settings are consistent, and returns the configuration.
     ///
     /// # Errors
     /// - [`ConfigError::NotCompiled`]: the Cargo feature of a listed mechanism is disabled.
@@ -304,7 +307,7 @@ impl Builder {
     }
 }
 
-/// The reason why no mechanism can be used. `Display` gives a message for the person who wants to send mail.
+/// The reason why no mechanism can be used. The `Display` text is a message for the person who wants to send mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
@@ -315,19 +318,18 @@ pub enum NoMechanism {
     OnlyAfterTls,
     /// The client supports none of the server's mechanisms, or its configuration allows none of them.
     InCommon,
-    /// The mechanisms that both sides support need other credentials, for example a password when the client has a
-    /// token.
+    /// The mechanisms that both sides support need other credentials, for example a password instead of a token.
     OtherCredentials,
-    /// The configuration requires channel binding, but none of the mechanisms that both sides support provides it.
-    /// The reason is also returned if all of these mechanisms need channel binding, but the client has no binding
-    /// data or its configuration forbids channel binding.
+    /// The configuration requires channel binding, but none of the mechanisms that both sides support provides it. This
+    /// reason is also returned if all of these mechanisms need channel binding, but the channel contains no binding
+    /// data or the configuration forbids channel binding.
     WithoutBinding,
     /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
-    /// preparing them failed. The user name or the password contains characters that SASLprep prohibits, or is empty
+    /// preparing them failed. The user name or the password contains characters that SASLprep prohibits or is empty
     /// after SASLprep has removed characters, or the prepared name exceeds 1,024 octets.
     Unprepared,
-    /// The mechanisms that both sides support send the password, but it is too long for a line, alone or together
-    /// with the names.
+    /// The mechanisms that both sides support send the password, but the password is too long for a line, either alone
+    /// or together with the names.
     TooLong,
     /// The mechanisms that can be used would send the password or the token without TLS.
     WithoutTls,

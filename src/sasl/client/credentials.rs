@@ -45,7 +45,7 @@ pub struct Credentials {
     pub(super) authzid: Option<Box<str>>,
 }
 
-/// Each mechanism takes exactly one of these kinds.
+/// Each mechanism accepts exactly one of these kinds.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Password(Arc<Password>),
@@ -71,11 +71,11 @@ pub(in crate::sasl) struct Token {
 }
 
 impl Credentials {
-    /// Returns credentials with a user name and a password.
+    /// Creates credentials from a user name and a password.
     ///
-    /// An AUTH line can carry up to 9,216 octets before base64 encoding (RFC 4954 §4). With LOGIN, this limits the
-    /// password. With PLAIN, it limits the password, the names and two separators together. Longer passwords can be
-    /// used only with mechanisms that do not send them, such as SCRAM.
+    /// An AUTH line can contain up to 9,216 octets before base64 encoding (RFC 4954 §4). With LOGIN, this limit applies
+    /// to the password alone. With PLAIN, it applies to the password, the names and two separators together. Longer
+    /// passwords can be used only with mechanisms that do not send them, such as SCRAM.
     ///
     /// # Errors
     /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
@@ -91,16 +91,16 @@ impl Credentials {
         Self::new(Kind::Password(Arc::new(password))).carried()
     }
 
-    /// Returns credentials with a user name and an access token of OAuth 2.0, for OAUTHBEARER and XOAUTH2.
+    /// Creates credentials from a user name and an OAuth 2.0 access token, for OAUTHBEARER and XOAUTH2.
     ///
-    /// The application must obtain the token from its issuer, and a new token when the old one has expired. Both
-    /// mechanisms send the user name as the account to act as, so it may be the name of a mailbox that is shared with
-    /// the token's owner.
+    /// The application must obtain the token from its issuer, and must obtain a new token when the old one has expired.
+    /// Both mechanisms send the user name as the account to act as. Therefore, the user name can also be that of a
+    /// mailbox that is shared with the token's owner.
     ///
     /// # Errors
     /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
-    /// - [`ConfigError::Token`]: the token does not have the form of a bearer token (RFC 6750 §2.1), or exceeds about
-    ///   8,700 octets together with the name.
+    /// - [`ConfigError::Token`]: the token does not have the syntax defined in RFC 6750 §2.1, or the token and the name
+    ///   together exceed about 8,700 octets.
     pub fn token(user: &str, token: impl Into<Secret>) -> Result<Self, ConfigError> {
         let token = token.into();
         check_user(user)?;
@@ -109,18 +109,20 @@ impl Credentials {
         Ok(Self::new(Kind::Token(Arc::new(token))))
     }
 
-    /// Returns credentials for EXTERNAL, which uses the certificate that the client presented in the TLS handshake.
+    /// Creates credentials for EXTERNAL, which uses the certificate that the client presented in the TLS handshake.
     pub fn external() -> Self {
         Self::new(Kind::External)
     }
 
-    /// Returns credentials for ANONYMOUS (RFC 4505), with which a guest sends this trace.
+    /// Creates credentials for ANONYMOUS (RFC 4505). The client authenticates as a guest and sends this trace, which
+    /// can tell the server who the guest is.
     ///
-    /// The trace may be empty. Without TLS, an eavesdropper can read it.
+    /// The trace may be empty. Without TLS, an eavesdropper can read the trace.
     ///
     /// # Errors
-    /// [`ConfigError::Trace`] if the trace is neither a mail address nor up to 255 characters without `@`, or if it
-    /// contains characters that are not visible. Without the feature `anonymous`, every trace is an error.
+    /// Returns [`ConfigError::Trace`] if the trace is neither a mail address nor text of up to 255 characters without
+    /// `@`, or if it contains characters that are not visible. If the feature `anonymous` is disabled, every trace
+    /// returns this error.
     pub fn anonymous(trace: &str) -> Result<Self, ConfigError> {
         if !anonymous::is_trace(trace) {
             return Err(ConfigError::Trace);
@@ -128,7 +130,7 @@ impl Credentials {
         Ok(Self::new(Kind::Anonymous(trace.into())))
     }
 
-    /// Returns credentials for a custom mechanism. The exchange asks for each response with
+    /// Creates credentials for a custom mechanism. The exchange asks for each response with
     /// [`Step::Custom`](super::Step::Custom). The mechanism must be listed in
     /// [`Builder::mechanisms`](super::Builder::mechanisms).
     pub fn custom(mechanism: Mechanism) -> Self {
@@ -139,17 +141,18 @@ impl Credentials {
         Self { kind, authzid: None }
     }
 
-    /// Sets the account to act as, if it is not the client's own account.
+    /// Sets the account to act as, if it is not the account that the client authenticates as.
     ///
-    /// Only mechanisms that can send this name are then used. They never include a custom mechanism, which names the
-    /// account in its own responses, so do not set an account for a custom mechanism here. For [`token`](Self::token)
-    /// credentials, the name replaces the user name, which is already the account to act as.
+    /// The client then uses only mechanisms that can send the name of this account. Do not call this method on
+    /// credentials for a custom mechanism: the mechanism would never be used, because a custom mechanism names the
+    /// account in its own responses. On [`token`](Self::token) credentials, the name replaces the user name, which is
+    /// already the account to act as.
     ///
     /// # Errors
     /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
-    /// - [`ConfigError::Token`]: the name is too long together with the token.
-    /// - [`ConfigError::Password`]: the name is too long together with the password, for every compiled mechanism
-    ///   that can send both.
+    /// - [`ConfigError::Token`]: the name and the token together are too long.
+    /// - [`ConfigError::Password`]: the name and the password together are too long for every compiled mechanism that
+    ///   can send both.
     pub fn acting_as(mut self, authzid: &str) -> Result<Self, ConfigError> {
         check_user(authzid)?;
         if let Kind::Token(token) = &self.kind {
@@ -159,7 +162,7 @@ impl Credentials {
         self.carried()
     }
 
-    /// Checks that some compiled mechanism can carry the password.
+    /// Checks that at least one compiled mechanism can send the password.
     fn carried(self) -> Result<Self, ConfigError> {
         let compiled = Mechanism::COMPILED.iter().copied();
         let mut ways = compiled.filter(|own| self.fit(*own) && self.name_all(*own)).peekable();
@@ -167,16 +170,16 @@ impl Credentials {
         if none { Err(ConfigError::Password) } else { Ok(self) }
     }
 
-    /// Sets the name and port of the server that the token is meant for, as known to the client. Only OAUTHBEARER
-    /// sends them, and credentials other than tokens ignore them.
+    /// Sets the name and port of the server to which the client intends to send the token. Only OAUTHBEARER sends the
+    /// name and the port. This method has no effect on credentials without a token.
     ///
-    /// If another server receives the message and replays it unchanged, the intended server can detect the replay. A
-    /// server that extracts the token can still use it elsewhere, unless the token's issuer has restricted it to one
-    /// server (its audience).
+    /// If another server obtains the client's message and replays it unchanged, the server that receives the replay can
+    /// detect that the message names a different server. A server that extracts the token from the message can still
+    /// use it elsewhere, unless the token's issuer has restricted the token to one server (its audience).
     ///
     /// # Errors
-    /// [`ConfigError::ServerName`] if the name is empty, exceeds 255 octets, or contains spaces or characters other
-    /// than printable ASCII.
+    /// Returns [`ConfigError::ServerName`] if the name is empty, exceeds 255 octets, or contains a space or a character
+    /// that is not printable ASCII.
     pub fn for_server(mut self, host: &str, port: u16) -> Result<Self, ConfigError> {
         let good = (1..=255).contains(&host.len()) && host.bytes().all(|o| o.is_ascii_graphic());
         if !good {
@@ -198,7 +201,7 @@ impl Credentials {
         self
     }
 
-    /// Returns the user name of a password or a token. Returns `None` for all other credentials.
+    /// Returns the user name that belongs to the password or the token, or `None` for all other credentials.
     pub fn authcid(&self) -> Option<&str> {
         match &self.kind {
             Kind::Password(password) => Some(&password.authcid),
@@ -212,7 +215,7 @@ impl Credentials {
         self.authzid.as_deref()
     }
 
-    /// Returns whether the mechanism takes credentials of this kind.
+    /// Returns whether the mechanism accepts credentials of this kind.
     pub(super) fn fit(&self, mechanism: Mechanism) -> bool {
         match &self.kind {
             Kind::Password(_) => mechanism.takes_password(),
@@ -232,7 +235,7 @@ impl Credentials {
         self.authzid.is_none() || !silent
     }
 
-    /// Returns whether a line can carry what the mechanism sends. A digest and a proof have a fixed length.
+    /// Returns whether a line is long enough for what the mechanism sends. A digest and a proof have a fixed length.
     pub(super) fn fit_a_line(&self, mechanism: Mechanism) -> bool {
         let Kind::Password(own) = &self.kind else { return true };
         let password = own.password.expose().len();

@@ -10,15 +10,17 @@ use crate::{
     secret::SecretBytes,
 };
 
-/// The most challenges in one exchange. No registered mechanism needs as many.
+/// The maximum number of challenges in one exchange. No registered mechanism needs that many.
 const MAX_CHALLENGES: u8 = 20;
 
-/// *What does the custom mechanism respond to this challenge?* The step **stays pending until it is answered** with
+/// A request for a custom mechanism's response to a challenge. The step **stays pending until it is answered** with
 /// [`answer`](Self::answer).
 ///
-/// The application can answer at once, with [`step_with`](Self::step_with) and a [`ClientMechanism`], or later, with
-/// data that it keeps between challenges in [`state`](Self::state). An exchange accepts up to 20 challenges. The next
-/// challenge ends the exchange in [`Failure::UnexpectedChallenge`].
+/// To answer at once, implement [`ClientMechanism`] and call [`step_with`](Self::step_with). To answer later, keep the
+/// data that the mechanism needs between challenges in [`state`](Self::state).
+///
+/// An exchange accepts up to 20 challenges. If the server sends another one, the exchange fails with
+/// [`Failure::UnexpectedChallenge`].
 pub struct Custom {
     mechanism: Mechanism,
     data: Option<SecretBytes>,
@@ -44,19 +46,19 @@ impl Custom {
         Ok(next)
     }
 
-    /// Returns the mechanism.
+    /// Returns the custom mechanism.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// Returns the challenge. At first, before the server has sent anything, this is `None`, and the mechanism is
-    /// asked for its initial response.
+    /// Returns the challenge, or `None` if the server has not sent a challenge yet. In that case, the exchange asks for
+    /// the mechanism's initial response.
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// Returns storage for data that the application keeps from one challenge to the next. The storage is empty at
-    /// first, and is dropped with the exchange.
+    /// Returns the storage for data that the application keeps from one challenge to the next. The storage is empty at
+    /// first, and is dropped together with the exchange.
     pub fn state(&mut self) -> &mut Option<Box<dyn Any + Send + Sync>> {
         &mut self.state
     }
@@ -64,8 +66,8 @@ impl Custom {
     /// Passes the challenge to a mechanism, and returns the mechanism's response. Pass this response to
     /// [`answer`](Self::answer).
     ///
-    /// `make` creates the mechanism at the first challenge, and [`state`](Self::state) then holds it. Call this
-    /// method only once for each challenge, because every call advances the mechanism.
+    /// On the first call, `make` creates the mechanism, which is then kept in [`state`](Self::state). Call this method
+    /// only once for each challenge, because every call advances the mechanism.
     pub fn step_with<M: ClientMechanism>(&mut self, make: impl FnOnce() -> M) -> CustomResponse {
         let Self { state, data, .. } = self;
         let made = state.take().and_then(|state| state.downcast().ok());
@@ -108,7 +110,8 @@ pub enum CustomResponse {
     /// The mechanism sends this response and expects another challenge. If the server reports success first, the
     /// exchange fails with [`Failure::EarlySuccess`].
     Respond(Vec<u8>),
-    /// The mechanism sends this response and is complete. The client is authenticated if the server reports success.
+    /// The mechanism sends this response and is then complete. The client is authenticated if the server reports
+    /// success.
     Complete(Vec<u8>),
     /// The mechanism gives up, and the exchange is cancelled.
     Fail,

@@ -39,14 +39,14 @@ impl Derive {
         self.job.clone()
     }
 
-    /// Returns the result, if the step has been answered. Keep the result, and pass it to
-    /// [`Credentials::salted`](super::Credentials::salted) for the next authentication.
+    /// Returns the salted password if the step has been answered. To avoid the computation in the next authentication,
+    /// keep the salted password and pass it to [`Credentials::salted`](super::Credentials::salted).
     pub fn salted(&self) -> Option<&SaltedPassword> {
         self.answer.as_ref()
     }
 
-    /// Answers with the result of the job. The result of another job, such as an earlier one that finishes late, is
-    /// ignored.
+    /// Answers the step with the result of its [`job`](Self::job). The result of another job, such as an earlier one
+    /// that finishes late, is ignored.
     pub fn answer(&mut self, salted: SaltedPassword) {
         if self.fits(&salted) {
             self.answer = Some(salted);

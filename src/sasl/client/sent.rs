@@ -13,12 +13,13 @@ use crate::{
 /// The length of a run of octets that two texts do not share by chance.
 const RUN: usize = 8;
 
-/// The greatest distance of a run from its place in the table. By chance no run gets as far. But a server that
-/// chooses part of what is sent, such as its nonce in SCRAM, can choose runs that share one place.
+/// The maximum distance of a run from its place in the table. By chance, no run gets that far from its place. However,
+/// a server that chooses part of what is sent, such as its nonce in SCRAM, can choose runs that all have the same
+/// place.
 const MAX_PROBES: usize = 256;
 
-/// Returns whether a line and a message share a run of octets, with the message either as it is or in base64, as it
-/// was sent. The line itself may be in base64 as well. The time is linear in the total length.
+/// Returns whether a line and a message contain the same run of octets. The message may be repeated as it is or in
+/// base64, as it was sent, and the whole line may be in base64. The time is linear in the total length.
 pub(super) fn repeats<'a>(
     messages: impl Iterator<Item = &'a [u8]> + Clone,
     mut lines: impl Iterator<Item = &'a [u8]>,
@@ -39,7 +40,7 @@ pub(super) fn repeats<'a>(
 
 /// Runs in a hash table of which at least half is free.
 struct Runs {
-    /// `0` marks a free place: no reply contains a run of NULs.
+    /// `0` marks a free place, because no reply contains a run of NULs.
     table: Zeroizing<Vec<u64>>,
     shift: u32,
     /// A run was too far from its place. The message was constructed to cause that, so every line counts as a
@@ -68,7 +69,7 @@ impl Runs {
         self.crowded || runs(octets).filter(|run| *run != 0).any(known)
     }
 
-    /// Returns the place of the run, or the place where it belongs. `None` if it is too far.
+    /// Returns the place of the run, or the place where it belongs. Returns `None` if that place is too far away.
     fn place(&self, run: u64) -> Option<usize> {
         // Fibonacci hashing: all octets affect the upper bits of the product.
         let start = (run.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;

@@ -11,22 +11,22 @@ use crate::{sasl::Mechanism, secret::equal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ScramHash {
-    /// SHA-1 (RFC 5802). Its keys have 20 octets.
+    /// SHA-1 (RFC 5802). The keys are 20 octets long.
     #[cfg(feature = "scram-sha-1")]
     Sha1,
-    /// SHA-256 (RFC 7677). Its keys have 32 octets.
+    /// SHA-256 (RFC 7677). The keys are 32 octets long.
     #[cfg(feature = "scram-sha-256")]
     Sha256,
-    /// SHA-512, according to the rules of RFC 7677. Its keys have 64 octets.
+    /// SHA-512, used according to the rules of RFC 7677. The keys are 64 octets long.
     #[cfg(feature = "scram-sha-512")]
     Sha512,
 }
 
-/// A SCRAM mechanism, in less memory than a [`Mechanism`].
+/// A SCRAM mechanism, stored in less memory than a [`Mechanism`].
 #[derive(Clone, Copy, Debug)]
 pub(in crate::sasl) struct Kind {
     pub(in crate::sasl) hash: ScramHash,
-    /// Whether it is the -PLUS form.
+    /// Whether the mechanism is the -PLUS form.
     pub(in crate::sasl) bound: bool,
 }
 
@@ -93,7 +93,7 @@ impl ScramHash {
         }
     }
 
-    /// Returns the octets as a digest, if their number is that of the hash.
+    /// Returns the octets as a digest, if their number is the length of the hash's output.
     pub(super) fn digest(self, octets: &[u8]) -> Option<Digest> {
         (octets.len() == self.hash(b"").length).then(|| Digest::new(octets))
     }
@@ -220,7 +220,7 @@ impl Drop for Digest {
 }
 
 impl Digest {
-    /// Accepts up to 64 octets, the length of the longest hash.
+    /// Creates a digest from up to 64 octets, the length of the longest hash.
     pub(super) fn new(from: &[u8]) -> Self {
         let mut digest = Self { octets: [0; 64], length: from.len().min(64) };
         if let Some(octets) = digest.octets.get_mut(..from.len()) {
@@ -245,7 +245,7 @@ impl Digest {
         self
     }
 
-    /// Compares in constant time.
+    /// Compares two digests in constant time.
     pub(in crate::sasl) fn equals(&self, other: &Self) -> bool {
         equal(self.as_slice(), other.as_slice()).into()
     }
