@@ -4,7 +4,7 @@
 //! [`next`](Session::next), which appends the octets to send to a buffer and returns the next [`Event`].
 //!
 //! An AUTH line may contain the password. If the session has to enlarge the buffer for such a line, it zeroes the old
-//! memory. Zeroing the buffer itself after sending is up to the caller.
+//! memory. To remove the password from the buffer itself, zero the buffer after sending it.
 //!
 //! | events | kind |
 //! | --- | --- |
@@ -65,14 +65,14 @@
 //! A session can send any number of messages, one after another. Once the outcome of a message is known,
 //! [`Session::ready`] returns the handle to begin the next one. The application decides how often to reuse a
 //! connection, how long to keep it idle, and whether to call [`noop`](Ready::noop) from time to time to check that the
-//! server is still there.
+//! server still responds.
 //!
 //! Servers close an idle connection after some minutes, with or without a `421` reply. In both cases, the session ends
-//! with [`Error::Closed`]. This error never means that a message was refused. The server has accepted nothing of the
-//! next message, and the application can send it over another connection.
+//! with [`Error::Closed`]. This error never means that a message was refused. The server has not accepted any part of
+//! the next message, and the application can send this message over another connection.
 //!
-//! A session respects the [`Limits`] that the server announces, and no others. A message that would exceed a limit is
-//! not sent. It is never split.
+//! A session enforces only the [`Limits`] that the server announces. If a message would exceed a limit, the session
+//! does not send it, and does not split it into several messages.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
@@ -103,7 +103,8 @@ pub use outcome::{NotSent, Outcome, RecipientOutcome, RecipientStatus};
 pub use parameters::{BodyType, Notify, NotifyOn, Ret};
 pub use session::Session;
 
-/// The configuration of client sessions, which share it in an `Arc`. [`builder`](Self::builder) creates one.
+/// The configuration of client sessions. Several sessions can share a configuration in an `Arc`. Use
+/// [`builder`](Self::builder) to create one.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -125,29 +126,30 @@ pub struct Config {
     max_tries: u32,
 }
 
-/// Whether a client tries the next mechanism with the same credentials after a failed authentication, without asking
-/// the caller.
+/// Whether a client automatically tries the next mechanism with the same credentials after a failed authentication.
 ///
-/// With every setting, the client stops trying other mechanisms once it has sent its SCRAM proof or rejected the
-/// server's first SCRAM message. Otherwise an impostor or a man-in-the-middle could obtain the password by a downgrade
+/// Whatever the setting, the client does not try another mechanism once it has sent its SCRAM proof or rejected the
+/// server's first SCRAM message. Otherwise, an impostor or a man-in-the-middle could obtain the password by a downgrade
 /// to PLAIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "an application may match on all of them")]
 pub enum TryNext {
-    /// The client does not try another mechanism. The session returns [`Event::NotAuthenticated`].
+    /// The client does not try another mechanism, and the session returns [`Event::NotAuthenticated`].
     Never,
-    /// The client tries the next mechanism if this one could not work, that is, after a `504` or `534` reply, or after
-    /// a challenge that made the client cancel. It does not try another one after a `535`, because a wrong password is
-    /// just as wrong with another mechanism, and servers lock accounts after too many failed attempts.
+    /// The client tries the next mechanism after a `504` or `534` reply, or after a challenge that made the client
+    /// cancel the exchange. These failures show that the mechanism cannot be used. The client does not try another
+    /// mechanism after a `535` reply, because the server would refuse a wrong password with any mechanism, and servers
+    /// lock accounts after too many failed attempts.
     IfUnusable,
-    /// The client tries the next mechanism after a `535` as well. This is for servers that offer mechanisms for which
-    /// the account has no stored credentials.
+    /// The client also tries the next mechanism after a `535` reply. Use this setting for servers that offer mechanisms
+    /// for which the account has no stored credentials.
     Always,
 }
 
-/// Whether a client begins TLS with STARTTLS (RFC 3207). Over TLS, it never sends STARTTLS.
+/// Whether a client begins TLS with STARTTLS (RFC 3207). If the connection already uses TLS, the client never sends
+/// STARTTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -156,10 +158,12 @@ pub enum Tls {
     /// The client always begins TLS. If the server does not offer STARTTLS or refuses it, the session ends with an
     /// error.
     Required,
-    /// The client begins TLS if the server offers and accepts STARTTLS, and continues in cleartext otherwise. This does
-    /// not protect against a man-in-the-middle, who can remove STARTTLS from the offer.
+    /// The client begins TLS if the server offers and accepts STARTTLS. Otherwise, the client continues in cleartext.
+    /// This setting does not protect against a man-in-the-middle, who can remove STARTTLS from the server's reply to
+    /// EHLO.
     IfOffered,
-    /// The client never sends STARTTLS. This is for a connection that needs no TLS, such as one to the same machine.
+    /// The client never sends STARTTLS. Use this setting for a connection that needs no TLS, such as a connection to
+    /// the same machine.
     Never,
 }
 
@@ -186,13 +190,13 @@ impl Config {
         &self.hostname
     }
 
-    /// Returns the SASL configuration: the mechanisms, and whether passwords may be sent without TLS.
+    /// Returns the SASL configuration: which mechanisms the client uses, and whether it sends passwords without TLS.
     pub fn sasl(&self) -> &Arc<sasl::Config> {
         &self.sasl
     }
 
-    /// Returns the configuration with another TLS policy. Use this if another part of the application decides about
-    /// TLS.
+    /// Returns the configuration with another TLS policy. Use this method if another part of the application decides
+    /// about TLS.
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
@@ -200,7 +204,7 @@ impl Config {
     }
 }
 
-/// A builder for a [`Config`], which [`Config::builder`] creates. Every setting has a default.
+/// A builder for a [`Config`]. Use [`Config::builder`] to create one. Every setting has a default.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -221,7 +225,8 @@ impl Builder {
     }
 
     /// Sets whether the AUTH command includes the initial response (RFC 4954 §4), if the mechanism has one and the
-    /// command does not exceed 512 octets. This is on by default. Turn it off for servers that cannot handle it.
+    /// command does not exceed 512 octets. This is on by default. Turn it off for servers that do not accept an initial
+    /// response.
     pub fn initial_response(mut self, send: bool) -> Self {
         self.config.initial_response = send;
         self
@@ -234,24 +239,24 @@ impl Builder {
         self
     }
 
-    /// Sets how many mechanisms the client tries with the same credentials before it asks the caller. The default is
-    /// 3, because some servers close the connection after three failures. The limit does not apply to
-    /// [`NotAuthenticated::try_next`].
+    /// Sets how many mechanisms the client tries with the same credentials before it returns
+    /// [`Event::NotAuthenticated`]. The default is 3, because some servers close the connection after three failures.
+    /// The limit does not apply to [`NotAuthenticated::try_next`].
     pub fn max_tries(mut self, tries: u32) -> Self {
         self.config.max_tries = tries;
         self
     }
 
-    /// Sets whether the client reads the mechanisms from `X-EXPS` if the server's AUTH keyword is missing, or lists no
-    /// mechanism that the client implements. Some Exchange servers announce their mechanisms in this way. This is off
-    /// by default.
+    /// Sets whether the client reads the mechanisms from the EHLO keyword `X-EXPS` if the server does not list AUTH, or
+    /// if AUTH contains no mechanism that the client implements. Some Exchange servers announce their mechanisms in
+    /// this way. This is off by default.
     pub fn x_exps(mut self, read: bool) -> Self {
         self.config.x_exps = read;
         self
     }
 
-    /// Sets whether a challenge that is not valid base64 counts as an empty one, for mechanisms that do not read the
-    /// challenge. This is off by default, and the client cancels the exchange.
+    /// Sets whether a challenge that is not valid base64 is treated as an empty challenge. This applies only to
+    /// mechanisms that do not read the challenge. By default, this is off, and the client cancels the exchange.
     pub fn lenient_challenges(mut self, lenient: bool) -> Self {
         self.config.lenient_challenges = lenient;
         self
@@ -260,14 +265,14 @@ impl Builder {
     /// Checks the host name and returns the configuration.
     ///
     /// # Errors
-    /// [`ConfigError::HostName`] if the host name is empty, or contains spaces or control characters.
+    /// Returns [`ConfigError::HostName`] if the host name is empty, or contains spaces or control characters.
     pub fn build(self) -> Result<Config, ConfigError> {
         EhloName::new(&self.config.hostname).map_err(|_| ConfigError::HostName)?;
         Ok(self.config)
     }
 }
 
-/// A step that the session needs from the application, or a notification of something that happened.
+/// A step that the session requires from the application, or a notification of something that has happened.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -280,19 +285,19 @@ pub enum Event<'a> {
     NeedInput,
     /// Pending: send the buffer, begin TLS, and call [`tls_started`](Session::tls_started).
     StartTls,
-    /// Pending: SCRAM needs the salted hash of the password. Compute it on this thread with `run`, or on another one
-    /// with `job` and `answer`.
+    /// Pending: SCRAM needs the salted hash of the password. Compute the hash on this thread with `run`, or on another
+    /// thread with `job` and `answer`.
     Derive(&'a mut Derive),
-    /// Pending: the server has sent a challenge of a custom mechanism. Provide the response.
+    /// Pending: a custom mechanism has to respond to a challenge or provide its initial response.
     Custom(&'a mut Custom),
     /// Pending: authentication failed. Try again, continue without authentication, or give up.
     NotAuthenticated(NotAuthenticated<'a>),
-    /// Pending: the session is idle. Send a message, or quit.
+    /// Pending: the session is idle. Send a message or quit.
     ///
     /// If you keep the connection open, pass octets that arrive in the meantime to [`receive`](Session::receive), and
-    /// call [`next`](Session::next) again. It returns [`Error::Closed`] if the server has closed the connection.
+    /// call [`next`](Session::next) again. `next` returns [`Error::Closed`] if the server has closed the connection.
     Ready(Ready<'a>),
-    /// Notification: the server refused a recipient. It may still accept the message for others; the
+    /// Notification: the server refused a recipient. The server may still accept the message for other recipients. The
     /// [outcome](Event::Sent) contains a status for each recipient.
     Refused {
         /// The address, as given in the envelope.
@@ -310,7 +315,7 @@ pub enum Event<'a> {
 
 /// The handle to answer a failed authentication.
 ///
-/// **The event is returned again until it is answered** by [`retry`](Self::retry), [`try_next`](Self::try_next),
+/// **The event is returned again until it is answered** with [`retry`](Self::retry), [`try_next`](Self::try_next),
 /// [`go_on`](Self::go_on) or [`quit`](Self::quit). An application that gives up can also close the connection.
 ///
 /// ```
@@ -357,8 +362,8 @@ impl<'a> NotAuthenticated<'a> {
         self.mechanism
     }
 
-    /// Tries again with other credentials. If the server has closed the connection with a `421`, the session ends with
-    /// [`Error::NotAuthenticated`].
+    /// Tries again with other credentials. If the server has closed the connection with a `421` reply, the session ends
+    /// with [`Error::NotAuthenticated`].
     pub fn retry(self, credentials: Credentials) {
         *self.answer = Some(Retry::With(Box::new(credentials)));
     }
@@ -366,17 +371,18 @@ impl<'a> NotAuthenticated<'a> {
     /// Tries the next mechanism with the same credentials. This can help if the server offers a mechanism for which the
     /// account has no stored credentials.
     ///
-    /// If no mechanism is left, or none may be tried, the session returns this event once more, with the same reason
-    /// but without a [`mechanism`](Self::mechanism). Calling `try_next` again then sends QUIT.
+    /// If no mechanism is left, or if the client must not try another one, the session returns
+    /// [`Event::NotAuthenticated`] once more. This event contains the same reason, but no
+    /// [`mechanism`](Self::mechanism). If `try_next` is called again, the session sends QUIT.
     ///
-    /// For example, none may be tried once the client has sent its SCRAM proof, because PLAIN could then send the
-    /// password to an impostor. [`Failure::may_try_next`](crate::auth::client::Failure::may_try_next) documents the
-    /// whole rule.
+    /// For example, the client must not try another mechanism once it has sent its SCRAM proof, because PLAIN could
+    /// then send the password to an impostor. [`Failure::may_try_next`](crate::auth::client::Failure::may_try_next)
+    /// describes all of these cases.
     pub fn try_next(self) {
         *self.answer = Some(Retry::Next);
     }
 
-    /// Continues without authentication. The session is then ready to send a message, which many servers refuse with
+    /// Continues without authentication. The session is then ready to send a message, but many servers refuse it with
     /// `530`.
     pub fn go_on(self) {
         *self.answer = Some(Retry::GoOn);
@@ -390,9 +396,9 @@ impl<'a> NotAuthenticated<'a> {
 
 /// The handle to begin a message or another command while the session is idle.
 ///
-/// **The event is returned again until one of its methods is called.** The next [`advance`](Session::advance) writes
-/// the command. After a `421`, only [`quit`](Self::quit) is useful, because any other method ends the session with
-/// [`Error::Closed`].
+/// **The event is returned again until one of the handle's methods is called.** The next [`advance`](Session::advance)
+/// writes the command. If the server has sent a `421`, call [`quit`](Self::quit), because any other method ends the
+/// session with [`Error::Closed`].
 ///
 /// The application decides how often to reuse a session. The session itself enforces only the [`Limits`] that the
 /// server announces.
@@ -412,7 +418,7 @@ enum Next {
 }
 
 impl<'a> Ready<'a> {
-    /// Returns the extensions that the server offers, which determine what an envelope may use.
+    /// Returns the extensions that the server offers. They determine which parameters an envelope may contain.
     ///
     /// ```
     /// use smtp_auth::client::{Envelope, EnvelopeError, Notify, Ready, Recipient};
@@ -437,18 +443,18 @@ impl<'a> Ready<'a> {
         *self.next = Some(Next::Send(Box::new(envelope)));
     }
 
-    /// Sends NOOP (RFC 5321 §4.1.1.9), to check whether the server is still there. It may also keep the server from
+    /// Sends NOOP (RFC 5321 §4.1.1.9), to check whether the server still responds. NOOP may also keep the server from
     /// closing an idle connection.
     ///
-    /// The session is then ready again, even after a `5xx` reply, which only shows that the server does not implement
-    /// the command. If the server has closed the connection, or replies with `421` or another `4xx`, the session ends
-    /// with [`Error::Closed`].
+    /// After the server's reply, the session is ready again. A `5xx` reply has the same effect, because it only shows
+    /// that the server does not implement NOOP. If the server has closed the connection, or replies with `421` or
+    /// another `4xx` code, the session ends with [`Error::Closed`].
     pub fn noop(self) {
         *self.next = Some(Next::Noop);
     }
 
-    /// Sends RSET (RFC 5321 §4.1.1.5), which makes the server forget everything but the authenticated user. The session
-    /// then continues as after [`noop`](Self::noop).
+    /// Sends RSET (RFC 5321 §4.1.1.5), which makes the server discard everything except the authenticated user. The
+    /// session processes the server's reply in the same way as the reply to [`noop`](Self::noop).
     ///
     /// You never have to call this method, because the session sends RSET itself after a refused message.
     pub fn reset(self) {
@@ -461,7 +467,7 @@ impl<'a> Ready<'a> {
     }
 }
 
-/// The handle to write a message. **It stays valid until [`end`](Self::end).**
+/// The handle to write a message. **The handle stays valid until [`end`](Self::end) is called.**
 ///
 /// The lines of the message must end in CRLF. The handle doubles leading dots and writes the end mark, a line with a
 /// single dot (RFC 5321 §4.5.2).
@@ -476,13 +482,13 @@ pub struct Body {
 impl Body {
     const START: Self = Self { stuffing: Stuffing::START, octets: 0, ended: false, broken: false };
 
-    /// Appends a piece of the message to `out`. Send `out` before the next piece, or it will grow to hold the whole
-    /// message.
+    /// Appends a piece of the message to `out`. Before you append the next piece, send and clear `out`. Otherwise,
+    /// `out` grows until it contains the whole message.
     ///
     /// # Errors
     /// - [`Error::BareLineEnd`] if the message contains a bare CR or LF. The session has then ended. Close the
     ///   connection, so that the server does not deliver half of the message.
-    /// - [`Error::MessageEnded`] after [`end`](Self::end).
+    /// - [`Error::MessageEnded`] if [`end`](Self::end) has already been called.
     pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.pieces(octets)?.for_each(|piece| append(out, piece));
         Ok(())
@@ -492,7 +498,7 @@ impl Body {
     /// in order.
     ///
     /// # Errors
-    /// The same as for [`write`](Self::write).
+    /// Returns the same errors as [`write`](Self::write).
     pub fn pieces<'b>(
         &mut self,
         octets: &'b [u8],
@@ -504,10 +510,10 @@ impl Body {
         pieces.map_err(|_| Error::BareLineEnd)
     }
 
-    /// Ends the message. Appends a CRLF if the last line has none, and then the end mark.
+    /// Ends the message. This method appends the end mark, and before it a CRLF if the last line does not end in CRLF.
     ///
     /// # Errors
-    /// The same as for [`write`](Self::write).
+    /// Returns the same errors as [`write`](Self::write).
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.check()?;
         reserve(out, "\r\n.\r\n".len());

@@ -18,9 +18,9 @@ const MAX_MAILBOX: usize = 254;
 /// The envelope of a message: its sender, its recipients, and the parameters of MAIL and RCPT.
 ///
 /// Most parameters require an extension, which the server lists as a keyword in its reply to EHLO. If the keyword is
-/// missing, nothing of the message is sent, and the outcome is [`Outcome::NotSent`](super::Outcome::NotSent) with the
-/// keyword. Three parameters are only hints for the server, and are omitted if their keyword is missing:
-/// [`size`](Self::size), [`auth`](Self::auth) and [`BodyType::SevenBit`].
+/// missing, no part of the message is sent, and the outcome is [`Outcome::NotSent`](super::Outcome::NotSent) with the
+/// keyword. The parameters [`size`](Self::size), [`auth`](Self::auth) and [`BodyType::SevenBit`] are only hints for the
+/// server. These parameters are omitted if the server does not list their keywords.
 ///
 /// ```
 /// use smtp_auth::client::{BodyType, Envelope, Notify, NotifyOn, Recipient, Ret};
@@ -56,7 +56,7 @@ pub struct Envelope {
     pub(super) every_recipient: bool,
 }
 
-/// A recipient of a message, with the parameters of its RCPT.
+/// A recipient of a message, with the parameters of the RCPT command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Recipient {
@@ -72,13 +72,13 @@ pub struct Recipient {
 #[error("{}", self.as_str())]
 #[non_exhaustive]
 pub enum EnvelopeError {
-    /// The sender is not a mail address, or has more than 254 octets.
+    /// The sender is not a mail address, or exceeds 254 octets.
     Sender,
-    /// A recipient is not a mail address, or has more than 254 octets. The number is the recipient's index, counted
-    /// from 0; `Display` counts from 1.
-    #[error("recipient {} is not a mail address: it needs the form local-part@domain", .0 + 1)]
+    /// A recipient is not a mail address, or exceeds 254 octets. The field is the recipient's index, which starts at 0.
+    /// The number in the `Display` text starts at 1.
+    #[error("recipient {} is not a mail address: it must have the form local-part@domain", .0 + 1)]
     Recipient(usize),
-    /// The address for a [`Recipient`] is not a mail address, or has more than 254 octets.
+    /// The address for a [`Recipient`] is not a mail address, or exceeds 254 octets.
     Address,
     /// The envelope has no recipients.
     NoRecipient,
@@ -88,38 +88,41 @@ pub enum EnvelopeError {
     OriginalRecipient,
     /// A parameter or its keyword is malformed or too long.
     Parameter,
-    /// A parameter with its own method was given by name.
+    /// A parameter that has its own method was passed by name instead.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,
 }
 
 impl EnvelopeError {
-    /// Returns the text of `Display` as a constant. For [`Recipient`](Self::Recipient), the constant does not include
-    /// the number.
+    /// Returns the `Display` text as a static string. The text for [`Recipient`](Self::Recipient) omits the number.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Sender => "the sender is not a mail address: it needs the form local-part@domain",
+            Self::Sender => {
+                "the sender is not a mail address: it must have the form local-part@domain"
+            }
             Self::Recipient(_) => {
-                "a recipient is not a mail address: it needs the form local-part@domain"
+                "a recipient is not a mail address: it must have the form local-part@domain"
             }
             Self::Address => {
-                "the recipient is not a mail address: it needs the form local-part@domain"
+                "the recipient is not a mail address: it must have the form local-part@domain"
             }
             Self::NoRecipient => "a message needs at least one recipient",
             Self::EnvelopeId => {
                 "an envelope identifier (ENVID) must be 1 to 100 octets of printable ASCII; `+`, `=` and a space count as three octets each"
             }
             Self::OriginalRecipient => {
-                "an original recipient (ORCPT) must be an address type of letters, digits and `-`, and an address of printable ASCII, with up to 500 octets together; `+`, `=` and a space in the address count as three octets each"
+                "an original recipient (ORCPT) must be an address type of letters, digits and `-`, and an address of printable ASCII, which together must not exceed 500 octets; `+`, `=` and a space in the address count as three octets each"
             }
             Self::Parameter => {
-                "a parameter's keyword and name must be letters, digits and `-`, its value must be visible ASCII without `=`, and name and value may have up to 1024 octets together"
+                "a parameter's keyword and name must be letters, digits and `-`, its value must be visible ASCII without `=`, and the name and the value together must not exceed 1024 octets"
             }
             Self::TypedParameter => {
                 "the parameter has its own method and cannot be given by its name"
             }
-            Self::RepeatedParameter => "a parameter was given twice: each can be given only once",
+            Self::RepeatedParameter => {
+                "a parameter was given twice, but each parameter can be given only once"
+            }
         }
     }
 }
@@ -150,10 +153,10 @@ from_text!(&str, &&str, String, &String);
 
 impl Recipient {
     /// Creates a recipient without parameters. The address must have the form `local-part@domain` (RFC 5321 §4.1.2) and
-    /// at most 254 octets. It may contain UTF-8 (RFC 6531 §3.3).
+    /// must not exceed 254 octets. It may contain UTF-8 (RFC 6531 §3.3).
     ///
     /// # Errors
-    /// [`EnvelopeError::Address`] if the address has another form or is too long.
+    /// Returns [`EnvelopeError::Address`] if the address has another form or is too long.
     pub fn new(address: &str) -> Result<Self, EnvelopeError> {
         if !is_mailbox(address) {
             return Err(EnvelopeError::Address);
@@ -167,20 +170,20 @@ impl Recipient {
         &self.address
     }
 
-    /// Sets which delivery notifications the sender wants (NOTIFY, RFC 3461 §4.1). Requires DSN.
+    /// Sets which delivery notifications the sender wants (NOTIFY, RFC 3461 §4.1). The server must offer DSN.
     pub fn notify(mut self, notify: Notify) -> Self {
         self.notify = Some(notify);
         self
     }
 
-    /// Sets the original recipient (ORCPT, RFC 3461 §4.2). Requires DSN.
+    /// Sets the original recipient (ORCPT, RFC 3461 §4.2). The server must offer DSN.
     ///
-    /// This is the address to which the message was first sent, before a mailing list or a forwarding server replaced
-    /// it. The type of a mail address is `rfc822`.
+    /// The original recipient is the address to which the message was first sent, before a mailing list or a forwarding
+    /// server replaced it. For a mail address, the address type is `rfc822`.
     ///
     /// # Errors
-    /// [`EnvelopeError::OriginalRecipient`] if the address is empty or not printable ASCII, if the type is not an atom,
-    /// or if both together exceed 500 octets when encoded.
+    /// Returns [`EnvelopeError::OriginalRecipient`] if the address is empty or not printable ASCII, if the address type
+    /// is not an atom, or if the type and the address together exceed 500 octets when encoded.
     pub fn original_recipient(
         mut self,
         addr_type: &str,
@@ -190,10 +193,10 @@ impl Recipient {
         Ok(self)
     }
 
-    /// Adds any other parameter to RCPT. [`Envelope::parameter`] explains the arguments.
+    /// Adds a parameter that has no method of its own to RCPT. [`Envelope::parameter`] explains the arguments.
     ///
     /// # Errors
-    /// The same as for [`Envelope::parameter`].
+    /// Returns the same errors as [`Envelope::parameter`].
     pub fn parameter(
         mut self,
         keyword: &str,
@@ -219,11 +222,11 @@ impl Recipient {
 }
 
 impl Envelope {
-    /// Creates an envelope with a sender and recipients. Each recipient is a [`Recipient`] or an address as text. A
-    /// sender of `None` is the null sender, which bounces use.
+    /// Creates an envelope from a sender and recipients. Each recipient can be a [`Recipient`] or a string that
+    /// contains an address. If the sender is `None`, the envelope contains the null sender, which bounces use.
     ///
-    /// Addresses must have the form `local-part@domain` (RFC 5321 §4.1.2) and at most 254 octets. They may contain
-    /// UTF-8 (RFC 6531 §3.3), in which case the envelope requires SMTPUTF8.
+    /// Addresses must have the form `local-part@domain` (RFC 5321 §4.1.2) and must not exceed 254 octets. Addresses may
+    /// contain UTF-8 (RFC 6531 §3.3), but the server must then offer SMTPUTF8.
     ///
     /// # Errors
     /// - [`EnvelopeError::Sender`] or [`EnvelopeError::Recipient`] if an address has another form or is too long.
@@ -286,42 +289,43 @@ impl Envelope {
     /// Sets the encoding of the message (BODY, RFC 6152).
     ///
     /// With [`BodyType::EightBitMime`], the message is sent only if the server offers 8BITMIME, as the standard
-    /// requires. For other servers, the application can encode the message as quoted-printable or base64. It can also
-    /// omit this parameter; the message is then sent unchanged, and most servers accept it.
+    /// requires. For other servers, the application can encode the message as quoted-printable or base64. If the
+    /// application does not set this parameter, the message is sent unchanged, and most servers accept it.
     pub fn body(mut self, body: BodyType) -> Self {
         self.body = Some(body);
         self
     }
 
-    /// Sets whether the header of the message contains UTF-8 (RFC 6532). If it does, the message is sent only if the
-    /// server offers SMTPUTF8. UTF-8 in an address has the same effect without this call.
+    /// Sets whether the header of the message contains UTF-8 (RFC 6532). If the header contains UTF-8, the message is
+    /// sent only if the server offers SMTPUTF8. An address that contains UTF-8 has the same effect, even if this method
+    /// is not called.
     pub fn smtputf8(mut self, smtputf8: bool) -> Self {
         self.smtputf8 |= smtputf8;
         self.header_utf8 |= smtputf8;
         self
     }
 
-    /// Sets the account that first submitted the message (AUTH, RFC 4954 §5). This is for relays.
+    /// Sets the account that first submitted the message (AUTH, RFC 4954 §5). This parameter is intended for relays.
     ///
-    /// The parameter is omitted if the server does not offer AUTH, because such a server would not recognize it. Some
+    /// The parameter is omitted if the server does not offer AUTH, because the server would not recognize it. Some
     /// servers offer AUTH but nevertheless reply `555` to this parameter.
     pub fn auth(mut self, submitter: &MailAuth<'_>) -> Self {
         self.auth = Some(submitter.to_string());
         self
     }
 
-    /// Sets how much of the message a failure notification returns (RET, RFC 3461 §4.3). Requires DSN.
+    /// Sets how much of the message a failure notification returns (RET, RFC 3461 §4.3). The server must offer DSN.
     pub fn ret(mut self, ret: Ret) -> Self {
         self.ret = Some(ret);
         self
     }
 
-    /// Sets an identifier for this transmission of the message (ENVID, RFC 3461 §4.4), which notifications include.
-    /// Requires DSN.
+    /// Sets an identifier for this transmission of the message (ENVID, RFC 3461 §4.4). Notifications about the message
+    /// include the identifier. The server must offer DSN.
     ///
     /// # Errors
-    /// [`EnvelopeError::EnvelopeId`] if the identifier is empty, not printable ASCII, or longer than 100 octets when
-    /// encoded.
+    /// Returns [`EnvelopeError::EnvelopeId`] if the identifier is empty, not printable ASCII, or longer than 100 octets
+    /// when encoded.
     pub fn envelope_id(mut self, id: &str) -> Result<Self, EnvelopeError> {
         self.id = Some(envelope_id(id)?);
         Ok(self)
@@ -336,14 +340,14 @@ impl Envelope {
         self
     }
 
-    /// Adds any other parameter to MAIL. The arguments are the EHLO keyword with which the server offers the parameter,
-    /// and the parameter's name and value as they appear in the command.
+    /// Adds a parameter that has no method of its own to MAIL. The arguments are the EHLO keyword with which the server
+    /// offers the parameter, and the parameter's name and value as they appear in the command.
     ///
     /// The keyword and the name may differ. For example, FUTURERELEASE (RFC 4865) defines the parameter HOLDFOR.
     ///
     /// # Errors
-    /// - [`EnvelopeError::Parameter`] if an argument is malformed (RFC 5321 §4.1.2) or not ASCII, or if the keyword, or
-    ///   the name and value together, exceed 1024 octets.
+    /// - [`EnvelopeError::Parameter`] if an argument is malformed (RFC 5321 §4.1.2), is not ASCII, or is too long. The
+    ///   keyword must not exceed 1,024 octets. The name and the value together must not exceed 1,024 octets.
     /// - [`EnvelopeError::TypedParameter`] if the parameter has a method of its own.
     /// - [`EnvelopeError::RepeatedParameter`] if the parameter has been given already.
     pub fn parameter(
@@ -356,14 +360,14 @@ impl Envelope {
         Ok(self)
     }
 
-    /// Sets whether one refused recipient stops the message for all recipients. This is off by default, and the message
-    /// is sent to the recipients that the server has accepted.
+    /// Sets whether one refused recipient stops the message for all recipients. This is off by default, which means
+    /// that the message is sent to the recipients that the server has accepted.
     pub fn every_recipient(mut self, every: bool) -> Self {
         self.every_recipient = every;
         self
     }
 
-    /// Returns whether nothing but the domains of addresses needs SMTPUTF8.
+    /// Returns whether only the domains of addresses need SMTPUTF8.
     pub(super) fn only_domains_need_utf8(&self) -> bool {
         let is_ascii = |address: &str| {
             address.rsplit_once('@').map_or(address, |(local_part, _)| local_part).is_ascii()

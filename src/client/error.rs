@@ -67,8 +67,8 @@ impl fmt::Display for Stage {
 /// [`NotAuthenticated`](Self::NotAuthenticated) may be due to the credentials, the configuration or the server. All
 /// other errors are caused by the server or a man-in-the-middle.
 ///
-/// `Display` gives a message for the person who wants to send mail. Text that may repeat the credentials is omitted, as
-/// [`auth::client`](crate::auth::client) explains.
+/// The `Display` text is a message for the person who wants to send mail. Text that may repeat the credentials is
+/// omitted, as [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -88,11 +88,11 @@ pub enum Error {
     /// The server sent a refusal, and the session cannot continue. The [`Refusal`] contains the stage and the reply.
     #[error("{0}")]
     Refused(Refusal),
-    /// The server closed the connection while the session was idle, or before it accepted anything of a message.
+    /// The server closed the connection while the session was idle, or before it accepted any part of a message.
     ///
-    /// The reply is the one with which the server closed the connection, if it sent one. It is usually a `421`, and may
-    /// have been sent after MAIL. No message was lost or refused. The application can send the next message over
-    /// another connection.
+    /// The field contains the reply with which the server closed the connection, if it sent one. This reply is usually
+    /// a `421`, and may have been sent after MAIL. No message was lost or refused. The application can send the next
+    /// message over another connection.
     #[error("the server closed the connection with no message under way{reply}", reply = Said(.0, ""))]
     Closed(Option<Reply>),
     /// The configuration requires TLS, but the server does not offer STARTTLS.
@@ -106,16 +106,16 @@ pub enum Error {
         "the server sent data between its reply to STARTTLS and the start of TLS: somebody may be tampering with the connection"
     )]
     InjectedBeforeTls,
-    /// Authentication failed, and the session cannot go on, for instance because the server closed the connection. A
-    /// failure after which the client may try again is an
-    /// [`Event::NotAuthenticated`](super::Event::NotAuthenticated).
+    /// Authentication failed, and the session cannot continue, for instance because the server closed the connection.
+    /// If the client may try again after a failure, the session returns
+    /// [`Event::NotAuthenticated`](super::Event::NotAuthenticated) instead.
     #[error(transparent)]
     NotAuthenticated(AuthError),
     /// The server sent something that is not an SMTP reply (RFC 5321 §4.2), or a reply that is too long.
     #[error("the server sent something that is not an SMTP reply at {0}")]
     NotAReply(Stage),
-    /// The server mixed the line endings CRLF and bare LF, or sent a bare CR. A session accepts bare LF if all lines
-    /// end in it.
+    /// The server mixed the line endings CRLF and bare LF, or sent a bare CR. A session accepts bare LF if all of the
+    /// server's lines end in bare LF.
     #[error(
         "the server changed its line endings at {0}, from CRLF to a bare LF or back, or sent a bare CR"
     )]
@@ -137,22 +137,22 @@ pub enum Error {
     /// The message contains a bare CR or LF. The application must write lines that end in CRLF.
     #[error("the message contains a line that does not end in CRLF")]
     BareLineEnd,
-    /// The application wrote to a message that it had already ended. It must begin another message.
+    /// The application wrote to a message that it had already ended. The application must begin another message.
     #[error("the message has already been ended: begin another one")]
     MessageEnded,
 }
 
-/// Why authentication failed.
+/// The reason why authentication failed.
 ///
-/// `Display` gives a message for the person who wants to send mail. Text that may repeat the credentials is omitted, as
-/// [`auth::client`](crate::auth::client) explains.
+/// The `Display` text is a message for the person who wants to send mail. Text that may repeat the credentials is
+/// omitted, as [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
     /// The server refused authentication. The code is `535` for wrong credentials (RFC 4954 §6).
     #[error("{0}")]
     Refused(Refusal),
-    /// The server refused the access token, or did not let its owner act as the user.
+    /// The server refused the access token, or did not allow the token's owner to act as the user.
     #[error(
         "the server refused the access token: it may have expired, lack a scope, or belong to another user{reply}",
         reply = Said(.reply, "; then it closed the connection")
@@ -160,25 +160,25 @@ pub enum AuthError {
     TokenRefused {
         /// The server's final reply, or `None` if the server closed the connection without one.
         reply: Option<Reply>,
-        /// The server's error message about the token, if it sent one, as JSON (RFC 7628 §3.2.2), exactly as received.
-        /// It is a secret because it may repeat the token. Do not trust it, and do not print it to a terminal
-        /// unescaped.
+        /// The error message that the server sent about the token, or `None` if it did not send one. The message is
+        /// JSON (RFC 7628 §3.2.2), exactly as received. It is stored as a secret because it may repeat the token. Do
+        /// not trust the message, and escape it before you print it to a terminal.
         token_error: Option<Secret>,
     },
-    /// No mechanism can be used, for the reason in [`NoMechanism`]. The client has not sent an AUTH command.
+    /// No mechanism can be used. [`NoMechanism`] contains the reason. The client has not sent an AUTH command.
     #[error(transparent)]
     NoMechanism(NoMechanism),
-    /// The client could not begin the exchange, for the given reason. Nothing was sent.
+    /// The client could not begin the exchange, and sent nothing. The field contains the reason.
     #[error(transparent)]
     NotBegun(sasl::Failure),
-    /// The client cancelled the exchange for the given reason. The server's reply to that is `None` if the server
-    /// closed the connection or sent something that is not a reply.
+    /// The client cancelled the exchange. The fields contain the reason and the server's reply to the cancellation. The
+    /// reply is `None` if the server closed the connection or sent something that is not a reply.
     #[error("{0}, so the client cancelled the sign-in{reply}", reply = Said(.1, ""))]
     Cancelled(sasl::Failure, Option<Reply>),
 }
 
 impl AuthError {
-    /// Returns the reply with which the server closes the connection, if it does.
+    /// Returns the reply if the server closes the connection with it.
     pub(super) fn closing(&self) -> Option<&Reply> {
         let reply = match self {
             Self::Refused(refusal) => Some(&refusal.reply),
@@ -198,9 +198,9 @@ pub(super) fn closes(code: u16) -> bool {
     code == 421
 }
 
-/// A reply that is a refusal, and the stage at which the server sent it.
+/// A reply with which the server refused something, and the stage at which the server sent the reply.
 ///
-/// `Display` explains the refusal to a person and ends with the reply.
+/// The `Display` text explains the refusal to a person and ends with the reply.
 ///
 /// ```
 /// use smtp_auth::{Channel, Reply, client::{Refusal, Stage}};
@@ -234,8 +234,8 @@ enum Meaning {
 }
 
 impl Refusal {
-    /// Creates a refusal from a reply and the circumstances that determine its meaning: the stage, the connection, and
-    /// the mechanism with which the client has authenticated, if it has. A session creates its refusals in this way.
+    /// Creates a refusal from a reply. The meaning of the reply also depends on the stage, on the connection, and on
+    /// whether the client has authenticated with a mechanism. A session creates its refusals with this function.
     pub fn new(
         stage: Stage,
         reply: Reply,
@@ -260,14 +260,14 @@ impl Refusal {
         Self { is_unproven, ..self }
     }
 
-    /// Returns whether the refusal came instead of the server's SCRAM proof, over a connection without a
-    /// [verified](crate::sasl::Channel::verified) certificate. If so, the text comes from a server that has not proven
-    /// its identity, and its instructions should not be followed. `Display` adds a warning.
+    /// Returns whether the server sent the refusal instead of its SCRAM proof, over a connection without a
+    /// [verified](crate::sasl::Channel::verified) certificate. If so, the server has not proven its identity, and the
+    /// `Display` text includes a warning. Do not follow instructions in the text of the reply.
     pub fn is_unproven(&self) -> bool {
         self.is_unproven
     }
 
-    /// Returns the stage at which the server refused.
+    /// Returns the stage at which the server sent the refusal.
     pub fn stage(&self) -> Stage {
         self.stage
     }
@@ -282,7 +282,7 @@ impl Refusal {
     }
 
     /// Returns whether the server closes the connection with this reply (`421`, RFC 5321 §3.8). If so, the reply does
-    /// not concern the message, which can be sent over another connection.
+    /// not concern the message, and the message can be sent over another connection.
     pub fn closes(&self) -> bool {
         closes(self.reply.code())
     }

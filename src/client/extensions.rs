@@ -10,8 +10,8 @@ use crate::{
 
 /// The extensions that a server offers in its reply to EHLO: all keywords with their parameters (RFC 5321 §4.1.1.1).
 ///
-/// The extensions occupy at most as much memory as a reply, 65,536 octets. When TLS begins, a session discards the
-/// extensions that were offered before (RFC 3207 §4.2).
+/// The extensions occupy at most 65,536 octets of memory, which is the maximum length of a reply. When TLS begins, a
+/// session discards the extensions that were offered before (RFC 3207 §4.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
     /// One line for each keyword: the keyword, a space, and the parameters.
@@ -43,13 +43,15 @@ impl Extensions {
         all
     }
 
-    /// Returns whether the server lists the keyword, for instance `offers("CHUNKING")`. Case is ignored.
+    /// Returns whether the server lists the keyword, for instance `offers("CHUNKING")`. The case of the keyword is
+    /// ignored.
     pub fn offers(&self, keyword: &str) -> bool {
         self.parameters(keyword).is_some()
     }
 
-    /// Returns the text after the keyword, which may be empty, or `None` if the server does not list the keyword. Case
-    /// is ignored. If the server lists the keyword twice, the first text is returned.
+    /// Returns the text after the keyword, or `None` if the server does not list the keyword. The text may be empty.
+    /// The case of the keyword is ignored. If the server lists the keyword twice, the text of the first line is
+    /// returned.
     pub fn parameters(&self, keyword: &str) -> Option<&str> {
         self.lines().find(|(name, _)| name.eq_ignore_ascii_case(keyword)).map(|(_, rest)| rest)
     }
@@ -59,8 +61,8 @@ impl Extensions {
         self.lines().map(|(name, parameters)| Keyword::new(name, parameters))
     }
 
-    /// Returns the AUTH mechanisms in the server's order, or `None` if the server does not offer AUTH. Mechanisms that
-    /// the crate does not implement and the configuration does not define are skipped.
+    /// Returns the AUTH mechanisms in the server's order, or `None` if the server does not offer AUTH. The result does
+    /// not include mechanisms that the crate does not implement and the configuration does not define.
     pub fn mechanisms(&self) -> Option<&[Mechanism]> {
         self.mechanisms.as_deref()
     }

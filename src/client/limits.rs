@@ -11,37 +11,37 @@ use super::Envelope;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// MAILMAX: the number of messages that may be begun over one connection, whatever their outcome.
+    /// MAILMAX: the maximum number of messages that a client may begin over one connection, whatever their outcome.
     pub mail_max: Option<u32>,
-    /// RCPTMAX: the number of recipients that a message may have.
+    /// RCPTMAX: the maximum number of recipients of a message.
     pub rcpt_max: Option<u32>,
-    /// RCPTDOMAINMAX: the number of different recipient domains that are allowed over one connection. A session has to
-    /// remember these domains, so it ignores limits above 1,000.
+    /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection. A session ignores a limit
+    /// above 1,000, because it would have to remember that many domains.
     pub rcpt_domain_max: Option<u32>,
 }
 
-/// A limit of the server that a message would exceed, with its value.
+/// A limit that the server announces and that a message would exceed, with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Limit {
-    /// MAILMAX: the number of messages over one connection.
+    /// MAILMAX: the maximum number of messages over one connection.
     #[error(
         "the server accepts at most {0} messages over one connection (MAILMAX): send this one over another connection"
     )]
     MailMax(u32),
-    /// RCPTMAX: the number of recipients of a message.
+    /// RCPTMAX: the maximum number of recipients of a message.
     #[error(
         "the server accepts at most {0} recipients for one message (RCPTMAX): send the message several times, each time to some of the recipients"
     )]
     RcptMax(u32),
-    /// RCPTDOMAINMAX: the number of different recipient domains over one connection.
+    /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection.
     #[error(
         "the server accepts recipients in at most {0} domains over one connection (RCPTDOMAINMAX): send to the other domains over another connection"
     )]
     RcptDomainMax(u32),
 }
 
-/// The maximum number of domains that a session remembers. It does not count them if the server allows more.
+/// The maximum number of domains that a session remembers. A session does not count domains if the server allows more.
 const MAX_DOMAINS: u32 = 1000;
 
 impl Limits {
@@ -71,7 +71,7 @@ fn value_of(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| is_number && !text.starts_with('0'))
 }
 
-/// What a session has used of the limits: the messages that it has begun, and the domains of their recipients.
+/// The part of the limits that a session has used: the messages that it has begun, and the domains of their recipients.
 #[derive(Debug, Default)]
 pub(super) struct Used {
     messages: u32,
@@ -99,12 +99,12 @@ impl Used {
         }
     }
 
-    /// Counts a message that is begun.
+    /// Counts a message that the session begins.
     pub(super) fn begin(&mut self) {
         self.messages = self.messages.saturating_add(1);
     }
 
-    /// Counts the domains of the recipients that were named to the server.
+    /// Counts the domains of the recipients for which the session sent RCPT.
     pub(super) fn told<'a>(&mut self, recipients: impl Iterator<Item = &'a str>, limits: Limits) {
         if counted(limits).is_some() {
             self.domains.extend(recipients.map(domain));

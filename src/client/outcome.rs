@@ -8,7 +8,7 @@ use crate::{command::Mailbox, reply::Reply};
 
 /// The outcome of a message, as a whole and for each recipient.
 ///
-/// For each recipient, it contains the address and up to 1,000 octets of text from the server's reply.
+/// For each recipient, an outcome contains the address and up to 1,000 octets of text from the server's reply.
 ///
 /// ```
 /// use smtp_auth::client::Outcome;
@@ -47,7 +47,7 @@ pub enum Outcome {
         /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,
     },
-    /// Nothing of the message was sent, because the server could not accept it.
+    /// No part of the message was sent, because the server could not accept it.
     NotSent {
         /// The reason.
         why: NotSent,
@@ -67,31 +67,32 @@ pub struct RecipientOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a caller has to decide what to do in each case")]
 pub enum RecipientStatus {
-    /// The server has accepted the message for this recipient. This is the reply to the recipient's RCPT command,
-    /// usually a `250`.
+    /// The server has accepted the message for this recipient. The field is the reply to the recipient's RCPT command,
+    /// which is usually a `250`.
     Accepted(Reply),
     /// The server has refused the recipient, or the whole message.
     Refused(Refusal),
-    /// The server has not refused the recipient, but the message was not sent to it. Either nothing of the message was
-    /// sent, or the refusal of another recipient stopped the message
+    /// The server has not refused the recipient, but the message was not sent to this recipient. Either no part of the
+    /// message was sent, or the refusal of another recipient stopped the message
     /// ([`every_recipient`](super::Envelope::every_recipient)).
     NotSent,
 }
 
-/// The reason why nothing of a message was sent.
+/// The reason why no part of a message was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotSent {
-    /// The message requires this EHLO keyword, but the server does not list it. The keyword is `SMTPUTF8` for UTF-8 in
-    /// addresses or headers, `8BITMIME`, `DSN`, `REQUIRETLS`, or the keyword of another parameter.
+    /// The message requires this EHLO keyword, but the server does not list it. The keyword can be `SMTPUTF8` (for
+    /// UTF-8 in addresses or in the header), `8BITMIME`, `DSN`, `REQUIRETLS`, or the keyword of another parameter.
     NotOffered(String),
-    /// The server does not list SMTPUTF8, and only the domains of addresses require it. The server would accept a
-    /// domain in its A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
+    /// Only the domains of addresses require SMTPUTF8, but the server does not list it. The server would accept the
+    /// domains in their A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
     NeedsALabels,
     /// The message requires TLS on every hop (REQUIRETLS, RFC 8689), but the connection does not use TLS, or the
     /// server's certificate was not [verified](crate::sasl::Channel::verified).
     NotVerified,
-    /// The message is larger than the maximum size that the server announces, in octets (SIZE, RFC 1870).
+    /// The message exceeds the maximum size that the server announces (SIZE, RFC 1870). The field is this maximum in
+    /// octets.
     TooBig(u64),
     /// The message would exceed one of the server's [limits](super::Limits).
     OverLimit(Limit),
@@ -143,8 +144,8 @@ impl RecipientOutcome {
     }
 }
 
-/// Writes a message for the person who wants to send mail. If the server refused only some recipients, the message
-/// names them.
+/// Writes an explanation for the person who wants to send mail. If the server refused only some recipients, the text
+/// names these recipients.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -26,7 +26,7 @@ const TYPED: [&str; 9] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BodyType {
-    /// `7BIT`: every octet is below 128, and no line exceeds 998 octets. This is the default of SMTP, so the parameter
+    /// `7BIT`: every octet is below 128, and no line exceeds 998 octets. This is the default in SMTP, so the parameter
     /// is omitted if the server does not offer 8BITMIME.
     SevenBit,
     /// `8BITMIME`: the message contains octets above 127. If the server does not offer 8BITMIME, the message is not
@@ -56,7 +56,7 @@ pub enum Notify {
     On(NotifyOn),
 }
 
-/// A set of occasions on which the sender is notified, such as `NotifyOn::FAILURE | NotifyOn::DELAY`. It is never
+/// A set of occasions on which the sender is notified, such as `NotifyOn::FAILURE | NotifyOn::DELAY`. The set is never
 /// empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NotifyOn(u8);

@@ -127,7 +127,7 @@ impl Sending {
         self.refusal.clone()
     }
 
-    /// Returns the recipients that were named to the server.
+    /// Returns the recipients for which RCPT was sent.
     pub(super) fn told(&self) -> impl Iterator<Item = &str> {
         self.envelope.recipients().take(self.asked)
     }
@@ -188,7 +188,7 @@ fn outcomes(
     to.map(|to| RecipientOutcome::new(to.address, status(answers.next()))).collect()
 }
 
-/// Appends a line made of these words.
+/// Appends a line that consists of these words.
 pub(super) fn say(out: &mut Vec<u8>, words: &[&str]) {
     // `append` zeroes memory that it gives up, because the buffer may already contain a line of AUTH.
     words.iter().for_each(|word| append(out, word.as_bytes()));

@@ -29,8 +29,8 @@ use sign_in::{Failed, Tries};
 
 /// A client session: one connection to a server, from its greeting to its end.
 ///
-/// The session does no I/O and has no clock. The [module documentation](super) explains how to drive it, with an
-/// example.
+/// The session does no I/O and has no clock. The [module documentation](super) explains how to drive a session, and
+/// contains an example.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
@@ -111,10 +111,10 @@ impl Session {
         Self { credentials: Some(credentials), ..Self::without_credentials(config) }
     }
 
-    /// Creates a session that does not authenticate, for a server that takes mail without it, such as the relay of a
-    /// private network. All sessions of a client can share one configuration.
+    /// Creates a session that does not authenticate. Use it for a server that accepts mail without authentication, such
+    /// as the relay of a private network. All sessions of a client can share one configuration.
     ///
-    /// Under implicit TLS (port 465), call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
+    /// With implicit TLS (port 465), call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
     pub fn without_credentials(config: Arc<Config>) -> Self {
         Self {
             config,
@@ -151,13 +151,13 @@ impl Session {
         }
     }
 
-    /// Lets `read` write octets from the server directly into the session's buffer, without a copy.
+    /// Calls `read` to write octets from the server directly into the session's buffer, without a copy.
     ///
     /// `read` receives a slice of at most `room` octets, and returns how many octets it has written. This method
     /// returns the same number, which is 0 at the end of the stream.
     ///
-    /// If `read` fails, for instance with `WouldBlock`, the session releases the memory again, so that an idle
-    /// connection holds none.
+    /// If `read` fails, for instance with `WouldBlock`, the session frees the slice's memory again, so that an idle
+    /// connection does not occupy it.
     ///
     /// ```
     /// # use std::{error::Error, io::Read};
@@ -212,7 +212,7 @@ impl Session {
         &self.extensions
     }
 
-    /// Returns the mechanism with which the client has authenticated, or `None` if it has not.
+    /// Returns the mechanism with which the client has authenticated, or `None` if the client has not authenticated.
     pub fn authenticated(&self) -> Option<Mechanism> {
         self.authenticated
     }
@@ -230,7 +230,7 @@ impl Session {
     /// STARTTLS and AUTH, the time is five minutes.
     ///
     /// Returns `None` while the session waits for the application. This includes the time during which the application
-    /// writes a message; the application should then limit each write to the socket to three minutes.
+    /// writes a message. During this time, the application should limit each write to the socket to three minutes.
     pub fn timeout(&self) -> Option<Duration> {
         let minutes = match &self.state {
             State::Data(_) => 2,
@@ -255,11 +255,11 @@ impl Session {
 
     /// Advances the session, appends the octets to send to `out`, and returns the next event.
     ///
-    /// This is [`advance`](Self::advance) followed by [`pending`](Self::pending). An event that needs an answer carries
-    /// a handle for it, and is returned again until it is answered.
+    /// This method calls [`advance`](Self::advance) and then [`pending`](Self::pending). An event that needs an answer
+    /// contains a handle for the answer, and is returned again until it is answered.
     ///
     /// # Errors
-    /// Returns the error that ended the session. Every later call returns it again. Close the connection.
+    /// Returns the error that ended the session. Every later call returns the same error. Close the connection.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<Event<'_>, Error> {
         self.go_on(out);
         match &self.state {
@@ -270,9 +270,9 @@ impl Session {
 
     /// Advances the session, appends the octets to send to `out`, and returns whether the session needs input.
     ///
-    /// An event that needs an answer stays pending until it is answered. **The next call skips a notification**, so
-    /// call [`pending`](Self::pending) after each call. Only [`Event::Sent`] stays until [`pending`](Self::pending) has
-    /// returned it.
+    /// An event that needs an answer stays pending until it is answered. **The next call of `advance` skips a
+    /// notification**, so call [`pending`](Self::pending) after each call. The exception is [`Event::Sent`], which
+    /// stays until [`pending`](Self::pending) has returned it.
     ///
     /// Use this instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events that
     /// borrow from the session:
@@ -295,7 +295,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Returns the error that ended the session. Every later call returns it again. Close the connection.
+    /// Returns the error that ended the session. Every later call returns the same error. Close the connection.
     pub fn advance(&mut self, out: &mut Vec<u8>) -> Result<Advance, Error> {
         self.go_on(out);
         match &self.state {
@@ -312,8 +312,8 @@ impl Session {
         }
     }
 
-    /// Returns the event that the last [`advance`](Self::advance) reached, without advancing the session. It can be
-    /// called any number of times.
+    /// Returns the event that the last [`advance`](Self::advance) reached, without advancing the session. This method
+    /// can be called any number of times.
     ///
     /// An event that has been answered is still returned until the next [`advance`](Self::advance), and a second answer
     /// replaces the first. The event is [`Event::NeedInput`] before the first [`advance`](Self::advance) and after
@@ -390,9 +390,9 @@ impl Session {
         }
     }
 
-    /// Fails if the server has sent something before it could have received the client's command. If that is a refusal,
-    /// which may arrive at any time (RFC 5321 §3.8), it ends the session. While a message is being written, an
-    /// incomplete reply is not a failure yet.
+    /// Fails if the server has sent something before it could have received the client's command. A refusal, which may
+    /// arrive at any time (RFC 5321 §3.8), ends the session. While a message is being written, an incomplete reply is
+    /// not a failure yet.
     fn expect_silence(
         &mut self,
         stage: Stage,

@@ -102,7 +102,7 @@ impl Failure {
             Self::ServerNotAuthentic => {
                 "the server could not prove that it knows the password: it may be an impostor"
             }
-            Self::ServerError(_) => "the server reported an error while signing in",
+            Self::ServerError(_) => "the server reported an error during the sign-in",
             Self::Iterations(_) => {
                 "the server asks for a number of iterations that this client's configuration does not allow"
             }

@@ -12,11 +12,11 @@ impl Session {
     /// Reports that the server has closed the connection. Call this method at
     /// [`Event::NeedInput`](super::Event::NeedInput), when the session has processed everything that was received.
     ///
-    /// If the outcome of a message is known at this point, the next [`advance`](Self::advance) returns it first. After
-    /// QUIT, the method succeeds because nothing is lost.
+    /// If the outcome of a message is known at this point, the next [`advance`](Self::advance) returns the outcome
+    /// first. After QUIT, this method succeeds, because nothing is lost.
     ///
     /// # Errors
-    /// - [`Error::Closed`] if the session was idle, or if the server had not accepted anything of a message.
+    /// - [`Error::Closed`] if the session was idle, or if the server had not accepted any part of a message.
     /// - [`Error::Refused`] if the server sent a refusal before it closed the connection.
     /// - [`Error::NotAuthenticated`] if authentication had failed.
     /// - [`Error::ServerNotAuthentic`] if the client was waiting for the server's SCRAM proof.
@@ -29,8 +29,8 @@ impl Session {
     /// §4.5.3.2). Call this method at [`Event::NeedInput`](super::Event::NeedInput), and then close the connection.
     ///
     /// # Errors
-    /// Returns [`Error::TimedOut`] with the stage, or a refusal that the server sent earlier. After QUIT, the method
-    /// succeeds because nothing is lost.
+    /// Returns [`Error::TimedOut`] with the stage, or a refusal that the server sent earlier. After QUIT, this method
+    /// succeeds, because nothing is lost.
     pub fn timed_out(&mut self) -> Result<(), Error> {
         let greeting = matches!(self.state, State::Greeting);
         let may_want_tls = greeting && !self.channel.is_tls() && self.config.tls != Tls::Never;

@@ -15,13 +15,13 @@ use crate::{
 impl Session {
     /// Returns the handle to begin a message or another command, if the session is idle.
     ///
-    /// The session is idle at [`Event::Ready`](super::Event::Ready), and at [`Event::Sent`](super::Event::Sent) once
-    /// that event has been returned; in the second case, this method skips the notification. At any other time, and
-    /// after the handle has been used, this method returns `None`. It needs no buffer, because the next
-    /// [`advance`](Self::advance) writes the command.
+    /// The session is idle at [`Event::Ready`](super::Event::Ready). It is also idle at
+    /// [`Event::Sent`](super::Event::Sent) once that event has been returned, and this method then skips the
+    /// notification. At any other time, and after the handle has been used, this method returns `None`.
     ///
-    /// The next [`advance`](Self::advance) also checks what the server has sent in the meantime. After a `421`, it
-    /// returns [`Error::Closed`](super::Error::Closed), and nothing of the message has been sent.
+    /// The next [`advance`](Self::advance) writes the command, so this method needs no buffer. `advance` also checks
+    /// what the server has sent in the meantime. If the server has sent a `421`, `advance` returns
+    /// [`Error::Closed`](super::Error::Closed), and no part of the message has been sent.
     pub fn ready(&mut self) -> Option<Ready<'_>> {
         if let State::Sent(_, peer, Shown(true)) = &self.state {
             self.state = State::Ready(None, peer.clone());

@@ -35,7 +35,7 @@ impl Failed {
 #[derive(Debug, Default)]
 pub(super) struct Tries {
     mechanisms: Vec<Mechanism>,
-    /// Why the last of them failed.
+    /// The reason why the last of these exchanges failed.
     pub(super) refused: Option<AuthError>,
 }
 
@@ -172,7 +172,7 @@ impl Session {
         Ok(Progress::Go(State::Auth(exchange)))
     }
 
-    /// Turns the failure of an exchange into the error that the application gets to answer.
+    /// Converts the failure of an exchange into the error that the application has to answer.
     ///
     /// # Errors
     /// Returns the error that ends the session, if the application cannot continue.
