@@ -13,7 +13,7 @@ use super::Envelope;
 pub struct Limits {
     /// MAILMAX: the maximum number of messages that a client may begin over one connection, whatever their outcome.
     pub mail_max: Option<u32>,
-    /// RCPTMAX: the maximum number of recipients of a message.
+    /// RCPTMAX: the maximum number of recipients of one message.
     pub rcpt_max: Option<u32>,
     /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection. A session ignores a limit
     /// above 1,000, because it would have to remember that many domains.
@@ -29,7 +29,7 @@ pub enum Limit {
         "the server accepts at most {0} messages over one connection (MAILMAX): send this one over another connection"
     )]
     MailMax(u32),
-    /// RCPTMAX: the maximum number of recipients of a message.
+    /// RCPTMAX: the maximum number of recipients of one message.
     #[error(
         "the server accepts at most {0} recipients for one message (RCPTMAX): send the message several times, each time to some of the recipients"
     )]

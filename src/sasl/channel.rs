@@ -114,8 +114,8 @@ impl Channel {
     }
 }
 
-/// Data about a TLS connection that both ends know (RFC 5056). A man-in-the-middle cannot make this data equal on two
-/// connections.
+/// Data that identifies a TLS connection (RFC 5056). Both ends of the connection know this data, and a
+/// man-in-the-middle cannot make it equal on two connections.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelBinding {
     kind: Kind,

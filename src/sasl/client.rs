@@ -47,7 +47,7 @@ pub use derive::{Derive, DeriveJob};
 
 use credentials::Kind;
 
-/// The reason why an exchange failed. The `Display` text contains nothing that the server sent.
+/// The reason why an exchange failed. The `Display` text does not include text that the server sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]

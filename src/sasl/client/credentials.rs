@@ -121,8 +121,8 @@ impl Credentials {
     ///
     /// # Errors
     /// Returns [`ConfigError::Trace`] if the trace is neither a mail address nor text of up to 255 characters without
-    /// `@`, or if it contains characters that are not visible. If the feature `anonymous` is disabled, every trace
-    /// returns this error.
+    /// `@`, or if it contains characters that are not visible. If the feature `anonymous` is disabled, this error is
+    /// returned for every trace.
     pub fn anonymous(trace: &str) -> Result<Self, ConfigError> {
         if !anonymous::is_trace(trace) {
             return Err(ConfigError::Trace);
