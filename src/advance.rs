@@ -1,4 +1,4 @@
-/// What a session needs after a call of `advance`.
+/// What a session needs after a call to `advance`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 #[expect(

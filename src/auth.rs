@@ -1,7 +1,8 @@
-//! AUTH exchanges: one AUTH command and the lines that follow it. RFC 4954 defines how SMTP encodes SASL in them
-//! (base64, `=`, `*`, `334`, `235`, `535`).
+//! AUTH exchanges, each of which consists of one AUTH command and the lines that follow it.
 //!
-//! This API level is for servers and clients that have their own SMTP parser and loop and lack only AUTH. A server
+//! RFC 4954 defines how these lines encode SASL, using base64, `=`, `*`, `334`, `235` and `535`.
+//!
+//! This API level is for servers and clients that have their own SMTP parser and loop, and need only AUTH. A server
 //! remains responsible for [some rules about AUTH](server::Exchange). If you have no loop yet, use a
 //! [`server::Session`](crate::server::Session) or a [`client::Session`](crate::client::Session) instead. For protocols
 //! other than SMTP, use the SASL exchanges in [`sasl`](crate::sasl), which implement the mechanisms.
@@ -17,9 +18,9 @@ pub mod server;
 /// to the AUTH command.
 pub const MAX_LINE: usize = 12_288;
 
-/// Appends the AUTH keyword and its mechanisms for the reply to EHLO, such as `AUTH CRAM-MD5 PLAIN`.
+/// Appends the AUTH keyword and the offered mechanisms for the reply to EHLO, such as `AUTH CRAM-MD5 PLAIN`.
 ///
-/// The text does not include the reply code and the CRLF. If the configuration offers no mechanism over this
+/// The appended text includes neither the reply code nor the CRLF. If the configuration offers no mechanism over this
 /// connection, nothing is appended, and the reply must not contain an AUTH line.
 ///
 /// ```

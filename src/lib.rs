@@ -1,10 +1,10 @@
 //! SMTP AUTH (RFC 4954) and SASL for mail servers and mail clients, without I/O ("sans-IO").
 //!
-//! Most users on tokio want [`smtp-auth-tokio`](https://docs.rs/smtp-auth-tokio). It drives this crate on sockets, adds
-//! TLS, time limits and rate limiting, and needs about ten lines for a server or a client. Use this crate directly if
-//! you use another async runtime, blocking sockets, or your own event loop.
+//! Most users on tokio want [`smtp-auth-tokio`](https://docs.rs/smtp-auth-tokio). That crate drives this one on tokio's
+//! sockets, and adds TLS, time limits and rate limiting. A server or a client needs about ten lines of code. Use this
+//! crate directly if you use another async runtime, blocking sockets, or your own event loop.
 //!
-//! The crate opens no sockets, never blocks and never reads a clock. You pass in the octets that the peer sent. The
+//! The crate opens no sockets, never blocks and never reads a clock. You pass in the octets that the peer sent, and the
 //! crate returns the octets to send and what your application must do next. It therefore works with any async runtime,
 //! or with none.
 //!
@@ -18,13 +18,14 @@
 //!
 //! # Three API levels
 //!
-//! Each level exists for servers and for clients, and is built on the next one.
+//! Each level exists for servers and for clients. A session is built on AUTH exchanges, and an AUTH exchange on a SASL
+//! exchange.
 //!
 //! | level | server, client | handles | use it for |
 //! | --- | --- | --- | --- |
 //! | session | [`server::Session`], [`client::Session`] | the whole SMTP dialogue | most servers and clients |
-//! | AUTH exchange | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | a server or client that has its own SMTP parser and loop |
-//! | SASL exchange | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | IMAP, POP3, XMPP, LDAP, ManageSieve |
+//! | AUTH exchange | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | servers and clients that have their own SMTP parser and loop |
+//! | SASL exchange | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | servers and clients for IMAP, POP3, XMPP, LDAP and ManageSieve |
 //!
 //! There are two `Config` types on each side. The one in [`sasl::server`] or [`sasl::client`] configures authentication
 //! for any protocol. The one in [`server`] or [`client`] contains the SASL configuration and configures the rest of the
@@ -37,10 +38,10 @@
 //! # The loop
 //!
 //! One method returns what your application must do next: a session's `next`, or an exchange's `step`. An event that
-//! needs an answer carries a handle to give it, and is returned again until it is answered. The handle has methods only
-//! for the answers that are possible at that point. An [`Authenticator`] can answer a query at once, or your
+//! needs an answer carries a handle for giving the answer, and is returned again until it is answered. The handle has a
+//! method for each answer that is possible at that point. An [`Authenticator`] can answer a query at once, or your
 //! application can answer it later, after a database lookup in another thread or async task. The crate never blocks and
-//! queues no events.
+//! does not queue events.
 //!
 #![cfg_attr(all(feature = "smtp", feature = "cram-md5", feature = "getrandom"), doc = "```")]
 #![cfg_attr(
@@ -90,7 +91,8 @@
 //!
 //! # Features
 //!
-//! A feature only compiles code in. A server offers, and a client uses, only the mechanisms that its `Config` lists.
+//! A feature only adds code to the build. A server offers a mechanism, and a client uses it, only if the `Config` lists
+//! the mechanism.
 //!
 //! | feature | on by default | adds |
 //! | --- | --- | --- |
@@ -157,30 +159,33 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 //!
-//! Do not log errors from the parser of the file format, because they may quote the file, including its `salt_key`.
+//! Do not log the errors that a parser for the file format returns, because they may quote the file, including its
+//! `salt_key`.
 //!
 //! # Limits
 //!
-//! A server accepts lines of up to 12,288 octets in an AUTH exchange, including the AUTH command, and of up to 2,048
-//! octets for other commands. A client accepts replies of up to 128 lines and 65,536 octets. For each recipient of a
-//! message, it keeps about 1,000 octets of the reply. A server's other limits can be configured; their defaults are
-//! constants in [`server`].
+//! In an AUTH exchange, a server accepts lines of up to 12,288 octets. This limit also applies to the AUTH command.
+//! Every other command line may be up to 2,048 octets long. The other limits of a server can be configured; their
+//! defaults are constants in [`server`].
 //!
-//! A session buffers the octets that it has received but not yet processed. If the application reads only at
-//! `NeedInput`, this buffer is bounded.
+//! A client accepts replies of up to 128 lines and 65,536 octets. For each recipient of a message, the client keeps
+//! about 1,000 octets of the reply.
+//!
+//! A session buffers the octets that it has received but not yet processed. The size of this buffer is bounded if the
+//! application reads only at `NeedInput`.
 //!
 //! # What your application does
 //!
 //! - It provides sockets, TLS, time limits and logging.
 //! - It stores accounts, verifies tokens, and decides which account a client certificate belongs to.
-//! - It handles mail, except for the framing of messages and the order of commands.
+//! - It handles mail, except that a session finds the end of each message and enforces the order of commands.
 //! - It checks that the address in `MAIL FROM` belongs to the authenticated account.
-//! - It applies rate limiting across connections, against brute force and credential stuffing. A session limits only
-//!   the attempts on its own connection.
+//! - It applies rate limiting across connections, to slow down brute force and credential stuffing. A session limits
+//!   only the attempts on its own connection.
 //!
 //! A client that uses TLS must verify the server's certificate. SCRAM alone proves that the server knows the account's
-//! keys, but it does not detect a man-in-the-middle. Only a -PLUS mechanism with [channel
-//! binding](sasl::ChannelBinding) does.
+//! keys, but does not detect a man-in-the-middle. Only a -PLUS mechanism, which uses [channel
+//! binding](sasl::ChannelBinding), detects a man-in-the-middle.
 //!
 //! [`Authenticator`]: sasl::Authenticator
 

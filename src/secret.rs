@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Secret text: a password, a token, a stored credential derived from one, or any text that may contain one of these.
 ///
 /// `Debug` shows `Secret(***)` in every build. The memory is zeroed on drop. `==` compares two secrets, or a secret and
-/// a `str`, in constant time to prevent timing attacks. For texts of the same length, the time does not depend on where
+/// a `str`, in constant time to prevent timing attacks. If both have the same length, the time does not depend on where
 /// they differ.
 ///
 /// ```
@@ -80,7 +80,7 @@ impl Secret {
         String::from_utf8(octets).unwrap_or_default()
     }
 
-    /// Returns the text, for instance to hash a password. Do not log it, and do not copy it: copies are not zeroed.
+    /// Returns the text, for instance to hash a password. Do not log or copy the text, because copies are not zeroed.
     #[inline]
     pub fn expose(&self) -> &str {
         self.part(self.start..self.memory.len())

@@ -12,7 +12,7 @@ use crate::{
     secret::Secret,
 };
 
-/// Writes the mechanism's name. The name of a custom mechanism can be written but not read.
+/// Serializes a mechanism as its name. A custom mechanism can be serialized but not deserialized.
 impl Serialize for Mechanism {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
@@ -30,7 +30,8 @@ impl<'de> Deserialize<'de> for Mechanism {
     }
 }
 
-/// Reads the text. `Serialize` is not implemented, so that a secret is not written with the rest of a configuration.
+/// Deserializes a secret from text. `Serialize` is not implemented, so that a secret cannot be written by accident with
+/// the rest of a configuration.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The format's own error would show the text that it found.
@@ -39,7 +40,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Writes the text form, which is secret.
+/// Serializes the keys as text. The text is secret.
 impl Serialize for ScramKeys {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.to_text().expose())
@@ -52,7 +53,7 @@ impl<'de> Deserialize<'de> for ScramKeys {
     }
 }
 
-/// Writes the text form, which is secret.
+/// Serializes the stored credentials as text. The text is secret.
 impl Serialize for CramSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.to_text().expose())
@@ -135,8 +136,8 @@ enum Fold {
 }
 
 read_by! {
-    /// Reads a configuration. `hostname` and `mechanisms` are required. Mechanisms are given by their registered names.
-    /// `fold_names` is `prepare`, `prepare_lower_case` or `as_sent`. An unknown field is an error.
+    /// Deserializes a configuration. The fields `hostname` and `mechanisms` are required. `mechanisms` lists registered
+    /// names. `fold_names` is `prepare`, `prepare_lower_case` or `as_sent`. An unknown field is an error.
     SaslServer, sasl::server::Config
 }
 
@@ -162,8 +163,8 @@ impl InvalidToken {
 }
 
 read_by! {
-    /// Reads an [`INVALID_TOKEN`](TokenError::INVALID_TOKEN) error. `scope` and `openid_configuration` are optional. An
-    /// unknown field is an error.
+    /// Deserializes an [`INVALID_TOKEN`](TokenError::INVALID_TOKEN) error. The fields `scope` and
+    /// `openid_configuration` are optional. An unknown field is an error.
     InvalidToken, TokenError
 }
 
@@ -188,7 +189,7 @@ impl SaslClient {
 }
 
 read_by! {
-    /// Reads a configuration. `scram_iterations` is a pair of the minimum and the maximum. An unknown field is an
-    /// error.
+    /// Deserializes a configuration. All fields are optional. `scram_iterations` is a pair of the minimum and the
+    /// maximum. An unknown field is an error.
     SaslClient, sasl::client::Config
 }

@@ -1,22 +1,24 @@
 //! The server side of the whole SMTP dialogue: framing, EHLO, STARTTLS, AUTH, mail transactions and QUIT.
 //!
-//! A [`Session`] authenticates clients and asks your application about their credentials. It accepts no mail from other
-//! clients unless [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. It enforces the order of the
-//! commands in a transaction and finds the end of each message. Everything else about mail is up to the application.
+//! A [`Session`] authenticates clients and asks your application about their credentials. It accepts mail only from
+//! authenticated clients, unless [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. It enforces the
+//! order of the commands in a transaction and finds the end of each message. Everything else about mail is up to the
+//! application.
 //!
 //! A session does no I/O. Pass the octets that you read from the client to [`receive`](Session::receive). Then call
 //! [`next`](Session::next), which appends the octets to send to a buffer and returns what to do next.
 //!
 //! | event | kind |
 //! | --- | --- |
-//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *Pending*: returned again until it is answered. |
-//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*: send the buffer, then read, begin TLS, or close the connection. |
-//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*: needs no answer. [`next`](Session::next) returns each notification once. |
+//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *Pending*. The event is returned again until it is answered. |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*. Send the buffer, then read, begin TLS, or close the connection. |
+//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*. The event needs no answer, and [`next`](Session::next) returns it once. |
 //!
-//! Send only at `NeedInput`, `StartTls` and `Close`, so that a pause at `AuthFailed` delays the `535` reply.
+//! Send the buffer only at `NeedInput`, `StartTls` and `Close`. Otherwise, a pause at `AuthFailed` would not delay the
+//! `535` reply.
 //!
-//! Do not read while another event is pending. Not reading applies backpressure to a fast client. You also do not
-//! notice when a client disconnects during a long lookup, so set a time limit for lookups.
+//! Read from the client only at `NeedInput`, because this applies backpressure to a fast client. You then do not notice
+//! when a client disconnects during a long lookup, so set a time limit for lookups.
 //!
 //! This server keeps messages in memory and limits how much memory they use:
 //!
@@ -81,8 +83,8 @@
 //!     }
 //! }
 //!
-//! /// Serves one connection that already uses TLS. With STARTTLS, instead begin TLS at `Event::StartTls`, and then
-//! /// call `session.tls_started`.
+//! /// Serves one connection that already uses TLS. A server that offers STARTTLS begins TLS at `Event::StartTls`
+//! /// instead, and then calls `session.tls_started`.
 //! fn serve(
 //!     socket: &mut (impl Read + Write), config: Arc<Config>, users: &dyn Authenticator,
 //!     stored: &Mutex<Vec<Message>>,
@@ -206,25 +208,25 @@ mod session;
 
 pub use session::Session;
 
-/// The default of [`max_message`](Builder::max_message), in octets: 50 MiB, including base64 encoding. Large providers
-/// accept messages of this size.
+/// The default value of [`max_message`](Builder::max_message): 50 MiB, in octets. The size of a message includes its
+/// base64 encoding. Large providers accept messages of this size.
 pub const MAX_MESSAGE: u64 = 50 << 20;
 
-/// The default of [`max_attempts`](Builder::max_attempts), the number of failed authentication attempts in one session.
-/// It is enough for a user who mistypes a password, and it forces a brute-force attacker to reconnect.
+/// The default value of [`max_attempts`](Builder::max_attempts), the number of failed authentication attempts in one
+/// session. Five attempts are enough for a user who mistypes a password, and force a brute-force attacker to reconnect.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// The default of [`max_commands`](Builder::max_commands), the number of commands that a client may send before it
-/// authenticates. A client that intends to authenticate needs about ten. A client that sends many more occupies a
+/// The default value of [`max_commands`](Builder::max_commands), the number of commands that a client may send before
+/// it authenticates. A client that intends to authenticate needs about ten. A client that sends many more occupies a
 /// connection that others could use.
 pub const MAX_COMMANDS: u32 = 50;
 
-/// The default of [`max_recipients`](Builder::max_recipients), the number of recipients of one message. It is ten times
-/// the number that every server must accept (RFC 5321 §4.5.3.1.8).
+/// The default value of [`max_recipients`](Builder::max_recipients), the number of recipients of one message. This is
+/// ten times the number that every server must accept (RFC 5321 §4.5.3.1.8).
 pub const MAX_RECIPIENTS: u32 = 1000;
 
-/// The configuration of a server: what it offers, and its limits. [`builder`](Self::builder) creates a builder for it.
-/// All sessions of a server share the configuration in an `Arc`.
+/// The configuration of a server, which sets what the server offers and its limits. Use [`builder`](Self::builder) to
+/// create a configuration. All sessions of a server share one configuration in an `Arc`.
 #[derive(Clone, Debug)]
 pub struct Config {
     hostname: Box<str>,
@@ -243,7 +245,7 @@ pub struct Config {
     dots: DotFinder,
 }
 
-/// Whether a server offers STARTTLS (RFC 3207), and whether it requires it.
+/// Whether a server offers STARTTLS (RFC 3207), and whether it requires TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -251,13 +253,15 @@ pub struct Config {
 pub enum StartTls {
     /// The server offers STARTTLS, and also serves clients that do not use it.
     Offered,
-    /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Before TLS, EHLO does not list AUTH, and every
-    /// command except EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS is answered with `530 5.7.0`, even an unknown
-    /// one. An AUTH command that is answered this way does not count as a failed attempt.
+    /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Before TLS, EHLO does not list AUTH, and the server
+    /// accepts only EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS. Every other command, known or unknown, is answered
+    /// with `530 5.7.0`. An AUTH command that is answered in this way does not count as a failed attempt.
     Required,
-    /// STARTTLS is temporarily unavailable. EHLO does not list it, and the command is answered with `454 4.7.0`.
+    /// STARTTLS is temporarily unavailable. EHLO does not list STARTTLS, and the STARTTLS command is answered with
+    /// `454 4.7.0`.
     Unavailable,
-    /// The server does not support STARTTLS. EHLO does not list it, and the command is answered with `502 5.5.1`.
+    /// The server does not support STARTTLS. EHLO does not list STARTTLS, and the STARTTLS command is answered with
+    /// `502 5.5.1`.
     Off,
 }
 
@@ -319,11 +323,11 @@ impl Config {
         self.unauthenticated
     }
 
-    /// Returns the configuration with another setting for STARTTLS. Use this if another part of the program sets up
-    /// TLS, or finds that it is unavailable.
+    /// Returns the configuration with another setting for STARTTLS. Use this method if another part of the program sets
+    /// up TLS, or finds that TLS is unavailable.
     ///
-    /// A configuration that [requires](StartTls::Required) TLS keeps that requirement. If STARTTLS is then unavailable,
-    /// commands that need TLS are still answered with `530 5.7.0`.
+    /// A configuration that [requires](StartTls::Required) TLS still requires it afterwards. If the server then no
+    /// longer offers STARTTLS, commands that need TLS are still answered with `530 5.7.0`.
     #[must_use]
     pub fn with_starttls(mut self, starttls: StartTls) -> Self {
         self.requires_tls |= starttls == StartTls::Required;
@@ -331,10 +335,11 @@ impl Config {
         self
     }
 
-    /// Returns the configuration with another setting for [`authorize_always`](sasl::Builder::authorize_always). If it
-    /// is on, the session asks [`Authorize`](crate::sasl::Authorize) about every client that has proven its identity.
-    /// This method is for a driver that checks a rate limit at that point. If the application has [not turned the
-    /// setting on](sasl::Config::authorizes_always), the driver then answers the query itself.
+    /// Returns the configuration with another setting for [`authorize_always`](sasl::Builder::authorize_always). If the
+    /// setting is on, the session returns an [`Authorize`](crate::sasl::Authorize) query for every client that has
+    /// proven its identity. This method is for a driver that checks a rate limit when the query arrives. The driver
+    /// must answer the query itself if the application has [not turned the setting
+    /// on](sasl::Config::authorizes_always).
     #[must_use]
     pub fn with_authorize_always(mut self, always: bool) -> Self {
         Arc::make_mut(&mut self.sasl).set_authorize_always(always);
@@ -346,7 +351,8 @@ impl Config {
     }
 }
 
-/// A builder for a [`Config`], which [`Config::builder`] creates. Only [`sasl`](Self::sasl) has no default.
+/// A builder for a [`Config`], created by [`Config::builder`]. Every setting except [`sasl`](Self::sasl) has a default
+/// value.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -372,8 +378,8 @@ impl Builder {
         self
     }
 
-    /// Adds a keyword that EHLO lists, such as DSN or SMTPUTF8. The application must implement what the extension
-    /// requires of a server.
+    /// Adds a keyword to those that EHLO lists, for instance DSN or SMTPUTF8. The application must implement what the
+    /// extension requires of a server.
     pub fn keyword(mut self, keyword: Keyword<'static>) -> Self {
         self.keywords.push(keyword);
         self
@@ -391,12 +397,12 @@ impl Builder {
     /// the keyword `Keyword::other("ETRN", "")?`.
     ///
     /// If the client has sent EHLO and may send mail, the application receives the command and its arguments as
-    /// [`Command::Unknown`]. Otherwise the session answers `503 5.5.1` or `530 5.7.0`. The session answers any other
-    /// unknown command with `500 5.5.2`, and the application never sees that command.
+    /// [`Command::Unknown`]. Otherwise the session answers `503 5.5.1` or `530 5.7.0`. An unknown command that was not
+    /// declared is answered with `500 5.5.2`, and the application never receives it.
     ///
-    /// EHLO lists a keyword once, even if it announces several verbs. XCLIENT and BURL cannot be declared. XCLIENT
-    /// changes the client's identity, and BURL fetches a message from elsewhere, but the session would not take either
-    /// into account.
+    /// EHLO lists a keyword once, even if it announces several verbs. XCLIENT and BURL cannot be declared. This is
+    /// because XCLIENT changes the client's identity and BURL fetches a message from elsewhere, and the session would
+    /// not notice either.
     pub fn verb(mut self, verb: &str, keyword: Keyword<'static>) -> Self {
         self.verbs.push(verb.into());
         if !self.verb_keywords.contains(&keyword) {
@@ -412,23 +418,25 @@ impl Builder {
         self
     }
 
-    /// Sets how many failed authentication attempts a session allows. The next command, unless it is QUIT, is answered
-    /// with `421 4.7.0`, which ends the session. A number below three is raised to three (RFC 4954 §9).
+    /// Sets how many failed authentication attempts a session allows. After that many failed attempts, any command
+    /// except QUIT is answered with `421 4.7.0`, which ends the session. A number below three is raised to three (RFC
+    /// 4954 §9).
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(3);
         self
     }
 
-    /// Sets how many commands a client may send before it authenticates. The next one, unless it is QUIT, is answered
-    /// with `421 4.7.0`, which ends the session. A client that used ANONYMOUS does not count as authenticated. There is
-    /// no limit if [unauthenticated clients](Self::allow_unauthenticated) may send mail.
+    /// Sets how many commands a client may send before it authenticates. After that many commands, any further command
+    /// except QUIT is answered with `421 4.7.0`, which ends the session. A client that used ANONYMOUS does not count as
+    /// authenticated. There is no limit if [unauthenticated clients](Self::allow_unauthenticated) may send mail.
     pub fn max_commands(mut self, commands: u32) -> Self {
         self.max_commands = commands;
         self
     }
 
-    /// Sets how many recipients a message may have. Further recipients are answered with `452 4.5.3`, and the client
-    /// can send the message to them in another transaction. A number below 100 is raised to 100 (RFC 5321 §4.5.3.1.8).
+    /// Sets how many recipients a message may have. The session refuses further recipients with `452 4.5.3`, and the
+    /// client can send the message to them in another transaction. A number below 100 is raised to 100 (RFC 5321
+    /// §4.5.3.1.8).
     pub fn max_recipients(mut self, recipients: u32) -> Self {
         self.max_recipients = recipients.max(100);
         self
@@ -441,7 +449,7 @@ impl Builder {
     }
 
     /// Sets whether the server accepts mail from clients that have not authenticated, or that have used only ANONYMOUS.
-    /// This is off by default, and such clients get `530 5.7.0`.
+    /// By default, the server answers such clients with `530 5.7.0`.
     pub fn allow_unauthenticated(mut self, allow: bool) -> Self {
         self.unauthenticated = allow;
         self
@@ -459,9 +467,9 @@ impl Builder {
     /// - [`ConfigError::HostName`] if the host name does not consist of 1 to 255 octets of printable ASCII without
     ///   spaces, `<` and `>`.
     /// - [`ConfigError::NoSasl`] if clients must authenticate but [`sasl`](Self::sasl) is not set.
-    /// - [`ConfigError::Keyword`] if one of the [`keywords`](Self::keywords) is written by the session itself, or
-    ///   occurs twice.
-    /// - [`ConfigError::Verb`] if a [`verb`](Self::verb) does not consist of letters, is that of a command that the
+    /// - [`ConfigError::Keyword`] if one of the [`keywords`](Self::keywords) occurs twice, or is STARTTLS, AUTH or
+    ///   SIZE, which the session adds itself.
+    /// - [`ConfigError::Verb`] if a [`verb`](Self::verb) does not consist of letters, is the verb of a command that the
     ///   crate implements, or is XCLIENT or BURL.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Self { hostname, sasl, mut keywords, verbs, verb_keywords, unauthenticated, .. } = self;
@@ -511,7 +519,7 @@ impl Builder {
     }
 }
 
-/// A step that the session needs from the application, or a notification of something that happened.
+/// What the application must do next, or a notification of something that has happened.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -525,32 +533,33 @@ pub enum Event<'a> {
     Query(Query<'a>),
     /// Notification: the client has authenticated.
     Authenticated(&'a Identity),
-    /// Notification: the client has failed to authenticate. If the reason is a refused token, the event is returned
-    /// before the error is sent to the client, and the client's response to the error changes nothing.
+    /// Notification: the client has failed to authenticate. If a token was refused, this event is returned before the
+    /// error is sent to the client. The client's response to the error does not change the result.
     AuthFailed(AuthFailed<'a>),
     /// Notification: the client has sent EHLO or HELO with its name.
     Hello(Hello<'a>),
     /// Pending: reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application has [declared](Builder::verb).
     ///
     /// The session has checked that MAIL and RCPT come in order and from a client that may send mail, that no parameter
-    /// occurs twice, and that SIZE, BODY and AUTH are valid. It answers an undeclared command itself, with `500 5.5.2`,
-    /// because the line may be a password from a client that is out of step.
+    /// occurs twice, and that SIZE, BODY and AUTH are valid. The session answers an undeclared command itself with
+    /// `500 5.5.2`, because the line may be a password from a client that is out of step.
     ///
-    /// Everything else about extensions is up to the application, which sets the [`keywords`](Builder::keywords). It
-    /// should refuse a parameter that it does not support with
-    /// [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED), including BODY if it does not list 8BITMIME. If
-    /// it does not list SMTPUTF8, it should also refuse an address that [is not
+    /// Everything else about extensions is up to the application, because the application sets the
+    /// [`keywords`](Builder::keywords). The application should refuse a parameter that it does not support with
+    /// [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED). This includes BODY if EHLO does not list
+    /// 8BITMIME. If EHLO does not list SMTPUTF8, the application should also refuse an address that [is not
     /// ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
-    /// Pending: decide whether the client may send the message, after DATA or the first BDAT (RFC 3030 §2).
+    /// Pending: after DATA or the first BDAT (RFC 3030 §2), decide whether the client may send the message.
     StartOfData(Permission<'a>),
     /// Notification: a piece of the message, with dot-stuffing removed (RFC 5321 §4.5.2).
     Data(&'a [u8]),
     /// Pending: reply to the whole message. All of its octets have been returned as [`Data`](Self::Data). The message
     /// contains no bare CR or LF, and is no larger than [`max_message`](Builder::max_message).
     EndOfData(PendingReply<'a>),
-    /// Notification: RSET, EHLO, STARTTLS or a refusal has ended the transaction without a message. Discard what you
-    /// kept of the transaction. If the session ends during a transaction, it returns only [`Close`](Self::Close).
+    /// Notification: the transaction has ended without a message, because the client sent RSET, EHLO, HELO or STARTTLS,
+    /// or because the message was refused. Discard what you have stored for the transaction. If the session ends during
+    /// a transaction, only [`Close`](Self::Close) is returned.
     Reset,
     /// Pending: send the buffer, begin TLS, and call [`tls_started`](Session::tls_started).
     StartTls,
@@ -558,29 +567,31 @@ pub enum Event<'a> {
     Close,
 }
 
-/// A failed authentication. `Display` gives the reason, in a form suitable for logs.
+/// A failed authentication. `Display` writes the reason in a form that is suitable for logs.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AuthFailed<'a> {
     /// The reason.
     pub why: Failure,
-    /// The number of failed attempts in this session, including this one if it [counts](Failure::is_attempt).
+    /// The number of failed attempts in this session, including this failure if it [is an
+    /// attempt](Failure::is_attempt).
     pub attempts: u32,
-    /// How long to wait before sending the reply: one second after the first attempt, and twice as long after each
-    /// further one, up to [`MAX_PAUSE`]. The pause is zero if this failure does not count as an attempt. The session
-    /// has no clock, so the application has to wait. The pause slows down brute force without delaying other clients.
+    /// How long to wait before sending the reply. The pause is one second after the first attempt, and doubles with
+    /// each further attempt, up to [`MAX_PAUSE`]. If this failure does not count as an attempt, the pause is zero. The
+    /// session has no clock, so the application has to wait. The pause slows down brute force without delaying other
+    /// clients.
     pub pause: Duration,
     exchange: &'a auth::server::Exchange,
 }
 
-/// The longest [pause](AuthFailed::pause), 16 seconds. Clients wait longer, for five minutes according to RFC 5321
-/// §4.5.3.2, but their users do not.
+/// The longest [pause](AuthFailed::pause), which is 16 seconds. According to RFC 5321 §4.5.3.2, clients wait five
+/// minutes for a reply, but users are less patient.
 pub const MAX_PAUSE: Duration = Duration::from_secs(16);
 
-/// Returns how long to wait before replying to a failed attempt, where `attempts` is the number of failed attempts
-/// including this one. The pause is one second for the first attempt and doubles with each further one, up to
-/// [`MAX_PAUSE`]. This function is for a server with its own loop; a session provides the pause as
-/// [`AuthFailed::pause`].
+/// Returns how long to wait before replying to a failed attempt. `attempts` is the number of failed attempts so far,
+/// including the attempt that is being replied to. The pause is one second for the first attempt and doubles with each
+/// further attempt, up to [`MAX_PAUSE`]. This function is for a server with its own loop; a session provides the pause
+/// as [`AuthFailed::pause`].
 pub fn pause(attempts: u32) -> Duration {
     let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
     Duration::from_secs(doubled).min(MAX_PAUSE)
@@ -592,20 +603,21 @@ impl<'a> AuthFailed<'a> {
         Self { why, attempts, pause, exchange }
     }
 
-    /// Returns the account name that the client claims, [folded](sasl::Builder::fold_names). Use it for rate limiting,
-    /// even if the account does not exist.
+    /// Returns the account name that the client claims, in [folded](sasl::Builder::fold_names) form. Use this name for
+    /// rate limiting, even if the account does not exist.
     ///
-    /// It is `None` if the exchange ended before the client sent a name, and for ANONYMOUS. It is also `None` if a
-    /// token, a certificate or a custom mechanism identifies the client, and the exchange failed before it determined
-    /// an account.
+    /// Returns `None` for ANONYMOUS, or if the exchange ended before the client sent a name. If the client used a
+    /// token, a certificate or a custom mechanism, this method also returns `None` when the exchange failed before the
+    /// account was determined.
     ///
-    /// Think twice before you log the name, because some people type their password instead of it.
+    /// Think twice before you log this name, because some people enter their password instead of their name.
     pub fn authcid(&self) -> Option<&'a str> {
         self.exchange.authcid()
     }
 
-    /// Returns the account for which [`authcid`](Self::authcid) is an alias, as the [answer](crate::sasl::Answer::of)
-    /// to the query gave it, or `None` if the name is not an alias. Rate limiting should count this account as well.
+    /// Returns the account for which [`authcid`](Self::authcid) is an alias, or `None` if the name is not an alias. The
+    /// account is the one that the [answer](crate::sasl::Answer::of) to the query specified. Rate limiting should also
+    /// count failures for this account.
     pub fn account(&self) -> Option<&'a str> {
         self.exchange.account()
     }
@@ -628,8 +640,8 @@ pub struct Hello<'a> {
     pub extended: bool,
 }
 
-/// The handle to reply to a command or a whole message. **The event is returned again until it is answered.** To reply
-/// later, get the handle again from [`Session::pending`].
+/// The handle for replying to a command or a whole message. **The event is returned again until it is answered.** To
+/// reply later, get the handle again from [`Session::pending`].
 #[derive(Debug)]
 #[must_use = "the client waits for the reply"]
 pub struct PendingReply<'a> {
@@ -638,9 +650,9 @@ pub struct PendingReply<'a> {
 }
 
 impl<'a> PendingReply<'a> {
-    /// Returns the authenticated identity, which decides what the client may do. It is `None` only if
-    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set. With ANONYMOUS, the identity
-    /// [`is_anonymous`](Identity::is_anonymous).
+    /// Returns the authenticated identity, or `None` if the client has not authenticated. Unless
+    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set, the only command from such a client is HELP.
+    /// If the client used ANONYMOUS, [`is_anonymous`](Identity::is_anonymous) returns `true` for the identity.
     pub fn identity(&self) -> Option<&'a Identity> {
         self.identity
     }
@@ -662,8 +674,8 @@ impl<'a> PendingReply<'a> {
     }
 }
 
-/// The handle to accept or refuse a message that the client wants to send. **The event is returned again until it is
-/// answered.**
+/// The handle for accepting or refusing a message that the client wants to send. **The event is returned again until it
+/// is answered.**
 #[derive(Debug)]
 #[must_use = "the client waits for the permission"]
 pub struct Permission<'a> {
@@ -672,12 +684,14 @@ pub struct Permission<'a> {
 }
 
 impl<'a> Permission<'a> {
-    /// Returns the authenticated identity, like [`PendingReply::identity`].
+    /// Returns the authenticated identity, or `None` if the client has not authenticated. This is possible only if
+    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set.
     pub fn identity(&self) -> Option<&'a Identity> {
         self.identity
     }
 
-    /// Lets the client send the message, which then arrives as [`Event::Data`]. After DATA the session replies `354`.
+    /// Allows the client to send the message. The octets of the message are then returned as [`Event::Data`]. If the
+    /// client sent DATA, the session replies `354`.
     pub fn accept(self) {
         *self.answer = Some(Ok(()));
     }

@@ -3,10 +3,10 @@
 //! A server's reply may repeat what the client has sent, including a password. Therefore the replies in a [`Failure`]
 //! hide such text and keep only the codes:
 //!
-//! - The text of `500` to `504` is *withheld*: `Display` and `Debug` show `[text withheld]`. [`Reply::text`] still
-//!   returns it.
-//! - The text of any other reply is removed if it contains eight consecutive octets that were sent in the exchange, as
-//!   they are or in base64.
+//! - The text of a reply with a code from `500` to `504` is *withheld*. `Display` and `Debug` show `[text withheld]`
+//!   instead, but [`Reply::text`] still returns the text.
+//! - The text of any other reply is removed if it contains eight consecutive octets that the client sent in the
+//!   exchange, either unencoded or in base64.
 //!
 //! If you log the server's replies, take them from the [`Failure`], not from the [`ReplyRef`] that you pass in.
 //!
@@ -49,7 +49,7 @@ use crate::{
 /// initial response would make the AUTH command longer than this, the command is sent without it.
 const MAX_COMMAND: usize = 512;
 
-/// A step that the exchange needs from the application, or its result.
+/// What the application must do next, or the result of the exchange.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -59,7 +59,7 @@ const MAX_COMMAND: usize = 512;
 pub enum Step<'a> {
     /// Pending: send the buffer, read a reply from the server, and pass it in.
     NeedReply(NeedReply<'a>),
-    /// Pending: SCRAM needs the salted hash of the password. Compute it on this thread with `run`, or on another one
+    /// Pending: SCRAM needs the salted hash of the password. Compute it on this thread with `run`, or on another thread
     /// with `job` and `answer`.
     Derive(&'a mut Derive),
     /// Pending: the server has sent a challenge of a custom mechanism. Provide the response.
@@ -70,7 +70,7 @@ pub enum Step<'a> {
 
 /// The reason why an AUTH exchange did not authenticate the client.
 ///
-/// The replies in it hide text that may repeat the credentials: see the [module](self).
+/// The replies in a failure hide text that may repeat the credentials. See the [module documentation](self).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -79,8 +79,8 @@ pub enum Failure {
     Refused {
         /// The server's reply.
         reply: Reply,
-        /// Whether the reply came instead of the server's SCRAM proof. If so, the text comes from a server that has not
-        /// proven its identity, and its instructions should not be followed.
+        /// Whether the reply came instead of the server's SCRAM proof. If so, the server has not proven its identity,
+        /// and instructions in its text should not be followed.
         after_proof: bool,
         /// Whether another mechanism may be tried: see [`may_try_next`](Self::may_try_next).
         may_try_next: bool,
@@ -98,8 +98,8 @@ pub enum Failure {
     /// The server reported success before the exchange was complete, or without proof of its identity.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
-    /// The server sent this reply, which is neither a challenge (`334`), nor success (`235`), nor a refusal (`4xx` or
-    /// `5xx`), or which came at the wrong point of the exchange.
+    /// The server sent a reply that is not a challenge (`334`), a success (`235`) or a refusal (`4xx` or `5xx`), or
+    /// that came at the wrong point of the exchange.
     #[error("the server sent an unexpected reply: {0}")]
     UnexpectedReply(Reply),
     /// The mechanism cannot be used with this configuration, these credentials, or this connection. Nothing was sent.
@@ -113,15 +113,15 @@ pub(crate) const UNPROVEN: &str =
 
 impl Failure {
     /// Returns whether another mechanism may be tried with the same credentials on the same connection. A caller that
-    /// tries mechanisms automatically must respect this, as a session does.
+    /// tries mechanisms automatically must respect this result, as a session does.
     ///
-    /// No other mechanism may be tried:
+    /// Another mechanism must not be tried in these cases:
     ///
-    /// - after SCRAM has failed at the server's message or after the client's proof, because a downgrade to PLAIN would
-    ///   send the password to an impostor or a man-in-the-middle (see
-    ///   [`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next));
-    /// - after a reply that ends the connection, which is `421` (RFC 5321 §3.8), a reply whose [codes
-    ///   differ](ReplyRef::codes_differ), or an unexpected reply.
+    /// - SCRAM has failed at the server's message or after the client's proof. In this case, a downgrade to PLAIN would
+    ///   send the password to an impostor or a man-in-the-middle. See
+    ///   [`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next).
+    /// - The server has sent a reply that ends the connection, which is `421` (RFC 5321 §3.8), a reply with [different
+    ///   codes](ReplyRef::codes_differ), or an unexpected reply.
     pub fn may_try_next(&self) -> bool {
         match self {
             Self::Refused { may_try_next, .. } | Self::Cancelled { may_try_next, .. } => {
@@ -133,7 +133,7 @@ impl Failure {
     }
 }
 
-/// The handle to pass in the server's next reply. **The exchange waits until [`reply`](Self::reply) is called.**
+/// The handle for passing in the server's next reply. **The exchange waits until [`reply`](Self::reply) is called.**
 #[derive(Debug)]
 pub struct NeedReply<'a> {
     exchange: &'a mut Exchange,
@@ -176,8 +176,8 @@ enum State {
 impl Exchange {
     /// Begins an exchange with a mechanism, for instance the one that [`choose`](sasl::Config::choose) returned.
     ///
-    /// This never fails. If the configuration does not allow the mechanism, the credentials or the connection, the
-    /// first [`step`](Self::step) returns [`Failure::NotAllowed`], and nothing is sent.
+    /// This function never fails. If the configuration does not allow the mechanism, the credentials or the connection,
+    /// the first [`step`](Self::step) returns [`Failure::NotAllowed`], and nothing is sent.
     pub fn new(
         config: &sasl::Config,
         channel: &Channel,
@@ -189,15 +189,15 @@ impl Exchange {
         Self { sasl, state: State::Command, withhold: false, lenient: false }
     }
 
-    /// Sends the AUTH command without an initial response. The response is sent when the server requests it. This is
-    /// for servers that cannot handle an initial response.
+    /// Makes the exchange send the AUTH command without an initial response. The response is sent when the server
+    /// requests it. Use this method for servers that cannot handle an initial response.
     pub fn without_initial_response(mut self) -> Self {
         self.withhold = true;
         self
     }
 
-    /// Treats a challenge that is not valid base64 as an empty one, for mechanisms that do not read the challenge. This
-    /// is for servers that send their prompts unencoded.
+    /// Makes the exchange treat a challenge that is not valid base64 as empty, if the mechanism does not read the
+    /// challenge. Use this method for servers that send their prompts unencoded.
     pub fn lenient_challenges(mut self) -> Self {
         self.lenient = true;
         self
@@ -208,15 +208,15 @@ impl Exchange {
         self.sasl.mechanism()
     }
 
-    /// Returns whether the client has sent its SCRAM proof and is waiting for the server's. If the connection ends at
-    /// that point, treat the server as an impostor. See
+    /// Returns whether the client has sent its SCRAM proof and is waiting for the server's proof. If the connection
+    /// ends at that point, treat the server as an impostor. See
     /// [`sasl::client::Exchange::awaits_proof`](sasl::Exchange::awaits_proof).
     pub fn awaits_proof(&self) -> bool {
         self.sasl.awaits_proof()
     }
 
-    /// Returns the server's error message about a refused token, as JSON (RFC 7628 §3.2.2). Do not trust it. See
-    /// [`sasl::client::Exchange::token_error`](sasl::Exchange::token_error).
+    /// Returns the server's error message about a refused token, as JSON (RFC 7628 §3.2.2). Do not trust this message.
+    /// See [`sasl::client::Exchange::token_error`](sasl::Exchange::token_error).
     pub fn token_error(&self) -> Option<&str> {
         self.sasl.token_error()
     }
@@ -244,11 +244,12 @@ impl Exchange {
         }
     }
 
-    /// Returns the step for which the exchange waits, without writing anything or advancing the exchange. It can be
-    /// called any number of times.
+    /// Returns the step for which the exchange waits, without writing anything or advancing the exchange. This method
+    /// can be called any number of times.
     ///
     /// Returns `None` if [`step`](Self::step) has to be called first, because there is something to write or an answer
-    /// to process. This is for a client that stores the exchange between two replies and has no buffer at that point.
+    /// to process. Use this method in a client that stores the exchange between two replies and has no buffer at that
+    /// point.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.state {
             State::Done(Ok(())) => Some(Step::Done(Ok(()))),

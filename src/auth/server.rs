@@ -17,7 +17,7 @@ use crate::{
 /// The maximum length of the text after `AUTH `, so that the whole line does not exceed [`MAX_LINE`].
 const MAX_ARGS: usize = MAX_LINE - "AUTH ".len();
 
-/// A step that the exchange needs from the application, or its result.
+/// What the application must do next, or the result of the exchange.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -34,9 +34,9 @@ pub enum Step<'a> {
     Done(Result<&'a Identity, Failure>),
 }
 
-/// The handle to pass in the client's next line. **The exchange waits until one of its methods is called.**
+/// The handle for passing in the client's next line. **The exchange waits until one of its methods is called.**
 ///
-/// Whatever the line contains, it is a response and not a command.
+/// The line is always a response, even if it looks like a command.
 #[derive(Debug)]
 pub struct NeedLine<'a> {
     challenge: &'a mut Challenge,
@@ -82,8 +82,9 @@ impl NeedLine<'_> {
 ///
 /// - Reply `503` to AUTH before EHLO, after a successful AUTH, and within a mail transaction (RFC 4954 §4). Reply `530`
 ///   to MAIL before a successful AUTH.
-/// - Count the failures that [are attempts](Failure::is_attempt), and [`pause`](crate::server::pause) before replying
-///   to each of them, to slow down brute force. After too many, reply `421` instead and close the connection.
+/// - To slow down brute force, count the failures for which [`is_attempt`](Failure::is_attempt) returns `true`, and
+///   [`pause`](crate::server::pause) before replying to each of them. After too many of these failures, reply `421`
+///   instead and close the connection.
 /// - Forget the authenticated user when TLS begins (RFC 3207 §4.2).
 /// - Keep the lines of the exchange out of logs, for instance with a [`Mask`](crate::Mask).
 /// - Drop the exchange at the end of the stream.
@@ -121,7 +122,7 @@ pub struct Exchange {
 impl Exchange {
     /// Begins an exchange with the text that follows `AUTH ` in the command, without CRLF.
     ///
-    /// This never fails. If the command is malformed or the mechanism is not allowed (RFC 4954 §4), the first
+    /// This function never fails. If the command is malformed or the mechanism is not allowed (RFC 4954 §4), the first
     /// [`step`](Self::step) returns the failure. If the command is longer than [`MAX_LINE`], the failure is
     /// [`Failure::TooLong`].
     pub fn new(config: &Arc<Config>, channel: &Channel, args: &[u8]) -> Self {
@@ -138,8 +139,8 @@ impl Exchange {
         Self::of(sasl::Exchange::refused(failure))
     }
 
-    /// Begins an exchange with the arguments of a command that [`command::parse`] has parsed. Failures are reported as
-    /// with [`new`](Self::new).
+    /// Begins an exchange with the arguments of a command that [`command::parse`] has parsed. This function never
+    /// fails. A failure is returned by the first [`step`](Self::step), as after [`new`](Self::new).
     pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
         let sasl = match Self::judge(config, channel, auth) {
             Ok((mechanism, response)) => {
@@ -175,17 +176,18 @@ impl Exchange {
         Ok((mechanism, response.map(SecretBytes::new)))
     }
 
-    /// Returns why the exchange has failed, as soon as the failure is certain.
+    /// Returns the reason why the exchange has failed, as soon as the failure is certain.
     ///
-    /// If a token is refused, this is at a [`NeedLine`](Step::NeedLine), before [`Done`](Step::Done). Count the attempt
-    /// and pause at that point, before you send the buffer, and do not count the attempt again at the end. See
-    /// [`sasl::server::Exchange::failure`](sasl::Exchange::failure) for the reason.
+    /// If a token is refused, the failure is certain at a [`NeedLine`](Step::NeedLine) step, before
+    /// [`Done`](Step::Done). Count the attempt and pause at the `NeedLine` step, before you send the buffer. Do not
+    /// count the attempt again at `Done`. [`sasl::server::Exchange::failure`](sasl::Exchange::failure) explains the
+    /// reason.
     pub fn failure(&self) -> Option<Failure> {
         self.sasl.failure()
     }
 
-    /// Returns the account name (authcid) that the client of a failed exchange claimed, in folded form, for rate
-    /// limiting. Returns `None` if the exchange ended before a name was known. See
+    /// Returns the account name (authcid) that the client claimed in a failed exchange. The name is in folded form, for
+    /// rate limiting. Returns `None` if the exchange ended before a name was known. See
     /// [`sasl::server::Exchange::authcid`](sasl::Exchange::authcid).
     pub fn authcid(&self) -> Option<&str> {
         self.sasl.authcid()
@@ -197,7 +199,7 @@ impl Exchange {
         self.sasl.account()
     }
 
-    /// Returns the application's own refusal, if it is the reason for the failure ([`Failure::Refused`]). See
+    /// Returns the application's own refusal, if this refusal is the reason for the failure ([`Failure::Refused`]). See
     /// [`sasl::server::Exchange::refusal`](sasl::Exchange::refusal).
     pub fn refusal(&self) -> Option<&Refusal> {
         self.sasl.refusal()
@@ -225,11 +227,12 @@ impl Exchange {
         self.sasl.query()
     }
 
-    /// Returns the step for which the exchange waits, without writing anything or advancing the exchange. It can be
-    /// called any number of times.
+    /// Returns the step for which the exchange waits, without writing anything or advancing the exchange. This method
+    /// can be called any number of times.
     ///
     /// Returns `None` if [`step`](Self::step) has to be called first, because there is something to write or an answer
-    /// to process. This is for a server that stores the exchange between two lines and has no buffer at that point.
+    /// to process. Use this method in a server that stores the exchange between two lines and has no buffer at that
+    /// point.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.sasl.pending() {
             sasl::Step::Query(query) => (!query.is_answered()).then_some(Step::Query(query)),
@@ -241,8 +244,8 @@ impl Exchange {
         }
     }
 
-    /// Advances the exchange and returns the next step. The first time that it returns a step, it appends the step's
-    /// output to `out`: a `334` challenge or the final reply, with CRLF.
+    /// Advances the exchange and returns the next step. When this method returns a step for the first time, it appends
+    /// the step's output to `out`. The output is a `334` challenge or the final reply, including CRLF.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         if !self.written {
             self.written = self.write(out);

@@ -23,8 +23,8 @@ use message::{Framing, Transaction};
 /// clients send more.
 const MAX_COMMAND: usize = 2048;
 
-/// A server session: one connection of a client, from the greeting to its end. The [module documentation](super) shows
-/// how to drive it.
+/// The server side of one connection, from the greeting to the end. The [module documentation](super) shows how to
+/// drive a session.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
@@ -100,8 +100,8 @@ impl From<After> for State {
 impl Session {
     /// Creates a session for a connection that does not use TLS yet.
     ///
-    /// All sessions of a server must share one configuration. If each had its own, SCRAM would send a different salt on
-    /// each connection for an account that does not exist, which would allow user enumeration.
+    /// All sessions of a server must share one configuration. If each session had its own configuration, SCRAM would
+    /// send a different salt on each connection for an account that does not exist. This would allow user enumeration.
     ///
     /// With implicit TLS, call [`tls_started`](Self::tls_started) before the first [`next`](Self::next).
     pub fn new(config: Arc<Config>) -> Self {
@@ -119,7 +119,8 @@ impl Session {
         }
     }
 
-    /// Calls `hook` with each line of the dialogue, without its CRLF and with every secret masked, for logging.
+    /// Sets a hook for logging, which is called with each line of the dialogue. The line has no CRLF, and every secret
+    /// in it is masked.
     ///
     /// ```
     /// # fn trace(session: &mut smtp_auth::server::Session) {
@@ -140,13 +141,14 @@ impl Session {
         }
     }
 
-    /// Lets `read` write octets from the client directly into the session's buffer, without a copy.
+    /// Reads octets from the client directly into the session's buffer, without copying them.
     ///
-    /// `read` receives a slice of at most `room` octets, or of 1 octet if `room` is 0, and returns how many octets it
-    /// has written. This method returns the same number, which is 0 at the end of the stream.
+    /// This method calls `read` with a slice of at most `room` octets, or of 1 octet if `room` is 0. `read` returns how
+    /// many octets it has written to the slice, which is 0 at the end of the stream. This method returns the same
+    /// number.
     ///
     /// If `read` fails, for instance with `WouldBlock`, the session releases the memory again, so that an idle
-    /// connection holds none.
+    /// connection does not hold a buffer.
     ///
     /// ```
     /// # use std::io::{self, Read};
@@ -155,8 +157,8 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// The first of these functions reads from tokio's `TcpStream`, and the second from any tokio stream, such as a TLS
-    /// stream:
+    /// The function `receive_tcp` in this example reads from tokio's `TcpStream`, and the function `receive` reads from
+    /// any tokio stream, such as a TLS stream:
     ///
     /// ```
     /// use std::{future::poll_fn, io, pin::Pin, task::Poll};
@@ -209,8 +211,9 @@ impl Session {
     /// Tells the session that TLS has begun. The session discards everything that the client sent before (RFC 3207
     /// §4.2), including its authentication and any mail transaction.
     ///
-    /// Returns the number of octets that had been received but not processed. They arrived in cleartext after STARTTLS,
-    /// and are dropped to prevent command injection. If there are any, the client is broken or under attack.
+    /// Returns the number of octets that had been received but not processed. These octets arrived in cleartext after
+    /// STARTTLS, and are discarded to prevent command injection. If the number is not 0, the client is defective or
+    /// under attack.
     pub fn tls_started(&mut self, channel: Channel) -> usize {
         self.state = match self.state {
             State::Start => State::Start,
@@ -225,8 +228,8 @@ impl Session {
     }
 
     /// Ends the session with a `421` reply, for instance at shutdown or when the client has been idle for too long.
-    /// This method appends the reply to `out`, unless the session has already ended. Afterwards, send `out` and close
-    /// the connection.
+    /// This method appends the reply to `out`, unless the session has already ended. The caller must then send `out`
+    /// and close the connection.
     pub fn close(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         if !matches!(self.state, State::Close) {
             let mark = out.len();
@@ -236,8 +239,8 @@ impl Session {
         }
     }
 
-    /// Returns the authenticated identity, or `None` if the client has not authenticated on this connection, or not
-    /// since TLS began.
+    /// Returns the authenticated identity, or `None` if the client has not authenticated. When TLS begins, the session
+    /// discards the identity.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
     }
@@ -247,21 +250,21 @@ impl Session {
         &self.channel
     }
 
-    /// Returns whether a mail transaction is open: from the positive reply to MAIL until the message has its reply, or
-    /// until [`Event::Reset`].
+    /// Returns whether a mail transaction is open. A transaction begins with a positive reply to MAIL. It ends with the
+    /// reply to the message, or with [`Event::Reset`].
     pub fn in_transaction(&self) -> bool {
         self.transaction.is_some()
     }
 
-    /// Returns the authenticated identity and the octets that have not been processed. This is for an application that
-    /// handles the rest of the dialogue itself.
+    /// Returns the authenticated identity and the octets that have not been processed. Use this method if the
+    /// application handles the rest of the dialogue itself.
     pub fn into_parts(self) -> (Option<Identity>, Vec<u8>) {
         (self.identity.map(|identity| *identity), self.lines.rest().to_vec())
     }
 
     /// Advances the session, appends the octets to send to `out`, and returns the next event.
     ///
-    /// This is [`advance`](Self::advance) followed by [`pending`](Self::pending).
+    /// This method is equivalent to [`advance`](Self::advance) followed by [`pending`](Self::pending).
     pub fn next(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         if self.still_awaits() {
             return Event::NeedInput;
@@ -278,11 +281,12 @@ impl Session {
 
     /// Advances the session, appends the octets to send to `out`, and returns whether the session needs input.
     ///
-    /// An event that needs an answer stays pending until it is answered. **The next call skips a notification**,
-    /// including the octets of [`Event::Data`], so call [`pending`](Self::pending) after each call.
+    /// An event that needs an answer stays pending until it is answered. **The next call of this method skips a
+    /// notification**, including [`Event::Data`] and its octets. Therefore, call [`pending`](Self::pending) after each
+    /// call.
     ///
-    /// Use this instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events that
-    /// borrow from the session:
+    /// Use this method instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events
+    /// that borrow from the session:
     ///
     /// ```
     /// use std::{future::Future, io};
@@ -319,10 +323,10 @@ impl Session {
     /// Returns how long to wait for the client's next octets or for TLS to begin, or `None` while the session waits for
     /// the application.
     ///
-    /// The time is five minutes, the minimum that RFC 5321 §4.5.3.2.7 requires for a command. When it has passed,
-    /// [`close`](Self::close) the session with [`Reply::IDLE`].
+    /// The returned time is five minutes, which is the minimum that RFC 5321 §4.5.3.2.7 requires for a command. When
+    /// this time has passed, [`close`](Self::close) the session with [`Reply::IDLE`].
     ///
-    /// The session has no clock, so the application has to measure the time. A client that sends an octet now and then
+    /// The session has no clock, so the application has to measure the time. A client that occasionally sends an octet
     /// is never idle, so set separate time limits for authentication and for a whole message.
     pub fn timeout(&self) -> Option<Duration> {
         match self.state {
@@ -333,9 +337,8 @@ impl Session {
         }
     }
 
-    /// Returns the pending query, if there is one, without advancing the session. Use this method to pass in an answer
-    /// that arrives later, when [`next`](Self::next) might return another event. See
-    /// [`QueryJob`](crate::sasl::QueryJob).
+    /// Returns the pending query, if there is one, without advancing the session. Use this method to answer a query
+    /// later, because [`next`](Self::next) might return another event by then. See [`QueryJob`](crate::sasl::QueryJob).
     pub fn query(&mut self) -> Option<Query<'_>> {
         match &mut self.state {
             State::Auth(exchange) => exchange.query(),
@@ -343,14 +346,14 @@ impl Session {
         }
     }
 
-    /// Returns the event that the last [`advance`](Self::advance) reached, without advancing the session. It can be
-    /// called any number of times.
+    /// Returns the event that the last [`advance`](Self::advance) reached, without advancing the session. This method
+    /// can be called any number of times.
     ///
-    /// An event that has been answered is still returned until the next [`advance`](Self::advance), and a second answer
-    /// replaces the first.
+    /// After an event has been answered, this method still returns it until the next [`advance`](Self::advance). A
+    /// second answer replaces the first.
     ///
-    /// The event is [`Event::NeedInput`] before the first [`advance`](Self::advance) and after
-    /// [`tls_started`](Self::tls_started).
+    /// Before the first [`advance`](Self::advance), and after [`tls_started`](Self::tls_started), the event is
+    /// [`Event::NeedInput`].
     pub fn pending(&mut self) -> Event<'_> {
         let Self { state, lines, identity, greeted, attempts, .. } = self;
         match state {
