@@ -1,16 +1,16 @@
-//! SMTP commands: parsing and writing command lines.
+//! Parses and writes the commands of SMTP.
 //!
 //! [`parse`] parses a complete line without its CRLF. The result borrows from the line; nothing is copied or allocated.
 //! The grammar is that of RFC 5321 §4.1, with UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC 3207) and BDAT (RFC
 //! 3030). Two common client mistakes are accepted because they are unambiguous: spaces after the colon of MAIL and
 //! RCPT, and addresses without angle brackets.
 //!
-//! The text in a command contains no control characters, and no other characters that end a line or change its
-//! direction, so it can be logged without the risk of log injection. There are two exceptions:
+//! The text in a parsed command contains no control characters, and no other characters that end a line or change its
+//! direction. It can therefore be logged without the risk of log injection. There are two exceptions:
 //!
-//! - A [`Mailbox`] and a parameter may contain direction marks (U+061C, U+200E, U+200F). `Display` and `Debug` escape
-//!   these marks.
-//! - The text of an [unknown command](Unknown) and of [AUTH](Auth) may be a password. Do not log it.
+//! - A [`Mailbox`] or a [`Parameter`] may contain direction marks (U+061C, U+200E, U+200F). `Display` and `Debug`
+//!   escape these marks.
+//! - Do not log the text of an [unknown command](Unknown) or of [AUTH](Auth), because it may be a password.
 //!
 //! [`Command::write`] writes a command. The constructors check values against the same grammar, so a written command is
 //! always a single line that parses as the same command. This prevents command injection.
@@ -40,8 +40,8 @@ use crate::decimal::decimal;
 pub(crate) use mail::Xtext;
 pub use mail::{Mail, MailAuth, Mailbox, Parameter, Parameters, Rcpt};
 
-/// Parses a command line without its CRLF. Verbs and keywords are accepted in any case, and spaces at the end of the
-/// line are ignored (RFC 5321 §4.1.1).
+/// Parses a command line without its CRLF. Verbs and keywords may be in upper or lower case, and spaces at the end of
+/// the line are ignored (RFC 5321 §4.1.1).
 ///
 /// ```
 /// use smtp_auth::command::{Command, parse};
@@ -88,9 +88,9 @@ fn trim_end(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// A syntax error: the rule of the grammar that failed, and its position in the line.
+/// A syntax error, which consists of the grammar rule that failed and the position in the line.
 ///
-/// It contains no text from the line, because the line may be a password.
+/// The error contains no text from the line, because the line may be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error in {rule} at octet {offset}")]
 pub struct Error {
@@ -105,16 +105,16 @@ impl Error {
         self.rule
     }
 
-    /// Returns the position of the error, in octets from the start of the parsed text. It is at most the length of the
-    /// text.
+    /// Returns the position of the error, in octets from the start of the parsed text. The position is at most the
+    /// length of the text.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Returns whether the line is not a command at all, because it does not begin with a verb, or because the verb is
-    /// not followed by a space or the end of the line. A server replies `500` in this case, and `501` to any other
-    /// error.
+    /// Returns whether the line is not a command at all. This is the case if the line does not begin with a verb, or if
+    /// neither a space nor the end of the line follows the verb. A server replies `500` in this case, and `501` to any
+    /// other error.
     #[must_use]
     pub fn in_verb(&self) -> bool {
         self.rule == grammar::VERB
@@ -156,11 +156,11 @@ impl fmt::Debug for Utf8<'_> {
 pub enum Command<'a> {
     /// `EHLO` with the client's name, which requests the list of extensions (RFC 5321 §4.1.1.1).
     Ehlo(EhloName<'a>),
-    /// `HELO` with the client's name (RFC 5321 §4.1.1.1), from a client that does not know extensions.
+    /// `HELO` with the client's name, from a client that does not support extensions (RFC 5321 §4.1.1.1).
     Helo(EhloName<'a>),
-    /// `AUTH` with the mechanism and perhaps the initial response (RFC 4954 §4).
+    /// `AUTH` with a mechanism, and optionally an initial response (RFC 4954 §4).
     Auth(Auth<'a>),
-    /// `STARTTLS` (RFC 3207 §4). It asks to begin TLS.
+    /// `STARTTLS`, which requests TLS (RFC 3207 §4).
     StartTls,
     /// `MAIL` with the sender, which begins a transaction (RFC 5321 §4.1.1.2).
     Mail(Mail<'a>),
@@ -177,15 +177,15 @@ pub enum Command<'a> {
     },
     /// `RSET`, which aborts the transaction (RFC 5321 §4.1.1.5).
     Rset,
-    /// `NOOP`, optionally with a text that has no meaning (RFC 5321 §4.1.1.9).
+    /// `NOOP`, optionally with text that the server ignores (RFC 5321 §4.1.1.9).
     Noop(Option<Text<'a>>),
-    /// `VRFY` with a user or a mailbox (RFC 5321 §4.1.1.6). It asks whether the mailbox exists.
+    /// `VRFY` with a user or a mailbox, which asks whether the mailbox exists (RFC 5321 §4.1.1.6).
     Vrfy(Text<'a>),
-    /// `EXPN` with a mailing list (RFC 5321 §4.1.1.7). It asks for the members.
+    /// `EXPN` with a mailing list, which asks for the members of the list (RFC 5321 §4.1.1.7).
     Expn(Text<'a>),
     /// `HELP`, optionally with a topic (RFC 5321 §4.1.1.8).
     Help(Option<Text<'a>>),
-    /// `QUIT` (RFC 5321 §4.1.1.10). The server replies and closes the connection.
+    /// `QUIT`, after which the server replies and closes the connection (RFC 5321 §4.1.1.10).
     Quit,
     /// A command with any other verb. `Debug` shows neither the verb nor the arguments, because they may be a password.
     Unknown(Unknown<'a>),
@@ -280,7 +280,7 @@ macro_rules! checked_text {
 checked_text! {
     /// The name that a client gives in EHLO or HELO. It can be any printable text without spaces.
     ///
-    /// It need not be a domain or ASCII, because nothing may depend on it.
+    /// The name need not be a domain or ASCII, because nothing may depend on the name.
     #[derive(Debug)]
     struct EhloName;
     /// Creates a name from text.
@@ -292,20 +292,21 @@ checked_text! {
 }
 
 checked_text! {
-    /// One or more words: the argument of NOOP, VRFY, EXPN or HELP.
+    /// The argument of NOOP, VRFY, EXPN or HELP, which consists of one or more words.
     #[derive(Debug)]
     struct Text;
     /// Creates the argument from text.
     ///
     /// # Errors
-    /// Returns an error if the text is empty, starts or ends with a space, or contains control characters, or
+    /// Returns an error if the text is empty, starts or ends with a space, or contains control characters or other
     /// characters that end a line or change its direction.
     new = |text| grammar::whole(grammar::text, text)
 }
 
-/// A command that this crate does not implement: a verb, which consists of letters, and its arguments.
+/// A command that this crate does not implement. The command consists of a verb, which contains only letters, and
+/// optional arguments.
 ///
-/// If a client is out of step, this may be its password, possibly in base64. Therefore `Debug` shows neither the verb
+/// If a client is out of step, the line may be a password, possibly in base64. Therefore `Debug` shows neither the verb
 /// nor the arguments, and there is no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Unknown<'a> {
@@ -329,15 +330,15 @@ impl<'a> Unknown<'a> {
         }
     }
 
-    /// Returns the verb as it was sent. Compare it, ignoring case, with the verbs that you implement. Do not log any
-    /// other verb.
+    /// Returns the verb as it was sent. Compare the verb, ignoring case, with the verbs that you implement. Do not log
+    /// a verb that you do not implement.
     #[must_use]
     pub const fn verb(&self) -> &'a str {
         self.verb.as_str()
     }
 
-    /// Returns the text after the verb, if there is any. It contains no control characters, and no other characters
-    /// that end a line or change its direction.
+    /// Returns the text after the verb, if there is any. The text contains no control characters, and no other
+    /// characters that end a line or change its direction.
     #[must_use]
     pub const fn arguments(&self) -> Option<&'a str> {
         match self.arguments {
@@ -355,7 +356,7 @@ impl fmt::Debug for Unknown<'_> {
 
 /// The arguments of AUTH (RFC 4954 §4).
 ///
-/// `Debug` shows none of the arguments. If the client omitted the mechanism, the password may take its place.
+/// `Debug` does not show the arguments. If the client omitted the mechanism, the first argument may be the password.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Auth<'a> {
     mechanism: Utf8<'a>,
@@ -376,8 +377,8 @@ impl<'a> Auth<'a> {
         Ok(Self { mechanism, initial_response })
     }
 
-    /// Returns the mechanism's name as it was sent, in any case. If it is not the name of a mechanism, it may be a
-    /// password, so do not log it.
+    /// Returns the mechanism's name as it was sent, in upper or lower case. Text that is not the name of a mechanism
+    /// may be a password, so do not log such text.
     #[must_use]
     pub const fn mechanism(&self) -> &'a str {
         self.mechanism.as_str()
@@ -387,8 +388,8 @@ impl<'a> Auth<'a> {
         (self.mechanism.0, self.initial_response.map(|text| text.0))
     }
 
-    /// Returns the initial response as it was sent, or `None` if there is none. `=` is an empty response. The text may
-    /// not be valid base64.
+    /// Returns the initial response as it was sent, or `None` if there is none. The text `=` means that the response is
+    /// empty. Any other text is not necessarily valid base64.
     #[must_use]
     pub const fn initial_response(&self) -> Option<&'a str> {
         match self.initial_response {

@@ -23,7 +23,7 @@ const MAX_DOMAIN: usize = 255;
 /// The longest keyword, with its parameters, that [`write()`] can put on a line.
 pub(crate) const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
 
-/// A service extension as the reply to EHLO announces it: `ehlo-keyword *( SP ehlo-param )`.
+/// A keyword in the reply to EHLO, which announces a service extension (`ehlo-keyword *( SP ehlo-param )`).
 ///
 /// A parsed keyword borrows from the line. A written keyword parses as an equal value, except that
 /// [`LegacyAuth`](Self::LegacyAuth) parses as [`Auth`](Self::Auth).
@@ -34,8 +34,8 @@ pub enum Keyword<'a> {
     StartTls,
     /// `AUTH` with the names of mechanisms (RFC 4954 §3).
     Auth(MechanismNames<'a>),
-    /// `AUTH=` with the names of mechanisms, the form that old versions of Outlook Express need. This variant is only
-    /// for writing, because both forms are read as [`Auth`](Self::Auth).
+    /// `AUTH=` with the names of mechanisms, which old versions of Outlook Express need. This variant is only for
+    /// writing, because both `AUTH` and `AUTH=` are parsed as [`Auth`](Self::Auth).
     LegacyAuth(MechanismNames<'a>),
     /// `PIPELINING` (RFC 2920).
     Pipelining,
@@ -52,8 +52,8 @@ pub enum Keyword<'a> {
     Chunking,
     /// `DSN` (RFC 3461).
     Dsn,
-    /// Any other keyword, or one of the above with parameters that it does not define. [`Keyword::other`] creates this
-    /// variant.
+    /// Any other keyword, or a keyword of another variant with parameters that the variant cannot represent.
+    /// [`Keyword::other`] creates this variant.
     #[non_exhaustive]
     Other {
         /// The keyword as it was received.
@@ -105,11 +105,11 @@ impl<'a> Keyword<'a> {
     /// Creates a keyword for which this enum has no variant. Parameters are separated by spaces.
     ///
     /// # Errors
-    /// Returns an error if the keyword could not be read back:
+    /// Returns an error if the written keyword would not parse as an equal value, that is, in any of these cases:
     /// - The name is empty, or contains `=` or anything but visible ASCII.
     /// - The parameters contain anything but printable ASCII, or have a space at either end.
     /// - The name and the parameters, with the space between them, exceed 506 octets.
-    /// - The enum has a variant for them.
+    /// - The enum has a variant for this name with these parameters.
     pub fn other(name: &'a str, parameters: &'a str) -> Result<Self, Error> {
         let is_name = |octet: u8| octet.is_ascii_graphic() && octet != b'=';
         if name.is_empty() || !name.bytes().all(is_name) {
@@ -130,9 +130,9 @@ impl<'a> Keyword<'a> {
 
     /// Parses the text of one line of the reply, that is, the part after `250-`.
     ///
-    /// Case is ignored in keywords. Any number of spaces may separate parameters or end the line. A `=` instead of the
-    /// first space is accepted, because some servers announce `AUTH=LOGIN PLAIN` for old versions of Outlook Express,
-    /// in addition to the correct line or instead of it.
+    /// Keywords may be in upper or lower case. Any number of spaces may appear between parameters and at the end of the
+    /// line. The first space may be replaced by `=`, because some servers send `AUTH=LOGIN PLAIN` for old versions of
+    /// Outlook Express. Such servers send this line either instead of the correct line or in addition to it.
     ///
     /// # Errors
     /// Returns an error if the line is empty, begins with a space or `=`, or contains anything but printable ASCII.
@@ -220,16 +220,16 @@ impl<'a> Keyword<'a> {
 /// The names of the mechanisms in an AUTH line. Each name consists of 1 to 20 characters of `A-Z 0-9 - _` (RFC 4422
 /// §3.1).
 ///
-/// Two values are equal if they contain the same names in the same order, ignoring case.
+/// Two lists are equal if they contain the same names in the same order, ignoring case.
 #[derive(Clone, Copy, Debug)]
 pub struct MechanismNames<'a>(&'a str);
 
 impl<'a> MechanismNames<'a> {
-    /// Creates the value from names separated by spaces, such as `"SCRAM-SHA-256 PLAIN"`, in either case. The list may
-    /// be empty.
+    /// Creates the list from names that are separated by spaces, such as `"SCRAM-SHA-256 PLAIN"`. The names may be in
+    /// upper or lower case, and the list may be empty.
     ///
     /// # Errors
-    /// Returns an error if a name is not valid for a mechanism, or if the AUTH line would exceed 512 octets.
+    /// Returns an error if a name is not a valid mechanism name, or if the AUTH line would exceed 512 octets.
     pub fn new(names: &'a str) -> Result<Self, Error> {
         if names.len() > MAX_KEYWORD - "AUTH ".len() {
             return Err(Error::new("line length", MAX_KEYWORD - "AUTH ".len()));
@@ -274,7 +274,7 @@ impl PartialEq for MechanismNames<'_> {
 
 impl Eq for MechanismNames<'_> {}
 
-/// A server's reply to EHLO. It allocates nothing; instead, each method call parses the reply again.
+/// A server's reply to EHLO. This type allocates nothing, because each method call parses the reply again.
 ///
 /// After STARTTLS, discard the reply and send EHLO again (RFC 3207 §4.2), because a man-in-the-middle may have changed
 /// what was received before TLS.
@@ -298,7 +298,8 @@ impl<'a> Ehlo<'a> {
         Self(reply)
     }
 
-    /// Returns the name that the server gives itself, which is the first line up to a space. It can be any text.
+    /// Returns the name of the server, which is the text of the first line up to a space. A server can send any text as
+    /// its name.
     pub fn domain(self) -> &'a [u8] {
         let first = self.0.lines().next().unwrap_or_default();
         first.split(|&octet| octet == b' ').next().unwrap_or_default()
@@ -317,8 +318,8 @@ impl<'a> Ehlo<'a> {
         lines.filter_map(|line| Keyword::parse(line).ok())
     }
 
-    /// Returns the names of the mechanisms in all AUTH lines, in any case. Some servers repeat the line, or add an
-    /// `AUTH=` line, so a name may occur more than once.
+    /// Returns the names of the mechanisms in all AUTH lines, in upper or lower case. A name may occur more than once,
+    /// because some servers repeat the AUTH line or add an `AUTH=` line.
     pub fn mechanisms(self) -> impl Iterator<Item = &'a str> + Clone {
         self.keywords()
             .filter_map(|keyword| match keyword {
@@ -331,8 +332,8 @@ impl<'a> Ehlo<'a> {
 
 /// Appends a server's reply to EHLO to `out`.
 ///
-/// At most 255 characters of the host name are written. Characters other than visible ASCII are replaced by `?`, and so
-/// is an empty name.
+/// At most 255 characters of the host name are written. Characters other than visible ASCII are replaced by `?`. An
+/// empty name is also replaced by `?`.
 ///
 /// ```
 /// use smtp_auth::ehlo::{self, Keyword};

@@ -64,7 +64,7 @@ impl EnhancedCode {
         self.class
     }
 
-    /// Returns the second number, the subject. For example, 7 stands for security.
+    /// Returns the second number, the subject. For example, 7 means security.
     pub const fn subject(self) -> u16 {
         self.subject
     }
@@ -92,7 +92,7 @@ impl fmt::Display for EnhancedCode {
     }
 }
 
-/// The reason why [`Reply::new`] failed: a code is out of range.
+/// The error that [`Reply::new`] returns if a code is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
@@ -115,15 +115,16 @@ impl InvalidReply {
     }
 }
 
-/// A reply that owns its text: a reply that a server sends, or a copy of a reply that a client received.
+/// A reply that owns its text. It is either a reply that a server sends, or a copy of a reply that a client received.
 ///
-/// The text contains no control characters except `\n`, which separates lines. To prevent injection, no text can end
-/// the reply early or forge another reply. [`to_string`](alloc::string::ToString) returns the reply as one line, such
-/// as `535 5.7.8 text`.
+/// The text contains no control characters except `\n`, which separates lines. All other control characters are
+/// replaced, so that the text cannot end the reply early or inject another reply.
+/// [`to_string`](alloc::string::ToString) returns the reply as one line, such as `535 5.7.8 text`.
 ///
-/// The text of a `334` may be a proof, and some other texts may repeat a password (see
-/// [`auth::client`](crate::auth::client)). These texts are *withheld*: `Display` and `Debug` show `[text withheld]`
-/// instead, and [`write`](Self::write) writes only the codes. [`text`](Self::text) still returns them.
+/// The text of a `334` reply may be a proof, and the text of some other replies may repeat a password (see
+/// [`auth::client`](crate::auth::client)). Such text is *withheld*, which means that `Display` and `Debug` show
+/// `[text withheld]` instead, and [`write`](Self::write) writes only the codes. [`text`](Self::text) still returns the
+/// text.
 #[derive(Clone)]
 pub struct Reply {
     code: u16,
@@ -143,9 +144,9 @@ impl Reply {
     /// Creates a custom reply.
     ///
     /// Every character of the text that is not printable ASCII or `\n` is replaced by `?`. If `enhanced` is `None` and
-    /// the text begins with an enhanced code of the right class, that code becomes the enhanced code of the reply,
-    /// because a client would interpret it in this way. For example, `(250, None, "2.1.0 ok")` is the same as `(250,
-    /// Some((2, 1, 0)), "ok")`.
+    /// the text begins with an enhanced code of the right class, that code becomes the enhanced code of the reply. This
+    /// is because a client would interpret the text in this way. For example, `(250, None, "2.1.0 ok")` is equivalent
+    /// to `(250, Some((2, 1, 0)), "ok")`.
     ///
     /// # Errors
     /// - [`InvalidReply::Code`] if the code is outside 200 to 599.
@@ -189,7 +190,7 @@ impl Reply {
         Self { enhanced, ..self }
     }
 
-    /// Returns a reply with the same codes and another text, which is processed as in [`Reply::new`].
+    /// Returns a reply with the same codes and different text. The text is processed as in [`Reply::new`].
     #[must_use]
     pub fn with_text(self, text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
@@ -234,12 +235,12 @@ impl Reply {
         self.code
     }
 
-    /// Returns the enhanced code. Its class is the code's first digit.
+    /// Returns the enhanced code, if there is one. Its class equals the first digit of the reply code.
     pub fn enhanced_code(&self) -> Option<EnhancedCode> {
         self.enhanced
     }
 
-    /// Returns the text without the codes. Lines are separated by `\n`. A withheld text is also returned, so do not log
+    /// Returns the text without the codes. Lines are separated by `\n`. Withheld text is also returned, so do not log
     /// the result.
     pub fn text(&self) -> &str {
         self.memory.get(usize::from(self.start)..).unwrap_or_default()

@@ -11,8 +11,8 @@ use crate::shown::is_mark;
 
 /// A mailbox: `local-part@domain` (RFC 5321 §4.1.2), or [`POSTMASTER`](Self::POSTMASTER).
 ///
-/// Two values are equal if their texts are, octet by octet. A domain means the same in upper and lower case; whether a
-/// local part does is up to its server (RFC 5321 §2.4).
+/// Two mailboxes are equal if they consist of the same octets. This comparison is case-sensitive, although domains are
+/// case-insensitive, and each server decides whether its local parts are (RFC 5321 §2.4).
 ///
 /// ```
 /// use smtp_auth::command::Mailbox;
@@ -29,7 +29,8 @@ pub struct Mailbox<'a> {
 }
 
 impl<'a> Mailbox<'a> {
-    /// The only mailbox without a domain, which every server must support. Only RCPT accepts it, in any case.
+    /// The mailbox `Postmaster`, which every server must support. It is the only mailbox without a domain. Only RCPT
+    /// accepts this mailbox, which may be written in upper or lower case.
     pub const POSTMASTER: Mailbox<'static> = Mailbox { text: Utf8(b"Postmaster"), at: 10 };
 
     /// Parses `local-part@domain`. The domain may be an address literal.
@@ -40,8 +41,9 @@ impl<'a> Mailbox<'a> {
         grammar::whole(grammar::mailbox, text.as_bytes())
     }
 
-    /// Returns the whole mailbox as it was sent, without a source route. It may contain direction marks (U+061C,
-    /// U+200E, U+200F), but no other control characters.
+    /// Returns the whole mailbox as it was sent, without a source route. The text may contain direction marks (U+061C,
+    /// U+200E, U+200F). It contains no control characters, and no other characters that end a line or change its
+    /// direction.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.text.as_str()
@@ -59,7 +61,7 @@ impl<'a> Mailbox<'a> {
         self.as_str().get(self.at + 1..)
     }
 
-    /// Returns whether the mailbox is ASCII, so that it can be used without SMTPUTF8 (RFC 6531).
+    /// Returns whether the mailbox consists only of ASCII characters. Any other mailbox requires SMTPUTF8 (RFC 6531).
     #[must_use]
     pub const fn is_ascii(&self) -> bool {
         self.text.0.is_ascii()
@@ -85,7 +87,7 @@ pub struct Mail<'a> {
 }
 
 impl<'a> Mail<'a> {
-    /// Creates the arguments from the sender, or `None` for the null path, and parameters.
+    /// Creates the arguments from a sender and parameters. If the sender is `None`, MAIL specifies the null path `<>`.
     ///
     /// # Errors
     /// Returns an error if the mailbox is [`Mailbox::POSTMASTER`], which cannot be a sender.
@@ -117,7 +119,7 @@ impl<'a> Mail<'a> {
     ///
     /// # Errors
     /// Returns an error if the parameter is given twice or has no value, or if its value is not a mailbox encoded as
-    /// xtext. The offset counts from the start of the value.
+    /// xtext. The offset of the error counts from the start of the value.
     pub fn auth(&self) -> Result<Option<MailAuth<'a>>, Error> {
         let mut given = self.parameters.iter().filter(|given| given.is("AUTH"));
         match (given.next(), given.next()) {
@@ -135,7 +137,7 @@ impl<'a> Mail<'a> {
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);
 
 impl<'a> MailAuth<'a> {
-    /// `<>`: the submitter is unknown, or must not be disclosed.
+    /// The value `<>`, which means that the submitter is unknown or must not be disclosed.
     pub const UNKNOWN: MailAuth<'static> = MailAuth(None);
 
     /// Converts the value into one that owns its text.
@@ -147,7 +149,7 @@ impl<'a> MailAuth<'a> {
     /// Creates the value from the submitter's mailbox.
     ///
     /// # Errors
-    /// Returns an error if the text is not a [`Mailbox`].
+    /// Returns an error if the text is not a valid [`Mailbox`].
     pub fn new(mailbox: impl Into<Cow<'a, str>>) -> Result<Self, Error> {
         let mailbox = mailbox.into();
         Mailbox::parse(&mailbox)?;
@@ -225,7 +227,8 @@ impl<'a> Rcpt<'a> {
 /// The maximum number of parameters, which is more than all extensions of MAIL or RCPT define together.
 const MAX_PARAMETERS: usize = 32;
 
-/// The parameters of MAIL or RCPT: `esmtp-param` separated by spaces (RFC 5321 §4.1.2). By default, there are none.
+/// The parameters of MAIL or RCPT, separated by spaces (`esmtp-param`, RFC 5321 §4.1.2). The default value contains no
+/// parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parameters<'a>(pub(super) Utf8<'a>);
 
@@ -279,7 +282,8 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// One parameter of MAIL or RCPT: a name, and perhaps a value after a `=` (`esmtp-param`, RFC 5321 §4.1.2).
+/// A parameter of MAIL or RCPT, which consists of a name and an optional value after `=` (`esmtp-param`, RFC 5321
+/// §4.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
     pub(super) name: Utf8<'a>,
@@ -300,7 +304,7 @@ impl<'a> Parameter<'a> {
         Ok(Self { name: whole(grammar::keyword, name)?, value })
     }
 
-    /// Returns the name as it was sent, in any case.
+    /// Returns the name as it was sent, in upper or lower case.
     #[must_use]
     pub const fn name(&self) -> &'a str {
         self.name.as_str()

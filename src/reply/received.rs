@@ -14,9 +14,9 @@ use nom::{
 use super::{EnhancedCode, MAX_REPLY_LINE, MAX_REPLY_LINES, MAX_REPLY_OCTETS, Reply};
 use crate::shown::shown;
 
-/// A complete reply as a client received it. It consists of one or more lines that end in CRLF, or that all end in a
-/// bare LF, as some servers write them. [`from_lines`](Self::from_lines) creates a reply from the output of your own
-/// parser.
+/// A complete reply that a client has received. It consists of one or more lines. Either all lines end in CRLF, or all
+/// lines end in a bare LF, which some servers send. [`from_lines`](Self::from_lines) creates a reply from the output of
+/// your own parser.
 ///
 /// ```
 /// use smtp_auth::reply::ReplyRef;
@@ -43,9 +43,10 @@ enum Text<'a> {
 impl<'a> ReplyRef<'a> {
     /// Parses one reply, without allocating.
     ///
-    /// The parser accepts more than the standard allows: any code from 200 to 599, text with any octets except CR, LF
-    /// and NUL, and lines of up to 12,294 octets with their CRLF, which a `334` may need. If the codes of the lines
-    /// differ and the last line is a refusal, the reply has [the last line's code](Self::codes_differ).
+    /// The parser accepts more than the standard allows. The code may be any number from 200 to 599, and the text may
+    /// contain any octets except CR, LF and NUL. A line may have up to 12,294 octets including its CRLF, because a
+    /// `334` reply can be that long. If the codes of the lines differ and the last line is a refusal, the reply has
+    /// [the last line's code](Self::codes_differ).
     ///
     /// # Errors
     /// Returns an error if `block` is not exactly one reply:
@@ -63,10 +64,11 @@ impl<'a> ReplyRef<'a> {
     }
 
     /// Creates a reply from the results of your own parser: the code, and the text of each line without code, separator
-    /// and line ending. An enhanced code remains in the text. An empty slice is a reply with one empty line.
+    /// and line ending. The text includes the enhanced code, if there is one. An empty slice creates a reply with one
+    /// empty line.
     ///
-    /// This method does not accept a reply whose lines have different codes. If [`parse`](Self::parse) does not accept
-    /// the reply either, close the connection.
+    /// This function does not accept a reply if the codes of its lines differ. [`parse`](Self::parse) accepts some of
+    /// these replies. If it does not accept the reply either, close the connection.
     ///
     /// ```
     /// use smtp_auth::reply::ReplyRef;
@@ -79,9 +81,13 @@ impl<'a> ReplyRef<'a> {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if the code is not 200 to 599, if a text contains CR, LF or NUL or exceeds 12,288 octets, or if
-    /// the reply exceeds 128 lines or, as it was received, 65,536 octets. The offset of the error is a position in the
-    /// concatenated texts.
+    /// Returns an error in any of these cases:
+    /// - The code is not 200 to 599.
+    /// - The text of a line contains CR, LF or NUL, or exceeds 12,288 octets.
+    /// - The reply exceeds 128 lines.
+    /// - The reply exceeds 65,536 octets, including the codes and the line endings.
+    ///
+    /// The offset of the error is a position in the concatenated text of all lines.
     pub fn from_lines(code: u16, lines: &'a [&'a [u8]]) -> Result<Self, Error> {
         if !(200..=599).contains(&code) {
             return Err(Error { rule: "Reply-code", offset: 0 });
@@ -108,9 +114,10 @@ impl<'a> ReplyRef<'a> {
         Ok(Self { code, codes_differ: false, text: Text::Lines(lines) })
     }
 
-    /// Returns whether the reply began with lines that have another code. A server should not send such a reply (RFC
-    /// 5321 §4.2.1), but some send `220-` and then `521`. In this case, the refusal in the last line counts, and only
-    /// lines with its code are kept. Close the connection after such a reply, because nothing that follows is reliable.
+    /// Returns whether the codes of the reply's lines differ. A server should not send such a reply (RFC 5321 §4.2.1),
+    /// but some servers send `220-` and then `521`. If the codes differ, the refusal in the last line determines the
+    /// code, and earlier lines with another code are dropped. Close the connection after such a reply, because nothing
+    /// that follows is reliable.
     pub fn codes_differ(self) -> bool {
         self.codes_differ
     }
@@ -120,13 +127,15 @@ impl<'a> ReplyRef<'a> {
         self.code
     }
 
-    /// Returns the enhanced code at the start of the first line's text, if its class is the code's first digit.
+    /// Returns the enhanced code at the start of the first line's text, if its class equals the first digit of the
+    /// reply code.
     pub fn enhanced_code(self) -> Option<EnhancedCode> {
         let (_, enhanced) = status_code(self.lines().next()?).ok()?;
         Some(enhanced).filter(|enhanced| enhanced.belongs_to(self.code))
     }
 
-    /// Returns the octets of each line after the code and the `-` or space. They still include an enhanced code.
+    /// Returns the octets of each line after the code and the `-` or space. The octets include the enhanced code, if
+    /// there is one.
     pub fn lines(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         let (mut rest, mut lines) = match self.text {
             Text::Block(block) => (block, [].iter()),
@@ -180,7 +189,7 @@ impl ReplyRef<'_> {
 }
 
 impl PartialEq for ReplyRef<'_> {
-    /// Compares codes and texts, no matter how the replies were created.
+    /// Compares the codes and the text, regardless of how the replies were created.
     fn eq(&self, other: &Self) -> bool {
         (self.code, self.codes_differ) == (other.code, other.codes_differ)
             && self.lines().eq(other.lines())
@@ -200,8 +209,8 @@ impl fmt::Debug for ReplyRef<'_> {
     }
 }
 
-/// A syntax error in a reply or an EHLO keyword: the rule that failed, and its position. The error does not contain the
-/// octets themselves.
+/// A syntax error in a reply or an EHLO keyword, which consists of the rule that failed and the position. The error
+/// does not contain the received octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error or limit exceeded at octet {offset}: {rule}")]
 pub struct Error {

@@ -32,8 +32,8 @@ impl Reply {
     /// # Panics
     /// In a constant, each panic is a compile error. The function panics:
     /// - If the code is not 200 to 599.
-    /// - If the enhanced code is missing, or its class differs from that of the code. A `3xx` reply has no enhanced
-    ///   code (RFC 2034 §4).
+    /// - If the enhanced code is missing, or its class is not the first digit of the code. A `3xx` reply has no
+    ///   enhanced code (RFC 2034 §4).
     /// - If the text is empty, contains anything but printable ASCII, or makes the line longer than 512 octets.
     #[must_use]
     pub const fn constant(line: &'static str) -> Self {
@@ -164,7 +164,8 @@ standard_replies! {
     NOT_IMPLEMENTED = "502 5.5.1 Command not implemented";
     /// Refuses a command that is out of order.
     BAD_SEQUENCE = "503 5.5.1 Bad sequence of commands";
-    /// Refuses AUTH after HELO or before any greeting, because extensions need EHLO (RFC 4954 §4).
+    /// Refuses AUTH if the client has sent HELO or no greeting, because AUTH is an extension and requires EHLO (RFC
+    /// 4954 §4).
     EHLO_FIRST = "503 5.5.1 Send EHLO first";
     /// Refuses a command until the client has authenticated (RFC 4954 §6).
     AUTHENTICATION_REQUIRED = "530 5.7.0 Authentication required";

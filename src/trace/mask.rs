@@ -11,15 +11,16 @@ use crate::{
     shown::shown,
 };
 
-/// Masks the secrets in a dialogue for logging, in a server or client that has its own loop.
+/// Masks the secrets in the lines of a dialogue, so that the lines can be logged.
 ///
-/// For a session, use its [`trace`](crate::server::Session::trace) method instead. A mask hides more of the replies
-/// than `trace` does. It cannot detect whether a server repeats a secret, so it hides the text of every reply that
-/// might.
+/// A mask is for a server or client that has its own loop. For a session, use the session's
+/// [`trace`](crate::server::Session::trace) method instead. A mask hides more of the replies than `trace` does. This is
+/// because a mask cannot detect whether a server repeats a secret, so it hides the text of every reply that might
+/// repeat one.
 ///
 /// Create one mask for each connection, and pass it every line of both sides in order, starting with the greeting.
 /// After STARTTLS, continue with the decrypted lines. The order matters because a line that contains a LOGIN password
-/// looks like any other. The mask stores none of the lines. If the replies do not match the commands, the mask hides
+/// looks like any other. The mask does not store the lines. If the replies do not match the commands, the mask hides
 /// more rather than less.
 ///
 /// ```
@@ -44,15 +45,15 @@ use crate::{
 ///
 /// | line | in the log |
 /// | --- | --- |
-/// | AUTH | The mechanism's name, as in `AUTH PLAIN ***`. If the crate does not implement the mechanism, `AUTH ***`, because the word may be a password. |
-/// | a client's line after AUTH, until the reply that ends the exchange: `235`, `4xx` or `5xx` | `***`, unless the line is empty or `*`. |
-/// | a client's line that is not a known command | `***`. After a `501` to AUTH, the client's next line is often the password. |
-/// | a reply within AUTH, except `334` | The codes, as in `535 5.7.8 ***`. |
-/// | a reply after a masked line, until the server has sent a `235`, `4xx` or `5xx`, every command has its reply, and the client has sent another command | The codes, because the text may repeat the secret. |
-/// | a `334` reply | Unchanged, until the client has sent a secret. Always `334 ***` for mechanisms that the crate does not implement, and for SCRAM, because the server's proof would allow a brute-force search for the password. |
-/// | a line of a message, from `354` to the final dot, whatever the server sends in the meantime | Nothing. For the final dot, `[a message of 1200 octets]`, not counting dots that the client has added. The mask needs the final dot, but not the lines before it. |
-/// | a client's line after DATA or BDAT, until every command has its reply | Nothing, except for further BDAT commands. The mask accepts the octets of a chunk, but does not need them. |
-/// | any other line | Unchanged. |
+/// | an AUTH command | The name of the mechanism is shown, as in `AUTH PLAIN ***`. If the crate does not implement the mechanism, the name is also masked, as in `AUTH ***`. This is because the name may be a password. |
+/// | a client's line after AUTH, until a `235`, `4xx` or `5xx` reply ends the exchange | The line is masked as `***`, unless it is empty or `*`. |
+/// | a client's line that is not a known command | The line is masked as `***`, because the client's next line after a `501` to AUTH is often the password. |
+/// | a reply within AUTH, except `334` | Only the codes are shown, as in `535 5.7.8 ***`. |
+/// | a reply after a masked line | Only the codes are shown, because the text may repeat the secret. Replies are shown again once the server has sent a `235`, `4xx` or `5xx`, every command has its reply, and the client has sent another command. |
+/// | a `334` reply | The reply is shown unchanged until the client has sent a secret. For SCRAM, and for mechanisms that the crate does not implement, the reply is always masked as `334 ***`. This is because the server's proof in SCRAM would allow a brute-force search for the password. |
+/// | a line of a message, from `354` to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`, where dots that the client has added are not counted. The mask needs the final dot, but not the lines before it. |
+/// | a client's line after DATA or BDAT, until every command has its reply | The line is not logged, unless it is another BDAT command. The mask accepts the octets of a chunk, but does not need them. |
+/// | any other line | The line is shown unchanged. |
 ///
 /// A `421` does not count as a reply to a command, because it may come at any time and ends the connection
 /// (RFC 5321 §3.8).
