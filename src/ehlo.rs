@@ -1,4 +1,4 @@
-//! The reply to EHLO (RFC 5321 §4.1.1.1), in which a server lists its extensions, one keyword per line.
+//! The reply to EHLO (RFC 5321 §4.1.1.1). A server lists its extensions in this reply, with one keyword on each line.
 //!
 //! A client reads the reply as an [`Ehlo`]. A server writes it with [`write()`].
 
@@ -20,7 +20,7 @@ use crate::{
 /// The longest domain name (RFC 5321 §4.5.3.1.2).
 const MAX_DOMAIN: usize = 255;
 
-/// The longest keyword, with its parameters, that [`write()`] can put on a line.
+/// The longest keyword, with its parameters, that [`write()`] can write on a line.
 pub(crate) const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
 
 /// A keyword in the reply to EHLO, which announces a service extension (`ehlo-keyword *( SP ehlo-param )`).

@@ -96,7 +96,7 @@ fn upper<const N: usize>(letters: [u8; N]) -> [u8; N] {
     letters.map(|letter| letter & 0xDF)
 }
 
-/// Parses a line whose verb does not have four letters. The only known one is `STARTTLS` (RFC 3207 §4).
+/// Parses a line if its verb does not have four letters. The only known verb of this kind is `STARTTLS` (RFC 3207 §4).
 fn long_verb(line: &[u8]) -> Result<Command<'_>, Error> {
     match line.split_first_chunk() {
         Some((verb, i @ ([] | [b' ', ..]))) if &upper(*verb) == b"STARTTLS" => {

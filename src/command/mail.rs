@@ -250,8 +250,8 @@ impl<'a> Parameters<'a> {
         self.0.as_str()
     }
 
-    /// Returns an iterator over the parameters, in the order in which they were sent. A name may occur twice, unless
-    /// the command comes from a [server session](crate::server::Event::Command).
+    /// Returns an iterator over the parameters, in the order that they were sent. A name may occur more than once,
+    /// unless the command comes from a [server session](crate::server::Event::Command).
     pub fn iter(&self) -> impl Iterator<Item = Parameter<'a>> + Clone + use<'a> {
         let mut rest = self.0.0;
         iter::from_fn(move || {

@@ -343,7 +343,7 @@ fn line_behind<'a>(text: &'a [u8], line: &'a [u8]) -> Parsed<'a, ()> {
     }
 }
 
-/// Parses a reply whose lines all end in a bare LF, or whose codes differ and whose last line is a refusal.
+/// Parses a reply if all of its lines end in a bare LF, or if the codes differ and the last line is a refusal.
 #[cold]
 fn lenient_reply(octets: &[u8]) -> Parsed<'_, (u16, &[u8])> {
     let (_, mut code) = reply_code(octets)?;

@@ -55,7 +55,7 @@ enum State {
     /// The session waits for a command line.
     Idle,
     Hello,
-    /// Boxed because it is much larger than the other states, in which a session spends most of its time.
+    /// Boxed because it is much larger than the other states, and a session spends most of its time in those.
     Auth(Box<auth::server::Exchange>),
     /// The session waits for a line of the exchange.
     Response(Box<auth::server::Exchange>),
