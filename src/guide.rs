@@ -1,7 +1,7 @@
 //! A guide to mail servers and mail clients with SMTP AUTH, from a first program to operation.
 //!
 //! The guide assumes that you know Rust and the basics of SMTP, but not SASL or this crate. The chapters are in reading
-//! order, and each can be read alone:
+//! order, but each chapter can be read on its own:
 //!
 //! | chapter | subject |
 //! | --- | --- |
@@ -18,8 +18,8 @@
 //! | [`operation`] | operating a server: logs with `tracing`, metrics and alerts |
 //! | [`porting`] | porting from `rsasl`, from `lettre`, or from code written by hand |
 //!
-//! The project's tests play every dialogue, run every program, and compile every code sample, except samples of other
-//! crates. These modules exist only in the documentation, not in a build of the crate.
+//! The project's tests play every dialogue, run every program, and compile every code sample, except samples that show
+//! other crates. These modules exist only in the documentation, not in a build of the crate.
 
 // Otherwise rustdoc shows the condition below at the top of each page, where no reader needs it.
 #![cfg_attr(docsrs, doc(auto_cfg = false))]
