@@ -54,7 +54,7 @@ fn logins(out: &mut String, report: &Report) -> core::fmt::Result {
     }
     writeln!(
         out,
-        "\n### Logins\n\nEach row shows the number of simultaneous connections that gave the highest rate. The column *failed* counts the failed \
+        "\n### Logins\n\nEach row shows the results for the number of simultaneous connections that gave the highest rate. The column *failed* counts the failed \
         logins for all numbers of connections."
     )?;
     writeln!(
@@ -123,7 +123,7 @@ fn messages(out: &mut String, report: &Report, options: &Options) -> core::fmt::
     };
     writeln!(
         out,
-        "\n### Messages\n\n{counted} Every message was acknowledged. The processor times are the server's, in user mode and in system mode, for each message."
+        "\n### Messages\n\n{counted} Every message was acknowledged. The processor times are those that the server spends on each message, in user mode and in system mode."
     )?;
     writeln!(
         out,

@@ -160,8 +160,8 @@ pub fn summary(results: &[Result]) -> String {
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ratios.iter().copied().fold(0.0, f64::max);
     format!(
-        "In {faster} of {} tasks, smtp-auth is faster than the fastest other crate measured. Its time divided by that \
-        crate's time is between {least:.2} and {most:.2}.\n",
+        "In {faster} of {} tasks, smtp-auth is faster than the fastest other crate measured. Across all tasks, its \
+        time is {least:.2} to {most:.2} times that crate's time.\n",
         ratios.len()
     )
 }

@@ -163,7 +163,7 @@ fn curl() -> Client {
         },
         remark: |mechanism, right| {
             (mechanism == "XOAUTH2" && !right).then_some(
-                "when a challenge carries an error, it disconnects without the empty response",
+                "if a challenge contains an error, it disconnects without sending the empty response",
             )
         },
         fault: |mechanism| (mechanism == UNNAMED).then_some(EQUALS_SIGN),

@@ -158,10 +158,10 @@ impl Matrix {
     }
 }
 
-const LEGEND: &str = "Every check is made with the right password, token or certificate, and with a wrong one. If a cell \
-    shows two results, the first is for the right one. Every check is made over STARTTLS, over implicit TLS and, if the \
-    mechanism allows it, in cleartext. If the results differ, the cell shows the worst of them. A dash means that the \
-    other program does not offer the mechanism.\n\n";
+const LEGEND: &str = "Every check is made with the right password, token or certificate, and with a wrong one. If a \
+    cell shows two results, the first result is for the right password, token or certificate. Every check is made over \
+    STARTTLS, over implicit TLS and, if the mechanism allows it, in cleartext. If the results for these transports \
+    differ, the cell shows the worst result. A dash means that the other program does not offer the mechanism.\n\n";
 
 const NOT_OFFERED: &str = "–";
 

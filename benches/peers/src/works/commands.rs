@@ -19,7 +19,7 @@ pub const NINE: Work = Work {
 
 pub const EIGHT: Work = Work {
     name: "commands-8",
-    about: "the same without AUTH CRAM-MD5, which smtp-codec does not support",
+    about: "a server parses eight command lines, without AUTH CRAM-MD5, which smtp-codec does not support",
     times: 100,
     parts: 1,
     rows: &[Row::ours(|| ours(eight())), Row::peer("smtp-codec", smtp_codec)],

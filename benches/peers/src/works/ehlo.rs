@@ -19,7 +19,7 @@ use crate::inputs::EHLO;
 
 pub const WORK: Work = Work {
     name: "ehlo",
-    about: "a client reads ten lines of an EHLO reply: extensions, size, mechanisms",
+    about: "a client reads an EHLO reply of ten lines, with extensions, size and mechanisms",
     times: 100,
     parts: 1,
     rows: &[
