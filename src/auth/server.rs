@@ -212,11 +212,6 @@ impl Exchange {
         failure
     }
 
-    /// Returns the identity, if the client has authenticated.
-    pub(crate) fn into_identity(self) -> Option<Identity> {
-        self.sasl.into_identity()
-    }
-
     pub(crate) fn is_over(&self) -> bool {
         self.sasl.is_over()
     }

@@ -241,14 +241,6 @@ impl Exchange {
         }
     }
 
-    /// Returns the identity, if the client has authenticated.
-    pub(crate) fn into_identity(self) -> Option<Identity> {
-        let State::Done(Ok(mut identity)) = self.state else { return None };
-        // It is in the memory of the message that named it, and stays as long as the connection.
-        identity.authcid.shrink_to_fit();
-        Some(identity)
-    }
-
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Done(_))
     }

@@ -486,8 +486,9 @@ impl Session {
                 }
                 (State::Auth(exchange), false)
             }
-            auth::server::Step::Done(Ok(_)) => {
-                self.identity = exchange.into_identity().map(Box::new);
+            auth::server::Step::Done(Ok(identity)) => {
+                // A copy, as the name is in the memory of the message that contained it.
+                self.identity = Some(Box::new(identity.clone()));
                 (State::Authenticated, true)
             }
             auth::server::Step::Done(Err(_)) => {

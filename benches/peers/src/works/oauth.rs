@@ -50,7 +50,7 @@ pub const XOAUTH2_CLIENT: Work = Work {
     parts: 1,
     rows: &[
         Row::ours(|| client(Mechanism::Xoauth2)),
-        Row::peer("mail-send", || mail_send(Mechanism::Xoauth2)).note(
+        Row::yardstick("mail-send", || mail_send(Mechanism::Xoauth2)).note(
             "the response alone, by a base64 of its own, 16 octets at a time; nothing zeroed",
         ),
         Row::yardstick(BASE64, || encoded(Mechanism::Xoauth2)),
@@ -64,7 +64,7 @@ pub const OAUTHBEARER_CLIENT: Work = Work {
     parts: 1,
     rows: &[
         Row::ours(|| client(Mechanism::OauthBearer)),
-        Row::peer("mail-send", || mail_send(Mechanism::OauthBearer))
+        Row::yardstick("mail-send", || mail_send(Mechanism::OauthBearer))
             .note("the base64 alone: its caller writes the message"),
         Row::yardstick(BASE64, || encoded(Mechanism::OauthBearer)),
     ],
