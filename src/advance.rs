@@ -6,7 +6,7 @@
     reason = "a session needs input or has an event, and there is no third case"
 )]
 pub enum Advance {
-    /// The session needs octets from the peer. Send the buffer, then receive.
+    /// The session needs octets from the peer. Send the buffer, read from the peer, and pass the octets to the session.
     NeedInput,
     /// An event is pending. The session's `pending` method returns it.
     Event,

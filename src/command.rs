@@ -5,8 +5,8 @@
 //! 3030). Two common client mistakes are accepted because they are unambiguous: spaces after the colon of MAIL and
 //! RCPT, and addresses without angle brackets.
 //!
-//! The text in a parsed command contains no control characters, and no other characters that end a line or change its
-//! direction. It can therefore be logged without the risk of log injection. There are two exceptions:
+//! The text in a parsed command contains no control characters, and no other characters that end a line or change the
+//! text direction. It can therefore be logged without the risk of log injection. There are two exceptions:
 //!
 //! - A [`Mailbox`] or a [`Parameter`] may contain direction marks (U+061C, U+200E, U+200F). `Display` and `Debug`
 //!   escape these marks.
@@ -88,7 +88,7 @@ fn trim_end(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// A syntax error, which consists of the grammar rule that failed and the position in the line.
+/// A syntax error. It records which grammar rule failed, and at which position in the line.
 ///
 /// The error contains no text from the line, because the line may be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -287,7 +287,7 @@ checked_text! {
     ///
     /// # Errors
     /// Returns an error if the name is empty, or contains spaces, control characters, or characters that end a line or
-    /// change its direction.
+    /// change the text direction.
     new = |text| grammar::whole(grammar::ehlo_name, text)
 }
 
@@ -299,15 +299,15 @@ checked_text! {
     ///
     /// # Errors
     /// Returns an error if the text is empty, starts or ends with a space, or contains control characters or other
-    /// characters that end a line or change its direction.
+    /// characters that end a line or change the text direction.
     new = |text| grammar::whole(grammar::text, text)
 }
 
 /// A command that this crate does not implement. The command consists of a verb, which contains only letters, and
 /// optional arguments.
 ///
-/// If a client is out of step, the line may be a password, possibly in base64. Therefore `Debug` shows neither the verb
-/// nor the arguments, and there is no `Display`.
+/// If a client is out of sync with the server, the line may be a password, possibly in base64. Therefore `Debug` shows
+/// neither the verb nor the arguments, and there is no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Unknown<'a> {
     verb: Utf8<'a>,
@@ -338,7 +338,7 @@ impl<'a> Unknown<'a> {
     }
 
     /// Returns the text after the verb, if there is any. The text contains no control characters, and no other
-    /// characters that end a line or change its direction.
+    /// characters that end a line or change the text direction.
     #[must_use]
     pub const fn arguments(&self) -> Option<&'a str> {
         match self.arguments {

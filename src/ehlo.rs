@@ -1,6 +1,6 @@
 //! The reply to EHLO (RFC 5321 §4.1.1.1). A server lists its extensions in this reply, with one keyword on each line.
 //!
-//! A client reads the reply as an [`Ehlo`]. A server writes it with [`write()`].
+//! A client reads the reply as an [`Ehlo`]. A server writes the reply with [`write()`].
 
 use alloc::vec::Vec;
 use core::{iter, str};
@@ -66,7 +66,7 @@ pub enum Keyword<'a> {
 macro_rules! keywords {
     ($($keyword:ident $name:literal)*) => {
         impl<'a> Keyword<'a> {
-            /// Returns the keyword alone, such as `"AUTH"`.
+            /// Returns the keyword without its parameters, such as `"AUTH"`.
             pub fn name(&self) -> &'a str {
                 match self {
                     $(Self::$keyword => $name,)*
@@ -293,7 +293,8 @@ impl Eq for MechanismNames<'_> {}
 pub struct Ehlo<'a>(ReplyRef<'a>);
 
 impl<'a> Ehlo<'a> {
-    /// Creates the value from the reply. The caller must check that EHLO succeeded with code 250.
+    /// Creates an `Ehlo` from a reply. The caller must check that EHLO has succeeded, that is, that the reply code is
+    /// 250.
     pub fn new(reply: ReplyRef<'a>) -> Self {
         Self(reply)
     }

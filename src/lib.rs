@@ -1,8 +1,8 @@
 //! SMTP AUTH (RFC 4954) and SASL for mail servers and mail clients, without I/O ("sans-IO").
 //!
-//! Most users on tokio want [`smtp-auth-tokio`](https://docs.rs/smtp-auth-tokio). That crate drives this one on tokio's
-//! sockets, and adds TLS, time limits and rate limiting. A server or a client needs about ten lines of code. Use this
-//! crate directly if you use another async runtime, blocking sockets, or your own event loop.
+//! Most users on tokio want [`smtp-auth-tokio`](https://docs.rs/smtp-auth-tokio). That crate runs `smtp-auth` on
+//! tokio's sockets, and adds TLS, time limits and rate limiting. A server or a client needs about ten lines of code.
+//! Use this crate directly if you use another async runtime, blocking sockets, or your own event loop.
 //!
 //! The crate opens no sockets, never blocks and never reads a clock. You pass in the octets that the peer sent, and the
 //! crate returns the octets to send and what your application must do next. It therefore works with any async runtime,
@@ -18,8 +18,8 @@
 //!
 //! # Three API levels
 //!
-//! Each level exists for servers and for clients. A session is built on AUTH exchanges, and an AUTH exchange on a SASL
-//! exchange.
+//! Each level is available for servers and for clients. A session is built on AUTH exchanges, and an AUTH exchange is
+//! built on a SASL exchange.
 //!
 //! | level | server, client | handles | use it for |
 //! | --- | --- | --- | --- |
@@ -27,21 +27,21 @@
 //! | AUTH exchange | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | servers and clients that have their own SMTP parser and loop |
 //! | SASL exchange | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | servers and clients for IMAP, POP3, XMPP, LDAP and ManageSieve |
 //!
-//! There are two `Config` types on each side. The one in [`sasl::server`] or [`sasl::client`] configures authentication
-//! for any protocol. The one in [`server`] or [`client`] contains the SASL configuration and configures the rest of the
-//! SMTP dialogue.
+//! There are two `Config` types on each side. The `Config` in [`sasl::server`] or [`sasl::client`] configures
+//! authentication for any protocol. The `Config` in [`server`] or [`client`] contains the SASL configuration and
+//! configures the rest of the SMTP dialogue.
 //!
 //! The [guide](guide/index.html) begins with a complete server and a complete client on tokio. Later chapters cover the
-//! other levels, authentication line by line, storing credentials, OAuth, brute force and rate limiting, testing,
+//! other API levels, authentication line by line, storing credentials, OAuth, brute force and rate limiting, testing,
 //! operation, and porting from other crates.
 //!
 //! # The loop
 //!
-//! One method returns what your application must do next: a session's `next`, or an exchange's `step`. An event that
-//! needs an answer carries a handle for giving the answer, and is returned again until it is answered. The handle has a
-//! method for each answer that is possible at that point. An [`Authenticator`] can answer a query at once, or your
-//! application can answer it later, after a database lookup in another thread or async task. The crate never blocks and
-//! does not queue events.
+//! A session's `next` method, or an exchange's `step` method, returns what your application must do next. An event that
+//! needs an answer carries a handle, and is returned again until it is answered. The handle has a method for each
+//! answer that is possible at that point. An [`Authenticator`] can answer a query at once, or your application can
+//! answer it later, after a database lookup in another thread or async task. The crate never blocks and does not queue
+//! events.
 //!
 #![cfg_attr(all(feature = "smtp", feature = "cram-md5", feature = "getrandom"), doc = "```")]
 #![cfg_attr(
@@ -77,8 +77,8 @@
 //!
 //! # States
 //!
-//! These diagrams show the states of the two sessions. A test generates them from the code. Refused commands that leave
-//! the state unchanged are omitted.
+//! These diagrams show the states of a server session and of a client session. A test generates them from the code.
+//! Refused commands that leave the state unchanged are omitted.
 //!
 #![doc = include_str!("states.svg")]
 //!
@@ -91,21 +91,21 @@
 //!
 //! # Features
 //!
-//! A feature only adds code to the build. A server offers a mechanism, and a client uses it, only if the `Config` lists
-//! the mechanism.
+//! Enabling a feature only adds code to the build. A server offers a mechanism, and a client uses it, only if the
+//! `Config` lists the mechanism.
 //!
 //! | feature | on by default | adds |
 //! | --- | --- | --- |
 //! | `smtp` | yes | Everything except [`sasl`] and [`Secret`]. Without this feature, the crate is a SASL library for IMAP, POP3, XMPP, LDAP and ManageSieve, and does not depend on nom. |
-//! | `scram-sha-512`, `scram-sha-256`, `scram-sha-1` | yes | The SCRAM mechanism of that name and its -PLUS variant. |
-//! | `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous` | yes | The mechanism of that name. |
+//! | `scram-sha-512`, `scram-sha-256`, `scram-sha-1` | yes | The SCRAM mechanism of the same name, and its -PLUS variant. |
+//! | `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous` | yes | The mechanism of the same name. |
 //! | `getrandom` | yes | Random numbers from the operating system, for challenges. |
 //! | `saslprep` | yes | SASLprep (RFC 4013) for account names and SCRAM passwords. Without this feature, they must be printable ASCII. Requires `std`. |
 //! | `std` | yes | Support for the standard library. Without this feature, the crate is `no_std` and requires only `alloc`. |
-//! | `serde` | no | Deserialization of every `Config`, and serialization and deserialization of stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as text. |
+//! | `serde` | no | Deserialization of every `Config`. Serialization of stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) to text, and their deserialization from text. |
 //!
 //! With `serde`, each field of a `Config` is named after the builder method that sets it. An omitted field has its
-//! default value:
+//! default value. For example, these are the configurations of a server and of a client:
 //!
 #![cfg_attr(
     all(feature = "serde", feature = "smtp", feature = "plain", feature = "scram-sha-256"),
@@ -168,8 +168,8 @@
 //! Every other command line may be up to 2,048 octets long. The other limits of a server can be configured; their
 //! defaults are constants in [`server`].
 //!
-//! A client accepts replies of up to 128 lines and 65,536 octets. For each recipient of a message, the client keeps
-//! about 1,000 octets of the reply.
+//! A client accepts replies of up to 128 lines and 65,536 octets. For each recipient of a message, the client keeps up
+//! to about 1,000 octets of text from the server's reply.
 //!
 //! A session buffers the octets that it has received but not yet processed. The size of this buffer is bounded if the
 //! application reads only at `NeedInput`.

@@ -1,7 +1,7 @@
 //! Replies (RFC 5321 §4.2) and their enhanced codes (RFC 2034, RFC 3463, RFC 5248).
 //!
 //! A server writes a [`Reply`], which owns its text and is always valid. A client reads a [`ReplyRef`], which borrows
-//! the octets that it received.
+//! the received octets.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::fmt;
@@ -99,7 +99,8 @@ impl fmt::Display for EnhancedCode {
 pub enum InvalidReply {
     /// The code is not in the range 200 to 599.
     Code,
-    /// A number of the enhanced code is out of range, or its class is not the first digit of the reply code.
+    /// A number of the enhanced code is out of range, or the class of the enhanced code is not the first digit of the
+    /// reply code.
     EnhancedCode,
 }
 
@@ -121,8 +122,8 @@ impl InvalidReply {
 /// replaced, so that the text cannot end the reply early or inject another reply.
 /// [`to_string`](alloc::string::ToString) returns the reply as one line, such as `535 5.7.8 text`.
 ///
-/// The text of a `334` reply may be a proof, and the text of some other replies may repeat a password (see
-/// [`auth::client`](crate::auth::client)). Such text is *withheld*, which means that `Display` and `Debug` show
+/// The text of a `334` reply may be the server's SCRAM proof, and the text of some other replies may repeat a password
+/// (see [`auth::client`](crate::auth::client)). Such text is *withheld*, which means that `Display` and `Debug` show
 /// `[text withheld]` instead, and [`write`](Self::write) writes only the codes. [`text`](Self::text) still returns the
 /// text.
 #[derive(Clone)]
@@ -150,8 +151,8 @@ impl Reply {
     ///
     /// # Errors
     /// - [`InvalidReply::Code`] if the code is outside 200 to 599.
-    /// - [`InvalidReply::EnhancedCode`] if a number of the enhanced code is out of range, or its class is not the
-    ///   code's first digit.
+    /// - [`InvalidReply::EnhancedCode`] if a number of the enhanced code is out of range, or the class of the enhanced
+    ///   code is not the first digit of the reply code.
     ///
     /// ```
     /// use smtp_auth::reply::Reply;
@@ -230,7 +231,7 @@ impl Reply {
         Self { enhanced: Some(enhanced), memory: Cow::Owned(text), start: 0, ..self }
     }
 
-    /// Returns the reply code, 200 to 599.
+    /// Returns the reply code (200 to 599).
     pub fn code(&self) -> u16 {
         self.code
     }

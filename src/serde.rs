@@ -189,7 +189,7 @@ impl SaslClient {
 }
 
 read_by! {
-    /// Deserializes a configuration. All fields are optional. `scram_iterations` is a pair of the minimum and the
-    /// maximum. An unknown field is an error.
+    /// Deserializes a configuration. All fields are optional. `scram_iterations` is a list of two numbers: the minimum
+    /// and the maximum iteration count. An unknown field is an error.
     SaslClient, sasl::client::Config
 }

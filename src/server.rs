@@ -11,14 +11,15 @@
 //! | event | kind |
 //! | --- | --- |
 //! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *Pending*. The event is returned again until it is answered. |
-//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*. Send the buffer, then read, begin TLS, or close the connection. |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*. Send the buffer. Then read from the client, begin TLS, or close the connection, depending on the event. |
 //! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*. The event needs no answer, and [`next`](Session::next) returns it once. |
 //!
 //! Send the buffer only at `NeedInput`, `StartTls` and `Close`. Otherwise, a pause at `AuthFailed` would not delay the
 //! `535` reply.
 //!
-//! Read from the client only at `NeedInput`, because this applies backpressure to a fast client. You then do not notice
-//! when a client disconnects during a long lookup, so set a time limit for lookups.
+//! Read from the client only at `NeedInput`, because this applies backpressure to a fast client. However, your
+//! application then does not notice if a client disconnects during a long lookup. Therefore, set a time limit for
+//! lookups.
 //!
 //! This server keeps messages in memory and limits how much memory they use:
 //!
@@ -208,25 +209,26 @@ mod session;
 
 pub use session::Session;
 
-/// The default value of [`max_message`](Builder::max_message): 50 MiB, in octets. The size of a message includes its
-/// base64 encoding. Large providers accept messages of this size.
+/// The default value of [`max_message`](Builder::max_message): 50 MiB, in octets. The limit applies to the message as
+/// it is sent, with attachments encoded in base64. Large providers accept messages of this size.
 pub const MAX_MESSAGE: u64 = 50 << 20;
 
 /// The default value of [`max_attempts`](Builder::max_attempts), the number of failed authentication attempts in one
-/// session. Five attempts are enough for a user who mistypes a password, and force a brute-force attacker to reconnect.
+/// session. Five attempts are enough for a user who mistypes a password. After five attempts, a brute-force attacker
+/// has to reconnect.
 pub const MAX_ATTEMPTS: u32 = 5;
 
 /// The default value of [`max_commands`](Builder::max_commands), the number of commands that a client may send before
-/// it authenticates. A client that intends to authenticate needs about ten. A client that sends many more occupies a
-/// connection that others could use.
+/// it authenticates. A client that intends to authenticate needs about ten commands. A client that sends many more
+/// occupies a connection that others could use.
 pub const MAX_COMMANDS: u32 = 50;
 
 /// The default value of [`max_recipients`](Builder::max_recipients), the number of recipients of one message. This is
 /// ten times the number that every server must accept (RFC 5321 §4.5.3.1.8).
 pub const MAX_RECIPIENTS: u32 = 1000;
 
-/// The configuration of a server, which sets what the server offers and its limits. Use [`builder`](Self::builder) to
-/// create a configuration. All sessions of a server share one configuration in an `Arc`.
+/// The configuration of a server, including the extensions that the server offers and its limits. Use
+/// [`builder`](Self::builder) to create a configuration. All sessions of a server share one configuration in an `Arc`.
 #[derive(Clone, Debug)]
 pub struct Config {
     hostname: Box<str>,
@@ -253,9 +255,9 @@ pub struct Config {
 pub enum StartTls {
     /// The server offers STARTTLS, and also serves clients that do not use it.
     Offered,
-    /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Before TLS, EHLO does not list AUTH, and the server
-    /// accepts only EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS. Every other command, known or unknown, is answered
-    /// with `530 5.7.0`. An AUTH command that is answered in this way does not count as a failed attempt.
+    /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Until TLS begins, EHLO does not list AUTH, and the
+    /// server accepts only EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS. Every other command, known or unknown, is
+    /// answered with `530 5.7.0`. An AUTH command that is answered in this way does not count as a failed attempt.
     Required,
     /// STARTTLS is temporarily unavailable. EHLO does not list STARTTLS, and the STARTTLS command is answered with
     /// `454 4.7.0`.
@@ -323,8 +325,8 @@ impl Config {
         self.unauthenticated
     }
 
-    /// Returns the configuration with another setting for STARTTLS. Use this method if another part of the program sets
-    /// up TLS, or finds that TLS is unavailable.
+    /// Returns the configuration with a changed setting for STARTTLS. Use this method if another part of the program
+    /// sets up TLS, or finds that TLS is unavailable.
     ///
     /// A configuration that [requires](StartTls::Required) TLS still requires it afterwards. If the server then no
     /// longer offers STARTTLS, commands that need TLS are still answered with `530 5.7.0`.
@@ -335,8 +337,8 @@ impl Config {
         self
     }
 
-    /// Returns the configuration with another setting for [`authorize_always`](sasl::Builder::authorize_always). If the
-    /// setting is on, the session returns an [`Authorize`](crate::sasl::Authorize) query for every client that has
+    /// Returns the configuration with a changed setting for [`authorize_always`](sasl::Builder::authorize_always). If
+    /// the setting is on, the session returns an [`Authorize`](crate::sasl::Authorize) query for every client that has
     /// proven its identity. This method is for a driver that checks a rate limit when the query arrives. The driver
     /// must answer the query itself if the application has [not turned the setting
     /// on](sasl::Config::authorizes_always).
@@ -385,24 +387,24 @@ impl Builder {
         self
     }
 
-    /// Sets the keywords that EHLO lists in addition to STARTTLS, AUTH and SIZE, and replaces the
-    /// [default](Config::builder). If an extension imposes requirements on the server, as SMTPUTF8 does, the
+    /// Sets the keywords that EHLO lists in addition to STARTTLS, AUTH and SIZE. They replace the
+    /// [default](Config::builder) keywords. If an extension imposes requirements on the server, as SMTPUTF8 does, the
     /// application must implement them.
     pub fn keywords(mut self, keywords: impl IntoIterator<Item = Keyword<'static>>) -> Self {
         self.keywords = keywords.into_iter().collect();
         self
     }
 
-    /// Declares a custom command, and adds the keyword that announces it in EHLO. An example is the verb `ETRN` with
-    /// the keyword `Keyword::other("ETRN", "")?`.
+    /// Declares a custom command, and adds the keyword that announces it in EHLO. For example, declare the verb `ETRN`
+    /// with the keyword `Keyword::other("ETRN", "")?`.
     ///
     /// If the client has sent EHLO and may send mail, the application receives the command and its arguments as
     /// [`Command::Unknown`]. Otherwise the session answers `503 5.5.1` or `530 5.7.0`. An unknown command that was not
     /// declared is answered with `500 5.5.2`, and the application never receives it.
     ///
     /// EHLO lists a keyword once, even if it announces several verbs. XCLIENT and BURL cannot be declared. This is
-    /// because XCLIENT changes the client's identity and BURL fetches a message from elsewhere, and the session would
-    /// not notice either.
+    /// because XCLIENT changes the client's identity, BURL fetches a message from elsewhere, and the session would not
+    /// notice these effects.
     pub fn verb(mut self, verb: &str, keyword: Keyword<'static>) -> Self {
         self.verbs.push(verb.into());
         if !self.verb_keywords.contains(&keyword) {
@@ -455,7 +457,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether EHLO also lists an `AUTH=` line, which Outlook Express needs. This is off by default.
+    /// Sets whether EHLO also lists an `AUTH=` line, which Outlook Express needs. By default, EHLO does not list this
+    /// line.
     pub fn legacy_auth_line(mut self, legacy: bool) -> Self {
         self.legacy_auth = legacy;
         self
@@ -464,8 +467,8 @@ impl Builder {
     /// Builds the configuration.
     ///
     /// # Errors
-    /// - [`ConfigError::HostName`] if the host name does not consist of 1 to 255 octets of printable ASCII without
-    ///   spaces, `<` and `>`.
+    /// - [`ConfigError::HostName`] if the host name does not consist of 1 to 255 octets of printable ASCII, or contains
+    ///   a space, `<` or `>`.
     /// - [`ConfigError::NoSasl`] if clients must authenticate but [`sasl`](Self::sasl) is not set.
     /// - [`ConfigError::Keyword`] if one of the [`keywords`](Self::keywords) occurs twice, or is STARTTLS, AUTH or
     ///   SIZE, which the session adds itself.
@@ -540,9 +543,9 @@ pub enum Event<'a> {
     Hello(Hello<'a>),
     /// Pending: reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application has [declared](Builder::verb).
     ///
-    /// The session has checked that MAIL and RCPT come in order and from a client that may send mail, that no parameter
-    /// occurs twice, and that SIZE, BODY and AUTH are valid. The session answers an undeclared command itself with
-    /// `500 5.5.2`, because the line may be a password from a client that is out of step.
+    /// The session has checked that MAIL and RCPT are in order and come from a client that may send mail, that no
+    /// parameter occurs twice, and that SIZE, BODY and AUTH are valid. The session answers an undeclared command itself
+    /// with `500 5.5.2`, because the line may be a password from a client that is out of sync with the server.
     ///
     /// Everything else about extensions is up to the application, because the application sets the
     /// [`keywords`](Builder::keywords). The application should refuse a parameter that it does not support with
@@ -571,15 +574,15 @@ pub enum Event<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AuthFailed<'a> {
-    /// The reason.
+    /// The reason for the failure.
     pub why: Failure,
-    /// The number of failed attempts in this session, including this failure if it [is an
+    /// The number of failed attempts in this session, including this failure if it [counts as an
     /// attempt](Failure::is_attempt).
     pub attempts: u32,
-    /// How long to wait before sending the reply. The pause is one second after the first attempt, and doubles with
-    /// each further attempt, up to [`MAX_PAUSE`]. If this failure does not count as an attempt, the pause is zero. The
-    /// session has no clock, so the application has to wait. The pause slows down brute force without delaying other
-    /// clients.
+    /// How long to wait before sending the reply. The pause is one second after the first failed attempt, and doubles
+    /// with each further failed attempt, up to [`MAX_PAUSE`]. If this failure does not count as an attempt, the pause
+    /// is zero. The session has no clock, so the application has to wait. The pause slows down brute force without
+    /// delaying other clients.
     pub pause: Duration,
     exchange: &'a auth::server::Exchange,
 }
@@ -616,8 +619,8 @@ impl<'a> AuthFailed<'a> {
     }
 
     /// Returns the account for which [`authcid`](Self::authcid) is an alias, or `None` if the name is not an alias. The
-    /// account is the one that the [answer](crate::sasl::Answer::of) to the query specified. Rate limiting should also
-    /// count failures for this account.
+    /// application has specified this account in its [answer](crate::sasl::Answer::of) to the query. Rate limiting
+    /// should also count failures for this account.
     pub fn account(&self) -> Option<&'a str> {
         self.exchange.account()
     }
@@ -651,14 +654,15 @@ pub struct PendingReply<'a> {
 
 impl<'a> PendingReply<'a> {
     /// Returns the authenticated identity, or `None` if the client has not authenticated. Unless
-    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set, the only command from such a client is HELP.
-    /// If the client used ANONYMOUS, [`is_anonymous`](Identity::is_anonymous) returns `true` for the identity.
+    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set, HELP is the only command for which the
+    /// identity can be `None`. If the client used ANONYMOUS, [`is_anonymous`](Identity::is_anonymous) returns `true`
+    /// for the identity.
     pub fn identity(&self) -> Option<&'a Identity> {
         self.identity
     }
 
     /// Returns the value of the AUTH parameter of a MAIL command (RFC 4954 §5), or `None` if the parameter is missing.
-    /// If the client has not authenticated, or only with ANONYMOUS, the value is always [`MailAuth::UNKNOWN`]. The
+    /// If the client has not authenticated, or has used only ANONYMOUS, the value is always [`MailAuth::UNKNOWN`]. The
     /// application decides whether an authenticated client may name another submitter in this parameter.
     pub fn mail_auth<'m>(&self, mail: &Mail<'m>) -> Option<MailAuth<'m>> {
         let claimed = mail.auth().ok()??;
@@ -667,7 +671,8 @@ impl<'a> PendingReply<'a> {
     }
 
     /// Sends the reply. A positive reply to MAIL begins a transaction, and a positive reply to RCPT adds a recipient to
-    /// it. A `3xx` reply is invalid here and is replaced by [`Reply::LOCAL_ERROR`]. A `421` reply ends the session.
+    /// the transaction. A `3xx` reply is invalid here and is replaced by [`Reply::LOCAL_ERROR`]. A `421` reply ends the
+    /// session.
     pub fn reply(self, reply: Reply) {
         let intermediate = matches!(reply.code(), 300..=399);
         *self.reply = Some(if intermediate { Reply::LOCAL_ERROR } else { reply });
@@ -684,8 +689,8 @@ pub struct Permission<'a> {
 }
 
 impl<'a> Permission<'a> {
-    /// Returns the authenticated identity, or `None` if the client has not authenticated. This is possible only if
-    /// [`allow_unauthenticated`](Builder::allow_unauthenticated) is set.
+    /// Returns the authenticated identity, or `None` if the client has not authenticated. The result can be `None` only
+    /// if [`allow_unauthenticated`](Builder::allow_unauthenticated) is set.
     pub fn identity(&self) -> Option<&'a Identity> {
         self.identity
     }

@@ -1,7 +1,7 @@
 //! The client side of an AUTH exchange.
 //!
-//! A server's reply may repeat what the client has sent, including a password. Therefore the replies in a [`Failure`]
-//! hide such text and keep only the codes:
+//! A server's reply may repeat what the client has sent, including a password. Therefore, a [`Failure`] hides the text
+//! of such a reply and shows only the codes:
 //!
 //! - The text of a reply with a code from `500` to `504` is *withheld*. `Display` and `Debug` show `[text withheld]`
 //!   instead, but [`Reply::text`] still returns the text.
@@ -64,7 +64,7 @@ pub enum Step<'a> {
     Derive(&'a mut Derive),
     /// Pending: the server has sent a challenge of a custom mechanism. Provide the response.
     Custom(&'a mut Custom),
-    /// The exchange is over. Every later call returns this step again.
+    /// The exchange is over. Every later call of `step` returns this step again.
     Done(Result<(), &'a Failure>),
 }
 
@@ -80,7 +80,7 @@ pub enum Failure {
         /// The server's reply.
         reply: Reply,
         /// Whether the reply came instead of the server's SCRAM proof. If so, the server has not proven its identity,
-        /// and instructions in its text should not be followed.
+        /// and the user should not follow instructions in the text of the reply.
         after_proof: bool,
         /// Whether another mechanism may be tried: see [`may_try_next`](Self::may_try_next).
         may_try_next: bool,
@@ -98,8 +98,8 @@ pub enum Failure {
     /// The server reported success before the exchange was complete, or without proof of its identity.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
-    /// The server sent a reply that is not a challenge (`334`), a success (`235`) or a refusal (`4xx` or `5xx`), or
-    /// that came at the wrong point of the exchange.
+    /// The server sent a reply at the wrong point of the exchange, or a reply that is neither a challenge (`334`), nor
+    /// a success (`235`), nor a refusal (`4xx` or `5xx`).
     #[error("the server sent an unexpected reply: {0}")]
     UnexpectedReply(Reply),
     /// The mechanism cannot be used with this configuration, these credentials, or this connection. Nothing was sent.
@@ -117,11 +117,11 @@ impl Failure {
     ///
     /// Another mechanism must not be tried in these cases:
     ///
-    /// - SCRAM has failed at the server's message or after the client's proof. In this case, a downgrade to PLAIN would
-    ///   send the password to an impostor or a man-in-the-middle. See
+    /// - A SCRAM exchange has failed because of a message from the server, or after the client sent its proof. In this
+    ///   case, a downgrade to PLAIN would send the password to an impostor or a man-in-the-middle. See
     ///   [`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next).
-    /// - The server has sent a reply that ends the connection, which is `421` (RFC 5321 §3.8), a reply with [different
-    ///   codes](ReplyRef::codes_differ), or an unexpected reply.
+    /// - The server has sent an unexpected reply, a reply with [different codes](ReplyRef::codes_differ), or a `421`
+    ///   reply, which ends the connection (RFC 5321 §3.8).
     pub fn may_try_next(&self) -> bool {
         match self {
             Self::Refused { may_try_next, .. } | Self::Cancelled { may_try_next, .. } => {
@@ -140,8 +140,8 @@ pub struct NeedReply<'a> {
 }
 
 impl NeedReply<'_> {
-    /// Passes in the whole reply, with all its lines. Create it with [`ReplyRef::parse`] from the received octets, or
-    /// with [`ReplyRef::from_lines`] from the output of your own parser.
+    /// Passes in the whole reply, with all its lines. Create the reply with [`ReplyRef::parse`] from the received
+    /// octets, or with [`ReplyRef::from_lines`] from the output of your own parser.
     ///
     /// If the [codes](ReplyRef::codes_differ) of the lines differ, the caller must also close the connection.
     pub fn reply(self, reply: ReplyRef<'_>) {
@@ -174,7 +174,7 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins an exchange with a mechanism, for instance the one that [`choose`](sasl::Config::choose) returned.
+    /// Begins an exchange with a mechanism, for instance the mechanism that [`choose`](sasl::Config::choose) returned.
     ///
     /// This function never fails. If the configuration does not allow the mechanism, the credentials or the connection,
     /// the first [`step`](Self::step) returns [`Failure::NotAllowed`], and nothing is sent.
@@ -221,11 +221,11 @@ impl Exchange {
         self.sasl.token_error()
     }
 
-    /// Advances the exchange and returns the next step. The AUTH command, and each response to a challenge, is appended
+    /// Advances the exchange and returns the next step. The AUTH command and each response to a challenge are appended
     /// to `out` once.
     ///
-    /// After that, `out` may contain a secret. If this method has to enlarge the buffer, it zeroes the old memory.
-    /// Zeroing `out` itself after sending is up to the caller.
+    /// After a call, `out` may contain a secret. If this method has to enlarge the buffer, it zeroes the old memory.
+    /// The caller is responsible for zeroing `out` after sending it.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step<'_> {
         self.write(out);
         match self.state {
@@ -244,12 +244,12 @@ impl Exchange {
         }
     }
 
-    /// Returns the step for which the exchange waits, without writing anything or advancing the exchange. This method
-    /// can be called any number of times.
+    /// Returns the step that the exchange is waiting for, without writing anything or advancing the exchange. This
+    /// method can be called any number of times.
     ///
     /// Returns `None` if [`step`](Self::step) has to be called first, because there is something to write or an answer
-    /// to process. Use this method in a client that stores the exchange between two replies and has no buffer at that
-    /// point.
+    /// to process. Use this method in a client that stores the exchange between two replies and has no output buffer at
+    /// that point.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.state {
             State::Done(Ok(())) => Some(Step::Done(Ok(()))),

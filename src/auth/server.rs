@@ -29,14 +29,15 @@ pub enum Step<'a> {
     NeedLine(NeedLine<'a>),
     /// Pending: answer a query about accounts or credentials.
     Query(Query<'a>),
-    /// The exchange is over. Its final reply has been appended to the buffer once. Every later call returns this step
-    /// again.
+    /// The exchange is over, and its final reply has been appended to the buffer. Every later call of `step` returns
+    /// this step again, without appending the reply again.
     Done(Result<&'a Identity, Failure>),
 }
 
-/// The handle for passing in the client's next line. **The exchange waits until one of its methods is called.**
+/// The handle for passing in the client's next line. **The exchange waits until one of the handle's methods is
+/// called.**
 ///
-/// The line is always a response, even if it looks like a command.
+/// The line is always treated as a response, even if it looks like a command.
 #[derive(Debug)]
 pub struct NeedLine<'a> {
     challenge: &'a mut Challenge,
@@ -87,7 +88,7 @@ impl NeedLine<'_> {
 ///   instead and close the connection.
 /// - Forget the authenticated user when TLS begins (RFC 3207 §4.2).
 /// - Keep the lines of the exchange out of logs, for instance with a [`Mask`](crate::Mask).
-/// - Drop the exchange at the end of the stream.
+/// - Drop the exchange when the stream ends.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -140,7 +141,8 @@ impl Exchange {
     }
 
     /// Begins an exchange with the arguments of a command that [`command::parse`] has parsed. This function never
-    /// fails. A failure is returned by the first [`step`](Self::step), as after [`new`](Self::new).
+    /// fails. The first [`step`](Self::step) returns any failure, as it does for an exchange created with
+    /// [`new`](Self::new).
     pub fn begin(config: &Arc<Config>, channel: &Channel, auth: Auth<'_>) -> Self {
         let sasl = match Self::judge(config, channel, auth) {
             Ok((mechanism, response)) => {
@@ -186,8 +188,8 @@ impl Exchange {
         self.sasl.failure()
     }
 
-    /// Returns the account name (authcid) that the client claimed in a failed exchange. The name is in folded form, for
-    /// rate limiting. Returns `None` if the exchange ended before a name was known. See
+    /// Returns the account name (authcid) that the client claimed in a failed exchange. The name is in folded form, so
+    /// that it can be used for rate limiting. Returns `None` if the exchange ended before a name was known. See
     /// [`sasl::server::Exchange::authcid`](sasl::Exchange::authcid).
     pub fn authcid(&self) -> Option<&str> {
         self.sasl.authcid()
@@ -216,18 +218,18 @@ impl Exchange {
         self.sasl.is_over()
     }
 
-    /// Returns the pending query, if there is one, without advancing the exchange. After an initial response, a query
-    /// may be pending before the first step.
+    /// Returns the pending query, if there is one, without advancing the exchange. If the command contains an initial
+    /// response, a query may be pending before the first step.
     pub fn query(&mut self) -> Option<Query<'_>> {
         self.sasl.query()
     }
 
-    /// Returns the step for which the exchange waits, without writing anything or advancing the exchange. This method
-    /// can be called any number of times.
+    /// Returns the step that the exchange is waiting for, without writing anything or advancing the exchange. This
+    /// method can be called any number of times.
     ///
     /// Returns `None` if [`step`](Self::step) has to be called first, because there is something to write or an answer
-    /// to process. Use this method in a server that stores the exchange between two lines and has no buffer at that
-    /// point.
+    /// to process. Use this method in a server that stores the exchange between two lines and has no output buffer at
+    /// that point.
     pub fn pending(&mut self) -> Option<Step<'_>> {
         match self.sasl.pending() {
             sasl::Step::Query(query) => (!query.is_answered()).then_some(Step::Query(query)),

@@ -12,7 +12,7 @@ use crate::shown::is_mark;
 /// A mailbox: `local-part@domain` (RFC 5321 §4.1.2), or [`POSTMASTER`](Self::POSTMASTER).
 ///
 /// Two mailboxes are equal if they consist of the same octets. This comparison is case-sensitive, although domains are
-/// case-insensitive, and each server decides whether its local parts are (RFC 5321 §2.4).
+/// case-insensitive and each server decides whether its local parts are case-sensitive (RFC 5321 §2.4).
 ///
 /// ```
 /// use smtp_auth::command::Mailbox;
@@ -42,7 +42,7 @@ impl<'a> Mailbox<'a> {
     }
 
     /// Returns the whole mailbox as it was sent, without a source route. The text may contain direction marks (U+061C,
-    /// U+200E, U+200F). It contains no control characters, and no other characters that end a line or change its
+    /// U+200E, U+200F). It contains no control characters, and no other characters that end a line or change the text
     /// direction.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
@@ -68,8 +68,8 @@ impl<'a> Mailbox<'a> {
     }
 }
 
-/// Writes the mailbox for logs and people, with direction marks escaped. [`as_str`](Mailbox::as_str) returns the
-/// mailbox itself.
+/// Writes the mailbox for logs or for display, with direction marks escaped. [`as_str`](Mailbox::as_str) returns the
+/// mailbox without escapes.
 impl fmt::Display for Mailbox<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().chars().try_for_each(|c| match is_mark(c) {

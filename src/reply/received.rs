@@ -53,7 +53,7 @@ impl<'a> ReplyRef<'a> {
     /// - A line does not match the grammar of RFC 5321 §4.2.
     /// - Some lines end in CRLF and others in a bare LF.
     /// - The codes of two lines differ, and the last line is not a refusal.
-    /// - Octets follow the last line.
+    /// - There are extra octets after the last line.
     /// - The reply has more than 128 lines or 65,536 octets.
     pub fn parse(block: &'a [u8]) -> Result<Self, Error> {
         if block.len() > MAX_REPLY_OCTETS {
@@ -63,12 +63,12 @@ impl<'a> ReplyRef<'a> {
         Ok(Self { code, codes_differ: kept.len() < block.len(), text: Text::Block(kept) })
     }
 
-    /// Creates a reply from the results of your own parser: the code, and the text of each line without code, separator
-    /// and line ending. The text includes the enhanced code, if there is one. An empty slice creates a reply with one
-    /// empty line.
+    /// Creates a reply from the results of your own parser: the code, and the text of each line without the code, the
+    /// separator and the line ending. The text includes the enhanced code, if there is one. An empty slice creates a
+    /// reply with one empty line.
     ///
-    /// This function does not accept a reply if the codes of its lines differ. [`parse`](Self::parse) accepts some of
-    /// these replies. If it does not accept the reply either, close the connection.
+    /// This function cannot represent a reply if the codes of its lines differ. Pass such a reply to
+    /// [`parse`](Self::parse), which accepts some of these replies. If `parse` returns an error, close the connection.
     ///
     /// ```
     /// use smtp_auth::reply::ReplyRef;
@@ -122,7 +122,7 @@ impl<'a> ReplyRef<'a> {
         self.codes_differ
     }
 
-    /// Returns the reply code, 200 to 599.
+    /// Returns the reply code (200 to 599).
     pub fn code(self) -> u16 {
         self.code
     }
@@ -134,7 +134,7 @@ impl<'a> ReplyRef<'a> {
         Some(enhanced).filter(|enhanced| enhanced.belongs_to(self.code))
     }
 
-    /// Returns the octets of each line after the code and the `-` or space. The octets include the enhanced code, if
+    /// For each line, returns the octets after the code and the `-` or space. The octets include the enhanced code, if
     /// there is one.
     pub fn lines(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         let (mut rest, mut lines) = match self.text {
@@ -154,10 +154,10 @@ impl<'a> ReplyRef<'a> {
         })
     }
 
-    /// Creates an owned copy. The enhanced code is removed from the text of the lines that contain it.
+    /// Creates an owned copy of the reply. The enhanced code is removed from the text of the lines that contain it.
     ///
     /// Control characters, line separators and direction controls in the text are replaced by `?`, and octets that are
-    /// not UTF-8 by U+FFFD. The text of a `334` is [withheld](Reply).
+    /// not UTF-8 by U+FFFD. The text of a `334` reply is [withheld](Reply).
     pub fn to_reply(self) -> Reply {
         let mut text = String::with_capacity(match self.text {
             Text::Block(block) => block.len(),
@@ -209,8 +209,8 @@ impl fmt::Debug for ReplyRef<'_> {
     }
 }
 
-/// A syntax error in a reply or an EHLO keyword, which consists of the rule that failed and the position. The error
-/// does not contain the received octets.
+/// A syntax error in a reply or an EHLO keyword, or an exceeded limit. The error records the grammar rule or the limit,
+/// and the position. It does not contain the received octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error or limit exceeded at octet {offset}: {rule}")]
 pub struct Error {
@@ -223,7 +223,7 @@ impl Error {
         Self { rule, offset }
     }
 
-    /// Returns the name of the standard's rule that failed, or of the limit that was exceeded.
+    /// Returns the name of the grammar rule that failed, or of the limit that was exceeded.
     pub fn rule(&self) -> &'static str {
         self.rule
     }

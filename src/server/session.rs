@@ -119,8 +119,8 @@ impl Session {
         }
     }
 
-    /// Sets a hook for logging, which is called with each line of the dialogue. The line has no CRLF, and every secret
-    /// in it is masked.
+    /// Sets a hook for logging, which is called with each line of the dialogue. The line is passed without its CRLF,
+    /// and with every secret masked.
     ///
     /// ```
     /// # fn trace(session: &mut smtp_auth::server::Session) {
@@ -143,11 +143,11 @@ impl Session {
 
     /// Reads octets from the client directly into the session's buffer, without copying them.
     ///
-    /// This method calls `read` with a slice of at most `room` octets, or of 1 octet if `room` is 0. `read` returns how
-    /// many octets it has written to the slice, which is 0 at the end of the stream. This method returns the same
-    /// number.
+    /// This method calls `read` with a slice of at most `room` octets, or of 1 octet if `room` is 0. `read` must return
+    /// how many octets it has written to the slice, which is 0 at the end of the stream. This method returns the number
+    /// that `read` returned.
     ///
-    /// If `read` fails, for instance with `WouldBlock`, the session releases the memory again, so that an idle
+    /// If `read` fails, for instance with `WouldBlock`, the session releases the memory of the slice, so that an idle
     /// connection does not hold a buffer.
     ///
     /// ```
@@ -195,7 +195,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Returns the error of `read`. In that case, no octets were received.
+    /// Returns the error that `read` returned. In that case, the session has received no octets.
     pub fn receive_with<E>(
         &mut self,
         room: usize,
@@ -283,7 +283,7 @@ impl Session {
     ///
     /// An event that needs an answer stays pending until it is answered. **The next call of this method skips a
     /// notification**, including [`Event::Data`] and its octets. Therefore, call [`pending`](Self::pending) after each
-    /// call.
+    /// call of `advance`.
     ///
     /// Use this method instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events
     /// that borrow from the session:

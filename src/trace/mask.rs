@@ -14,14 +14,14 @@ use crate::{
 /// Masks the secrets in the lines of a dialogue, so that the lines can be logged.
 ///
 /// A mask is for a server or client that has its own loop. For a session, use the session's
-/// [`trace`](crate::server::Session::trace) method instead. A mask hides more of the replies than `trace` does. This is
-/// because a mask cannot detect whether a server repeats a secret, so it hides the text of every reply that might
-/// repeat one.
+/// [`trace`](crate::server::Session::trace) method instead. A mask hides the text of more replies than `trace` does.
+/// This is because a mask cannot detect whether a server repeats a secret, so it hides the text of every reply that
+/// might repeat a secret.
 ///
-/// Create one mask for each connection, and pass it every line of both sides in order, starting with the greeting.
+/// Create one mask for each connection, and pass it every line from both sides in order, starting with the greeting.
 /// After STARTTLS, continue with the decrypted lines. The order matters because a line that contains a LOGIN password
-/// looks like any other. The mask does not store the lines. If the replies do not match the commands, the mask hides
-/// more rather than less.
+/// looks like any other line. The mask does not store the lines. If the replies do not match the commands, the mask
+/// hides more rather than less.
 ///
 /// ```
 /// use smtp_auth::{Mask, Side};
@@ -49,17 +49,17 @@ use crate::{
 /// | a client's line after AUTH, until a `235`, `4xx` or `5xx` reply ends the exchange | The line is masked as `***`, unless it is empty or `*`. |
 /// | a client's line that is not a known command | The line is masked as `***`, because the client's next line after a `501` to AUTH is often the password. |
 /// | a reply within AUTH, except `334` | Only the codes are shown, as in `535 5.7.8 ***`. |
-/// | a reply after a masked line | Only the codes are shown, because the text may repeat the secret. Replies are shown again once the server has sent a `235`, `4xx` or `5xx`, every command has its reply, and the client has sent another command. |
+/// | a reply after a masked line | Only the codes are shown, because the text may repeat the secret. Replies are shown again once three conditions are met: the server has sent a `235`, `4xx` or `5xx` reply, every command has been answered, and the client has sent another command. |
 /// | a `334` reply | The reply is shown unchanged until the client has sent a secret. For SCRAM, and for mechanisms that the crate does not implement, the reply is always masked as `334 ***`. This is because the server's proof in SCRAM would allow a brute-force search for the password. |
-/// | a line of a message, from `354` to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`, where dots that the client has added are not counted. The mask needs the final dot, but not the lines before it. |
-/// | a client's line after DATA or BDAT, until every command has its reply | The line is not logged, unless it is another BDAT command. The mask accepts the octets of a chunk, but does not need them. |
+/// | a line of a message, from `354` to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`, and this number does not include the dots that the client added for dot-stuffing. The mask must receive the final dot, but does not need the lines before it. |
+/// | a client's line after DATA or BDAT, until every command has been answered | The line is not logged, unless it is another BDAT command. The mask accepts the octets of a chunk, but does not need them. |
 /// | any other line | The line is shown unchanged. |
 ///
-/// A `421` does not count as a reply to a command, because it may come at any time and ends the connection
-/// (RFC 5321 §3.8).
+/// A `421` reply does not count as a reply to a command, because it may come at any time and ends the connection (RFC
+/// 5321 §3.8).
 ///
-/// In the result, control characters, line separators and characters that control the text direction are replaced by
-/// `?`. Octets that are not UTF-8 are replaced by U+FFFD.
+/// In the returned text, control characters, line separators and characters that control the text direction are
+/// replaced by `?`. Octets that are not UTF-8 are replaced by U+FFFD.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
     state: State,
