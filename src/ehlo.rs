@@ -34,7 +34,7 @@ pub enum Keyword<'a> {
     StartTls,
     /// `AUTH` with the names of mechanisms (RFC 4954 §3).
     Auth(MechanismNames<'a>),
-    /// `AUTH=` with the names of mechanisms, which old versions of Outlook Express need. This variant is only for
+    /// `AUTH=` with the names of mechanisms. Old versions of Outlook Express need this form. This variant is only for
     /// writing, because both `AUTH` and `AUTH=` are parsed as [`Auth`](Self::Auth).
     LegacyAuth(MechanismNames<'a>),
     /// `PIPELINING` (RFC 2920).

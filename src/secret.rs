@@ -6,7 +6,8 @@ use core::{fmt, mem, ops::Range};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Secret text: a password, a token, a stored credential derived from one, or any text that may contain one of these.
+/// Secret text: a password, a token, a stored credential that is derived from a password, or any text that may contain
+/// one of these.
 ///
 /// `Debug` shows `Secret(***)` in every build. The memory is zeroed on drop. `==` compares two secrets, or a secret and
 /// a `str`, in constant time to prevent timing attacks. If both have the same length, the time does not depend on where
@@ -29,7 +30,7 @@ pub struct Secret {
 
 impl Secret {
     /// Creates a secret. A `String` is moved rather than copied, so no second copy is left in memory. A `&str` is
-    /// copied, and zeroing the original is up to the caller.
+    /// copied, and the caller is responsible for zeroing the original.
     pub fn new(text: impl Into<String>) -> Self {
         Self { memory: text.into(), start: 0 }
     }

@@ -227,8 +227,8 @@ pub const MAX_COMMANDS: u32 = 50;
 /// ten times the number that every server must accept (RFC 5321 §4.5.3.1.8).
 pub const MAX_RECIPIENTS: u32 = 1000;
 
-/// The configuration of a server, including the extensions that the server offers and its limits. Use
-/// [`builder`](Self::builder) to create a configuration. All sessions of a server share one configuration in an `Arc`.
+/// The configuration of a server, including its extensions and limits. Use [`builder`](Self::builder) to create a
+/// configuration. All sessions of a server share one configuration in an `Arc`.
 #[derive(Clone, Debug)]
 pub struct Config {
     hostname: Box<str>,
@@ -328,8 +328,8 @@ impl Config {
     /// Returns the configuration with a changed setting for STARTTLS. Use this method if another part of the program
     /// sets up TLS, or finds that TLS is unavailable.
     ///
-    /// A configuration that [requires](StartTls::Required) TLS still requires it afterwards. If the server then no
-    /// longer offers STARTTLS, commands that need TLS are still answered with `530 5.7.0`.
+    /// A configuration that [requires](StartTls::Required) TLS still requires TLS after this call. If the server then
+    /// no longer offers STARTTLS, commands that need TLS are still answered with `530 5.7.0`.
     #[must_use]
     pub fn with_starttls(mut self, starttls: StartTls) -> Self {
         self.requires_tls |= starttls == StartTls::Required;
@@ -444,7 +444,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether the server offers or requires STARTTLS. By default it offers STARTTLS and does not require it.
+    /// Sets whether the server offers or requires STARTTLS. By default, the server offers STARTTLS but does not require
+    /// it.
     pub fn starttls(mut self, starttls: StartTls) -> Self {
         self.starttls = starttls;
         self
@@ -457,8 +458,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether EHLO also lists an `AUTH=` line, which Outlook Express needs. By default, EHLO does not list this
-    /// line.
+    /// Sets whether EHLO also lists an `AUTH=` line, which old versions of Outlook Express need. By default, EHLO does
+    /// not list this line.
     pub fn legacy_auth_line(mut self, legacy: bool) -> Self {
         self.legacy_auth = legacy;
         self

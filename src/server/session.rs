@@ -119,8 +119,8 @@ impl Session {
         }
     }
 
-    /// Sets a hook for logging, which is called with each line of the dialogue. The line is passed without its CRLF,
-    /// and with every secret masked.
+    /// Sets a logging hook, which is called with each line of the dialogue. The line is passed without its CRLF, and
+    /// with every secret masked.
     ///
     /// ```
     /// # fn trace(session: &mut smtp_auth::server::Session) {
@@ -337,8 +337,9 @@ impl Session {
         }
     }
 
-    /// Returns the pending query, if there is one, without advancing the session. Use this method to answer a query
-    /// later, because [`next`](Self::next) might return another event by then. See [`QueryJob`](crate::sasl::QueryJob).
+    /// Returns the pending query, if there is one, without advancing the session. Use this method instead of
+    /// [`next`](Self::next) to answer a query later, because by then `next` might return another event. See
+    /// [`QueryJob`](crate::sasl::QueryJob).
     pub fn query(&mut self) -> Option<Query<'_>> {
         match &mut self.state {
             State::Auth(exchange) => exchange.query(),
