@@ -1,13 +1,13 @@
 //! SASL exchanges (RFC 4422) for both sides, as raw challenge and response octets.
 //!
-//! The SASL exchange is the lowest of the crate's three API levels. It does not depend on SMTP, on lines or on
+//! The SASL exchange is the lowest of the crate's three API levels. This level does not depend on SMTP, on lines or on
 //! base64, so an implementation of IMAP, POP3, XMPP, LDAP or ManageSieve can use it without the feature `smtp`. For
 //! SMTP, the module [`auth`](crate::auth) adds the rules of RFC 4954.
 //!
 //! In a SASL exchange, exactly one party has to act at any moment. The method `step` returns what the exchange needs
-//! next. If a step needs an answer, it carries a handle with the methods to answer it, and `step` returns it again
-//! until it has been answered. The application can therefore answer at once or a minute later. Calling `step` again
-//! in the meantime changes nothing.
+//! next. If a step needs an answer, it carries a handle with the methods to answer it. Until the step has been
+//! answered, `step` returns the same step again, and calling `step` changes nothing. The application can therefore
+//! answer at once or a minute later.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -106,7 +106,8 @@ impl Identity {
     }
 
     /// Returns the account that the client acts as, if this is not the client's own account. Either the client named
-    /// the account and the application allowed it, or the application [assigned it](AuthorizeAnswer::AcceptAs).
+    /// this other account and the application allowed it, or the application [assigned the
+    /// account](AuthorizeAnswer::AcceptAs).
     ///
     /// Returns `None` if the client acts as its own account (RFC 4422 §3.4.1).
     pub fn authzid(&self) -> Option<&str> {
@@ -136,9 +137,9 @@ impl Identity {
 
 /// The reason why an exchange failed on a server.
 ///
-/// The `Display` text is meant for the application's log, and contains nothing that the client sent. The text is not
-/// meant as the reply to the client. For SMTP, [`auth::server::reply_to`](crate::auth::server::reply_to) returns the
-/// reply for each failure.
+/// The `Display` text is meant for the application's log, and contains nothing that the client sent. Do not send the
+/// text to the client. For SMTP, [`auth::server::reply_to`](crate::auth::server::reply_to) returns the reply for each
+/// failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]
@@ -155,7 +156,7 @@ pub enum Failure {
     InitialResponseEncoding,
     /// The client cancelled the exchange.
     Cancelled,
-    /// A response cannot be decoded from base64, or from the encoding that the protocol uses instead.
+    /// A response cannot be decoded from base64, or from the encoding that the protocol uses instead of base64.
     Encoding,
     /// A response, or the command with its initial response, is longer than the protocol or the
     /// [configuration](server::Builder::max_response) allows.
@@ -168,8 +169,8 @@ pub enum Failure {
     /// The client reports that the server offered no mechanism with channel binding, although the server did offer
     /// one. A man-in-the-middle may have removed the mechanism from the list (a downgrade attack, RFC 5802 §6).
     Downgrade,
-    /// The client's channel binding does not match this TLS connection, or the server has no data for its type. A
-    /// man-in-the-middle may be relaying the exchange.
+    /// The client's channel binding does not match this TLS connection, or the server's [`Channel`] contains no data
+    /// for the type of channel binding that the client chose. A man-in-the-middle may be relaying the exchange.
     ChannelBinding,
     /// The credentials are correct, but the application does not admit the user, or does not allow the user to act as
     /// the account that the client named. The client receives the same reply as for a wrong password.
@@ -177,8 +178,8 @@ pub enum Failure {
     /// The credentials are correct, but the application refuses the user with a [custom reply](Refusal).
     #[error("{}: {}", self.as_str(), .0)]
     Refused(RefusalKind),
-    /// The credentials could not be checked at the moment. Either the application answered with a temporary failure,
-    /// or no [nonce](NonceError) was available for the challenge.
+    /// The credentials cannot be checked at the moment. Either the application answered with a temporary failure, or no
+    /// [nonce](NonceError) was available for the challenge.
     TempFail,
     /// The client must authenticate once with another mechanism before the account can use this mechanism (RFC
     /// 4954 §6).
@@ -201,7 +202,7 @@ pub enum Failure {
 
 impl Failure {
     /// Returns the `Display` text as a static string. The string does not contain the details of
-    /// [`Malformed`](Self::Malformed) and [`Refused`](Self::Refused), or the name in
+    /// [`Malformed`](Self::Malformed) and [`Refused`](Self::Refused), or the mechanism's name in
     /// [`NotImplemented`](Self::NotImplemented).
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -311,7 +312,7 @@ impl Nonce {
         if all { Ok(Self { octets, length: text.len() }) } else { Err(NonceError) }
     }
 
-    /// Creates a nonce from sixteen octets of the operating system's random source, encoded in hexadecimal.
+    /// Creates a nonce that encodes sixteen octets from the operating system's random source in hexadecimal.
     ///
     /// # Errors
     /// [`NonceError`] if the operating system cannot supply random numbers.
@@ -338,8 +339,8 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// The error for a nonce that is not allowed or cannot be created. If an exchange that needs a nonce gets this error,
-/// it fails with [`Failure::TempFail`] on a server, and with [`client::Failure::NoNonce`] on a client.
+/// The error for a nonce that is not allowed or cannot be created. If a source of nonces returns this error, the
+/// exchange fails with [`Failure::TempFail`] on a server, or with [`client::Failure::NoNonce`] on a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[expect(clippy::exhaustive_structs, reason = "a custom source of nonces returns it")]
@@ -379,7 +380,7 @@ impl fmt::Debug for NonceSource {
 pub enum ConfigError {
     /// The host name is empty, is too long, or contains characters that are not allowed in a host name.
     HostName,
-    /// The server lists no mechanism.
+    /// The server's configuration lists no mechanism.
     NoMechanism,
     /// Channel binding is required, but no mechanism that supports it is listed.
     NothingBinds,
@@ -411,9 +412,9 @@ pub enum ConfigError {
     NotCompiled(Mechanism),
     /// A user name is empty, is longer than 1,024 octets, or contains control characters.
     UserName,
-    /// A password is empty, contains NUL, or is too long for every mechanism that could send it. PLAIN can send 9,214
-    /// octets, including the names, and LOGIN can send 9,216 octets. Mechanisms that do not send the password have no
-    /// limit.
+    /// A password is empty, contains NUL, or is too long for every mechanism that could send it. PLAIN can send up to
+    /// 9,214 octets, including the names, and LOGIN can send up to 9,216 octets. Mechanisms that do not send the
+    /// password do not limit its length.
     Password,
     /// A token is empty, contains octets that are not allowed in a bearer token (RFC 6750 §2.1), or does not fit into
     /// a message together with the names of the user and the server.
@@ -422,13 +423,13 @@ pub enum ConfigError {
     /// 255 octets, or is not printable ASCII without spaces.
     ServerName,
     /// The trace of ANONYMOUS is neither a mail address nor a string of up to 255 characters without `@`, or it
-    /// contains characters that RFC 4505 §3 forbids, such as control characters. Without the feature `anonymous`,
-    /// every trace is an error.
+    /// contains characters that RFC 4505 §3 forbids, such as control characters. Without the feature `anonymous`, every
+    /// trace causes this error.
     Trace,
     /// The name of a custom mechanism violates the grammar of RFC 4422 §3.1, or is the name of a mechanism that
     /// the crate implements.
     MechanismName,
-    /// The data for channel binding is empty, or is longer than its type allows.
+    /// The channel binding data is empty, or is longer than the type of channel binding allows.
     ChannelBinding,
 }
 
@@ -494,9 +495,9 @@ impl ConfigError {
 
 /// Prepares a name or a password with SASLprep (RFC 4013). SCRAM prepares both names and passwords in this way.
 ///
-/// PLAIN and LOGIN send the password as it was typed. To accept the same passwords as SCRAM does, a store must
-/// prepare each password with this function before comparing or hashing it (RFC 4616 §2). The returned text is not
-/// zeroed when it is dropped, so move a prepared password into a [`Secret`](crate::Secret).
+/// PLAIN and LOGIN send the password as it was typed. To accept the same passwords with these mechanisms as with SCRAM,
+/// a store must prepare each password with this function before comparing or hashing it (RFC 4616 §2). The returned
+/// text is not zeroed when it is dropped, so move a prepared password into a [`Secret`](crate::Secret).
 ///
 /// Returns `None` if SASLprep does not allow the text, or if the result is empty. Without the feature `saslprep`, only
 /// printable ASCII is allowed.

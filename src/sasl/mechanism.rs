@@ -19,26 +19,27 @@ use super::{BindingPolicy, ConfigError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mechanism {
-    /// SCRAM-SHA-512-PLUS: like SCRAM-SHA-256-PLUS, with a longer hash.
+    /// SCRAM-SHA-512-PLUS: like SCRAM-SHA-256-PLUS, but with a longer hash.
     ScramSha512Plus,
     /// SCRAM-SHA-256-PLUS (RFC 7677): like SCRAM-SHA-256, but bound to the TLS connection, so that a
     /// man-in-the-middle cannot relay the exchange to another connection.
     ScramSha256Plus,
-    /// SCRAM-SHA-1-PLUS (RFC 5802): like SCRAM-SHA-256-PLUS, with an older hash.
+    /// SCRAM-SHA-1-PLUS (RFC 5802): like SCRAM-SHA-256-PLUS, but with an older hash.
     ScramSha1Plus,
-    /// SCRAM-SHA-512: like SCRAM-SHA-256, with a longer hash.
+    /// SCRAM-SHA-512: like SCRAM-SHA-256, but with a longer hash.
     ScramSha512,
-    /// SCRAM-SHA-256 (RFC 7677): the client does not send the password, and the server also proves its identity, with
-    /// keys that are derived from the password.
+    /// SCRAM-SHA-256 (RFC 7677): the client does not send the password, and the server also proves its identity. Both
+    /// sides use keys that are derived from the password.
     ScramSha256,
-    /// SCRAM-SHA-1 (RFC 5802): like SCRAM-SHA-256, with an older hash.
+    /// SCRAM-SHA-1 (RFC 5802): like SCRAM-SHA-256, but with an older hash.
     ScramSha1,
     /// CRAM-MD5 (RFC 2195): the client does not send the password, but an eavesdropper can guess the password offline
     /// (brute force).
     CramMd5,
     /// PLAIN (RFC 4616): the client sends the password itself. Use this mechanism only over TLS.
     Plain,
-    /// LOGIN (draft-murchison-sasl-login): like PLAIN, but in two messages, for old clients.
+    /// LOGIN (draft-murchison-sasl-login): like PLAIN, but the client sends the name and the password in separate
+    /// messages. Offer it for old clients.
     Login,
     /// OAUTHBEARER (RFC 7628): the client sends an OAuth 2.0 token. Use this mechanism only over TLS.
     OauthBearer,
@@ -62,8 +63,8 @@ pub struct CustomName {
 macro_rules! known {
     ($($mechanism:ident $name:literal)*) => {
         impl Mechanism {
-            /// All mechanisms that the crate implements, compiled in or not. For each kind of credentials, the
-            /// strongest comes first.
+            /// All mechanisms that the crate implements, whether or not they are compiled in. For each kind of
+            /// credentials, the strongest comes first.
             pub(super) const KNOWN: &[Self] = &[$(Self::$mechanism),*];
 
             /// Returns the registered name, in upper case, such as `SCRAM-SHA-256`.
@@ -165,8 +166,8 @@ impl Mechanism {
         }
     }
 
-    /// Declares that a custom mechanism is safe without TLS, even if an eavesdropper can read the exchange. An
-    /// example of such a mechanism is GSSAPI.
+    /// Declares that a custom mechanism is safe without TLS, even if an eavesdropper can read the exchange. GSSAPI is
+    /// an example of such a mechanism.
     ///
     /// A mechanism that the crate implements is returned unchanged.
     #[must_use]
@@ -196,7 +197,8 @@ impl Mechanism {
         })
     }
 
-    /// Returns whether the mechanism is compiled in, or is a custom mechanism. Other mechanisms cannot be used.
+    /// Returns whether the mechanism is compiled in, or is a custom mechanism. A mechanism for which this method
+    /// returns `false` cannot be used.
     pub fn is_compiled(self) -> bool {
         matches!(self, Self::Custom(_)) || Self::COMPILED.contains(&self)
     }
@@ -260,8 +262,8 @@ impl Mechanism {
         }
     }
 
-    /// Returns whether the client's responses depend on the contents of the challenges. If they do not, each response
-    /// depends only on the position of its challenge in the exchange.
+    /// Returns whether the client's responses depend on the contents of the challenges. If this method returns `false`,
+    /// each response depends only on the position of its challenge in the exchange.
     pub const fn reads_challenge(self) -> bool {
         match self {
             Self::ScramSha512Plus

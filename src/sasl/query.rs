@@ -35,13 +35,13 @@ pub use token::{CheckToken, TokenAnswer, TokenError};
 /// A question that an exchange asks the application.
 ///
 /// A query stays pending until it is answered. **If the application ignores a query, the exchange returns the same
-/// query again and again.** If the application does not support a kind of query, answer it with
+/// query again and again.** If the application does not support a kind of query, answer each query of that kind with
 /// [`not_implemented`](Self::not_implemented).
 ///
 /// An exchange asks at most two questions, except that a custom mechanism can ask a [`Custom`] question for each
-/// response of the client. The first question asks who the client is. The answer determines the client's `authcid`,
-/// but not whether the client may act as another account. The second question, [`Authorize`], asks whether the
-/// account is admitted, and whether it may act as another account.
+/// response of the client. The first question asks who the client is. The answer to the first question determines the
+/// client's `authcid`, but not whether the client may act as another account. The second question, [`Authorize`], asks
+/// whether the account is admitted, and whether it may act as another account.
 ///
 /// Names and passwords are untrusted input. To prevent injection, never concatenate them into SQL or LDAP queries.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ pub enum Query<'a> {
     CheckAnonymous(&'a mut CheckAnonymous),
     /// How does the application's custom mechanism answer this response?
     Custom(&'a mut Custom),
-    /// Is this account admitted, and may it act as the other account? An exchange asks this question only after the
-    /// account has been authenticated.
+    /// Is this account admitted, and may it act as the account that the client named? An exchange asks this question
+    /// only after the account has been authenticated.
     Authorize(&'a mut Authorize),
 }
 
@@ -73,16 +73,17 @@ impl Query<'_> {
         answer!(self, users, at_once);
     }
 
-    /// Like [`answer_with`](Self::answer_with), but for an authenticator that is modified while it answers.
+    /// Like [`answer_with`](Self::answer_with), but for an [`AuthenticatorMut`], which can modify itself when it
+    /// answers.
     pub fn answer_with_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) {
         answer!(self, users, at_once);
     }
 
-    /// Awaits the async method of `users` for this kind of question, and answers the query with its result.
+    /// Awaits the async method of `users` for this kind of question, and answers the query with the result.
     ///
     /// If the future is dropped before it completes, the query stays pending. After a timeout, answer the query with
-    /// [`temp_fail`](Self::temp_fail). Do not call `answer_with_async` for the same query again, because the state of
-    /// a [`Custom`] mechanism may have changed. The following example is part of the loop of a session on tokio:
+    /// [`temp_fail`](Self::temp_fail). Do not call `answer_with_async` for the same query again, because the state of a
+    /// [`Custom`] mechanism may have changed. The following example is part of a session's loop on tokio:
     ///
     #[cfg_attr(feature = "smtp", doc = "```")]
     #[cfg_attr(not(feature = "smtp"), doc = "```ignore")]
@@ -107,13 +108,13 @@ impl Query<'_> {
         of_each!(self, ask => ask.answer(Fixed::Reject));
     }
 
-    /// Answers that the application cannot answer the question at the moment. Over SMTP, the client receives
+    /// Reports that the application cannot answer the question at the moment. Over SMTP, the client receives
     /// `454 4.7.0`.
     pub fn temp_fail(self) {
         of_each!(self, ask => ask.answer(Fixed::TempFail));
     }
 
-    /// Answers that the application does not support this kind of query for any account.
+    /// Reports that the application does not support this kind of query for any account.
     ///
     /// Over SMTP, the client receives `454 4.7.0`, and the failure does not count as a failed attempt. The exchange
     /// ends in [`Failure::NotImplemented`](crate::sasl::Failure::NotImplemented). Log this failure, because it means
@@ -133,8 +134,8 @@ impl Query<'_> {
         of_each!(self, ask => ask.mechanism())
     }
 
-    /// Returns the folded account name that the client claims. The client has not yet been authenticated. Use the
-    /// name as a key for rate limiting before you query a store.
+    /// Returns the [folded](crate::sasl::server::Builder::fold_names) account name that the client claims. The client
+    /// has not yet been authenticated. Before you query a store, use the name as a key for rate limiting.
     ///
     /// Returns `None` if the question is not about a claimed name, but about a token, a certificate, a guest, a
     /// custom mechanism, or a client that has already been authenticated.
@@ -153,8 +154,8 @@ impl Query<'_> {
 
     /// Returns a number that identifies this question within the process.
     ///
-    /// An application that looks up the answer elsewhere can use this number to recognize a question that is still
-    /// pending, so that it does not query its store twice.
+    /// An application that looks up the answer on another thread can use this number to recognize a question that is
+    /// still pending, so that the application does not query its store twice.
     pub fn serial(&self) -> u64 {
         of_each!(self, ask => ask.serial.get())
     }

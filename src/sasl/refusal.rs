@@ -9,9 +9,9 @@ use super::ConfigError;
 /// [`Authorize`](super::Authorize).
 ///
 /// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do
-/// not use it for a rate limit, for a locked account, or for a rule about addresses or networks. In these cases,
-/// answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The client then receives the same reply as for
-/// a wrong password, and the attempt is counted and delayed in the same way.
+/// not use a refusal for a rate limit, for a locked account, or for a rule about addresses or networks. In these cases,
+/// answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The client then receives the same reply as for a
+/// wrong password, and the attempt is counted and delayed in the same way.
 ///
 /// SMTP uses the code, the enhanced code and the text. The kind is meant for other protocols, which use different
 /// codes.

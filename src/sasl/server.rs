@@ -143,7 +143,8 @@ impl Challenge {
     }
 
     /// Reports that the client's response cannot be decoded from base64, or from the encoding that the protocol uses
-    /// instead. The exchange fails with [`Failure::Encoding`], unless it [has already failed](Exchange::failure).
+    /// instead of base64. The exchange fails with [`Failure::Encoding`], unless it [has already
+    /// failed](Exchange::failure).
     pub fn undecodable(&mut self) {
         self.response = Slot::Undecodable;
     }
@@ -158,9 +159,9 @@ pub struct Exchange {
 impl Exchange {
     /// Begins an exchange.
     ///
-    /// If the client sent no initial response, pass `None`, and the server sends a challenge first. If the client
-    /// sent an empty initial response, pass an empty `Vec`. If the configuration does not allow the mechanism or the
-    /// initial response, the first [`step`](Self::step) returns the failure.
+    /// If the client sent no initial response, pass `None`. The server then sends a challenge first. If the client sent
+    /// an empty initial response, pass an empty `Vec`. If the configuration does not allow the mechanism or the initial
+    /// response, the first [`step`](Self::step) returns the failure.
     pub fn new(
         config: &Arc<Config>,
         channel: &Channel,
@@ -203,9 +204,9 @@ impl Exchange {
     /// Returns the reason why the exchange has failed, as soon as the failure is certain.
     ///
     /// If a token is refused, the failure is certain before the last [`Step`]. The exchange still returns a challenge
-    /// that informs the client of the error (RFC 7628 §3.2.3), and then fails whatever the client responds. When this
-    /// method first returns a failure, count the attempt for rate limiting and pause. Do this before sending the
-    /// challenge, because the client may close the connection as soon as it has received the error.
+    /// that informs the client of the error (RFC 7628 §3.2.3), and then fails regardless of the client's response. When
+    /// this method first returns a failure, count the attempt for rate limiting, and pause. Count and pause before you
+    /// send the challenge, because the client may close the connection as soon as it has received the error.
     pub fn failure(&self) -> Option<Failure> {
         match &self.state {
             State::Done(Err(failed)) => Some(failed.why),
@@ -214,8 +215,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the folded account name that the client claimed, if the exchange has failed. Use the name as a key for
-    /// rate limiting.
+    /// Returns the [folded](Config::fold) account name that the client claimed, if the exchange has failed. Use the
+    /// name as a key for rate limiting.
     ///
     /// Returns `None` if the client did not send a name. If the mechanism identifies the client without a name, for
     /// example with a token, this method also returns `None` if the exchange failed before the account was known.
@@ -322,7 +323,7 @@ pub(super) enum Then {
     Done,
     /// The server sends its own proof, which the client answers with an empty response (RFC 4954 §4).
     ServerFinal(Said),
-    /// Nothing more. If the client may not act as the other account, it gets the error of an invalid token.
+    /// No message follows. If the client may not act as the other account, it receives the error for an invalid token.
     Token(Arc<Config>),
 }
 

@@ -27,7 +27,8 @@ pub struct Answer<T = ()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sasl) enum Verdict<T> {
     Accept(T),
-    /// The account is locked, and this is its secret: authentication fails, but looks like that of any other account.
+    /// The account is locked, and this is its secret. Authentication fails, but looks the same as for any other
+    /// account.
     Lock(T),
     /// The account is locked, and the store holds no secret for it.
     Locked,
@@ -46,25 +47,25 @@ impl<T> Answer<T> {
         Self { verdict: Verdict::Accept(found), account: None }
     }
 
-    /// Answers that the password is wrong or the account does not exist.
+    /// Creates the answer for a wrong password, or for an account that does not exist.
     pub const fn reject() -> Self {
         Self { verdict: Verdict::Reject, account: None }
     }
 
-    /// Answers that the account exists, but the store contains no secret of the account for this mechanism, for
-    /// example no SCRAM keys for this hash. The client receives the same reply as for a wrong password. The exchange
-    /// ends in [`Failure::NoSecret`], which your application can log.
+    /// Creates the answer for an existing account, if the store contains no secret of the account for this mechanism.
+    /// For example, the account may have no SCRAM keys for this hash. The client receives the same reply as for a wrong
+    /// password. The exchange ends in [`Failure::NoSecret`], which your application can log.
     pub const fn no_secret() -> Self {
         Self { verdict: Verdict::NoSecret, account: None }
     }
 
-    /// Answers that the store is not available at the moment. Use this answer only for failures that affect every
-    /// account. Otherwise, the answer reveals which accounts exist (user enumeration).
+    /// Creates the answer for a store that is temporarily unavailable. Use this answer only for failures that affect
+    /// every account. Otherwise, the answer reveals which accounts exist (user enumeration).
     pub const fn temp_fail() -> Self {
         Self { verdict: Verdict::TempFail, account: None }
     }
 
-    /// Answers that the application does not support this kind of query for any account (see
+    /// Creates the answer of an application that does not support this kind of query for any account (see
     /// [`Query::not_implemented`](super::Query::not_implemented)).
     pub const fn not_implemented() -> Self {
         Self { verdict: Verdict::NotImplemented, account: None }
@@ -74,9 +75,9 @@ impl<T> Answer<T> {
     /// authenticated as `account`. If authentication fails, the attempt [counts](crate::server::AuthFailed::account)
     /// against both names.
     ///
-    /// Only SCRAM's salt can reveal an alias. If two names have the same keys, both have the same salt, which shows
-    /// that they belong to one account and that this account exists. To avoid this, give the alias its own keys,
-    /// derived from the same password with another salt.
+    /// Only SCRAM's salt can reveal an alias. If two names share their keys, a client receives the same salt for both
+    /// names. The salt then shows that both names belong to one account, and that this account exists. To avoid this,
+    /// give the alias its own keys, and derive them from the same password with another salt.
     ///
     /// Pass a [folded](crate::sasl::server::Config::fold) name. The name is not folded again, so a different spelling
     /// would count as a separate account. If the name is empty or contains control characters, the answer becomes
@@ -90,12 +91,12 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Turns this answer into the answer for a locked account, for example after too many failed attempts.
+    /// Turns this answer into the answer for a locked account. Use it, for example, after too many failed attempts.
     ///
     /// The client always receives the same reply as for a wrong password. With SCRAM, the server still sends the
-    /// account's own salt, and the exchange fails only at the proof. To the client, a locked account therefore looks
-    /// like any other account. The exchange ends in [`Failure::Locked`] whether or not the password was right, and
-    /// your application can log this failure. The answers [`temp_fail`](Self::temp_fail) and
+    /// account's own salt, and the exchange fails only after the client has sent its proof. To the client, a locked
+    /// account therefore looks like any other account. The exchange ends in [`Failure::Locked`] whether or not the
+    /// password was right, and your application can log this failure. The answers [`temp_fail`](Self::temp_fail) and
     /// [`not_implemented`](Self::not_implemented) are returned unchanged.
     #[must_use]
     pub fn lock(self) -> Self {
@@ -123,13 +124,13 @@ impl<T> Answer<T> {
 }
 
 impl Answer {
-    /// Answers that the password is right, but this mechanism is too weak for the account.
+    /// Creates the answer for a correct password, if this mechanism is too weak for the account.
     pub const fn too_weak() -> Self {
         Self { verdict: Verdict::TooWeak, account: None }
     }
 
-    /// Answers that the password is right, but the client must authenticate once with another mechanism before the
-    /// account can use this mechanism (RFC 4954 §6).
+    /// Creates the answer for a correct password, if the client must authenticate once with another mechanism before
+    /// the account can use this mechanism (RFC 4954 §6).
     ///
     /// Only a question about a password can be answered in this way. A question about SCRAM keys is answered before
     /// the client sends its proof, so this answer would reveal which accounts exist.

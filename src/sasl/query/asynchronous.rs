@@ -27,9 +27,10 @@ macro_rules! methods {
 /// the issuer of a token. The trait does not depend on a particular async runtime. It works with tokio and with any
 /// other runtime.
 ///
-/// Implement each method that you need as an `async fn`. Its future must be [`Send`], so that a runtime can move the
-/// future to another thread. Every method returns [`not_implemented`](Answer::not_implemented) by default, except
-/// [`authorize`](Self::authorize), which by default does not allow any account to act as another.
+/// Implement each method that you need as an `async fn`. The method's future must be [`Send`], so that a runtime can
+/// move the future to another thread. Every method except [`authorize`](Self::authorize) returns
+/// [`not_implemented`](Answer::not_implemented) by default. The default implementation of `authorize` does not allow
+/// any account to act as another.
 ///
 /// Do not compute a password hash in these methods. Computing a hash such as Argon2 blocks the thread that polls the
 /// future, and therefore also every other connection on that thread. Compute the hash on another thread, and await
@@ -138,8 +139,8 @@ pointers!(&A, Box<A>, Arc<A>);
 
 /// Turns an [`Authenticator`] into an [`AsyncAuthenticator`] that answers at once.
 ///
-/// Use `Immediate` for a store in memory. An authenticator that computes a hash or waits would block the thread that
-/// polls the future.
+/// Use `Immediate` for a store in memory. Do not use it for an authenticator that computes a password hash or waits for
+/// a database, because the authenticator would block the thread that polls the future.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it only wraps a value")]
 pub struct Immediate<A>(pub A);

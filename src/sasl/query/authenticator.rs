@@ -23,12 +23,12 @@ macro_rules! methods {
 /// [`mechanisms`](Self::mechanisms) lists the mechanisms that the store supports.
 /// [`Builder::answered_by`](crate::sasl::server::Builder::answered_by) configures a server to offer these mechanisms.
 /// The server also offers the -PLUS form of each SCRAM mechanism, which needs the same keys. To check that the store
-/// implements the listed mechanisms, `answered_by` calls the method for each mechanism.
+/// implements the listed mechanisms, `answered_by` calls the method that each mechanism needs.
 ///
-/// Implement the method for each kind of question that the mechanisms ask. Every method returns
-/// [`not_implemented`](Answer::not_implemented) by default, except [`authorize`](Self::authorize), which by default
-/// does not allow any account to act as another. For a custom mechanism, [`custom`](Self::custom) usually calls
-/// [`Custom::step_with`].
+/// Implement the method for each kind of question that the listed mechanisms ask. Every method except
+/// [`authorize`](Self::authorize) returns [`not_implemented`](Answer::not_implemented) by default. The default
+/// implementation of `authorize` does not allow any account to act as another. For a custom mechanism,
+/// [`custom`](Self::custom) usually calls [`Custom::step_with`].
 ///
 /// An implementation must take as long for an account that does not exist as for a wrong password. Otherwise, a
 /// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check
@@ -72,8 +72,8 @@ pub trait Authenticator {
     each_question!(methods!(&Self));
 }
 
-/// An [`Authenticator`] that is modified while it answers, for example because it serves a single connection or owns
-/// its database connection. Pass it to [`Query::answer_with_mut`](super::Query::answer_with_mut).
+/// An [`Authenticator`] that can modify itself when it answers. For example, it can own a database connection, or be
+/// created for a single client. Pass it to [`Query::answer_with_mut`](super::Query::answer_with_mut).
 pub trait AuthenticatorMut {
     /// Returns the mechanisms that this store supports (see [`Authenticator::mechanisms`]).
     fn mechanisms(&self) -> &[Mechanism];

@@ -6,7 +6,7 @@ use core::mem;
 use super::{Fixed, Serial};
 use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::Claim};
 
-/// *May this account use the service, and act as the other account?*
+/// *May this account use the service, and may it act as the account that the client named?*
 ///
 /// An exchange asks this question after the account has been authenticated, if the client named another account to
 /// act as (RFC 4422 §3.4.1). With [`authorize_always`](crate::sasl::server::Builder::authorize_always), the exchange
@@ -104,13 +104,13 @@ impl Authorize {
 pub enum AuthorizeAnswer {
     /// The client is accepted. It acts as the account that it named, or as its own account if it named none.
     Accept,
-    /// The client is accepted and acts as this account. Use this if the client named an alias of the account, or if
-    /// the application assigns an account. If the name is empty or contains control characters, the answer becomes
+    /// The client is accepted and acts as this account. Use this answer if the client named an alias of the account, or
+    /// if the application assigns an account. If the name is empty or contains control characters, the answer becomes
     /// [`TempFail`](Self::TempFail).
     AcceptAs(String),
-    /// The client is refused with the same reply as for a wrong password. Use this if the client may not act as the
-    /// other account. Also use it for rate limits, locked accounts and rules about addresses that can be checked only
-    /// at this point.
+    /// The client is refused with the same reply as for a wrong password. Use this answer if the client may not act as
+    /// the other account. Also use it for rate limits, locked accounts and rules about addresses, but only if they
+    /// cannot be checked earlier.
     ///
     /// If a rule can be checked before the client is authenticated, check it then, and answer
     /// [`Answer::lock`](super::Answer::lock) instead. Only clients with the right password reach this question, so

@@ -12,11 +12,11 @@ use crate::{
 /// The most responses to challenges in one exchange. No registered mechanism needs as many.
 const MAX_RESPONSES: u8 = 20;
 
-/// *What does the custom mechanism answer to this response?*
+/// *How does the custom mechanism answer this response?*
 ///
 /// To answer at once, the application can call [`step_with`](Self::step_with) with a [`ServerMechanism`]. It can also
-/// answer later, and store data between responses in [`state`](Self::state). An exchange accepts up to 20 responses
-/// to challenges. Another response ends the exchange in [`Failure::Malformed`].
+/// answer later, and use [`state`](Self::state) to store data between responses. An exchange accepts up to 20 responses
+/// to challenges. A further response ends the exchange in [`Failure::Malformed`].
 pub struct Custom {
     mechanism: Mechanism,
     response: Option<SecretBytes>,
@@ -65,8 +65,8 @@ impl Custom {
         self.mechanism
     }
 
-    /// Returns the client's response. The first response is the initial response, and is `None` if the client did not
-    /// send one.
+    /// Returns the client's response. In the first question of an exchange, this is the initial response, or `None` if
+    /// the client did not send an initial response.
     pub fn response(&self) -> Option<&[u8]> {
         self.response.as_ref().map(SecretBytes::as_slice)
     }

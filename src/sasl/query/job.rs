@@ -14,7 +14,7 @@ use crate::{
 /// A copy of a question that can be answered later and elsewhere, for example on another thread or in an async task.
 ///
 /// [`Query::job`] creates the copy. [`query`](Self::query) returns the question to answer, and [`Query::settle`] then
-/// transfers the answer to the original.
+/// transfers the answer to the original question.
 ///
 #[cfg_attr(all(feature = "smtp", feature = "plain"), doc = "```")]
 #[cfg_attr(not(all(feature = "smtp", feature = "plain")), doc = "```ignore")]
@@ -160,9 +160,9 @@ impl QueryJob {
 impl Query<'_> {
     /// Copies the question, so that it can be answered elsewhere.
     ///
-    /// The initial answer of the copy is [`temp_fail`](super::Answer::temp_fail), so that the exchange ends even if
-    /// nothing else answers the copy. Returns `None` for a [`Custom`](super::Custom) question, because its state
-    /// cannot be copied.
+    /// The answer of the copy is initially [`temp_fail`](super::Answer::temp_fail), so that the exchange ends even if
+    /// the application never answers the copy. Returns `None` for a [`Custom`](super::Custom) question, because its
+    /// state cannot be copied.
     pub fn job(&self) -> Option<QueryJob> {
         let mut job = QueryJob(match self {
             Self::CheckPassword(ask) => Question::CheckPassword((**ask).clone()),
@@ -178,11 +178,11 @@ impl Query<'_> {
         Some(job)
     }
 
-    /// Answers the question with the answer of its copy. If the copy was never answered, the answer is
-    /// [`temp_fail`](super::Answer::temp_fail).
+    /// Answers the question with the answer of its copy. If the application has not answered the copy, the question is
+    /// answered with [`temp_fail`](super::Answer::temp_fail).
     ///
-    /// Returns `false` and changes nothing if the job is a copy of another question. That question may come from an
-    /// earlier exchange, or from an earlier step of the same exchange.
+    /// Returns `false` and changes nothing if the job is a copy of another question. The other question may come from
+    /// an earlier exchange, or from an earlier step of the same exchange.
     pub fn settle(self, mut job: QueryJob) -> bool {
         if job.query().serial() != self.serial() {
             return false;

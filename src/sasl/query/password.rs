@@ -13,10 +13,10 @@ use crate::{
     secret::Secret,
 };
 
-/// *Is this the account's password?* PLAIN (RFC 4616) and LOGIN ask this.
+/// *Is this the account's password?* PLAIN (RFC 4616) and LOGIN ask this question.
 ///
 /// Neither the name nor the password is empty, and the name contains no control characters. The password is UTF-8,
-/// exactly as the client sent it. If your store keeps [prepared](crate::sasl::prepare) passwords (RFC 4013), prepare
+/// exactly as the client sent it. If your store contains [prepared](crate::sasl::prepare) passwords (RFC 4013), prepare
 /// this password before you check it.
 #[derive(Clone)]
 pub struct CheckPassword {
@@ -76,9 +76,9 @@ impl CheckPassword {
         }
     }
 
-    /// Returns the folded name of the account that the client wants to act as, if it named one. Accepting the
-    /// password does not allow the client to act as this account. [`Authorize`](super::Authorize) asks about that
-    /// afterwards.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. Accepting the password
+    /// does not allow the client to act as this account. The exchange asks about this permission afterwards, in a
+    /// question of the type [`Authorize`](super::Authorize).
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
@@ -117,7 +117,7 @@ impl fmt::Debug for CheckPassword {
 /// *Which stored secret verifies a CRAM-MD5 response of this account?* (RFC 2195)
 ///
 /// The application looks up the secret, and the exchange verifies the response with it. For an account that does not
-/// exist, answer [`Answer::reject`]. The exchange then takes as many round trips and as much work as for a wrong
+/// exist, answer [`Answer::reject`]. The exchange then needs as many round trips and as much computation as for a wrong
 /// password.
 #[derive(Clone)]
 pub struct CramSecretFor {
@@ -185,12 +185,12 @@ impl fmt::Debug for CramSecretFor {
 /// - For a locked account, answer with its keys and [`Answer::lock`]. Without the keys, the client would receive a
 ///   different salt, which would reveal that the account is locked.
 ///
-/// In the first two cases, the exchange uses decoy keys. The client sees the same round trips as for a wrong
-/// password, and always receives the same salt for this name.
+/// If the account does not exist or has no keys, the exchange uses decoy keys. The client sees the same round trips as
+/// for a wrong password, and always receives the same salt for the same name.
 ///
-/// Parsing keys from text takes longer than the exchange itself. If a store parses keys for each question, its
-/// response time reveals which accounts exist (user enumeration by a timing attack). To prevent this, keep the parsed
-/// keys in memory, or also parse the text of some keys for an account that does not exist.
+/// Parsing keys from text takes longer than the exchange itself. If a store parses keys for each question, its response
+/// time reveals which accounts exist (user enumeration by a timing attack). To prevent this, keep the parsed keys in
+/// memory, or parse the text of dummy keys if the account does not exist.
 #[derive(Clone, Debug)]
 pub struct ScramKeysFor {
     authcid: Box<str>,
@@ -226,7 +226,7 @@ impl ScramKeysFor {
         &self.authcid
     }
 
-    /// Returns the hash of the keys that are needed.
+    /// Returns the hash function of the mechanism. The account's keys must be for this hash.
     pub fn hash(&self) -> ScramHash {
         self.kind.hash
     }
@@ -236,8 +236,8 @@ impl ScramKeysFor {
         self.kind.mechanism()
     }
 
-    /// Answers the question. A second answer replaces the first. Keys for another hash are treated as [no
-    /// keys](Answer::no_secret).
+    /// Answers the question. A second answer replaces the first. Keys for another hash are treated as
+    /// [missing](Answer::no_secret).
     pub fn answer(&mut self, answer: impl Into<Answer<ScramKeys>>) {
         self.answer = Some(answer.into());
     }

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, string::String};
 use super::{Answer, Serial};
 use crate::sasl::{Mechanism, names::Authzid};
 
-/// *Which account does the client's certificate belong to?* EXTERNAL (RFC 4422 appendix A) asks this.
+/// *Which account does the client's certificate belong to?* EXTERNAL (RFC 4422 appendix A) asks this question.
 ///
 /// The application has already verified the certificate in the TLS handshake, and has passed the certificate's
 /// identity to the exchange in the [`Channel`](crate::sasl::Channel).
@@ -28,8 +28,9 @@ impl CheckExternal {
         &self.identity
     }
 
-    /// Returns the folded name of the account that the client wants to act as, if it named one. If this is not the
-    /// certificate's account, [`Authorize`](super::Authorize) then asks whether the client may act as it.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. If the certificate
+    /// belongs to another account, the exchange then asks whether the client may act as the named account
+    /// ([`Authorize`](super::Authorize)).
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
@@ -46,7 +47,7 @@ impl CheckExternal {
     }
 }
 
-/// *May a guest use the service?* ANONYMOUS (RFC 4505) asks this.
+/// *May a guest use the service?* ANONYMOUS (RFC 4505) asks this question.
 #[derive(Clone, Debug)]
 pub struct CheckAnonymous {
     pub(in crate::sasl) trace: Option<Box<str>>,

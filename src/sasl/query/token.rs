@@ -8,11 +8,11 @@ use crate::{
     secret::Secret,
 };
 
-/// *Which account does this token belong to?* OAUTHBEARER (RFC 7628) and XOAUTH2 ask this.
+/// *Which account does this token belong to?* OAUTHBEARER (RFC 7628) and XOAUTH2 ask this question.
 ///
 /// The token is not empty, and has the syntax of a bearer token defined in RFC 6750 §2.1. The application must check
-/// that the token is genuine, meant for this server, valid for mail, and not expired. It can ask the token's issuer
-/// (token introspection, RFC 7662), or verify the issuer's signature if the token contains one.
+/// that the token is genuine, meant for this server, valid for mail, and not expired. For these checks, it can ask the
+/// token's issuer (token introspection, RFC 7662), or verify the issuer's signature if the token contains one.
 #[derive(Clone, Debug)]
 pub struct CheckToken {
     pub(in crate::sasl) mechanism: Mechanism,
@@ -39,8 +39,9 @@ impl CheckToken {
         &self.token
     }
 
-    /// Returns the folded name of the account that the client wants to act as, if it named one. If this is not the
-    /// token's account, [`Authorize`](super::Authorize) then asks whether the client may act as it.
+    /// Returns the folded name of the account that the client wants to act as, if it named one. If the token belongs to
+    /// another account, the exchange then asks whether the client may act as the named account
+    /// ([`Authorize`](super::Authorize)).
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
@@ -52,7 +53,7 @@ impl CheckToken {
         self.host.as_deref()
     }
 
-    /// Returns the port that the client intends to reach, if the client sent it.
+    /// Returns the port number that the client intends to reach, if the client sent it.
     pub fn port(&self) -> Option<u16> {
         self.port
     }

@@ -15,8 +15,8 @@ use crate::{
     secret::Secret,
 };
 
-/// The configuration of a server, with the mechanisms that it offers and its policy. Use [`builder`](Self::builder)
-/// to create a configuration.
+/// The configuration of a server: the mechanisms that it offers, and its policies. Use [`builder`](Self::builder) to
+/// create a configuration.
 ///
 /// All exchanges of a server share one configuration in an `Arc`.
 #[derive(Clone)]
@@ -95,7 +95,8 @@ impl Config {
         self.mechanisms.iter().any(bound)
     }
 
-    /// Returns whether the connection has what the mechanism needs, and the policy for channel binding allows it.
+    /// Returns whether the connection provides the data that the mechanism needs, and the policy for channel binding
+    /// allows the mechanism.
     fn can(&self, mechanism: Mechanism, channel: &Channel) -> bool {
         let bound = mechanism.binds_channel();
         let supplied = match mechanism {
@@ -125,8 +126,8 @@ impl Config {
         }
     }
 
-    /// Returns the mechanism with this name, ignoring case. The result is a mechanism that the crate implements, even
-    /// if the server does not offer it, or a custom mechanism from this configuration.
+    /// Returns the mechanism with this name, ignoring case. The method finds all mechanisms that the crate implements,
+    /// whether or not the server offers them, and the custom mechanisms in this configuration.
     ///
     /// An exchange with a mechanism that is not offered ends in [`Failure::Unsupported`] or [`Failure::NeedsTls`].
     pub fn named(&self, name: impl AsRef<[u8]>) -> Option<Mechanism> {
@@ -218,14 +219,14 @@ impl Builder {
     /// form of each SCRAM mechanism is inserted before that mechanism.
     ///
     /// To check that the authenticator implements the mechanisms that it lists, this method asks it about an account
-    /// that cannot exist. For each listed mechanism, it calls the method that the mechanism needs. It then calls
-    /// `authorize` once. The account's name is `nobody@smtp-auth.invalid`. In the question about a token, this is the
-    /// name of the account to act as. The password, token or digest is `x`, and the guest sends no trace. Custom
-    /// mechanisms are not checked. [`build`](Self::build) fails if the server offers a mechanism that the
-    /// authenticator does not implement.
+    /// that cannot exist. For each listed mechanism, `answered_by` calls the method that the mechanism needs. Finally,
+    /// it calls `authorize` once. In these calls, the account's name is `nobody@smtp-auth.invalid`. In the question
+    /// about a token, this is the name of the account to act as. The password, token or digest is `x`, and a guest
+    /// sends no trace. Custom mechanisms are not checked. [`build`](Self::build) fails if the server offers a mechanism
+    /// that the authenticator does not implement.
     ///
-    /// The methods are called immediately, on the current thread. As for any other question, they can block the
-    /// thread, and can count a failed attempt. If your methods cannot be called yet, for example because they wait
+    /// The methods are called immediately, on the current thread. As with any other question, your methods can block
+    /// the thread, and can count a failed attempt. If your methods cannot be called yet, for example because they wait
     /// for threads that are not running yet, use `mechanisms(users.mechanisms())` instead. `mechanisms` does not call
     /// the methods, and does not check that they are implemented. If your methods have to be awaited, implement
     /// [`AsyncAuthenticator`] and use [`answered_by_async`](Self::answered_by_async).
@@ -235,15 +236,16 @@ impl Builder {
         self.answered(probes)
     }
 
-    /// Like [`answered_by`](Self::answered_by), but for an authenticator that is modified while it answers.
+    /// Like [`answered_by`](Self::answered_by), but for an [`AuthenticatorMut`], which can modify itself when it
+    /// answers.
     pub fn answered_by_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         probes.queries().for_each(|query| query.answer_with_mut(users));
         self.answered(probes)
     }
 
-    /// Like [`answered_by`](Self::answered_by), but for an async authenticator. Its methods are awaited one after
-    /// another.
+    /// Like [`answered_by`](Self::answered_by), but for an async authenticator. The authenticator's methods are awaited
+    /// one after another.
     pub async fn answered_by_async(self, users: &impl AsyncAuthenticator) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         for query in probes.queries() {
@@ -264,8 +266,8 @@ impl Builder {
 
     /// Sets the mechanisms to offer, in this order.
     ///
-    /// List only mechanisms that **the application supports for its accounts**. This is because clients use the
-    /// strongest mechanism that is offered, and may give up if it fails. Use this method if the application has no
+    /// List only mechanisms that **the application supports for its accounts**, because clients use the strongest
+    /// mechanism that is offered, and may give up if it fails. Use this method if the application does not use an
     /// [`Authenticator`], or offers only some of the mechanisms that its authenticator lists.
     ///
     /// | mechanism | what the application needs |
@@ -274,7 +276,7 @@ impl Builder {
     /// | SCRAM-SHA-1, SCRAM-SHA-256, SCRAM-SHA-512 | each account's [`ScramKeys`] for this hash |
     /// | CRAM-MD5 | each account's [`CramSecret`](crate::sasl::CramSecret) |
     /// | OAUTHBEARER, XOAUTH2 | a way to check tokens |
-    /// | EXTERNAL | the account for the name in a client's certificate |
+    /// | EXTERNAL | a way to find the account for the name in a client's certificate |
     /// | ANONYMOUS | nothing, because clients are guests |
     /// | a custom mechanism | [whatever the mechanism needs](crate::sasl::Custom) |
     ///
@@ -288,9 +290,9 @@ impl Builder {
         self
     }
 
-    /// Removes these mechanisms from the list. They may also be -PLUS forms that were inserted automatically. If this
-    /// method is called several times, the mechanisms of all calls are removed. The method can be called before or
-    /// after the mechanisms are set.
+    /// Removes these mechanisms from the list. The method can also remove -PLUS forms that were inserted automatically.
+    /// If this method is called several times, the mechanisms of all calls are removed. The method can be called before
+    /// or after the mechanisms are set.
     pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
         self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
         self
@@ -299,7 +301,7 @@ impl Builder {
     /// Sets the function that folds account names, that is, converts all spellings of an account's name into one.
     ///
     /// The default is [`prepare`] (SASLprep). The alternatives are
-    /// [`prepare_lower_case`](crate::sasl::prepare_lower_case), [`as_sent`](crate::sasl::as_sent), or a custom
+    /// [`prepare_lower_case`](crate::sasl::prepare_lower_case), [`as_sent`](crate::sasl::as_sent), and a custom
     /// function. The folded name is used to look up the account, to derive decoy salts, and as the key for rate
     /// limiting, whether or not the account exists. The [`Identity`](crate::sasl::Identity) contains the folded name,
     /// unless the store [names another account](crate::sasl::Answer::of).
@@ -308,13 +310,15 @@ impl Builder {
         self
     }
 
-    /// Sets whether [`Authorize`](crate::sasl::Authorize) is asked about every authenticated client, regardless of
-    /// the mechanism. By default, the question is asked only if the client names another account to act as.
+    /// Sets whether the exchange asks the question [`Authorize`](crate::sasl::Authorize) about every authenticated
+    /// client, regardless of the mechanism. By default, the question is asked only if the client names another account
+    /// to act as.
     ///
-    /// Enable this setting if the application may refuse a client after the client has been authenticated, for
-    /// example because the account is disabled or its password has expired. The authenticator must then implement
-    /// `authorize`. Otherwise, [`build`](Self::build) returns [`ConfigError::Authorize`] if
-    /// [`answered_by`](Self::answered_by) was called. If it was not called, every client is refused with `454`.
+    /// Enable this setting if the application may refuse a client after the client has been authenticated, for example
+    /// because the account is disabled or its password has expired. The authenticator must then implement `authorize`.
+    /// If the method is missing and [`answered_by`](Self::answered_by) was called, [`build`](Self::build) returns
+    /// [`ConfigError::Authorize`]. If the method is missing and `answered_by` was not called, every client is refused
+    /// with `454`.
     pub fn authorize_always(mut self, always: bool) -> Self {
         self.config.rules.authorize_always = always;
         self
@@ -348,7 +352,7 @@ impl Builder {
 
     /// Sets the iteration count of SCRAM's decoy keys. The minimum is 1, and the default is 4,096 (RFC 7677 §4).
     ///
-    /// The count must equal the iteration count of the real accounts' keys. Otherwise, it reveals which accounts
+    /// The count must equal the iteration count of the real accounts' keys. Otherwise, the count reveals which accounts
     /// exist. Therefore, raise the count for new keys only when you raise it for all keys.
     pub fn scram_iterations(mut self, iterations: u32) -> Self {
         self.config.iterations = iterations.max(1);
@@ -356,7 +360,7 @@ impl Builder {
     }
 
     /// Sets whether mechanisms that [need TLS](Mechanism::needs_tls) are accepted without TLS. By default, they are
-    /// not. If they are accepted without TLS, an eavesdropper can read the password or the token.
+    /// refused. Without TLS, an eavesdropper can read the password or the token.
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.config.cleartext = allow;
         self
