@@ -48,8 +48,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "starttls")]
     pub(crate) tls: Protection,
 
-    /// The certificates to trust instead of the CAs of the operating system. They can be CA certificates or the
-    /// server's own certificate
+    /// The file with the certificates to trust instead of the CAs of the operating system. The file can contain CA
+    /// certificates or the server's own certificate
     #[arg(long, value_name = "PEM")]
     pub(crate) ca: Option<PathBuf>,
 
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// The account to act as, if it is not the account of the user or of the certificate
+    /// The account to act as, if this is not the account of --user or --cert
     #[arg(long, value_name = "NAME", requires = "who")]
     authzid: Option<String>,
 
@@ -104,12 +104,12 @@ pub(crate) struct Args {
     pub(crate) key: Option<PathBuf>,
 
     /// The only mechanism to use [default: the strongest that the server offers]. ANONYMOUS is used only if this option
-    /// names it. ANONYMOUS needs no secret, and sends the name in --user to the server as trace information
+    /// names it. ANONYMOUS needs no secret. The client sends the name in --user to the server as trace information
     #[arg(long, value_name = "NAME", value_parser = mechanism)]
     mechanism: Option<Mechanism>,
 
-    /// Whether authentication is bound to the TLS connection, which prevents man-in-the-middle attacks. With
-    /// `required`, the client uses only mechanisms that do this (SCRAM-…-PLUS)
+    /// Whether to use channel binding, which binds authentication to the TLS connection and so prevents
+    /// man-in-the-middle attacks. With `required`, the client uses only mechanisms with channel binding (SCRAM-…-PLUS)
     #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
 

@@ -65,10 +65,10 @@ pub(crate) struct Options {
     /// token never expires.
     #[arg(long, value_name = "NAME:TOKEN", allow_hyphen_values = true)]
     token: Vec<String>,
-    /// The certificate of the CA that signs clients' certificates, in PEM format. With this option, the server asks
+    /// The certificate of the CA that signs client certificates, in PEM format. With this option, the server asks
     /// clients for a certificate. A client with a certificate can authenticate without a password (EXTERNAL). The
-    /// client's account is the first mail address in the certificate's alternative names. If there is none, it is the
-    /// common name of the certificate's subject.
+    /// client's account is the first mail address in the certificate's alternative names. If the certificate contains
+    /// no mail address, the account is the common name of its subject.
     #[arg(long, value_name = "PEM", conflicts_with = "no_tls")]
     client_ca: Option<PathBuf>,
     /// The sender addresses that an account may use, or `*` for all addresses. This option may be repeated. By default,
@@ -77,27 +77,27 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME:ADDRESS,…")]
     senders: Vec<String>,
     /// The mechanisms to offer. By default, the server offers every mechanism that is compiled in, except ANONYMOUS. It
-    /// offers the mechanisms for tokens only if a token is given. With ANONYMOUS, a guest can authenticate but cannot
-    /// send mail. Each SCRAM mechanism includes its -PLUS form.
+    /// offers the mechanisms for tokens only if --token is given. With ANONYMOUS, a guest can authenticate but cannot
+    /// send mail. A SCRAM mechanism in this list includes its -PLUS form.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = mechanism)]
     mechanisms: Option<Vec<Mechanism>>,
-    /// Whether authentication is bound to the TLS connection, which prevents man-in-the-middle attacks. The
-    /// SCRAM-…-PLUS mechanisms do this. With `preferred`, the server offers these mechanisms in addition to others.
-    /// With `required`, it offers only these mechanisms.
+    /// Whether to use channel binding, which binds authentication to the TLS connection and so prevents
+    /// man-in-the-middle attacks. The SCRAM-…-PLUS mechanisms use channel binding. With `preferred`, the server offers
+    /// these mechanisms in addition to others. With `required`, it offers only these mechanisms.
     #[arg(long, value_name = "WHETHER", default_value = "preferred", value_parser = policy())]
     channel_binding: BindingPolicy,
     /// The maximum number of failed attempts to authenticate in one connection. The smallest value is 3 (RFC 4954 §9).
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..))]
     max_attempts: u32,
-    /// The rate limit that slows down brute force. N is the number of failed attempts that are allowed to each address
-    /// (or IPv6 /64) and to each account. Failures expire one by one, N in ten minutes. Once the limit is reached,
-    /// every further password is refused. This includes the correct password, so that an attacker cannot recognize it.
-    /// If an account has recently authenticated from an address, the account's failures from this address are counted
-    /// separately, so that an attacker elsewhere cannot lock out the owner of the account. Tokens and certificates are
-    /// never limited, but their failures count towards the limit of the address. In addition, the reply to the first
-    /// failure in a connection is delayed by one second, and this delay doubles with each further failure. `off` turns
-    /// off both the limit and the delay.
+    /// The rate limit that slows down brute force. N is the number of failed attempts that are allowed for each address
+    /// (or IPv6 /64) and for each account. Failures expire one by one, at a rate of N in ten minutes. Once the limit is
+    /// reached, every further password is refused, including the correct one. This prevents an attacker from
+    /// recognizing the correct password. If an account has recently authenticated from an address, the account's
+    /// failures from this address are counted separately, so that an attacker elsewhere cannot lock out the owner of
+    /// the account. Authentication with a token or a certificate is never limited, but its failures count towards the
+    /// limit of the address. In addition, the reply to the first failure in a connection is delayed by one second, and
+    /// this delay doubles with each further failure. The value `off` turns off both the limit and the delay.
     #[arg(long, value_name = "off|N", default_value = "10", value_parser = guess_limit)]
     guess_limit: GuessLimit,
     /// The maximum number of open connections. Further connections are refused (421).
@@ -130,9 +130,9 @@ pub(crate) struct Options {
     /// The private key of the certificate, in PEM format.
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
-    /// The file to which the server writes its certificate, so that clients can trust it. The server writes only the
-    /// certificate that it creates at startup if --cert is not given. Only the owner can read a new file, as with all
-    /// files that the server creates.
+    /// The file to which the server writes the certificate that it creates at startup, so that clients can trust this
+    /// certificate. This option cannot be combined with --cert, because the server then creates no certificate. If the
+    /// server creates the file, only its owner can read it. This applies to every file that the server creates.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "no_tls"])]
     cert_out: Option<PathBuf>,
     /// Do not offer TLS.

@@ -15,8 +15,8 @@ use smtp_auth::sasl::{
 };
 use tokio::sync::oneshot;
 
-/// The default maximum length of the queue. A waiting question takes some hundred octets, or some kilobytes if the
-/// client sends a password of the maximum length.
+/// The default maximum length of the queue. A waiting question uses a few hundred octets of memory, or a few kilobytes
+/// if the client sends a password of the maximum length.
 const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// Turns an [`Authenticator`] that blocks, or computes for a long time, into an [`AsyncAuthenticator`].
@@ -25,19 +25,20 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// ([below](#an-asynchronous-database-and-argon2)). A store that only queries an asynchronous database does not need
 /// `Blocking`, and should implement `AsyncAuthenticator`.
 ///
-/// The store's methods run on a fixed number of dedicated threads. Meanwhile, the runtime serves other connections.
+/// The store's methods run on a fixed number of dedicated threads. While a method runs, the runtime serves other
+/// connections.
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
 /// | the order of questions | Questions are answered in the order in which they arrive. |
-/// | the queue is full | The reply is `454 4.7.0`, and the attempt is not counted. The maximum length of the queue limits the memory and the waiting time under heavy load. |
+/// | the queue is full | The reply is `454 4.7.0`, and the attempt does not count as failed. The maximum length of the queue limits the memory and the waiting time under heavy load. |
 /// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
-/// | the operating system cannot start a thread | The reply is `454 4.7.0`, unless another thread of the store already runs. |
-/// | the client has disconnected, or a time limit has passed | A waiting question is skipped. A question that a thread has begun is completed. |
-/// | a [`Custom`] question | It is answered **on the thread that polls the future**, because its state cannot be sent to another thread. The steps of a custom mechanism must therefore be quick. |
+/// | the operating system cannot start a thread | If another thread of the store is already running, that thread answers the question. Otherwise, the reply is `454 4.7.0`. |
+/// | the client has disconnected, or a time limit has passed | A waiting question is skipped. A question that a thread has begun to answer is completed. |
+/// | a [`Custom`] question | The question is answered **on the thread that polls the future**, because the state of a custom mechanism cannot be sent to another thread. The steps of a custom mechanism must therefore be quick. |
 ///
 /// Clones share the same threads. The threads are started when they are first needed. When the last clone is dropped,
-/// each thread completes the question that it has begun, and then ends.
+/// each thread finishes answering its current question, and then ends.
 ///
 /// ```
 /// use smtp_auth_tokio::{
@@ -123,8 +124,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// **If you use Argon2, keep its memory in a `thread_local!`**, as the [`smtp-auth` guide][guide] shows. The threads
 /// are few and long-lived, and allocators do not reuse blocks of 19 MiB well. In a test with glibc, a process performed
 /// 1,000 checks, 50 at a time on 2 threads. It needed 66 MB if its threads kept the memory, and 435 MB if each check
-/// allocated its own memory, as `verify_password` does. Tokio's own pool for blocking work would start hundreds of
-/// threads.
+/// allocated its own memory, as `verify_password` does. By contrast, tokio's own pool for blocking work can start
+/// hundreds of threads.
 ///
 /// [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#later
 pub struct Blocking<A>(Arc<Handle<A>>);
@@ -305,10 +306,10 @@ impl<A: Send + Sync + 'static> Pool<A> {
 
 /// A question of any type in the queue.
 trait Work<A>: Send {
-    /// Returns whether a caller still waits for the answer.
+    /// Returns whether a caller is still waiting for the answer.
     fn is_awaited(&self) -> bool;
 
-    /// Answers the question, if a caller still waits for it.
+    /// Answers the question if a caller is still waiting for the answer.
     fn answer_with(self: Box<Self>, users: &A);
 }
 

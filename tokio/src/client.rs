@@ -1,8 +1,8 @@
 //! A client that connects to a server, authenticates, and sends messages.
 //!
 //! A [`Connector`] holds the server's name and the client's credentials. Each connection that it opens is a [`Client`],
-//! which can send any number of messages, one after another. A [`Pool`] keeps connections open and reuses them. It
-//! suits applications that send many messages at once, and applications that send a message now and then.
+//! which can send any number of messages, one after another. A [`Pool`] keeps connections open and reuses them. A pool
+//! suits applications that send many messages at once, and applications that send a message only occasionally.
 //!
 //! ```no_run
 //! use smtp_auth_tokio::client::{Connector, Credentials, Envelope};
@@ -85,9 +85,10 @@
 //! # }
 //! ```
 //!
-//! With SCRAM, the server detects the attack, and replies `535`, as it does to a wrong password. The text of this reply
-//! mentions channel binding, unless the attacker changes the text. Therefore, if authentication with a -PLUS mechanism
-//! fails although the password is correct, do not retry without channel binding.
+//! If a man-in-the-middle attacks SCRAM with channel binding, the server detects the attack and replies `535`, as it
+//! does to a wrong password. The text of this reply mentions channel binding, unless the attacker changes the text.
+//! Therefore, if authentication with a -PLUS mechanism fails although the password is correct, do not retry without
+//! channel binding.
 //!
 //! # Timeouts
 //!

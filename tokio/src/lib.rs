@@ -44,7 +44,7 @@
 //! }
 //! ```
 //!
-//! A client that sends a message to it:
+//! A client that sends a message to this server:
 //!
 //! ```no_run
 //! use std::error::Error;
@@ -73,8 +73,8 @@
 //!
 //! In the server above, the users are passed twice. At startup,
 //! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) reads the list of mechanisms from the users. It also
-//! calls each method that these mechanisms need once, to check that the users implement it. While the server runs, it
-//! queries the users that were passed to [`Server::new`](server::Server::new).
+//! calls the methods that these mechanisms need, each of them once, to check that the users implement them. While the
+//! server runs, it queries the users that were passed to [`Server::new`](server::Server::new).
 //!
 //! The server's name is also passed twice. The [SASL configuration](smtp_auth::sasl::server::Config::builder) uses it
 //! in the challenges of CRAM-MD5. The [session's configuration](smtp_auth::server::Config::builder) uses it in the
@@ -83,8 +83,8 @@
 //! # SCRAM
 //!
 //! With SCRAM, the client proves that it knows the password without sending it. The -PLUS mechanisms also use channel
-//! binding to detect a man-in-the-middle. The following users can authenticate with SCRAM, or with PLAIN if their
-//! client does not support SCRAM:
+//! binding to detect a man-in-the-middle. With the following `Users`, clients can authenticate with SCRAM. Clients that
+//! do not support SCRAM can use PLAIN:
 //!
 //! ```
 //! use smtp_auth_tokio::smtp_auth::{Answer, Authenticator, CheckPassword, Mechanism, sasl::{ScramKeys, ScramKeysFor}};
@@ -131,7 +131,7 @@
 //! | Compare the sender of a message with the addresses of the account. | in [`Handler::mail`](server::Handler::mail), or with [`Message::from`](server::Message::from) and [`Message::peer`](server::Message::peer) | [who may send as whom][senders] |
 //! | Prepend the `Received:` field to each message. | [`Message::received`](server::Message::received), [`Peer::received`](server::Peer::received) | |
 //! | Prevent user enumeration by a timing attack. If an account does not exist, check the password against a dummy hash, so that the check takes as long as for an account that exists. | in the store | [time][time] |
-//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. For accounts that do not exist, the server derives the salts of decoy keys from it. If the salt of an account changes at a restart, this reveals that the account does not exist. | a random secret that is stored with the accounts | [decoy keys][decoys] |
+//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. For accounts that do not exist, the server derives the salts of decoy keys from this key. If the salt of an account changes at a restart, this reveals that the account does not exist. | in the SASL configuration, with a random secret that is stored with the accounts | [decoy keys][decoys] |
 //!
 //! [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/index.html
 //! [authenticator]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html
@@ -144,25 +144,25 @@
 //!
 //! | topic | what the server does |
 //! | --- | --- |
-//! | TLS | The server uses rustls, with STARTTLS or from the first octet. It supports both types of channel binding: see [`tls`]. STARTTLS is offered by default. With [`StartTls::Required`](server::StartTls::Required), the server refuses authentication and mail without TLS. This is recommended for submission, because RFC 8314 §4.1 deprecates cleartext. |
+//! | TLS | The server uses rustls. TLS begins with STARTTLS or at the first octet. The server supports both types of channel binding (see [`tls`]). STARTTLS is offered by default. With [`StartTls::Required`](server::StartTls::Required), the server refuses authentication and mail without TLS. This setting is recommended for submission, because RFC 8314 §4.1 deprecates cleartext. |
 //! | OpenSSL and other TLS libraries | The server can use any TLS library for which you implement [`TlsAccept`], a trait with one method. |
 //! | certificate renewal | [`tls::Replaceable`] replaces the certificate while the server runs. |
-//! | client certificates | With EXTERNAL, a client authenticates as the account that your function derives from its certificate: see [`tls::ClientCertificates`]. |
-//! | rate limiting | Failed attempts are limited by network and by account across all connections, which protects against brute force and credential stuffing: see [`RateLimiter`] and [`MemoryRateLimiter`]. The reply to each failed attempt is delayed. |
-//! | connection limits, denial of service | [`Limits`](server::Limits) bounds the number of connections, both in total and by network, and the memory for messages. |
+//! | client certificates | With EXTERNAL, a client authenticates as the account that your function derives from its certificate (see [`tls::ClientCertificates`]). |
+//! | rate limiting | Failed attempts are limited per network and per account across all connections, which protects against brute force and credential stuffing (see [`RateLimiter`] and [`MemoryRateLimiter`]). The reply to each failed attempt is delayed. |
+//! | connection limits, denial of service | [`Limits`](server::Limits) bounds the number of connections, both in total and per network, and the memory for messages. |
 //! | time | [`Limits`](server::Limits) sets a time limit for each stage of a connection. |
 //! | load balancers such as HAProxy | The server reads the client's address from the PROXY protocol, which it accepts only from [configured networks](server::Server::proxies). |
 //! | shutdown | [`Server::shutdown`](server::Server::shutdown) lets messages in progress finish, and sends a `421` to all other clients. |
-//! | metrics | The server notifies an [`Observer`](server::Observer). The documentation of this trait contains an example with counters. |
+//! | metrics | The server notifies an [`Observer`](server::Observer) of connections, authentication and messages. The documentation of this trait contains an example with counters. |
 //! | logs | The [`tracing` feature](#tracing) emits events. |
 //!
-//! After a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not discard
-//! the reply before the client has read it. At most 100 connections that exceed a limit are kept open in this way at
-//! the same time. On the implicit-TLS port, a connection that exceeds a limit is closed without a reply.
+//! After sending a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not
+//! discard the reply before the client has read it. At most 100 connections that exceed a limit are kept open in this
+//! way at the same time. On the implicit-TLS port, a connection that exceeds a limit is closed without a reply.
 //!
 //! # Shutdown
 //!
-//! Any clone of the server can shut it down. This program serves both ports until Ctrl-C is pressed:
+//! The server can be shut down through any of its clones. This program serves both ports until Ctrl-C is pressed:
 //!
 //! ```no_run
 //! # use std::error::Error;
@@ -178,8 +178,8 @@
 //! }
 //! ```
 //!
-//! A service manager stops a server with SIGTERM. On Unix, call the following function instead of `ctrl_c`. It waits
-//! for either signal:
+//! A service manager stops a server with SIGTERM. On Unix, call the following function instead of `ctrl_c`. The
+//! function waits for SIGTERM or Ctrl-C:
 //!
 //! ```
 //! # #[cfg(unix)]
@@ -203,11 +203,11 @@
 //! | info | authenticated | the mechanism, the account, whether the connection uses TLS |
 //! | info | not authenticated | the reason, the number of attempts on this connection, whether the attempt was rate limited |
 //! | info | message accepted, message refused, message broken off | the number of octets; for a refused message, also the reply code |
-//! | info | turned away | the address, the reply |
+//! | info | turned away | the client's address, the reply |
 //! | debug | connected, closed | for `closed`, the error that ended the connection, if there was one |
 //! | error | no connection can be accepted | the error |
 //!
-//! The events `turned away` and `no connection can be accepted` are emitted outside the span.
+//! Two events are emitted outside of any `connection` span: `turned away` and `no connection can be accepted`.
 //!
 //! The dialogue is also traced, unless [`Server::trace`](server::Server::trace) is set. Each line is an event at the
 //! trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is
@@ -218,7 +218,7 @@
 //! tracing_subscriber::fmt().with_env_filter("info,smtp_auth_tokio::dialogue=trace").init();
 //! ```
 //!
-//! The filter is checked when a connection begins. A later change of the filter does not affect that connection. No
+//! The filter is checked when a connection begins. A later change to the filter does not affect that connection. No
 //! event contains a password or a token. If a client fails to authenticate, the event also omits the account name,
 //! because some people type their password instead of their name.
 //!
@@ -228,11 +228,12 @@
 //! | --- | --- |
 //! | `ring` (default) | rustls uses ring for cryptography. |
 //! | `aws-lc-rs` | rustls uses AWS-LC for cryptography. |
-//! | `tracing` | The crate emits the events [above](#tracing). Without this feature, the code for them is not compiled. |
+//! | `tracing` | The crate emits the events [described above](#tracing). Without this feature, the code that emits them is not compiled. |
 //!
 //! The features `ring` and `aws-lc-rs` can both be enabled, for example if another crate enables one of them. The
-//! functions of this crate then use ring. They do not panic, because none of them uses rustls's process-wide default
-//! provider. If neither feature is enabled, the application must create the TLS configurations itself.
+//! functions of this crate then use ring. rustls does not panic in this case, because none of these functions uses the
+//! process-wide default provider. If neither feature is enabled, the application must create the TLS configurations
+//! itself.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

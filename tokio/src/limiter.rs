@@ -1,4 +1,4 @@
-//! Rate limiting of failed authentication, by network and by account.
+//! Rate limiting of failed authentication, per network and per account.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
 use core::{mem, net::IpAddr};
@@ -24,13 +24,13 @@ pub use memory::MemoryRateLimiter;
 /// A limit on failed authentication across connections, which protects against brute force and credential stuffing.
 ///
 /// A rate limiter counts failed attempts, and decides when there have been too many. A
-/// [`Server`](crate::server::Server) uses a [`MemoryRateLimiter`], unless [another
-/// one](crate::server::Server::rate_limiter) is set.
+/// [`Server`](crate::server::Server) uses a [`MemoryRateLimiter`], unless [another rate
+/// limiter](crate::server::Server::rate_limiter) is set.
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
 /// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The `535` reply takes the same time and is delayed by the same pause, and the failure is counted. If the reply were different, an attacker would know which guesses to repeat later. |
-/// | the store | The store is asked as usual, and its answer is [locked](smtp_auth::Answer::lock). The store does not learn that the attempt is limited. If the store changes something after a correct password, for example if it upgrades the stored hash, it also does this for a limited attempt. |
+/// | the store | The store is asked as usual, and the server then [locks](smtp_auth::Answer::lock) the answer. The store does not learn that the attempt is limited. If the store changes data after a correct password, for example by upgrading the stored hash, it makes the change even if the attempt is limited. |
 /// | limited mechanisms | All mechanisms that use a password and all custom mechanisms are limited. |
 /// | mechanisms that are not limited | ANONYMOUS and all mechanisms that use a token or a client certificate are not limited, because an attacker cannot guess anything with them. Their failures still count towards the limit of the network. |
 /// | when the limiter is asked | The limiter is asked up to three times. The first time is before the store is asked. The second time is after the store has answered, because many attempts may be waiting for the store at once. The third time is before the success reply, because many SCRAM exchanges may be waiting for the client's proof at once. |
@@ -79,7 +79,7 @@ pub trait RateLimiter: Send + Sync {
     /// calls this method up to three times for one attempt, so it must not count anything.
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool;
 
-    /// Counts a failed attempt. This includes limited attempts. The server calls this method before the pause that
+    /// Counts a failed attempt. Limited attempts are also counted. The server calls this method before the pause that
     /// delays the reply, so that an attempt is counted even if the client disconnects during the pause.
     fn failed(&self, attempt: &Attempt<'_>, now: Instant);
 
@@ -136,8 +136,8 @@ pub struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// Creates an attempt from `address` with the name `authcid`, which is an alias of `account`. If the two names are
-    /// equal, `account` is ignored.
+    /// Creates an attempt from `address` with the name `authcid`. If this name is an alias, `account` is the account
+    /// that it belongs to. If the two names are equal, `account` is ignored.
     pub fn new(
         address: Option<IpAddr>,
         authcid: Option<&'a str>,
@@ -162,13 +162,14 @@ impl<'a> Attempt<'a> {
         self.authcid
     }
 
-    /// Returns the account of which [`authcid`](Self::authcid) is an alias, if the store has reported this account
+    /// Returns the account that [`authcid`](Self::authcid) is an alias of, if the store has reported this account
     /// ([`Answer::of`]). The result is `None` if `authcid` is the account itself.
     pub fn account(&self) -> Option<&'a str> {
         self.account
     }
 
-    /// Returns both names. An attempt counts towards the limit of each of them.
+    /// Returns [`authcid`](Self::authcid) and [`account`](Self::account), if they are known. An attempt counts towards
+    /// the limit of each of these names.
     pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         [self.authcid, self.account].into_iter().flatten()
     }

@@ -9,12 +9,12 @@ use core::{
 /// The number of leading bits that all IPv4-mapped IPv6 addresses share.
 const MAPPED: u8 = 96;
 
-/// A network, which is the set of all IP addresses with the same leading bits. In text, a network is written as
+/// A network, which is a set of IP addresses that begin with the same bits. In text, a network is written as
 /// `192.0.2.0/24` or `2001:db8::/32`, or as a single address without a prefix length. [`str::parse`] reads this format,
 /// and `Display` writes it.
 ///
-/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address. In text, the prefix of a network of
-/// IPv4-mapped addresses must be at least 96 bits long. For example, `::ffff:192.0.2.0/120` means `192.0.2.0/24`.
+/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is treated as that IPv4 address. In text, the prefix of a network
+/// of IPv4-mapped addresses must be at least 96 bits long. For example, `::ffff:192.0.2.0/120` means `192.0.2.0/24`.
 ///
 /// ```
 /// use smtp_auth_tokio::Network;
@@ -32,8 +32,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Creates the network of all addresses whose first `bits` bits are those of `address`. If `bits` is greater than
-    /// the length of the address, the network contains only this address.
+    /// Creates the network of all addresses that share their first `bits` bits with `address`. If `bits` is greater
+    /// than the length of the address, the network contains only this address.
     pub fn new(address: IpAddr, bits: u8) -> Self {
         let is_mapped = address.is_ipv6() && address.to_canonical().is_ipv4();
         let (address, bits) = match (is_mapped, bits.checked_sub(MAPPED)) {

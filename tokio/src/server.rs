@@ -1,8 +1,8 @@
 //! An async SMTP submission server.
 //!
 //! A [`Server`] handles sockets, TLS, authentication and time limits. Your application's [`Handler`] handles mail. A
-//! handler is either a function that takes a whole [`Message`], as shown on the [crate's page](crate), or a type with
-//! three methods. In the following example, the third method receives the message in pieces:
+//! handler is either a function that receives a whole [`Message`], as shown on the [crate's page](crate), or a type
+//! with three methods. In the following example, the third method receives the message in pieces:
 //!
 //! ```
 //! use smtp_auth_tokio::{
@@ -61,8 +61,8 @@
 //! ```
 //!
 //! On a server with several domains, each account needs a list of its addresses. The file `examples/server/senders.rs`
-//! shows how to implement this list. If your handler is a function that takes a whole message, use [`Message::peer`],
-//! [`Message::from`] and [`Message::received`] instead.
+//! shows how to implement this list. If your handler is a function that receives a whole message, use
+//! [`Message::peer`], [`Message::from`] and [`Message::received`] instead.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -114,10 +114,10 @@ use places::Places;
 
 /// A submission server, which can listen on several ports.
 ///
-/// A clone is another handle to the same server. Clones share the users, the handler and the count of connections. A
-/// [`shutdown`](Self::shutdown) shuts down all clones. **Change all settings before you clone the server.** A later
-/// change affects only the clone on which it is made. It does not affect other clones, or listeners that are already
-/// running.
+/// A clone is another handle to the same server. Clones share the users, the handler and the count of connections.
+/// Calling [`shutdown`](Self::shutdown) on any clone shuts down all of them. **Change all settings before you clone the
+/// server.** A later change affects only the clone on which it is made. It does not affect other clones, or listeners
+/// that are already running.
 pub struct Server<A, H> {
     /// The configuration as the application passed it.
     given: Arc<Config>,
@@ -168,9 +168,9 @@ impl<A, H> fmt::Debug for Server<A, H> {
 impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// Creates a server with the default [`Limits`], the default [`MemoryRateLimiter`], and no TLS.
     ///
-    /// To enable TLS, call [`tls`](Self::tls). Without TLS, the server does not offer STARTTLS, and does not offer
-    /// mechanisms that send a password or a token unless the configuration [allows
-    /// this](smtp_auth::sasl::server::Builder::allow_cleartext). If the configuration [requires](StartTls::Required)
+    /// To enable TLS, call [`tls`](Self::tls). Without TLS, the server does not offer STARTTLS. It also does not offer
+    /// mechanisms that send a password or a token, unless the configuration [allows them without
+    /// TLS](smtp_auth::sasl::server::Builder::allow_cleartext). If the configuration [requires](StartTls::Required)
     /// TLS, a server without TLS refuses authentication and mail.
     ///
     /// `users` answers the questions of the configured mechanisms, and must not block. The [crate's page](crate#stores)
@@ -308,7 +308,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// | size | A header may be up to 107 octets long in version 1, and up to 536 octets in version 2. |
     /// | TLVs | TLVs are ignored. The server itself determines whether the connection uses TLS, and which certificate the client presented. |
     /// | missing header | If a connection from one of these networks does not begin with a header, it is closed without a reply. |
-    /// | unexpected header | If a connection from any other address begins with a PROXY header, it is closed without a reply, even if no proxies are configured. A version 2 header begins with empty lines. If these lines arrive before the rest of the header, the server replies to them. On a port with TLS from the first octet, the sender gets a TLS alert. |
+    /// | unexpected header | If a connection from any other address begins with a PROXY header, it is closed without a reply, even if no proxies are configured. A version 2 header begins with empty lines. If these lines arrive before the rest of the header, the server replies to them before it closes the connection. On a port with TLS from the first octet, the sender gets a TLS alert. |
     #[must_use]
     pub fn proxies(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.proxies = networks.into_iter().collect();
@@ -344,15 +344,15 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
         self.serve_tls(bind(address).await?).await
     }
 
-    /// Serves all clients that connect to `listener`, for example one that [`bind`] created. Returns after a
+    /// Serves all clients that connect to `listener`, for example a listener that [`bind`] returned. Returns after a
     /// [`shutdown`](Self::shutdown), once all connections have ended. If this future is dropped, all of its connections
     /// are cut off.
     pub async fn serve(&self, listener: TcpListener) {
         self.accept(listener, false).await;
     }
 
-    /// Serves all clients that connect to `listener`, with TLS from the first octet. Otherwise, this method works like
-    /// [`serve`](Self::serve).
+    /// Serves all clients that connect to `listener`, with TLS from the first octet. In all other respects, this method
+    /// works like [`serve`](Self::serve).
     ///
     /// # Errors
     /// Returns an error if [`tls`](Self::tls) has not been set.
@@ -365,14 +365,15 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     /// Serves one client over a stream of any kind, such as a Unix socket or [`tokio::io::duplex`].
     ///
     /// The client counts towards [`Limits::connections`] and, if it has an address, towards
-    /// [`Limits::connections_each`]. The server does not read a [PROXY header](Self::proxies) from the stream. Behind a
-    /// proxy, the application must first read the header itself, and pass the address in it as `address`.
+    /// [`Limits::connections_each`]. The server does not read a [PROXY header](Self::proxies) from the stream. If the
+    /// client connects through a proxy, the application must read the header before this call, and pass the address in
+    /// the header as `address`.
     pub async fn serve_stream(&self, stream: impl Stream + 'static, address: Option<SocketAddr>) {
         self.serve_boxed(Box::new(stream), address, false).await;
     }
 
-    /// Serves one client over a stream of any kind, with TLS from the first octet. Otherwise, this method works like
-    /// [`serve_stream`](Self::serve_stream).
+    /// Serves one client over a stream of any kind, with TLS from the first octet. In all other respects, this method
+    /// works like [`serve_stream`](Self::serve_stream).
     ///
     /// # Errors
     /// Returns an error if [`tls`](Self::tls) has not been set.
@@ -390,13 +391,13 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     ///
     /// | connection | end |
     /// | --- | --- |
-    /// | without an open transaction | The client gets a `421` at once. A pending future of the store is dropped. |
+    /// | without an open transaction | The client gets a `421` at once. If the store is answering a query, its future is dropped. |
     /// | in a TLS handshake, or before the end of the PROXY header | The connection is closed at once. |
-    /// | with an open transaction | The client may finish the transaction within [`Limits::grace`], and then gets a `421`. If this grace period ends first, the handler's future is dropped and the client gets the `421` immediately. The client keeps the message and will send it again. |
+    /// | with an open transaction | The client may finish the transaction within [`Limits::grace`], and then gets a `421`. If this grace period ends first, the handler's future is dropped and the client gets the `421` immediately. In that case, the client keeps the message and will send it again. |
     ///
     /// [`serve`](Self::serve) and [`listen`](Self::listen) return once all connections have ended. This can take up to
-    /// ten seconds longer than the grace period, because the server sends the last reply for up to five seconds, and
-    /// then reads for up to five seconds.
+    /// ten seconds longer than the grace period, because the server spends up to five seconds on sending the last
+    /// reply, and then up to five seconds on reading.
     ///
     /// This method returns immediately. It shuts down all clones of the server. A second call has no effect.
     pub fn shutdown(&self) {
@@ -429,7 +430,7 @@ const BACKLOG: u32 = 4096;
 /// several addresses, the function binds the first one that is available.
 ///
 /// # Errors
-/// Returns an error if the name cannot be looked up, or if no address can be bound. In the second case, the error text
+/// Returns an error if the name cannot be looked up, or if no address can be bound. In the latter case, the error text
 /// lists the addresses that were tried.
 pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let addresses: Vec<_> = lookup_host(address).await?.collect();

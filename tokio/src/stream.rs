@@ -17,7 +17,7 @@ impl fmt::Debug for dyn Stream {
     }
 }
 
-/// A stream of any type. It is boxed because STARTTLS changes the type in the middle of a connection.
+/// A stream of any type. It is boxed because STARTTLS changes the type of the stream in the middle of a connection.
 pub type BoxStream = Box<dyn Stream>;
 
 /// The future of a TLS handshake, which returns the encrypted stream and the properties of the TLS connection. The
@@ -43,8 +43,9 @@ pub type Handshake<'a> =
 /// }
 /// ```
 pub trait TlsAccept: Send + Sync + 'static {
-    /// Performs the TLS handshake. Create the returned [`Channel`] with [`Channel::tls`]. You can add channel bindings
-    /// to the channel, and the name in the client's verified certificate. The server limits the time for the handshake.
+    /// Performs the TLS handshake. Create the returned [`Channel`] with [`Channel::tls`]. The channel can also contain
+    /// channel bindings and the name in the client's verified certificate. The server limits the time for the
+    /// handshake.
     fn accept(&self, stream: BoxStream) -> Handshake<'_>;
 }
 
@@ -55,7 +56,7 @@ pub trait TlsAccept: Send + Sync + 'static {
 pub trait TlsConnect: Send + Sync + 'static {
     /// Performs the TLS handshake with the server called `host`. The handshake should fail if the server's certificate
     /// is not valid for that name. If the certificate was verified, mark the returned [`Channel`] with
-    /// [`Channel::verified`]. Otherwise, a [`Connector`](crate::client::Connector) does not send credentials over the
-    /// channel. The connector limits the time for the handshake.
+    /// [`Channel::verified`]. A [`Connector`](crate::client::Connector) does not send credentials over a channel
+    /// without this mark. The connector limits the time for the handshake.
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a>;
 }

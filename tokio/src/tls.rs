@@ -10,9 +10,9 @@
 //! | a client that presents a certificate | [`with_certificate`] |
 //! | any other settings | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
 //!
-//! All of these support both types of channel binding: `tls-exporter` (TLS 1.3 only) and `tls-server-end-point`. No
-//! function in this module uses rustls's process-wide default cryptography provider, because rustls panics if a program
-//! is compiled with two providers and does not choose one.
+//! All of these configurations support both types of channel binding: `tls-exporter` (TLS 1.3 only) and
+//! `tls-server-end-point`. No function in this module uses rustls's process-wide default cryptography provider, because
+//! rustls panics if a program is compiled with two providers and does not choose one.
 
 use std::{
     fmt, io,
@@ -87,8 +87,8 @@ pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<S
 }
 
 /// Creates a client configuration that trusts only the certificates in a PEM file. These can be CA certificates or
-/// servers' own certificates. A server's own certificate is accepted even if it is marked as a CA certificate, which
-/// `openssl req -x509` does by default.
+/// servers' own certificates. A server's own certificate is accepted even if it is marked as a CA certificate. By
+/// default, `openssl req -x509` marks certificates in this way.
 ///
 /// The configuration supports TLS 1.2 and 1.3, and does not contain a client certificate. To add a client certificate,
 /// use [`with_certificate`]. For other settings, build a [`ClientConfig`] with rustls itself.
@@ -127,7 +127,7 @@ pub fn trusting(
 /// `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, it trusts the CAs in that file or directory instead.
 ///
 /// By default, every [`Connector`](crate::client::Connector) uses this configuration, which is created once and shared
-/// by the whole process. This function reads up to several hundred files, and blocks the thread meanwhile.
+/// by the whole process. This function reads up to several hundred files, and blocks the current thread while reading.
 ///
 /// # Errors
 /// Fails if no CAs are found. The error text explains what to do.
@@ -249,15 +249,15 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
     ))
 }
 
-/// A server configuration that supports client certificates, for EXTERNAL. The application supplies a function that
-/// maps a certificate to the name that the client may authenticate as.
+/// A server configuration with client certificates, which clients can use to authenticate with EXTERNAL. The
+/// application supplies a function that maps a certificate to the name that the client may authenticate as.
 ///
 /// The function receives the certificate chain that rustls's verifier has verified. The certificates are in DER form,
 /// and the client's own certificate comes first.
 ///
 /// | case | effect |
 /// | --- | --- |
-/// | The function returns `Some(name)`. | The server offers EXTERNAL, if the configuration lists it. [`CheckExternal`](smtp_auth::sasl::CheckExternal) then asks the store for the account. |
+/// | The function returns `Some(name)`. | The server offers EXTERNAL, if the configuration lists it. The store is then asked for the account ([`CheckExternal`](smtp_auth::sasl::CheckExternal)). |
 /// | The function returns `None`. | The connection continues without EXTERNAL. |
 /// | The function returns a name that is empty or contains control characters. | The handshake fails. |
 /// | The function is not called, because the client has no certificate. | The connection continues without EXTERNAL, if the verifier allows clients without a certificate. Otherwise, the handshake fails. |
@@ -352,11 +352,12 @@ impl TlsAccept for Arc<ServerConfig> {
 /// A TLS configuration that can be replaced while the server runs, for example when its certificate is renewed.
 ///
 /// **Create each configuration with [`server`], and do not let two configurations share a ticketer or session storage.
-/// Otherwise, SCRAM-PLUS fails on resumed sessions.** This is because the client then binds to the old certificate, and
-/// the server to the new one (`tls-server-end-point`).
+/// Otherwise, SCRAM-PLUS fails on resumed sessions.** The reason is that, on a resumed session, the client binds to the
+/// old certificate, but the server binds to the new certificate (`tls-server-end-point`).
 ///
 /// All clones share one configuration, so pass one clone to [`Server::tls`](crate::server::Server::tls) and keep
-/// another. A replacement does not affect existing connections or handshakes that have already begun.
+/// another clone for replacing the configuration. A replacement does not affect existing connections or handshakes that
+/// have already begun.
 ///
 /// ```
 /// use std::{io, sync::Arc};

@@ -27,14 +27,15 @@ use crate::link::{COMMANDS, Link, Receive};
 /// The time limit for QUIT and for closing the connection.
 const QUIT: Duration = Duration::from_secs(5);
 
-/// A connection that is ready to send messages, one after another.
+/// A connection over which messages can be sent, one after another.
 ///
 /// [`Connector::connect`](super::Connector::connect) creates a client. Dropping the client closes the connection
 /// without informing the server. To end the connection with QUIT, call [`quit`](Self::quit).
 ///
-/// **Dropping a future before it completes leaves the connection unusable**, because part of a command or of a message
-/// may have been sent. Every later call fails with [`ErrorKind::Unusable`]. If the end of a message had already been
-/// sent, it is unknown whether the server has accepted the message. Otherwise, the server has not accepted it.
+/// **Dropping a method's future before it completes leaves the connection unusable**, because part of a command or of a
+/// message may have been sent. Every later call fails with [`ErrorKind::Unusable`]. If the end of a message had already
+/// been sent, it is unknown whether the server has accepted the message. Otherwise, the server has not accepted the
+/// message.
 pub struct Client {
     pub(super) wire: Wire,
 }
@@ -66,17 +67,17 @@ impl Client {
     /// # Errors
     /// Fails if the message was not accepted for any recipient, or if it is unknown whether it was accepted.
     /// [`Error::delivery`] distinguishes these cases. After [`ErrorKind::NotAccepted`], the connection can still be
-    /// used, unless the server has closed it. After any other error, it cannot be used.
+    /// used, unless the server has closed it. After any other error, the connection can no longer be used.
     pub async fn send(&mut self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
         self.transfer(&of_message(envelope, message), pin!(message)).await
     }
 
-    /// Sends a message while reading it, for example from a file, so that only a few kilobytes of it are in memory at a
-    /// time. The client cannot inspect the message in advance, so the caller must set the envelope's
+    /// Sends a message while reading it, for example from a file. Only a few kilobytes of the message are in memory at
+    /// a time. The client cannot inspect the message in advance, so the caller must set the envelope's
     /// [size](Envelope::size) and [body type](Envelope::body).
     ///
     /// # Errors
-    /// Returns the errors of [`send`](Self::send), and also [`ErrorKind::Read`].
+    /// Returns the same errors as [`send`](Self::send), and also [`ErrorKind::Read`] if the message cannot be read.
     pub async fn send_from(
         &mut self,
         envelope: &Envelope,
@@ -95,7 +96,7 @@ impl Client {
         sent.map_err(|error| error.after_end(ended))
     }
 
-    /// Sends NOOP and waits for the reply. This shows whether the connection still works, and keeps servers from
+    /// Sends NOOP and waits for the reply. This shows whether the connection still works, and keeps the server from
     /// closing an idle connection.
     ///
     /// # Errors
@@ -125,8 +126,8 @@ impl Client {
         self.wire.session.authenticated()
     }
 
-    /// Returns whether the connection appears to be usable, that is, the server has neither closed it nor announced
-    /// that it will close it. This does not wait.
+    /// Returns whether the connection appears to be usable, that is, whether the server has neither closed it nor
+    /// announced that it will close it. This method does not wait for the server.
     pub(super) fn is_open(&mut self) -> bool {
         self.wire.is_open()
     }

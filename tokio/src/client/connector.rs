@@ -38,10 +38,9 @@ const CONNECT: Duration = Duration::from_secs(60);
 ///
 /// The client's name in EHLO is its IP address, unless [`config`](Self::config) sets another name.
 ///
-/// Use one connector for all connections to a server, because the connector also caches SCRAM's salted password.
-/// Computing the salted password takes some milliseconds, and runs on another thread. The connector computes it for the
-/// first connection, and again only if the server sends a different salt or iteration count, or refuses the
-/// credentials.
+/// Use one connector for all connections to a server, because the connector caches SCRAM's salted password. Computing
+/// the salted password takes a few milliseconds, and is done on another thread. The connector computes it for the first
+/// connection, and again only if the server sends a different salt or iteration count, or refuses the credentials.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -138,7 +137,7 @@ impl Connector {
         }
     }
 
-    /// Sets the server's port instead of the constructor's default.
+    /// Sets the server's port. The default depends on the constructor.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -156,8 +155,8 @@ impl Connector {
     /// use these credentials. Without credentials, the client does not authenticate.
     ///
     /// If TLS began without a [verified](smtp_auth::Channel::verified) certificate, the client sends no credentials,
-    /// and connecting fails with [`ErrorKind::Unverified`]. If the credentials are a token, name the [server for which
-    /// it was issued](Credentials::for_server).
+    /// and connecting fails with [`ErrorKind::Unverified`]. If the credentials contain a token, also name the [server
+    /// for which the token was issued](Credentials::for_server).
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         let salted = Mutex::new(credentials.clone());
         self.credentials = Some(Arc::new(Kept { given: credentials, salted }));
@@ -171,9 +170,9 @@ impl Connector {
     /// | --- | --- |
     /// | [`tls::client`](crate::tls::client), [`tls::trusting`](crate::tls::trusting) | trusts the given CAs and servers' own certificates |
     /// | [`tls::platform`](crate::tls::platform) | trusts the CAs of the operating system |
-    /// | [`tls::with_certificate`](crate::tls::with_certificate) | also presents a client certificate |
+    /// | [`tls::with_certificate`](crate::tls::with_certificate) | adds a client certificate to another configuration |
     /// | an `Arc` of any [`ClientConfig`](crate::rustls::ClientConfig) | uses rustls with the application's own settings |
-    /// | [`tls::Unverified`](crate::tls::Unverified) | trusts any certificate, **which does not protect against a man-in-the-middle** |
+    /// | [`tls::Unverified`](crate::tls::Unverified) | trusts any certificate, **and therefore does not protect against a man-in-the-middle** |
     /// | another [`TlsConnect`] | uses another TLS library |
     pub fn trust(mut self, tls: impl TlsConnect) -> Self {
         self.tls = Arc::new(tls);
@@ -183,8 +182,8 @@ impl Connector {
     /// Sets the SASL configuration: which mechanisms the client may use, and whether it may send a password without
     /// TLS.
     ///
-    /// This replaces a configuration set by [`config`](Self::config). After this call, the client's name in EHLO is its
-    /// IP address, as RFC 5321 §4.1.3 specifies for a client without a name in the DNS.
+    /// This replaces any configuration that was set with [`config`](Self::config). After this call, the client's name
+    /// in EHLO is its IP address, as RFC 5321 §4.1.3 specifies for a client without a name in the DNS.
     pub fn sasl(mut self, sasl: impl Into<Arc<sasl::Config>>) -> Self {
         self.config = Configured::Nameless(sasl.into());
         self
@@ -192,9 +191,9 @@ impl Connector {
 
     /// Sets the configuration of the sessions, including the client's name in EHLO.
     ///
-    /// This replaces a configuration set by [`sasl`](Self::sasl); pass the SASL configuration to the builder of
-    /// `config` instead. The connector ignores the TLS setting of `config`, because the constructor of the connector
-    /// determines whether TLS is used.
+    /// This replaces any configuration that was set with [`sasl`](Self::sasl). To set both, pass the SASL configuration
+    /// to the builder of `config`. The connector ignores the TLS setting of `config`, because the constructor of the
+    /// connector determines whether TLS is used.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Configured::Whole(config);
         self
@@ -202,7 +201,8 @@ impl Connector {
 
     /// Sets one time limit for each of these operations: connecting, the TLS handshake, each reply, and each part of a
     /// message. By default, connecting may take up to one minute. The other operations may take as long as RFC 5321
-    /// §4.5.3.2 recommends, which is up to ten minutes. A limit above the default has no effect.
+    /// §4.5.3.2 recommends, which is up to ten minutes. If `limit` is longer than the default for an operation, it has
+    /// no effect on that operation.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit.min(LONGEST);
         self

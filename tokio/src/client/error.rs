@@ -17,8 +17,8 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 /// The reason why connecting failed, or why a message was not accepted.
 ///
 /// `Display` writes a sentence for the person who sends the message. The sentence quotes the server's reply, says what
-/// can be done, and contains no secrets. An application should use these methods instead, as in [this
-/// example](super#what-to-do-after-an-error):
+/// can be done, and contains no secrets. Instead of parsing the sentence, an application should use these methods, as
+/// in [this example](super#what-to-do-after-an-error):
 ///
 /// | method | returns |
 /// | --- | --- |
@@ -65,10 +65,11 @@ pub enum ErrorKind {
         /// The name of the server.
         host: Box<str>,
     },
-    /// The connection broke at this stage. The [`io::Error`] is the cause.
+    /// The connection broke at this stage of the dialogue, because of this [`io::Error`].
     Broken(Stage, io::Error),
-    /// The session has ended with a [`SessionError`](super::SessionError). The server refused to continue or violated
-    /// the protocol, authentication failed ([`AuthError`](super::AuthError)), or a reply did not arrive in time.
+    /// The session has ended with a [`SessionError`](super::SessionError), because the server refused to continue or
+    /// violated the protocol, authentication failed ([`AuthError`](super::AuthError)), or a reply did not arrive in
+    /// time.
     Session(SessionError),
     /// The message was not accepted for any recipient. The [`Outcome`](super::Outcome) contains the reason, either the
     /// server's [`Refusal`](super::Refusal) or a [`NotSent`](super::NotSent). The connection can be used again, unless
@@ -136,8 +137,8 @@ impl Error {
     /// | error | stage |
     /// | --- | --- |
     /// | TLS could not be started, or the server's certificate was not verified. This includes implicit TLS, which begins before the greeting. | [`Stage::StartTls`] |
-    /// | No dialogue was in progress: [`Unreachable`](ErrorKind::Unreachable), [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection), [`PoolClosed`](ErrorKind::PoolClosed). | `None` |
-    /// | Any other error occurred. | the current stage of the dialogue |
+    /// | No dialogue was in progress. This is the case for [`Unreachable`](ErrorKind::Unreachable), [`Unusable`](ErrorKind::Unusable), [`Config`](ErrorKind::Config), [`NoFreeConnection`](ErrorKind::NoFreeConnection) and [`PoolClosed`](ErrorKind::PoolClosed). | `None` |
+    /// | Any other error occurred. | the stage that the dialogue had reached |
     pub fn stage(&self) -> Option<Stage> {
         match &self.0.kind {
             ErrorKind::Tls { .. } | ErrorKind::Unverified { .. } => Some(Stage::StartTls),
@@ -337,7 +338,7 @@ impl fmt::Display for ErrorKind {
             Self::Unverified { host } => write!(
                 f,
                 "the certificate of {host} was not verified, so no credentials were sent: trust it (`tls::client`), or \
-                 connect without credentials; a custom `TlsConnect` that verifies it must report so (`Channel::verified`)"
+                 connect without credentials; a custom `TlsConnect` that verifies it must mark the channel with `Channel::verified`"
             ),
             // In TLS 1.3 the server checks the client's certificate after the client has completed the handshake.
             Self::Broken(_, why) if certificate_is_refused(why) => {
@@ -461,7 +462,7 @@ fn explain(why: &rustls::Error) -> &dyn fmt::Display {
             &"the server's certificate is not signed by a CA that this client trusts: if it is self-signed, or signed by your own CA, add that certificate to those that this client trusts"
         }
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            &"the server's certificate is not signed by a CA that this client trusts, or cannot be used by a server because it is marked as a CA certificate: if you made it yourself (`openssl req -x509` marks it so), add it to the certificates that this client trusts, or make one with `basicConstraints=CA:FALSE`"
+            &"the server's certificate is not signed by a CA that this client trusts, or cannot be used by a server because it is marked as a CA certificate: if you made it yourself (`openssl req -x509` marks certificates in this way), add it to the certificates that this client trusts, or make one with `basicConstraints=CA:FALSE`"
         }
         _ => why,
     }

@@ -20,7 +20,7 @@ use super::{
     Client, Connector, Error, ErrorKind, LONGEST, Sent, connection::of_message, write::PART,
 };
 
-/// A pool of connections to one server, which are kept open for later messages.
+/// A pool of connections to one server. The pool keeps its connections open and reuses them for later messages.
 ///
 /// Clones share their connections. Set [`connections`](Self::connections), [`waiting`](Self::waiting) and
 /// [`idle`](Self::idle) before you clone a pool. Changing a setting on a clone has these effects:
@@ -28,12 +28,12 @@ use super::{
 /// | setting | effect on a clone |
 /// | --- | --- |
 /// | [`connections`](Self::connections) | The clone stops sharing connections. It starts with none, and opens at most the given number. |
-/// | [`waiting`](Self::waiting) | The value applies to messages sent through this clone. |
-/// | [`idle`](Self::idle) | The value of one of the clones applies to all of them, but it is unspecified which clone this is. |
+/// | [`waiting`](Self::waiting) | The value applies only to messages sent through this clone. |
+/// | [`idle`](Self::idle) | All clones use the same value, but it is unspecified which clone's value this is. |
 ///
-/// The pool checks each connection before reusing it. If the server has closed the connection, which it may do at any
-/// time, the pool sends the message over another one. **The pool never resends a message once the end of the message
-/// may have been sent.** If the connection breaks before the reply arrives, [`Error::delivery`] is
+/// The pool checks each connection before reusing it. A server may close a connection at any time. If this has
+/// happened, the pool sends the message over another connection. **The pool never resends a message once the end of the
+/// message may have been sent.** If the connection breaks before the reply arrives, [`Error::delivery`] is
 /// [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
 /// **If an error is not [transient](Error::is_transient) and its [stage](Error::stage) is
@@ -113,8 +113,8 @@ impl Pool {
         self
     }
 
-    /// Sets how long a message may wait for a free connection. If the time is exceeded, the message fails with
-    /// [`ErrorKind::NoFreeConnection`]. The time spent on connecting and sending does not count.
+    /// Sets how long a message may wait for a free connection. If no connection becomes free in this time, sending the
+    /// message fails with [`ErrorKind::NoFreeConnection`]. The time spent on connecting and sending does not count.
     #[must_use]
     pub fn waiting(mut self, limit: Duration) -> Self {
         self.waiting = limit.min(LONGEST);
@@ -132,7 +132,7 @@ impl Pool {
     /// Sends a message over one of the pool's connections. [`Client::send`] describes the message and the result.
     ///
     /// # Errors
-    /// Returns the errors of [`Client::send`] and of [`Connector::connect`], and also [`ErrorKind::NoFreeConnection`]
+    /// Returns the same errors as [`Client::send`] and [`Connector::connect`], and also [`ErrorKind::NoFreeConnection`]
     /// and [`ErrorKind::PoolClosed`].
     pub async fn send(&self, envelope: &Envelope, message: &[u8]) -> Result<Sent, Error> {
         self.transfer(&of_message(envelope, message), pin!(message)).await
@@ -142,7 +142,7 @@ impl Pool {
     /// the message and the envelope.
     ///
     /// # Errors
-    /// Returns the errors of [`send`](Self::send), and also [`ErrorKind::Read`].
+    /// Returns the same errors as [`send`](Self::send), and also [`ErrorKind::Read`] if the message cannot be read.
     pub async fn send_from(
         &self,
         envelope: &Envelope,
@@ -181,9 +181,9 @@ impl Pool {
     /// Waits until the messages in progress have been sent, then closes all connections with QUIT. This also closes all
     /// clones of the pool. Messages sent after this call fail with [`ErrorKind::PoolClosed`].
     ///
-    /// This method has no time limit of its own. To limit its time, use [`tokio::time::timeout`]. If the future is
-    /// dropped while messages are being sent, the pool stays open. If a pool and all its clones are dropped without
-    /// this call, their connections are closed without QUIT.
+    /// This method has no time limit of its own. To set one, use [`tokio::time::timeout`]. If the future is dropped
+    /// while messages are being sent, the pool stays open. If a pool and all its clones are dropped without a call to
+    /// this method, their connections are closed without QUIT.
     pub async fn close(&self) {
         // This fails only if the pool has already been closed.
         let all = self.shared.places.acquire_many(self.connections).await;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::network::Network;
 
-/// An upper bound that keeps sums of durations small; no longer duration is useful.
+/// The upper bound of durations, which keeps their sums small. A longer duration would not be useful.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A [`RateLimiter`] that keeps its counts in memory.
@@ -27,33 +27,34 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// | setting | default | method |
 /// | --- | --- | --- |
 /// | the number of failures at which a network is limited | 20 | [`network_limit`](Self::network_limit) |
-/// | the number of failures at which an account is limited, whether or not it exists | 10 | [`account_limit`](Self::account_limit) |
-/// | the time in which as many failures as the limit expire, one by one; with a limit of 10, one failure expires each minute | 10 minutes | [`window`](Self::window) |
+/// | the number of failures at which an account is limited, whether or not the account exists | 10 | [`account_limit`](Self::account_limit) |
+/// | the time until all failures have expired after a limit was reached; failures expire one by one, for example one each minute if the limit is 10 | 10 minutes | [`window`](Self::window) |
 /// | the size of a network | one IPv4 address, or an IPv6 /64 | [`prefixes`](Self::prefixes) |
 /// | the time for which a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
-/// | the maximum number of entries in each of three tables | 65,536, about 20 MB in all | [`max_entries`](Self::max_entries) |
+/// | the maximum number of entries in each of three tables | 65,536 (about 20 MB in total) | [`max_entries`](Self::max_entries) |
 ///
 /// An attempt is limited while its network or its account has reached the limit. All clients without an address, such
 /// as those on Unix sockets, count as one network.
 ///
 /// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
-/// known for this account. The account's failures from a known network are counted separately, up to the account's
-/// limit, and no other limit applies to them. An attacker elsewhere therefore cannot lock out the owner, and a program
-/// with an old password does not lock out other users on its network. However, the limiter distinguishes clients only
-/// by address. An attacker on the owner's own network, for example in a company with a single IPv4 address, can
-/// therefore exhaust the failures allowed to the owner there. For each account, the limiter keeps the last 32 pairs of
-/// a name and a network. This means 32 networks, or 16 if the owner uses an alias.
+/// known for this account. The account's failures from a known network are counted separately for that network. The
+/// account's limit applies to this count, and no other limit applies. An attacker on another network therefore cannot
+/// lock out the account's owner, and a program that uses an old password does not lock out other users on its network.
+/// However, the limiter distinguishes clients only by address. An attacker on the owner's own network can therefore use
+/// up the account's limit on that network. This is possible, for example, in a company that has a single IPv4 address.
+/// For each account, the limiter keeps the last 32 pairs of a name and a network. This is enough for 32 networks, or
+/// for 16 if the owner authenticates with an alias.
 ///
 /// **A limited attempt counts only towards the limit of its network.** If the network has reached its limit, the
 /// attempt does not count at all. Therefore, further attempts on an account are allowed as its failures expire, even if
-/// the attack continues. A network that has reached its limit cannot exhaust the failures allowed to further accounts.
+/// the attack continues. A network that has reached its limit cannot use up the limits of further accounts.
 ///
-/// **The tables are bounded.** A full table drops the entry with the fewest failures, but never one that has reached
-/// its limit. If all entries have reached their limits, attempts from a new network or with a new name are limited.
-/// Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then try passwords without a limit.
-/// Known networks are not affected, because they are kept in a separate table. If that table is full, it drops the
-/// network with the oldest success. Names are stored as hashes with a random key, because some people type their
-/// password instead of their name.
+/// **The tables are bounded.** If a table is full, the limiter drops the entry with the fewest failures, but never an
+/// entry that has reached its limit. If all entries have reached their limits, attempts from a new network or with a
+/// new name are limited. Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then try
+/// passwords without a limit. Known networks are not affected, because they are kept in a separate table. If that table
+/// is full, the limiter drops the network with the oldest success. Names are stored as hashes with a random key,
+/// because some people type their password instead of their name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};
@@ -109,8 +110,8 @@ impl MemoryRateLimiter {
         }
     }
 
-    /// Sets the number of failures at which a network is limited. Failures do not count if the network is known for the
-    /// account.
+    /// Sets the number of failures at which a network is limited. A failure does not count if its network is known for
+    /// the account.
     #[must_use]
     pub fn network_limit(mut self, failures: NonZeroU32) -> Self {
         self.networks.limit = failures;
@@ -125,8 +126,9 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// Sets the time in which as many failures as the limit expire, one by one. With a limit of 10 and a window of 10
-    /// minutes, one failure expires each minute. The value is clamped to between one second and one year.
+    /// Sets the time until all failures have expired after a limit was reached. Failures expire one by one. For
+    /// example, with a limit of 10 and a window of 10 minutes, one failure expires each minute. The value is clamped to
+    /// between one second and one year.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         let window = window.clamp(Duration::from_secs(1), MAX_DURATION);
@@ -134,8 +136,8 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// Sets how many leading bits of an IPv4 address and of an IPv6 address form the network. A value that is greater
-    /// than the length of the address means the whole address. Do not use more than 64 for IPv6, because a client
+    /// Sets how many leading bits of an IPv4 address and of an IPv6 address form the network. If a value is greater
+    /// than the length of the address, the whole address is used. Do not use more than 64 for IPv6, because a client
     /// usually controls a whole /64 and could use a new address for each attempt.
     #[must_use]
     pub fn prefixes(mut self, ipv4: u8, ipv6: u8) -> Self {
@@ -150,8 +152,8 @@ impl MemoryRateLimiter {
         self
     }
 
-    /// Sets the maximum number of entries in each of the three tables: networks, accounts, and pairs of a name and a
-    /// network.
+    /// Sets the maximum number of entries in each of the three tables, which contain networks, account names, and pairs
+    /// of a name and a network.
     #[must_use]
     pub fn max_entries(mut self, entries: NonZeroUsize) -> Self {
         self.max_entries = entries.get();

@@ -70,7 +70,7 @@ impl Table {
         self.order.insert((new, key));
     }
 
-    /// Drops the emptiest bucket, if `these` accepts it.
+    /// Drops the emptiest bucket if `these` returns `true` for it.
     fn forget_emptiest(&mut self, these: impl Fn(Instant) -> bool) -> bool {
         let emptiest = self.order.first().copied().filter(|(empty_at, _)| these(*empty_at));
         let Some(entry) = emptiest else { return false };
@@ -80,7 +80,7 @@ impl Table {
     }
 }
 
-/// The hash of a name with which an account has authenticated, and that of the network.
+/// The hash of a name with which an account has authenticated, and the hash of the network.
 pub(super) type Pair = (u64, u64);
 
 /// The networks from which accounts have authenticated recently.
@@ -103,8 +103,8 @@ struct Entry {
 }
 
 impl Known {
-    /// The maximum number of pairs for one account. It keeps an attacker who knows the password of one account from
-    /// displacing the networks of all others, even if the store accepts many names for that account.
+    /// The maximum number of pairs for one account. It prevents an attacker who knows the password of one account from
+    /// displacing the networks of all other accounts, even if the store accepts many names for that account.
     const PER_ACCOUNT: usize = 32;
 
     pub(super) fn len(&self) -> usize {

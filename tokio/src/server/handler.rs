@@ -19,8 +19,8 @@ use super::Body;
 ///
 /// The handler keeps the state of a message in progress in a value of its own type, the *transaction*.
 /// [`mail`](Self::mail) creates it, [`rcpt`](Self::rcpt) borrows it, and [`data`](Self::data) consumes it. If the
-/// client resets the transaction, begins TLS, disconnects or takes too long, the value is dropped, so none of it can
-/// end up in the next message.
+/// client resets the transaction, begins TLS, disconnects or takes too long, the value is dropped, so data from one
+/// message cannot end up in the next.
 ///
 /// Write the methods as `async fn`. The [`server`](super) module contains an example.
 ///
@@ -57,7 +57,7 @@ pub trait Handler: Send + Sync + 'static {
     /// recipient.
     ///
     /// # Errors
-    /// Return `Err` to refuse the recipient with this reply. The recipients that were accepted before remain in the
+    /// Return `Err` to refuse the recipient with this reply. Recipients that were accepted earlier remain in the
     /// transaction. A reply with a positive code is replaced by `451`.
     fn rcpt(
         &self,
@@ -79,7 +79,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
     /// silent for too long, or if the message is too large or malformed. Code after the end of `body` therefore runs
-    /// only for complete messages. Undo unfinished work in `Drop`.
+    /// only for complete messages. Undo unfinished work in a `Drop` implementation.
     ///
     /// # Errors
     /// Return `Err` to refuse the message with this reply. A reply with a positive code is replaced by `451`.

@@ -6,8 +6,8 @@ use smtp_auth::server::MAX_PAUSE;
 
 /// A server's limits on connections, time and memory, which protect it against denial of service.
 ///
-/// [`Server::limits`](super::Server::limits) sets them. The defaults suit a server with some thousands of users. A
-/// duration longer than one year counts as one year, so [`Duration::MAX`] effectively disables a limit.
+/// To set them, call [`Server::limits`](super::Server::limits). The defaults suit a server with a few thousand users. A
+/// duration longer than one year counts as one year, so [`Duration::MAX`] effectively disables a time limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -109,14 +109,14 @@ limits! {
     query: Duration;
     /// Sets how long the handler may take for each of these operations: accepting a connection, answering a command,
     /// and beginning to read the message after DATA. After that, the client gets a `451`. Default: 1 minute. Clients
-    /// wait 2 minutes after DATA, and 5 minutes otherwise (RFC 5321 §4.5.3.2).
+    /// wait 2 minutes for the reply to DATA, and 5 minutes for the reply to any other command (RFC 5321 §4.5.3.2).
     command: Duration;
     /// Sets how long the transfer of a message may take, from the `354` to the end of the message. After that, the
     /// client gets a `421`. For example, the transfer of a 50 MiB message takes 55 minutes at 128 kbit/s. Default: 1
     /// hour.
     message: Duration;
     /// Sets how long the handler may take to reply after the end of a message. After that, the client gets a `451`.
-    /// Default: 5 minutes. Clients wait 10 minutes (RFC 5321 §4.5.3.2.6).
+    /// Default: 5 minutes. Clients wait 10 minutes for this reply (RFC 5321 §4.5.3.2.6).
     finish: Duration;
     /// Sets how long a [shutdown](super::Server::shutdown) waits for transactions to finish. After that, the server
     /// ends them with a `421`. Default: 30 seconds.

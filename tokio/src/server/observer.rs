@@ -51,8 +51,8 @@ use super::Peer;
 /// }
 /// ```
 ///
-/// Pass an [`Arc`] of the observer to [`Server::observer`](super::Server::observer), and keep a clone of it to read the
-/// counters. The `tracing` feature emits an [event](crate#tracing) for each of these notifications.
+/// Pass an [`Arc`] of the observer to [`Server::observer`](super::Server::observer), and keep a clone of the `Arc` to
+/// read the counters. The `tracing` feature emits an [event](crate#tracing) for each of these notifications.
 pub trait Observer: Send + Sync + 'static {
     /// Called when a connection begins. When the connection ends, [`closed`](Self::closed) is called exactly once.
     fn connected(&self, peer: &Peer) {
@@ -61,8 +61,8 @@ pub trait Observer: Send + Sync + 'static {
 
     /// Called when a connection exceeds [`Limits::connections`](super::Limits::connections) or
     /// [`Limits::connections_each`](super::Limits::connections_each). The server closes the connection with this reply,
-    /// or without a reply on a port with TLS from the first octet. It does not call [`connected`](Self::connected) or
-    /// [`closed`](Self::closed) for this connection.
+    /// or without a reply on a port with TLS from the first octet. The server does not call
+    /// [`connected`](Self::connected) or [`closed`](Self::closed) for this connection.
     fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
         let _ = (address, reply);
     }

@@ -26,7 +26,7 @@ use super::Peer;
 /// | `with` | the protocol (RFC 3848, RFC 6531 §4.3), which is `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8. `S` is appended if the connection uses TLS. `A` is appended if the client has authenticated, but not for a guest. After HELO, the protocol is always `SMTP`. |
 /// | `id` | the message's identifier at this server, if [`id`](Self::id) was called |
 ///
-/// The field contains neither the account nor the recipients, because everyone who gets the message can read it.
+/// The field contains neither the account nor the recipients, because everyone who gets the message can read the field.
 ///
 /// The client's name cannot be used for header injection. A name that is neither a domain nor an address literal is
 /// written in a comment, with a `?` for each character that could end the comment or the line.
@@ -49,7 +49,7 @@ impl Peer {
 impl<'a> Received<'a> {
     /// Sets whether the client has declared SMTPUTF8 for the message.
     ///
-    /// [`Message::received`](super::Message::received) already does this. In your own [`Handler`](super::Handler), read
+    /// [`Message::received`](super::Message::received) already sets this. In your own [`Handler`](super::Handler), read
     /// `mail.parameters().get("SMTPUTF8").is_some()` in [`mail`](super::Handler::mail), and keep the result in the
     /// transaction. A client can declare SMTPUTF8 only if the configuration
     /// [lists](smtp_auth::server::Builder::keyword) the keyword.

@@ -44,14 +44,14 @@ impl Message {
     }
 }
 
-/// Allows a function that takes a whole [`Message`] to be used as a handler.
+/// Allows a function that receives a whole [`Message`] to be used as a handler.
 ///
 /// The server accepts every sender and every recipient before it calls the function. In the function, compare
 /// [`Message::from`] with the account's addresses, and refuse the message if the account may not use that sender
 /// address. While the function runs, the message counts towards [`Limits::memory`](super::Limits::memory).
 ///
 /// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other parameter with `555`, even if
-/// its configuration lists the extension, because the function has no access to the parameter.
+/// the server's configuration lists the extension, because the function has no access to the parameter.
 impl<F, R> Handler for F
 where
     F: Fn(Message) -> R + Send + Sync + 'static,
