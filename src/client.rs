@@ -3,8 +3,8 @@
 //! A [`Session`] does no I/O. Pass the octets that you read from the server to [`receive`](Session::receive). Then call
 //! [`next`](Session::next), which appends the octets to send to a buffer and returns the next [`Event`].
 //!
-//! An AUTH line may contain the password. If the session has to enlarge the buffer for such a line, it zeroes the old
-//! memory. To remove the password from the buffer itself, zero the buffer after sending it.
+//! An AUTH line may contain the password. If the session has to reallocate the buffer to append an AUTH line, it zeroes
+//! the old memory. To remove the password from the buffer itself, zero the buffer after you have sent its contents.
 //!
 //! | events | kind |
 //! | --- | --- |
@@ -63,7 +63,7 @@
 //! # Keeping a connection open
 //!
 //! A session can send any number of messages, one after another. Once the outcome of a message is known,
-//! [`Session::ready`] returns the handle to begin the next one. The application decides how often to reuse a
+//! [`Session::ready`] returns the handle to begin the next message. The application decides how often to reuse a
 //! connection, how long to keep it idle, and whether to call [`noop`](Ready::noop) from time to time to check that the
 //! server still responds.
 //!
@@ -72,7 +72,7 @@
 //! the next message, and the application can send this message over another connection.
 //!
 //! A session enforces only the [`Limits`] that the server announces. If a message would exceed a limit, the session
-//! does not send it, and does not split it into several messages.
+//! neither sends the message nor splits it into several messages.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
@@ -104,7 +104,7 @@ pub use parameters::{BodyType, Notify, NotifyOn, Ret};
 pub use session::Session;
 
 /// The configuration of client sessions. Several sessions can share a configuration in an `Arc`. Use
-/// [`builder`](Self::builder) to create one.
+/// [`builder`](Self::builder) to create a configuration.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -128,9 +128,9 @@ pub struct Config {
 
 /// Whether a client automatically tries the next mechanism with the same credentials after a failed authentication.
 ///
-/// Whatever the setting, the client does not try another mechanism once it has sent its SCRAM proof or rejected the
-/// server's first SCRAM message. Otherwise, an impostor or a man-in-the-middle could obtain the password by a downgrade
-/// to PLAIN.
+/// Regardless of this setting, the client does not try another mechanism once it has sent its SCRAM proof or rejected
+/// the server's first SCRAM message. Otherwise, an impostor or a man-in-the-middle could obtain the password by a
+/// downgrade to PLAIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -195,8 +195,8 @@ impl Config {
         &self.sasl
     }
 
-    /// Returns the configuration with another TLS policy. Use this method if another part of the application decides
-    /// about TLS.
+    /// Returns the configuration with a different TLS policy. Use this method if another part of the application
+    /// chooses the policy.
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
@@ -300,7 +300,7 @@ pub enum Event<'a> {
     /// Notification: the server refused a recipient. The server may still accept the message for other recipients. The
     /// [outcome](Event::Sent) contains a status for each recipient.
     Refused {
-        /// The address, as given in the envelope.
+        /// The recipient's address, as given in the envelope.
         recipient: &'a str,
         /// The server's refusal.
         refusal: &'a Refusal,
@@ -316,7 +316,7 @@ pub enum Event<'a> {
 /// The handle to answer a failed authentication.
 ///
 /// **The event is returned again until it is answered** with [`retry`](Self::retry), [`try_next`](Self::try_next),
-/// [`go_on`](Self::go_on) or [`quit`](Self::quit). An application that gives up can also close the connection.
+/// [`go_on`](Self::go_on) or [`quit`](Self::quit). To give up, the application can also close the connection.
 ///
 /// ```
 /// use smtp_auth::{Credentials, client::{AuthError, NotAuthenticated}};
@@ -382,8 +382,8 @@ impl<'a> NotAuthenticated<'a> {
         *self.answer = Some(Retry::Next);
     }
 
-    /// Continues without authentication. The session is then ready to send a message, but many servers refuse it with
-    /// `530`.
+    /// Continues without authentication. The session is then ready to send a message, but many servers refuse the
+    /// message with `530`.
     pub fn go_on(self) {
         *self.answer = Some(Retry::GoOn);
     }
@@ -418,7 +418,8 @@ enum Next {
 }
 
 impl<'a> Ready<'a> {
-    /// Returns the extensions that the server offers. They determine which parameters an envelope may contain.
+    /// Returns the extensions that the server offers. These extensions determine which parameters an envelope may
+    /// contain.
     ///
     /// ```
     /// use smtp_auth::client::{Envelope, EnvelopeError, Notify, Ready, Recipient};
@@ -446,15 +447,15 @@ impl<'a> Ready<'a> {
     /// Sends NOOP (RFC 5321 §4.1.1.9), to check whether the server still responds. NOOP may also keep the server from
     /// closing an idle connection.
     ///
-    /// After the server's reply, the session is ready again. A `5xx` reply has the same effect, because it only shows
-    /// that the server does not implement NOOP. If the server has closed the connection, or replies with `421` or
-    /// another `4xx` code, the session ends with [`Error::Closed`].
+    /// After the server's reply, the session is ready again. This includes a `5xx` reply, which only shows that the
+    /// server does not implement NOOP. If the server has closed the connection, or replies with `421` or another `4xx`
+    /// code, the session ends with [`Error::Closed`].
     pub fn noop(self) {
         *self.next = Some(Next::Noop);
     }
 
-    /// Sends RSET (RFC 5321 §4.1.1.5), which makes the server discard everything except the authenticated user. The
-    /// session processes the server's reply in the same way as the reply to [`noop`](Self::noop).
+    /// Sends RSET (RFC 5321 §4.1.1.5), which makes the server discard any message in progress. The client stays
+    /// authenticated. The session processes the server's reply in the same way as the reply to [`noop`](Self::noop).
     ///
     /// You never have to call this method, because the session sends RSET itself after a refused message.
     pub fn reset(self) {
@@ -487,7 +488,7 @@ impl Body {
     ///
     /// # Errors
     /// - [`Error::BareLineEnd`] if the message contains a bare CR or LF. The session has then ended. Close the
-    ///   connection, so that the server does not deliver half of the message.
+    ///   connection, so that the server does not deliver an incomplete message.
     /// - [`Error::MessageEnded`] if [`end`](Self::end) has already been called.
     pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.pieces(octets)?.for_each(|piece| append(out, piece));
@@ -510,7 +511,8 @@ impl Body {
         pieces.map_err(|_| Error::BareLineEnd)
     }
 
-    /// Ends the message. This method appends the end mark, and before it a CRLF if the last line does not end in CRLF.
+    /// Ends the message by appending the end mark. If the last line does not end in CRLF, this method first appends a
+    /// CRLF.
     ///
     /// # Errors
     /// Returns the same errors as [`write`](Self::write).

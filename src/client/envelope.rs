@@ -18,9 +18,9 @@ const MAX_MAILBOX: usize = 254;
 /// The envelope of a message: its sender, its recipients, and the parameters of MAIL and RCPT.
 ///
 /// Most parameters require an extension, which the server lists as a keyword in its reply to EHLO. If the keyword is
-/// missing, no part of the message is sent, and the outcome is [`Outcome::NotSent`](super::Outcome::NotSent) with the
-/// keyword. The parameters [`size`](Self::size), [`auth`](Self::auth) and [`BodyType::SevenBit`] are only hints for the
-/// server. These parameters are omitted if the server does not list their keywords.
+/// missing, no part of the message is sent, and the outcome is [`Outcome::NotSent`](super::Outcome::NotSent), which
+/// contains the keyword. The parameters [`size`](Self::size), [`auth`](Self::auth) and [`BodyType::SevenBit`] are only
+/// hints for the server. These parameters are omitted if the server does not list their keywords.
 ///
 /// ```
 /// use smtp_auth::client::{BodyType, Envelope, Notify, NotifyOn, Recipient, Ret};
@@ -74,8 +74,8 @@ pub struct Recipient {
 pub enum EnvelopeError {
     /// The sender is not a mail address, or exceeds 254 octets.
     Sender,
-    /// A recipient is not a mail address, or exceeds 254 octets. The field is the recipient's index, which starts at 0.
-    /// The number in the `Display` text starts at 1.
+    /// A recipient is not a mail address, or exceeds 254 octets. The field is the recipient's index, counted from 0.
+    /// The `Display` text counts recipients from 1.
     #[error("recipient {} is not a mail address: it must have the form local-part@domain", .0 + 1)]
     Recipient(usize),
     /// The address for a [`Recipient`] is not a mail address, or exceeds 254 octets.
@@ -88,14 +88,15 @@ pub enum EnvelopeError {
     OriginalRecipient,
     /// A parameter or its keyword is malformed or too long.
     Parameter,
-    /// A parameter that has its own method was passed by name instead.
+    /// A parameter was given by name, although it has its own method.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,
 }
 
 impl EnvelopeError {
-    /// Returns the `Display` text as a static string. The text for [`Recipient`](Self::Recipient) omits the number.
+    /// Returns the `Display` text as a static string. The text for [`Recipient`](Self::Recipient) omits the recipient's
+    /// number.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Sender => {
@@ -156,7 +157,7 @@ impl Recipient {
     /// must not exceed 254 octets. It may contain UTF-8 (RFC 6531 §3.3).
     ///
     /// # Errors
-    /// Returns [`EnvelopeError::Address`] if the address has another form or is too long.
+    /// Returns [`EnvelopeError::Address`] if the address does not have this form, or is too long.
     pub fn new(address: &str) -> Result<Self, EnvelopeError> {
         if !is_mailbox(address) {
             return Err(EnvelopeError::Address);
@@ -165,7 +166,7 @@ impl Recipient {
         Ok(Self { address: address.into(), notify: None, original: None, needed })
     }
 
-    /// Returns the address, as it was given to [`new`](Self::new).
+    /// Returns the address, exactly as it was passed to [`new`](Self::new).
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -193,7 +194,8 @@ impl Recipient {
         Ok(self)
     }
 
-    /// Adds a parameter that has no method of its own to RCPT. [`Envelope::parameter`] explains the arguments.
+    /// Adds a parameter to the RCPT command. Use this method for parameters that have no method of their own.
+    /// [`Envelope::parameter`] explains the arguments.
     ///
     /// # Errors
     /// Returns the same errors as [`Envelope::parameter`].
@@ -229,7 +231,8 @@ impl Envelope {
     /// contain UTF-8 (RFC 6531 §3.3), but the server must then offer SMTPUTF8.
     ///
     /// # Errors
-    /// - [`EnvelopeError::Sender`] or [`EnvelopeError::Recipient`] if an address has another form or is too long.
+    /// - [`EnvelopeError::Sender`] or [`EnvelopeError::Recipient`] if an address does not have this form, or is too
+    ///   long.
     /// - [`EnvelopeError::NoRecipient`] if there are no recipients.
     pub fn new<R>(
         from: Option<&str>,
@@ -277,7 +280,8 @@ impl Envelope {
         self.to.iter().map(Recipient::address)
     }
 
-    /// Sets the size of the message in octets (SIZE, RFC 1870), so that a server can refuse the message early.
+    /// Sets the size of the message in octets (SIZE, RFC 1870), so that the server can refuse a message that is too
+    /// large before the client sends it.
     ///
     /// The parameter is omitted if the server does not offer SIZE. A message that exceeds the server's limit is not
     /// sent.
@@ -289,8 +293,9 @@ impl Envelope {
     /// Sets the encoding of the message (BODY, RFC 6152).
     ///
     /// With [`BodyType::EightBitMime`], the message is sent only if the server offers 8BITMIME, as the standard
-    /// requires. For other servers, the application can encode the message as quoted-printable or base64. If the
-    /// application does not set this parameter, the message is sent unchanged, and most servers accept it.
+    /// requires. If the server does not offer 8BITMIME, the application can encode the message as quoted-printable or
+    /// base64. If the application does not set this parameter, the message is sent unchanged, and most servers accept
+    /// the message.
     pub fn body(mut self, body: BodyType) -> Self {
         self.body = Some(body);
         self
@@ -307,8 +312,8 @@ impl Envelope {
 
     /// Sets the account that first submitted the message (AUTH, RFC 4954 §5). This parameter is intended for relays.
     ///
-    /// The parameter is omitted if the server does not offer AUTH, because the server would not recognize it. Some
-    /// servers offer AUTH but nevertheless reply `555` to this parameter.
+    /// The parameter is omitted if the server does not offer AUTH, because the server would not recognize the
+    /// parameter. Some servers offer AUTH but nevertheless reply `555` to this parameter.
     pub fn auth(mut self, submitter: &MailAuth<'_>) -> Self {
         self.auth = Some(submitter.to_string());
         self
@@ -334,16 +339,18 @@ impl Envelope {
     /// Requires TLS on every hop to the recipients (REQUIRETLS, RFC 8689).
     ///
     /// The message is sent only over TLS, and only if the server offers REQUIRETLS and the caller has
-    /// [verified](crate::sasl::Channel::verified) its certificate.
+    /// [verified](crate::sasl::Channel::verified) the server's certificate.
     pub fn require_tls(mut self) -> Self {
         self.require_tls = true;
         self
     }
 
-    /// Adds a parameter that has no method of its own to MAIL. The arguments are the EHLO keyword with which the server
-    /// offers the parameter, and the parameter's name and value as they appear in the command.
+    /// Adds a parameter to the MAIL command. Use this method for parameters that have no method of their own. The
+    /// arguments are the EHLO keyword with which the server offers the parameter, and the parameter's name and value as
+    /// they appear in the command.
     ///
-    /// The keyword and the name may differ. For example, FUTURERELEASE (RFC 4865) defines the parameter HOLDFOR.
+    /// The keyword and the name may differ. For example, the extension with the keyword FUTURERELEASE (RFC 4865)
+    /// defines the parameter HOLDFOR.
     ///
     /// # Errors
     /// - [`EnvelopeError::Parameter`] if an argument is malformed (RFC 5321 §4.1.2), is not ASCII, or is too long. The

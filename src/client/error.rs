@@ -20,7 +20,7 @@ pub enum Stage {
     Greeting,
     /// EHLO, or HELO.
     Ehlo,
-    /// STARTTLS, until TLS begins.
+    /// STARTTLS, and the time until TLS begins.
     StartTls,
     /// AUTH, including the wait for the application's answer after a failure.
     Auth,
@@ -28,7 +28,7 @@ pub enum Stage {
     Mail,
     /// RCPT, which names a recipient.
     Rcpt,
-    /// DATA, with which the client asks to send the message.
+    /// DATA, which asks the server to accept the message.
     Data,
     /// The message itself, and the server's reply to it.
     Message,
@@ -64,7 +64,7 @@ impl fmt::Display for Stage {
 /// The error that ends a session before QUIT.
 ///
 /// The application causes [`BareLineEnd`](Self::BareLineEnd) and [`MessageEnded`](Self::MessageEnded).
-/// [`NotAuthenticated`](Self::NotAuthenticated) may be due to the credentials, the configuration or the server. All
+/// [`NotAuthenticated`](Self::NotAuthenticated) may be caused by the credentials, the configuration or the server. All
 /// other errors are caused by the server or a man-in-the-middle.
 ///
 /// The `Display` text is a message for the person who wants to send mail. Text that may repeat the credentials is
@@ -160,9 +160,9 @@ pub enum AuthError {
     TokenRefused {
         /// The server's final reply, or `None` if the server closed the connection without one.
         reply: Option<Reply>,
-        /// The error message that the server sent about the token, or `None` if it did not send one. The message is
-        /// JSON (RFC 7628 §3.2.2), exactly as received. It is stored as a secret because it may repeat the token. Do
-        /// not trust the message, and escape it before you print it to a terminal.
+        /// The error message that the server sent about the token, exactly as received, or `None` if the server did not
+        /// send one. The message is JSON (RFC 7628 §3.2.2). It is stored as a secret because it may repeat the token.
+        /// Do not trust the message, and escape it before you print it to a terminal.
         token_error: Option<Secret>,
     },
     /// No mechanism can be used. [`NoMechanism`] contains the reason. The client has not sent an AUTH command.
@@ -198,9 +198,9 @@ pub(super) fn closes(code: u16) -> bool {
     code == 421
 }
 
-/// A reply with which the server refused something, and the stage at which the server sent the reply.
+/// A refusal by the server. It contains the server's reply and the stage at which the server sent the reply.
 ///
-/// The `Display` text explains the refusal to a person and ends with the reply.
+/// The `Display` text explains the refusal to a person and includes the reply.
 ///
 /// ```
 /// use smtp_auth::{Channel, Reply, client::{Refusal, Stage}};
@@ -260,9 +260,9 @@ impl Refusal {
         Self { is_unproven, ..self }
     }
 
-    /// Returns whether the server sent the refusal instead of its SCRAM proof, over a connection without a
-    /// [verified](crate::sasl::Channel::verified) certificate. If so, the server has not proven its identity, and the
-    /// `Display` text includes a warning. Do not follow instructions in the text of the reply.
+    /// Returns whether the server sent this refusal without having proven its identity. This is the case if the server
+    /// sent the refusal instead of its SCRAM proof and the connection had no [verified](crate::sasl::Channel::verified)
+    /// certificate. The `Display` text then includes a warning. Do not follow instructions in the text of the reply.
     pub fn is_unproven(&self) -> bool {
         self.is_unproven
     }

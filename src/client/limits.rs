@@ -6,8 +6,8 @@ use super::Envelope;
 
 /// The limits that a server announces with LIMITS (RFC 9422).
 ///
-/// A limit is `None` if the server does not announce it, or if its value is not a number of one to six digits without a
-/// leading zero. When TLS begins, limits that were announced before are discarded.
+/// A limit is `None` if the server does not announce it, or if the announced value is not a number of one to six digits
+/// without a leading zero. When TLS begins, limits that were announced before are discarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -20,7 +20,7 @@ pub struct Limits {
     pub rcpt_domain_max: Option<u32>,
 }
 
-/// A limit that the server announces and that a message would exceed, with its value.
+/// A limit that a message would exceed. The field contains the value that the server announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Limit {

@@ -100,7 +100,7 @@ pub enum NotSent {
 
 impl Outcome {
     /// Returns the server's reply that determined the outcome, which is the reply to the message or the first refusal.
-    /// Returns `None` if nothing was sent.
+    /// Returns `None` if no part of the message was sent.
     pub fn reply(&self) -> Option<&Reply> {
         match self {
             Self::Accepted { reply, .. } | Self::AcceptedForSome { reply, .. } => Some(reply),

@@ -52,7 +52,7 @@ pub enum Ret {
 pub enum Notify {
     /// `NEVER`: no notifications. The standard does not allow this value to be combined with others.
     Never,
-    /// Notifications on these occasions.
+    /// Notifications only on the given occasions.
     On(NotifyOn),
 }
 
@@ -79,7 +79,7 @@ impl BitOr for NotifyOn {
 }
 
 impl fmt::Display for Notify {
-    /// Writes the value of the parameter, such as `FAILURE,DELAY`.
+    /// Writes the value of the NOTIFY parameter, such as `FAILURE,DELAY`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::On(occasions) = self else { return f.write_str("NEVER") };
         let mut separator = "";

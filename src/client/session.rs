@@ -27,7 +27,7 @@ mod sign_in;
 
 use sign_in::{Failed, Tries};
 
-/// A client session: one connection to a server, from its greeting to its end.
+/// A client session, which covers one connection to a server, from the server's greeting to the end of the connection.
 ///
 /// The session does no I/O and has no clock. The [module documentation](super) explains how to drive a session, and
 /// contains an example.
@@ -131,7 +131,8 @@ impl Session {
         }
     }
 
-    /// Calls `hook` with each line of the dialogue, without its CRLF and with every secret masked, for logging.
+    /// Calls `hook` with each line of the dialogue, for logging. The line does not include its CRLF, and every secret
+    /// in it is masked.
     ///
     /// ```
     /// # fn trace(session: &mut smtp_auth::client::Session) {
@@ -172,7 +173,7 @@ impl Session {
     /// [`server::Session::receive_with`](crate::server::Session::receive_with) contains an example with tokio.
     ///
     /// # Errors
-    /// Returns the error of `read`. In that case, no octets were received.
+    /// Returns the error that `read` returned. In that case, no octets were received.
     pub fn receive_with<E>(
         &mut self,
         room: usize,
@@ -188,7 +189,8 @@ impl Session {
     /// Tells the session that TLS has begun. The session discards everything that the server sent before (RFC 3207
     /// §4.2).
     ///
-    /// If octets arrived between the reply to STARTTLS and TLS, the session ends with [`Error::InjectedBeforeTls`].
+    /// If octets arrived after the reply to STARTTLS but before TLS began, the session ends with
+    /// [`Error::InjectedBeforeTls`].
     pub fn tls_started(&mut self, channel: Channel) {
         let leftover = self.lines.clear();
         self.line_ends.forget();
@@ -206,8 +208,8 @@ impl Session {
         };
     }
 
-    /// Returns the extensions that the server offered in its last reply to EHLO. There are none before the first EHLO,
-    /// or between the start of TLS and the EHLO that follows it.
+    /// Returns the extensions that the server offered in its last reply to EHLO. The result contains no extensions
+    /// before the first EHLO, or between the start of TLS and the EHLO that follows.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
@@ -226,8 +228,8 @@ impl Session {
     /// [`timed_out`](Self::timed_out). The session has no clock, so the caller measures the time.
     ///
     /// The times are the minimum values of RFC 5321 §4.5.3.2: five minutes for the greeting, MAIL and RCPT, two minutes
-    /// for DATA, and ten for the reply to the message. For stages that the section does not mention, such as EHLO,
-    /// STARTTLS and AUTH, the time is five minutes.
+    /// for DATA, and ten minutes for the reply to the message. For stages that the section does not mention, such as
+    /// EHLO, STARTTLS and AUTH, the time is five minutes.
     ///
     /// Returns `None` while the session waits for the application. This includes the time during which the application
     /// writes a message. During this time, the application should limit each write to the socket to three minutes.
@@ -272,10 +274,10 @@ impl Session {
     ///
     /// An event that needs an answer stays pending until it is answered. **The next call of `advance` skips a
     /// notification**, so call [`pending`](Self::pending) after each call. The exception is [`Event::Sent`], which
-    /// stays until [`pending`](Self::pending) has returned it.
+    /// stays pending until [`pending`](Self::pending) has returned it.
     ///
-    /// Use this instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events that
-    /// borrow from the session:
+    /// Use this method instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events
+    /// that borrow from the session:
     ///
     /// ```
     /// use std::{error::Error, future::Future, io};

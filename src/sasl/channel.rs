@@ -5,8 +5,8 @@ use core::fmt;
 
 use super::{ConfigError, check_name};
 
-/// The properties of the connection over which an exchange takes place. The application supplies them: whether the
-/// connection uses TLS, the data for channel binding, and the name in the client's certificate.
+/// The properties of the connection over which an exchange takes place. The application states whether the connection
+/// uses TLS, and supplies the data for channel binding and the name from the client's certificate.
 ///
 /// ```
 /// use smtp_auth::sasl::{Channel, ChannelBinding};
@@ -31,7 +31,8 @@ struct Known {
 }
 
 impl Channel {
-    /// Creates a channel for a connection without encryption. An eavesdropper can read everything that is sent over it.
+    /// Creates a channel for a connection without encryption. An eavesdropper can read everything that is sent over the
+    /// connection.
     pub const fn cleartext() -> Self {
         Self { tls: false, verified: false, known: None }
     }
@@ -78,9 +79,9 @@ impl Channel {
         self
     }
 
-    /// Adds the name in the client's certificate, which the caller must have verified. A server can then offer EXTERNAL
-    /// (RFC 4422 appendix A). This method does not change a cleartext channel, because a connection without TLS has no
-    /// client certificate.
+    /// Adds the name from the client's certificate. The caller must have verified the certificate. A server can then
+    /// offer EXTERNAL (RFC 4422 appendix A). This method does not change a cleartext channel, because a connection
+    /// without TLS has no client certificate.
     ///
     /// # Errors
     /// Returns [`ConfigError::UserName`] if the name is empty or contains control characters.
@@ -108,14 +109,14 @@ impl Channel {
         self.known.as_ref()?.identity.as_deref()
     }
 
-    /// Returns the data for channel binding, with the preferred type first.
+    /// Returns the channel binding data of each type, with the preferred type first.
     pub fn bindings(&self) -> &[ChannelBinding] {
         self.known.as_ref().map_or(&[], |known| &known.bindings)
     }
 }
 
 /// Data that identifies a TLS connection (RFC 5056). Both ends of the connection know this data, and a
-/// man-in-the-middle cannot make it equal on two connections.
+/// man-in-the-middle cannot make the data equal on two connections.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelBinding {
     kind: Kind,
@@ -134,7 +135,7 @@ impl ChannelBinding {
     /// Creates a binding of the type `tls-exporter` (RFC 9266), for TLS 1.3.
     ///
     /// `exported` must be the 32 octets of keying material that the TLS library exports with the label
-    /// `EXPORTER-Channel-Binding` and an empty context. This example uses rustls, and works on either side:
+    /// `EXPORTER-Channel-Binding` and an empty context. This example uses rustls, and works on clients and on servers:
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, ChannelBinding};
@@ -155,21 +156,24 @@ impl ChannelBinding {
         Self { kind: Kind::Exporter, data: exported.into() }
     }
 
-    /// Creates a binding of the type `tls-server-end-point` (RFC 5929 §4.1) from the server's certificate, in DER.
+    /// Creates a binding of the type `tls-server-end-point` (RFC 5929 §4.1) from the server's certificate, which must
+    /// be encoded in DER.
     ///
     /// The data is a hash of the certificate. The hash function is the one that the certificate's own signature uses,
     /// except that SHA-256 is used instead of MD5 and SHA-1.
     ///
-    /// Pass **the certificate that the server presented on this connection**, which is the first one in its chain. A
-    /// server may have several certificates, for different names (SNI) or key types. Its configuration then does not
-    /// show which certificate it presented. The server must ask its TLS library, or record the choice when the
-    /// certificate is chosen.
+    /// Pass **the certificate that the server presented on this connection**, which is the first certificate in the
+    /// server's chain. A server may have several certificates, for different names (SNI) or key types. In this case,
+    /// the server's configuration does not show which certificate was presented. The server must query its TLS library,
+    /// or record the choice when the certificate is selected.
     ///
-    /// Returns `None` in these cases, in which this type of channel binding must not be used:
-    /// - This type is not defined for the certificate, because the certificate's signature has no separate hash
-    ///   function (Ed25519, Ed448, ML-DSA) or uses two different hash functions (RSASSA-PSS with another hash in MGF1).
+    /// Returns `None` in the following cases. This type of channel binding must then not be used.
+    /// - This type is not defined for the certificate, because the certificate's signature algorithm has no separate
+    ///   hash function (Ed25519, Ed448, ML-DSA) or uses two different hash functions (RSASSA-PSS with another hash in
+    ///   MGF1).
     /// - The hash function is not MD5, SHA-1 or SHA-2.
-    /// - The octets are not exactly one certificate in strict DER with two equal algorithm fields (RFC 5280 §4.1.1.2).
+    /// - The octets are not a single certificate in strict DER, or the certificate's two algorithm fields differ (RFC
+    ///   5280 §4.1.1.2).
     ///
     /// This method is available if the feature `scram-sha-256` or `scram-sha-512` is enabled, because these features
     /// provide the hash functions.
@@ -225,7 +229,7 @@ impl ChannelBinding {
         Ok(Self { kind, data: data.into() })
     }
 
-    /// Returns the registered name of the type, such as `tls-exporter`.
+    /// Returns the registered name of the channel binding type, such as `tls-exporter`.
     pub fn name(&self) -> &'static str {
         match self.kind {
             Kind::Exporter => "tls-exporter",

@@ -1,7 +1,7 @@
 //! The client side of a SASL exchange.
 //!
-//! A [`Config`] lists the mechanisms that a client may use, [`Config::choose`] selects one that the server
-//! offers, and an [`Exchange`] carries it out.
+//! A [`Config`] lists the mechanisms that a client may use. [`Config::choose`] selects one of them that the server
+//! offers, and an [`Exchange`] authenticates with this mechanism.
 //!
 //! ```
 //! use smtp_auth::sasl::{Channel, client::{Config, Credentials, Exchange, Step}};
@@ -69,8 +69,8 @@ pub enum Failure {
     EarlySuccess,
     /// The server has not proven that it knows the password. It may be an impostor or a man-in-the-middle.
     ServerNotAuthentic,
-    /// During SCRAM, the server sent an error instead of its proof (RFC 5802 §7). The field is this crate's description
-    /// of the error, not text that the server sent.
+    /// During SCRAM, the server sent an error instead of its proof (RFC 5802 §7). The field contains this crate's
+    /// description of the error, not text from the server.
     #[error("{}: {}", self.as_str(), .0)]
     ServerError(&'static str),
     /// The server demands an iteration count that the [configuration](Builder::scram_iterations) does not allow.
@@ -121,8 +121,9 @@ impl Failure {
     /// The client must not try another mechanism in these cases:
     /// - The server reported success too early.
     /// - The server refused the client instead of sending its own SCRAM proof.
-    /// - During SCRAM, the server sent a malformed message, an error, no valid proof, or an iteration count that the
-    ///   configuration does not allow.
+    /// - During SCRAM, the server did not send a valid proof.
+    /// - During SCRAM, the server sent a malformed message, an error, or an iteration count that the configuration does
+    ///   not allow.
     ///
     /// An impostor or a man-in-the-middle cannot produce the server's proof, and would obtain the password if the
     /// client then tried PLAIN.
@@ -153,7 +154,7 @@ impl Failure {
     reason = "a new kind of step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Send this response to the server, and pass in the server's answer.
+    /// Send this response to the server, and report the server's answer.
     Response(&'a mut Response),
     /// Salt the password with PBKDF2, on this thread or on another one.
     Derive(&'a mut Derive),
@@ -191,18 +192,19 @@ impl Response {
 
     /// Returns the octets to send.
     ///
-    /// The first response is the initial response. It is `None` if the mechanism has no initial response, and `Some`
-    /// with an empty slice if the initial response is empty. All later responses are `Some`.
+    /// For the first response of an exchange, these octets are the mechanism's initial response. The method returns
+    /// `None` if the mechanism does not define an initial response, and an empty slice if the initial response is
+    /// empty. For all later responses, the method returns `Some`.
     ///
-    /// If the protocol cannot send the initial response together with its command, keep the response, and send it
-    /// when the server sends its first, empty challenge. Do not call [`challenge`](Self::challenge) for this empty
-    /// challenge.
+    /// If the protocol cannot send the initial response in the command that begins the exchange, keep the response, and
+    /// send it when the server sends its first challenge, which is empty. Do not call [`challenge`](Self::challenge)
+    /// for this empty challenge.
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
 
-    /// Reports that the server sent a challenge. `challenge` contains the decoded octets. If the protocol can transmit
-    /// data together with success, as XMPP and LDAP can, report the data as a challenge, and call
+    /// Reports that the server sent a challenge. `challenge` contains the decoded octets. If the server sends data
+    /// together with its report of success, as XMPP and LDAP allow, report the data as a challenge, and call
     /// [`success`](Self::success) on the next response.
     pub fn challenge(&mut self, challenge: impl Into<Vec<u8>>) {
         self.answer = Some(Answer::Challenge(SecretBytes::new(challenge.into())));
@@ -225,7 +227,7 @@ impl Response {
     }
 }
 
-/// A SASL exchange with a server. Create a new value for each exchange.
+/// A SASL exchange with a server. Create a new `Exchange` for each authentication.
 #[derive(Debug)]
 pub struct Exchange {
     mechanism: Mechanism,
@@ -261,12 +263,12 @@ pub(super) enum Client {
 }
 
 impl Exchange {
-    /// Begins an exchange with a mechanism, usually one that [`Config::choose`] returned. If the configuration
-    /// does not allow the mechanism, the first [`step`](Self::step) returns the failure, and nothing is sent.
+    /// Begins an exchange with a mechanism, usually the one that [`Config::choose`] returned. If the configuration does
+    /// not allow the mechanism, the first [`step`](Self::step) returns the failure, and nothing is sent.
     ///
-    /// A client that [supports channel binding](Config::choose) but uses SCRAM without it tells the server that it saw
-    /// no -PLUS mechanism in the server's list. If the server does offer a -PLUS mechanism, it then refuses the client,
-    /// because an attacker must have changed the list (a downgrade attack, RFC 5802 §6).
+    /// If a client [supports channel binding](Config::choose) but uses SCRAM without channel binding, it reports to the
+    /// server that the server's list contained no -PLUS mechanism. A server that did offer a -PLUS mechanism then
+    /// refuses the client, because an attacker must have changed the list (a downgrade attack, RFC 5802 §6).
     pub fn new(
         config: &Config,
         channel: &Channel,
@@ -337,7 +339,7 @@ impl Exchange {
         self.mechanism
     }
 
-    /// Returns whether the client has sent its SCRAM proof, but the server has not yet sent its own.
+    /// Returns whether the client has sent its SCRAM proof and is still waiting for the server's proof.
     ///
     /// If the connection ends at this point, or if a message from the server cannot be parsed, treat the server as an
     /// impostor ([`Failure::ServerNotAuthentic`]), and do not try another mechanism.
@@ -348,7 +350,7 @@ impl Exchange {
     /// Returns the error message that the server sent about an invalid token, exactly as received. The message is JSON
     /// (RFC 7628 §3.2.2), and may contain the required scope and the address where the client can obtain a valid token.
     ///
-    /// Do not trust this text, because the server chose it. Escape it before you print it to a terminal.
+    /// Do not trust this text, because it comes from the server. Escape the text before you print it to a terminal.
     pub fn token_error(&self) -> Option<&str> {
         self.token_error.as_ref().map(|error| error.expose())
     }

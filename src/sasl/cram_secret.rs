@@ -22,14 +22,15 @@ use md5::{
 use zeroize::Zeroize;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-/// The data that a store keeps to verify CRAM-MD5 responses. It consists of the two MD5 states after the keyed
-/// blocks of HMAC (RFC 2104 §2).
+/// The data that a store keeps to verify CRAM-MD5 responses. It consists of the two MD5 states that result from hashing
+/// the keyed blocks of HMAC (RFC 2104 §2).
 ///
-/// Anyone who has the states can authenticate with CRAM-MD5, so a store must protect them as well as the password
-/// itself. The password cannot be computed from the states, but an attacker can find it by brute force.
+/// Anyone who has the states can authenticate with CRAM-MD5, so a store must protect the states as carefully as the
+/// password itself. The password cannot be computed from the states, but an attacker can find the password by brute
+/// force.
 ///
-/// The text form is the one that Dovecot uses: `{CRAM-MD5}` followed by 64 hexadecimal digits, with the outer state
-/// first. [`str::parse`] reads this form, ignores case, and also accepts Dovecot's other name for the scheme,
+/// The text form, which Dovecot also uses, is `{CRAM-MD5}` followed by 64 hexadecimal digits, with the outer state
+/// first. [`str::parse`] reads this form, ignoring case. It also accepts Dovecot's other name for the scheme,
 /// `{HMAC-MD5}`.
 #[derive(Clone)]
 pub struct CramSecret(Arc<States>);
@@ -59,7 +60,7 @@ impl CramSecret {
         (&self.0.outer, &self.0.inner)
     }
 
-    /// Returns the text form. The store must protect it as well as the password itself.
+    /// Returns the text form of the states. A store must protect this text as carefully as the password itself.
     pub fn to_text(&self) -> Secret {
         apart(1, || {
             let (outer, inner) = self.states();
@@ -74,7 +75,7 @@ impl CramSecret {
 
     /// Returns whether the states were computed from this password. The comparison takes constant time.
     ///
-    /// With this method, a store that keeps only these states can also serve PLAIN and LOGIN.
+    /// With this method, a store that keeps only these states can also support PLAIN and LOGIN.
     #[cfg(feature = "cram-md5")]
     pub fn check_password(&self, password: &str) -> bool {
         apart(1, || {

@@ -28,10 +28,10 @@ const SALT: usize = 16;
 /// by brute force, and can impersonate the server. The keys are enough to authenticate if the attacker also has a
 /// recorded exchange, or tricks a client into connecting to the attacker's server (RFC 5802 §9).
 ///
-/// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803). PostgreSQL writes the same form.
-/// [`str::parse`] reads this form, with or without the spaces of LDAP's `authPassword` (RFC 3112 §2.1). It also reads
-/// Dovecot's form, `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the variants in which Dovecot encodes
-/// these fields a second time (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores, use
+/// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), which PostgreSQL also uses.
+/// [`str::parse`] reads this form, with or without the spaces that LDAP's `authPassword` allows (RFC 3112 §2.1). It
+/// also reads Dovecot's form, `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`, and the variants in which Dovecot
+/// encodes these fields a second time (`{SCRAM-SHA-256.b64}`, `.base64`, `.hex`). For other stores, use
 /// [`from_parts`](Self::from_parts) or [`from_salted_password`](Self::from_salted_password).
 ///
 #[cfg_attr(all(feature = "getrandom", feature = "scram-sha-256"), doc = "```")]
@@ -74,9 +74,9 @@ impl ScramKeys {
 
     /// Creates keys from a password and a given salt.
     ///
-    /// Use a salt of 16 random octets, different for each account and each hash, so that it looks like the decoy salts
-    /// that a server sends for accounts that do not exist. This method blocks the thread while one PBKDF2 computation
-    /// runs.
+    /// Use a different salt of 16 random octets for each account and each hash. Clients then cannot distinguish the
+    /// salt from the decoy salts that a server sends for accounts that do not exist. This method blocks the thread
+    /// while one PBKDF2 computation runs.
     ///
     /// Returns `None` if the password cannot be prepared (RFC 4013), if the salt is empty, or if `iterations`
     /// is 0.
@@ -96,10 +96,11 @@ impl ScramKeys {
         }))
     }
 
-    /// Creates keys from a SaltedPassword (RFC 5802 §3), which is the result of `Hi`, and from the salt and the number
-    /// of iterations with which it was computed. The mail server mox stores passwords in this form.
+    /// Creates keys from a SaltedPassword (the result of `Hi`, RFC 5802 §3), and from the salt and the number of
+    /// iterations that were used to compute it. The mail server mox stores passwords in this form.
     ///
-    /// Unlike [`ScramKeys`], a salted password is enough to authenticate. Delete it once the keys are stored.
+    /// Unlike [`ScramKeys`], a salted password alone is enough to authenticate. Delete the salted password once the
+    /// keys are stored.
     ///
     /// Returns `None` if the salted password is not as long as the hash's output, if the salt is empty, or if
     /// `iterations` is 0.
@@ -181,7 +182,7 @@ impl ScramKeys {
     /// Returns whether the keys were computed from this password. This method computes PBKDF2 again, and compares the
     /// result in constant time.
     ///
-    /// With this method, a store that keeps only these keys can also serve PLAIN and LOGIN. To prevent user
+    /// With this method, a store that keeps only these keys can also support PLAIN and LOGIN. To prevent user
     /// enumeration by a timing attack, check the password against [decoy keys](super::server::Config::decoy_keys) if
     /// the account does not exist.
     pub fn check_password(&self, password: &str) -> bool {
@@ -230,7 +231,7 @@ fn usable(salt: &[u8], iterations: u32) -> bool {
 pub struct ScramParts<'a> {
     /// The hash for which the keys were computed.
     pub hash: ScramHash,
-    /// The number of iterations, which is not 0.
+    /// The number of iterations, which is at least 1.
     pub iterations: u32,
     /// The salt, which is not empty.
     pub salt: &'a [u8],
@@ -308,8 +309,8 @@ impl fmt::Debug for ScramKeys {
 
 /// The result of salting a password with PBKDF2, together with the inputs, which include the password itself.
 ///
-/// If a client keeps this value and passes it to [`Credentials::salted`](super::client::Credentials::salted) for the
-/// next authentication, it does not have to compute PBKDF2 again.
+/// A client that keeps this value and passes it to [`Credentials::salted`](super::client::Credentials::salted) for the
+/// next authentication does not have to compute PBKDF2 again.
 #[derive(Clone)]
 pub struct SaltedPassword(Arc<Salted>);
 

@@ -34,7 +34,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Returns a configuration with every mechanism that is compiled in, strongest first. Mechanisms that [need
+    /// Returns a configuration that lists every compiled mechanism, with the strongest first. Mechanisms that [need
     /// TLS](Mechanism::needs_tls), such as those that send a password or a token, are used only over TLS.
     /// Authentication is bound to the TLS connection if possible.
     fn default() -> Self {
@@ -65,8 +65,8 @@ impl Config {
         self.nonce.as_ref().and_then(NonceSource::fresh).ok_or(Failure::NoNonce)
     }
 
-    /// Returns the mechanism with this name. Case is ignored. The result can be any mechanism that the crate
-    /// implements, or a custom mechanism that this configuration lists.
+    /// Returns the mechanism with this name, ignoring case. The result can be any mechanism that the crate implements,
+    /// or a custom mechanism that this configuration lists. Returns `None` for all other names.
     pub fn named(&self, name: &str) -> Option<Mechanism> {
         let own = |own: &Mechanism| own.name().eq_ignore_ascii_case(name);
         Mechanism::from_name(name).or_else(|| self.mechanisms.iter().copied().find(own))
@@ -77,13 +77,13 @@ impl Config {
     /// `offered` is the AUTH line as received from the server, such as `AUTH SCRAM-SHA-256 PLAIN`. The line ending is
     /// optional. `offered` can also contain only the names of the mechanisms, separated by white space.
     ///
-    /// Always pass the whole list. If you leave out a -PLUS mechanism that the server offered, the server may assume a
-    /// downgrade attack (RFC 5802 §6), and then refuses even the right password.
+    /// Always pass the whole list. If `offered` lacks a -PLUS mechanism that the server listed, the server may assume a
+    /// downgrade attack (RFC 5802 §6) and refuse even the right password.
     ///
     /// A client *supports channel binding* if the channel contains binding data, the policy is not
     /// [`None`](BindingPolicy::None), and the configuration lists a -PLUS mechanism that fits the credentials. If the
     /// client supports channel binding and the server offers a -PLUS mechanism, the client prefers this mechanism to
-    /// all other mechanisms for passwords, whatever their order in the configuration.
+    /// all other mechanisms for passwords, regardless of the order in the configuration.
     ///
     /// # Errors
     /// Returns the reason as a [`NoMechanism`] if no mechanism can be used.
@@ -103,7 +103,8 @@ impl Config {
     /// accepts a password or a token ([`takes_password`](Mechanism::takes_password),
     /// [`takes_token`](Mechanism::takes_token)), so that the application can ask the user for the right one. Once the
     /// application has the credentials, call [`choose`](Self::choose) with the same `offered`. `choose` returns the
-    /// first of these mechanisms that fits the credentials, and its documentation describes the format of `offered`.
+    /// first of these mechanisms that fits the credentials. The documentation of `choose` also describes the format of
+    /// `offered`.
     ///
     /// ```
     /// use smtp_auth::sasl::{Channel, Mechanism, client::{Config, Credentials}};
@@ -119,7 +120,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// Returns the reason as a [`NoMechanism`] if no mechanism can be used with any credentials.
+    /// Returns the reason as a [`NoMechanism`] if no mechanism can be used, regardless of the credentials.
     pub fn usable(&self, channel: &Channel, offered: &str) -> Result<Vec<Mechanism>, NoMechanism> {
         let offered = self.offered(offered);
         self.choose_among(&offered, &[], None, channel)?;
@@ -156,8 +157,8 @@ impl Config {
         Err(obstacle.1)
     }
 
-    /// Returns the reason why the mechanism cannot be used over this connection, and the number of tests that it
-    /// passed. If the credentials are known, they are tested as well.
+    /// Returns the reason why the mechanism cannot be used over this connection, and the number of tests that the
+    /// mechanism passed. If the credentials are known, they are tested as well.
     fn obstacle(
         &self,
         own: Mechanism,
@@ -185,14 +186,14 @@ impl Config {
         tests.get(failed).map(|(why, _)| (failed, *why))
     }
 
-    /// Returns whether the channel has binding data that the policy allows to use.
+    /// Returns whether the channel contains binding data and the policy allows channel binding.
     fn can_bind(&self, channel: &Channel) -> bool {
         !channel.bindings().is_empty() && self.binding != BindingPolicy::None
     }
 
-    /// Returns whether the client supports channel binding (RFC 5802 §6). If it then authenticates without channel
-    /// binding, it reports that it saw no mechanism with channel binding. A server that offered one then detects that
-    /// its list was changed.
+    /// Returns whether the client supports channel binding (RFC 5802 §6). If such a client authenticates without
+    /// channel binding, it reports that the server's list contained no mechanism with channel binding. A server that
+    /// did list one then detects that the list was changed.
     pub(super) fn supports_binding(&self, credentials: &Credentials, channel: &Channel) -> bool {
         let fits = |own: &Mechanism| own.binds_channel() && credentials.fit(*own);
         self.can_bind(channel) && self.mechanisms.iter().any(fits)
@@ -242,8 +243,9 @@ impl Builder {
         self
     }
 
-    /// Removes these mechanisms from the list, including -PLUS forms that were added automatically. Several calls of
-    /// this method accumulate. The method can be called before or after [`mechanisms`](Self::mechanisms).
+    /// Removes these mechanisms from the list of mechanisms to use. A -PLUS form that was added automatically can also
+    /// be removed. This method can be called several times, before or after [`mechanisms`](Self::mechanisms), and the
+    /// calls accumulate.
     pub fn without(mut self, mechanisms: impl IntoIterator<Item = impl Borrow<Mechanism>>) -> Self {
         self.without.extend(mechanisms.into_iter().map(|mechanism| *mechanism.borrow()));
         self
@@ -318,20 +320,21 @@ pub enum NoMechanism {
     OnlyAfterTls,
     /// The client supports none of the server's mechanisms, or its configuration allows none of them.
     InCommon,
-    /// The mechanisms that both sides support need other credentials, for example a password instead of a token.
+    /// The mechanisms that both sides support require other credentials, for example a password instead of a token.
     OtherCredentials,
     /// The configuration requires channel binding, but none of the mechanisms that both sides support provides it. This
-    /// reason is also returned if all of these mechanisms need channel binding, but the channel contains no binding
-    /// data or the configuration forbids channel binding.
+    /// reason is also returned if all mechanisms that both sides support need channel binding, but the channel contains
+    /// no binding data or the configuration forbids channel binding.
     WithoutBinding,
     /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
     /// preparing them failed. The user name or the password contains characters that SASLprep prohibits or is empty
     /// after SASLprep has removed characters, or the prepared name exceeds 1,024 octets.
     Unprepared,
-    /// The mechanisms that both sides support send the password, but the password is too long for a line, either alone
-    /// or together with the names.
+    /// The mechanisms that both sides support send the password, but the password, or the password together with the
+    /// names, is too long for a line.
     TooLong,
-    /// The mechanisms that can be used would send the password or the token without TLS.
+    /// Every usable mechanism would send the password or the token in the clear, because the connection does not use
+    /// TLS.
     WithoutTls,
     /// The credentials name an account to act as, but none of the mechanisms that both sides support can send that
     /// name.

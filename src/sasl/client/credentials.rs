@@ -30,7 +30,7 @@ fn check_token(user: &str, token: &Secret) -> Result<(), ConfigError> {
 
 /// The credentials that a client authenticates with.
 ///
-/// Cloning is cheap, because clones share the secrets until one of them is changed.
+/// Cloning is cheap, because clones share the secrets until one of the clones is changed.
 ///
 /// ```
 /// use smtp_auth::Credentials;
@@ -114,15 +114,15 @@ impl Credentials {
         Self::new(Kind::External)
     }
 
-    /// Creates credentials for ANONYMOUS (RFC 4505). The client authenticates as a guest and sends this trace, which
-    /// can tell the server who the guest is.
+    /// Creates credentials for ANONYMOUS (RFC 4505). The client authenticates as a guest. It sends the trace, which can
+    /// tell the server who the guest is.
     ///
     /// The trace may be empty. Without TLS, an eavesdropper can read the trace.
     ///
     /// # Errors
-    /// Returns [`ConfigError::Trace`] if the trace is neither a mail address nor text of up to 255 characters without
-    /// `@`, or if it contains characters that are not visible. If the feature `anonymous` is disabled, this error is
-    /// returned for every trace.
+    /// Returns [`ConfigError::Trace`] unless the trace is a mail address, or text of up to 255 characters without `@`.
+    /// The error is also returned if the trace contains characters that are not visible, and for every trace if the
+    /// feature `anonymous` is disabled.
     pub fn anonymous(trace: &str) -> Result<Self, ConfigError> {
         if !anonymous::is_trace(trace) {
             return Err(ConfigError::Trace);
@@ -141,12 +141,12 @@ impl Credentials {
         Self { kind, authzid: None }
     }
 
-    /// Sets the account to act as, if it is not the account that the client authenticates as.
+    /// Sets the account to act as, if it differs from the account that the client authenticates as.
     ///
     /// The client then uses only mechanisms that can send the name of this account. Do not call this method on
-    /// credentials for a custom mechanism: the mechanism would never be used, because a custom mechanism names the
-    /// account in its own responses. On [`token`](Self::token) credentials, the name replaces the user name, which is
-    /// already the account to act as.
+    /// credentials for a custom mechanism, because the mechanism would then never be used. A custom mechanism names the
+    /// account in its own responses. On [`token`](Self::token) credentials, this account replaces the user name,
+    /// because the user name is itself the account to act as.
     ///
     /// # Errors
     /// - [`ConfigError::UserName`]: the name is empty, exceeds 1,024 octets, or contains control characters.
@@ -175,7 +175,7 @@ impl Credentials {
     ///
     /// If another server obtains the client's message and replays it unchanged, the server that receives the replay can
     /// detect that the message names a different server. A server that extracts the token from the message can still
-    /// use it elsewhere, unless the token's issuer has restricted the token to one server (its audience).
+    /// use the token elsewhere, unless the token's issuer has restricted the token to one server (its audience).
     ///
     /// # Errors
     /// Returns [`ConfigError::ServerName`] if the name is empty, exceeds 255 octets, or contains a space or a character

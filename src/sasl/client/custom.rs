@@ -16,10 +16,10 @@ const MAX_CHALLENGES: u8 = 20;
 /// A request for a custom mechanism's response to a challenge. The step **stays pending until it is answered** with
 /// [`answer`](Self::answer).
 ///
-/// To answer at once, implement [`ClientMechanism`] and call [`step_with`](Self::step_with). To answer later, keep the
-/// data that the mechanism needs between challenges in [`state`](Self::state).
+/// To answer at once, implement [`ClientMechanism`] and call [`step_with`](Self::step_with). To answer later, use
+/// [`state`](Self::state) to store the data that the mechanism needs between challenges.
 ///
-/// An exchange accepts up to 20 challenges. If the server sends another one, the exchange fails with
+/// An exchange accepts up to 20 challenges. If the server sends another challenge, the exchange fails with
 /// [`Failure::UnexpectedChallenge`].
 pub struct Custom {
     mechanism: Mechanism,
@@ -51,8 +51,8 @@ impl Custom {
         self.mechanism
     }
 
-    /// Returns the challenge, or `None` if the server has not sent a challenge yet. In that case, the exchange asks for
-    /// the mechanism's initial response.
+    /// Returns the challenge, or `None` if the server has not sent a challenge yet. `None` means that the exchange asks
+    /// for the mechanism's initial response.
     pub fn data(&self) -> Option<&[u8]> {
         self.data.as_ref().map(SecretBytes::as_slice)
     }
@@ -77,7 +77,7 @@ impl Custom {
         answer
     }
 
-    /// Gives up and cancels the exchange, for example because the application does not implement the mechanism.
+    /// Cancels the exchange. Call this method, for example, if the application does not implement the mechanism.
     pub fn fail(&mut self) {
         self.answer(CustomResponse::Fail);
     }
@@ -99,7 +99,7 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// The answer of a custom mechanism to a challenge. The response that it contains is zeroed on drop.
+/// A custom mechanism's answer to a challenge. A response in the answer is zeroed on drop.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]
@@ -139,7 +139,7 @@ impl fmt::Debug for CustomResponse {
     }
 }
 
-/// A custom mechanism that can answer at once. A separate value is created for each exchange.
+/// A custom mechanism that can answer each challenge at once. A new value is created for each exchange.
 ///
 /// ```
 /// use smtp_auth::sasl::{

@@ -1,4 +1,4 @@
-//! PBKDF2 as work that the application runs.
+//! The PBKDF2 computation, which the application runs.
 
 use alloc::string::String;
 
@@ -7,7 +7,7 @@ use crate::{
     secret::{Secret, SecretBytes},
 };
 
-/// A request to salt the password with PBKDF2, which takes some milliseconds at 4,096 iterations. The step **stays
+/// A request to salt the password with PBKDF2, which takes a few milliseconds at 4,096 iterations. The step **stays
 /// pending until it is answered** with [`run`](Self::run) or [`answer`](Self::answer).
 ///
 /// In async code, run the [`job`](Self::job) on another thread, so that the computation does not block a runtime such
@@ -34,7 +34,7 @@ impl Derive {
         self.answer = Some(self.job.clone().run());
     }
 
-    /// Returns the computation as a separate value, which can run on another thread.
+    /// Returns the computation as a job that can run on another thread.
     pub fn job(&self) -> DeriveJob {
         self.job.clone()
     }
@@ -69,7 +69,7 @@ pub struct DeriveJob {
 }
 
 impl DeriveJob {
-    /// Salts the password and returns the result. Pass it to [`Derive::answer`].
+    /// Salts the password and returns the result. Pass the result to [`Derive::answer`].
     pub fn run(self) -> SaltedPassword {
         SaltedPassword::derive(self.hash, self.password, self.salt.as_slice(), self.iterations)
     }

@@ -69,7 +69,7 @@ impl ScramHash {
         }
     }
 
-    /// Returns the mechanism that uses this hash, without channel binding.
+    /// Returns the mechanism without channel binding that uses this hash.
     pub const fn mechanism(self) -> Mechanism {
         match self {
             #[cfg(feature = "scram-sha-1")]
