@@ -1,4 +1,4 @@
-//! A guide to mail servers and mail clients with SMTP AUTH, from a first program to operation.
+//! A guide to writing mail servers and mail clients with SMTP AUTH, from a first program to operation in production.
 //!
 //! The guide assumes that you know Rust and the basics of SMTP, but not SASL or this crate. The chapters are in reading
 //! order, but each chapter can be read on its own:
@@ -12,13 +12,13 @@
 //! | [`authenticator`] | answering the server's questions about accounts, immediately or later |
 //! | [`credentials`] | storing credentials: what to store for each mechanism |
 //! | [`migration`] | migrating from PLAIN to SCRAM without new passwords |
-//! | [`oauth`] | access tokens instead of passwords: the large providers, and your own server |
-//! | [`rate_limiting`] | rate limiting against brute force and credential stuffing; who may send as whom |
+//! | [`oauth`] | using access tokens instead of passwords, with the large providers and on your own server |
+//! | [`rate_limiting`] | rate limiting against brute force and credential stuffing, and checking who may send as whom |
 //! | [`testing`] | testing a server's dialogues |
 //! | [`operation`] | operating a server: logs with `tracing`, metrics and alerts |
 //! | [`porting`] | porting from `rsasl`, from `lettre`, or from code written by hand |
 //!
-//! The project's tests play every dialogue, run every program, and compile every code sample, except samples that show
+//! The project's tests run every dialogue and every program, and compile every code sample, except samples that show
 //! other crates. These modules exist only in the documentation, not in a build of the crate.
 
 // Otherwise rustdoc shows the condition below at the top of each page, where no reader needs it.
