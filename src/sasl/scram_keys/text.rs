@@ -29,7 +29,7 @@ impl ScramKeys {
     }
 }
 
-/// The error for text that is not a text form of [`ScramKeys`], or that is for a hash that is not compiled in.
+/// The error returned if a string is not a valid text form of [`ScramKeys`], or if its hash is not compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]

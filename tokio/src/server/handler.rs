@@ -75,7 +75,7 @@ pub trait Handler: Send + Sync + 'static {
     /// | `Err` before the first read | the returned reply, to DATA itself |
     /// | `Err` after the first read | the returned reply, to the whole message |
     /// | neither an outcome nor a first read within [`Limits::command`](super::Limits::command) | `451` to DATA, after the future has been dropped |
-    /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451` to the whole message, after the future has been dropped; the client will send the message again |
+    /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451` for the whole message, once the future has been dropped; the client will send the message again |
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
     /// silent for too long, or if the message is too large or malformed. Code after the end of `body` therefore runs
