@@ -5,9 +5,9 @@
 //! SMTP, the module [`auth`](crate::auth) adds the rules of RFC 4954.
 //!
 //! In a SASL exchange, exactly one party has to act at any moment. The method `step` returns what the exchange needs
-//! next. If a step needs an answer, it carries a handle with the methods to answer it. Until the step has been
-//! answered, `step` returns the same step again, and calling `step` changes nothing. The application can therefore
-//! answer at once or a minute later.
+//! next. A step that needs an answer carries a handle, and the application answers the step by calling one of the
+//! handle's methods. Until the step has been answered, every call of `step` returns the same step and changes nothing.
+//! The application can therefore answer at once or a minute later.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -84,8 +84,8 @@ pub use query::{
 pub use refusal::{Refusal, RefusalKind};
 pub use scram_keys::{SaltedPassword, ScramHash, ScramKeys, ScramKeysError, ScramParts};
 
-/// The result of a successful authentication: the account, the mechanism, and the account that the client acts
-/// as.
+/// The result of a successful authentication: the authenticated account, the mechanism, and the account that the
+/// client acts as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     authcid: String,
@@ -189,8 +189,8 @@ pub enum Failure {
     /// The account [is locked](Answer::lock). The password may have been right or wrong. The client receives the same
     /// reply as for a wrong password.
     Locked,
-    /// The store [contains no secret](Answer::no_secret) of this account for this mechanism. The client receives the
-    /// same reply as for a wrong password.
+    /// The account [has no stored secret](Answer::no_secret) for this mechanism. The client receives the same reply as
+    /// for a wrong password.
     NoSecret,
     /// The server offers this mechanism, but the application [does not support](Query::not_implemented) the kind of
     /// query that the mechanism needs. The server's configuration must be corrected.
@@ -274,7 +274,8 @@ impl Failure {
     }
 }
 
-/// The longest message that fits into a line of SMTP, in octets: 12,288 octets of base64 (RFC 4954 §4).
+/// The length in octets of the longest message that fits into a line of SMTP, which can contain 12,288 octets of
+/// base64 (RFC 4954 §4).
 const MAX_MESSAGE: usize = 12_288 / 4 * 3;
 
 /// A fresh, unpredictable value for a challenge: 1 to 128 octets of printable ASCII without comma, space, `<`,
@@ -295,8 +296,8 @@ pub struct Nonce {
 }
 
 impl Nonce {
-    /// Creates a nonce from text, for tests or for a custom source of random numbers. 128 bits of randomness
-    /// are enough.
+    /// Creates a nonce from text, for tests or for a custom source of random numbers. A nonce with 128 bits of
+    /// randomness is unpredictable enough.
     ///
     /// # Errors
     /// [`NonceError`] if the text is empty, is longer than 128 octets, or contains an octet that is not
@@ -312,7 +313,7 @@ impl Nonce {
         if all { Ok(Self { octets, length: text.len() }) } else { Err(NonceError) }
     }
 
-    /// Creates a nonce that encodes sixteen octets from the operating system's random source in hexadecimal.
+    /// Creates a nonce from sixteen octets of the operating system's random source, written in hexadecimal.
     ///
     /// # Errors
     /// [`NonceError`] if the operating system cannot supply random numbers.

@@ -33,8 +33,8 @@ pub enum Mechanism {
     ScramSha256,
     /// SCRAM-SHA-1 (RFC 5802): like SCRAM-SHA-256, but with an older hash.
     ScramSha1,
-    /// CRAM-MD5 (RFC 2195): the client does not send the password, but an eavesdropper can guess the password offline
-    /// (brute force).
+    /// CRAM-MD5 (RFC 2195): the client does not send the password, but an eavesdropper can guess the password in an
+    /// offline brute-force attack.
     CramMd5,
     /// PLAIN (RFC 4616): the client sends the password itself. Use this mechanism only over TLS.
     Plain,
@@ -64,7 +64,7 @@ macro_rules! known {
     ($($mechanism:ident $name:literal)*) => {
         impl Mechanism {
             /// All mechanisms that the crate implements, whether or not they are compiled in. For each kind of
-            /// credentials, the strongest comes first.
+            /// credentials, the strongest mechanism comes first.
             pub(super) const KNOWN: &[Self] = &[$(Self::$mechanism),*];
 
             /// Returns the registered name, in upper case, such as `SCRAM-SHA-256`.

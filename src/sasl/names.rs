@@ -1,12 +1,12 @@
-//! The names of accounts: how they are folded, so that each account has one name, and the name that a client
+//! The names of accounts: how the names are folded, so that each account has one name, and the name that a client
 //! claims.
 
 use alloc::{borrow::Cow, boxed::Box, string::String};
 
 use super::{Failure, MAX_MESSAGE, check_name, is_printable_ascii, prepare};
 
-/// A function that folds account names, that is, converts all spellings of an account's name into one. The function
-/// returns `None` for a name that no account can have.
+/// A function that folds account names, that is, converts all spellings of an account's name into one spelling. The
+/// function returns `None` for a name that no account can have.
 ///
 /// The function must be pure, that is, it must always return the same result for the same name. It must also be
 /// idempotent, that is, it must not change a name that has already been folded. The default is [`prepare`]. The crate

@@ -113,9 +113,9 @@ impl Challenge {
 
     /// Returns whether this is the last message of an exchange in which the client has already been authenticated.
     ///
-    /// If the protocol can send data together with a success, as XMPP and LDAP can, send the data in this way, and
-    /// then call [`respond`](Self::respond) with an empty response. In IMAP, POP3 and SMTP, send the data like any
-    /// other challenge.
+    /// In a protocol that can report success and send data in one message, such as XMPP or LDAP, send the challenge's
+    /// data in that message, and then call [`respond`](Self::respond) with an empty response. In IMAP, POP3 and SMTP,
+    /// send the data like any other challenge.
     pub fn is_final(&self) -> bool {
         self.last
     }
@@ -125,7 +125,7 @@ impl Challenge {
         self.memory.as_slice().get(self.start as usize..).unwrap_or_default()
     }
 
-    /// Passes in the client's response. A `Vec` is moved, not copied, and is zeroed after use.
+    /// Answers the challenge with the client's response. A `Vec` is moved, not copied, and is zeroed after use.
     pub fn respond(&mut self, response: impl Into<Vec<u8>>) {
         self.response = Slot::Response(SecretBytes::new(response.into()));
     }

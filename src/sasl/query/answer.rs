@@ -52,9 +52,9 @@ impl<T> Answer<T> {
         Self { verdict: Verdict::Reject, account: None }
     }
 
-    /// Creates the answer for an existing account, if the store contains no secret of the account for this mechanism.
-    /// For example, the account may have no SCRAM keys for this hash. The client receives the same reply as for a wrong
-    /// password. The exchange ends in [`Failure::NoSecret`], which your application can log.
+    /// Creates the answer for an existing account that has no stored secret for this mechanism. For example, the
+    /// account may have no SCRAM keys for this hash. The client receives the same reply as for a wrong password. The
+    /// exchange ends in [`Failure::NoSecret`], which your application can log.
     pub const fn no_secret() -> Self {
         Self { verdict: Verdict::NoSecret, account: None }
     }
@@ -75,7 +75,7 @@ impl<T> Answer<T> {
     /// authenticated as `account`. If authentication fails, the attempt [counts](crate::server::AuthFailed::account)
     /// against both names.
     ///
-    /// Only SCRAM's salt can reveal an alias. If two names share their keys, a client receives the same salt for both
+    /// Only SCRAM's salt can reveal an alias. If two names have the same keys, a client receives the same salt for both
     /// names. The salt then shows that both names belong to one account, and that this account exists. To avoid this,
     /// give the alias its own keys, and derive them from the same password with another salt.
     ///
@@ -117,7 +117,8 @@ impl<T> Answer<T> {
         !matches!(self.verdict, Verdict::NotImplemented)
     }
 
-    /// Returns the account that the client's name is an [alias of](Self::of), if the answer names one.
+    /// Returns the account that the client's name is an [alias of](Self::of), if the answer names such an
+    /// account.
     pub fn account(&self) -> Option<&str> {
         Some(self.account.as_deref()?)
     }

@@ -76,7 +76,7 @@ macro_rules! methods {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not answer asynchronously",
     note = "wrap an `Authenticator` that answers at once, such as one that reads from memory, in `Immediate`",
-    note = "wrap one that computes or blocks, such as one that uses Argon2 or a synchronous database, in `Blocking` of smtp-auth-tokio"
+    note = "wrap an `Authenticator` that computes or blocks, such as one that uses Argon2 or a synchronous database, in `Blocking` of smtp-auth-tokio"
 )]
 pub trait AsyncAuthenticator: Send + Sync {
     /// Returns the mechanisms that this store supports (see [`Authenticator::mechanisms`]).

@@ -60,7 +60,7 @@ impl Custom {
         Ok(())
     }
 
-    /// Returns the mechanism.
+    /// Returns the mechanism that the client uses.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
@@ -196,6 +196,6 @@ pub trait ServerMechanism: Send + Sync + 'static {
     ///
     /// The first call passes the initial response, or `None` if the client did not send one. A mechanism that begins
     /// with a challenge should fail with [`Failure::UnexpectedInitialResponse`] if the client sent an initial
-    /// response. Any other mechanism should answer `None` with an empty challenge.
+    /// response. Any other mechanism should return an empty challenge if `response` is `None`.
     fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer;
 }

@@ -77,15 +77,15 @@ macro_rules! unless_written {
     };
 }
 
-/// The part of a method's documentation that is special to it.
+/// The part of the documentation that is specific to one method.
 macro_rules! documentation {
     (authorize) => {
         "\n\nThis method is called if the client names another account to act as. If \
          [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, the method is called for every \
          authenticated client.\n\n\
          The default implementation does not allow any account to act as another. If the client does not name another \
-         account, the default implementation answers `not_implemented`. Therefore, implement this method if \
-         `authorize_always` is set; otherwise, no client is accepted.\n\n\
+         account, the default implementation answers `not_implemented`. Therefore, if `authorize_always` is set and \
+         this method is not implemented, no client is accepted.\n\n\
          An implementation must reject every account that the client may not act as. An authenticator that wraps \
          another authenticator must forward this method."
     };

@@ -178,8 +178,8 @@ impl Query<'_> {
         Some(job)
     }
 
-    /// Answers the question with the answer of its copy. If the application has not answered the copy, the question is
-    /// answered with [`temp_fail`](super::Answer::temp_fail).
+    /// Answers the question with the answer that the application gave to its copy. If the application has not answered
+    /// the copy, the question is answered with [`temp_fail`](super::Answer::temp_fail).
     ///
     /// Returns `false` and changes nothing if the job is a copy of another question. The other question may come from
     /// an earlier exchange, or from an earlier step of the same exchange.

@@ -40,8 +40,8 @@ impl CheckExternal {
         Mechanism::External
     }
 
-    /// Answers the question. To accept the client, pass the name of the certificate's account. A second answer
-    /// replaces the first.
+    /// Answers the question. To accept the client, pass the name of the account that the certificate belongs to. A
+    /// second answer replaces the first.
     pub fn answer(&mut self, answer: impl Into<Answer<String>>) {
         self.answer = Some(answer.into());
     }

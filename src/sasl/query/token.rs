@@ -46,14 +46,16 @@ impl CheckToken {
         self.authzid.as_deref().map(Authzid::as_str)
     }
 
-    /// Returns the host name of the server that the client intends to reach, if the client sent it. Only clients that
-    /// use OAUTHBEARER can send a host name. If the host name belongs to another server, reject the token, because
-    /// the token was sent to that server and is being replayed.
+    /// Returns the host name of the server that the client intends to reach. Returns `None` if the client did not send
+    /// a host name. Only clients that use OAUTHBEARER can send a host name.
+    ///
+    /// If the host name belongs to another server, reject the token, because the token was sent to that server and is
+    /// being replayed.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
 
-    /// Returns the port number that the client intends to reach, if the client sent it.
+    /// Returns the number of the port that the client intends to reach, if the client sent a port number.
     pub fn port(&self) -> Option<u16> {
         self.port
     }

@@ -225,10 +225,10 @@ impl Builder {
     /// sends no trace. Custom mechanisms are not checked. [`build`](Self::build) fails if the server offers a mechanism
     /// that the authenticator does not implement.
     ///
-    /// The methods are called immediately, on the current thread. As with any other question, your methods can block
-    /// the thread, and can count a failed attempt. If your methods cannot be called yet, for example because they wait
-    /// for threads that are not running yet, use `mechanisms(users.mechanisms())` instead. `mechanisms` does not call
-    /// the methods, and does not check that they are implemented. If your methods have to be awaited, implement
+    /// The methods are called immediately, on the current thread. They may block the thread or count a failed attempt,
+    /// as they do when they answer any other question. If your methods cannot be called yet, for example because they
+    /// wait for threads that are not running yet, use `mechanisms(users.mechanisms())` instead. `mechanisms` does not
+    /// call the methods, and does not check that they are implemented. If your methods have to be awaited, implement
     /// [`AsyncAuthenticator`] and use [`answered_by_async`](Self::answered_by_async).
     pub fn answered_by(self, users: &(impl Authenticator + ?Sized)) -> Self {
         let mut probes = Probes::new(users.mechanisms());
@@ -266,9 +266,10 @@ impl Builder {
 
     /// Sets the mechanisms to offer, in this order.
     ///
-    /// List only mechanisms that **the application supports for its accounts**, because clients use the strongest
-    /// mechanism that is offered, and may give up if it fails. Use this method if the application does not use an
-    /// [`Authenticator`], or offers only some of the mechanisms that its authenticator lists.
+    /// List only mechanisms that **the application supports for its accounts**. This is because clients use the
+    /// strongest mechanism that is offered, and may give up if they cannot authenticate with it. Use this method if the
+    /// application does not use an [`Authenticator`], or offers only some of the mechanisms that its authenticator
+    /// lists.
     ///
     /// | mechanism | what the application needs |
     /// | --- | --- |
@@ -298,7 +299,8 @@ impl Builder {
         self
     }
 
-    /// Sets the function that folds account names, that is, converts all spellings of an account's name into one.
+    /// Sets the function that folds account names, that is, converts all spellings of an account's name into one
+    /// spelling.
     ///
     /// The default is [`prepare`] (SASLprep). The alternatives are
     /// [`prepare_lower_case`](crate::sasl::prepare_lower_case), [`as_sent`](crate::sasl::as_sent), and a custom
@@ -318,7 +320,7 @@ impl Builder {
     /// because the account is disabled or its password has expired. The authenticator must then implement `authorize`.
     /// If the method is missing and [`answered_by`](Self::answered_by) was called, [`build`](Self::build) returns
     /// [`ConfigError::Authorize`]. If the method is missing and `answered_by` was not called, every client is refused
-    /// with `454`.
+    /// with a `454` reply.
     pub fn authorize_always(mut self, always: bool) -> Self {
         self.config.rules.authorize_always = always;
         self
@@ -369,9 +371,9 @@ impl Builder {
     /// Sets whether authentication must be bound to the TLS connection (channel binding).
     ///
     /// - With [`Preferred`](BindingPolicy::Preferred), the default, the -PLUS mechanisms are offered in addition to
-    ///   the others. If a client that supports channel binding reports that the server offered no -PLUS mechanism,
-    ///   the server refuses the client. This is because a man-in-the-middle must have removed these mechanisms from
-    ///   the list (a downgrade attack, RFC 5802 §6).
+    ///   the other mechanisms. If a client that supports channel binding reports that the server offered no -PLUS
+    ///   mechanism, the server refuses the client. This is because a man-in-the-middle must have removed these
+    ///   mechanisms from the list (a downgrade attack, RFC 5802 §6).
     /// - With [`None`](BindingPolicy::None), the -PLUS mechanisms are not offered.
     /// - With [`Required`](BindingPolicy::Required), only the -PLUS mechanisms are offered.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
@@ -389,8 +391,9 @@ impl Builder {
         self
     }
 
-    /// Sets the error that a client receives if it sends an invalid token, or if it sends no token in order to ask
-    /// where it can get one. The default is `invalid_token` without further fields.
+    /// Sets the error that a client receives if it sends an invalid token. A client that sends no token, in order
+    /// to ask where it can get a token, receives this error as well. The default is `invalid_token` without further
+    /// fields.
     pub fn token_error(mut self, error: TokenError) -> Self {
         self.config.token_error = error;
         self
