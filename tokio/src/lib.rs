@@ -73,7 +73,7 @@
 //!
 //! In the server above, the users are passed twice. At startup,
 //! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) reads the list of mechanisms from the users. It also
-//! calls the methods that these mechanisms need, each of them once, to check that the users implement them. While the
+//! makes one call to each method that these mechanisms need, to check that the users implement the method. While the
 //! server runs, it queries the users that were passed to [`Server::new`](server::Server::new).
 //!
 //! The server's name is also passed twice. The [SASL configuration](smtp_auth::sasl::server::Config::builder) uses it
@@ -157,8 +157,8 @@
 //! | logs | The [`tracing` feature](#tracing) emits events. |
 //!
 //! After sending a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not
-//! discard the reply before the client has read it. At most 100 connections that exceed a limit are kept open in this
-//! way at the same time. On the implicit-TLS port, a connection that exceeds a limit is closed without a reply.
+//! discard the reply before the client has read it. At any time, at most 100 connections that exceed a limit are kept
+//! open in this way. On the implicit-TLS port, a connection that exceeds a limit is closed without a reply.
 //!
 //! # Shutdown
 //!
@@ -219,8 +219,8 @@
 //! ```
 //!
 //! The filter is checked when a connection begins. A later change to the filter does not affect that connection. No
-//! event contains a password or a token. If a client fails to authenticate, the event also omits the account name,
-//! because some people type their password instead of their name.
+//! event contains a password or a token. The `not authenticated` event also omits the account name, because some people
+//! type their password instead of their name.
 //!
 //! # Features
 //!

@@ -56,7 +56,7 @@ impl Network {
     }
 
     /// Returns the network of one client, which is a single IPv4 address or an IPv6 /64. A client with one address in a
-    /// /64 usually controls all of them.
+    /// /64 usually controls all addresses in it.
     pub(crate) fn of_client(address: IpAddr) -> Self {
         let address = address.to_canonical();
         Self::new(address, if address.is_ipv4() { 32 } else { 64 })

@@ -391,7 +391,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
     ///
     /// | connection | end |
     /// | --- | --- |
-    /// | without an open transaction | The client gets a `421` at once. If the store is answering a query, its future is dropped. |
+    /// | without an open transaction | The client gets a `421` at once. If the store is answering a query, the future of that query is dropped. |
     /// | in a TLS handshake, or before the end of the PROXY header | The connection is closed at once. |
     /// | with an open transaction | The client may finish the transaction within [`Limits::grace`], and then gets a `421`. If this grace period ends first, the handler's future is dropped and the client gets the `421` immediately. In that case, the client keeps the message and will send it again. |
     ///

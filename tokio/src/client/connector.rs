@@ -29,11 +29,11 @@ const CONNECT: Duration = Duration::from_secs(60);
 
 /// Opens connections to one server, and authenticates each of them.
 ///
-/// | constructor | port | TLS |
+/// | constructor | port | use of TLS |
 /// | --- | --- | --- |
-/// | [`starttls`](Self::starttls) | 587 | required, with STARTTLS |
-/// | [`tls`](Self::tls) | 465 | from the first octet |
-/// | [`insecure_opportunistic`](Self::insecure_opportunistic) | 25 | with STARTTLS, if the server offers it |
+/// | [`starttls`](Self::starttls) | 587 | required; TLS begins with STARTTLS |
+/// | [`tls`](Self::tls) | 465 | required; TLS begins at the first octet |
+/// | [`insecure_opportunistic`](Self::insecure_opportunistic) | 25 | only if the server offers STARTTLS |
 /// | [`insecure_cleartext`](Self::insecure_cleartext) | 25 | none |
 ///
 /// The client's name in EHLO is its IP address, unless [`config`](Self::config) sets another name.
@@ -151,12 +151,12 @@ impl Connector {
         self
     }
 
-    /// Sets the credentials. The client authenticates with the strongest mechanism that the server offers and that can
-    /// use these credentials. Without credentials, the client does not authenticate.
+    /// Sets the credentials. Of the mechanisms that the server offers, the client uses the strongest one for which
+    /// these credentials are suitable. Without credentials, the client does not authenticate.
     ///
     /// If TLS began without a [verified](smtp_auth::Channel::verified) certificate, the client sends no credentials,
-    /// and connecting fails with [`ErrorKind::Unverified`]. If the credentials contain a token, also name the [server
-    /// for which the token was issued](Credentials::for_server).
+    /// and connecting fails with [`ErrorKind::Unverified`]. If the credentials contain a token, also specify the
+    /// [server for which the token was issued](Credentials::for_server).
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         let salted = Mutex::new(credentials.clone());
         self.credentials = Some(Arc::new(Kept { given: credentials, salted }));

@@ -82,7 +82,7 @@ pub enum ErrorKind {
     Unusable,
     /// The configuration is invalid. The [`ConfigError`](super::ConfigError) contains the reason.
     Config(ConfigError),
-    /// The message was not sent, because all connections of the [`Pool`](super::Pool) were in use for this long.
+    /// The message was not sent, because no connection of the [`Pool`](super::Pool) became free within this time.
     NoFreeConnection(Duration),
     /// The message was not sent, because the [`Pool`](super::Pool) has been [closed](super::Pool::close).
     PoolClosed,
@@ -199,7 +199,7 @@ impl Error {
     /// | The client could not connect, because the server's name has no address in the DNS or no address answers. | `true` |
     /// | TLS failed in any other way, or the server does not offer TLS. | `false` |
     /// | The error is [`ErrorKind::NoFreeConnection`] or [`ErrorKind::Unusable`]. | `true` |
-    /// | The server's [limit](Limit) on messages or domains in one connection was reached. | `true` |
+    /// | The server's [limit](Limit) on messages or domains per connection was reached. | `true` |
     /// | Any other error occurred. For example, no mechanism is supported by both sides, the message is too large, or the pool was [closed](ErrorKind::PoolClosed). | `false` |
     pub fn is_transient(&self) -> bool {
         self.delivery() != Delivery::Unknown && self.kind_is_transient()

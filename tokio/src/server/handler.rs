@@ -70,12 +70,12 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// | outcome | reply to the client |
     /// | --- | --- |
-    /// | `Ok` after `body` was read to its end | the returned reply, usually [`Reply::OK`], to the whole message |
+    /// | `Ok` after `body` was read to its end | the returned reply, usually [`Reply::OK`], as the reply to the whole message |
     /// | `Ok` before the end of `body` | `451`, or the returned reply if its code is not positive |
-    /// | `Err` before the first read | the returned reply, to DATA itself |
-    /// | `Err` after the first read | the returned reply, to the whole message |
-    /// | neither an outcome nor a first read within [`Limits::command`](super::Limits::command) | `451` to DATA, after the future has been dropped |
-    /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451` for the whole message, once the future has been dropped; the client will send the message again |
+    /// | `Err` before the first read | the returned reply, as the reply to DATA |
+    /// | `Err` after the first read | the returned reply, as the reply to the whole message |
+    /// | neither an outcome nor a first read within [`Limits::command`](super::Limits::command) | `451` as the reply to DATA, once the future has been dropped |
+    /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451` as the reply to the whole message, once the future has been dropped; the client will send the message again |
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
     /// silent for too long, or if the message is too large or malformed. Code after the end of `body` therefore runs

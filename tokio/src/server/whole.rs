@@ -51,7 +51,7 @@ impl Message {
 /// address. While the function runs, the message counts towards [`Limits::memory`](super::Limits::memory).
 ///
 /// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other parameter with `555`, even if
-/// the server's configuration lists the extension, because the function has no access to the parameter.
+/// the server's configuration lists the extension, because the function has no access to other parameters.
 impl<F, R> Handler for F
 where
     F: Fn(Message) -> R + Send + Sync + 'static,
