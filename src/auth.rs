@@ -1,10 +1,10 @@
-//! AUTH exchanges, each of which consists of one AUTH command and the lines that follow it.
+//! AUTH exchanges. An AUTH exchange consists of one AUTH command and the lines that follow it.
 //!
 //! RFC 4954 defines how SASL is encoded in these lines: base64 for challenges and responses, `=` for an empty initial
 //! response, `*` to cancel, and the reply codes `334`, `235` and `535`.
 //!
-//! This API level is for servers and clients that have their own SMTP parser and loop, and need only AUTH. A server
-//! that uses this level must enforce [some rules about AUTH](server::Exchange) itself. If you have no loop yet, use a
+//! This API level is for servers and clients that have their own SMTP parser and loop, and need only AUTH. At this
+//! level, your server must itself enforce [some rules about AUTH](server::Exchange). If you have no loop yet, use a
 //! [`server::Session`](crate::server::Session) or a [`client::Session`](crate::client::Session) instead. For protocols
 //! other than SMTP, use the SASL exchanges in [`sasl`](crate::sasl), which implement the mechanisms.
 

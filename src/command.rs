@@ -2,8 +2,8 @@
 //!
 //! [`parse`] parses a complete line without its CRLF. The result borrows from the line; nothing is copied or allocated.
 //! The grammar is that of RFC 5321 §4.1, with UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC 3207) and BDAT (RFC
-//! 3030). Two common client mistakes are accepted because they are unambiguous: spaces after the colon of MAIL and
-//! RCPT, and addresses without angle brackets.
+//! 3030). The parser accepts two common client mistakes, because they are unambiguous: spaces after the colon in MAIL
+//! and RCPT, and addresses without angle brackets.
 //!
 //! The text in a parsed command contains no control characters, and no other characters that end a line or change the
 //! text direction. It can therefore be logged without the risk of log injection. There are two exceptions:
@@ -71,7 +71,7 @@ pub(crate) enum BadPath {
 }
 
 /// Returns which address is malformed in a MAIL or RCPT line that [`parse`] rejects. Returns `None` if the line is
-/// another command, or if something else in it is wrong.
+/// another command, or if another part of the line is malformed.
 pub(crate) fn bad_path(line: &[u8]) -> Option<BadPath> {
     grammar::bad_path(line)
 }
@@ -154,7 +154,7 @@ impl fmt::Debug for Utf8<'_> {
     reason = "a new command must break the build of an application that ignores it"
 )]
 pub enum Command<'a> {
-    /// `EHLO` with the client's name, which requests the list of extensions (RFC 5321 §4.1.1.1).
+    /// `EHLO`, which gives the client's name and requests the list of extensions (RFC 5321 §4.1.1.1).
     Ehlo(EhloName<'a>),
     /// `HELO` with the client's name, from a client that does not support extensions (RFC 5321 §4.1.1.1).
     Helo(EhloName<'a>),
@@ -162,9 +162,9 @@ pub enum Command<'a> {
     Auth(Auth<'a>),
     /// `STARTTLS`, which requests TLS (RFC 3207 §4).
     StartTls,
-    /// `MAIL` with the sender, which begins a transaction (RFC 5321 §4.1.1.2).
+    /// `MAIL`, which names the sender and begins a transaction (RFC 5321 §4.1.1.2).
     Mail(Mail<'a>),
-    /// `RCPT` with one recipient (RFC 5321 §4.1.1.3).
+    /// `RCPT`, which names one recipient (RFC 5321 §4.1.1.3).
     Rcpt(Rcpt<'a>),
     /// `DATA`, which is followed by the message once the server has replied `354` (RFC 5321 §4.1.1.4).
     Data,
@@ -179,9 +179,9 @@ pub enum Command<'a> {
     Rset,
     /// `NOOP`, optionally with text that the server ignores (RFC 5321 §4.1.1.9).
     Noop(Option<Text<'a>>),
-    /// `VRFY` with a user or a mailbox, which asks whether the mailbox exists (RFC 5321 §4.1.1.6).
+    /// `VRFY`, which asks whether a user or a mailbox exists (RFC 5321 §4.1.1.6).
     Vrfy(Text<'a>),
-    /// `EXPN` with a mailing list, which asks for the members of the list (RFC 5321 §4.1.1.7).
+    /// `EXPN`, which asks for the members of a mailing list (RFC 5321 §4.1.1.7).
     Expn(Text<'a>),
     /// `HELP`, optionally with a topic (RFC 5321 §4.1.1.8).
     Help(Option<Text<'a>>),
@@ -280,7 +280,7 @@ macro_rules! checked_text {
 checked_text! {
     /// The name that a client gives in EHLO or HELO. It can be any printable text without spaces.
     ///
-    /// The name need not be a domain or ASCII, because nothing may depend on the name.
+    /// The name need not be a domain name, and need not be ASCII, because nothing may depend on it.
     #[derive(Debug)]
     struct EhloName;
     /// Creates a name from text.
@@ -389,7 +389,7 @@ impl<'a> Auth<'a> {
     }
 
     /// Returns the initial response as it was sent, or `None` if there is none. The text `=` means that the response is
-    /// empty. Any other text is not necessarily valid base64.
+    /// empty. Any other text may be invalid base64, because it has not been decoded yet.
     #[must_use]
     pub const fn initial_response(&self) -> Option<&'a str> {
         match self.initial_response {

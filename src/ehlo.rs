@@ -52,7 +52,7 @@ pub enum Keyword<'a> {
     Chunking,
     /// `DSN` (RFC 3461).
     Dsn,
-    /// Any other keyword, or a keyword of another variant with parameters that the variant cannot represent.
+    /// A keyword that has no variant of its own, or has parameters that its own variant cannot represent.
     /// [`Keyword::other`] creates this variant.
     #[non_exhaustive]
     Other {
@@ -107,7 +107,7 @@ impl<'a> Keyword<'a> {
     /// # Errors
     /// Returns an error if the written keyword would not parse as an equal value, that is, in any of these cases:
     /// - The name is empty, or contains `=` or anything but visible ASCII.
-    /// - The parameters contain anything but printable ASCII, or have a space at either end.
+    /// - The parameters contain anything but printable ASCII, or start or end with a space.
     /// - The name and the parameters, with the space between them, exceed 506 octets.
     /// - The enum has a variant for this name with these parameters.
     pub fn other(name: &'a str, parameters: &'a str) -> Result<Self, Error> {
@@ -299,8 +299,8 @@ impl<'a> Ehlo<'a> {
         Self(reply)
     }
 
-    /// Returns the name of the server, which is the text of the first line up to a space. A server can send any text as
-    /// its name.
+    /// Returns the name of the server, which is the text of the first line up to the first space. A server can send any
+    /// text as its name.
     pub fn domain(self) -> &'a [u8] {
         let first = self.0.lines().next().unwrap_or_default();
         first.split(|&octet| octet == b' ').next().unwrap_or_default()

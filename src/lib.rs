@@ -27,9 +27,9 @@
 //! | AUTH exchange | [`auth::server::Exchange`], [`auth::client::Exchange`] | the lines of one AUTH command | servers and clients that have their own SMTP parser and loop |
 //! | SASL exchange | [`sasl::server::Exchange`], [`sasl::client::Exchange`] | raw challenges and responses | servers and clients for IMAP, POP3, XMPP, LDAP and ManageSieve |
 //!
-//! There are two `Config` types on each side. The `Config` in [`sasl::server`] or [`sasl::client`] configures
-//! authentication for any protocol. The `Config` in [`server`] or [`client`] contains the SASL configuration and
-//! configures the rest of the SMTP dialogue.
+//! The server side and the client side each have two `Config` types. The `Config` in [`sasl::server`] or
+//! [`sasl::client`] configures authentication for any protocol. The `Config` in [`server`] or [`client`] contains the
+//! SASL configuration and configures the rest of the SMTP dialogue.
 //!
 //! The [guide](guide/index.html) begins with a complete server and a complete client on tokio. Later chapters cover the
 //! other API levels, authentication line by line, storing credentials, OAuth, brute force and rate limiting, testing,
@@ -102,7 +102,7 @@
 //! | `getrandom` | yes | Random numbers from the operating system, for challenges. |
 //! | `saslprep` | yes | SASLprep (RFC 4013) for account names and SCRAM passwords. Without this feature, they must be printable ASCII. Requires `std`. |
 //! | `std` | yes | Support for the standard library. Without this feature, the crate is `no_std` and requires only `alloc`. |
-//! | `serde` | no | Deserialization of every `Config`. Serialization of stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) to text, and their deserialization from text. |
+//! | `serde` | no | Deserialization of every `Config`. Serialization and deserialization of stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as text. |
 //!
 //! With `serde`, each field of a `Config` is named after the builder method that sets it. An omitted field has its
 //! default value. For example, these are the configurations of a server and of a client:
@@ -165,8 +165,8 @@
 //! # Limits
 //!
 //! In an AUTH exchange, a server accepts lines of up to 12,288 octets. This limit also applies to the AUTH command.
-//! Every other command line may be up to 2,048 octets long. The other limits of a server can be configured; their
-//! defaults are constants in [`server`].
+//! Every other command line may be up to 2,048 octets long. The other limits of a server are configurable, and their
+//! default values are constants in [`server`].
 //!
 //! A client accepts replies of up to 128 lines and 65,536 octets. For each recipient of a message, the client keeps up
 //! to about 1,000 octets of text from the server's reply.

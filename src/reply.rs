@@ -99,8 +99,8 @@ impl fmt::Display for EnhancedCode {
 pub enum InvalidReply {
     /// The code is not in the range 200 to 599.
     Code,
-    /// A number of the enhanced code is out of range, or the class of the enhanced code is not the first digit of the
-    /// reply code.
+    /// A number of the enhanced code is out of range, or the class of the enhanced code differs from the first digit of
+    /// the reply code.
     EnhancedCode,
 }
 
@@ -150,9 +150,9 @@ impl Reply {
     /// to `(250, Some((2, 1, 0)), "ok")`.
     ///
     /// # Errors
-    /// - [`InvalidReply::Code`] if the code is outside 200 to 599.
+    /// - [`InvalidReply::Code`] if the code is not in the range 200 to 599.
     /// - [`InvalidReply::EnhancedCode`] if a number of the enhanced code is out of range, or the class of the enhanced
-    ///   code is not the first digit of the reply code.
+    ///   code differs from the first digit of the reply code.
     ///
     /// ```
     /// use smtp_auth::reply::Reply;

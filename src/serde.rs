@@ -1,7 +1,7 @@
 //! Deserializes configurations, and serializes and deserializes stored credentials as text (feature `serde`).
 //!
 //! Each field of a configuration is named after the builder method that sets it, and an omitted field has its default
-//! value. A source of nonces, custom commands and custom mechanisms are code, so they can be set only with methods.
+//! value. Custom commands, custom mechanisms and a source of nonces are code, so they can be set only with methods.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 

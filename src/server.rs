@@ -268,7 +268,8 @@ pub enum StartTls {
 }
 
 impl Config {
-    /// Creates a builder for the configuration of a server that gives `hostname` in its greeting and its reply to EHLO.
+    /// Creates a builder for a server configuration. The server gives `hostname` as its name in the greeting and in the
+    /// reply to EHLO.
     ///
     /// By default, EHLO lists STARTTLS, PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES, CHUNKING and SIZE, and the limits
     /// are [`MAX_MESSAGE`], [`MAX_ATTEMPTS`], [`MAX_COMMANDS`] and [`MAX_RECIPIENTS`]. [`sasl`](Builder::sasl) sets how
@@ -451,8 +452,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether the server accepts mail from clients that have not authenticated, or that have used only ANONYMOUS.
-    /// By default, the server answers such clients with `530 5.7.0`.
+    /// Sets whether the server accepts mail from clients that have not authenticated, or that have authenticated only
+    /// with ANONYMOUS. By default, the server answers such clients with `530 5.7.0`.
     pub fn allow_unauthenticated(mut self, allow: bool) -> Self {
         self.unauthenticated = allow;
         self
@@ -544,15 +545,16 @@ pub enum Event<'a> {
     Hello(Hello<'a>),
     /// Pending: reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application has [declared](Builder::verb).
     ///
-    /// The session has checked that MAIL and RCPT are in order and come from a client that may send mail, that no
-    /// parameter occurs twice, and that SIZE, BODY and AUTH are valid. The session answers an undeclared command itself
-    /// with `500 5.5.2`, because the line may be a password from a client that is out of sync with the server.
+    /// The session has checked that MAIL and RCPT are in order and that the client may send mail. It has also checked
+    /// that no parameter occurs twice, and that the parameters SIZE, BODY and AUTH are valid. The session answers an
+    /// undeclared command itself with `500 5.5.2`, because the line may be a password from a client that is out of sync
+    /// with the server.
     ///
     /// Everything else about extensions is up to the application, because the application sets the
-    /// [`keywords`](Builder::keywords). The application should refuse a parameter that it does not support with
-    /// [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED). This includes BODY if EHLO does not list
-    /// 8BITMIME. If EHLO does not list SMTPUTF8, the application should also refuse an address that [is not
-    /// ASCII](crate::command::Mailbox::is_ascii).
+    /// [`keywords`](Builder::keywords). If a command contains a parameter that the application does not support, the
+    /// application should refuse the command with [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED). BODY
+    /// is such a parameter if EHLO does not list 8BITMIME. If EHLO does not list SMTPUTF8, the application should also
+    /// refuse an address that [is not ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
     /// Pending: after DATA or the first BDAT (RFC 3030 §2), decide whether the client may send the message.
     StartOfData(Permission<'a>),
@@ -563,7 +565,7 @@ pub enum Event<'a> {
     EndOfData(PendingReply<'a>),
     /// Notification: the transaction has ended without a message, because the client sent RSET, EHLO, HELO or STARTTLS,
     /// or because the message was refused. Discard what you have stored for the transaction. If the session ends during
-    /// a transaction, only [`Close`](Self::Close) is returned.
+    /// a transaction, it returns [`Close`](Self::Close) instead of this event.
     Reset,
     /// Pending: send the buffer, begin TLS, and call [`tls_started`](Session::tls_started).
     StartTls,

@@ -45,7 +45,7 @@ use crate::{
     secret::reserve,
 };
 
-/// The maximum length of a command that every server must accept, with CRLF: 512 octets (RFC 5321 §4.5.3.1.4). If an
+/// The length up to which every server must accept a command, including CRLF: 512 octets (RFC 5321 §4.5.3.1.4). If an
 /// initial response would make the AUTH command longer than this, the command is sent without it.
 const MAX_COMMAND: usize = 512;
 
@@ -64,7 +64,7 @@ pub enum Step<'a> {
     Derive(&'a mut Derive),
     /// Pending: the server has sent a challenge of a custom mechanism. Provide the response.
     Custom(&'a mut Custom),
-    /// The exchange is over. Every later call of `step` returns this step again.
+    /// The exchange is over. Every later call to `step` returns this step again.
     Done(Result<(), &'a Failure>),
 }
 
@@ -79,10 +79,10 @@ pub enum Failure {
     Refused {
         /// The server's reply.
         reply: Reply,
-        /// Whether the reply came instead of the server's SCRAM proof. If so, the server has not proven its identity,
-        /// and the user should not follow instructions in the text of the reply.
+        /// Whether the server sent this reply instead of its SCRAM proof. If it did, the server has not proven its
+        /// identity, and the user should not follow instructions in the text of the reply.
         after_proof: bool,
-        /// Whether another mechanism may be tried: see [`may_try_next`](Self::may_try_next).
+        /// Whether another mechanism may be tried. See [`may_try_next`](Self::may_try_next).
         may_try_next: bool,
     },
     /// The client cancelled the exchange with a `*` (RFC 4954 §4).
@@ -92,10 +92,10 @@ pub enum Failure {
         why: sasl::Failure,
         /// The server's reply to the `*`, which may have any code.
         reply: Reply,
-        /// Whether another mechanism may be tried: see [`may_try_next`](Self::may_try_next).
+        /// Whether another mechanism may be tried. See [`may_try_next`](Self::may_try_next).
         may_try_next: bool,
     },
-    /// The server reported success before the exchange was complete, or without proof of its identity.
+    /// The server reported success before the exchange was complete, or without having proven its identity.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
     /// The server sent a reply at the wrong point of the exchange, or a reply that is neither a challenge (`334`), nor
@@ -120,8 +120,8 @@ impl Failure {
     /// - A SCRAM exchange has failed because of a message from the server, or after the client sent its proof. In this
     ///   case, a downgrade to PLAIN would send the password to an impostor or a man-in-the-middle. See
     ///   [`sasl::client::Failure::may_try_next`](sasl::Failure::may_try_next).
-    /// - The server has sent an unexpected reply, a reply with [different codes](ReplyRef::codes_differ), or a `421`
-    ///   reply, which ends the connection (RFC 5321 §3.8).
+    /// - The server has sent an unexpected reply, a reply in which the [codes of the lines
+    ///   differ](ReplyRef::codes_differ), or a `421` reply, which ends the connection (RFC 5321 §3.8).
     pub fn may_try_next(&self) -> bool {
         match self {
             Self::Refused { may_try_next, .. } | Self::Cancelled { may_try_next, .. } => {
@@ -196,8 +196,8 @@ impl Exchange {
         self
     }
 
-    /// Makes the exchange treat a challenge that is not valid base64 as empty, if the mechanism does not read the
-    /// challenge. Use this method for servers that send their prompts unencoded.
+    /// Makes the exchange treat an invalid base64 challenge as empty, if the mechanism does not read the challenge. Use
+    /// this method for servers that send their prompts unencoded.
     pub fn lenient_challenges(mut self) -> Self {
         self.lenient = true;
         self

@@ -29,7 +29,7 @@ pub enum Step<'a> {
     NeedLine(NeedLine<'a>),
     /// Pending: answer a query about accounts or credentials.
     Query(Query<'a>),
-    /// The exchange is over, and its final reply has been appended to the buffer. Every later call of `step` returns
+    /// The exchange is over, and its final reply has been appended to the buffer. Every later call to `step` returns
     /// this step again, without appending the reply again.
     Done(Result<&'a Identity, Failure>),
 }
@@ -299,7 +299,8 @@ fn reply_of(refusal: &Refusal) -> Reply {
     reply.unwrap_or(Reply::LOCAL_ERROR)
 }
 
-/// Returns the SMTP reply to a failure (RFC 4954 §4, §6; enhanced codes of RFC 5248).
+/// Returns the SMTP reply to a failure (RFC 4954 §4 and §6), with an enhanced code from the registry that RFC 5248
+/// defines.
 ///
 /// For [`Failure::Refused`], the reply contains the default text for this kind of refusal. An [`Exchange`] sends the
 /// application's own text instead.

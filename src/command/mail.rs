@@ -119,7 +119,7 @@ impl<'a> Mail<'a> {
     ///
     /// # Errors
     /// Returns an error if the parameter is given twice or has no value, or if its value is not a mailbox encoded as
-    /// xtext. The offset of the error counts from the start of the value.
+    /// xtext. The error's offset is counted from the start of the value.
     pub fn auth(&self) -> Result<Option<MailAuth<'a>>, Error> {
         let mut given = self.parameters.iter().filter(|given| given.is("AUTH"));
         match (given.next(), given.next()) {
@@ -132,7 +132,8 @@ impl<'a> Mail<'a> {
     }
 }
 
-/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the value as it is sent after the `=`.
+/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the value in the form in which it is sent,
+/// without `AUTH=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);
 
@@ -250,7 +251,7 @@ impl<'a> Parameters<'a> {
         self.0.as_str()
     }
 
-    /// Returns an iterator over the parameters, in the order that they were sent. A name may occur more than once,
+    /// Returns an iterator over the parameters, in the order in which they were sent. A name may occur more than once,
     /// unless the command comes from a [server session](crate::server::Event::Command).
     pub fn iter(&self) -> impl Iterator<Item = Parameter<'a>> + Clone + use<'a> {
         let mut rest = self.0.0;

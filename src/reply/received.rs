@@ -64,7 +64,7 @@ impl<'a> ReplyRef<'a> {
     }
 
     /// Creates a reply from the results of your own parser: the code, and the text of each line without the code, the
-    /// separator and the line ending. The text includes the enhanced code, if there is one. An empty slice creates a
+    /// separator and the line ending. Leave the enhanced code in the text, if there is one. An empty slice creates a
     /// reply with one empty line.
     ///
     /// This function cannot represent a reply if the codes of its lines differ. Pass such a reply to
@@ -82,7 +82,7 @@ impl<'a> ReplyRef<'a> {
     ///
     /// # Errors
     /// Returns an error in any of these cases:
-    /// - The code is not 200 to 599.
+    /// - The code is not in the range 200 to 599.
     /// - The text of a line contains CR, LF or NUL, or exceeds 12,288 octets.
     /// - The reply exceeds 128 lines.
     /// - The reply exceeds 65,536 octets, including the codes and the line endings.
@@ -156,8 +156,8 @@ impl<'a> ReplyRef<'a> {
 
     /// Creates an owned copy of the reply. The enhanced code is removed from the text of the lines that contain it.
     ///
-    /// Control characters, line separators and direction controls in the text are replaced by `?`, and octets that are
-    /// not UTF-8 by U+FFFD. The text of a `334` reply is [withheld](Reply).
+    /// In the text, control characters, line separators and direction controls are replaced by `?`. Octets that are not
+    /// UTF-8 are replaced by U+FFFD. The text of a `334` reply is [withheld](Reply).
     pub fn to_reply(self) -> Reply {
         let mut text = String::with_capacity(match self.text {
             Text::Block(block) => block.len(),
@@ -228,7 +228,7 @@ impl Error {
         self.rule
     }
 
-    /// Returns the position of the error in the given octets, counted from 0.
+    /// Returns the position of the error in the parsed octets, counted from 0.
     pub fn offset(&self) -> usize {
         self.offset
     }

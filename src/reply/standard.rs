@@ -30,11 +30,11 @@ impl Reply {
     /// ```
     ///
     /// # Panics
-    /// In a constant, each panic is a compile error. The function panics:
-    /// - If the code is not 200 to 599.
-    /// - If the enhanced code is missing, or its class is not the first digit of the code. A `3xx` reply has no
+    /// In a constant, each panic is a compile error. The function panics in these cases:
+    /// - The code is not in the range 200 to 599.
+    /// - The enhanced code is missing, or its class differs from the first digit of the code. A `3xx` reply has no
     ///   enhanced code (RFC 2034 §4).
-    /// - If the text is empty, contains anything but printable ASCII, or makes the line longer than 512 octets.
+    /// - The text is empty, contains anything but printable ASCII, or makes the line longer than 512 octets.
     #[must_use]
     pub const fn constant(line: &'static str) -> Self {
         let (code, rest) = number(line.as_bytes());
@@ -148,11 +148,12 @@ standard_replies! {
     /// Refuses STARTTLS temporarily (RFC 3207 §4).
     TLS_UNAVAILABLE = "454 4.7.0 TLS is not available at the moment";
 
-    /// Refuses a command with an unknown verb.
+    /// Refuses a command because its verb is unknown.
     UNRECOGNIZED = "500 5.5.2 Command not recognized";
     /// Refuses a command line that exceeds the server's limit.
     LINE_TOO_LONG = "500 5.5.2 Line too long";
-    /// Refuses a command line with a bare CR, a bare LF or a NUL, to prevent command smuggling (RFC 5321 §2.3.8).
+    /// Refuses a command line that contains a bare CR, a bare LF or a NUL, to prevent command smuggling (RFC 5321
+    /// §2.3.8).
     BAD_LINE_END = "500 5.5.2 Lines end in CRLF; bare CR, bare LF and NUL are refused";
     /// Refuses arguments that are malformed, or that the command does not accept.
     SYNTAX = "501 5.5.4 Syntax error in arguments";
@@ -175,7 +176,7 @@ standard_replies! {
     MAILBOX_UNAVAILABLE = "550 5.1.1 No such mailbox here";
     /// Refuses a message that exceeds the size limit (RFC 1870).
     MESSAGE_TOO_BIG = "552 5.3.4 Message is too big";
-    /// Refuses a message with a bare CR or a bare LF, to prevent SMTP smuggling.
+    /// Refuses a message that contains a bare CR or a bare LF, to prevent SMTP smuggling.
     MESSAGE_BAD_LINE_END = "554 5.6.0 Bare CR or bare LF in the message";
     /// Refuses an unknown parameter of MAIL or RCPT (RFC 5321 §4.1.1.11).
     PARAMETER_NOT_RECOGNIZED = "555 5.5.4 Parameter not recognized or not implemented";

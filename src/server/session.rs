@@ -23,8 +23,8 @@ use message::{Framing, Transaction};
 /// clients send more.
 const MAX_COMMAND: usize = 2048;
 
-/// The server side of one connection, from the greeting to the end. The [module documentation](super) shows how to
-/// drive a session.
+/// The server side of one connection, from the greeting until the connection ends. The [module documentation](super)
+/// shows how to drive a session.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
@@ -144,8 +144,8 @@ impl Session {
     /// Reads octets from the client directly into the session's buffer, without copying them.
     ///
     /// This method calls `read` with a slice of at most `room` octets, or of 1 octet if `room` is 0. `read` must return
-    /// how many octets it has written to the slice, which is 0 at the end of the stream. This method returns the number
-    /// that `read` returned.
+    /// the number of octets that it has written to the slice, or 0 at the end of the stream. This method returns the
+    /// number that `read` returned.
     ///
     /// If `read` fails, for instance with `WouldBlock`, the session releases the memory of the slice, so that an idle
     /// connection does not hold a buffer.
@@ -208,8 +208,8 @@ impl Session {
         read
     }
 
-    /// Tells the session that TLS has begun. The session discards everything that the client sent before (RFC 3207
-    /// §4.2), including its authentication and any mail transaction.
+    /// Tells the session that TLS has begun. The session discards everything that the client sent before TLS (RFC 3207
+    /// §4.2), the authentication state, and any mail transaction.
     ///
     /// Returns the number of octets that had been received but not processed. These octets arrived in cleartext after
     /// STARTTLS, and are discarded to prevent command injection. If the number is not 0, the client is defective or
@@ -256,8 +256,8 @@ impl Session {
         self.transaction.is_some()
     }
 
-    /// Returns the authenticated identity and the octets that have not been processed. Use this method if the
-    /// application handles the rest of the dialogue itself.
+    /// Returns the authenticated identity, and the octets that were received but have not been processed. Use this
+    /// method if the application handles the rest of the dialogue itself.
     pub fn into_parts(self) -> (Option<Identity>, Vec<u8>) {
         (self.identity.map(|identity| *identity), self.lines.rest().to_vec())
     }
@@ -281,9 +281,9 @@ impl Session {
 
     /// Advances the session, appends the octets to send to `out`, and returns whether the session needs input.
     ///
-    /// An event that needs an answer stays pending until it is answered. **The next call of this method skips a
+    /// An event that needs an answer stays pending until it is answered. **The next call to this method skips a
     /// notification**, including [`Event::Data`] and its octets. Therefore, call [`pending`](Self::pending) after each
-    /// call of `advance`.
+    /// call to `advance`.
     ///
     /// Use this method instead of [`next`](Self::next) in a driver that reads from the socket itself and returns events
     /// that borrow from the session:

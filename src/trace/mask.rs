@@ -105,7 +105,7 @@ impl Mask {
 
     /// Returns the part of the next line that may be logged. The line may include its line ending.
     ///
-    /// Returns `None` for lines that are not logged, such as those of a message.
+    /// Returns `None` for lines that are not logged, such as the lines of a message.
     pub fn line(&mut self, side: Side, line: &[u8]) -> Option<String> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);

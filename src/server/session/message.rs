@@ -25,7 +25,7 @@ impl Transaction {
     pub(super) const NEW: Self =
         Self { recipients: 0, octets: 0, chunks: false, ends: LineEnds::START, bare: false };
 
-    /// Returns the refusal of the message, if it cannot be accepted as far as it has come.
+    /// Returns the refusal of the message, if the part that has been received cannot be accepted.
     fn fault(&self, max_message: u64) -> Option<Reply> {
         match self {
             Self { bare: true, .. } => Some(Reply::MESSAGE_BAD_LINE_END),
@@ -85,7 +85,7 @@ impl Session {
         }
     }
 
-    /// Handles the octets of a message that have come.
+    /// Handles the octets of a message that have been received.
     pub(super) fn body(
         &mut self,
         mut framing: Framing,
