@@ -190,7 +190,7 @@ impl Error {
     /// | --- | --- |
     /// | The [delivery](Self::delivery) is unknown. If the message is sent again, it may arrive twice. | `false` |
     /// | The certificate of the server or of the client was not accepted. | `false` |
-    /// | Authentication failed, and the server closed the connection without a reply. | `false` |
+    /// | The client had cancelled authentication, the server had refused the token, or the client was waiting for the server's SCRAM proof, and the server closed the connection without a reply to that. | `false` |
     /// | The server closed the connection or the connection broke. This also applies during the TLS handshake. | `true` |
     /// | The server sent an unexpected reply, or something that is not SMTP. | `false` |
     /// | The server refused with a `4xx` reply at any stage. | `true` |

@@ -37,7 +37,7 @@ use super::{
 /// [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
 /// **If an error is not [transient](Error::is_transient) and its [stage](Error::stage) is
-/// [`Stage::Auth`](super::Stage::Auth), stop sending.** The server has then permanently refused the credentials. The
+/// [`Stage::Auth`](super::Stage::Auth), stop sending.** The server has then permanently refused the credentials, or authentication with this server cannot succeed for another reason, such as no shared mechanism or a server that could not prove its identity. The
 /// pool tries the credentials again for each message, and servers lock out clients that repeat failed attempts. A
 /// transient error, such as a `454` reply, may resolve itself.
 ///
