@@ -129,8 +129,8 @@ pub struct Config {
 /// Whether a client automatically tries the next mechanism with the same credentials after a failed authentication.
 ///
 /// Regardless of this setting, the client does not try another mechanism once it has sent its SCRAM proof or rejected
-/// the server's first SCRAM message. Otherwise, an impostor or a man-in-the-middle could obtain the password by a
-/// downgrade to PLAIN.
+/// the server's first SCRAM message. Otherwise, an impostor or a man-in-the-middle could obtain the password by forcing
+/// a downgrade to PLAIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -224,7 +224,7 @@ impl Builder {
         self
     }
 
-    /// Sets whether the AUTH command includes the initial response (RFC 4954 §4), if the mechanism has one and the
+    /// Sets whether the AUTH command includes the initial response (RFC 4954 §4), if the mechanism defines one and the
     /// command does not exceed 512 octets. This is on by default. Turn it off for servers that do not accept an initial
     /// response.
     pub fn initial_response(mut self, send: bool) -> Self {

@@ -180,7 +180,7 @@ impl Recipient {
     /// Sets the original recipient (ORCPT, RFC 3461 §4.2). The server must offer DSN.
     ///
     /// The original recipient is the address to which the message was first sent, before a mailing list or a forwarding
-    /// server replaced it. For a mail address, the address type is `rfc822`.
+    /// server replaced this address. For a mail address, the address type is `rfc822`.
     ///
     /// # Errors
     /// Returns [`EnvelopeError::OriginalRecipient`] if the address is empty or not printable ASCII, if the address type
@@ -280,8 +280,8 @@ impl Envelope {
         self.to.iter().map(Recipient::address)
     }
 
-    /// Sets the size of the message in octets (SIZE, RFC 1870), so that the server can refuse a message that is too
-    /// large before the client sends it.
+    /// Sets the size of the message in octets (SIZE, RFC 1870), so that the server can refuse an oversized message
+    /// before the client sends it.
     ///
     /// The parameter is omitted if the server does not offer SIZE. A message that exceeds the server's limit is not
     /// sent.

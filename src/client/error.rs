@@ -81,8 +81,8 @@ pub enum Error {
     TimedOut {
         /// The stage at which the client waited.
         stage: Stage,
-        /// Whether the port may expect TLS from the start. This is `true` if the client waited for a greeting in
-        /// cleartext and would have begun TLS with STARTTLS.
+        /// Whether the server may expect TLS from the start on this port. This is `true` if the client waited for a
+        /// greeting in cleartext and would have begun TLS with STARTTLS.
         may_want_tls: bool,
     },
     /// The server sent a refusal, and the session cannot continue. The [`Refusal`] contains the stage and the reply.

@@ -61,8 +61,8 @@ impl Extensions {
         self.lines().map(|(name, parameters)| Keyword::new(name, parameters))
     }
 
-    /// Returns the AUTH mechanisms in the server's order, or `None` if the server does not offer AUTH. The result does
-    /// not include mechanisms that the crate does not implement and the configuration does not define.
+    /// Returns the AUTH mechanisms in the server's order, or `None` if the server does not offer AUTH. The result
+    /// includes only mechanisms that the crate implements or the configuration defines.
     pub fn mechanisms(&self) -> Option<&[Mechanism]> {
         self.mechanisms.as_deref()
     }

@@ -113,7 +113,7 @@ impl Sending {
         }
     }
 
-    /// Returns the recipient that the last reply was about and the refusal, if the server refused it.
+    /// If the last reply refused a recipient, returns this recipient and the refusal.
     pub(super) fn last_refused(&self) -> Option<(&str, &Refusal)> {
         let recipient = self.envelope.to.get(self.answers.len().checked_sub(1)?)?;
         match self.answers.last()? {
@@ -146,7 +146,8 @@ impl Sending {
         }
     }
 
-    /// Returns the outcome of a message that the server has refused, even if it had accepted some recipients.
+    /// Returns the outcome of a message that the server has refused. The server may have accepted some recipients
+    /// earlier.
     pub(super) fn refused_by(self, refusal: Refusal) -> Outcome {
         let one_for_all = refusal.stage() == Stage::Rcpt && !refusal.closes();
         let of_the_message = match one_for_all {

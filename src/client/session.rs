@@ -27,7 +27,8 @@ mod sign_in;
 
 use sign_in::{Failed, Tries};
 
-/// A client session, which covers one connection to a server, from the server's greeting to the end of the connection.
+/// A client session. A session covers one connection to a server, from the server's greeting to the end of the
+/// connection.
 ///
 /// The session does no I/O and has no clock. The [module documentation](super) explains how to drive a session, and
 /// contains an example.
@@ -131,8 +132,8 @@ impl Session {
         }
     }
 
-    /// Calls `hook` with each line of the dialogue, for logging. The line does not include its CRLF, and every secret
-    /// in it is masked.
+    /// Sets a function that is called with each line of the dialogue, for example to log it. The line does not include
+    /// its CRLF, and every secret in it is masked.
     ///
     /// ```
     /// # fn trace(session: &mut smtp_auth::client::Session) {
@@ -143,8 +144,8 @@ impl Session {
         self.trace = Trace::new(hook);
     }
 
-    /// Passes in octets that were read from the server. This method can be called at any time, and does not change the
-    /// pending event.
+    /// Passes the session octets that were read from the server. This method can be called at any time, and does not
+    /// change the pending event.
     pub fn receive(&mut self, octets: &[u8]) {
         // A session that has ended keeps nothing.
         if !matches!(self.state, State::Closed | State::Broken(_)) {

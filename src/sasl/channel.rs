@@ -167,7 +167,8 @@ impl ChannelBinding {
     /// the server's configuration does not show which certificate was presented. The server must query its TLS library,
     /// or record the choice when the certificate is selected.
     ///
-    /// Returns `None` in the following cases. This type of channel binding must then not be used.
+    /// If this method returns `None`, do not use this type of channel binding. It returns `None` in the following
+    /// cases:
     /// - This type is not defined for the certificate, because the certificate's signature algorithm has no separate
     ///   hash function (Ed25519, Ed448, ML-DSA) or uses two different hash functions (RSASSA-PSS with another hash in
     ///   MGF1).

@@ -1,6 +1,6 @@
 //! The client side of a SASL exchange.
 //!
-//! A [`Config`] lists the mechanisms that a client may use. [`Config::choose`] selects one of them that the server
+//! A [`Config`] lists the mechanisms that a client may use. [`Config::choose`] selects a mechanism that the server also
 //! offers, and an [`Exchange`] authenticates with this mechanism.
 //!
 //! ```

@@ -121,8 +121,8 @@ impl States {
     }
 }
 
-/// Computes MD5 over one block, whose hashing resulted in `state`, and the `message` that follows it. The serialized
-/// form of MD5's state is its four words and the number of blocks.
+/// Computes the MD5 hash of one block and the `message` that follows it. `state` is the result of hashing the block.
+/// The serialized form of MD5's state is its four words and the number of blocks.
 #[cfg(feature = "cram-md5")]
 fn resume(state: &[u8; 16], message: &[u8]) -> Result<[u8; 16], DeserializeStateError> {
     let mut serialized = SerializedState::<Md5Core>::default();

@@ -307,7 +307,8 @@ impl fmt::Debug for ScramKeys {
     }
 }
 
-/// The result of salting a password with PBKDF2, together with the inputs, which include the password itself.
+/// The result of salting a password with PBKDF2, together with the inputs of the computation. The inputs include the
+/// password itself.
 ///
 /// A client that keeps this value and passes it to [`Credentials::salted`](super::client::Credentials::salted) for the
 /// next authentication does not have to compute PBKDF2 again.

@@ -29,8 +29,8 @@ impl Session {
     /// §4.5.3.2). Call this method at [`Event::NeedInput`](super::Event::NeedInput), and then close the connection.
     ///
     /// # Errors
-    /// Returns [`Error::TimedOut`] with the stage, or a refusal that the server sent earlier. After QUIT, this method
-    /// succeeds, because nothing is lost.
+    /// Returns [`Error::TimedOut`] with the stage, or the error for a refusal that the server sent earlier. After QUIT,
+    /// this method succeeds, because nothing is lost.
     pub fn timed_out(&mut self) -> Result<(), Error> {
         let greeting = matches!(self.state, State::Greeting);
         let may_want_tls = greeting && !self.channel.is_tls() && self.config.tls != Tls::Never;

@@ -16,8 +16,9 @@ impl Session {
     /// Returns the handle to begin a message or another command, if the session is idle.
     ///
     /// The session is idle at [`Event::Ready`](super::Event::Ready). It is also idle at
-    /// [`Event::Sent`](super::Event::Sent) once that event has been returned, and this method then skips the
-    /// notification. At any other time, and after the handle has been used, this method returns `None`.
+    /// [`Event::Sent`](super::Event::Sent), once that event has been returned. In this case, a call of this method
+    /// moves the session on to [`Event::Ready`](super::Event::Ready), which replaces the notification. At any other
+    /// time, and after the handle has been used, this method returns `None`.
     ///
     /// The next [`advance`](Self::advance) writes the command, so this method needs no buffer. `advance` also checks
     /// what the server has sent in the meantime. If the server has sent a `421`, `advance` returns

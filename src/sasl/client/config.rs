@@ -327,8 +327,8 @@ pub enum NoMechanism {
     /// no binding data or the configuration forbids channel binding.
     WithoutBinding,
     /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
-    /// preparing them failed. The user name or the password contains characters that SASLprep prohibits or is empty
-    /// after SASLprep has removed characters, or the prepared name exceeds 1,024 octets.
+    /// preparing them failed. Either the name or the password contains characters that SASLprep prohibits, or one of
+    /// them is empty after SASLprep has removed characters, or the prepared name exceeds 1,024 octets.
     Unprepared,
     /// The mechanisms that both sides support send the password, but the password, or the password together with the
     /// names, is too long for a line.

@@ -114,8 +114,8 @@ impl Credentials {
         Self::new(Kind::External)
     }
 
-    /// Creates credentials for ANONYMOUS (RFC 4505). The client authenticates as a guest. It sends the trace, which can
-    /// tell the server who the guest is.
+    /// Creates credentials for ANONYMOUS (RFC 4505). The client authenticates as a guest, and sends the trace. The
+    /// trace can tell the server who the guest is.
     ///
     /// The trace may be empty. Without TLS, an eavesdropper can read the trace.
     ///

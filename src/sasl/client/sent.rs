@@ -18,8 +18,9 @@ const RUN: usize = 8;
 /// place.
 const MAX_PROBES: usize = 256;
 
-/// Returns whether a line and a message contain the same run of octets. The message may be repeated as it is or in
-/// base64, as it was sent, and the whole line may be in base64. The time is linear in the total length.
+/// Returns whether a line and a message contain the same run of octets. The line may contain the run as it is or in
+/// base64, the form in which the message was sent. The whole line may also be in base64. The time is linear in the
+/// total length.
 pub(super) fn repeats<'a>(
     messages: impl Iterator<Item = &'a [u8]> + Clone,
     mut lines: impl Iterator<Item = &'a [u8]>,
