@@ -63,7 +63,7 @@ impl fmt::Display for Stage {
 
 /// The error that ends a session before QUIT.
 ///
-/// The application causes [`BareLineEnd`](Self::BareLineEnd) and [`MessageEnded`](Self::MessageEnded).
+/// [`BareLineEnd`](Self::BareLineEnd) and [`MessageEnded`](Self::MessageEnded) are caused by mistakes in the application.
 /// [`NotAuthenticated`](Self::NotAuthenticated) may be caused by the credentials, the configuration or the server. All
 /// other errors are caused by the server or a man-in-the-middle.
 ///

@@ -83,8 +83,8 @@
 //! # SCRAM
 //!
 //! With SCRAM, the client proves that it knows the password without sending it. The -PLUS mechanisms also use channel
-//! binding to detect a man-in-the-middle. With the following `Users`, clients can authenticate with SCRAM. Clients that
-//! do not support SCRAM can use PLAIN:
+//! binding to detect a man-in-the-middle. The following implementation of `Users` supports SCRAM, and PLAIN for
+//! clients that do not support SCRAM:
 //!
 //! ```
 //! use smtp_auth_tokio::smtp_auth::{Answer, Authenticator, CheckPassword, Mechanism, sasl::{ScramKeys, ScramKeysFor}};

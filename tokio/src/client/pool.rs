@@ -29,7 +29,7 @@ use super::{
 /// | --- | --- |
 /// | [`connections`](Self::connections) | The clone stops sharing connections. It starts with none, and opens at most the given number. |
 /// | [`waiting`](Self::waiting) | The value applies only to messages sent through this clone. |
-/// | [`idle`](Self::idle) | All clones use the same value, but it is unspecified which clone's value this is. |
+/// | [`idle`](Self::idle) | All clones share one value. If clones set different values, it is unspecified which of them is used. |
 ///
 /// The pool checks each connection before reusing it. A server may close a connection at any time. If this has
 /// happened, the pool sends the message over another connection. **The pool never resends a message once the end of the
