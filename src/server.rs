@@ -560,7 +560,7 @@ pub enum Event<'a> {
     StartOfData(Permission<'a>),
     /// Notification: a piece of the message, with dot-stuffing removed (RFC 5321 §4.5.2).
     Data(&'a [u8]),
-    /// Pending: the application replies to the whole message. All of its octets have been returned as [`Data`](Self::Data). The message
+    /// Pending: reply to the message as a whole. All of its octets have been returned as [`Data`](Self::Data). The message
     /// contains no bare CR or LF, and is no larger than [`max_message`](Builder::max_message).
     EndOfData(PendingReply<'a>),
     /// Notification: the transaction has ended without a message, because the client sent RSET, EHLO, HELO or STARTTLS,
