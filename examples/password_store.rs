@@ -1,6 +1,9 @@
 //! An account store that is suitable for a mail server. It keeps an Argon2 hash and the SCRAM keys of each password,
 //! and replaces both when the password changes. Argon2 runs on dedicated threads, which keep its memory.
 //!
+//! Keep both only while your users migrate from PLAIN to SCRAM, as the guide's chapter `migration` explains: after a
+//! database breach, an attacker chooses the weaker of the two.
+//!
 //! `cargo run --example password_store` runs a server and clients that authenticate over loopback, without TLS.
 
 use std::{

@@ -370,7 +370,8 @@ impl Session {
             let secret = matches!(state, State::Auth(_));
             let awaits_more = matches!(&state, State::Envelope(sending) if sending.awaits_reply());
             let mut progress = self.transition(state, out);
-            // A command has just been written, so its reply cannot have arrived yet.
+            // A command has just been written, so its reply cannot have arrived yet. In most cases nothing has arrived at
+            // all, and then the state is not moved for this check.
             if out.len() > mark && !awaits_more && !self.lines.rest().is_empty() {
                 progress = progress.and_then(|progress| {
                     self.expect_silence(progress.stage(), progress.exchange())?;

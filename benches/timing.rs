@@ -1,14 +1,14 @@
-//! Whether the time that an answer takes tells what must not be known: how much of a password, a
-//! digest or a proof is right, and whether there is an account of that name.
+//! Looks for timing attacks: whether the time that an answer takes reveals how much of a password, a
+//! digest or a proof is right, or whether an account exists.
 //!
-//! `cargo bench --bench tells`
+//! `cargo bench --bench timing`
 //!
 //! In the manner of dudect (Reparaz, Balasch, Verbauwhede, 2017): two classes of input, in random
 //! order, and Welch's t for the difference of their means, without the slowest twentieth of the runs.
 //! Beyond some 10 in either direction there is something to look into. Timing on a machine that
 //! others use, or whose clock rate varies, is noisy: a t beyond the bound on one run is no proof, and
-//! one below it is none either. So it fails by itself only where `TELLS_STRICT=1` is set.
-//! `TELLS_RUNS` is the number of runs of each table, 4,000 by default; those that hash a password at
+//! one below it is none either. So it fails by itself only where `TIMING_STRICT=1` is set.
+//! `TIMING_RUNS` is the number of runs of each table, 4,000 by default; those that hash a password at
 //! its full price take a tenth of them.
 
 #![allow(
@@ -41,8 +41,8 @@ const WRONG: [&str; 2] = ["tanstaaftanstaag", "Xanstaaftanstaaf"];
 const NAMES: [&str; 2] = ["timothy", "nobody1"];
 
 fn main() -> ExitCode {
-    let runs = env::var("TELLS_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(4000);
-    let strict = env::var("TELLS_STRICT").is_ok_and(|strict| strict == "1");
+    let runs = env::var("TIMING_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(4000);
+    let strict = env::var("TIMING_STRICT").is_ok_and(|strict| strict == "1");
     println!("{:<44} {:>6} {:>12} {:>9} {:>8}", "table", "runs", "mean", "apart", "t");
     let dear = runs / 10;
     let told = [
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints a table's line, and says whether it tells. `run` does one run of a class, and says how many
+/// Prints a table's line, and says whether the times of the two classes differ. `run` does one run of a class, and says how many
 /// nanoseconds of it count.
 fn table(name: &str, runs: usize, mut run: impl FnMut(usize) -> u128) -> bool {
     let mut times: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
