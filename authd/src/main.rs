@@ -1,0 +1,11 @@
+//! An authentication service for Postfix and Exim.
+
+mod credential;
+mod decoys;
+mod hashing;
+mod random;
+mod store;
+#[cfg(test)]
+mod testing;
+
+fn main() {}
