@@ -7,6 +7,7 @@ use smtp_auth::sasl::{ScramHash, ScramKeys, ScramParts, server::Config};
 
 use crate::{
     credential::{Credential, Scheme},
+    random,
     store::Cost,
 };
 
@@ -26,13 +27,7 @@ pub(crate) struct Decoys {
 impl Decoys {
     /// The secret is the one that all processes share, in hexadecimal.
     pub(crate) fn new(secret: &str, costs: Vec<Cost>, iterations: u32) -> Self {
-        let mut key = [0; 16];
-        // The hexadecimal digits of the first 64 bits are a key of 64 unknown bits; fold the others in.
-        for (at, octet) in secret.bytes().enumerate() {
-            if let Some(own) = key.get_mut(at % 16) {
-                *own = own.rotate_left(4) ^ octet;
-            }
-        }
+        let key = random::key(secret);
         Self { key, costs, iterations }
     }
 
@@ -107,6 +102,8 @@ mod tests {
     use super::*;
     use smtp_auth::sasl::Mechanism;
 
+    const SECRET: &str = "00112233445566778899aabbccddeeff";
+
     fn cost(scheme: Scheme, cost: &str, passwords: u64) -> Cost {
         Cost { scheme, cost: cost.into(), passwords, checks: passwords }
     }
@@ -115,7 +112,7 @@ mod tests {
     fn iterations_are_distributed_like_those_of_real_accounts() {
         let scheme = Scheme::ScramSha256;
         let costs = vec![cost(scheme, "4096", 250), cost(scheme, "15000", 750)];
-        let decoys = Decoys::new(&"5a".repeat(32), costs, 15_000);
+        let decoys = Decoys::new(SECRET, costs, 15_000);
         let names = (0..10_000).map(|number| format!("user{number}@example.org"));
         let few = names.filter(|name| decoys.iterations(ScramHash::Sha256, name) == 4096).count();
         assert!((2300..2700).contains(&few), "{few} of 10,000 have 4,096 iterations");
@@ -125,12 +122,12 @@ mod tests {
     fn a_name_keeps_its_decoy_and_an_empty_database_has_the_configured_number() {
         let costs = vec![cost(Scheme::ScramSha256, "4096", 1), cost(Scheme::ScramSha256, "15000", 1)];
         let sasl = Config::builder("auth").mechanisms([Mechanism::ScramSha256]).build().unwrap();
-        let (one, again) = (Decoys::new("00ff", costs.clone(), 1), Decoys::new("00ff", costs, 1));
+        let (one, again) = (Decoys::new(SECRET, costs.clone(), 1), Decoys::new(SECRET, costs, 1));
         for name in ["a", "b", "c", "d"] {
             let shown = |decoys: &Decoys| decoys.scram_keys(&sasl, ScramHash::Sha256, name).unwrap().to_text();
             assert_eq!(shown(&one), shown(&again));
         }
-        let empty = Decoys::new("00ff", Vec::new(), 15_000);
+        let empty = Decoys::new(SECRET, Vec::new(), 15_000);
         assert_eq!(empty.iterations(ScramHash::Sha256, "a"), 15_000);
         assert_eq!(empty.credential(&sasl, "a").unwrap().cost(), "15000");
     }
@@ -139,7 +136,7 @@ mod tests {
     fn passwords_are_checked_against_every_form_that_accounts_have() {
         let argon2 = cost(Scheme::Argon2id, "m=19456,t=2,p=1", 1);
         let costs = vec![cost(Scheme::ScramSha256, "15000", 1), argon2, cost(Scheme::BlfCrypt, "5", 1)];
-        let decoys = Decoys::new("17", costs, 15_000);
+        let decoys = Decoys::new(SECRET, costs, 15_000);
         let sasl = Config::builder("auth").mechanisms([Mechanism::Plain]).build().unwrap();
         let mut schemes: Vec<_> = (0..100)
             .map(|number| decoys.credential(&sasl, &number.to_string()).unwrap().scheme())

@@ -1,5 +1,6 @@
 //! An authentication service for Postfix and Exim.
 
+mod config;
 mod credential;
 mod decoys;
 mod hashing;

@@ -11,6 +11,12 @@ pub(crate) fn hexadecimal<const N: usize>() -> Option<String> {
     Some(text)
 }
 
+/// Returns the first 128 bits of a secret in hexadecimal.
+pub(crate) fn key(secret: &str) -> [u8; 16] {
+    let digits = secret.get(..32).unwrap_or(secret);
+    u128::from_str_radix(digits, 16).unwrap_or(0).to_be_bytes()
+}
+
 /// Returns a password that is easy to type: 25 letters and digits in five groups, with 125 random bits. No character is
 /// easily taken for another.
 pub(crate) fn password() -> Option<String> {
