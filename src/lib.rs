@@ -195,7 +195,8 @@
         feature = "oauthbearer",
         feature = "xoauth2",
         feature = "external",
-        feature = "anonymous"
+        feature = "anonymous",
+        feature = "dovecot-auth"
     )),
     allow(dead_code)
 )]
@@ -204,11 +205,11 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
-#[cfg(feature = "smtp")]
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
 mod advance;
 mod base64;
 mod decimal;
-#[cfg(feature = "smtp")]
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
 mod line;
 #[cfg(feature = "smtp")]
 mod message;
@@ -218,7 +219,7 @@ mod serde;
 #[cfg(feature = "smtp")]
 mod set;
 mod shown;
-#[cfg(feature = "smtp")]
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
 mod trace;
 
 #[cfg(feature = "smtp")]
@@ -227,6 +228,8 @@ pub mod auth;
 pub mod client;
 #[cfg(feature = "smtp")]
 pub mod command;
+#[cfg(feature = "dovecot-auth")]
+pub mod dovecot;
 #[cfg(feature = "smtp")]
 pub mod ehlo;
 pub mod guide;
@@ -236,7 +239,7 @@ pub mod sasl;
 #[cfg(feature = "smtp")]
 pub mod server;
 
-#[cfg(feature = "smtp")]
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
 pub use advance::Advance;
 #[cfg(feature = "smtp")]
 pub use reply::Reply;
@@ -246,7 +249,9 @@ pub use sasl::{
 };
 pub use secret::Secret;
 #[cfg(feature = "smtp")]
-pub use trace::{Mask, Side};
+pub use trace::Mask;
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
+pub use trace::Side;
 
 #[test]
 fn the_readme_has_the_table_of_mechanisms() {

@@ -225,6 +225,25 @@ impl Lines {
         Some(Ok(()))
     }
 
+    /// Makes the next line pending, without the LF that ends it, once it is complete. Nothing after an error is in step.
+    pub(crate) fn next_lf(&mut self, limit: usize) -> Option<Result<(), Error>> {
+        self.shown = self.taken..self.taken;
+        let rest = self.rest();
+        let behind = rest.get(self.scanned..).unwrap_or_default();
+        match memchr::memchr(b'\n', behind).map(|at| at + self.scanned) {
+            Some(length) if length <= limit => {
+                self.scanned = 0;
+                self.show(0, length, 1);
+                Some(Ok(()))
+            }
+            None if rest.len() <= limit => {
+                self.scanned = rest.len();
+                None
+            }
+            _ => Some(Err(Error::TooLong)),
+        }
+    }
+
     /// Returns whether the line begins with BDAT, or has one after a bare CR or LF. The part of the line that was
     /// dropped counts.
     pub(crate) fn holds_bdat(&self) -> bool {

@@ -217,6 +217,11 @@ impl SecretBytes {
         &self.0
     }
 
+    /// Moves the octets out. The caller zeroes them.
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        mem::take(&mut self.0)
+    }
+
     /// Appends an octet, and makes room as [`reserve`] does.
     pub(crate) fn push(&mut self, octet: u8) {
         append(&mut self.0, &[octet]);
