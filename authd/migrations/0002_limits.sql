@@ -11,8 +11,10 @@ CREATE INDEX failure_changed ON failure (changed);
 
 -- The networks from which an account has authenticated.
 CREATE TABLE known_network (
-    bucket BIGINT NOT NULL PRIMARY KEY,
+    account BIGINT NOT NULL,
+    network BIGINT NOT NULL,
     last BIGINT NOT NULL,
-    changed BIGINT NOT NULL
+    changed BIGINT NOT NULL,
+    PRIMARY KEY (account, network)
 );
 CREATE INDEX known_network_changed ON known_network (changed);

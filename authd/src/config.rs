@@ -21,9 +21,13 @@ pub(crate) enum ConfigError {
     Mode { path: PathBuf },
     #[error("{path}, line {line}: {message}")]
     Syntax { path: PathBuf, line: usize, message: String },
-    #[error("no database is configured: set DATABASE_URL, or `database` in the file, or try `--demo`")]
+    #[error(
+        "no database is configured: set DATABASE_URL, or `database` in the file, or try `--demo`"
+    )]
     NoDatabase,
-    #[error("no socket is configured: add a [[socket]] with a `path`, or start the service by socket activation")]
+    #[error(
+        "no socket is configured: add a [[socket]] with a `path`, or start the service by socket activation"
+    )]
     NoSocket,
     #[error("{0}")]
     Value(&'static str),
@@ -39,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) connections: u32,
     /// The time limit of a query, in milliseconds.
     pub(crate) query_time_limit_ms: u64,
+    /// The largest number of connections of mail servers. Further ones wait.
+    pub(crate) max_connections: usize,
     /// The name in the challenges of CRAM-MD5.
     pub(crate) hostname: String,
     pub(crate) accounts: Accounts,
@@ -166,6 +172,7 @@ impl Default for Config {
             database: None,
             connections: 8,
             query_time_limit_ms: 2000,
+            max_connections: 20_000,
             hostname: "localhost".into(),
             accounts: Accounts::default(),
             hashing: HashingOptions::default(),
@@ -241,20 +248,29 @@ impl Config {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             // The text of `Display` would show the line, which may contain a password.
-            ConfigError::Syntax { path: path.into(), line, message: error.message().into() }
+            let message = if error.message().contains("://") {
+                "a value is not allowed here"
+            } else {
+                error.message()
+            };
+            ConfigError::Syntax { path: path.into(), line, message: message.into() }
         })
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         let accounts = &self.accounts;
         if !(4096..=1_000_000).contains(&accounts.iterations) {
-            return Err(ConfigError::Value("`iterations` is not between 4,096 (RFC 7677) and 1,000,000"));
+            return Err(ConfigError::Value(
+                "`iterations` is not between 4,096 (RFC 7677) and 1,000,000",
+            ));
         }
         if accounts.keep == Keep::Scram && self.hashes().is_empty() {
             return Err(ConfigError::Value("`scram` names no mechanism, and `keep` is \"scram\""));
         }
         if self.hashes().len() != accounts.scram.len() {
-            return Err(ConfigError::Value("`scram` names another mechanism than SCRAM-SHA-1, -SHA-256 and -SHA-512"));
+            return Err(ConfigError::Value(
+                "`scram` names another mechanism than SCRAM-SHA-1, -SHA-256 and -SHA-512",
+            ));
         }
         if self.limits.network == 0 || self.limits.account == 0 || self.limits.max_entries == 0 {
             return Err(ConfigError::Value("a rate limit of 0 would refuse everybody"));
@@ -285,7 +301,8 @@ impl Config {
     pub(crate) fn mechanisms(&self) -> Vec<Mechanism> {
         let scram = self.hashes().into_iter().map(ScramHash::mechanism);
         let cram = self.accounts.cram_md5.then_some(Mechanism::CramMd5);
-        let scram = scram.filter(|_| self.accounts.keep == Keep::Scram || self.accounts.scram_always);
+        let scram =
+            scram.filter(|_| self.accounts.keep == Keep::Scram || self.accounts.scram_always);
         scram.chain(cram).chain([Mechanism::Plain, Mechanism::Login]).collect()
     }
 
@@ -309,7 +326,9 @@ impl Socket {
     /// Returns the mode as a number.
     pub(crate) fn mode(&self) -> Result<u32, ConfigError> {
         let mode = u32::from_str_radix(&self.mode, 8).ok().filter(|mode| *mode <= 0o777);
-        mode.ok_or(ConfigError::Value("the `mode` of a socket is not an octal number such as \"0660\""))
+        mode.ok_or(ConfigError::Value(
+            "the `mode` of a socket is not an octal number such as \"0660\"",
+        ))
     }
 }
 
@@ -348,12 +367,18 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_and_never_show_the_value() {
-        let error = read("connections = 1\ndatabase = \"postgres://u:hunter2@db\" x\n", 0o600).unwrap_err();
+        let error =
+            read("connections = 1\ndatabase = \"postgres://u:hunter2@db\" x\n", 0o600).unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
-        for wrong in ["[accounts]\niterations = 100", "[accounts]\nscram = [\"PLAIN\"]", "[limits]\naccount = 0",
-            "[[socket]]\npath = \"x\"\nmode = \"abc\"", "unknown = 1", "[limits]\nexchange_ms = 2000"]
-        {
+        for wrong in [
+            "[accounts]\niterations = 100",
+            "[accounts]\nscram = [\"PLAIN\"]",
+            "[limits]\naccount = 0",
+            "[[socket]]\npath = \"x\"\nmode = \"abc\"",
+            "unknown = 1",
+            "[limits]\nexchange_ms = 2000",
+        ] {
             assert!(read(wrong, 0o600).is_err(), "{wrong}");
         }
     }

@@ -165,8 +165,12 @@ impl Credential {
         match self {
             Self::Scram(keys) => keys.iterations().to_string(),
             Self::Argon2id(text) => text.expose().split('$').nth(3).unwrap_or_default().into(),
-            Self::BlfCrypt(text) => bcrypt_cost(text).map(|cost| cost.to_string()).unwrap_or_default(),
-            Self::Sha512Crypt(text) => rounds(text).map(|rounds| rounds.to_string()).unwrap_or_default(),
+            Self::BlfCrypt(text) => {
+                bcrypt_cost(text).map(|cost| cost.to_string()).unwrap_or_default()
+            }
+            Self::Sha512Crypt(text) => {
+                rounds(text).map(|rounds| rounds.to_string()).unwrap_or_default()
+            }
             Self::CramMd5(_) => String::new(),
         }
     }
@@ -178,7 +182,8 @@ impl Credential {
             Self::Argon2id(text) => {
                 let hash = PasswordHash::new(text.expose()).ok()?;
                 let params = Params::try_from(&hash).ok()?;
-                let is_argon2id = Algorithm::try_from(hash.algorithm.as_str()).ok()? == Algorithm::Argon2id;
+                let is_argon2id =
+                    Algorithm::try_from(hash.algorithm.as_str()).ok()? == Algorithm::Argon2id;
                 if !is_argon2id || hash.salt.is_none() || hash.hash.is_none() {
                     return None;
                 }
@@ -215,14 +220,18 @@ impl Credential {
         // The salt and the digest are as long as in a real hash.
         let text = match scheme {
             Scheme::Argon2id => {
-                format!("$argon2id$v=19${cost}$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+                format!(
+                    "$argon2id$v=19${cost}$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+                )
             }
             Scheme::BlfCrypt => {
                 let cost: u32 = cost.parse().ok()?;
                 format!("$2y${cost:02}${:.<53}", "")
             }
             Scheme::Sha512Crypt => format!("$6$rounds={cost}$decoydecoydecoyd${:.<86}", ""),
-            Scheme::CramMd5 => return Some(Self::CramMd5(CramSecret::from_states([0; 16], [0; 16]))),
+            Scheme::CramMd5 => {
+                return Some(Self::CramMd5(CramSecret::from_states([0; 16], [0; 16])));
+            }
             // These are derived from the account's name: see `decoys`.
             Scheme::ScramSha256 | Scheme::ScramSha1 | Scheme::ScramSha512 => return None,
         };
@@ -277,7 +286,11 @@ mod tests {
             "Hello world!",
             "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
         ),
-        (Scheme::BlfCrypt, "tanstaaf", "$2y$05$UEeCJ.3mVU0iwitK2olMFuUJ4s6ZUlIKHuQoQTYYgsrFb31FKV0n2"),
+        (
+            Scheme::BlfCrypt,
+            "tanstaaf",
+            "$2y$05$UEeCJ.3mVU0iwitK2olMFuUJ4s6ZUlIKHuQoQTYYgsrFb31FKV0n2",
+        ),
     ];
 
     #[test]
@@ -310,7 +323,8 @@ mod tests {
     #[test]
     fn decoys_can_be_made_for_each_cost_and_match_nothing() {
         let own = Credential::argon2id(&Secret::new("x")).unwrap();
-        let [sha512, bcrypt] = FOREIGN.map(|(scheme, _, text)| Credential::read(scheme, text).unwrap());
+        let [sha512, bcrypt] =
+            FOREIGN.map(|(scheme, _, text)| Credential::read(scheme, text).unwrap());
         for real in [own, sha512, bcrypt] {
             let decoy = Credential::decoy(real.scheme(), &real.cost()).unwrap();
             assert_eq!((decoy.scheme(), decoy.cost()), (real.scheme(), real.cost()));
@@ -327,7 +341,11 @@ mod tests {
         for (scheme, text) in [(Scheme::BlfCrypt, bcrypt), (Scheme::Argon2id, argon2)] {
             assert_eq!(Credential::read(scheme, text).unwrap_err(), CredentialError::Cost(scheme));
         }
-        for (scheme, text) in [(Scheme::BlfCrypt, "$2b$"), (Scheme::Sha512Crypt, "$6$"), (Scheme::Argon2id, "$argon2i$")] {
+        for (scheme, text) in [
+            (Scheme::BlfCrypt, "$2b$"),
+            (Scheme::Sha512Crypt, "$6$"),
+            (Scheme::Argon2id, "$argon2i$"),
+        ] {
             assert_eq!(Credential::read(scheme, text).unwrap_err(), CredentialError::Value(scheme));
         }
     }

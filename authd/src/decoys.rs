@@ -61,7 +61,12 @@ impl Decoys {
 
     /// Returns the keys that SCRAM answers with for a name without keys. Their salt is the one that the configuration
     /// derives from the name, and no password matches them.
-    pub(crate) fn scram_keys(&self, sasl: &Config, hash: ScramHash, name: &str) -> Option<ScramKeys> {
+    pub(crate) fn scram_keys(
+        &self,
+        sasl: &Config,
+        hash: ScramHash,
+        name: &str,
+    ) -> Option<ScramKeys> {
         let decoy = sasl.decoy_keys(hash, name)?;
         let iterations = self.iterations(hash, name);
         ScramKeys::from_parts(ScramParts { iterations, ..decoy.parts() })
@@ -73,7 +78,10 @@ impl Decoys {
         let scheme = self.check(name).map_or(Scheme::ScramSha256, |cost| cost.scheme);
         match scheme.hash() {
             // The configuration has decoy keys only while SCRAM is on offer.
-            Some(hash) => self.scram_keys(sasl, hash, name).or_else(|| self.own_keys(hash, name)).map(Credential::Scram),
+            Some(hash) => self
+                .scram_keys(sasl, hash, name)
+                .or_else(|| self.own_keys(hash, name))
+                .map(Credential::Scram),
             None => Credential::decoy(scheme, &self.check(name)?.cost),
         }
     }
@@ -120,11 +128,14 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_decoy_and_an_empty_database_has_the_configured_number() {
-        let costs = vec![cost(Scheme::ScramSha256, "4096", 1), cost(Scheme::ScramSha256, "15000", 1)];
+        let costs =
+            vec![cost(Scheme::ScramSha256, "4096", 1), cost(Scheme::ScramSha256, "15000", 1)];
         let sasl = Config::builder("auth").mechanisms([Mechanism::ScramSha256]).build().unwrap();
         let (one, again) = (Decoys::new(SECRET, costs.clone(), 1), Decoys::new(SECRET, costs, 1));
         for name in ["a", "b", "c", "d"] {
-            let shown = |decoys: &Decoys| decoys.scram_keys(&sasl, ScramHash::Sha256, name).unwrap().to_text();
+            let shown = |decoys: &Decoys| {
+                decoys.scram_keys(&sasl, ScramHash::Sha256, name).unwrap().to_text()
+            };
             assert_eq!(shown(&one), shown(&again));
         }
         let empty = Decoys::new(SECRET, Vec::new(), 15_000);
@@ -135,7 +146,8 @@ mod tests {
     #[test]
     fn passwords_are_checked_against_every_form_that_accounts_have() {
         let argon2 = cost(Scheme::Argon2id, "m=19456,t=2,p=1", 1);
-        let costs = vec![cost(Scheme::ScramSha256, "15000", 1), argon2, cost(Scheme::BlfCrypt, "5", 1)];
+        let costs =
+            vec![cost(Scheme::ScramSha256, "15000", 1), argon2, cost(Scheme::BlfCrypt, "5", 1)];
         let decoys = Decoys::new(SECRET, costs, 15_000);
         let sasl = Config::builder("auth").mechanisms([Mechanism::Plain]).build().unwrap();
         let mut schemes: Vec<_> = (0..100)

@@ -30,7 +30,12 @@ impl Hashing {
     /// # Errors
     /// The operating system starts no thread.
     pub(crate) fn start(threads: NonZeroUsize, queue: usize) -> std::io::Result<Self> {
-        let pool = Arc::new(Pool { state: Mutex::default(), ready: Condvar::new(), threads: threads.get(), queue });
+        let pool = Arc::new(Pool {
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            threads: threads.get(),
+            queue,
+        });
         let handle = Handle(pool);
         for _ in 0..threads.get() {
             let pool = Arc::clone(&handle.0);

@@ -42,6 +42,9 @@ mod tests {
     fn passwords_differ_and_have_five_groups() {
         let (one, other) = (password().unwrap(), password().unwrap());
         assert_ne!(one, other);
-        assert!(one.split('-').all(|group| group.len() == 5) && one.split('-').count() == 5, "{one}");
+        assert!(
+            one.split('-').all(|group| group.len() == 5) && one.split('-').count() == 5,
+            "{one}"
+        );
     }
 }

@@ -18,9 +18,9 @@ mod limits;
 mod listing;
 mod settings;
 
-pub(crate) use accounts::{Found, NewPassword};
+pub(crate) use accounts::{Found, NewPassword, login_name};
 pub(crate) use limits::{Changes, Shared};
-pub(crate) use listing::{AccountRow, Cost, PasswordRow};
+pub(crate) use listing::{Cost, PasswordRow};
 
 /// The database and the bounds on its use.
 #[derive(Clone)]
@@ -140,7 +140,8 @@ fn create_private(path: &str) -> Result<(), StoreError> {
     if path == ":memory:" || Path::new(path).exists() {
         return Ok(());
     }
-    let created = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let created =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
     created.map(|_| ()).map_err(|error| StoreError::File { path: path.into(), error })
 }
 

@@ -72,13 +72,20 @@ fn start_postgres() -> Option<TempDir> {
     let (bin, path, parent) = (bin.display(), directory.path().display(), std::process::id());
     // PostgreSQL refuses to run as root.
     let is_root = rustix::process::getuid().is_root();
-    let user = if is_root { "setpriv --reuid=postgres --regid=postgres --clear-groups" } else { "" };
+    let user =
+        if is_root { "setpriv --reuid=postgres --regid=postgres --clear-groups" } else { "" };
     let run = |script: String| {
         let mut command = Command::new("sh");
-        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     };
-    let made = run(format!("{user} {bin}/initdb -D {path}/data -U tests -A trust --no-sync")).status().ok()?;
+    let made = run(format!("{user} {bin}/initdb -D {path}/data -U tests -A trust --no-sync"))
+        .status()
+        .ok()?;
     assert!(made.success(), "initdb has failed");
     run(format!(
         "{user} {bin}/postgres -D {path}/data -k {path} -c listen_addresses='' -c fsync=off -c max_connections=200 & \

@@ -59,9 +59,13 @@ impl Store {
                     checks: None,
                 });
             }
-            let (Some(found), Some(scheme)) = (&mut found, get::<Option<String>>(row, "scheme")?) else { continue };
+            let (Some(found), Some(scheme)) = (&mut found, get::<Option<String>>(row, "scheme")?)
+            else {
+                continue;
+            };
             let value = Secret::new(get::<String>(row, "value")?);
-            let read = Scheme::named(&scheme).and_then(|own| Credential::read(own, value.expose()).ok());
+            let read =
+                Scheme::named(&scheme).and_then(|own| Credential::read(own, value.expose()).ok());
             let credential = read.ok_or_else(|| StoreError::Damaged(found.account.clone()))?;
             if get::<i64>(row, "checks")? != 0 {
                 found.checks = Some(credential.scheme());
@@ -121,17 +125,27 @@ impl Store {
     }
 
     /// Removes an alias. Returns whether the account had it.
-    pub(crate) async fn remove_alias(&self, account: &str, alias: &str) -> Result<bool, StoreError> {
-        let delete = "DELETE FROM login WHERE name = $1 AND account = $2 AND label = '' AND name <> account";
+    pub(crate) async fn remove_alias(
+        &self,
+        account: &str,
+        alias: &str,
+    ) -> Result<bool, StoreError> {
+        let delete =
+            "DELETE FROM login WHERE name = $1 AND account = $2 AND label = '' AND name <> account";
         let delete = sqlx::query(delete).bind(alias).bind(account);
         Ok(self.within(delete.execute(&self.pool)).await?.rows_affected() > 0)
     }
 
     /// Removes an application password and its name. Returns whether the account had it.
-    pub(crate) async fn remove_password(&self, account: &str, label: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn remove_password(
+        &self,
+        account: &str,
+        label: &str,
+    ) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
         for table in ["login", "credential"] {
-            let delete = format!("DELETE FROM {table} WHERE account = $1 AND label = $2 AND label <> ''");
+            let delete =
+                format!("DELETE FROM {table} WHERE account = $1 AND label = $2 AND label <> ''");
             let delete = sqlx::query(&delete).bind(account).bind(label);
             self.within(delete.execute(&mut *transaction)).await?;
         }
@@ -153,13 +167,22 @@ impl Store {
     }
 
     /// Notes when the password was last used.
-    pub(crate) async fn note_use(&self, account: &str, label: &str, now: i64) -> Result<(), StoreError> {
+    pub(crate) async fn note_use(
+        &self,
+        account: &str,
+        label: &str,
+        now: i64,
+    ) -> Result<(), StoreError> {
         let update = "UPDATE password SET last_used = $1 WHERE account = $2 AND label = $3";
         let update = sqlx::query(update).bind(now).bind(account).bind(label);
         self.within(update.execute(&self.pool)).await.map(|_| ())
     }
 
-    async fn exists(&self, transaction: &mut Transaction<'_, Any>, account: &str) -> Result<(), StoreError> {
+    async fn exists(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        account: &str,
+    ) -> Result<(), StoreError> {
         let select = sqlx::query("SELECT name FROM account WHERE name = $1").bind(account);
         let row = self.within(select.fetch_optional(&mut **transaction)).await?;
         row.map(|_| ()).ok_or_else(|| StoreError::NoAccount(account.into()))
@@ -193,11 +216,14 @@ impl Store {
         let update = sqlx::query(update).bind(now).bind(*expires).bind(account).bind(label);
         let is_new = self.within(update.execute(&mut **transaction)).await?.rows_affected() == 0;
         if is_new {
-            let insert = "INSERT INTO password (created, expires, account, label) VALUES ($1, $2, $3, $4)";
+            let insert =
+                "INSERT INTO password (created, expires, account, label) VALUES ($1, $2, $3, $4)";
             let insert = sqlx::query(insert).bind(now).bind(*expires).bind(account).bind(label);
             self.within(insert.execute(&mut **transaction)).await?;
         }
-        let delete = sqlx::query("DELETE FROM credential WHERE account = $1 AND label = $2").bind(account).bind(label);
+        let delete = sqlx::query("DELETE FROM credential WHERE account = $1 AND label = $2")
+            .bind(account)
+            .bind(label);
         self.within(delete.execute(&mut **transaction)).await?;
         for (at, credential) in credentials.iter().enumerate() {
             let insert = "INSERT INTO credential (account, label, scheme, value, cost, checks) VALUES ($1, $2, $3, $4, $5, $6)";

@@ -65,12 +65,20 @@ impl Store {
             let (account, label): (String, String) = (get(&row, "account")?, get(&row, "label")?);
             if passwords.last().is_none_or(|last| last.account != account || last.label != label) {
                 let (expires, last_used) = (get(&row, "expires")?, get(&row, "last_used")?);
-                passwords.push(PasswordRow { account, label, expires, last_used, schemes: Vec::new() });
+                passwords.push(PasswordRow {
+                    account,
+                    label,
+                    expires,
+                    last_used,
+                    schemes: Vec::new(),
+                });
             }
             let scheme = get::<Option<String>>(&row, "scheme")?;
             if let (Some(password), Some(scheme)) = (passwords.last_mut(), scheme) {
                 let known = Scheme::named(&scheme);
-                password.schemes.push(known.ok_or_else(|| StoreError::Damaged(password.account.clone()))?);
+                password
+                    .schemes
+                    .push(known.ok_or_else(|| StoreError::Damaged(password.account.clone()))?);
             }
         }
         Ok(passwords)
@@ -83,7 +91,8 @@ impl Store {
         let read = |row| {
             let (account, scheme): (String, String) = (get(row, "account")?, get(row, "scheme")?);
             let value = Secret::new(get::<String>(row, "value")?);
-            let read = Scheme::named(&scheme).and_then(|own| Credential::read(own, value.expose()).ok());
+            let read =
+                Scheme::named(&scheme).and_then(|own| Credential::read(own, value.expose()).ok());
             let credential = read.ok_or_else(|| StoreError::Damaged(account.clone()))?;
             Ok((account, credential))
         };
@@ -103,7 +112,8 @@ impl Store {
             let (passwords, checks) = (count(get(&row, "passwords")?), count(get(&row, "checks")?));
             costs.push(Cost { scheme, cost, passwords, checks });
         }
-        let order = |cost: &Cost| (cost.scheme, cost.cost.parse::<u64>().unwrap_or(0), cost.cost.clone());
+        let order =
+            |cost: &Cost| (cost.scheme, cost.cost.parse::<u64>().unwrap_or(0), cost.cost.clone());
         costs.sort_by_key(order);
         Ok(costs)
     }
@@ -116,11 +126,5 @@ impl Store {
         let select = sqlx::query(select).bind(scheme.name());
         let row = self.within(select.fetch_one(&self.pool)).await?;
         Ok(u64::try_from(get::<i64>(&row, "missing")?).unwrap_or(0))
-    }
-
-    /// Returns whether there is any account.
-    pub(crate) async fn is_empty(&self) -> Result<bool, StoreError> {
-        let select = sqlx::query("SELECT name FROM account LIMIT 1");
-        Ok(self.within(select.fetch_optional(&self.pool)).await?.is_none())
     }
 }

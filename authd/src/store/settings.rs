@@ -8,7 +8,8 @@ impl Store {
     /// same time get the same one.
     pub(crate) async fn secret(&self, name: &str) -> Result<String, StoreError> {
         let own = random::hexadecimal::<32>().ok_or(StoreError::NoRandomNumbers)?;
-        let insert = "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+        let insert =
+            "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
         self.within(sqlx::query(insert).bind(name).bind(own).execute(&self.pool)).await?;
         let select = sqlx::query("SELECT value FROM setting WHERE name = $1").bind(name);
         let row = self.within(select.fetch_one(&self.pool)).await?;
