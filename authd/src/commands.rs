@@ -197,7 +197,7 @@ async fn import(
     };
     let (mut imported, mut refused) = (0_usize, 0_usize);
     for (place, text) in input.lines().enumerate() {
-        let Some(read) = import::line(format, &Secret::new(text?).expose().to_owned()) else {
+        let Some(read) = import::line(format, Secret::new(text?).expose()) else {
             continue;
         };
         let done = match read {

@@ -172,10 +172,8 @@ impl Connection {
     fn take(&mut self, done: Done) {
         match done {
             Done::Answered(id, job, used) => {
-                if self.session.settle(job)
-                    && let Some(used) = used
-                {
-                    self.used.insert(id, used);
+                if self.session.settle(job) {
+                    self.used.extend(used.map(|used| (id, used)));
                 }
             }
             Done::Released(held) => {

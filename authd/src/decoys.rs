@@ -49,7 +49,7 @@ impl Decoys {
         let total: u64 = self.costs.iter().map(&weight).sum();
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(name.as_bytes());
-        let place = u128::from(hasher.finish()) * u128::from(total) >> 64;
+        let place = (u128::from(hasher.finish()) * u128::from(total)) >> 64;
         let mut place = u64::try_from(place).unwrap_or(0);
         self.costs.iter().find(|cost| {
             let weight = weight(cost);

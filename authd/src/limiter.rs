@@ -109,12 +109,8 @@ impl Limiter {
             self.add(&mut state, buckets.pair, now);
             return;
         }
-        if let Some(network) = buckets.network
-            && !self.add(&mut state, network, now)
-        {
-            return;
-        }
-        if name.is_some() {
+        let is_counted = buckets.network.is_none_or(|network| self.add(&mut state, network, now));
+        if is_counted && name.is_some() {
             self.add(&mut state, buckets.account, now);
         }
     }
@@ -172,7 +168,7 @@ impl Limiter {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write_i64(kind);
         parts.iter().for_each(|part| hasher.write(part));
-        (hasher.finish().cast_signed() & !KINDS) | kind
+        (i64::from_be_bytes(hasher.finish().to_be_bytes()) & !KINDS) | kind
     }
 
     /// No other code runs under this lock.

@@ -49,9 +49,8 @@ pub(crate) struct Listener {
 impl Listener {
     /// Removes the socket's file, if it is still this one.
     pub(crate) fn remove(&mut self) {
-        if let Some((path, own)) = self.made.take()
-            && identity(&path).is_ok_and(|now| now == own)
-        {
+        let Some((path, own)) = self.made.take() else { return };
+        if identity(&path).is_ok_and(|now| now == own) {
             let _ = fs::remove_file(path);
         }
     }

@@ -116,13 +116,10 @@ impl Known {
         }
         let own = self.accounts.get(&account).into_iter().flatten();
         let oldest = own.clone().min_by_key(|(_, last)| *last).copied();
-        if own.count() >= PER_ACCOUNT
-            && let Some((network, last)) = oldest
-        {
-            self.forget((last, account, network));
-        } else if self.len() >= max
-            && let Some(oldest) = self.order.first().copied()
-        {
+        let of_account = oldest.filter(|_| own.count() >= PER_ACCOUNT);
+        let of_all = self.order.first().copied().filter(|_| self.len() >= max);
+        let oldest = of_account.map(|(network, last)| (last, account, network)).or(of_all);
+        if let Some(oldest) = oldest {
             self.forget(oldest);
         }
         self.accounts.entry(account).or_default().push((network, now));
