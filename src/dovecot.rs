@@ -1,5 +1,117 @@
-//! Dovecot's authentication protocol, by which Postfix, Exim and others ask a separate process to authenticate their
-//! clients: the side of that process, and the lines of both sides.
+//! Dovecot's authentication protocol (version 1), by which Postfix, Exim and other servers ask a separate process to
+//! authenticate their clients.
+//!
+//! With it, a mail server that is already there authenticates against this crate. In Postfix, it is
+//! `smtpd_sasl_type = dovecot`; in Exim, an authenticator with `driver = dovecot`. In this module, the *client* is such a
+//! mail server, and its own clients are *users*.
+//!
+//! A [`Session`] is one connection of a client, on the side of the process that it asks. It does no I/O, and works like
+//! [`server::Session`](crate::server::Session). The difference is that a connection may have several exchanges at once:
+//!
+//! | event | kind |
+//! | --- | --- |
+//! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*: send what was appended, then read, or close. |
+//! | [`Query`](Event::Query) | *Pending* for its exchange alone, and returned once. Answer it at once, or pass the answer to [`Session::settle`] later. |
+//! | [`Authenticated`](Event::Authenticated) | A *notification*. The answer to the client has been appended. |
+//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The following call of [`next`](Session::next) appends the answer to the client, unless it is [held back](AuthFailed::hold). |
+//!
+//! Each exchange that began ends with one `Authenticated` or one `AuthFailed`, unless the connection ends first.
+//!
+//! This service answers each query at once. It runs in one thread for each connection:
+//!
+#![cfg_attr(all(feature = "getrandom", feature = "plain"), doc = "```")]
+#![cfg_attr(not(all(feature = "getrandom", feature = "plain")), doc = "```ignore")]
+//! use std::{io::{self, Read, Write}, process, sync::Arc};
+//! use smtp_auth::{Authenticator, dovecot::{Cookie, Event, Session}, sasl::server::Config};
+//!
+//! /// Serves one connection of the socket. `cuid` is a number that no other connection has.
+//! fn serve(
+//!     socket: &mut (impl Read + Write), config: Arc<Config>, users: &impl Authenticator, cuid: u32,
+//! ) -> io::Result<()> {
+//!     let cookie = Cookie::random().map_err(io::Error::other)?;
+//!     let mut session = Session::new(config, process::id(), cuid, cookie); // one configuration for all
+//!     let mut out = Vec::new();
+//!     loop {
+//!         match session.next(&mut out) {
+//!             Event::NeedInput => {
+//!                 socket.write_all(&out)?;
+//!                 out.clear();
+//!                 if session.receive_with(4096, |room| socket.read(room))? == 0 {
+//!                     return Ok(());
+//!                 }
+//!             }
+//!             Event::Query(_, query) => query.answer_with(users),
+//!             Event::Authenticated(request, who) => {
+//!                 println!("{}: {} from {:?}", request.service(), who.authcid(), request.rip());
+//!             }
+//!             Event::AuthFailed(failed) => println!("{:?}: {failed}", failed.request.rip()),
+//!             Event::Close(why) => {
+//!                 socket.write_all(&out)?;
+//!                 return Err(io::Error::other(why));
+//!             }
+//!         }
+//!     }
+//! }
+//! # use smtp_auth::{Answer, CheckPassword, Mechanism};
+//! # struct Tim;
+//! # impl Authenticator for Tim {
+//! #     fn mechanisms(&self) -> &[Mechanism] {
+//! #         &[Mechanism::Plain]
+//! #     }
+//! #     fn check_password(&self, ask: &CheckPassword) -> Answer {
+//! #         (ask.password() == "tanstaaftanstaaf").into()
+//! #     }
+//! # }
+//! # struct Socket(&'static [u8], Vec<u8>);
+//! # impl Read for Socket {
+//! #     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> { self.0.read(to) }
+//! # }
+//! # impl Write for Socket {
+//! #     fn write(&mut self, said: &[u8]) -> io::Result<usize> { self.1.write(said) }
+//! #     fn flush(&mut self) -> io::Result<()> { Ok(()) }
+//! # }
+//! # let said = b"VERSION\t1\t0\nCPID\t7\nAUTH\t1\tPLAIN\tservice=smtp\trip=192.0.2.1\tsecured\tresp=AHRpbQB0YW5zdGFhZnRhbnN0YWFm\n\
+//! #     AUTH\t2\tPLAIN\tservice=smtp\trip=192.0.2.1\tsecured\tresp=AHRpbQBwZW5jaWw=\n";
+//! # let (mut socket, config) = (Socket(said, Vec::new()), Config::builder("mail.example.org").answered_by(&Tim).build()?);
+//! # serve(&mut socket, Arc::new(config), &Tim, 1)?;
+//! # let out = String::from_utf8(socket.1)?;
+//! # assert!(out.starts_with("VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nSPID\t"), "{out}");
+//! # assert!(out.ends_with("\nDONE\nOK\t1\tuser=tim\nFAIL\t2\treason=The user name, password or token is wrong\n"), "{out}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Mechanisms
+//!
+//! A session offers the mechanisms of its [`Config`](crate::sasl::server::Config), except EXTERNAL and the -PLUS
+//! mechanisms: any local process could claim the name in a certificate, or the data of a TLS connection. It does not
+//! offer custom mechanisms either, because their [`Properties`] are unknown. Mechanisms that need TLS are offered, and
+//! may be used in requests that are [secured](Request::is_secured).
+//!
+//! # Answers
+//!
+//! | the exchange | the client gets |
+//! | --- | --- |
+//! | has succeeded | `OK` with the account that the user [acts as](Identity::acts_as) |
+//! | has failed by wrong credentials, a locked account, a missing secret, or an authzid that is not allowed | `FAIL`, always with the same reason and without a code, so that an attacker learns nothing |
+//! | has failed by a temporary failure | `FAIL` with `code=temp_fail`. A client of version 1.0 takes each `FAIL` for final, and only a lost connection for a temporary failure. So the session closes the connection of such a client if it has no other exchange open. |
+//! | has ended in a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the refusal's text, and `code=user_disabled`, `pass_expired` or `authz_fail` |
+//! | has failed for another reason, or its request cannot be read | `FAIL` with a reason |
+//! | was cancelled by the client | nothing |
+//!
+//! A reason is what people read: Postfix puts it after `535`. Neither a reason nor a log line repeats anything that a
+//! client sent. If a line cannot be read and does not name its exchange, or the client takes a number twice, the session
+//! closes the connection.
+//!
+//! # Limits
+//!
+//! The constants of this module bound the length of a line and what a session keeps. The responses of open exchanges
+//! take up most of the memory, at most [`MAX_EXCHANGES`] times 12 KiB. [`max_response`](
+//! crate::sasl::server::Builder::max_response) lowers that.
+//!
+//! Postfix keeps connections open for days, and has no exchange on them most of the time. So do not close an idle
+//! connection; an idle session holds almost no memory.
+
+use core::fmt;
 
 use crate::sasl::{Failure, Identity, Query, server::Exchange};
 
@@ -42,22 +154,22 @@ pub const MAX_TEXT: usize = 256;
     reason = "a new event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Send what was appended, read from the client, and call [`receive`](Session::receive).
+    /// Pending: send what was appended, read from the client, and call [`receive`](Session::receive).
     NeedInput,
-    /// Answer the query about the credentials of an exchange, now or later. **The event comes once for each query**, so
-    /// that a slow answer does not hold up the other exchanges. To answer later, copy the question with
-    /// [`Query::job`], and pass the answered copy to [`Session::settle`].
+    /// Pending: answer the query about a user's credentials, now or later. **The event comes once for each query**, so
+    /// that a slow answer does not hold up the other exchanges. [`Session::settle`] shows how to answer later.
     Query(&'a Request, Query<'a>),
-    /// Notification: an exchange has succeeded, and the client is told.
+    /// Notification: a user has authenticated. The answer to the client has been appended.
     Authenticated(&'a Request, &'a Identity),
-    /// Notification: an exchange has failed, and the client is about to be told. If the client has cancelled the
-    /// exchange, it is not told.
+    /// Notification: a user has failed to authenticate. The following [`advance`](Session::advance) appends the answer
+    /// to the client, if it has not [cancelled](Failure::Cancelled) the exchange. If the reason is a refused token, the
+    /// answer is a challenge at first, and the client's response to that changes nothing.
     AuthFailed(AuthFailed<'a>),
-    /// Send what was appended, and close the connection. The open exchanges have ended, and no other event follows.
+    /// Pending: send what was appended, and close the connection. All exchanges have ended, and no other event follows.
     Close(CloseReason),
 }
 
-/// A failed exchange. `Display` of [`why`](Self::why) gives the reason, for a log.
+/// A failed exchange. `Display` gives the reason, for a log.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct AuthFailed<'a> {
@@ -82,13 +194,21 @@ impl<'a> AuthFailed<'a> {
         self.exchange.account()
     }
 
-    /// Holds the answer to the client back, until it is [released](Session::release). This slows down brute force, and
-    /// delays no other exchange.
+    /// Holds back the answer to the client, until it is [released](Session::release). This slows down brute force, and
+    /// delays no other exchange. [`server::pause`](crate::server::pause) gives a number of seconds that is usual.
     ///
-    /// Without a call of this method, the answer is sent at once.
+    /// The exchange counts as open until then. Without a call of this method, the next [`advance`](Session::advance)
+    /// appends the answer.
     pub fn hold(self) -> Held {
         *self.held = true;
         Held(self.number)
+    }
+}
+
+/// Gives the reason, for a log.
+impl fmt::Display for AuthFailed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
     }
 }
 

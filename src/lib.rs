@@ -88,12 +88,13 @@
 //!
 //! | feature | on by default | adds |
 //! | --- | --- | --- |
-//! | `smtp` | yes | Everything but [`sasl`] and [`Secret`]. Without it the crate is a SASL library for IMAP, POP3, XMPP, LDAP and ManageSieve, and does not depend on nom. |
+//! | `smtp` | yes | Everything but [`sasl`], [`dovecot`] and [`Secret`]. Without it the crate is a SASL library for IMAP, POP3, XMPP, LDAP and ManageSieve, and does not depend on nom. |
 //! | `scram-sha-512`, `scram-sha-256`, `scram-sha-1` | yes | Each SCRAM mechanism and its -PLUS variant. |
 //! | `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous` | yes | The mechanism of that name. |
 //! | `getrandom` | yes | The operating system's random numbers for challenges. |
 //! | `saslprep` | yes | SASLprep (RFC 4013) for account names and SCRAM passwords. Without it they must be printable ASCII. Needs `std`. |
 //! | `std` | yes | The standard library. Without it the crate is `no_std` and needs only `alloc`. |
+//! | `dovecot-auth` | no | [`dovecot`]: Dovecot's authentication protocol, for a service that authenticates the clients of Postfix, Exim and other servers. Does not need `smtp`. |
 //! | `serde` | no | Reads every `Config` from a file, and reads and writes stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as text. |
 //!
 //! With `serde`, the fields of a `Config` have the names of the builder methods that set them. A field that is left out

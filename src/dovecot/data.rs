@@ -7,7 +7,7 @@ use super::LineError;
 #[cfg(feature = "getrandom")]
 use crate::sasl::NonceError;
 use crate::{
-    base64::{decode, encode},
+    base64::{decode, encode, encoded},
     secret::{SecretBytes, equal},
 };
 
@@ -35,6 +35,11 @@ impl Data {
         // Dovecot's clients write `=` for an empty initial response, as clients of SMTP do.
         let base64 = if base64 == b"=" { b"" } else { base64 };
         decode(base64).map(Self::new)
+    }
+
+    /// Returns how many octets it takes to write the data.
+    pub(super) fn written(&self) -> usize {
+        encoded(self.expose().len())
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ use super::{
     Cookie, Data, Properties, Request,
     fields::{fields, number, text, write_number, write_text},
 };
+use crate::secret::reserve;
 
 /// A line that a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,21 +57,40 @@ impl ClientLine {
         }
     }
 
-    /// Appends the line, with its LF.
+    /// Appends the line, with its LF. If the memory of `out` moves, the old one is zeroed, as it may hold a password.
     pub fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Version { major, minor } => write_numbers("VERSION", &[*major, *minor], out),
-            Self::Cpid(pid) => write_numbers("CPID", &[*pid], out),
-            Self::Auth(request, resp) => {
-                out.extend_from_slice(b"AUTH");
-                request.write(out);
-                if let Some(resp) = resp {
-                    out.extend_from_slice(b"\tresp=");
-                    resp.write(out);
-                }
+        let mut line = Vec::new();
+        let data = match self {
+            Self::Version { major, minor } => {
+                write_numbers("VERSION", &[*major, *minor], &mut line);
+                None
             }
-            Self::Cont(id, response) => write_cont(*id, response, out),
-            Self::Cancel(id) => write_numbers("CANCEL", &[*id], out),
+            Self::Cpid(pid) => {
+                write_numbers("CPID", &[*pid], &mut line);
+                None
+            }
+            Self::Cancel(id) => {
+                write_numbers("CANCEL", &[*id], &mut line);
+                None
+            }
+            Self::Cont(id, response) => {
+                write_numbers("CONT", &[*id], &mut line);
+                line.push(b'\t');
+                Some(response)
+            }
+            Self::Auth(request, initial_response) => {
+                line.extend_from_slice(b"AUTH");
+                request.write(&mut line);
+                if initial_response.is_some() {
+                    line.extend_from_slice(b"\tresp=");
+                }
+                initial_response.as_ref()
+            }
+        };
+        reserve(out, line.len() + data.map_or(0, Data::written) + 1);
+        out.extend_from_slice(&line);
+        if let Some(data) = data {
+            data.write(out);
         }
         out.push(b'\n');
     }
@@ -210,7 +230,12 @@ impl<'a> ServerLine<'a> {
                 parameter("\treason=", reason.as_deref(), out);
                 parameter("\tcode=", code.map(FailCode::as_str), out);
             }
-            Self::Cont(id, challenge) => write_cont(*id, challenge, out),
+            Self::Cont(id, challenge) => {
+                write_numbers("CONT", &[*id], out);
+                // Postfix 3.7 does not expect that the TAB is missing if there are no data.
+                out.push(b'\t');
+                challenge.write(out);
+            }
         }
         out.push(b'\n');
     }
@@ -292,11 +317,4 @@ fn value_of<'a>(
 fn write_numbers(command: &str, numbers: &[u32], out: &mut Vec<u8>) {
     out.extend_from_slice(command.as_bytes());
     numbers.iter().for_each(|&number| write_number(number, out));
-}
-
-/// Postfix 3.7 does not expect that the TAB in front of empty data is missing.
-fn write_cont(id: u32, data: &Data, out: &mut Vec<u8>) {
-    write_numbers("CONT", &[id], out);
-    out.push(b'\t');
-    data.write(out);
 }

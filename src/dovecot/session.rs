@@ -103,8 +103,8 @@ impl Open {
 }
 
 impl Session {
-    /// Creates the session of a connection. `spid` is the number of this process, `cuid` one that no other connection of
-    /// the process has.
+    /// Creates the session of a connection. `spid` is the number of this process, and `cuid` a number that no other
+    /// connection of the process has. Mail servers read these and the cookie, and make no use of them.
     ///
     /// All sessions of a server must share one configuration. If each had its own, SCRAM would present a different salt
     /// on each connection for an account that does not exist, which would allow user enumeration.
@@ -128,15 +128,20 @@ impl Session {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets that were read from the client.
+    /// Takes octets that were read from the client. It may be called at any time, and does not change what is pending.
+    /// But if a service reads while an event other than [`NeedInput`](Event::NeedInput) is pending, nothing bounds the
+    /// memory that a fast client makes the session hold.
     pub fn receive(&mut self, octets: &[u8]) {
         if !self.is_closed() {
             self.lines.receive(octets);
         }
     }
 
-    /// Takes octets that `read` puts straight into the session's buffer, as
-    /// [`server::Session::receive_with`](crate::server::Session::receive_with) does.
+    /// Takes octets that `read` puts straight into the session's buffer. `read` gets a slice of at most `room` octets,
+    /// or of 1 octet where `room` is 0, and returns how many it has filled. This number is returned, and is 0 at the
+    /// end of the stream. If `read` fails, for instance with `WouldBlock`, the session releases the memory again.
+    ///
+    /// [`server::Session::receive_with`](crate::server::Session::receive_with) shows it with tokio.
     ///
     /// # Errors
     /// Returns the error of `read`. In that case nothing was received.
@@ -159,8 +164,10 @@ impl Session {
         self.pending()
     }
 
-    /// Moves on, past the event that is pending, and returns whether the session needs input. Appends the octets to send
-    /// to `out`.
+    /// Moves on, and returns whether the session needs input. Appends the octets to send to `out`.
+    ///
+    /// **Each call moves past the event that is pending**, so look at [`pending`](Self::pending) after each call. A query
+    /// stays pending for its exchange until it is answered, but is not returned again.
     pub fn advance(&mut self, out: &mut Vec<u8>) -> Advance {
         if self.is_closed() {
             return Advance::Event;
@@ -222,13 +229,58 @@ impl Session {
         }
     }
 
-    /// Returns the query with that [serial number](Query::serial), if it is still pending.
+    /// Returns the query with that [serial number](Query::serial), if it is still pending, to answer it in place. After
+    /// a time limit, for instance, answer it with [`temp_fail`](Query::temp_fail). Then call [`advance`](Self::advance).
     pub fn query(&mut self, serial: u64) -> Option<Query<'_>> {
         let queries = self.open.iter_mut().filter_map(|open| open.exchange.query());
         queries.into_iter().find(|query| query.serial() == serial)
     }
 
-    /// Answers a query with the answer of its copy. Then call [`advance`](Self::advance).
+    /// Answers a query with the answer of its [copy](Query::job), which was answered elsewhere. Then call
+    /// [`advance`](Self::advance).
+    ///
+    #[cfg_attr(all(feature = "getrandom", feature = "plain"), doc = "```")]
+    #[cfg_attr(not(all(feature = "getrandom", feature = "plain")), doc = "```ignore")]
+    /// use std::{sync::{Arc, mpsc}, thread};
+    /// use smtp_auth::{Answer, Authenticator, CheckPassword, Mechanism, dovecot::{Cookie, Event, Session}, sasl::server::Config};
+    ///
+    /// struct Tim;
+    /// impl Authenticator for Tim {
+    ///     fn mechanisms(&self) -> &[Mechanism] {
+    ///         &[Mechanism::Plain]
+    ///     }
+    ///     fn check_password(&self, ask: &CheckPassword) -> Answer {
+    ///         (ask.password() == "tanstaaf").into()
+    ///     }
+    /// }
+    ///
+    /// let config = Arc::new(Config::builder("mail.example.org").answered_by(&Tim).build()?);
+    /// let mut session = Session::new(config, 1, 1, Cookie::random()?);
+    /// let (mut out, mut open, (done, answered)) = (Vec::new(), 2, mpsc::channel());
+    /// session.receive(b"VERSION\t1\t0\nCPID\t7\n");
+    /// session.receive(b"AUTH\t1\tPLAIN\tservice=smtp\tsecured\tresp=AHRpbQB0YW5zdGFhZg==\n");
+    /// session.receive(b"AUTH\t2\tPLAIN\tservice=smtp\tsecured\tresp=AHRpbQBwZW5jaWw=\n");
+    /// loop {
+    ///     match session.next(&mut out) {
+    ///         Event::Query(_, query) => match query.job() {
+    ///             Some(mut job) => {
+    ///                 let done = done.clone();
+    ///                 thread::spawn(move || {
+    ///                     job.query().answer_with(&Tim);
+    ///                     done.send(job)
+    ///                 });
+    ///             }
+    ///             None => query.not_implemented(), // a custom mechanism, which a session does not offer
+    ///         },
+    ///         Event::Authenticated(..) | Event::AuthFailed(_) => open -= 1,
+    ///         // A real service waits for the client's octets and for an answer, whichever comes first.
+    ///         Event::NeedInput if open > 0 => assert!(session.settle(answered.recv()?)),
+    ///         Event::NeedInput | Event::Close(_) => break,
+    ///     }
+    /// }
+    /// assert!(String::from_utf8(out)?.contains("OK\t1\tuser=tim\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// Returns `false` if the query is not pending any more, for instance because the client has cancelled the exchange.
     pub fn settle(&mut self, mut job: QueryJob) -> bool {
@@ -236,7 +288,7 @@ impl Session {
         self.query(serial).is_some_and(|query| query.settle(job))
     }
 
-    /// Releases an answer that is [held back](AuthFailed::hold). Then call [`advance`](Self::advance).
+    /// Releases an answer of this session that is [held back](AuthFailed::hold). Then call [`advance`](Self::advance).
     ///
     /// Returns `false` if the answer is not needed any more, because the client has cancelled the exchange.
     pub fn release(&mut self, held: Held) -> bool {
@@ -249,7 +301,8 @@ impl Session {
         }
     }
 
-    /// Returns the number of open exchanges. While it is 0, a connection can be closed without harm.
+    /// Returns the number of open exchanges. A service that is about to stop can close a connection that has none: the
+    /// client connects again when it needs to.
     pub fn open_exchanges(&self) -> usize {
         self.open.len()
     }

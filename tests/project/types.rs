@@ -160,3 +160,26 @@ fn sizes_and_threads() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+#[cfg(feature = "dovecot-auth")]
+#[test]
+fn of_dovecots_protocol() {
+    use smtp_auth::dovecot;
+    let table = table! {
+        dovecot::AuthFailed<'_>: 64
+        dovecot::ClientLine: 40
+        dovecot::CloseReason: 40
+        dovecot::Cookie: 16
+        dovecot::Data: 24
+        dovecot::Event<'_>: 64
+        dovecot::FailCode: 1
+        dovecot::Held: 8
+        dovecot::LineError: 32
+        dovecot::Properties: 7
+        dovecot::Request: 144
+        dovecot::ServerLine<'_>: 64
+        dovecot::Session: 224
+    };
+    let grown: Vec<_> = table.iter().filter(|(_, size, most)| size > most).collect();
+    assert!(grown.is_empty(), "{grown:?}");
+}
