@@ -393,7 +393,10 @@ impl Session {
         let mechanism = self.config.named(request.mechanism());
         let exchange = match mechanism.filter(|own| Properties::of(*own).is_some()) {
             Some(mechanism) => {
-                let resp = resp.map(Data::into_vec);
+                // Exim sends an empty parameter if its client sent no initial response. No mechanism with a password has an
+                // empty one.
+                let is_there = |resp: &Vec<u8>| !resp.is_empty() || !mechanism.takes_password();
+                let resp = resp.map(Data::into_vec).filter(is_there);
                 Exchange::new(&self.config, &channel, mechanism, resp)
             }
             None => Exchange::refused(Failure::Unsupported),
