@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod fleet;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod process;

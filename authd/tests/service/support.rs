@@ -1,7 +1,7 @@
 //! The service as a process, and a mail server's side of the protocol.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -112,6 +112,13 @@ impl Authd {
         assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
     }
 
+    /// Kills the last process that was started, by -9.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.processes.pop().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     /// Waits for the last process that was started to end.
     pub(crate) fn wait(&mut self) -> bool {
         self.processes.pop().unwrap().wait().unwrap().success()
@@ -157,12 +164,26 @@ pub(crate) struct Client {
 impl Client {
     /// Connects, as a mail server that speaks this minor version.
     pub(crate) fn connect(path: &Path, minor: u32) -> Self {
-        let stream = UnixStream::connect(path).unwrap();
+        Self::try_connect(path, minor).expect("a connection with a handshake")
+    }
+
+    /// Connects and reads the handshake, and then says nothing.
+    pub(crate) fn connect_only(path: &Path) -> UnixStream {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut octets = [0; 16];
+        stream.read_exact(&mut octets).unwrap();
+        stream
+    }
+
+    /// `None` if there is no service, or it ends meanwhile.
+    pub(crate) fn try_connect(path: &Path, minor: u32) -> Option<Self> {
+        let stream = UnixStream::connect(path).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
         let mut client = Self { stream, reader, mechanisms: Vec::new(), next: 1 };
         loop {
-            let line = client.line().expect("the handshake");
+            let line = client.line()?;
             match ServerLine::parse(&line).unwrap() {
                 Some(ServerLine::Mech(name, _)) => client.mechanisms.push(name.into_owned()),
                 Some(ServerLine::Done) => break,
@@ -171,7 +192,7 @@ impl Client {
         }
         client.send(&ClientLine::Version { major: 1, minor });
         client.send(&ClientLine::Cpid(std::process::id()));
-        client
+        Some(client)
     }
 
     pub(crate) fn send(&mut self, line: &ClientLine) {
@@ -183,8 +204,10 @@ impl Client {
 
     fn line(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
-        self.reader.by_ref().take(20_000).read_until(b'\n', &mut line).unwrap();
-        line.pop().map(|_| line)
+        // A killed service resets its connections.
+        let read = self.reader.by_ref().take(20_000).read_until(b'\n', &mut line);
+        assert!(!matches!(&read, Err(error) if error.kind() == ErrorKind::WouldBlock), "no answer");
+        line.pop().filter(|last| *last == b'\n').map(|_| line)
     }
 
     /// Begins an exchange with PLAIN, and returns its number.
@@ -200,6 +223,20 @@ impl Client {
     pub(crate) fn plain(&mut self, response: &str) {
         let request = self.request(Mechanism::Plain, None);
         self.send(&ClientLine::Auth(Box::new(request), Some(Data::new(response))));
+    }
+
+    /// Returns the salt and the number of iterations that SCRAM answers with.
+    pub(crate) fn first_challenge(&mut self, name: &str) -> String {
+        let request = self.request(Mechanism::ScramSha256, None);
+        let first = Data::new(format!("n,,n={name},r=abcdefghijkl"));
+        self.send(&ClientLine::Auth(Box::new(request), Some(first)));
+        match ServerLine::parse(&self.line().unwrap()).unwrap() {
+            Some(ServerLine::Cont(_, data)) => {
+                let text = String::from_utf8(data.expose().to_vec()).unwrap();
+                text.split_once(",s=").unwrap().1.to_owned()
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     fn request(&mut self, mechanism: Mechanism, rip: Option<&str>) -> Request {
