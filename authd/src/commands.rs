@@ -12,6 +12,7 @@ use crate::{
     cli::{Account, Format, Password},
     clock::now_s,
     config::{Config, ConfigError},
+    credential::Scheme,
     import::{self, Imported, Kept},
     passwords::{self, PasswordError},
     store::{NewPassword, PasswordRow, Store, StoreError, login_name},
@@ -99,7 +100,7 @@ pub(crate) async fn run(config: &Config, command: Account) -> Result<(), Command
         }
         Account::Disable { name } => store.enable(&fold(&name)?, false).await?,
         Account::Enable { name } => store.enable(&fold(&name)?, true).await?,
-        Account::List { without_scram } => list(&store, without_scram).await?,
+        Account::List { without_scram } => list(config, &store, without_scram).await?,
         Account::Import { format, file, dry_run } => {
             import(config, &store, format, &file, dry_run).await?
         }
@@ -134,13 +135,14 @@ fn show(password: Option<Secret>) -> io::Result<()> {
     }
 }
 
-async fn list(store: &Store, without_scram: bool) -> Result<(), CommandError> {
+async fn list(config: &Config, store: &Store, without_scram: bool) -> Result<(), CommandError> {
     let passwords = store.passwords().await?;
     let mut out = stdout().lock();
     for account in store.accounts().await? {
         let own = passwords.iter().filter(|row| row.account == account.name);
-        let own: Vec<_> =
-            own.filter(|row| !without_scram || (account.is_enabled && !has_scram(row))).collect();
+        let own: Vec<_> = own
+            .filter(|row| !without_scram || (account.is_enabled && !has_scram(config, row)))
+            .collect();
         if own.is_empty() && without_scram {
             continue;
         }
@@ -161,8 +163,10 @@ async fn list(store: &Store, without_scram: bool) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn has_scram(row: &PasswordRow) -> bool {
-    row.schemes.iter().any(|scheme| scheme.hash().is_some())
+/// Returns whether there are keys for each SCRAM mechanism that the configuration names.
+fn has_scram(config: &Config, row: &PasswordRow) -> bool {
+    let schemes = config.hashes().into_iter().filter_map(Scheme::scram);
+    schemes.into_iter().all(|scheme| row.schemes.contains(&scheme))
 }
 
 fn list_of(before: &str, all: &[String]) -> String {

@@ -359,6 +359,20 @@ mod tests {
         assert_eq!(names, [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login]);
     }
 
+    /// The README shows each setting with its default.
+    #[test]
+    fn the_settings_of_the_readme_are_the_defaults() {
+        let readme = include_str!("../README.md");
+        let shown = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let shown = Config {
+            database: None,
+            metrics: Metrics::default(),
+            sockets: Vec::new(),
+            ..read(shown, 0o600).unwrap()
+        };
+        assert_eq!(format!("{shown:?}"), format!("{:?}", Config::default()));
+    }
+
     #[test]
     fn a_file_that_others_can_read_is_refused() {
         assert!(matches!(read("", 0o640), Err(ConfigError::Mode { .. })));

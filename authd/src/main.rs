@@ -29,7 +29,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 
-use std::{error::Error, process::ExitCode};
+use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    let mut config = Config::load(cli.config.as_deref())?;
+    let path = cli.config.or_else(|| env::var_os("SMTP_AUTHD_CONFIG").map(PathBuf::from));
+    let mut config = Config::load(path.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Some(Command::Account(command)) = cli.command {
         return Ok(runtime.block_on(commands::run(&config, command))?);
@@ -56,5 +57,5 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     if cli.demo {
         config = runtime.block_on(demo::prepare(config, &cli.directory, cli.socket))?;
     }
-    Ok(runtime.block_on(serve::serve(config, cli.config, filter))?)
+    Ok(runtime.block_on(serve::serve(config, path, filter))?)
 }

@@ -142,6 +142,12 @@ fn scram_is_offered_only_while_every_enabled_account_has_its_keys() {
     assert_eq!(client.sign_in(Mechanism::Plain, None, "old", "wrong"), Outcome::Fail);
     assert_eq!(client.sign_in(Mechanism::Plain, None, "tim", PASSWORD), ok("tim"));
     assert!(authd.done(&["list", "--without-scram"], "").starts_with("old\tenabled\n"));
+    // Keys for another hash than the configured one.
+    let keys = "{SCRAM-SHA-1}4096,bnKbWSkoug9vV2fz00CkXw==,j45cYjQJL21xW8dhu4O4i9M1c64=,5frXxARvEb5Plf0049xhIL9G6Hk=";
+    authd.done(&["import", "dovecot", "-"], &format!("sha1:{keys}"));
+    assert!(authd.done(&["list", "--without-scram"], "").contains("sha1\tenabled\n"));
+    assert_eq!(client.sign_in(Mechanism::Plain, None, "sha1", "tanstaaf"), ok("sha1"));
+    authd.done(&["disable", "sha1"], "");
     authd.done(&["disable", "old"], "");
     authd.signal(pid, "-HUP");
     authd.wait_for("reloaded");
