@@ -12,20 +12,31 @@ use std::{
 
 use smtp_auth::sasl::Mechanism;
 
-use crate::support::{Authd, BINARY, Client, Outcome, PASSWORD};
+use crate::{
+    postgres::Postgres,
+    support::{Authd, BINARY, Client, Outcome, PASSWORD},
+};
 
 #[test]
 fn the_demo_works_with_nothing_configured() {
+    demo(None);
+}
+
+#[test]
+fn the_demo_works_on_postgresql() {
+    match Postgres::start() {
+        Some(mut postgres) => demo(Some(&postgres.database())),
+        None => eprintln!("PostgreSQL is not installed: the test is skipped"),
+    }
+}
+
+fn demo(database: Option<&str>) {
     let directory = tempfile::tempdir().unwrap();
     let demo = directory.path().join("demo");
-    let mut child = Command::new(BINARY)
-        .args(["--demo", "--directory"])
-        .arg(&demo)
-        .env_remove("DATABASE_URL")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["--demo", "--directory"]).arg(&demo).env_remove("DATABASE_URL");
+    command.envs(database.map(|url| ("DATABASE_URL", url)));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let lines: Vec<_> = lines.take_while(|line| !line.starts_with("Serving")).collect();
     let password = lines.iter().find_map(|line| line.strip_prefix("Password: ")).unwrap();
@@ -39,8 +50,12 @@ fn the_demo_works_with_nothing_configured() {
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha256] {
         assert_eq!(client.sign_in(mechanism, None, "demo", password), Outcome::Ok("demo".into()));
     }
-    let mode = |name: &str| demo.join(name).metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("accounts.db"), mode("accounts.db-wal")), (0o600, 0o600));
+    for entry in std::fs::read_dir(&demo).unwrap().flatten() {
+        let metadata = entry.metadata().unwrap();
+        let expected = if metadata.file_type().is_socket() { 0o666 } else { 0o600 };
+        assert_eq!(metadata.permissions().mode() & 0o777, expected, "{:?}", entry.path());
+    }
+    assert_eq!(demo.join("accounts.db").exists(), database.is_none());
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!socket.exists());
@@ -130,6 +145,30 @@ fn metrics_are_served_on_a_socket_and_have_no_name() {
         assert!(text.lines().any(|own| own == line), "{line} in {text}");
     }
     assert!(!text.contains("tim") && !text.contains("mallory"));
+}
+
+#[test]
+fn the_log_has_no_secret_even_if_it_has_everything_else() {
+    let mut authd = Authd::new(
+        None,
+        "[limits]\nfailure_delay_ms = 10\n[log]\nfilter = \"trace\"\nformat = \"json\"\nnames = false",
+    );
+    authd.done(&["add", "account-of-tim"], PASSWORD);
+    let stored = authd.done(&["export", "rfc5803"], "");
+    authd.start();
+    let mut client = authd.connect();
+    for mechanism in [Mechanism::Plain, Mechanism::Login, Mechanism::ScramSha256] {
+        client.sign_in(mechanism, Some("192.0.2.1"), "account-of-tim", PASSWORD);
+        client.sign_in(mechanism, Some("192.0.2.1"), "hunter2-in-place-of-a-name", "hunter3");
+    }
+    authd.wait_for_all(&["\"message\":\"authenticated\"", "smtp_authd::dialogue"]);
+    let log = authd.log();
+    assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
+    let base64 = ["aHVudGVy", "dGFuc3RhYWZ0YW5zdGFhZg", "YWNjb3VudC1vZi10aW0"];
+    let keys = stored.split(['$', ':']).filter(|part| part.len() > 20);
+    for secret in [PASSWORD, "hunter", "account-of-tim"].into_iter().chain(base64).chain(keys) {
+        assert!(!log.contains(secret.trim()), "{secret} in {log}");
+    }
 }
 
 #[test]

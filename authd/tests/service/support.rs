@@ -103,6 +103,15 @@ impl Authd {
         std::fs::OpenOptions::new().write(true).truncate(true).open(self.path("log")).unwrap();
     }
 
+    /// Waits for lines of the log, and leaves them there.
+    pub(crate) fn wait_for_all(&self, texts: &[&str]) {
+        let begin = Instant::now();
+        while !texts.iter().all(|text| self.log().contains(text)) {
+            assert!(begin.elapsed() < Duration::from_secs(20), "not {texts:?} in {}", self.log());
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
