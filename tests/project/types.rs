@@ -172,12 +172,12 @@ fn check(table: &[(&str, usize, usize)], belongs: impl Fn(&str) -> bool) {
 fn of_dovecots_protocol() {
     use smtp_auth::dovecot;
     let table = table! {
-        dovecot::AuthFailed<'_>: 64
+        dovecot::AuthFailed<'_>: 80
         dovecot::ClientLine: 40
         dovecot::CloseReason: 40
         dovecot::Cookie: 16
         dovecot::Data: 24
-        dovecot::Event<'_>: 64
+        dovecot::Event<'_>: 80
         dovecot::FailCode: 1
         dovecot::Held: 8
         dovecot::LineError: 32
