@@ -184,10 +184,7 @@ impl Session {
                 self.go_on(place, out);
             } else {
                 match self.lines.next_lf(MAX_LINE) {
-                    None => {
-                        self.lines.give_back();
-                        return Advance::NeedInput;
-                    }
+                    None => return Advance::NeedInput,
                     Some(Err(_)) => self.close(CloseReason::TooLong),
                     Some(Ok(())) => self.line(out),
                 }
