@@ -113,7 +113,7 @@
 
 use core::fmt;
 
-use crate::sasl::{Failure, Identity, Query, server::Exchange};
+use crate::sasl::{Failure, Identity, Mechanism, Query, server::Exchange};
 
 mod data;
 mod fail;
@@ -177,19 +177,28 @@ pub struct AuthFailed<'a> {
     pub why: Failure,
     /// The client's request.
     pub request: &'a Request,
+    mechanism: Option<Mechanism>,
     exchange: &'a Exchange,
     number: u64,
     held: &'a mut bool,
 }
 
 impl<'a> AuthFailed<'a> {
-    /// Returns the account name that the client claims, [folded](crate::sasl::server::Builder::fold_names). It is `None`
-    /// in the cases of [`Exchange::authcid`].
+    /// Returns the mechanism, or `None` if the client named one that the session does not offer.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.mechanism
+    }
+
+    /// Returns the account name that the user claims, [folded](crate::sasl::server::Builder::fold_names). Use it for rate
+    /// limiting, whether the account exists or not. It is `None` in the cases of [`Exchange::authcid`].
+    ///
+    /// Think twice before you log the name: some people type their password in its place.
     pub fn authcid(&self) -> Option<&'a str> {
         self.exchange.authcid()
     }
 
-    /// Returns the account of which that name is an alias, as [`Exchange::account`] does.
+    /// Returns the account of which that name is an alias, as [`Exchange::account`] does. Rate limiting should count this
+    /// account as well.
     pub fn account(&self) -> Option<&'a str> {
         self.exchange.account()
     }

@@ -447,6 +447,35 @@ mod tests {
     }
 
     #[test]
+    fn lf_alone_ends_a_line() {
+        let table: &[(&[&str], &str)] = &[
+            (&["a\nb\n"], "<a><b>"),
+            (&["a", "b", "\n"], "<ab>"),
+            (&["\n\r\n"], r"<><\r>"),
+            (&["a\0b\n"], r"<a\x00b>"),
+            (&["12345678\n"], "<12345678>"),
+            (&["123456789\n"], "TooLong"),
+            (&["1234567", "89"], "TooLong"),
+        ];
+        for (pieces, expected) in table {
+            let (mut lines, mut seen) = (Lines::default(), String::new());
+            for piece in *pieces {
+                lines.receive(piece.as_bytes());
+                while let Some(line) = lines.next_lf(8) {
+                    match line {
+                        Ok(()) => seen += &alloc::format!("<{}>", lines.shown().escape_ascii()),
+                        Err(error) => {
+                            seen += &alloc::format!("{error:?}");
+                            break;
+                        }
+                    }
+                }
+            }
+            assert_eq!(seen, *expected, "{pieces:?}");
+        }
+    }
+
+    #[test]
     fn octets_are_read_straight_in() {
         let read = |lines: &mut Lines, octets: &'static [u8]| {
             lines.receive_with::<()>(16, |room| {

@@ -1,13 +1,13 @@
 //! The request for an exchange: the AUTH line of a client, without the initial response.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::net::IpAddr;
+use core::{fmt, net::IpAddr};
 
 use super::{
     LineError, MAX_PARAMETERS, MAX_TEXT,
     fields::{number, text, write_number, write_text},
 };
-use crate::{decimal::decimal, shown::is_hidden};
+use crate::{decimal::decimal, sasl::Mechanism, shown::is_hidden};
 
 /// A client's request for an exchange, with the parameters by which the client describes the connection of its own
 /// client, who wants to authenticate.
@@ -20,7 +20,7 @@ use crate::{decimal::decimal, shown::is_hidden};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     id: u32,
-    mechanism: Box<str>,
+    mechanism: Word,
     service: Box<str>,
     lip: Option<IpAddr>,
     rip: Option<IpAddr>,
@@ -29,6 +29,16 @@ pub struct Request {
     local_name: Option<Box<str>>,
     session: Option<Box<str>>,
     secured: Secured,
+}
+
+/// The name of a mechanism. `Debug` shows only the names that this crate knows, as another word may be a password.
+#[derive(Clone, PartialEq, Eq)]
+struct Word(Box<str>);
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Mechanism::from_name(&self.0).map_or("***", Mechanism::name))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +67,7 @@ impl Request {
         }
         Ok(Self {
             id,
-            mechanism: mechanism.into(),
+            mechanism: Word(mechanism.into()),
             service: checked(service)?,
             lip: None,
             rip: None,
@@ -108,9 +118,10 @@ impl Request {
         self.id
     }
 
-    /// Returns the name of the mechanism, as the client sent it.
+    /// Returns the name of the mechanism, as the client sent it. It may be any word. For logs and metrics, use
+    /// [`AuthFailed::mechanism`](super::AuthFailed::mechanism) and [`Identity::mechanism`](crate::sasl::Identity::mechanism).
     pub fn mechanism(&self) -> &str {
-        &self.mechanism
+        &self.mechanism.0
     }
 
     /// Returns the protocol of the one who wants to authenticate, such as `smtp`.
@@ -203,7 +214,7 @@ impl Request {
             write_text(value, out);
         };
         write_number(self.id, out);
-        text("", &self.mechanism, out);
+        text("", &self.mechanism.0, out);
         text("service=", &self.service, out);
         // Only Dovecot's own services look a user up afterwards.
         parameter("nologin", out);

@@ -12,7 +12,7 @@ use crate::{
     Advance, Side,
     line::Lines,
     sasl::{
-        Channel, Failure, Identity, Query, QueryJob, Refusal,
+        Channel, Failure, Identity, Mechanism, Query, QueryJob, Refusal,
         server::{Config, Exchange, Step},
     },
 };
@@ -67,6 +67,8 @@ enum Pending {
 struct Open {
     number: u64,
     request: Box<Request>,
+    /// The mechanism, if the session offers it.
+    mechanism: Option<Mechanism>,
     exchange: Exchange,
     turn: Turn,
     /// Whether the application has been told that the exchange has failed.
@@ -182,10 +184,7 @@ impl Session {
                 self.go_on(place, out);
             } else {
                 match self.lines.next_lf(MAX_LINE) {
-                    None => {
-                        self.lines.give_back();
-                        return Advance::NeedInput;
-                    }
+                    None => return Advance::NeedInput,
                     Some(Err(_)) => self.close(CloseReason::TooLong),
                     Some(Ok(())) => self.line(out),
                 }
@@ -209,11 +208,15 @@ impl Session {
                 None => Event::NeedInput,
             },
             Pending::AuthFailed(place) => match self.open.get_mut(*place) {
-                Some(Open { request, exchange, number, held, .. }) => match exchange.failure() {
-                    Some(why) => {
-                        let number = *number;
-                        Event::AuthFailed(AuthFailed { why, request, exchange, number, held })
-                    }
+                Some(open) => match open.exchange.failure() {
+                    Some(why) => Event::AuthFailed(AuthFailed {
+                        why,
+                        request: &open.request,
+                        mechanism: open.mechanism,
+                        exchange: &open.exchange,
+                        number: open.number,
+                        held: &mut open.held,
+                    }),
                     None => Event::NeedInput,
                 },
                 None => Event::NeedInput,
@@ -345,7 +348,7 @@ impl Session {
     fn line(&mut self, out: &mut Vec<u8>) {
         let line = ClientLine::parse(self.lines.shown());
         self.lines.give_back();
-        self.trace.client(&line);
+        self.trace.client(&line, |name| offered(&self.config, name).is_some());
         match (self.stage, line) {
             (Stage::Version, Ok(ClientLine::Version { major: 1, minor })) => {
                 self.stage = Stage::Cpid(minor);
@@ -390,8 +393,8 @@ impl Session {
             return self.fail(id, Failure::TempFail, None, out);
         }
         let channel = if request.is_secured() { Channel::tls() } else { Channel::cleartext() };
-        let mechanism = self.config.named(request.mechanism());
-        let exchange = match mechanism.filter(|own| Properties::of(*own).is_some()) {
+        let mechanism = offered(&self.config, request.mechanism());
+        let exchange = match mechanism {
             Some(mechanism) => {
                 // Exim sends an empty parameter if its client sent no initial response. No mechanism with a password has an
                 // empty one.
@@ -405,6 +408,7 @@ impl Session {
         self.open.push(Open {
             number: self.begun,
             request,
+            mechanism,
             exchange,
             turn: Turn::Server,
             reported: false,
@@ -502,4 +506,10 @@ impl Session {
             _ => self.say(&fail(id, why, refusal), out),
         }
     }
+}
+
+/// Returns the mechanism of that name, if it is one that a session can offer with this configuration.
+fn offered(config: &Config, name: &str) -> Option<Mechanism> {
+    let named = config.named(name).filter(|own| Properties::of(*own).is_some())?;
+    config.offered(&Channel::tls()).find(|own| *own == named)
 }

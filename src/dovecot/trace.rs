@@ -1,6 +1,6 @@
 //! The trace of a connection, with everything secret masked.
 
-use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, format, string::String, vec::Vec};
 use core::fmt;
 
 use super::{ClientLine, Data, LineError, ServerLine};
@@ -18,12 +18,21 @@ impl Trace {
         Self(Some(Box::new(hook)))
     }
 
-    /// Traces a line of the client. Of a line that cannot be read, nothing is repeated.
-    pub(super) fn client(&mut self, line: &Result<ClientLine, LineError>) {
+    /// Traces a line of the client. Nothing is repeated of a line that cannot be read, nor of a request for a mechanism
+    /// that is not `known`: the word may be a password.
+    pub(super) fn client(
+        &mut self,
+        line: &Result<ClientLine, LineError>,
+        known: impl Fn(&str) -> bool,
+    ) {
         let Some(hook) = &mut self.0 else { return };
         let Ok(line) = line else { return hook(Side::Client, "***") };
         let mut text = Vec::new();
         match line {
+            ClientLine::Auth(request, _) if !known(request.mechanism()) => {
+                let id = request.id();
+                text.extend_from_slice(format!("AUTH\t{id}\t***").as_bytes());
+            }
             ClientLine::Auth(request, resp) => {
                 ClientLine::Auth(request.clone(), None).write(&mut text);
                 mark(&mut text, resp.as_ref().map(|_| "\tresp=***"));

@@ -2,10 +2,10 @@
 
 use smtp_auth::{
     dovecot::{CloseReason, Event, MAX_EXCHANGES, MAX_LINE, Session},
-    sasl::Failure,
+    sasl::{Failure, Mechanism},
 };
 
-use super::{auth, ready};
+use super::{auth, config, ready, session_of};
 
 /// Answers nothing. Returns the events in short, and what is sent.
 fn run(session: &mut Session) -> (Vec<String>, String) {
@@ -18,6 +18,23 @@ fn run(session: &mut Session) -> (Vec<String>, String) {
             Event::Authenticated(request, _) => format!("authenticated {}", request.id()),
             Event::Close(why) => panic!("{why}"),
         });
+    }
+}
+
+/// What a client claims of a TLS connection is not believed, and the properties of a custom mechanism are unknown.
+#[test]
+fn a_mechanism_that_is_not_offered_cannot_be_used() {
+    let own = Mechanism::custom("X-OWN").unwrap();
+    let config = config().mechanisms([own, Mechanism::External, Mechanism::ScramSha256]);
+    let mut session = session_of(config.build().unwrap().into());
+    session.receive(b"VERSION\t1\t0\nCPID\t7\n");
+    let out = run(&mut session).1;
+    assert!(out.starts_with("VERSION\t1\t2\nMECH\tSCRAM-SHA-256\tmutual-auth\nSPID\t"), "{out}");
+    for (id, name) in
+        ["X-OWN", "x-own", "EXTERNAL", "SCRAM-SHA-256-PLUS", "PLAIN"].iter().enumerate()
+    {
+        session.receive(format!("AUTH\t{id}\t{name}\tservice=smtp\tsecured\tresp=\n").as_bytes());
+        assert_eq!(run(&mut session).0, [format!("failed {id} Unsupported")], "{name}");
     }
 }
 

@@ -34,6 +34,7 @@ fn a_trace_masks_secrets() {
         "CONT\t2\tAHRpbQB0YW5zdGFhZg==\n",
         "AUTH\t3\tCRAM-MD5\tservice=smtp\nCANCEL\t3\n",
         "AUTH\t4\tswordfish\tsession=swordfish\n",
+        "AUTH\t5\tswordfish\tservice=smtp\tsession=x\n",
         "CONT\t9\t\nswordfish\n",
     ]
     .concat();
@@ -52,6 +53,8 @@ fn a_trace_masks_secrets() {
             "C: CANCEL\t3",
             "C: ***",
             "S: FAIL\t4\treason=The request is malformed",
+            "C: AUTH\t5\t***",
+            "S: FAIL\t5\treason=This mechanism is not offered here",
             "C: CONT\t9\t",
             "S: FAIL\t9\treason=Authentication cancelled",
             "C: ***",

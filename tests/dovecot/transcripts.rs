@@ -231,8 +231,7 @@ impl<'a> Player<'a> {
                 _ => panic!("{}, line {}: not so: {line}", self.script.path, self.at + 1),
             }
         }
-        let trace = std::mem::take(&mut *self.trace.lock().unwrap());
-        trace
+        std::mem::take(&mut *self.trace.lock().unwrap())
     }
 }
 

@@ -138,6 +138,12 @@ fn sizes_and_threads() {
         server::Session: 224
         server::StartTls: 1
     };
+    // These are listed below, as they need a feature.
+    check(&table, |name| !name.starts_with("dovecot::"));
+}
+
+/// Checks the sizes, and that the table has each public type of those modules.
+fn check(table: &[(&str, usize, usize)], belongs: impl Fn(&str) -> bool) {
     let listed: Vec<_> =
         table.iter().map(|(name, ..)| name.replace("<'_>", "").replace("<()>", "")).collect();
     let mut wrong = String::new();
@@ -148,11 +154,11 @@ fn sizes_and_threads() {
         // At the root stands what stands elsewhere, too.
         let again = format!("::{name}");
         let known = |own: &String| own == name || !name.contains(':') && own.ends_with(&again);
-        if !name.is_empty() && !listed.iter().any(known) {
+        if !name.is_empty() && belongs(name) && !listed.iter().any(known) {
             wrong += &format!("{name} is not in the table\n");
         }
     }
-    for (name, size, most) in table {
+    for &(name, size, most) in table {
         println!("{name}: {size}");
         if size > most {
             wrong += &format!("{name} has {size} octets, over {most}\n");
@@ -166,12 +172,12 @@ fn sizes_and_threads() {
 fn of_dovecots_protocol() {
     use smtp_auth::dovecot;
     let table = table! {
-        dovecot::AuthFailed<'_>: 64
+        dovecot::AuthFailed<'_>: 80
         dovecot::ClientLine: 40
         dovecot::CloseReason: 40
         dovecot::Cookie: 16
         dovecot::Data: 24
-        dovecot::Event<'_>: 64
+        dovecot::Event<'_>: 80
         dovecot::FailCode: 1
         dovecot::Held: 8
         dovecot::LineError: 32
@@ -180,6 +186,5 @@ fn of_dovecots_protocol() {
         dovecot::ServerLine<'_>: 64
         dovecot::Session: 224
     };
-    let grown: Vec<_> = table.iter().filter(|(_, size, most)| size > most).collect();
-    assert!(grown.is_empty(), "{grown:?}");
+    check(&table, |name| name.starts_with("dovecot::"));
 }
