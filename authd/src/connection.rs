@@ -10,7 +10,7 @@ use std::{
 
 use smtp_auth::{
     dovecot::{CloseReason, Cookie, Event, Held, Request, Session},
-    sasl::{Failure, QueryJob},
+    sasl::{Failure, Mechanism, QueryJob},
 };
 use std::collections::HashMap;
 use tokio::{
@@ -20,6 +20,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tracing::field::display;
 
 use crate::{
     authenticator::{Asked, Offer, Service, Used},
@@ -131,30 +132,24 @@ impl Connection {
                 }
                 Event::Authenticated(request, identity) => {
                     let used = self.used.remove(&request.id());
-                    let address = address(request, self.is_trusted);
-                    let account = identity.authcid();
-                    self.service.metrics.succeeded(identity.mechanism());
-                    self.service.authenticated(account, address, used);
-                    let shown = if self.offer.logs_names { account } else { "***" };
-                    tracing::info!(
-                        mechanism = identity.mechanism().name(),
-                        account = shown,
-                        address = request.rip().map(tracing::field::display),
-                        service = request.service(),
-                        "authenticated"
-                    );
+                    let (account, mechanism) = (identity.authcid(), identity.mechanism().name());
+                    self.service.metrics.succeeded(mechanism);
+                    self.service.authenticated(account, address(request, self.is_trusted), used);
+                    let account = if self.offer.logs_names { account } else { "***" };
+                    let address = request.rip().map(display);
+                    tracing::info!(mechanism, account, address, "authenticated");
                 }
                 Event::AuthFailed(failed) => {
                     let (why, request) = (failed.why, failed.request);
+                    // What the client named may not be a mechanism, and is not shown.
+                    let mechanism = failed.mechanism().map_or("other", Mechanism::name);
                     self.used.remove(&request.id());
-                    self.service.metrics.failed(request.mechanism(), why);
-                    tracing::info!(
-                        mechanism = request.mechanism(), reason = %why, address = request.rip().map(tracing::field::display),
-                        service = request.service(), "not authenticated"
-                    );
+                    self.service.metrics.failed(mechanism, why);
+                    let shown = request.rip().map(display);
+                    tracing::info!(mechanism, reason = %why, address = shown, "not authenticated");
                     if why.is_attempt() {
-                        let address = address(request, self.is_trusted);
                         let name = failed.account().or(failed.authcid());
+                        let address = address(request, self.is_trusted);
                         self.service.limiter.failed(address, name, now_ms());
                     }
                     if is_delayed(why) {

@@ -3,7 +3,7 @@
 use core::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use smtp_auth::sasl::{Failure, Mechanism};
+use smtp_auth::sasl::Failure;
 
 use crate::authenticator::Service;
 
@@ -23,8 +23,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn succeeded(&self, mechanism: Mechanism) {
-        self.count(mechanism.name(), 0);
+    pub(crate) fn succeeded(&self, mechanism: &str) {
+        self.count(mechanism, 0);
     }
 
     pub(crate) fn failed(&self, mechanism: &str, why: Failure) {

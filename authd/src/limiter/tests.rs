@@ -135,6 +135,17 @@ async fn the_limit_holds_over_several_processes_after_an_exchange() {
     }
 }
 
+#[test]
+fn failures_during_an_exchange_are_not_lost() {
+    let limiter = Limiter::new(&limits(), SECRET);
+    let_through(&limiter, 9, |_| None, "tim", NOW);
+    let told = limiter.take_changes();
+    let_through(&limiter, 1, |_| None, "tim", NOW);
+    let failures = told.failures.iter().map(|(bucket, added)| (*bucket, NOW + added)).collect();
+    limiter.merge(Shared { failures, known: Vec::new() }, NOW);
+    assert!(limiter.is_limited(None, "tim", NOW));
+}
+
 #[tokio::test]
 async fn known_networks_are_shared_and_survive_a_restart() {
     for Database { store, .. } in &databases().await {
