@@ -1,8 +1,10 @@
 //! The commands that manage accounts.
 
+use core::time::Duration;
 use std::{
+    collections::{HashMap, HashSet},
     fs,
-    io::{self, BufRead, BufReader, Write, stdin, stdout},
+    io::{self, BufRead, BufReader, BufWriter, Write, stdin, stdout},
     path::Path,
 };
 
@@ -15,7 +17,7 @@ use crate::{
     credential::Scheme,
     import::{self, Imported, Kept},
     passwords::{self, PasswordError},
-    store::{NewPassword, PasswordRow, Store, StoreError, login_name},
+    store::{NewPassword, Options, PasswordRow, Store, StoreError, login_name},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +44,17 @@ pub(crate) enum CommandError {
     Partly(usize),
 }
 
+/// The time limit of a command's query.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 const DAY: i64 = 24 * 60 * 60;
 
 /// Carries the command out.
 pub(crate) async fn run(config: &Config, command: Account) -> Result<(), CommandError> {
-    let store = Store::open(&config.database()?).await?;
+    let database = config.database()?;
+    // Nobody waits for an answer, and a list of all accounts takes its time.
+    let time_limit = database.time_limit.max(PATIENCE);
+    let store = Store::open(&Options { time_limit, ..database }).await?;
     let fold = |name: &str| {
         (config.fold())(name)
             .filter(|name| is_name(name))
@@ -136,13 +144,14 @@ fn show(password: Option<Secret>) -> io::Result<()> {
 }
 
 async fn list(config: &Config, store: &Store, without_scram: bool) -> Result<(), CommandError> {
-    let passwords = store.passwords().await?;
-    let mut out = stdout().lock();
+    let mut passwords: HashMap<_, Vec<_>> = HashMap::new();
+    for row in store.passwords().await? {
+        passwords.entry(row.account.clone()).or_default().push(row);
+    }
+    let mut out = BufWriter::new(stdout().lock());
     for account in store.accounts().await? {
-        let own = passwords.iter().filter(|row| row.account == account.name);
-        let own: Vec<_> = own
-            .filter(|row| !without_scram || (account.is_enabled && !has_scram(config, row)))
-            .collect();
+        let mut own = passwords.remove(&account.name).unwrap_or_default();
+        own.retain(|row| !without_scram || (account.is_enabled && !has_scram(config, row)));
         if own.is_empty() && without_scram {
             continue;
         }
@@ -160,7 +169,7 @@ async fn list(config: &Config, store: &Store, without_scram: bool) -> Result<(),
             )?;
         }
     }
-    Ok(())
+    Ok(out.flush()?)
 }
 
 /// Returns whether there are keys for each SCRAM mechanism that the configuration names.
@@ -256,8 +265,9 @@ async fn add(
 }
 
 async fn export(store: &Store, format: Format) -> Result<(), CommandError> {
-    let accounts = store.accounts().await?;
-    let mut out = stdout().lock();
+    let accounts = store.accounts().await?.into_iter().filter(|account| account.is_enabled);
+    let enabled: HashSet<_> = accounts.map(|account| account.name).collect();
+    let mut out = BufWriter::new(stdout().lock());
     let mut refused = 0;
     let mut last = String::new();
     // The first credential of an account is the one that PLAIN and LOGIN are checked with.
@@ -265,7 +275,7 @@ async fn export(store: &Store, format: Format) -> Result<(), CommandError> {
         if name == last {
             continue;
         }
-        let is_enabled = accounts.iter().any(|account| account.name == name && account.is_enabled);
+        let is_enabled = enabled.contains(&name);
         match import::export(format, &name, is_enabled, &credential) {
             Some(line) => writeln!(out, "{}", line.expose())?,
             None => {
@@ -275,6 +285,7 @@ async fn export(store: &Store, format: Format) -> Result<(), CommandError> {
         }
         last = name;
     }
+    out.flush()?;
     if refused > 0 { Err(CommandError::Partly(refused)) } else { Ok(()) }
 }
 
