@@ -172,6 +172,13 @@ impl Service {
         });
     }
 
+    /// Answers once the client is authenticated. Many connections may wait between SCRAM's keys and the proof, so the limit is
+    /// looked at again. No account may act as another.
+    pub(crate) fn authorize(&self, ask: &Authorize, address: Option<IpAddr>) -> AuthorizeAnswer {
+        let is_limited = self.limiter.is_limited(address, ask.authcid(), now_ms());
+        (!is_limited && ask.authzid().is_none()).into()
+    }
+
     pub(crate) fn offer(&self) -> Arc<Offer> {
         Arc::clone(&self.offer.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -268,12 +275,5 @@ impl AsyncAuthenticator for Asked {
                 _ => self.offer.decoys.scram_keys(&self.offer.sasl, ask.hash(), name),
             };
         self.judge(keys.into(), found.as_ref(), name)
-    }
-
-    /// Asked once the client is authenticated. Many connections may wait between SCRAM's keys and the proof, so the limit is
-    /// looked at again. No account may act as another.
-    async fn authorize(&self, ask: &Authorize) -> AuthorizeAnswer {
-        let is_limited = self.service.limiter.is_limited(self.address, ask.authcid(), now_ms());
-        (!is_limited && ask.authzid().is_none()).into()
     }
 }

@@ -1,23 +1,23 @@
 //! One connection of a mail server.
 
-use core::time::Duration;
+use core::{future::Future, pin::Pin, time::Duration};
 use std::{
+    collections::HashMap,
     io,
     net::IpAddr,
     process,
     sync::{Arc, OnceLock, atomic::Ordering},
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use smtp_auth::{
     dovecot::{CloseReason, Cookie, Event, Held, Request, Session},
-    sasl::{Failure, Mechanism, QueryJob},
+    sasl::{Failure, Mechanism, Query, QueryJob},
 };
-use std::collections::HashMap;
 use tokio::{
     io::AsyncWriteExt,
     net::UnixStream,
     sync::watch,
-    task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::field::display;
@@ -36,7 +36,9 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// The time in which the mail server has to take what is sent to it.
 const WRITE: Duration = Duration::from_secs(30);
 
-/// A task of an exchange that has ended.
+type Task = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// The end of a task.
 enum Done {
     Answered(u32, QueryJob, Option<Used>),
     Released(Held),
@@ -48,7 +50,8 @@ struct Connection {
     /// Whether the client addresses that the mail server sends are believed.
     is_trusted: bool,
     session: Session,
-    tasks: JoinSet<Done>,
+    /// Answers and pauses. They run within the connection, without a task of their own that would have to be woken.
+    tasks: FuturesUnordered<Task>,
     /// The passwords that the open exchanges are about.
     used: HashMap<u32, Used>,
 }
@@ -70,7 +73,7 @@ pub(crate) async fn serve(
             move |side, line| tracing::trace!(target: "smtp_authd::dialogue", number, ?side, line),
         );
     }
-    let (tasks, used) = (JoinSet::new(), HashMap::new());
+    let (tasks, used) = (FuturesUnordered::new(), HashMap::new());
     let mut connection = Connection { service, offer, is_trusted, session, tasks, used };
     let mut out = Vec::new();
     loop {
@@ -97,10 +100,7 @@ pub(crate) async fn serve(
                     Err(error) => return Err(error),
                 }
             }
-            // A task that has panicked leaves its exchange without an answer: the connection ends.
-            Some(done) = connection.tasks.join_next(), if !idle => {
-                connection.take(done.map_err(io::Error::other)?);
-            }
+            Some(done) = connection.tasks.next(), if !idle => connection.take(done),
             changed = stop.changed() => {
                 if changed.is_err() {
                     return Ok(());
@@ -117,6 +117,11 @@ impl Connection {
             match self.session.next(out) {
                 Event::NeedInput => return None,
                 Event::Close(why) => return Some(why),
+                // It needs no database, and no time.
+                Event::Query(request, Query::Authorize(ask)) => {
+                    let address = address(request, self.is_trusted);
+                    ask.answer(self.service.authorize(ask, address));
+                }
                 Event::Query(request, query) => {
                     let Some(job) = query.job() else {
                         query.not_implemented();
@@ -125,10 +130,10 @@ impl Connection {
                     let asked = Asked {
                         service: Arc::clone(&self.service),
                         offer: Arc::clone(&self.offer),
-                        address: request.rip().filter(|_| self.is_trusted),
+                        address: address(request, self.is_trusted),
                         used: OnceLock::new(),
                     };
-                    self.tasks.spawn(answer(request.id(), asked, job));
+                    self.tasks.push(Box::pin(answer(request.id(), asked, job)));
                 }
                 Event::Authenticated(request, identity) => {
                     let used = self.used.remove(&request.id());
@@ -154,10 +159,10 @@ impl Connection {
                     }
                     if is_delayed(why) {
                         let (held, delay) = (failed.hold(), self.offer.failure_delay);
-                        self.tasks.spawn(async move {
+                        self.tasks.push(Box::pin(async move {
                             sleep(delay).await;
                             Done::Released(held)
-                        });
+                        }));
                     }
                 }
             }
@@ -184,7 +189,7 @@ impl Drop for Connection {
     }
 }
 
-/// Answers a question, in a task of its own. An answer that takes too long is a temporary failure, as the copy begins with
+/// Answers a question. An answer that takes too long is a temporary failure, as the copy begins with
 /// that answer.
 async fn answer(id: u32, asked: Asked, mut job: QueryJob) -> Done {
     let _ = timeout(ANSWER, job.query().answer_with_async(&asked)).await;

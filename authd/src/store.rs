@@ -7,7 +7,7 @@ use core::{future::Future, time::Duration};
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
 
 use sqlx::{
-    Any, AnyPool, Executor, Row,
+    Any, AnyPool, Connection, Executor, Row,
     any::{AnyPoolOptions, AnyRow},
     migrate::{Migration, MigrationType, Migrator},
 };
@@ -84,6 +84,14 @@ impl Store {
         let pool = AnyPoolOptions::new()
             .max_connections(options.connections.max(1))
             .acquire_timeout(options.time_limit)
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| {
+                // A test is a round trip, which a connection in constant use does not need.
+                let is_fresh = used.idle_for < Duration::from_secs(1);
+                Box::pin(async move {
+                    if is_fresh { Ok(true) } else { connection.ping().await.map(|()| true) }
+                })
+            })
             .after_connect(move |connection, _| {
                 let setup = setup.clone();
                 Box::pin(async move { connection.execute(&*setup).await.map(|_| ()) })
