@@ -64,8 +64,8 @@ pub(crate) enum OfferError {
 }
 
 impl Offer {
-    /// Looks at the accounts: SCRAM is offered only while every enabled account has its keys, or where the configuration
-    /// asks for it.
+    /// Looks at the accounts: SCRAM is offered only while every enabled account has its keys, or where the
+    /// configuration asks for it.
     async fn make(config: &Config, store: &Store, secret: &Secret) -> Result<Self, OfferError> {
         let (mut mechanisms, mut missing) = (config.mechanisms(), Vec::new());
         for scheme in config.hashes().into_iter().filter_map(Scheme::scram) {
@@ -172,8 +172,8 @@ impl Service {
         });
     }
 
-    /// Answers once the client is authenticated. Many connections may wait between SCRAM's keys and the proof, so the limit is
-    /// looked at again. No account may act as another.
+    /// Answers once the client is authenticated. Many connections may wait between SCRAM's keys and the proof, so the
+    /// limit is looked at again. No account may act as another.
     pub(crate) fn authorize(&self, ask: &Authorize, address: Option<IpAddr>) -> AuthorizeAnswer {
         let is_limited = self.limiter.is_limited(address, ask.authcid(), now_ms());
         (!is_limited && ask.authzid().is_none()).into()
@@ -211,8 +211,8 @@ impl Asked {
         Ok(found)
     }
 
-    /// Turns an answer into one to a wrong password, if the attempt is limited, or the account may not be used. Neither can
-    /// be told from a wrong password by the reply or by its time.
+    /// Turns an answer into one to a wrong password, if the attempt is limited, or the account may not be used. Neither
+    /// can be told from a wrong password by the reply or by its time.
     fn judge<T>(&self, answer: Answer<T>, found: Option<&Found>, name: &str) -> Answer<T> {
         let account = found.map_or(name, |found| &found.account);
         let is_limited = self.service.limiter.is_limited(self.address, account, now_ms());

@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = false)]
 pub(crate) struct Cli {
-    /// The configuration, a TOML file that only its owner can read. Without this option it is the file that the variable
-    /// SMTP_AUTHD_CONFIG names, if there is one. The variable DATABASE_URL takes precedence over the file's `database`.
+    /// The configuration, a TOML file that only its owner can read. Without this option it is the file that the
+    /// variable SMTP_AUTHD_CONFIG names, if there is one. The variable DATABASE_URL takes precedence over the file's
+    /// `database`.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// Serves a new SQLite database, or that of DATABASE_URL, with one account, and shows how Postfix and Exim use it.

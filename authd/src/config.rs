@@ -68,8 +68,8 @@ pub(crate) struct Accounts {
     pub(crate) iterations: u32,
     /// Whether CRAM-MD5 is offered, and its states are kept of new passwords. They are as good as the password.
     pub(crate) cram_md5: bool,
-    /// Whether SCRAM is offered although some enabled accounts have no keys. A client of such an account that prefers SCRAM
-    /// then fails.
+    /// Whether SCRAM is offered although some enabled accounts have no keys. A client of such an account that prefers
+    /// SCRAM then fails.
     pub(crate) scram_always: bool,
     pub(crate) names: Names,
 }
@@ -127,8 +127,8 @@ pub(crate) struct Log {
     pub(crate) format: LogFormat,
     /// A filter of `tracing`, such as `info`.
     pub(crate) filter: String,
-    /// Whether the names of authenticated accounts are logged. A name that failed never is: some people type their password
-    /// in its place.
+    /// Whether the names of authenticated accounts are logged. A name that failed never is: some people type their
+    /// password in its place.
     pub(crate) names: bool,
 }
 

@@ -56,8 +56,8 @@ struct Connection {
     used: HashMap<u32, Used>,
 }
 
-/// Serves the connection until the mail server hangs up, or until the service stops and no exchange is open. A connection
-/// without exchanges may stay open for days.
+/// Serves the connection until the mail server hangs up, or until the service stops and no exchange is open. A
+/// connection without exchanges may stay open for days.
 pub(crate) async fn serve(
     mut stream: UnixStream,
     service: Arc<Service>,

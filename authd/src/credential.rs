@@ -86,8 +86,8 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// What is kept of a password in one form. It is protected like the password: after a database breach, the password can be
-/// searched for by brute force.
+/// What is kept of a password in one form. It is protected like the password: after a database breach, the password can
+/// be searched for by brute force.
 #[derive(Clone, Debug)]
 pub(crate) enum Credential {
     Scram(ScramKeys),
@@ -160,7 +160,8 @@ impl Credential {
         }
     }
 
-    /// Returns what the time of a check depends on: the number of iterations or rounds, or the parameters. It is no secret.
+    /// Returns what the time of a check depends on: the number of iterations or rounds, or the parameters. It is no
+    /// secret.
     pub(crate) fn cost(&self) -> String {
         match self {
             Self::Scram(keys) => keys.iterations().to_string(),
@@ -199,8 +200,8 @@ impl Credential {
         })
     }
 
-    /// Returns whether the password is the one that this was made of. It takes as long as the [cost](Self::cost) says, so it
-    /// is called on the threads for hashing.
+    /// Returns whether the password is the one that this was made of. It takes as long as the [cost](Self::cost) says,
+    /// so it is called on the threads for hashing.
     pub(crate) fn check_password(&self, password: &Secret) -> bool {
         let octets = password.expose().as_bytes();
         match self {
@@ -256,8 +257,8 @@ fn rounds(text: &Secret) -> Option<u32> {
     }
 }
 
-/// Computes Argon2 in memory that stays with the thread: an allocator may keep many pieces of 19 MiB that it does not use
-/// again.
+/// Computes Argon2 in memory that stays with the thread: an allocator may keep many pieces of 19 MiB that it does not
+/// use again.
 fn check_argon2(password: &[u8], text: &Secret) -> Option<bool> {
     thread_local!(static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) });
     let hash = PasswordHash::new(text.expose()).ok()?;

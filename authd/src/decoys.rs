@@ -14,8 +14,8 @@ use crate::{
 /// How the credentials of the real accounts are distributed. The form and the cost of a decoy are drawn from it by the
 /// account's name, so that a number of iterations, or the time of a check, does not reveal which accounts exist.
 ///
-/// The same name draws the same decoy, as long as the distribution stays. If it changes, because real accounts got keys with
-/// more iterations, then decoys change in the same proportion.
+/// The same name draws the same decoy, as long as the distribution stays. If it changes, because real accounts got keys
+/// with more iterations, then decoys change in the same proportion.
 #[derive(Clone, Debug)]
 pub(crate) struct Decoys {
     key: [u8; 16],
@@ -72,8 +72,8 @@ impl Decoys {
         ScramKeys::from_parts(ScramParts { iterations, ..decoy.parts() })
     }
 
-    /// Returns the credential that a password is checked against for a name that does not exist. It takes as long as that of
-    /// a real account.
+    /// Returns the credential that a password is checked against for a name that does not exist. It takes as long as
+    /// that of a real account.
     pub(crate) fn credential(&self, sasl: &Config, name: &str) -> Option<Credential> {
         let scheme = self.check(name).map_or(Scheme::ScramSha256, |cost| cost.scheme);
         match scheme.hash() {

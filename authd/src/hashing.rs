@@ -10,11 +10,12 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// A fixed number of threads with a bounded queue, so that a crowd of clients takes neither more memory nor more time than
-/// the queue allows, and the runtime's threads never compute a hash. The threads end when the last handle is dropped.
+/// A fixed number of threads with a bounded queue, so that a crowd of clients takes neither more memory nor more time
+/// than the queue allows, and the runtime's threads never compute a hash. The threads end when the last handle is
+/// dropped.
 ///
-/// The driver's `Blocking` answers a whole question on its threads. Here the database is asked first, without a thread, and
-/// only the hash is computed on one: a slow database would otherwise occupy all of them.
+/// The driver's `Blocking` answers a whole question on its threads. Here the database is asked first, without a thread,
+/// and only the hash is computed on one: a slow database would otherwise occupy all of them.
 #[derive(Clone)]
 pub(crate) struct Hashing(Arc<Handle>);
 

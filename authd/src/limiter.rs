@@ -22,13 +22,13 @@ use table::{Known, Rate, Table};
 
 /// Counts failed attempts, and limits further ones.
 ///
-/// An attempt from a network from which the account has authenticated lately counts in a bucket of this account and this
-/// network alone, so nobody can lock an owner out by guessing from elsewhere. Every other attempt counts at its network and at
-/// the account. An account that does not exist is treated like one that does.
+/// An attempt from a network from which the account has authenticated lately counts in a bucket of this account and
+/// this network alone, so nobody can lock an owner out by guessing from elsewhere. Every other attempt counts at its
+/// network and at the account. An account that does not exist is treated like one that does.
 ///
 /// Each process decides by what it knows: its own failures at once, and those of the others after the next
-/// [`exchange`]. Until then each of N processes may let as many failures through as one alone, so that there are at most N
-/// times the limit, instead of the limit, in the time between two exchanges.
+/// [exchange](exchange()). Until then each of N processes may let as many failures through as one alone, so that there
+/// are at most N times the limit, instead of the limit, in the time between two exchanges.
 ///
 /// Names and addresses are kept as hashes under a secret that the processes share.
 #[derive(Debug)]

@@ -63,8 +63,8 @@ fn check(password: &Secret) -> Result<(), PasswordError> {
     Ok(())
 }
 
-/// Makes what the configuration wants to be kept of a password: SCRAM keys or an Argon2id hash, never both, as a breach would
-/// be an attack on the weaker. The first is the one that PLAIN and LOGIN are checked with.
+/// Makes what the configuration wants to be kept of a password: SCRAM keys or an Argon2id hash, never both, as a breach
+/// would be an attack on the weaker. The first is the one that PLAIN and LOGIN are checked with.
 pub(crate) fn credentials(
     config: &Config,
     password: &Secret,

@@ -115,8 +115,8 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// Reads the configuration again, and looks at the accounts. Sockets, the database, the limits, the threads and metrics stay as
-/// they are until a restart.
+/// Reads the configuration again, and looks at the accounts. Sockets, the database, the limits, the threads and metrics
+/// stay as they are until a restart.
 async fn reload(
     config: &mut Config,
     path: Option<&std::path::Path>,

@@ -67,8 +67,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Makes the socket. That of a process that has died is replaced in one step, so that mail servers always find one; a live one
-/// never is.
+/// Makes the socket. That of a process that has died is replaced in one step, so that mail servers always find one; a
+/// live one never is.
 pub(crate) fn bind(socket: &Socket) -> Result<Listener, SocketError> {
     let path = &socket.path;
     let failed = |error| SocketError::Io { path: path.clone(), error };

@@ -64,7 +64,8 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Connects, and brings the tables up to date. A SQLite file that does not exist is made, readable by its owner only.
+    /// Connects, and brings the tables up to date. A SQLite file that does not exist is made, readable by its owner
+    /// only.
     pub(crate) async fn open(options: &Options) -> Result<Self, StoreError> {
         let store = Self::connect_later(options)?;
         store.migrate().await?;

@@ -45,7 +45,8 @@ pub(crate) async fn sqlite() -> Database {
     Database { store, _directory: Some(directory) }
 }
 
-/// Makes a new database in the server of this test run, which is started when it is first needed and ends with the process.
+/// Makes a new database in the server of this test run, which is started when it is first needed and ends with the
+/// process.
 fn postgres_url() -> Option<String> {
     static SERVER: Mutex<Option<Postgres>> = Mutex::new(None);
     let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,8 +15,8 @@ const SLACK: i64 = 10_000;
 /// How often the database forgets what nobody needs any more.
 const TIDY: i64 = 60_000;
 
-/// Exchanges the limits with the other processes until the task is aborted: at the start what has been counted before, then the
-/// changes, once in each interval. While the database does not answer, each process limits by what it knows.
+/// Exchanges the limits with the other processes until the task is aborted: at the start what has been counted before,
+/// then the changes, once in each interval. While the database does not answer, each process limits by what it knows.
 pub(crate) async fn exchange(limiter: Arc<Limiter>, store: Store, interval: Duration) {
     let mut since = 0;
     let mut tidied = 0;

@@ -38,8 +38,8 @@ impl Table {
         self.empty_at.len()
     }
 
-    /// Returns whether the bucket is full. If the table has no room left but for full buckets, so is every other one, as it
-    /// could not be counted.
+    /// Returns whether the bucket is full. If the table has no room left but for full buckets, so is every other one,
+    /// as it could not be counted.
     pub(super) fn is_full(&self, bucket: i64, rate: Rate, max: usize, now: i64) -> bool {
         let emptiest =
             || self.order.first().filter(|_| self.len() >= max).map(|(empty_at, _)| *empty_at);
@@ -89,7 +89,8 @@ pub(super) struct Known {
     order: BTreeSet<(i64, i64, i64)>,
 }
 
-/// How many networks of one account are known, so that somebody who has a password does not push out those of all others.
+/// How many networks of one account are known, so that somebody who has a password does not push out those of all
+/// others.
 pub(super) const PER_ACCOUNT: usize = 32;
 
 /// A success is noted again after a day, so that not every one is written to the database.

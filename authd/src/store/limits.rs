@@ -67,8 +67,8 @@ impl Store {
         Ok(shared)
     }
 
-    /// Deletes buckets that are empty, networks whose last success is older than `known_since`, and of each account all but
-    /// the latest `per_account` networks.
+    /// Deletes buckets that are empty, networks whose last success is older than `known_since`, and of each account all
+    /// but the latest `per_account` networks.
     pub(crate) async fn forget(
         &self,
         now: i64,
