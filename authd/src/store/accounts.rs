@@ -39,16 +39,22 @@ pub(crate) fn login_name(account: &str, label: &str) -> String {
 
 impl Store {
     /// Looks a client's folded name up: an account, an alias, or an application password's name.
+    ///
+    /// If there is no such name, the query returns the name that would come next, which is read like the right one. So the
+    /// time of the query does not reveal which names exist.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
-        let select = "SELECT l.account, l.label, a.enabled, p.expires, p.last_used, c.scheme, c.value, c.checks \
+        let select = "SELECT l.name, l.account, l.label, a.enabled, p.expires, p.last_used, c.scheme, c.value, c.checks \
                       FROM login l JOIN account a ON a.name = l.account \
                       JOIN password p ON p.account = l.account AND p.label = l.label \
                       LEFT JOIN credential c ON c.account = l.account AND c.label = l.label \
-                      WHERE l.name = $1";
+                      WHERE l.name = COALESCE( \
+                      (SELECT name FROM login WHERE name >= $1 ORDER BY name LIMIT 1), \
+                      (SELECT MIN(name) FROM login))";
         let rows = self.within(sqlx::query(select).bind(name).fetch_all(&self.pool)).await?;
-        let mut found = None;
+        let (mut found, mut is_it) = (None, false);
         for row in &rows {
             if found.is_none() {
+                is_it = get::<String>(row, "name")? == name;
                 found = Some(Found {
                     account: get(row, "account")?,
                     label: get(row, "label")?,
@@ -76,7 +82,7 @@ impl Store {
             }
             found.credentials.push(credential);
         }
-        Ok(found)
+        Ok(found.filter(|_| is_it))
     }
 
     /// Makes an account, with its own password and perhaps aliases. Names are folded.

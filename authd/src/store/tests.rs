@@ -43,7 +43,9 @@ async fn an_account_is_found_by_each_of_its_names() {
         let found = store.find("tim/phone").await.unwrap().unwrap();
         assert_eq!((&*found.account, &*found.label, found.expires), ("tim", "phone", Some(9)));
         assert!(found.credentials[0].check_password(&Secret::new("two")));
-        assert!(store.find("Tim").await.unwrap().is_none());
+        for name in ["Tim", "", "a", "timo", "tim/", "zzz", "\u{10ffff}"] {
+            assert!(store.find(name).await.unwrap().is_none(), "{name}");
+        }
     })
     .await;
 }
