@@ -14,6 +14,7 @@ use sqlx::{
 use tokio::time::timeout;
 
 mod accounts;
+mod lent;
 mod limits;
 mod listing;
 mod settings;
@@ -60,6 +61,7 @@ pub(crate) enum StoreError {
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     pool: AnyPool,
+    lent: lent::Lent,
     time_limit: Duration,
 }
 
@@ -88,7 +90,7 @@ impl Store {
             .test_before_acquire(false)
             .before_acquire(|connection, used| {
                 // A test is a round trip, which a connection in constant use does not need.
-                let is_fresh = used.idle_for < Duration::from_secs(1);
+                let is_fresh = used.idle_for < lent::FRESH;
                 Box::pin(async move {
                     if is_fresh { Ok(true) } else { connection.ping().await.map(|()| true) }
                 })
@@ -98,7 +100,8 @@ impl Store {
                 Box::pin(async move { connection.execute(&*setup).await.map(|_| ()) })
             })
             .connect_lazy(&options.url)?;
-        Ok(Self { pool, time_limit: options.time_limit })
+        let lent = lent::Lent::new(usize::try_from(options.connections / 2).unwrap_or(0));
+        Ok(Self { pool, lent, time_limit: options.time_limit })
     }
 
     /// Brings the tables up to date. Several processes may do so at once on PostgreSQL, where a lock orders them.
@@ -111,6 +114,7 @@ impl Store {
 
     /// Closes the connections, after the queries that are being answered.
     pub(crate) async fn close(&self) {
+        self.lent.clear();
         self.pool.close().await;
     }
 

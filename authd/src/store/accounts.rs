@@ -50,7 +50,13 @@ impl Store {
                       WHERE l.name = COALESCE( \
                       (SELECT name FROM login WHERE name >= $1 ORDER BY name LIMIT 1), \
                       (SELECT MIN(name) FROM login))";
-        let rows = self.within(sqlx::query(select).bind(name).fetch_all(&self.pool)).await?;
+        let mut connection = match self.lent.take() {
+            Some(connection) => connection,
+            None => self.within(self.pool.acquire()).await?,
+        };
+        // After an error, the connection goes back to the pool, which tests it.
+        let rows = self.within(sqlx::query(select).bind(name).fetch_all(&mut *connection)).await?;
+        self.lent.keep(connection);
         let (mut found, mut is_it) = (None, false);
         for row in &rows {
             if found.is_none() {
