@@ -94,7 +94,7 @@
 //! | --- | --- |
 //! | has succeeded | `OK` with the account that the user [acts as](Identity::acts_as) |
 //! | has failed by wrong credentials, a locked account, a missing secret, or an authzid that is not allowed | `FAIL`, always with the same reason and without a code, so that an attacker learns nothing |
-//! | has failed by a temporary failure | `FAIL` with `code=temp_fail`. A client of version 1.0 takes each `FAIL` for final, and only a lost connection for a temporary failure. So the session closes the connection of such a client if it has no other exchange open. |
+//! | has failed by a temporary failure | `FAIL` with `code=temp_fail`. A client of version 1.0 takes each `FAIL` for final, and only a lost connection for a temporary failure. So the session closes the connection of such a client, unless another exchange waits for an answer. |
 //! | has ended in a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the refusal's text, and `code=user_disabled`, `pass_expired` or `authz_fail` |
 //! | has failed for another reason, or its request cannot be read | `FAIL` with a reason |
 //! | was cancelled by the client | nothing |
@@ -236,8 +236,8 @@ pub struct Held(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// Credentials could not be checked at the moment. To a client of version 1.0 without other open exchanges, a closed
-    /// connection is the only sign of that.
+    /// Credentials could not be checked at the moment. To a client of version 1.0, a closed connection is the only sign of
+    /// that.
     #[error(
         "the credentials could not be checked at the moment, which a client of version 1.0 learns from a closed connection"
     )]

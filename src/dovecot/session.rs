@@ -494,12 +494,12 @@ impl Session {
     }
 
     /// Answers a failure. A client of version 1.0 takes every FAIL for final, and only a lost connection for a temporary
-    /// failure. So the connection is closed if no other exchange is lost by that.
+    /// failure. So the connection is closed, unless another exchange waits for an answer, which would be lost. An exchange
+    /// that waits for the client does not count: Postfix leaves those of users who hang up.
     fn fail(&mut self, id: u32, why: Failure, refusal: Option<&Refusal>, out: &mut Vec<u8>) {
+        let alone = self.open.iter().all(|open| open.turn == Turn::Client);
         match self.stage {
-            Stage::Ready(0) if is_temporary(why) && self.open.is_empty() => {
-                self.close(CloseReason::TempFail);
-            }
+            Stage::Ready(0) if is_temporary(why) && alone => self.close(CloseReason::TempFail),
             _ => self.say(&fail(id, why, refusal), out),
         }
     }
