@@ -15,7 +15,8 @@
 //! | [`Authenticated`](Event::Authenticated) | A *notification*. The answer to the client has been appended. |
 //! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The following call of [`next`](Session::next) appends the answer to the client, unless it is [held back](AuthFailed::hold). |
 //!
-//! Each exchange that began ends with one `Authenticated` or one `AuthFailed`, unless the connection ends first.
+//! Each exchange that began ends with one `Authenticated` or one `AuthFailed`, unless the connection ends first. A request
+//! that cannot be read begins none.
 //!
 //! This service answers each query at once. It runs in one thread for each connection:
 //!
@@ -93,23 +94,28 @@
 //! | --- | --- |
 //! | has succeeded | `OK` with the account that the user [acts as](Identity::acts_as) |
 //! | has failed by wrong credentials, a locked account, a missing secret, or an authzid that is not allowed | `FAIL`, always with the same reason and without a code, so that an attacker learns nothing |
-//! | has failed by a temporary failure | `FAIL` with `code=temp_fail`. A client of version 1.0 takes each `FAIL` for final, and only a lost connection for a temporary failure. So the session closes the connection of such a client if it has no other exchange open. |
+//! | has failed by a temporary failure | `FAIL` with `code=temp_fail`. A client of version 1.0 takes each `FAIL` for final, and only a lost connection for a temporary failure. So the session closes the connection of such a client, unless another exchange waits for an answer. |
 //! | has ended in a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the refusal's text, and `code=user_disabled`, `pass_expired` or `authz_fail` |
 //! | has failed for another reason, or its request cannot be read | `FAIL` with a reason |
 //! | was cancelled by the client | nothing |
 //!
-//! A reason is what people read: Postfix puts it after `535`. Neither a reason nor a log line repeats anything that a
-//! client sent. If a line cannot be read and does not name its exchange, or the client takes a number twice, the session
-//! closes the connection.
+//! A reason is what people read: Postfix puts it after `535`. It repeats nothing that a client sent. If a line cannot be
+//! read and does not name its exchange, or begins an exchange with the number of an open one, the session closes the
+//! connection.
 //!
 //! # Limits
 //!
 //! The constants of this module bound the length of a line and what a session keeps. The responses of open exchanges
-//! take up most of the memory, at most [`MAX_EXCHANGES`] times 12 KiB. [`max_response`](
-//! crate::sasl::server::Builder::max_response) lowers that.
+//! take up most of the memory, at most [`MAX_EXCHANGES`] times 12 KiB.
+//! [`max_response`](crate::sasl::server::Builder::max_response) lowers that.
+//!
+//! # Time limits
+//!
+//! The session has no clock. Postfix waits at most ten seconds for each line of an answer, and then drops the connection.
+//! So a lookup and the time for which a failure is [held back](AuthFailed::hold) should stay below that together.
 //!
 //! Postfix keeps connections open for days, and has no exchange on them most of the time. So do not close an idle
-//! connection; an idle session holds almost no memory.
+//! connection. An idle session holds almost no memory.
 
 use core::fmt;
 
@@ -204,7 +210,7 @@ impl<'a> AuthFailed<'a> {
     }
 
     /// Holds back the answer to the client, until it is [released](Session::release). This slows down brute force, and
-    /// delays no other exchange. [`server::pause`](crate::server::pause) gives a number of seconds that is usual.
+    /// delays no other exchange. Two seconds are usual. After ten, Postfix drops the connection.
     ///
     /// The exchange counts as open until then. Without a call of this method, the next [`advance`](Session::advance)
     /// appends the answer.
@@ -230,8 +236,8 @@ pub struct Held(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// Credentials could not be checked at the moment. To a client of version 1.0 without other open exchanges, a closed
-    /// connection is the only sign of that.
+    /// Credentials could not be checked at the moment. To a client of version 1.0, a closed connection is the only sign of
+    /// that.
     #[error(
         "the credentials could not be checked at the moment, which a client of version 1.0 learns from a closed connection"
     )]

@@ -32,8 +32,6 @@ impl Data {
     }
 
     pub(super) fn read(base64: &[u8]) -> Option<Self> {
-        // Dovecot's clients write `=` for an empty initial response, as clients of SMTP do.
-        let base64 = if base64 == b"=" { b"" } else { base64 };
         decode(base64).map(Self::new)
     }
 

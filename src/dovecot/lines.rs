@@ -22,7 +22,8 @@ pub enum ClientLine {
     },
     /// `CPID`: the number of the client's process. It comes second.
     Cpid(u32),
-    /// `AUTH`: begins an exchange, with an initial response or without.
+    /// `AUTH`: begins an exchange, with an initial response or without. An empty initial response is `resp==`. An empty
+    /// `resp=` is none.
     Auth(Box<Request>, Option<Data>),
     /// `CONT`: responds to the challenge of an exchange.
     Cont(u32, Data),
@@ -50,8 +51,13 @@ impl ClientLine {
                 let id = fields.next().and_then(number).ok_or(LineError::NUMBER)?;
                 let begins = |error: LineError| LineError { id: Some(id), begins: true, ..error };
                 let (request, resp) = Request::read(id, fields).map_err(begins)?;
-                let resp = resp.map(|resp| Data::read(resp).ok_or(begins(LineError::BASE64)));
-                Ok(Self::Auth(Box::new(request), resp.transpose()?))
+                let resp = match resp {
+                    // Exim writes an empty `resp=` where there is no initial response.
+                    None | Some(b"") => None,
+                    Some(b"=") => Some(Data::default()),
+                    Some(base64) => Some(Data::read(base64).ok_or(begins(LineError::BASE64))?),
+                };
+                Ok(Self::Auth(Box::new(request), resp))
             }
             _ => Err(LineError::UNKNOWN),
         }
@@ -81,8 +87,9 @@ impl ClientLine {
             Self::Auth(request, initial_response) => {
                 line.extend_from_slice(b"AUTH");
                 request.write(&mut line);
-                if initial_response.is_some() {
-                    line.extend_from_slice(b"\tresp=");
+                if let Some(response) = initial_response {
+                    let empty = response.expose().is_empty();
+                    line.extend_from_slice(if empty { b"\tresp==" } else { b"\tresp=" });
                 }
                 initial_response.as_ref()
             }

@@ -396,10 +396,7 @@ impl Session {
         let mechanism = offered(&self.config, request.mechanism());
         let exchange = match mechanism {
             Some(mechanism) => {
-                // Exim sends an empty parameter if its client sent no initial response. No mechanism with a password has an
-                // empty one.
-                let is_there = |resp: &Vec<u8>| !resp.is_empty() || !mechanism.takes_password();
-                let resp = resp.map(Data::into_vec).filter(is_there);
+                let resp = resp.map(Data::into_vec);
                 Exchange::new(&self.config, &channel, mechanism, resp)
             }
             None => Exchange::refused(Failure::Unsupported),
@@ -497,12 +494,12 @@ impl Session {
     }
 
     /// Answers a failure. A client of version 1.0 takes every FAIL for final, and only a lost connection for a temporary
-    /// failure. So the connection is closed if no other exchange is lost by that.
+    /// failure. So the connection is closed, unless another exchange waits for an answer, which would be lost. An exchange
+    /// that waits for the client does not count: Postfix leaves those of users who hang up.
     fn fail(&mut self, id: u32, why: Failure, refusal: Option<&Refusal>, out: &mut Vec<u8>) {
+        let alone = self.open.iter().all(|open| open.turn == Turn::Client);
         match self.stage {
-            Stage::Ready(0) if is_temporary(why) && self.open.is_empty() => {
-                self.close(CloseReason::TempFail);
-            }
+            Stage::Ready(0) if is_temporary(why) && alone => self.close(CloseReason::TempFail),
             _ => self.say(&fail(id, why, refusal), out),
         }
     }

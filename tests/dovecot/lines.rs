@@ -184,6 +184,28 @@ fn a_request_has_what_the_client_said() {
 }
 
 #[test]
+fn an_empty_initial_response_has_a_form_of_its_own() {
+    let read = |resp: &str| {
+        let line = format!("AUTH\t1\tPLAIN\tservice=smtp{resp}");
+        match ClientLine::parse(line.as_bytes()) {
+            Ok(ClientLine::Auth(request, resp)) => {
+                let line = ClientLine::Auth(request, resp.clone());
+                (resp, String::from_utf8(written(|out| line.write(out))).unwrap())
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    for none in ["", "\tresp", "\tresp="] {
+        let (resp, again) = read(none);
+        assert_eq!(resp, None);
+        assert!(!again.contains("resp"));
+    }
+    let (resp, again) = read("\tresp==");
+    assert_eq!(resp, Some(Data::default()));
+    assert!(again.ends_with("\tresp=="));
+}
+
+#[test]
 fn a_request_is_bounded() {
     let most = "\tx".repeat(MAX_PARAMETERS - 1);
     assert!(read(&format!("AUTH\t1\tX\tservice=s{most}")).is_ok());
