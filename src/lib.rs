@@ -96,12 +96,13 @@
 //!
 //! | feature | on by default | adds |
 //! | --- | --- | --- |
-//! | `smtp` | yes | Everything except [`sasl`] and [`Secret`]. Without this feature, the crate is a SASL library for IMAP, POP3, XMPP, LDAP and ManageSieve, and does not depend on nom. |
+//! | `smtp` | yes | Everything except [`sasl`], [`dovecot`] and [`Secret`]. Without this feature, the crate is a SASL library for IMAP, POP3, XMPP, LDAP and ManageSieve, and does not depend on nom. |
 //! | `scram-sha-512`, `scram-sha-256`, `scram-sha-1` | yes | The SCRAM mechanism of the same name, and its -PLUS variant. |
 //! | `cram-md5`, `plain`, `login`, `oauthbearer`, `xoauth2`, `external`, `anonymous` | yes | The mechanism of the same name. |
 //! | `getrandom` | yes | Random numbers from the operating system, for challenges. |
 //! | `saslprep` | yes | SASLprep (RFC 4013) for account names and SCRAM passwords. Without this feature, they must be printable ASCII. Requires `std`. |
 //! | `std` | yes | Support for the standard library. Without this feature, the crate is `no_std` and requires only `alloc`. |
+//! | `dovecot-auth` | no | [`dovecot`]: Dovecot's authentication protocol, for a service that authenticates the clients of Postfix, Exim and other mail servers. Does not require `smtp`. |
 //! | `serde` | no | Deserialization of every `Config`. Serialization and deserialization of stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as text. |
 //!
 //! With `serde`, each field of a `Config` is named after the builder method that sets it. An omitted field has its
@@ -207,7 +208,8 @@
         feature = "oauthbearer",
         feature = "xoauth2",
         feature = "external",
-        feature = "anonymous"
+        feature = "anonymous",
+        feature = "dovecot-auth"
     )),
     allow(dead_code)
 )]
@@ -216,11 +218,11 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
-#[cfg(feature = "smtp")]
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
 mod advance;
 mod base64;
 mod decimal;
-#[cfg(feature = "smtp")]
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
 mod line;
 #[cfg(feature = "smtp")]
 mod message;
@@ -230,7 +232,7 @@ mod serde;
 #[cfg(feature = "smtp")]
 mod set;
 mod shown;
-#[cfg(feature = "smtp")]
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
 mod trace;
 
 #[cfg(feature = "smtp")]
@@ -239,6 +241,8 @@ pub mod auth;
 pub mod client;
 #[cfg(feature = "smtp")]
 pub mod command;
+#[cfg(feature = "dovecot-auth")]
+pub mod dovecot;
 #[cfg(feature = "smtp")]
 pub mod ehlo;
 pub mod guide;
@@ -248,7 +252,7 @@ pub mod sasl;
 #[cfg(feature = "smtp")]
 pub mod server;
 
-#[cfg(feature = "smtp")]
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
 pub use advance::Advance;
 #[cfg(feature = "smtp")]
 pub use reply::Reply;
@@ -258,7 +262,9 @@ pub use sasl::{
 };
 pub use secret::Secret;
 #[cfg(feature = "smtp")]
-pub use trace::{Mask, Side};
+pub use trace::Mask;
+#[cfg(any(feature = "smtp", feature = "dovecot-auth"))]
+pub use trace::Side;
 
 /// A session accepts only a shared configuration. If each session had its own, each would send different decoy salts.
 ///

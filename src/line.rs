@@ -225,6 +225,26 @@ impl Lines {
         Some(Ok(()))
     }
 
+    /// Makes the next line pending, without the LF that ends it, once it is complete. After an error, the position in the
+    /// input is undefined.
+    pub(crate) fn next_lf(&mut self, limit: usize) -> Option<Result<(), Error>> {
+        self.shown = self.taken..self.taken;
+        let rest = self.rest();
+        let behind = rest.get(self.scanned..).unwrap_or_default();
+        match memchr::memchr(b'\n', behind).map(|at| at + self.scanned) {
+            Some(length) if length <= limit => {
+                self.scanned = 0;
+                self.show(0, length, 1);
+                Some(Ok(()))
+            }
+            None if rest.len() <= limit => {
+                self.scanned = rest.len();
+                None
+            }
+            _ => Some(Err(Error::TooLong)),
+        }
+    }
+
     /// Returns whether the line begins with BDAT, or contains BDAT after a bare CR or LF. The dropped part of the line
     /// counts as well.
     pub(crate) fn holds_bdat(&self) -> bool {
@@ -424,6 +444,35 @@ mod tests {
             let octets: Vec<String> = pieces.concat().chars().map(String::from).collect();
             let octets: Vec<&str> = octets.iter().map(String::as_str).collect();
             assert_eq!(lines(&octets), *expected, "{pieces:?}, octet by octet");
+        }
+    }
+
+    #[test]
+    fn lf_alone_ends_a_line() {
+        let table: &[(&[&str], &str)] = &[
+            (&["a\nb\n"], "<a><b>"),
+            (&["a", "b", "\n"], "<ab>"),
+            (&["\n\r\n"], r"<><\r>"),
+            (&["a\0b\n"], r"<a\x00b>"),
+            (&["12345678\n"], "<12345678>"),
+            (&["123456789\n"], "TooLong"),
+            (&["1234567", "89"], "TooLong"),
+        ];
+        for (pieces, expected) in table {
+            let (mut lines, mut seen) = (Lines::default(), String::new());
+            for piece in *pieces {
+                lines.receive(piece.as_bytes());
+                while let Some(line) = lines.next_lf(8) {
+                    match line {
+                        Ok(()) => seen += &alloc::format!("<{}>", lines.shown().escape_ascii()),
+                        Err(error) => {
+                            seen += &alloc::format!("{error:?}");
+                            break;
+                        }
+                    }
+                }
+            }
+            assert_eq!(seen, *expected, "{pieces:?}");
         }
     }
 

@@ -218,6 +218,11 @@ impl SecretBytes {
         &self.0
     }
 
+    /// Moves the octets out. The caller must zero them.
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        mem::take(&mut self.0)
+    }
+
     /// Appends an octet, and reserves room as [`reserve`] does.
     pub(crate) fn push(&mut self, octet: u8) {
         append(&mut self.0, &[octet]);

@@ -538,3 +538,86 @@ fn an_outcome_is_bounded() {
         assert!(most < 2 * bound, "{what}: {most} of {bound}");
     }
 }
+
+#[cfg(feature = "dovecot-auth")]
+mod dovecot {
+    use super::*;
+    use smtp_auth::dovecot::{Cookie, Event, MAX_EXCHANGES, Session};
+
+    /// Each exchange keeps its response, of at most 12 KiB, and its request.
+    const BOUND: isize = (MAX_EXCHANGES as isize) * (14 << 10);
+
+    fn session() -> Session {
+        let mut session = Session::new(server_config().sasl().clone(), 1, 2, Cookie::new([0; 16]));
+        session.receive(b"VERSION\t1\t0\nCPID\t7\n");
+        assert!(serve(&mut session));
+        session
+    }
+
+    /// Leaves each question alone, and holds back what can be held. Returns whether it goes on.
+    fn serve(session: &mut Session) -> bool {
+        let mut out = Vec::with_capacity(1 << 16);
+        loop {
+            match session.next(&mut out) {
+                Event::NeedInput => return true,
+                Event::Close(_) => return false,
+                Event::AuthFailed(failed) => drop(failed.hold()),
+                Event::Query(..) | Event::Authenticated(..) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn an_idle_session_holds_nothing() {
+        let before = HELD.get();
+        let config = server_config().sasl().clone();
+        let of_config = HELD.get() - before;
+        let mut session = Session::new(config, 1, 2, Cookie::new([0; 16]));
+        session.receive(b"VERSION\t1\t0\nCPID\t7\n");
+        assert!(serve(&mut session));
+        assert_eq!(HELD.get() - before, of_config);
+        session.receive(b"CANCEL\t1\nCANC");
+        assert!(serve(&mut session));
+        assert!(HELD.get() - before - of_config <= 64);
+    }
+
+    #[test]
+    fn a_session_is_bounded() {
+        let mut session = session();
+        let password = STANDARD.encode([&b"\0tim\0"[..], &[b'x'; 9000]].concat());
+        let text = "x".repeat(256);
+        let most = most(|| {
+            for id in 0..300 {
+                let auth = format!(
+                    "AUTH\t{id}\tPLAIN\tservice=smtp\tsecured\tsession={text}\tlocal_name={text}\tresp={password}\n"
+                );
+                session.receive(auth.as_bytes());
+                assert!(serve(&mut session));
+            }
+        });
+        assert_eq!(session.open_exchanges(), MAX_EXCHANGES);
+        assert!(most < BOUND + (100 << 10), "{most}");
+        // Nothing is left of it at the end.
+        let before = HELD.get();
+        session.receive(b"QUIT\n");
+        assert!(!serve(&mut session));
+        assert!(before - HELD.get() > 800 << 10);
+    }
+
+    #[test]
+    fn what_never_ends_is_bounded() {
+        for octets in [&[b'a'; 4096][..], b"CANCEL\t1\n", b"AUTH\t1\n", b"CONT\t1\t\n", b"\0"] {
+            let mut session = session();
+            let most = most(|| {
+                for _ in 0..1000 {
+                    session.receive(octets);
+                    if !serve(&mut session) {
+                        break;
+                    }
+                }
+            });
+            // The output's buffer is 64 KiB.
+            assert!(most < (64 << 10) + (40 << 10), "{most}");
+        }
+    }
+}

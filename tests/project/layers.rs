@@ -102,9 +102,16 @@ fn sasl_knows_nothing_of_smtp() {
 }
 
 #[test]
+fn dovecots_protocol_knows_nothing_of_smtp() {
+    assert!(files("dovecot").len() > 3);
+    let lower = ["base64", "decimal", "line", "sasl", "secret", "shown", "trace"];
+    only("dovecot", &[&["Advance", "Side"], &lower[..]].concat());
+}
+
+#[test]
 fn lower_layers_know_nothing_of_authentication() {
     for module in ["line", "command", "reply", "message", "ehlo"] {
-        none_of(module, &["auth", "sasl", "server", "client"]);
+        none_of(module, &["auth", "sasl", "server", "client", "dovecot"]);
     }
 }
 

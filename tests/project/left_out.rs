@@ -35,3 +35,9 @@ fn every_state() {
 fn serde() {
     cargo(&["--all-features", "--test", "mechanisms", "serde"]);
 }
+
+#[test]
+#[ignore = "another build: cargo test --all-features --test dovecot"]
+fn dovecot() {
+    cargo(&["--all-features", "--test", "dovecot", "--test", "zeroed", "--test", "memory"]);
+}

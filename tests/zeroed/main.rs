@@ -2,6 +2,8 @@
 #![cfg(feature = "default")]
 #![allow(clippy::restriction, reason = "a test fails by panicking")]
 
+#[cfg(feature = "dovecot-auth")]
+mod dovecot;
 mod exchanges;
 mod looking;
 mod sessions;

@@ -1,0 +1,279 @@
+//! The answers to the questions of an exchange: the store, the threads for hashing, the decoys and the limits together.
+
+use core::{net::IpAddr, time::Duration};
+use std::sync::{
+    Arc, OnceLock, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use smtp_auth::{
+    ConfigError, Secret,
+    sasl::{
+        Answer, AsyncAuthenticator, Authorize, AuthorizeAnswer, Channel, CheckPassword, CramSecret,
+        CramSecretFor, Mechanism, ScramKeys, ScramKeysFor, server::Config as Sasl,
+    },
+};
+
+use crate::{
+    clock::{now_ms, now_s},
+    config::Config,
+    credential::{Credential, Scheme},
+    decoys::Decoys,
+    hashing::Hashing,
+    limiter::Limiter,
+    metrics::Metrics,
+    store::{Found, Store, StoreError},
+};
+
+/// The last use of a password is noted once in this time, in seconds, so that not every success is a write.
+const USE_AGAIN: i64 = 60 * 60;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) store: Store,
+    pub(crate) hashing: Hashing,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) metrics: Metrics,
+    /// Whether the last query has failed, so that the log says so once.
+    is_down: AtomicBool,
+    /// The secret that all processes share, from which decoys are derived.
+    secret: Secret,
+    offer: RwLock<Arc<Offer>>,
+}
+
+/// What is on offer, by the configuration and by what the accounts have.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) sasl: Arc<Sasl>,
+    decoys: Decoys,
+    /// The mechanisms of SCRAM that are not offered, and how many passwords of enabled accounts lack keys for each.
+    missing: Vec<(Scheme, u64)>,
+    pub(crate) failure_delay: Duration,
+    /// Whether the names of authenticated accounts are logged.
+    pub(crate) logs_names: bool,
+}
+
+/// Why there is nothing on offer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OfferError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the mechanisms cannot be offered: {0}")]
+    Config(#[from] ConfigError),
+}
+
+impl Offer {
+    /// Looks at the accounts: SCRAM is offered only while every enabled account has its keys, or where the
+    /// configuration asks for it.
+    async fn make(config: &Config, store: &Store, secret: &Secret) -> Result<Self, OfferError> {
+        let (mut mechanisms, mut missing) = (config.mechanisms(), Vec::new());
+        for scheme in config.hashes().into_iter().filter_map(Scheme::scram) {
+            let count = store.count_without(scheme).await?;
+            let is_listed = mechanisms.iter().any(|own| own.name() == scheme.name());
+            if count > 0 && is_listed && !config.accounts.scram_always {
+                mechanisms.retain(|own| own.name() != scheme.name());
+                missing.push((scheme, count));
+            }
+        }
+        let decoys = Decoys::new(secret.expose(), store.costs().await?, config.accounts.iterations);
+        let sasl = Sasl::builder(&config.hostname)
+            .mechanisms(mechanisms)
+            .fold_names(config.fold())
+            .salt_key(secret.clone())
+            .authorize_always(true)
+            .build()?;
+        Ok(Self {
+            sasl: Arc::new(sasl),
+            decoys,
+            missing,
+            failure_delay: Duration::from_millis(config.limits.failure_delay_ms.min(60_000)),
+            logs_names: config.log.names,
+        })
+    }
+}
+
+impl Offer {
+    fn log(&self) {
+        let names: Vec<_> = self.sasl.offered(&Channel::tls()).map(|own| own.name()).collect();
+        tracing::info!(mechanisms = names.join(" "), "on offer");
+        for (scheme, count) in &self.missing {
+            tracing::warn!(
+                mechanism = scheme.name(),
+                passwords = count,
+                "not offered, as passwords of enabled accounts have no keys for it: see `account list --without-scram`"
+            );
+        }
+    }
+}
+
+impl Service {
+    /// Reads the shared secrets, and looks at the accounts.
+    pub(crate) async fn start(
+        config: &Config,
+        store: Store,
+        hashing: Hashing,
+    ) -> Result<Self, OfferError> {
+        let secret = Secret::new(store.secret("decoys").await?);
+        let limiter = Arc::new(Limiter::new(&config.limits, &store.secret("limits").await?));
+        let offer = Arc::new(Offer::make(config, &store, &secret).await?);
+        offer.log();
+        let offer = RwLock::new(offer);
+        let (metrics, is_down) = (Metrics::default(), AtomicBool::new(false));
+        Ok(Self { store, hashing, limiter, metrics, is_down, secret, offer })
+    }
+
+    /// Looks at the accounts again. New connections get the new offer.
+    pub(crate) async fn refresh(&self, config: &Config) -> Result<(), OfferError> {
+        let offer = Arc::new(Offer::make(config, &self.store, &self.secret).await?);
+        let mut current = self.offer.write().unwrap_or_else(PoisonError::into_inner);
+        if current.missing != offer.missing {
+            offer.log();
+        }
+        *current = offer;
+        Ok(())
+    }
+
+    async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
+        let found = self.store.find(name).await;
+        match &found {
+            Err(error) => {
+                self.metrics.database_errors.fetch_add(1, Ordering::Relaxed);
+                if !self.is_down.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "accounts cannot be looked up: clients are asked to try again later");
+                }
+            }
+            Ok(_) if self.is_down.swap(false, Ordering::Relaxed) => {
+                tracing::info!("accounts are looked up again")
+            }
+            Ok(_) => {}
+        }
+        found
+    }
+
+    /// Notes a success. The reply does not wait for the database.
+    pub(crate) fn authenticated(
+        self: &Arc<Self>,
+        account: &str,
+        address: Option<IpAddr>,
+        used: Option<Used>,
+    ) {
+        self.limiter.authenticated(address, account, now_ms());
+        let now = now_s();
+        let Some(used) = used.filter(|used| used.last.is_none_or(|last| now - last >= USE_AGAIN))
+        else {
+            return;
+        };
+        let (service, account) = (Arc::clone(self), account.to_owned());
+        tokio::spawn(async move {
+            if let Err(error) = service.store.note_use(&account, &used.label, now).await {
+                tracing::debug!(%error, "the last use of a password was not noted");
+            }
+        });
+    }
+
+    /// Answers once the client is authenticated. Many connections may wait between SCRAM's keys and the proof, so the
+    /// limit is looked at again. No account may act as another.
+    pub(crate) fn authorize(&self, ask: &Authorize, address: Option<IpAddr>) -> AuthorizeAnswer {
+        let is_limited = self.limiter.is_limited(address, ask.authcid(), now_ms());
+        (!is_limited && ask.authzid().is_none()).into()
+    }
+
+    pub(crate) fn offer(&self) -> Arc<Offer> {
+        Arc::clone(&self.offer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The authenticator of one question.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) service: Arc<Service>,
+    pub(crate) offer: Arc<Offer>,
+    /// The client's address, if the socket is trusted and the mail server sent one.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) used: OnceLock<Used>,
+}
+
+/// The password that the exchange is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    label: String,
+    /// When it was last used, in seconds since 1970.
+    last: Option<i64>,
+}
+
+impl Asked {
+    async fn find(&self, name: &str) -> Result<Option<Found>, ()> {
+        let found = self.service.find(name).await.map_err(|_| ())?;
+        if let Some(Found { label, last_used, .. }) = &found {
+            let _ = self.used.set(Used { label: label.clone(), last: *last_used });
+        }
+        Ok(found)
+    }
+
+    /// Turns an answer into one to a wrong password, if the attempt is limited, or the account may not be used. Neither
+    /// can be told from a wrong password by the reply or by its time.
+    fn judge<T>(&self, answer: Answer<T>, found: Option<&Found>, name: &str) -> Answer<T> {
+        let account = found.map_or(name, |found| &found.account);
+        let is_limited = self.service.limiter.is_limited(self.address, account, now_ms());
+        let is_usable = found.is_none_or(Found::is_usable);
+        let answer = if is_limited || !is_usable { answer.lock() } else { answer };
+        match found {
+            Some(found) => answer.of(&*found.account),
+            None => answer,
+        }
+    }
+}
+
+impl Found {
+    /// Returns whether the account is enabled, and the password has not expired.
+    fn is_usable(&self) -> bool {
+        self.is_enabled && self.expires.is_none_or(|expires| now_s() < expires)
+    }
+
+    fn credential(&self, scheme: Option<Scheme>) -> Option<&Credential> {
+        let scheme = scheme?;
+        self.credentials.iter().find(|own| own.scheme() == scheme)
+    }
+}
+
+impl AsyncAuthenticator for Asked {
+    fn mechanisms(&self) -> &[Mechanism] {
+        &[]
+    }
+
+    async fn check_password(&self, ask: &CheckPassword) -> Answer {
+        let name = ask.authcid();
+        let Ok(found) = self.find(name).await else { return Answer::temp_fail() };
+        let own = found.as_ref().and_then(|found| found.credential(found.checks)).cloned();
+        let decoy = || self.offer.decoys.credential(&self.offer.sasl, name);
+        let is_real = own.is_some();
+        let Some(credential) = own.or_else(decoy) else { return Answer::temp_fail() };
+        let password = ask.password().clone();
+        let checked = self.service.hashing.run(move || credential.check_password(&password)).await;
+        let Ok(is_right) = checked else { return Answer::temp_fail() };
+        self.judge((is_right && is_real).into(), found.as_ref(), name)
+    }
+
+    async fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
+        let Ok(found) = self.find(ask.authcid()).await else { return Answer::temp_fail() };
+        let secret = match found.as_ref().and_then(|found| found.credential(Some(Scheme::CramMd5)))
+        {
+            Some(Credential::CramMd5(secret)) => Some(secret.clone()),
+            _ => None,
+        };
+        self.judge(secret.into(), found.as_ref(), ask.authcid())
+    }
+
+    async fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
+        let name = ask.authcid();
+        let Ok(found) = self.find(name).await else { return Answer::temp_fail() };
+        let keys =
+            match found.as_ref().and_then(|found| found.credential(Scheme::scram(ask.hash()))) {
+                Some(Credential::Scram(keys)) => Some(keys.clone()),
+                // No proof fits them.
+                _ => self.offer.decoys.scram_keys(&self.offer.sasl, ask.hash(), name),
+            };
+        self.judge(keys.into(), found.as_ref(), name)
+    }
+}

@@ -1,0 +1,309 @@
+//! The commands that manage accounts.
+
+use core::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    io::{self, BufRead, BufReader, BufWriter, Write, stdin, stdout},
+    path::Path,
+};
+
+use smtp_auth::Secret;
+
+use crate::{
+    cli::{Account, Format, Password},
+    clock::now_s,
+    config::{Config, ConfigError},
+    credential::Scheme,
+    import::{self, Imported, Kept},
+    passwords::{self, PasswordError},
+    store::{NewPassword, Options, PasswordRow, Store, StoreError, login_name},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error(
+        "the name `{0}` is not allowed: it is empty, or contains characters that no name has (RFC 4013)"
+    )]
+    Name(String),
+    #[error(
+        "the label of an application password is empty or contains a slash or a control character"
+    )]
+    Label,
+    #[error("the account has no such alias or application password")]
+    Nothing,
+    #[error("{0} of the lines could not be imported; they are listed above")]
+    Partly(usize),
+}
+
+/// The time limit of a command's query.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// Carries the command out.
+pub(crate) async fn run(config: &Config, command: Account) -> Result<(), CommandError> {
+    let database = config.database()?;
+    // Nobody waits for an answer, and a list of all accounts takes its time.
+    let time_limit = database.time_limit.max(PATIENCE);
+    let store = Store::open(&Options { time_limit, ..database }).await?;
+    let fold = |name: &str| {
+        (config.fold())(name)
+            .filter(|name| is_name(name))
+            .map(String::from)
+            .ok_or_else(|| CommandError::Name(name.into()))
+    };
+    match command {
+        Account::Add { name, aliases, disabled, password } => {
+            let name = fold(&name)?;
+            let aliases: Vec<_> =
+                aliases.iter().map(|alias| fold(alias)).collect::<Result<_, _>>()?;
+            let (new, shown) = make(config, "", &password)?;
+            store.add_account(&name, &aliases, &new, !disabled, now_s()).await?;
+            show(shown)?;
+        }
+        Account::Passwd { name, app: Some(label), remove: true, .. } => {
+            if !store.remove_password(&fold(&name)?, &label).await? {
+                return Err(CommandError::Nothing);
+            }
+        }
+        Account::Passwd { name, app, password, .. } => {
+            let (name, label) = (fold(&name)?, app.unwrap_or_default());
+            if label.contains('/') || label.chars().any(char::is_control) {
+                return Err(CommandError::Label);
+            }
+            let is_app = !label.is_empty();
+            // The name to authenticate with has to be its own folded form.
+            let label = if is_app {
+                fold(&login_name(&name, &label))?.split_off(name.len() + 1)
+            } else {
+                label
+            };
+            let (new, shown) = make(
+                config,
+                &label,
+                &Password { generate: password.generate || is_app, ..password },
+            )?;
+            store.set_password(&name, &new, now_s()).await?;
+            if is_app {
+                eprintln!("Authenticate as {}", login_name(&name, &label));
+            }
+            show(shown)?;
+        }
+        Account::Alias { name, alias, remove: false } => {
+            store.add_alias(&fold(&name)?, &fold(&alias)?).await?
+        }
+        Account::Alias { name, alias, .. } => {
+            if !store.remove_alias(&fold(&name)?, &fold(&alias)?).await? {
+                return Err(CommandError::Nothing);
+            }
+        }
+        Account::Disable { name } => store.enable(&fold(&name)?, false).await?,
+        Account::Enable { name } => store.enable(&fold(&name)?, true).await?,
+        Account::List { without_scram } => list(config, &store, without_scram).await?,
+        Account::Import { format, file, dry_run } => {
+            import(config, &store, format, &file, dry_run).await?
+        }
+        Account::Export { format } => export(&store, format).await?,
+    }
+    store.close().await;
+    Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(char::is_control)
+}
+
+/// Makes a password to be stored, and returns it if it was generated.
+fn make(
+    config: &Config,
+    label: &str,
+    password: &Password,
+) -> Result<(NewPassword, Option<Secret>), CommandError> {
+    let (text, is_generated) = passwords::new(password.generate)?;
+    let credentials = passwords::credentials(config, &text, password.cram_md5)?;
+    let expires = password.expires.map(|days| now_s() + i64::from(days) * DAY);
+    let new = NewPassword { label: label.into(), credentials, expires };
+    Ok((new, Some(text).filter(|_| is_generated)))
+}
+
+/// Prints a generated password, which is kept nowhere.
+fn show(password: Option<Secret>) -> io::Result<()> {
+    match password {
+        Some(password) => writeln!(stdout(), "{}", password.expose()),
+        None => Ok(()),
+    }
+}
+
+async fn list(config: &Config, store: &Store, without_scram: bool) -> Result<(), CommandError> {
+    let mut passwords: HashMap<_, Vec<_>> = HashMap::new();
+    for row in store.passwords().await? {
+        passwords.entry(row.account.clone()).or_default().push(row);
+    }
+    let mut out = BufWriter::new(stdout().lock());
+    for account in store.accounts().await? {
+        let mut own = passwords.remove(&account.name).unwrap_or_default();
+        own.retain(|row| !without_scram || (account.is_enabled && !has_scram(config, row)));
+        if own.is_empty() && without_scram {
+            continue;
+        }
+        let state = if account.is_enabled { "enabled" } else { "disabled" };
+        writeln!(out, "{}\t{state}{}", account.name, list_of(" aliases=", &account.aliases))?;
+        for row in own {
+            let schemes: Vec<_> =
+                row.schemes.iter().map(|scheme| scheme.name().to_owned()).collect();
+            let label = if row.label.is_empty() { "(own password)" } else { &row.label };
+            let (used, expires) = (day(row.last_used, "never"), day(row.expires, "never"));
+            writeln!(
+                out,
+                "\t{label}{} last-used={used} expires={expires}",
+                list_of(" ", &schemes)
+            )?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// Returns whether there are keys for each SCRAM mechanism that the configuration names.
+fn has_scram(config: &Config, row: &PasswordRow) -> bool {
+    let schemes = config.hashes().into_iter().filter_map(Scheme::scram);
+    schemes.into_iter().all(|scheme| row.schemes.contains(&scheme))
+}
+
+fn list_of(before: &str, all: &[String]) -> String {
+    if all.is_empty() { String::new() } else { format!("{before}{}", all.join(",")) }
+}
+
+/// The day of a time in seconds since 1970, as YYYY-MM-DD in UTC.
+fn day(time: Option<i64>, otherwise: &str) -> String {
+    let Some(time) = time else { return otherwise.into() };
+    // Days since 0000-03-01, in eras of 400 years.
+    let days = time.div_euclid(DAY) + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + next)
+}
+
+async fn import(
+    config: &Config,
+    store: &Store,
+    format: Format,
+    file: &Path,
+    dry_run: bool,
+) -> Result<(), CommandError> {
+    let input: Box<dyn BufRead> = match file.as_os_str() == "-" {
+        true => Box::new(stdin().lock()),
+        false => Box::new(BufReader::new(fs::File::open(file)?)),
+    };
+    let (mut imported, mut refused) = (0_usize, 0_usize);
+    for (place, text) in input.lines().enumerate() {
+        let Some(read) = import::line(format, Secret::new(text?).expose()) else {
+            continue;
+        };
+        let done = match read {
+            Ok(account) => {
+                let name = account.name.clone();
+                let added = add(config, store, account, dry_run).await;
+                match added {
+                    // Nothing further can be imported.
+                    Err(
+                        error @ CommandError::Store(StoreError::Slow(_) | StoreError::Database(_)),
+                    ) => return Err(error),
+                    added => added.map_err(|error| format!("{name}: {error}")),
+                }
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match done {
+            Ok(()) => imported += 1,
+            Err(why) => {
+                refused += 1;
+                eprintln!("line {}: not imported: {why}", place + 1);
+            }
+        }
+    }
+    eprintln!(
+        "{imported} accounts {}",
+        if dry_run { "can be imported" } else { "have been imported" }
+    );
+    if refused > 0 { Err(CommandError::Partly(refused)) } else { Ok(()) }
+}
+
+async fn add(
+    config: &Config,
+    store: &Store,
+    account: Imported,
+    dry_run: bool,
+) -> Result<(), CommandError> {
+    let folded = (config.fold())(&account.name).filter(|name| is_name(name)).map(String::from);
+    let name = folded.ok_or(CommandError::Name(account.name))?;
+    let credentials = match account.kept {
+        Kept::Credential(credential) => vec![*credential],
+        Kept::Password(password) => passwords::credentials(config, &password, false)?,
+    };
+    let password = NewPassword { label: String::new(), credentials, expires: None };
+    if dry_run {
+        return match store.find(&name).await? {
+            Some(_) => Err(StoreError::NameInUse(name).into()),
+            None => Ok(()),
+        };
+    }
+    Ok(store.add_account(&name, &[], &password, account.is_enabled, now_s()).await?)
+}
+
+async fn export(store: &Store, format: Format) -> Result<(), CommandError> {
+    let accounts = store.accounts().await?.into_iter().filter(|account| account.is_enabled);
+    let enabled: HashSet<_> = accounts.map(|account| account.name).collect();
+    let mut out = BufWriter::new(stdout().lock());
+    let mut refused = 0;
+    let mut last = String::new();
+    // The first credential of an account is the one that PLAIN and LOGIN are checked with.
+    for (name, credential) in store.credentials().await? {
+        if name == last {
+            continue;
+        }
+        let is_enabled = enabled.contains(&name);
+        match import::export(format, &name, is_enabled, &credential) {
+            Some(line) => writeln!(out, "{}", line.expose())?,
+            None => {
+                refused += 1;
+                eprintln!("{name}: not exported: the format has no form for it");
+            }
+        }
+        last = name;
+    }
+    out.flush()?;
+    if refused > 0 { Err(CommandError::Partly(refused)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (time, expected) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_709_164_800, "2024-02-29"),
+            (1_735_689_599, "2024-12-31"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(day(Some(time), ""), expected);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One connection of a mail server.
+
+use core::{future::Future, pin::Pin, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    process,
+    sync::{Arc, OnceLock, atomic::Ordering},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use smtp_auth::{
+    dovecot::{CloseReason, Cookie, Event, Held, Request, Session},
+    sasl::{Failure, Mechanism, Query, QueryJob},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::UnixStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::field::display;
+
+use crate::{
+    authenticator::{Asked, Offer, Service, Used},
+    clock::now_ms,
+};
+
+/// The most that is read at once.
+const READ: usize = 4096;
+
+/// The time limit of an answer: that of the query, and the wait for a thread.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// The time in which the mail server has to take what is sent to it.
+const WRITE: Duration = Duration::from_secs(30);
+
+type Task = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// The end of a task.
+enum Done {
+    Answered(u32, QueryJob, Option<Used>),
+    Released(Held),
+}
+
+struct Connection {
+    service: Arc<Service>,
+    offer: Arc<Offer>,
+    /// Whether the client addresses that the mail server sends are believed.
+    is_trusted: bool,
+    session: Session,
+    /// Answers and pauses. They run within the connection, without a task of their own that would have to be woken.
+    tasks: FuturesUnordered<Task>,
+    /// The passwords that the open exchanges are about.
+    used: HashMap<u32, Used>,
+}
+
+/// Serves the connection until the mail server hangs up, or until the service stops and no exchange is open. A
+/// connection without exchanges may stay open for days.
+pub(crate) async fn serve(
+    mut stream: UnixStream,
+    service: Arc<Service>,
+    is_trusted: bool,
+    number: u32,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let cookie = Cookie::random().map_err(|error| io::Error::other(error.to_string()))?;
+    let offer = service.offer();
+    let mut session = Session::new(Arc::clone(&offer.sasl), process::id(), number, cookie);
+    if tracing::enabled!(target: "smtp_authd::dialogue", tracing::Level::TRACE) {
+        session.trace(
+            move |side, line| tracing::trace!(target: "smtp_authd::dialogue", number, ?side, line),
+        );
+    }
+    let (tasks, used) = (FuturesUnordered::new(), HashMap::new());
+    let mut connection = Connection { service, offer, is_trusted, session, tasks, used };
+    let mut out = Vec::new();
+    loop {
+        let closed = connection.advance(&mut out);
+        if !out.is_empty() {
+            timeout(WRITE, stream.write_all(&out)).await??;
+            out = Vec::new();
+        }
+        if let Some(why) = closed {
+            tracing::debug!(number, %why, "closed");
+            return Ok(());
+        }
+        if *stop.borrow() && connection.session.open_exchanges() == 0 {
+            return Ok(());
+        }
+        let idle = connection.tasks.is_empty();
+        tokio::select! {
+            ready = stream.readable() => {
+                ready?;
+                match connection.session.receive_with(READ, |room| stream.try_read(room)) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Some(done) = connection.tasks.next(), if !idle => connection.take(done),
+            changed = stop.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Moves on until input is needed, or the connection is to be closed.
+    fn advance(&mut self, out: &mut Vec<u8>) -> Option<CloseReason> {
+        loop {
+            match self.session.next(out) {
+                Event::NeedInput => return None,
+                Event::Close(why) => return Some(why),
+                // It needs no database, and no time.
+                Event::Query(request, Query::Authorize(ask)) => {
+                    let address = address(request, self.is_trusted);
+                    ask.answer(self.service.authorize(ask, address));
+                }
+                Event::Query(request, query) => {
+                    let Some(job) = query.job() else {
+                        query.not_implemented();
+                        continue;
+                    };
+                    let asked = Asked {
+                        service: Arc::clone(&self.service),
+                        offer: Arc::clone(&self.offer),
+                        address: address(request, self.is_trusted),
+                        used: OnceLock::new(),
+                    };
+                    self.tasks.push(Box::pin(answer(request.id(), asked, job)));
+                }
+                Event::Authenticated(request, identity) => {
+                    let used = self.used.remove(&request.id());
+                    let (account, mechanism) = (identity.authcid(), identity.mechanism().name());
+                    self.service.metrics.succeeded(mechanism);
+                    self.service.authenticated(account, address(request, self.is_trusted), used);
+                    let account = if self.offer.logs_names { account } else { "***" };
+                    let address = request.rip().map(display);
+                    tracing::info!(mechanism, account, address, "authenticated");
+                }
+                Event::AuthFailed(failed) => {
+                    let (why, request) = (failed.why, failed.request);
+                    // What the client named may not be a mechanism, and is not shown.
+                    let mechanism = failed.mechanism().map_or("other", Mechanism::name);
+                    self.used.remove(&request.id());
+                    self.service.metrics.failed(mechanism, why);
+                    let shown = request.rip().map(display);
+                    tracing::info!(mechanism, reason = %why, address = shown, "not authenticated");
+                    if why.is_attempt() {
+                        let name = failed.account().or(failed.authcid());
+                        let address = address(request, self.is_trusted);
+                        self.service.limiter.failed(address, name, now_ms());
+                    }
+                    if is_delayed(why) {
+                        let (held, delay) = (failed.hold(), self.offer.failure_delay);
+                        self.tasks.push(Box::pin(async move {
+                            sleep(delay).await;
+                            Done::Released(held)
+                        }));
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Answered(id, job, used) => {
+                if self.session.settle(job) {
+                    self.used.extend(used.map(|used| (id, used)));
+                }
+            }
+            Done::Released(held) => {
+                self.session.release(held);
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.service.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Answers a question. An answer that takes too long is a temporary failure, as the copy begins with
+/// that answer.
+async fn answer(id: u32, asked: Asked, mut job: QueryJob) -> Done {
+    let _ = timeout(ANSWER, job.query().answer_with_async(&asked)).await;
+    Done::Answered(id, job, asked.used.into_inner())
+}
+
+fn address(request: &Request, is_trusted: bool) -> Option<IpAddr> {
+    request.rip().filter(|_| is_trusted)
+}
+
+/// A failure that is not the client's is answered at once.
+fn is_delayed(why: Failure) -> bool {
+    !matches!(why, Failure::TempFail | Failure::NotImplemented(_) | Failure::Cancelled)
+}

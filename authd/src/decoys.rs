@@ -1,0 +1,160 @@
+//! Credentials for accounts that do not exist, so that they look like those that do.
+
+use core::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+use smtp_auth::sasl::{ScramHash, ScramKeys, ScramParts, server::Config};
+
+use crate::{
+    credential::{Credential, Scheme},
+    random,
+    store::Cost,
+};
+
+/// How the credentials of the real accounts are distributed. The form and the cost of a decoy are drawn from it by the
+/// account's name, so that a number of iterations, or the time of a check, does not reveal which accounts exist.
+///
+/// The same name draws the same decoy, as long as the distribution stays. If it changes, because real accounts got keys
+/// with more iterations, then decoys change in the same proportion.
+#[derive(Clone, Debug)]
+pub(crate) struct Decoys {
+    key: [u8; 16],
+    costs: Vec<Cost>,
+    /// The number of iterations of new keys, for a database without accounts.
+    iterations: u32,
+}
+
+impl Decoys {
+    /// The secret is the one that all processes share, in hexadecimal.
+    pub(crate) fn new(secret: &str, costs: Vec<Cost>, iterations: u32) -> Self {
+        let key = random::key(secret);
+        Self { key, costs, iterations }
+    }
+
+    /// Returns the scheme and the cost that PLAIN and LOGIN are checked with for this name.
+    fn check(&self, name: &str) -> Option<&Cost> {
+        self.draw(name, |cost| cost.checks)
+    }
+
+    /// Returns the number of iterations that SCRAM shows for this name.
+    pub(crate) fn iterations(&self, hash: ScramHash, name: &str) -> u32 {
+        let scheme = Scheme::scram(hash);
+        let of_hash = |cost: &Cost| if Some(cost.scheme) == scheme { cost.passwords } else { 0 };
+        let drawn = self.draw(name, of_hash).and_then(|cost| cost.cost.parse().ok());
+        drawn.unwrap_or(self.iterations)
+    }
+
+    /// Draws a cost by the weights: the name's hash is a place in the sum of them all.
+    fn draw(&self, name: &str, weight: impl Fn(&Cost) -> u64) -> Option<&Cost> {
+        let total: u64 = self.costs.iter().map(&weight).sum();
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(name.as_bytes());
+        let place = (u128::from(hasher.finish()) * u128::from(total)) >> 64;
+        let mut place = u64::try_from(place).unwrap_or(0);
+        self.costs.iter().find(|cost| {
+            let weight = weight(cost);
+            let is_here = place < weight;
+            place = place.saturating_sub(weight);
+            is_here
+        })
+    }
+
+    /// Returns the keys that SCRAM answers with for a name without keys. Their salt is the one that the configuration
+    /// derives from the name, and no password matches them.
+    pub(crate) fn scram_keys(
+        &self,
+        sasl: &Config,
+        hash: ScramHash,
+        name: &str,
+    ) -> Option<ScramKeys> {
+        let decoy = sasl.decoy_keys(hash, name)?;
+        let iterations = self.iterations(hash, name);
+        ScramKeys::from_parts(ScramParts { iterations, ..decoy.parts() })
+    }
+
+    /// Returns the credential that a password is checked against for a name that does not exist. It takes as long as
+    /// that of a real account.
+    pub(crate) fn credential(&self, sasl: &Config, name: &str) -> Option<Credential> {
+        let scheme = self.check(name).map_or(Scheme::ScramSha256, |cost| cost.scheme);
+        match scheme.hash() {
+            // The configuration has decoy keys only while SCRAM is on offer.
+            Some(hash) => self
+                .scram_keys(sasl, hash, name)
+                .or_else(|| self.own_keys(hash, name))
+                .map(Credential::Scram),
+            None => Credential::decoy(scheme, &self.check(name)?.cost),
+        }
+    }
+
+    fn own_keys(&self, hash: ScramHash, name: &str) -> Option<ScramKeys> {
+        let nothing = [0; 64];
+        let length = match hash {
+            ScramHash::Sha1 => 20,
+            ScramHash::Sha256 => 32,
+            _ => 64,
+        };
+        let key = nothing.get(..length)?;
+        ScramKeys::from_parts(ScramParts {
+            hash,
+            iterations: self.iterations(hash, name),
+            salt: &self.key,
+            stored_key: key,
+            server_key: key,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+    use smtp_auth::sasl::Mechanism;
+
+    const SECRET: &str = "00112233445566778899aabbccddeeff";
+
+    fn cost(scheme: Scheme, cost: &str, passwords: u64) -> Cost {
+        Cost { scheme, cost: cost.into(), passwords, checks: passwords }
+    }
+
+    #[test]
+    fn iterations_are_distributed_like_those_of_real_accounts() {
+        let scheme = Scheme::ScramSha256;
+        let costs = vec![cost(scheme, "4096", 250), cost(scheme, "15000", 750)];
+        let decoys = Decoys::new(SECRET, costs, 15_000);
+        let names = (0..10_000).map(|number| format!("user{number}@example.org"));
+        let few = names.filter(|name| decoys.iterations(ScramHash::Sha256, name) == 4096).count();
+        assert!((2300..2700).contains(&few), "{few} of 10,000 have 4,096 iterations");
+    }
+
+    #[test]
+    fn a_name_keeps_its_decoy_and_an_empty_database_has_the_configured_number() {
+        let costs =
+            vec![cost(Scheme::ScramSha256, "4096", 1), cost(Scheme::ScramSha256, "15000", 1)];
+        let sasl = Config::builder("auth").mechanisms([Mechanism::ScramSha256]).build().unwrap();
+        let (one, again) = (Decoys::new(SECRET, costs.clone(), 1), Decoys::new(SECRET, costs, 1));
+        for name in ["a", "b", "c", "d"] {
+            let shown = |decoys: &Decoys| {
+                decoys.scram_keys(&sasl, ScramHash::Sha256, name).unwrap().to_text()
+            };
+            assert_eq!(shown(&one), shown(&again));
+        }
+        let empty = Decoys::new(SECRET, Vec::new(), 15_000);
+        assert_eq!(empty.iterations(ScramHash::Sha256, "a"), 15_000);
+        assert_eq!(empty.credential(&sasl, "a").unwrap().cost(), "15000");
+    }
+
+    #[test]
+    fn passwords_are_checked_against_every_form_that_accounts_have() {
+        let argon2 = cost(Scheme::Argon2id, "m=19456,t=2,p=1", 1);
+        let costs =
+            vec![cost(Scheme::ScramSha256, "15000", 1), argon2, cost(Scheme::BlfCrypt, "5", 1)];
+        let decoys = Decoys::new(SECRET, costs, 15_000);
+        let sasl = Config::builder("auth").mechanisms([Mechanism::Plain]).build().unwrap();
+        let mut schemes: Vec<_> = (0..100)
+            .map(|number| decoys.credential(&sasl, &number.to_string()).unwrap().scheme())
+            .collect();
+        schemes.sort_unstable();
+        schemes.dedup();
+        assert_eq!(schemes, [Scheme::ScramSha256, Scheme::Argon2id, Scheme::BlfCrypt]);
+    }
+}

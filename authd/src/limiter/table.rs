@@ -1,0 +1,140 @@
+//! Failures that leak away, and networks that are known, in tables of bounded size. Times are milliseconds since 1970.
+
+use std::collections::{BTreeSet, HashMap};
+
+/// How many failures fill a bucket, and how long one takes to leak away.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    limit: i64,
+    leak: i64,
+}
+
+impl Rate {
+    /// A full bucket of `limit` failures takes `window` to be empty.
+    pub(super) fn new(limit: u32, window: i64) -> Self {
+        let limit = i64::from(limit.max(1));
+        Self { limit, leak: (window / limit).max(1) }
+    }
+
+    pub(super) fn leak(self) -> i64 {
+        self.leak
+    }
+
+    fn is_full(self, empty_at: i64, now: i64) -> bool {
+        empty_at.saturating_sub(now) > self.leak * (self.limit - 1)
+    }
+}
+
+/// When each bucket that has failures will be empty, which is all that has to be known of it.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    empty_at: HashMap<i64, i64>,
+    /// The same, the emptiest first.
+    order: BTreeSet<(i64, i64)>,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.empty_at.len()
+    }
+
+    /// Returns whether the bucket is full. If the table has no room left but for full buckets, so is every other one,
+    /// as it could not be counted.
+    pub(super) fn is_full(&self, bucket: i64, rate: Rate, max: usize, now: i64) -> bool {
+        let emptiest =
+            || self.order.first().filter(|_| self.len() >= max).map(|(empty_at, _)| *empty_at);
+        let own = self.empty_at.get(&bucket).copied();
+        own.or_else(emptiest).is_some_and(|empty_at| rate.is_full(empty_at, now))
+    }
+
+    /// Counts a failure, unless the bucket is full. Returns whether it was counted.
+    pub(super) fn add(&mut self, bucket: i64, rate: Rate, max: usize, now: i64) -> bool {
+        if self.is_full(bucket, rate, max, now) {
+            return false;
+        }
+        let begin = self.empty_at.get(&bucket).copied().unwrap_or(now).max(now);
+        self.set(bucket, begin.saturating_add(rate.leak), rate, max, now);
+        true
+    }
+
+    /// Sets when the bucket will be empty. A full table forgets the emptiest bucket, but none that is full.
+    pub(super) fn set(&mut self, bucket: i64, empty_at: i64, rate: Rate, max: usize, now: i64) {
+        while self.forget_emptiest(|empty_at| empty_at <= now) {}
+        let old = self.empty_at.get(&bucket).copied();
+        let is_room = old.is_some() || self.len() < max;
+        if !is_room && !self.forget_emptiest(|empty_at| !rate.is_full(empty_at, now)) {
+            return;
+        }
+        if let Some(old) = self.empty_at.insert(bucket, empty_at) {
+            self.order.remove(&(old, bucket));
+        }
+        self.order.insert((empty_at, bucket));
+    }
+
+    /// Forgets the emptiest bucket, if it is one of these.
+    fn forget_emptiest(&mut self, these: impl Fn(i64) -> bool) -> bool {
+        let emptiest = self.order.first().copied().filter(|(empty_at, _)| these(*empty_at));
+        let Some(entry) = emptiest else { return false };
+        self.order.remove(&entry);
+        self.empty_at.remove(&entry.1);
+        true
+    }
+}
+
+/// The networks from which each account has authenticated, and when it last did.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    accounts: HashMap<i64, Vec<(i64, i64)>>,
+    /// The time, the account and the network, the oldest first.
+    order: BTreeSet<(i64, i64, i64)>,
+}
+
+/// How many networks of one account are known, so that somebody who has a password does not push out those of all
+/// others.
+pub(super) const PER_ACCOUNT: usize = 32;
+
+/// A success is noted again after a day, so that not every one is written to the database.
+const AGAIN: i64 = 24 * 60 * 60 * 1000;
+
+impl Known {
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(super) fn last(&self, account: i64, network: i64) -> Option<i64> {
+        let networks = self.accounts.get(&account)?;
+        networks.iter().find(|(own, _)| *own == network).map(|(_, last)| *last)
+    }
+
+    /// Notes a success. The oldest makes room. Returns whether it is news.
+    pub(super) fn note(&mut self, account: i64, network: i64, now: i64, max: usize) -> bool {
+        let old = self.last(account, network);
+        if old.is_some_and(|last| now - last < AGAIN) {
+            return false;
+        }
+        if let Some(last) = old {
+            self.forget((last, account, network));
+        }
+        let own = self.accounts.get(&account).into_iter().flatten();
+        let oldest = own.clone().min_by_key(|(_, last)| *last).copied();
+        let of_account = oldest.filter(|_| own.count() >= PER_ACCOUNT);
+        let of_all = self.order.first().copied().filter(|_| self.len() >= max);
+        let oldest = of_account.map(|(network, last)| (last, account, network)).or(of_all);
+        if let Some(oldest) = oldest {
+            self.forget(oldest);
+        }
+        self.accounts.entry(account).or_default().push((network, now));
+        self.order.insert((now, account, network));
+        true
+    }
+
+    fn forget(&mut self, (last, account, network): (i64, i64, i64)) {
+        self.order.remove(&(last, account, network));
+        if let Some(networks) = self.accounts.get_mut(&account) {
+            networks.retain(|(own, _)| *own != network);
+            if networks.is_empty() {
+                self.accounts.remove(&account);
+            }
+        }
+    }
+}

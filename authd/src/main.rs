@@ -1,0 +1,61 @@
+//! An authentication service for Postfix, Exim and other mail servers that speak Dovecot's authentication protocol.
+//!
+//! The accounts are in SQLite or PostgreSQL. The [`connection`] of a mail server runs the protocol, and the
+//! [`authenticator`] answers its questions with the [`store`], the threads for [`hashing`], the [`decoys`] and the
+//! [`limiter`]. `smtp-authd --demo` tries it out.
+
+#![forbid(unsafe_code)]
+
+mod authenticator;
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod connection;
+mod credential;
+mod decoys;
+mod demo;
+mod hashing;
+mod import;
+mod limiter;
+mod log;
+mod metrics;
+mod metrics_listener;
+mod passwords;
+mod random;
+mod serve;
+mod socket;
+mod store;
+#[cfg(test)]
+mod testing;
+
+use std::{env, error::Error, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use config::Config;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("smtp-authd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let path = cli.config.or_else(|| env::var_os("SMTP_AUTHD_CONFIG").map(PathBuf::from));
+    let mut config = Config::load(path.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(Command::Account(command)) = cli.command {
+        return Ok(runtime.block_on(commands::run(&config, command))?);
+    }
+    let filter = log::start(&config.log).ok_or("the `filter` of the log cannot be read")?;
+    if cli.demo {
+        config = runtime.block_on(demo::prepare(config, &cli.directory, cli.socket))?;
+    }
+    Ok(runtime.block_on(serve::serve(config, path, filter))?)
+}

@@ -1,0 +1,87 @@
+//! Serves the metrics by HTTP, to whoever is on this machine.
+
+use core::{net::SocketAddr, time::Duration};
+use std::{io, sync::Arc};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, UnixListener},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    authenticator::Service,
+    config::{Metrics as Options, Socket},
+    metrics,
+    socket::{self, Listener},
+};
+
+/// The time that a request and its answer may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Ends when it is dropped.
+pub(crate) struct Serving {
+    _tasks: JoinSet<()>,
+    _socket: Option<Listener>,
+}
+
+/// Begins to serve metrics, if the configuration asks for them.
+pub(crate) fn start(options: &Options, service: &Arc<Service>) -> io::Result<Serving> {
+    let mut serving = Serving { _tasks: JoinSet::new(), _socket: None };
+    let Some(listen) = &options.listen else { return Ok(serving) };
+    let service = Arc::clone(service);
+    if let Some(path) = listen.strip_prefix("unix:") {
+        let socket = Socket {
+            path: path.into(),
+            mode: "0600".into(),
+            owner: None,
+            group: None,
+            trusted: false,
+        };
+        let own = socket::bind(&socket).map_err(io::Error::other)?;
+        let listener = UnixListener::from_std(own.listener.try_clone()?)?;
+        serving._socket = Some(own);
+        serving._tasks.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = timeout(LIMIT, answer(stream, &service)).await;
+            }
+        });
+        return Ok(serving);
+    }
+    let address: SocketAddr = listen.parse().map_err(io::Error::other)?;
+    if !address.ip().is_loopback() {
+        return Err(io::Error::other("`listen` is neither `unix:PATH` nor an address of loopback"));
+    }
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    serving._tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = timeout(LIMIT, answer(stream, &service)).await;
+        }
+    });
+    Ok(serving)
+}
+
+/// Answers any request with the metrics.
+async fn answer(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: &Service,
+) -> io::Result<()> {
+    let mut request = Vec::new();
+    let mut limited = (&mut stream).take(8192);
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if limited.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let text = metrics::text(service);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        text.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(text.as_bytes()).await?;
+    stream.shutdown().await
+}

@@ -1,0 +1,246 @@
+//! The service: from the first socket to the end of the last connection.
+
+use core::time::Duration;
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+use crate::{
+    authenticator::{OfferError, Service},
+    config::{Config, ConfigError},
+    connection,
+    hashing::Hashing,
+    limiter,
+    log::Filter,
+    metrics_listener,
+    socket::{self, Listener, SocketError},
+    store::{Store, StoreError},
+};
+
+/// How often the service looks at the accounts again, to offer SCRAM or not, and to adapt its decoys.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// The time that open exchanges have to end when the service stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The time after which an accept that has failed, for lack of descriptors, is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Why the service does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    #[error("the metrics cannot be served: {0}")]
+    Metrics(io::Error),
+    #[error("the operating system refuses what the service needs: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT. `path` is the file that SIGHUP reads again.
+pub(crate) async fn serve(
+    mut config: Config,
+    path: Option<PathBuf>,
+    filter: Filter,
+) -> Result<(), ServeError> {
+    raise_descriptors();
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let listeners = listeners(&config)?;
+    let started = async {
+        let store = open(&config).await?;
+        let hashing = Hashing::start(config.threads(), config.hashing.queue)?;
+        Ok::<_, ServeError>(Arc::new(Service::start(&config, store, hashing).await?))
+    };
+    let service = tokio::select! {
+        service = started => service?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let _metrics =
+        metrics_listener::start(&config.metrics, &service).map_err(ServeError::Metrics)?;
+    let every = Duration::from_millis(config.limits.exchange_ms);
+    let exchanging =
+        tokio::spawn(limiter::exchange(Arc::clone(&service.limiter), service.store.clone(), every));
+    let (stop, stopping) = watch::channel(false);
+    let room = Arc::new(Semaphore::new(config.max_connections));
+    let mut accepting = JoinSet::new();
+    for (place, listener) in listeners.into_iter().enumerate() {
+        let (service, stopping, room) = (Arc::clone(&service), stopping.clone(), Arc::clone(&room));
+        accepting.spawn(accept(listener, place, service, room, stopping));
+    }
+    tracing::info!("ready");
+    socket::notify("READY=1");
+    let mut refresh = interval(REFRESH);
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    refresh.tick().await;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => reload(&mut config, path.as_deref(), &filter, &service).await,
+            _ = refresh.tick() => {
+                if let Err(error) = service.refresh(&config).await {
+                    tracing::warn!(%error, "the accounts could not be looked at: the offer stays");
+                }
+            }
+        }
+    }
+    tracing::info!("stopping");
+    socket::notify("STOPPING=1");
+    let _ = stop.send(true);
+    if timeout(GRACE, async { while accepting.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("exchanges that were still open have been broken off");
+    }
+    exchanging.abort();
+    service.store.close().await;
+    Ok(())
+}
+
+/// Reads the configuration again, and looks at the accounts. Sockets, the database, the limits, the threads and metrics
+/// stay as they are until a restart.
+async fn reload(
+    config: &mut Config,
+    path: Option<&std::path::Path>,
+    filter: &Filter,
+    service: &Service,
+) {
+    match Config::load(path) {
+        Ok(new) => {
+            config.accounts = new.accounts;
+            config.log = new.log;
+            config.hostname = new.hostname;
+            config.limits.failure_delay_ms = new.limits.failure_delay_ms;
+            if !filter.set(&config.log) {
+                tracing::error!("the log's new filter cannot be read: the old one stays");
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration is not reloaded");
+            return;
+        }
+    }
+    match service.refresh(config).await {
+        Ok(()) => tracing::info!("reloaded"),
+        Err(error) => {
+            tracing::error!(%error, "the accounts could not be looked at: the offer stays")
+        }
+    }
+}
+
+/// Opens the database, and waits for it if it is not there yet.
+async fn open(config: &Config) -> Result<Store, ServeError> {
+    let options = config.database()?;
+    let store = Store::connect_later(&options)?;
+    let mut is_first = true;
+    loop {
+        match store.migrate().await {
+            Ok(()) => return Ok(store),
+            Err(
+                error @ (StoreError::Slow(_) | StoreError::Database(_) | StoreError::Migration(_)),
+            ) => {
+                if is_first {
+                    tracing::error!(%error, "waiting for the database");
+                    is_first = false;
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn listeners(config: &Config) -> Result<Vec<Listener>, ServeError> {
+    let passed = socket::passed(&config.sockets)?;
+    if !passed.is_empty() {
+        return Ok(passed);
+    }
+    if config.sockets.is_empty() {
+        return Err(ConfigError::NoSocket.into());
+    }
+    Ok(config.sockets.iter().map(socket::bind).collect::<Result<_, _>>()?)
+}
+
+/// Accepts connections until the service stops, and then waits for their exchanges to end.
+async fn accept(
+    mut listener: Listener,
+    place: usize,
+    service: Arc<Service>,
+    room: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let socket = listener.listener.try_clone().and_then(UnixListener::from_std);
+    let Ok(socket) = socket.map_err(|error| tracing::error!(%error, "a socket cannot be used"))
+    else {
+        return;
+    };
+    let mut connections = JoinSet::new();
+    let mut number = u32::try_from(place).unwrap_or(0);
+    let stopping = stop.clone();
+    loop {
+        // With no room, further connections wait in the socket's queue.
+        let permit = tokio::select! {
+            permit = Arc::clone(&room).acquire_owned() => permit,
+            _ = stop.changed() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+        };
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.changed() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                number = number.wrapping_add(64);
+                service.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                let served = connection::serve(
+                    stream,
+                    Arc::clone(&service),
+                    listener.is_trusted,
+                    number,
+                    stopping.clone(),
+                );
+                connections.spawn(async move {
+                    if let Err(error) = served.await {
+                        tracing::debug!(number, %error, "closed");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::error!(%error, "no connection can be accepted");
+                sleep(AGAIN).await;
+            }
+        }
+    }
+    drop(socket);
+    listener.remove();
+    while connections.join_next().await.is_some() {}
+}
+
+/// A connection takes a descriptor, and the soft limit is often 1,024.
+fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+}

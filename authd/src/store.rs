@@ -1,0 +1,182 @@
+//! The accounts, in SQLite or PostgreSQL.
+//!
+//! One code serves both databases: each statement is written in the SQL that they have in common, takes its values as
+//! parameters, and is prepared once for each connection.
+
+use core::{future::Future, time::Duration};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
+
+use sqlx::{
+    Any, AnyPool, Connection, Executor, Row,
+    any::{AnyPoolOptions, AnyRow},
+    migrate::{Migration, MigrationType, Migrator},
+};
+use tokio::time::timeout;
+
+mod accounts;
+mod lent;
+mod limits;
+mod listing;
+mod settings;
+
+pub(crate) use accounts::{Found, NewPassword, login_name};
+pub(crate) use limits::{Changes, Shared};
+pub(crate) use listing::{Cost, PasswordRow};
+
+/// The database and the bounds on its use.
+#[derive(Clone)]
+pub(crate) struct Options {
+    /// `sqlite:PATH` or `postgres://…`. It may contain a password.
+    pub(crate) url: String,
+    /// The largest number of connections.
+    pub(crate) connections: u32,
+    /// The time limit of one query, with the wait for a connection.
+    pub(crate) time_limit: Duration,
+}
+
+/// Why the database gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("the database did not answer within {} ms", .0.as_millis())]
+    Slow(Duration),
+    #[error("the database cannot be used: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the tables of the database cannot be brought up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("the database's file {path} cannot be created: {error}")]
+    File { path: String, error: io::Error },
+    #[error("the database's URL begins neither with `sqlite:` nor with `postgres:`")]
+    Scheme,
+    #[error("the account `{0}` does not exist")]
+    NoAccount(String),
+    #[error("the name `{0}` is already in use, by an account, an alias or an application password")]
+    NameInUse(String),
+    #[error("the stored value of `{0}` is damaged")]
+    Damaged(String),
+    #[error("the operating system supplies no random numbers")]
+    NoRandomNumbers,
+}
+
+/// A pool of connections to the database. A clone is another handle of the same pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    pool: AnyPool,
+    lent: lent::Lent,
+    time_limit: Duration,
+}
+
+impl Store {
+    /// Connects, and brings the tables up to date. A SQLite file that does not exist is made, readable by its owner
+    /// only.
+    pub(crate) async fn open(options: &Options) -> Result<Self, StoreError> {
+        let store = Self::connect_later(options)?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Returns a pool that connects when it is first used.
+    pub(crate) fn connect_later(options: &Options) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let is_sqlite = options.url.starts_with("sqlite:");
+        if let Some(path) = options.url.strip_prefix("sqlite:") {
+            create_private(path.trim_start_matches("//"))?;
+        } else if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
+            return Err(StoreError::Scheme);
+        }
+        let setup = setup(is_sqlite, options.time_limit);
+        let pool = AnyPoolOptions::new()
+            .max_connections(options.connections.max(1))
+            .acquire_timeout(options.time_limit)
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| {
+                // A test is a round trip, which a connection in constant use does not need.
+                let is_fresh = used.idle_for < lent::FRESH;
+                Box::pin(async move {
+                    if is_fresh { Ok(true) } else { connection.ping().await.map(|()| true) }
+                })
+            })
+            .after_connect(move |connection, _| {
+                let setup = setup.clone();
+                Box::pin(async move { connection.execute(&*setup).await.map(|_| ()) })
+            })
+            .connect_lazy(&options.url)?;
+        let lent = lent::Lent::new(usize::try_from(options.connections / 2).unwrap_or(0));
+        Ok(Self { pool, lent, time_limit: options.time_limit })
+    }
+
+    /// Brings the tables up to date. Several processes may do so at once on PostgreSQL, where a lock orders them.
+    pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
+        // A large table may take longer than a query.
+        let limit = self.time_limit.max(Duration::from_secs(60));
+        let migrated = timeout(limit, migrator().run(&self.pool)).await;
+        Ok(migrated.map_err(|_| StoreError::Slow(limit))??)
+    }
+
+    /// Closes the connections, after the queries that are being answered.
+    pub(crate) async fn close(&self) {
+        self.lent.clear();
+        self.pool.close().await;
+    }
+
+    /// Awaits a query within the time limit.
+    async fn within<T>(
+        &self,
+        query: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
+        let answered = timeout(self.time_limit, query).await;
+        Ok(answered.map_err(|_| StoreError::Slow(self.time_limit))??)
+    }
+
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, Any>, StoreError> {
+        self.within(self.pool.begin()).await
+    }
+}
+
+/// The statements that each connection begins with.
+fn setup(is_sqlite: bool, time_limit: Duration) -> String {
+    let limit = time_limit.as_millis();
+    if is_sqlite {
+        // With the write-ahead log, readers and a writer do not wait for each other.
+        format!(
+            "PRAGMA busy_timeout = {limit}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
+             PRAGMA foreign_keys = ON"
+        )
+    } else {
+        // The server ends a query that nobody waits for any more.
+        format!("SET statement_timeout = {limit}")
+    }
+}
+
+/// Makes the file, if there is none, so that only its owner can read it. SQLite gives its other files the same mode.
+fn create_private(path: &str) -> Result<(), StoreError> {
+    let path = path.split('?').next().unwrap_or(path);
+    if path == ":memory:" || Path::new(path).exists() {
+        return Ok(());
+    }
+    let created =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    created.map(|_| ()).map_err(|error| StoreError::File { path: path.into(), error })
+}
+
+/// The migrations in `migrations`. An old one is never edited: a change is a new file.
+fn migrator() -> Migrator {
+    let files = [
+        (1, "accounts", include_str!("../migrations/0001_accounts.sql")),
+        (2, "limits", include_str!("../migrations/0002_limits.sql")),
+    ];
+    let migrations = files.map(|(version, description, sql)| {
+        Migration::new(version, description.into(), MigrationType::Simple, sql.into(), false)
+    });
+    Migrator { migrations: Vec::from(migrations).into(), ..Migrator::DEFAULT }
+}
+
+/// Reads a column.
+fn get<'r, T>(row: &'r AnyRow, column: &str) -> Result<T, sqlx::Error>
+where
+    T: sqlx::Decode<'r, Any> + sqlx::Type<Any>,
+{
+    row.try_get(column)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

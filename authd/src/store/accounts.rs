@@ -1,0 +1,258 @@
+//! Accounts and their passwords, one at a time.
+
+use smtp_auth::Secret;
+use sqlx::{Any, Transaction};
+
+use super::{Store, StoreError, get};
+use crate::credential::{Credential, Scheme};
+
+/// What the database holds about the name of a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// The account, of which the client's name may be an alias.
+    pub(crate) account: String,
+    /// The application password that the name belongs to; empty for the account's own password.
+    pub(crate) label: String,
+    pub(crate) is_enabled: bool,
+    /// When the password expires, in seconds since 1970.
+    pub(crate) expires: Option<i64>,
+    pub(crate) last_used: Option<i64>,
+    pub(crate) credentials: Vec<Credential>,
+    /// The credential that PLAIN and LOGIN are checked with.
+    pub(crate) checks: Option<Scheme>,
+}
+
+/// A password to be stored.
+#[derive(Debug)]
+pub(crate) struct NewPassword {
+    /// Empty for the account's own password.
+    pub(crate) label: String,
+    /// The first is the one that PLAIN and LOGIN are checked with.
+    pub(crate) credentials: Vec<Credential>,
+    pub(crate) expires: Option<i64>,
+}
+
+/// The name to authenticate with by an application password.
+pub(crate) fn login_name(account: &str, label: &str) -> String {
+    if label.is_empty() { account.into() } else { format!("{account}/{label}") }
+}
+
+impl Store {
+    /// Looks a client's folded name up: an account, an alias, or an application password's name.
+    ///
+    /// If there is no such name, the query returns the name that would come next, which is read like the right one. So the
+    /// time of the query does not reveal which names exist.
+    pub(crate) async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
+        let select = "SELECT l.name, l.account, l.label, a.enabled, p.expires, p.last_used, c.scheme, c.value, c.checks \
+                      FROM login l JOIN account a ON a.name = l.account \
+                      JOIN password p ON p.account = l.account AND p.label = l.label \
+                      LEFT JOIN credential c ON c.account = l.account AND c.label = l.label \
+                      WHERE l.name = COALESCE( \
+                      (SELECT name FROM login WHERE name >= $1 ORDER BY name LIMIT 1), \
+                      (SELECT MIN(name) FROM login))";
+        let mut connection = match self.lent.take() {
+            Some(connection) => connection,
+            None => self.within(self.pool.acquire()).await?,
+        };
+        // After an error, the connection goes back to the pool, which tests it.
+        let rows = self.within(sqlx::query(select).bind(name).fetch_all(&mut *connection)).await?;
+        self.lent.keep(connection);
+        let (mut found, mut is_it) = (None, false);
+        for row in &rows {
+            if found.is_none() {
+                is_it = get::<String>(row, "name")? == name;
+                found = Some(Found {
+                    account: get(row, "account")?,
+                    label: get(row, "label")?,
+                    is_enabled: get::<i64>(row, "enabled")? != 0,
+                    expires: get(row, "expires")?,
+                    last_used: get(row, "last_used")?,
+                    credentials: Vec::with_capacity(rows.len()),
+                    checks: None,
+                });
+            }
+            let (Some(found), Some(scheme)) = (&mut found, get::<Option<String>>(row, "scheme")?)
+            else {
+                continue;
+            };
+            let value = Secret::new(get::<String>(row, "value")?);
+            let read =
+                Scheme::named(&scheme).and_then(|own| Credential::read(own, value.expose()).ok());
+            // An error would be the answer to a name that exists, and to no other.
+            let Some(credential) = read else {
+                tracing::error!(scheme, "a stored credential cannot be read, and counts as none");
+                continue;
+            };
+            if get::<i64>(row, "checks")? != 0 {
+                found.checks = Some(credential.scheme());
+            }
+            found.credentials.push(credential);
+        }
+        Ok(found.filter(|_| is_it))
+    }
+
+    /// Makes an account, with its own password and perhaps aliases. Names are folded.
+    pub(crate) async fn add_account(
+        &self,
+        name: &str,
+        aliases: &[String],
+        password: &NewPassword,
+        is_enabled: bool,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let insert = "INSERT INTO account (name, enabled, created) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
+        let insert = sqlx::query(insert).bind(name).bind(i64::from(is_enabled)).bind(now);
+        let inserted = self.within(insert.execute(&mut *transaction)).await?;
+        if inserted.rows_affected() == 0 {
+            return Err(StoreError::NameInUse(name.into()));
+        }
+        self.put(&mut transaction, name, password, now).await?;
+        self.add_login(&mut transaction, name, name, "").await?;
+        for alias in aliases {
+            self.add_login(&mut transaction, alias, name, "").await?;
+        }
+        self.within(transaction.commit()).await
+    }
+
+    /// Stores a password in place of the old one, if there is an old one. All that is kept of it is replaced.
+    pub(crate) async fn set_password(
+        &self,
+        account: &str,
+        password: &NewPassword,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        self.exists(&mut transaction, account).await?;
+        let is_new = self.put(&mut transaction, account, password, now).await?;
+        if is_new {
+            let name = login_name(account, &password.label);
+            self.add_login(&mut transaction, &name, account, &password.label).await?;
+        }
+        self.within(transaction.commit()).await
+    }
+
+    /// Adds another name for the account's own password.
+    pub(crate) async fn add_alias(&self, account: &str, alias: &str) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        self.exists(&mut transaction, account).await?;
+        self.add_login(&mut transaction, alias, account, "").await?;
+        self.within(transaction.commit()).await
+    }
+
+    /// Removes an alias. Returns whether the account had it.
+    pub(crate) async fn remove_alias(
+        &self,
+        account: &str,
+        alias: &str,
+    ) -> Result<bool, StoreError> {
+        let delete =
+            "DELETE FROM login WHERE name = $1 AND account = $2 AND label = '' AND name <> account";
+        let delete = sqlx::query(delete).bind(alias).bind(account);
+        Ok(self.within(delete.execute(&self.pool)).await?.rows_affected() > 0)
+    }
+
+    /// Removes an application password and its name. Returns whether the account had it.
+    pub(crate) async fn remove_password(
+        &self,
+        account: &str,
+        label: &str,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        for table in ["login", "credential"] {
+            let delete =
+                format!("DELETE FROM {table} WHERE account = $1 AND label = $2 AND label <> ''");
+            let delete = sqlx::query(&delete).bind(account).bind(label);
+            self.within(delete.execute(&mut *transaction)).await?;
+        }
+        let delete = "DELETE FROM password WHERE account = $1 AND label = $2 AND label <> ''";
+        let delete = sqlx::query(delete).bind(account).bind(label);
+        let removed = self.within(delete.execute(&mut *transaction)).await?.rows_affected();
+        self.within(transaction.commit()).await?;
+        Ok(removed > 0)
+    }
+
+    /// Enables or disables the account, with all its names and passwords.
+    pub(crate) async fn enable(&self, account: &str, is_enabled: bool) -> Result<(), StoreError> {
+        let update = "UPDATE account SET enabled = $1 WHERE name = $2";
+        let update = sqlx::query(update).bind(i64::from(is_enabled)).bind(account);
+        match self.within(update.execute(&self.pool)).await?.rows_affected() {
+            0 => Err(StoreError::NoAccount(account.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes when the password was last used.
+    pub(crate) async fn note_use(
+        &self,
+        account: &str,
+        label: &str,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE password SET last_used = $1 WHERE account = $2 AND label = $3";
+        let update = sqlx::query(update).bind(now).bind(account).bind(label);
+        self.within(update.execute(&self.pool)).await.map(|_| ())
+    }
+
+    async fn exists(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        account: &str,
+    ) -> Result<(), StoreError> {
+        let select = sqlx::query("SELECT name FROM account WHERE name = $1").bind(account);
+        let row = self.within(select.fetch_optional(&mut **transaction)).await?;
+        row.map(|_| ()).ok_or_else(|| StoreError::NoAccount(account.into()))
+    }
+
+    async fn add_login(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        name: &str,
+        account: &str,
+        label: &str,
+    ) -> Result<(), StoreError> {
+        let insert = "INSERT INTO login (name, account, label) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
+        let insert = sqlx::query(insert).bind(name).bind(account).bind(label);
+        match self.within(insert.execute(&mut **transaction)).await?.rows_affected() {
+            0 => Err(StoreError::NameInUse(name.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces all that is kept of a password. Returns whether there was none of that label.
+    async fn put(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        account: &str,
+        password: &NewPassword,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let NewPassword { label, credentials, expires } = password;
+        let update = "UPDATE password SET created = $1, expires = $2, last_used = NULL WHERE account = $3 AND label = $4";
+        let update = sqlx::query(update).bind(now).bind(*expires).bind(account).bind(label);
+        let is_new = self.within(update.execute(&mut **transaction)).await?.rows_affected() == 0;
+        if is_new {
+            let insert =
+                "INSERT INTO password (created, expires, account, label) VALUES ($1, $2, $3, $4)";
+            let insert = sqlx::query(insert).bind(now).bind(*expires).bind(account).bind(label);
+            self.within(insert.execute(&mut **transaction)).await?;
+        }
+        let delete = sqlx::query("DELETE FROM credential WHERE account = $1 AND label = $2")
+            .bind(account)
+            .bind(label);
+        self.within(delete.execute(&mut **transaction)).await?;
+        for (at, credential) in credentials.iter().enumerate() {
+            let insert = "INSERT INTO credential (account, label, scheme, value, cost, checks) VALUES ($1, $2, $3, $4, $5, $6)";
+            let value = credential.value();
+            let insert = sqlx::query(insert)
+                .bind(account)
+                .bind(label)
+                .bind(credential.scheme().name())
+                .bind(value.expose())
+                .bind(credential.cost())
+                .bind(i64::from(at == 0));
+            self.within(insert.execute(&mut **transaction)).await?;
+        }
+        Ok(is_new)
+    }
+}

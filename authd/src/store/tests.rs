@@ -1,0 +1,167 @@
+//! Both databases answer alike. PostgreSQL is tested if `postgres` and `initdb` are installed.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use super::*;
+use crate::{
+    credential::{Credential, Scheme},
+    testing::{Database, databases},
+};
+use smtp_auth::{Secret, sasl::ScramHash};
+
+pub(crate) fn password(text: &str) -> NewPassword {
+    let keys = Credential::scram(ScramHash::Sha256, &Secret::new(text), 4096).unwrap();
+    NewPassword { label: String::new(), credentials: vec![keys], expires: None }
+}
+
+async fn each(test: impl AsyncFn(&Store)) {
+    for Database { store, .. } in &databases().await {
+        test(store).await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_found_by_each_of_its_names() {
+    each(async |store| {
+        store
+            .add_account("tim", &["tim@example.org".into()], &password("one"), true, 1)
+            .await
+            .unwrap();
+        store.add_alias("tim", "timothy").await.unwrap();
+        let phone = NewPassword { label: "phone".into(), expires: Some(9), ..password("two") };
+        store.set_password("tim", &phone, 2).await.unwrap();
+        for name in ["tim", "tim@example.org", "timothy"] {
+            let found = store.find(name).await.unwrap().unwrap();
+            assert_eq!(
+                (&*found.account, &*found.label, found.is_enabled),
+                ("tim", "", true),
+                "{name}"
+            );
+            assert!(found.credentials[0].check_password(&Secret::new("one")), "{name}");
+            assert_eq!(found.checks, Some(Scheme::ScramSha256));
+        }
+        let found = store.find("tim/phone").await.unwrap().unwrap();
+        assert_eq!((&*found.account, &*found.label, found.expires), ("tim", "phone", Some(9)));
+        assert!(found.credentials[0].check_password(&Secret::new("two")));
+        for name in ["Tim", "", "a", "timo", "tim/", "zzz", "\u{10ffff}"] {
+            assert!(store.find(name).await.unwrap().is_none(), "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_one_account() {
+    each(async |store| {
+        store.add_account("tim", &["t".into()], &password("one"), true, 1).await.unwrap();
+        for (name, aliases) in [("tim", vec![]), ("t", vec![]), ("ann", vec!["t".to_owned()])] {
+            let refused = store.add_account(name, &aliases, &password("x"), true, 1).await;
+            assert!(matches!(refused, Err(StoreError::NameInUse(_))), "{name}: {refused:?}");
+        }
+        assert!(store.find("ann").await.unwrap().is_none(), "nothing is left of a refused account");
+        assert!(matches!(store.add_alias("nobody", "n").await, Err(StoreError::NoAccount(_))));
+        assert!(matches!(
+            store.set_password("nobody", &password("x"), 1).await,
+            Err(StoreError::NoAccount(_))
+        ));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn passwords_are_replaced_whole_and_removed() {
+    each(async |store| {
+        let first = Credential::argon2id(&Secret::new("one")).unwrap();
+        let first = NewPassword { credentials: vec![first], ..password("one") };
+        store.add_account("tim", &[], &first, true, 1).await.unwrap();
+        store.note_use("tim", "", 7).await.unwrap();
+        assert_eq!(store.find("tim").await.unwrap().unwrap().last_used, Some(7));
+        store.set_password("tim", &password("two"), 2).await.unwrap();
+        let found = store.find("tim").await.unwrap().unwrap();
+        assert_eq!(found.credentials.len(), 1);
+        assert_eq!((found.credentials[0].scheme(), found.last_used), (Scheme::ScramSha256, None));
+        let phone = NewPassword { label: "phone".into(), ..password("three") };
+        store.set_password("tim", &phone, 2).await.unwrap();
+        assert!(store.remove_password("tim", "phone").await.unwrap());
+        assert!(!store.remove_password("tim", "phone").await.unwrap());
+        assert!(!store.remove_password("tim", "").await.unwrap(), "the own password stays");
+        assert!(store.find("tim/phone").await.unwrap().is_none());
+        store.enable("tim", false).await.unwrap();
+        assert!(!store.find("tim").await.unwrap().unwrap().is_enabled);
+        assert!(store.enable("nobody", false).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn accounts_are_listed_and_their_costs_counted() {
+    each(async |store| {
+        store
+            .add_account("tim", &["t".into(), "ti".into()], &password("one"), true, 1)
+            .await
+            .unwrap();
+        let argon2 = Credential::argon2id(&Secret::new("one")).unwrap();
+        let argon2 = NewPassword { credentials: vec![argon2], ..password("one") };
+        store.add_account("ann", &[], &argon2, true, 1).await.unwrap();
+        store.add_account("off", &[], &password("one"), false, 1).await.unwrap();
+        let names = store.accounts().await.unwrap();
+        let names: Vec<_> =
+            names.iter().map(|row| (&*row.name, row.is_enabled, row.aliases.len())).collect();
+        assert_eq!(names, [("ann", true, 0), ("off", false, 0), ("tim", true, 2)]);
+        assert_eq!(store.passwords().await.unwrap().len(), 3);
+        assert_eq!(store.count_without(Scheme::ScramSha256).await.unwrap(), 1);
+        assert_eq!(store.count_without(Scheme::Argon2id).await.unwrap(), 1);
+        let costs = store.costs().await.unwrap();
+        assert_eq!(
+            (costs.len(), costs[0].scheme, &*costs[0].cost, costs[0].checks),
+            (2, Scheme::ScramSha256, "4096", 1)
+        );
+        assert_eq!(store.credentials().await.unwrap().len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn secrets_and_limits_are_shared() {
+    each(async |store| {
+        let one = store.secret("salt").await.unwrap();
+        assert_eq!((store.secret("salt").await.unwrap(), one.len()), (one, 64));
+        let changes = Changes { failures: vec![(-1, 60), (7, 120)], known: vec![(3, 4, 500)] };
+        store.add_changes(&changes, 1000).await.unwrap();
+        store.add_changes(&changes, 1010).await.unwrap();
+        let mut shared = store.shared_since(1010, 10).await.unwrap();
+        shared.failures.sort_unstable();
+        assert_eq!(
+            shared,
+            Shared { failures: vec![(-1, 1120), (7, 1240)], known: vec![(3, 4, 500)] }
+        );
+        assert_eq!(store.shared_since(1011, 10).await.unwrap(), Shared::default());
+        let more = Changes { failures: vec![], known: vec![(8, 1, 600), (8, 2, 700), (8, 3, 650)] };
+        store.add_changes(&more, 1020).await.unwrap();
+        store.forget(1120, 501, 2).await.unwrap();
+        let mut shared = store.shared_since(0, 10).await.unwrap();
+        shared.known.sort_unstable();
+        assert_eq!(
+            shared,
+            Shared { failures: vec![(7, 1240)], known: vec![(8, 2, 700), (8, 3, 650)] }
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_is_an_error_within_the_bound() {
+    let options = Options {
+        url: "postgres:///x?host=/nowhere/at/all".into(),
+        connections: 1,
+        time_limit: Duration::from_millis(300),
+    };
+    let begin = std::time::Instant::now();
+    let store = Store::connect_later(&options).unwrap();
+    assert!(store.find("tim").await.is_err());
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert!(matches!(
+        Store::connect_later(&Options { url: "mysql://".into(), ..options }),
+        Err(StoreError::Scheme)
+    ));
+}

@@ -1,0 +1,163 @@
+//! Several processes that share a database, and many connections.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use smtp_auth::sasl::Mechanism;
+
+use crate::{
+    postgres::Postgres,
+    support::{Authd, Client, Outcome, PASSWORD},
+};
+
+const SCRAM: Mechanism = Mechanism::ScramSha256;
+
+fn fleet(database: &str, more: &str) -> Vec<Authd> {
+    let mut fleet: Vec<_> = (0..3).map(|_| Authd::new(Some(database), more)).collect();
+    fleet[0].done(&["add", "tim"], PASSWORD);
+    fleet[0].done(&["add", "ann"], PASSWORD);
+    fleet.iter_mut().for_each(|authd| {
+        authd.start();
+    });
+    fleet
+}
+
+#[test]
+fn decoys_and_limits_are_those_of_the_whole_fleet() {
+    let Some(mut postgres) = Postgres::start() else {
+        return eprintln!("PostgreSQL is not installed: the test is skipped");
+    };
+    let limits = "[limits]\nfailure_delay_ms = 10\naccount = 6\nnetwork = 1000\nexchange_ms = 200";
+    let fleet = fleet(&postgres.database(), limits);
+    // An account that does not exist shows the same salt everywhere.
+    let salts: Vec<_> =
+        fleet.iter().map(|authd| authd.connect().first_challenge("nobody")).collect();
+    assert!(salts.iter().all(|salt| *salt == salts[0]), "{salts:?}");
+    // One is told of the owner's network, all know it.
+    let owner = Some("192.0.2.1");
+    assert_eq!(
+        fleet[0].connect().sign_in(SCRAM, owner, "tim", PASSWORD),
+        Outcome::Ok("tim".into())
+    );
+    thread::sleep(Duration::from_millis(1000));
+    // Twice as many failures as one process lets through, and each process sees a third of them.
+    for guess in 0..12 {
+        let from = format!("198.51.100.{guess}");
+        let outcome =
+            fleet[guess % 3].connect().sign_in(Mechanism::Plain, Some(&from), "tim", "wrong");
+        assert_eq!(outcome, Outcome::Fail);
+        thread::sleep(Duration::from_millis(150));
+    }
+    thread::sleep(Duration::from_millis(1000));
+    for authd in &fleet {
+        let from = Some("198.51.100.99");
+        assert_eq!(
+            authd.connect().sign_in(SCRAM, from, "tim", PASSWORD),
+            Outcome::Fail,
+            "limited everywhere"
+        );
+        assert_eq!(
+            authd.connect().sign_in(SCRAM, owner, "tim", PASSWORD),
+            Outcome::Ok("tim".into())
+        );
+        assert_eq!(
+            authd.connect().sign_in(SCRAM, from, "ann", PASSWORD),
+            Outcome::Ok("ann".into())
+        );
+    }
+}
+
+#[test]
+fn no_right_password_is_refused_while_a_process_is_killed_and_the_database_restarts() {
+    let Some(mut postgres) = Postgres::start() else {
+        return eprintln!("PostgreSQL is not installed: the test is skipped");
+    };
+    let mut fleet = fleet(&postgres.database(), "[accounts]\niterations = 4096");
+    let (right, temporary) = (AtomicU32::new(0), AtomicU32::new(0));
+    let sockets: Vec<_> = fleet.iter().map(|authd| authd.path("auth")).collect();
+    let end = Instant::now() + Duration::from_secs(8);
+    thread::scope(|scope| {
+        for worker in 0..6 {
+            let (right, temporary, socket) = (&right, &temporary, &sockets[worker % 3]);
+            scope.spawn(move || {
+                let mechanism = [SCRAM, Mechanism::Plain][worker / 3];
+                let mut client = None;
+                while Instant::now() < end {
+                    let Some(own) = &mut client else {
+                        client = Client::try_connect(socket, 2);
+                        if client.is_none() {
+                            temporary.fetch_add(1, Ordering::Relaxed);
+                            thread::sleep(Duration::from_millis(20));
+                        }
+                        continue;
+                    };
+                    match own.sign_in(mechanism, Some("192.0.2.1"), "tim", PASSWORD) {
+                        Outcome::Ok(_) => right.fetch_add(1, Ordering::Relaxed),
+                        Outcome::Fail => panic!("a right password is refused"),
+                        Outcome::Code(code) => {
+                            assert_eq!(code, "temp_fail");
+                            temporary.fetch_add(1, Ordering::Relaxed)
+                        }
+                        Outcome::Closed => {
+                            client = None;
+                            temporary.fetch_add(1, Ordering::Relaxed)
+                        }
+                    };
+                }
+            });
+        }
+        thread::sleep(Duration::from_secs(1));
+        fleet[2].kill();
+        thread::sleep(Duration::from_secs(1));
+        postgres.stop();
+        thread::sleep(Duration::from_secs(1));
+        postgres.run();
+        fleet[2].start();
+    });
+    let [right, temporary] = [right, temporary].map(AtomicU32::into_inner);
+    eprintln!("{right} authenticated, {temporary} temporary failures");
+    assert!(right > 100 && temporary > 0, "{right} authenticated, {temporary} temporary failures");
+    for authd in &fleet {
+        assert_eq!(
+            authd.connect().sign_in(SCRAM, None, "tim", PASSWORD),
+            Outcome::Ok("tim".into())
+        );
+    }
+}
+
+#[test]
+fn thousands_of_idle_connections_cost_little_and_hold_nobody_up() {
+    let mut authd = Authd::new(None, "");
+    authd.done(&["add", "tim"], PASSWORD);
+    let pid = authd.start();
+    // Both sides are processes with a limit of their own.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit { current: limit.maximum, ..limit },
+    )
+    .unwrap();
+    let many = limit.maximum.map_or(10_000, |maximum| maximum.saturating_sub(200).min(10_000));
+    let before = resident(pid);
+    let mut idle = Vec::new();
+    while (idle.len() as u64) < many {
+        idle.push(Client::connect_only(&authd.path("auth")));
+    }
+    let outcome = authd.connect().sign_in(SCRAM, None, "tim", PASSWORD);
+    assert_eq!(outcome, Outcome::Ok("tim".into()));
+    let each = (resident(pid) - before) / many;
+    eprintln!("{many} connections take {each} octets each");
+    assert!(each < 16 * 1024, "{each} octets for each of {many} connections");
+    drop(idle);
+    assert_eq!(authd.connect().sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Ok("tim".into()));
+}
+
+/// The memory of a process, in octets.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}

@@ -1,0 +1,228 @@
+//! Who is authenticated and who is not.
+
+use std::time::{Duration, Instant};
+
+use smtp_auth::sasl::Mechanism;
+
+use crate::{
+    postgres::Postgres,
+    support::{Authd, Client, Outcome, PASSWORD},
+};
+
+const SCRAM: Mechanism = Mechanism::ScramSha256;
+const FAST: &str = "[limits]\nfailure_delay_ms = 50";
+
+fn ok(account: &str) -> Outcome {
+    Outcome::Ok(account.into())
+}
+
+/// On SQLite, and on PostgreSQL where that is installed.
+fn each(test: impl Fn(Option<&str>)) {
+    test(None);
+    match Postgres::start() {
+        Some(mut postgres) => test(Some(&postgres.database())),
+        None => eprintln!("PostgreSQL is not installed: the test is run with SQLite alone"),
+    }
+}
+
+#[test]
+fn passwords_are_checked_by_every_mechanism() {
+    each(|database| {
+        let mut authd = Authd::new(
+            database,
+            &format!(
+                "[accounts]\ncram_md5 = true\nscram = [\"SCRAM-SHA-256\", \"SCRAM-SHA-1\"]\n{FAST}"
+            ),
+        );
+        authd.done(&["add", "Tim", "--alias", "tim@example.org"], PASSWORD);
+        authd.start();
+        let mut client = authd.connect();
+        assert_eq!(
+            client.mechanisms,
+            ["SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN"]
+        );
+        for mechanism in
+            [SCRAM, Mechanism::ScramSha1, Mechanism::CramMd5, Mechanism::Plain, Mechanism::Login]
+        {
+            for name in ["tim", "TIM", "tim@example.org"] {
+                assert_eq!(
+                    client.sign_in(mechanism, None, name, PASSWORD),
+                    ok("tim"),
+                    "{mechanism} {name}"
+                );
+            }
+            for (name, password) in [("tim", "wrong"), ("nobody", PASSWORD)] {
+                assert_eq!(
+                    client.sign_in(mechanism, None, name, password),
+                    Outcome::Fail,
+                    "{mechanism} {name}"
+                );
+            }
+        }
+        assert!(!authd.log().contains("nobody") && !authd.log().contains(PASSWORD));
+    });
+}
+
+#[test]
+fn disabled_and_expired_look_like_a_wrong_password_and_changes_count_at_once() {
+    let mut authd = Authd::new(None, FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.done(&["add", "old", "--expires", "0"], PASSWORD);
+    authd.start();
+    let mut client = authd.connect();
+    for mechanism in [SCRAM, Mechanism::Plain] {
+        assert_eq!(client.sign_in(mechanism, None, "tim", PASSWORD), ok("tim"));
+        assert_eq!(client.sign_in(mechanism, None, "old", PASSWORD), Outcome::Fail);
+        authd.done(&["disable", "tim"], "");
+        assert_eq!(client.sign_in(mechanism, None, "tim", PASSWORD), Outcome::Fail);
+        authd.done(&["enable", "tim"], "");
+    }
+    authd.done(&["passwd", "tim"], "another password");
+    assert_eq!(client.sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Fail);
+    assert_eq!(client.sign_in(SCRAM, None, "tim", "another password"), ok("tim"));
+}
+
+#[test]
+fn an_application_password_has_a_name_of_its_own() {
+    let mut authd = Authd::new(None, FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    let app = authd.done(&["passwd", "tim", "--app", "Phone"], "");
+    authd.start();
+    let mut client = authd.connect();
+    for mechanism in [SCRAM, Mechanism::Plain, Mechanism::Login] {
+        assert_eq!(
+            client.sign_in(mechanism, None, "tim/phone", app.trim()),
+            ok("tim"),
+            "{mechanism}"
+        );
+        assert_eq!(
+            client.sign_in(mechanism, None, "tim", app.trim()),
+            Outcome::Fail,
+            "{mechanism}"
+        );
+    }
+    let used = |list: &str| {
+        list.lines()
+            .filter(|line| line.contains("phone") && !line.contains("last-used=never"))
+            .count()
+    };
+    let begin = Instant::now();
+    while used(&authd.done(&["list"], "")) == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(5), "the last use is not noted");
+    }
+    authd.done(&["passwd", "tim", "--app", "phone", "--remove"], "");
+    assert_eq!(client.sign_in(SCRAM, None, "tim/phone", app.trim()), Outcome::Fail);
+    assert_eq!(client.sign_in(SCRAM, None, "tim", PASSWORD), ok("tim"));
+}
+
+#[test]
+fn a_foreign_authzid_is_refused() {
+    let mut authd = Authd::new(None, FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.done(&["add", "ann"], PASSWORD);
+    authd.start();
+    let mut client = authd.connect();
+    for (authzid, expected) in [("ann", Outcome::Fail), ("tim", ok("tim")), ("", ok("tim"))] {
+        let response = format!("{authzid}\0tim\0{PASSWORD}");
+        client.plain(&response);
+        assert_eq!(client.end().1, expected, "{authzid}");
+    }
+}
+
+#[test]
+fn scram_is_offered_only_while_every_enabled_account_has_its_keys() {
+    let mut authd = Authd::new(None, FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    let line = "old:{BLF-CRYPT}$2y$05$UEeCJ.3mVU0iwitK2olMFuUJ4s6ZUlIKHuQoQTYYgsrFb31FKV0n2\n";
+    authd.done(&["import", "dovecot", "-"], line);
+    let pid = authd.start();
+    let mut client = authd.connect();
+    assert_eq!(client.mechanisms, ["PLAIN", "LOGIN"]);
+    assert_eq!(client.sign_in(Mechanism::Plain, None, "old", "tanstaaf"), ok("old"));
+    assert_eq!(client.sign_in(Mechanism::Plain, None, "old", "wrong"), Outcome::Fail);
+    assert_eq!(client.sign_in(Mechanism::Plain, None, "tim", PASSWORD), ok("tim"));
+    assert!(authd.done(&["list", "--without-scram"], "").starts_with("old\tenabled\n"));
+    // Keys for another hash than the configured one.
+    let keys = "{SCRAM-SHA-1}4096,bnKbWSkoug9vV2fz00CkXw==,j45cYjQJL21xW8dhu4O4i9M1c64=,5frXxARvEb5Plf0049xhIL9G6Hk=";
+    authd.done(&["import", "dovecot", "-"], &format!("sha1:{keys}"));
+    assert!(authd.done(&["list", "--without-scram"], "").contains("sha1\tenabled\n"));
+    assert_eq!(client.sign_in(Mechanism::Plain, None, "sha1", "tanstaaf"), ok("sha1"));
+    authd.done(&["disable", "sha1"], "");
+    authd.done(&["disable", "old"], "");
+    authd.signal(pid, "-HUP");
+    authd.wait_for("reloaded");
+    assert_eq!(authd.connect().mechanisms, ["SCRAM-SHA-256", "PLAIN", "LOGIN"]);
+    authd.done(&["enable", "old"], "");
+    authd.configure(None, &format!("[accounts]\nscram_always = true\n{FAST}"));
+    authd.signal(pid, "-HUP");
+    authd.wait_for("reloaded");
+    assert_eq!(authd.connect().mechanisms, ["SCRAM-SHA-256", "PLAIN", "LOGIN"]);
+}
+
+#[test]
+fn failures_are_limited_by_account_and_an_owner_is_not_locked_out() {
+    each(|database| {
+        let mut authd =
+            Authd::new(database, "[limits]\nfailure_delay_ms = 10\naccount = 5\nnetwork = 1000");
+        authd.done(&["add", "tim"], PASSWORD);
+        authd.start();
+        let mut client = authd.connect();
+        assert_eq!(client.sign_in(SCRAM, Some("192.0.2.1"), "tim", PASSWORD), ok("tim"));
+        for guess in 0..5 {
+            let from = format!("198.51.100.{guess}");
+            assert_eq!(
+                client.sign_in(Mechanism::Plain, Some(&from), "tim", "wrong"),
+                Outcome::Fail
+            );
+        }
+        for mechanism in [SCRAM, Mechanism::Plain] {
+            let limited = client.sign_in(mechanism, Some("198.51.100.9"), "tim", PASSWORD);
+            assert_eq!(limited, Outcome::Fail, "{mechanism}: the right password, from elsewhere");
+            assert_eq!(
+                client.sign_in(mechanism, Some("192.0.2.1"), "tim", PASSWORD),
+                ok("tim"),
+                "the owner"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_slow_refusal_holds_up_no_other_exchange() {
+    let mut authd = Authd::new(None, "[limits]\nfailure_delay_ms = 1500");
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let mut client = authd.connect();
+    let begin = Instant::now();
+    let wrong = client.begin(None, "tim", "wrong");
+    let right = client.begin(None, "tim", PASSWORD);
+    assert_eq!(client.end(), (right, ok("tim")));
+    assert!(begin.elapsed() < Duration::from_millis(1400));
+    assert_eq!(client.end(), (wrong, Outcome::Fail));
+    assert!(begin.elapsed() >= Duration::from_millis(1500));
+}
+
+#[test]
+fn a_database_that_is_down_is_a_temporary_failure_and_the_service_recovers() {
+    let Some(mut postgres) = Postgres::start() else {
+        return eprintln!("PostgreSQL is not installed: the test is skipped");
+    };
+    let mut authd = Authd::new(Some(&postgres.database()), FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    assert_eq!(authd.connect().sign_in(SCRAM, None, "tim", PASSWORD), ok("tim"));
+    postgres.stop();
+    for mechanism in [SCRAM, Mechanism::Plain] {
+        let begin = Instant::now();
+        // Of version 1.0, and later.
+        assert_eq!(authd.connect().sign_in(mechanism, None, "tim", PASSWORD), Outcome::Closed);
+        let mut later = Client::connect(&authd.path("auth"), 2);
+        assert_eq!(later.sign_in(mechanism, None, "tim", PASSWORD), Outcome::Code("temp_fail"));
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    }
+    postgres.run();
+    let begin = Instant::now();
+    while authd.connect().sign_in(SCRAM, None, "tim", PASSWORD) != ok("tim") {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the service does not recover");
+    }
+}

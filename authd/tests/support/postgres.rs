@@ -1,0 +1,108 @@
+//! A PostgreSQL server for tests, on a Unix socket in a directory of its own. The tests of the modules use it as well.
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+/// It ends when it is dropped, or when the tests' process is gone.
+pub(crate) struct Postgres {
+    directory: TempDir,
+    bin: PathBuf,
+    server: Option<Child>,
+    databases: u32,
+}
+
+impl Postgres {
+    /// Returns `None` if PostgreSQL is not installed where Debian has it.
+    pub(crate) fn start() -> Option<Self> {
+        let installed = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+        let bin = installed
+            .flatten()
+            .map(|entry| entry.path().join("bin"))
+            .find(|bin| bin.join("initdb").exists())?;
+        let directory = tempfile::Builder::new().prefix("authd").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let mut postgres = Self { directory, bin, server: None, databases: 0 };
+        let script = format!(
+            "{}/initdb -D {}/data -U tests -A trust --no-sync",
+            postgres.as_user(),
+            postgres.path()
+        );
+        assert!(shell(&script).status().unwrap().success(), "initdb has failed");
+        postgres.run();
+        Some(postgres)
+    }
+
+    /// PostgreSQL refuses to run as root.
+    fn as_user(&self) -> String {
+        let is_root = rustix::process::getuid().is_root();
+        let user =
+            if is_root { "setpriv --reuid=postgres --regid=postgres --clear-groups " } else { "" };
+        format!("{user}{}", self.bin.display())
+    }
+
+    fn path(&self) -> String {
+        self.directory.path().display().to_string()
+    }
+
+    /// Starts the server.
+    pub(crate) fn run(&mut self) {
+        let (path, parent) = (self.path(), std::process::id());
+        // Its standard input is a pipe that ends with this process or with `stop`.
+        let script = format!(
+            "{}/postgres -D {path}/data -k {path} -c listen_addresses='' -c fsync=off -c max_connections=200 & \
+             while [ -d /proc/{parent} ] && [ ! -e {path}/stop ]; do sleep 0.1; done; kill -INT $!; wait; \
+             if [ ! -e {path}/stop ]; then rm -rf {path}; fi",
+            self.as_user()
+        );
+        self.server = Some(shell(&script).spawn().unwrap());
+        let socket = self.directory.path().join(".s.PGSQL.5432");
+        for _ in 0..300 {
+            let ready = Command::new("pg_isready").args(["-qh", &path]).status();
+            if Path::new(&socket).exists() && ready.is_ok_and(|status| status.success()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("PostgreSQL has not started");
+    }
+
+    /// Stops the server, as if the machine were down.
+    pub(crate) fn stop(&mut self) {
+        let stop = self.directory.path().join("stop");
+        std::fs::write(&stop, "").unwrap();
+        if let Some(mut server) = self.server.take() {
+            server.wait().unwrap();
+        }
+        std::fs::remove_file(stop).unwrap();
+    }
+
+    /// Makes a new database and returns its URL.
+    pub(crate) fn database(&mut self) -> String {
+        self.databases += 1;
+        let (path, name) = (self.path(), format!("test{}", self.databases));
+        let sql = format!("CREATE DATABASE {name}");
+        let psql = Command::new("psql")
+            .args(["-h", &path, "-U", "tests", "-d", "postgres", "-qc", &sql])
+            .status();
+        assert!(psql.unwrap().success());
+        format!("postgres://tests@localhost/{name}?host={path}")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}

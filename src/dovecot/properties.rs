@@ -1,0 +1,81 @@
+//! The properties of mechanisms, as the server's handshake states them.
+
+use alloc::vec::Vec;
+
+use crate::sasl::Mechanism;
+
+/// The properties of a mechanism. Postfix chooses mechanisms by them (`smtpd_sasl_security_options`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Properties {
+    /// `anonymous`: the client is a guest.
+    pub anonymous: bool,
+    /// `plaintext`: a password or a token is sent as it is.
+    pub plaintext: bool,
+    /// `dictionary`: an eavesdropper can guess the password offline (brute force).
+    pub dictionary: bool,
+    /// `active`: a man-in-the-middle can take over the exchange.
+    pub active: bool,
+    /// `forward-secrecy`: a password that becomes known does not reveal earlier sessions.
+    pub forward_secrecy: bool,
+    /// `mutual-auth`: the server proves that it knows the account.
+    pub mutual_auth: bool,
+    /// `private`: clients are not to offer the mechanism.
+    pub private: bool,
+}
+
+impl Properties {
+    /// Returns the properties of a mechanism, or `None` if a [`Session`](super::Session) does not offer it: EXTERNAL,
+    /// the -PLUS mechanisms, and custom ones.
+    pub fn of(mechanism: Mechanism) -> Option<Self> {
+        let none = Self::default();
+        Some(match mechanism {
+            Mechanism::ScramSha512 | Mechanism::ScramSha256 | Mechanism::ScramSha1 => {
+                Self { mutual_auth: true, ..none }
+            }
+            Mechanism::CramMd5 => Self { dictionary: true, active: true, ..none },
+            Mechanism::Plain | Mechanism::Login | Mechanism::OauthBearer | Mechanism::Xoauth2 => {
+                Self { plaintext: true, ..none }
+            }
+            Mechanism::Anonymous => Self { anonymous: true, ..none },
+            // Any local process could claim the name in a certificate, or the data of a TLS connection.
+            Mechanism::External
+            | Mechanism::ScramSha512Plus
+            | Mechanism::ScramSha256Plus
+            | Mechanism::ScramSha1Plus => return None,
+            // Its properties are unknown.
+            Mechanism::Custom(_) => return None,
+        })
+    }
+
+    /// Each property with its name.
+    fn each(&mut self) -> [(&'static str, &mut bool); 7] {
+        [
+            ("anonymous", &mut self.anonymous),
+            ("plaintext", &mut self.plaintext),
+            ("dictionary", &mut self.dictionary),
+            ("active", &mut self.active),
+            ("forward-secrecy", &mut self.forward_secrecy),
+            ("mutual-auth", &mut self.mutual_auth),
+            ("private", &mut self.private),
+        ]
+    }
+
+    /// Reads the fields after the mechanism's name. Unknown ones are ignored.
+    pub(super) fn read<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut all = Self::default();
+        for field in fields {
+            for (name, has) in all.each() {
+                *has |= field == name.as_bytes();
+            }
+        }
+        all
+    }
+
+    pub(super) fn write(mut self, out: &mut Vec<u8>) {
+        for (name, _) in self.each().into_iter().filter(|(_, has)| **has) {
+            out.push(b'\t');
+            out.extend_from_slice(name.as_bytes());
+        }
+    }
+}

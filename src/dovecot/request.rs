@@ -1,0 +1,306 @@
+//! The request for an exchange: the AUTH line of a client, without the initial response.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::{fmt, net::IpAddr};
+
+use super::{
+    LineError, MAX_PARAMETERS, MAX_TEXT,
+    fields::{number, text, write_number, write_text},
+};
+use crate::{decimal::decimal, sasl::Mechanism, shown::is_hidden};
+
+/// A client's request for an exchange, with the parameters by which the client describes the connection of its own
+/// client, who wants to authenticate.
+///
+/// The parameters are **claims of whoever can connect to the socket**. Limit by [`rip`](Self::rip) only on a socket that
+/// nobody but the mail server can open.
+///
+/// Unknown parameters are ignored. `cert_username` and `valid-client-cert` are ignored as well: any local process could
+/// claim the name in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    id: u32,
+    mechanism: Word,
+    service: Box<str>,
+    lip: Option<IpAddr>,
+    rip: Option<IpAddr>,
+    lport: Option<u16>,
+    rport: Option<u16>,
+    local_name: Option<Box<str>>,
+    session: Option<Box<str>>,
+    secured: Secured,
+}
+
+/// The name of a mechanism. `Debug` shows only the names that this crate knows, as another word may be a password.
+#[derive(Clone, PartialEq, Eq)]
+struct Word(Box<str>);
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Mechanism::from_name(&self.0).map_or("***", Mechanism::name))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Secured {
+    No,
+    Yes,
+    Tls,
+}
+
+impl Request {
+    /// Creates a request without further parameters, for a client.
+    ///
+    /// `id` must be unique among the open exchanges of the connection. `mechanism` is the name of a SASL mechanism, and
+    /// `service` that of the protocol, such as `smtp`.
+    ///
+    /// # Errors
+    /// [`LineError`] if the mechanism is not 1 to 20 characters of `A-Z a-z 0-9 - _` (RFC 4422 §3.1), or if the service
+    /// is empty, is longer than [`MAX_TEXT`] octets, or holds a control character.
+    pub fn new(id: u32, mechanism: &str, service: &str) -> Result<Self, LineError> {
+        let of_name = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+        if !matches!(mechanism.len(), 1..=20) || !mechanism.bytes().all(of_name) {
+            return Err(LineError::MECHANISM);
+        }
+        if service.is_empty() {
+            return Err(LineError::SERVICE);
+        }
+        Ok(Self {
+            id,
+            mechanism: Word(mechanism.into()),
+            service: checked(service)?,
+            lip: None,
+            rip: None,
+            lport: None,
+            rport: None,
+            local_name: None,
+            session: None,
+            secured: Secured::No,
+        })
+    }
+
+    /// Sets the address and the port on which the server took the connection.
+    #[must_use]
+    pub fn with_local(self, lip: IpAddr, lport: Option<u16>) -> Self {
+        Self { lip: Some(lip.to_canonical()), lport, ..self }
+    }
+
+    /// Sets the address and the port of the one who wants to authenticate.
+    #[must_use]
+    pub fn with_remote(self, rip: IpAddr, rport: Option<u16>) -> Self {
+        Self { rip: Some(rip.to_canonical()), rport, ..self }
+    }
+
+    /// Sets the name by which the server was called, for instance that of TLS' server name indication.
+    ///
+    /// # Errors
+    /// [`LineError`] if it is longer than [`MAX_TEXT`] octets, or holds a control character.
+    pub fn with_local_name(self, name: &str) -> Result<Self, LineError> {
+        Ok(Self { local_name: Some(checked(name)?), ..self })
+    }
+
+    /// Sets the name of the mail server's session, for logs.
+    ///
+    /// # Errors
+    /// [`LineError`] if it is longer than [`MAX_TEXT`] octets, or holds a control character.
+    pub fn with_session(self, session: &str) -> Result<Self, LineError> {
+        Ok(Self { session: Some(checked(session)?), ..self })
+    }
+
+    /// States that the connection is safe from eavesdroppers, by TLS if `tls` is set, and otherwise in another way.
+    #[must_use]
+    pub fn secured(self, tls: bool) -> Self {
+        Self { secured: if tls { Secured::Tls } else { Secured::Yes }, ..self }
+    }
+
+    /// Returns the number of the exchange. It is unique among those that are open on the connection.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Returns the name of the mechanism, as the client sent it. It may be any word. For logs and metrics, use
+    /// [`AuthFailed::mechanism`](super::AuthFailed::mechanism) and [`Identity::mechanism`](crate::sasl::Identity::mechanism).
+    pub fn mechanism(&self) -> &str {
+        &self.mechanism.0
+    }
+
+    /// Returns the protocol of the one who wants to authenticate, such as `smtp`.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Returns the address of the one who wants to authenticate. An IPv4 address that is mapped into IPv6 is returned as
+    /// an IPv4 address. `None` if the client sent none, or something that is not an address.
+    pub fn rip(&self) -> Option<IpAddr> {
+        self.rip
+    }
+
+    /// Returns the port of the one who wants to authenticate.
+    pub fn rport(&self) -> Option<u16> {
+        self.rport
+    }
+
+    /// Returns the address on which the server took the connection, in the form of [`rip`](Self::rip).
+    pub fn lip(&self) -> Option<IpAddr> {
+        self.lip
+    }
+
+    /// Returns the port on which the server took the connection.
+    pub fn lport(&self) -> Option<u16> {
+        self.lport
+    }
+
+    /// Returns the name by which the server was called, for instance that of TLS' server name indication.
+    pub fn local_name(&self) -> Option<&str> {
+        self.local_name.as_deref()
+    }
+
+    /// Returns the name of the mail server's session, for logs.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// Returns whether the connection is safe from eavesdroppers, by TLS or because the mail server trusts it. PLAIN,
+    /// LOGIN and the mechanisms for tokens need that, unless the configuration [allows
+    /// cleartext](crate::sasl::server::Builder::allow_cleartext).
+    pub fn is_secured(&self) -> bool {
+        self.secured != Secured::No
+    }
+
+    /// Returns whether the client has said that the connection is inside TLS. Postfix and Exim do not tell TLS from a
+    /// connection that is [secured](Self::is_secured) otherwise.
+    pub fn is_tls(&self) -> bool {
+        self.secured == Secured::Tls
+    }
+
+    /// Reads the fields after the number of the exchange. Returns the request, and the base64 of the initial response.
+    pub(super) fn read<'a>(
+        id: u32,
+        mut fields: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(Self, Option<&'a [u8]>), LineError> {
+        let mechanism = fields.next().and_then(text).ok_or(LineError::MECHANISM)?;
+        let mut parameters = Parameters::default();
+        for (n, field) in fields.enumerate() {
+            if n == MAX_PARAMETERS {
+                return Err(LineError::PARAMETERS);
+            }
+            let (name, value) = match field.iter().position(|&octet| octet == b'=') {
+                Some(at) => (field.get(..at), field.get(at + 1..)),
+                None => (Some(field), None),
+            };
+            let (name, value) = (name.unwrap_or_default(), value);
+            if name == b"resp" {
+                // What follows it is ignored.
+                let request = parameters.request(id, &mechanism)?;
+                return Ok((request, Some(value.unwrap_or_default())));
+            }
+            if let Some(own) = parameters.named(name) {
+                if own.replace(value.unwrap_or_default()).is_some() {
+                    return Err(LineError::TWICE);
+                }
+            }
+        }
+        Ok((parameters.request(id, &mechanism)?, None))
+    }
+
+    /// Writes the line up to the initial response, without the name of the command.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let parameter = |name: &str, out: &mut Vec<u8>| {
+            out.push(b'\t');
+            out.extend_from_slice(name.as_bytes());
+        };
+        let text = |name: &str, value: &str, out: &mut Vec<u8>| {
+            parameter(name, out);
+            write_text(value, out);
+        };
+        write_number(self.id, out);
+        text("", &self.mechanism.0, out);
+        text("service=", &self.service, out);
+        // Only Dovecot's own services look a user up afterwards.
+        parameter("nologin", out);
+        for (name, address) in [("lip=", self.lip), ("rip=", self.rip)] {
+            if let Some(address) = address {
+                text(name, &alloc::format!("{address}"), out);
+            }
+        }
+        for (name, port) in [("lport=", self.lport), ("rport=", self.rport)] {
+            if let Some(port) = port {
+                parameter(name, out);
+                decimal(port.into(), out);
+            }
+        }
+        for (name, value) in [("local_name=", &self.local_name), ("session=", &self.session)] {
+            if let Some(value) = value {
+                text(name, value, out);
+            }
+        }
+        match self.secured {
+            Secured::No => {}
+            Secured::Yes => parameter("secured", out),
+            Secured::Tls => parameter("secured=tls", out),
+        }
+    }
+}
+
+/// The values of the known parameters, as they stand in the line.
+#[derive(Default)]
+struct Parameters<'a> {
+    service: Option<&'a [u8]>,
+    lip: Option<&'a [u8]>,
+    rip: Option<&'a [u8]>,
+    lport: Option<&'a [u8]>,
+    rport: Option<&'a [u8]>,
+    local_name: Option<&'a [u8]>,
+    session: Option<&'a [u8]>,
+    secured: Option<&'a [u8]>,
+}
+
+impl<'a> Parameters<'a> {
+    fn named(&mut self, name: &[u8]) -> Option<&mut Option<&'a [u8]>> {
+        Some(match name {
+            b"service" => &mut self.service,
+            b"lip" => &mut self.lip,
+            b"rip" => &mut self.rip,
+            b"lport" => &mut self.lport,
+            b"rport" => &mut self.rport,
+            b"local_name" => &mut self.local_name,
+            b"session" => &mut self.session,
+            b"secured" => &mut self.secured,
+            _ => return None,
+        })
+    }
+
+    fn request(self, id: u32, mechanism: &str) -> Result<Request, LineError> {
+        let own = |value: Option<&[u8]>| -> Result<Option<Box<str>>, LineError> {
+            value.map(|value| checked(&text(value).ok_or(LineError::TEXT)?)).transpose()
+        };
+        let address = |value: Option<&[u8]>| {
+            let address: IpAddr = core::str::from_utf8(value?).ok()?.parse().ok()?;
+            Some(address.to_canonical())
+        };
+        let port = |value: Option<&[u8]>| number(value?).and_then(|port| u16::try_from(port).ok());
+        let service = own(self.service)?.ok_or(LineError::SERVICE)?;
+        Ok(Request {
+            lip: address(self.lip),
+            rip: address(self.rip),
+            lport: port(self.lport),
+            rport: port(self.rport),
+            local_name: own(self.local_name)?,
+            session: own(self.session)?,
+            secured: match self.secured {
+                None => Secured::No,
+                Some(b"tls") => Secured::Tls,
+                Some(_) => Secured::Yes,
+            },
+            ..Request::new(id, mechanism, &service)?
+        })
+    }
+}
+
+/// Returns a text that may stand in a log, and is not too long to be kept.
+fn checked(text: &str) -> Result<Box<str>, LineError> {
+    if text.len() > MAX_TEXT || text.chars().any(is_hidden) {
+        return Err(LineError::TEXT);
+    }
+    Ok(text.into())
+}
