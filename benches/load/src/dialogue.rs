@@ -126,7 +126,8 @@ impl Dialogue {
         Ok(Talk { stream: Box::new(stream), buffer: talk.buffer })
     }
 
-    async fn sign_in(&self, talk: &mut Talk) -> io::Result<()> {
+    /// Authenticates, up to the reply to AUTH.
+    pub(crate) async fn sign_in(&self, talk: &mut Talk) -> io::Result<()> {
         match self.mechanism {
             Mechanism::None => Ok(()),
             Mechanism::Plain => talk.say(&self.plain, b"235").await,

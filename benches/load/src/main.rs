@@ -8,6 +8,7 @@
 //! processors, so that a rate says something beside another one only; the server's processor time for
 //! a login or a message says something by itself.
 
+mod accounts;
 mod certificate;
 mod dialogue;
 mod home;
@@ -35,7 +36,7 @@ use tokio::{
 use dialogue::Mechanism;
 use measure::Limits;
 use message::Size;
-use options::{Options, Part, Transport};
+use options::{Command, Options, Part, Transport};
 use report::{Held, Report, Sending, Series};
 use sending::Sent;
 use servers::{Program, Server, Subject};
@@ -66,6 +67,9 @@ async fn stoppable(options: &Options) -> Result<()> {
 async fn run(options: &Options) -> Result<()> {
     raise_open_files()?;
     process::adopt()?;
+    if let Some(Command::Accounts(options)) = &options.command {
+        return accounts::run(options).await;
+    }
     let mut report = Report::default();
     for subject in options.subjects()? {
         let program = match Program::new(&subject, options).await {
@@ -86,7 +90,7 @@ async fn run(options: &Options) -> Result<()> {
     report.print_summary();
     let tables = markdown::tables(&report, options);
     println!("\n{tables}");
-    if options.docs { markdown::write(&tables) } else { Ok(()) }
+    if options.docs { markdown::write("load", &tables) } else { Ok(()) }
 }
 
 /// The servers inherit it.

@@ -10,14 +10,13 @@ use crate::{
 };
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/benchmarks.md");
-const MARKS: [&str; 2] = ["<!-- load -->", "<!-- /load -->"];
 
-/// Writes the tables into `docs/benchmarks.md`, between its marks.
-pub(crate) fn write(tables: &str) -> Result<()> {
+/// Writes the tables into `docs/benchmarks.md`, between the marks of that name.
+pub(crate) fn write(name: &str, tables: &str) -> Result<()> {
     let text = fs::read_to_string(DOCUMENT)?;
-    let [begin, end] = MARKS;
-    let parts = text.split_once(begin).and_then(|(head, rest)| {
-        let (_, tail) = rest.split_once(end)?;
+    let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
+    let parts = text.split_once(&begin).and_then(|(head, rest)| {
+        let (_, tail) = rest.split_once(&end)?;
         Some((head, tail))
     });
     let (head, tail) = parts.ok_or_else(|| format!("{DOCUMENT} has no {begin} … {end}"))?;
@@ -25,7 +24,7 @@ pub(crate) fn write(tables: &str) -> Result<()> {
 }
 
 pub(crate) fn tables(report: &Report, options: &Options) -> String {
-    let mut out = format!("Measured with `benches/load` on {}.\n", circumstances(report));
+    let mut out = circumstances(&report.versions, Some(report.others()));
     // No write to a string fails.
     let _ = logins(&mut out, report);
     let _ = idle(&mut out, report);
@@ -33,7 +32,9 @@ pub(crate) fn tables(report: &Report, options: &Options) -> String {
     out
 }
 
-fn circumstances(report: &Report) -> String {
+/// The first paragraph: the machine, the date, the versions of others, and what other programs used of a processor, in
+/// per cent.
+pub(crate) fn circumstances(versions: &[String], others: Option<f64>) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let name = name.map_or("a machine without a name", |(_, name)| name);
@@ -41,10 +42,12 @@ fn circumstances(report: &Report) -> String {
     let date = Command::new("date").arg("+%Y-%m-%d").output();
     let date = date.map(|date| String::from_utf8_lossy(&date.stdout).trim().to_owned());
     let date = date.unwrap_or_default();
-    let peers: String = report.versions.iter().map(|version| format!("; {version}")).collect();
-    let others = report.others();
+    let peers: String = versions.iter().map(|version| format!("; {version}")).collect();
+    let others = others
+        .map(|others| format!("; other programs used at most {others:.0} % of one processor"));
+    let others = others.unwrap_or_default();
     format!(
-        "{name} with {processors} processors; {date}{peers}; other programs used at most {others:.0} % of one processor"
+        "Measured with `benches/load` on {name} with {processors} processors; {date}{peers}{others}.\n"
     )
 }
 

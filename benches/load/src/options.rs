@@ -3,10 +3,10 @@
 use core::{num::NonZeroUsize, str::FromStr, time::Duration};
 use std::{collections::HashSet, path::PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    Result,
+    Result, accounts,
     dialogue::Mechanism,
     message::Size,
     servers::{Kind, Subject},
@@ -15,8 +15,10 @@ use crate::{
 /// Measures how many logins and messages per second the example server handles, how long a login takes, and
 /// how much memory an idle connection uses, and measures other servers for comparison.
 #[derive(Parser)]
-#[command(name = "load")]
+#[command(name = "load", args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// The servers to measure.
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     #[arg(default_values_t = Kind::value_variants().to_vec(), value_enum)]
@@ -83,6 +85,13 @@ pub(crate) struct Options {
     /// The example server's program; built by default.
     #[arg(long, value_name = "PATH")]
     example: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Measures the account service and, for comparison, Dovecot, both behind Postfix; and the account service with many
+    /// accounts and several processes.
+    Accounts(accounts::Options),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -46,23 +46,45 @@ pub(crate) async fn commands(
     home: &Home,
     certificate: &Certificate,
 ) -> Result<Vec<Command>> {
+    let users = home.path("users");
+    let text = format!("{ACCOUNT}:{{PLAIN}}{PASSWORD}::::::\n{}", scram_user(SCRAM_ACCOUNT, 4096)?);
+    fs::write(&users, text)?;
+    let passdb = format!(
+        "driver = passwd-file\n  args = scheme=PLAIN username_format=%u {}",
+        users.display()
+    );
+    Ok(vec![dovecot(home, &passdb)?, alone(master, address, home, certificate).await?])
+}
+
+/// Postfix, whose users authenticate by Dovecot's protocol on the socket `auth` of the folder.
+pub(crate) async fn alone(
+    master: &Path,
+    address: SocketAddr,
+    home: &Home,
+    certificate: &Certificate,
+) -> Result<Command> {
     let conf = home.path("postfix");
-    for folder in ["postfix", "queue", "data", "dovecot"] {
+    for folder in ["postfix", "queue", "data"] {
         fs::create_dir(home.path(folder))?;
     }
     fs::write(conf.join("main.cf"), main_cf(home, certificate))?;
     fs::write(conf.join("master.cf"), master_cf(address))?;
-    fs::write(home.path("dovecot.conf"), dovecot_conf(home))?;
-    fs::write(home.path("users"), users()?)?;
     done(Command::new("chown").arg("postfix").arg(home.path("data"))).await?;
     // Makes the folders of the queue.
     done(Command::new("postfix").arg("-c").arg(&conf).arg("check")).await?;
-    let mut dovecot = Command::new("dovecot");
-    dovecot.arg("-F").arg("-c").arg(home.path("dovecot.conf"));
     let mut postfix = Command::new(master);
     // In the foreground.
     postfix.arg("-c").arg(conf).arg("-d");
-    Ok(vec![dovecot, postfix])
+    Ok(postfix)
+}
+
+/// Dovecot, with the socket `auth` in the folder, and this database of passwords.
+pub(crate) fn dovecot(home: &Home, passdb: &str) -> Result<Command> {
+    fs::create_dir(home.path("dovecot"))?;
+    fs::write(home.path("dovecot.conf"), dovecot_conf(home, passdb))?;
+    let mut dovecot = Command::new("dovecot");
+    dovecot.arg("-F").arg("-c").arg(home.path("dovecot.conf"));
+    Ok(dovecot)
 }
 
 /// Whoever sends faster than it delivers is not slowed down (`in_flow_delay`): that is measured.
@@ -115,9 +137,9 @@ discard unix - - n - - discard
     )
 }
 
-fn dovecot_conf(home: &Home) -> String {
-    let (own, users, auth) = (home.path("dovecot"), home.path("users"), home.path("auth"));
-    let (own, users, auth) = (own.display(), users.display(), auth.display());
+fn dovecot_conf(home: &Home, passdb: &str) -> String {
+    let (own, auth) = (home.path("dovecot"), home.path("auth"));
+    let (own, auth) = (own.display(), auth.display());
     format!(
         "base_dir = {own}
 state_dir = {own}
@@ -127,8 +149,7 @@ ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain cram-md5 scram-sha-256
 passdb {{
-  driver = passwd-file
-  args = scheme=PLAIN username_format=%u {users}
+  {passdb}
 }}
 userdb {{
   driver = static
@@ -144,14 +165,13 @@ service auth {{
     )
 }
 
-/// With SCRAM's keys as Dovecot writes them: of a password it would make new ones for each login.
-fn users() -> Result<String> {
+/// A line of Dovecot's passwd-file, with SCRAM's keys of the password: of the password itself, Dovecot would make new
+/// ones for each login.
+pub(crate) fn scram_user(name: &str, iterations: u32) -> Result<String> {
     let hash = ScramHash::of(Mechanism::ScramSha256).ok_or("SCRAM-SHA-256 is not compiled in")?;
-    let keys = ScramKeys::from_password(hash, PASSWORD, b"sixteen octets..", 4096);
+    let keys = ScramKeys::from_password(hash, PASSWORD, b"sixteen octets..", iterations);
     let text = keys.ok_or("no password for SCRAM")?.to_text();
     let (_, values) = text.expose().split_once('$').ok_or("keys without a mechanism")?;
     let values = values.replace([':', '$'], ",");
-    Ok(format!(
-        "{ACCOUNT}:{{PLAIN}}{PASSWORD}::::::\n{SCRAM_ACCOUNT}:{{SCRAM-SHA-256}}{values}::::::\n"
-    ))
+    Ok(format!("{name}:{{SCRAM-SHA-256}}{values}::::::\n"))
 }

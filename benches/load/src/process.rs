@@ -38,6 +38,11 @@ impl Processes {
         Ok(started)
     }
 
+    /// All of these, as one.
+    pub(crate) fn joined(all: Vec<Self>) -> Self {
+        Self(all.into_iter().flat_map(|mut one| core::mem::take(&mut one.0)).collect())
+    }
+
     /// Whether one of them is at its end.
     pub(crate) fn ended(&mut self) -> bool {
         self.0.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)))

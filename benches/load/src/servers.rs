@@ -218,7 +218,7 @@ fn accounts() -> [String; 2] {
     [ACCOUNT, SCRAM_ACCOUNT].map(|name| format!("{name}:{PASSWORD}"))
 }
 
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
