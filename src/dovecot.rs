@@ -1,24 +1,25 @@
-//! Dovecot's authentication protocol (version 1), by which Postfix, Exim and other servers ask a separate process to
-//! authenticate their clients.
+//! Dovecot's authentication protocol (version 1), which Postfix, Exim and other mail servers use to let a separate process
+//! authenticate their users.
 //!
-//! With it, a mail server that is already there authenticates against this crate. In Postfix, it is
-//! `smtpd_sasl_type = dovecot`; in Exim, an authenticator with `driver = dovecot`. In this module, the *client* is such a
-//! mail server, and its own clients are *users*.
+//! With this module, an existing mail server authenticates its users against this crate. Postfix is configured with
+//! `smtpd_sasl_type = dovecot`, and Exim with an authenticator that has `driver = dovecot`. The package `smtp-authd` is a
+//! complete service that is built on this module. In this module, a *client* is such a mail server, and a *user* is a
+//! client of the mail server.
 //!
-//! A [`Session`] is one connection of a client, on the side of the process that it asks. It does no I/O, and works like
-//! [`server::Session`](crate::server::Session). The difference is that a connection may have several exchanges at once:
+//! A [`Session`] is the service's side of one connection from a client. It does no I/O, and is used like
+//! [`server::Session`](crate::server::Session), except that several exchanges can be open on the connection at once:
 //!
 //! | event | kind |
 //! | --- | --- |
-//! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*: send what was appended, then read, or close. |
-//! | [`Query`](Event::Query) | *Pending* for its exchange alone, and returned once. Answer it at once, or pass the answer to [`Session::settle`] later. |
+//! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*. Send the octets that were appended, and then read from the connection or close it. |
+//! | [`Query`](Event::Query) | *Pending*, but only for its own exchange, and returned only once. Answer the query immediately, or pass the answer to [`Session::settle`] later. |
 //! | [`Authenticated`](Event::Authenticated) | A *notification*. The answer to the client has been appended. |
-//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The following call of [`next`](Session::next) appends the answer to the client, unless it is [held back](AuthFailed::hold). |
+//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The next call of [`next`](Session::next) appends the answer to the client, unless the application [holds it back](AuthFailed::hold). |
 //!
-//! Each exchange that began ends with one `Authenticated` or one `AuthFailed`, unless the connection ends first. A request
-//! that cannot be read begins none.
+//! Each exchange that has begun ends with one `Authenticated` or one `AuthFailed` event, unless the connection ends first. A
+//! malformed request does not begin an exchange.
 //!
-//! This service answers each query at once. It runs in one thread for each connection:
+//! The following service uses one thread for each connection, and answers each query immediately:
 //!
 #![cfg_attr(all(feature = "getrandom", feature = "plain"), doc = "```")]
 #![cfg_attr(not(all(feature = "getrandom", feature = "plain")), doc = "```ignore")]
@@ -83,39 +84,44 @@
 //!
 //! # Mechanisms
 //!
-//! A session offers the mechanisms of its [`Config`](crate::sasl::server::Config), except EXTERNAL and the -PLUS
-//! mechanisms: any local process could claim the name in a certificate, or the data of a TLS connection. It does not
-//! offer custom mechanisms either, because their [`Properties`] are unknown. Mechanisms that need TLS are offered, and
-//! may be used in requests that are [secured](Request::is_secured).
+//! A session offers the mechanisms of its [`Config`](crate::sasl::server::Config), with these exceptions:
+//!
+//! - EXTERNAL and the -PLUS mechanisms are not offered, because any local process could claim any name in a certificate and
+//!   any channel binding data.
+//! - Custom mechanisms are not offered, because their [`Properties`] are unknown.
+//!
+//! Mechanisms that require TLS are offered to every client, but a user can use them only if the request is
+//! [secured](Request::is_secured).
 //!
 //! # Answers
 //!
-//! | the exchange | the client gets |
+//! | result of the exchange | answer to the client |
 //! | --- | --- |
-//! | has succeeded | `OK` with the account that the user [acts as](Identity::acts_as) |
-//! | has failed by wrong credentials, a locked account, a missing secret, or an authzid that is not allowed | `FAIL`, always with the same reason and without a code, so that an attacker learns nothing |
-//! | has failed by a temporary failure | `FAIL` with `code=temp_fail`. A client of version 1.0 takes each `FAIL` for final, and only a lost connection for a temporary failure. So the session closes the connection of such a client, unless another exchange waits for an answer. |
-//! | has ended in a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the refusal's text, and `code=user_disabled`, `pass_expired` or `authz_fail` |
-//! | has failed for another reason, or its request cannot be read | `FAIL` with a reason |
-//! | was cancelled by the client | nothing |
+//! | authentication succeeded | `OK` with the account that the user [acts as](Identity::acts_as) |
+//! | the credentials are wrong, the account is locked, the account has no secret for the mechanism, or the authzid is not allowed | `FAIL` without a code, and always with the same reason, so that an attacker cannot tell these cases apart |
+//! | a temporary failure | `FAIL` with `code=temp_fail`. If the client uses version 1.0 of the protocol, the session closes the connection instead, unless it is still working on another exchange. Such a client treats every `FAIL` as final, and only a closed connection as a temporary failure. |
+//! | a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the text of the refusal, and with `code=user_disabled`, `pass_expired` or `authz_fail` |
+//! | any other failure, or a malformed request | `FAIL` with a reason |
+//! | the client cancelled the exchange | none |
 //!
-//! A reason is what people read: Postfix puts it after `535`. It repeats nothing that a client sent. If a line cannot be
-//! read and does not name its exchange, or begins an exchange with the number of an open one, the session closes the
-//! connection.
+//! People read the reason, because Postfix adds it to its `535` reply. The reason never repeats anything that the client
+//! sent. The session closes the connection if it receives a malformed line that does not name its exchange, or a request
+//! with the number of an open exchange.
 //!
 //! # Limits
 //!
-//! The constants of this module bound the length of a line and what a session keeps. The responses of open exchanges
-//! take up most of the memory, at most [`MAX_EXCHANGES`] times 12 KiB.
-//! [`max_response`](crate::sasl::server::Builder::max_response) lowers that.
+//! The constants of this module limit the length of a line and the amount of data that a session stores. The responses of
+//! open exchanges take up most of the memory, which is at most [`MAX_EXCHANGES`] times 12 KiB. You can lower this limit with
+//! [`max_response`](crate::sasl::server::Builder::max_response).
 //!
 //! # Time limits
 //!
-//! The session has no clock. Postfix waits at most ten seconds for each line of an answer, and then drops the connection.
-//! So a lookup and the time for which a failure is [held back](AuthFailed::hold) should stay below that together.
+//! A session has no clock. Postfix waits at most ten seconds for each line of an answer, and then closes the connection.
+//! The lookup of an account, and the time for which you [hold back](AuthFailed::hold) a failure, should therefore take less
+//! than ten seconds together.
 //!
-//! Postfix keeps connections open for days, and has no exchange on them most of the time. So do not close an idle
-//! connection. An idle session holds almost no memory.
+//! Do not close idle connections. Postfix keeps its connections open for days, and most of the time no exchange is open on
+//! them. An idle session uses almost no memory.
 
 use core::fmt;
 
@@ -136,23 +142,25 @@ pub use properties::Properties;
 pub use request::Request;
 pub use session::Session;
 
-/// The longest line of a client, in octets without its LF. After a longer one, the session closes the connection.
+/// The maximum length of a client's line, in octets without its LF. If a line is longer, the session closes the connection.
 pub const MAX_LINE: usize = 16_384;
 
-/// The most exchanges that may be open at once on a connection.
+/// The maximum number of exchanges that can be open at once on a connection.
 ///
-/// When a client begins another one, the oldest exchange that waits for the client is dropped, and its `FAIL` is sent:
-/// Postfix does not cancel the exchanges of clients that hang up. If no exchange waits for the client, the new one is
-/// answered with a temporary failure.
+/// If the client begins another exchange, the session ends the oldest exchange that is waiting for the client with `FAIL`.
+/// This is necessary because Postfix does not cancel the exchanges of users who hang up. If no exchange is waiting for the
+/// client, the session answers the new exchange with a temporary failure.
 pub const MAX_EXCHANGES: usize = 100;
 
-/// The most parameters of a request before its initial response. A request with more is answered with `FAIL`.
+/// The maximum number of parameters in a request, not counting the initial response. A request with more parameters is
+/// answered with `FAIL`.
 pub const MAX_PARAMETERS: usize = 64;
 
-/// The longest text of a request's parameter, in octets. A request with a longer one is answered with `FAIL`.
+/// The maximum length of the text of a request's parameter, in octets. A request with a longer text is answered with
+/// `FAIL`.
 pub const MAX_TEXT: usize = 256;
 
-/// What the session needs from the application, or what has happened.
+/// Something that the application must do, or something that has happened. The [module](self) lists the events.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -160,26 +168,28 @@ pub const MAX_TEXT: usize = 256;
     reason = "a new event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Pending: send what was appended, read from the client, and call [`receive`](Session::receive).
+    /// Pending: send the octets that were appended, read from the client, and call [`receive`](Session::receive).
     NeedInput,
-    /// Pending: answer the query about a user's credentials, now or later. **The event comes once for each query**, so
-    /// that a slow answer does not hold up the other exchanges. [`Session::settle`] shows how to answer later.
+    /// Pending: answer the query about a user's credentials, immediately or later. **The event is returned only once for
+    /// each query**, so that a slow answer does not delay the other exchanges. [`Session::settle`] shows how to answer a
+    /// query later.
     Query(&'a Request, Query<'a>),
     /// Notification: a user has authenticated. The answer to the client has been appended.
     Authenticated(&'a Request, &'a Identity),
-    /// Notification: a user has failed to authenticate. The following [`advance`](Session::advance) appends the answer
-    /// to the client, if it has not [cancelled](Failure::Cancelled) the exchange. If the reason is a refused token, the
-    /// answer is a challenge at first, and the client's response to that changes nothing.
+    /// Notification: a user has failed to authenticate. The next call of [`advance`](Session::advance) appends the answer
+    /// to the client, unless the client has [cancelled](Failure::Cancelled) the exchange. If a token was refused, the session
+    /// first sends the error as a challenge. The client's response to this challenge has no effect.
     AuthFailed(AuthFailed<'a>),
-    /// Pending: send what was appended, and close the connection. All exchanges have ended, and no other event follows.
+    /// Pending: send the octets that were appended, and close the connection. All exchanges have ended, and the session
+    /// returns no other event.
     Close(CloseReason),
 }
 
-/// A failed exchange. `Display` gives the reason, for a log.
+/// A failed exchange. `Display` writes the reason, for use in a log.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct AuthFailed<'a> {
-    /// The reason.
+    /// The reason for the failure.
     pub why: Failure,
     /// The client's request.
     pub request: &'a Request,
@@ -195,66 +205,68 @@ impl<'a> AuthFailed<'a> {
         self.mechanism
     }
 
-    /// Returns the account name that the user claims, [folded](crate::sasl::server::Builder::fold_names). Use it for rate
-    /// limiting, whether the account exists or not. It is `None` in the cases of [`Exchange::authcid`].
+    /// Returns the account name that the user claims, in its [folded](crate::sasl::server::Builder::fold_names) form. Use
+    /// the name for rate limiting, whether or not the account exists. Returns `None` in the same cases as
+    /// [`Exchange::authcid`].
     ///
-    /// Think twice before you log the name: some people type their password in its place.
+    /// Avoid logging the name, because some people type their password in its place.
     pub fn authcid(&self) -> Option<&'a str> {
         self.exchange.authcid()
     }
 
-    /// Returns the account of which that name is an alias, as [`Exchange::account`] does. Rate limiting should count this
-    /// account as well.
+    /// If the name is an alias, returns the account that it belongs to, as [`Exchange::account`] does. Rate limiting should
+    /// also count failures by this account.
     pub fn account(&self) -> Option<&'a str> {
         self.exchange.account()
     }
 
-    /// Holds back the answer to the client, until it is [released](Session::release). This slows down brute force, and
-    /// delays no other exchange. Two seconds are usual. After ten, Postfix drops the connection.
+    /// Holds back the answer to the client until the application [releases](Session::release) it. A delay slows down
+    /// brute-force attacks, and does not affect other exchanges. Delays of two seconds are common. Postfix closes the
+    /// connection after ten seconds.
     ///
-    /// The exchange counts as open until then. Without a call of this method, the next [`advance`](Session::advance)
-    /// appends the answer.
+    /// Until the answer is released, the exchange counts as open. If you do not call this method, the next call of
+    /// [`advance`](Session::advance) appends the answer.
     pub fn hold(self) -> Held {
         *self.held = true;
         Held(self.number)
     }
 }
 
-/// Gives the reason, for a log.
+/// Writes the reason, for use in a log.
 impl fmt::Display for AuthFailed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.why.fmt(f)
     }
 }
 
-/// The right to release an answer that is [held back](AuthFailed::hold).
+/// A handle that releases an answer that is [held back](AuthFailed::hold).
 #[derive(Debug, PartialEq, Eq, Hash)]
-#[must_use = "the client waits for the answer"]
+#[must_use = "the client waits until the answer is released"]
 pub struct Held(u64);
 
 /// The reason why a session closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// Credentials could not be checked at the moment. To a client of version 1.0, a closed connection is the only sign of
-    /// that.
+    /// A temporary failure: credentials could not be checked at the moment. If the client uses version 1.0 of the
+    /// protocol, the session can report this only by closing the connection.
     #[error(
-        "the credentials could not be checked at the moment, which a client of version 1.0 learns from a closed connection"
+        "the credentials could not be checked at the moment, and a client that uses version 1.0 of the protocol recognizes this only by a closed connection"
     )]
     TempFail,
-    /// The client speaks another major version of the protocol.
-    #[error("the client speaks version {0} of the protocol, and not version 1")]
+    /// The client uses another major version of the protocol.
+    #[error("the client uses version {0} of the protocol instead of version 1")]
     Version(u32),
-    /// The client's lines `VERSION` and `CPID` do not come first, in this order, and once.
-    #[error("the client's handshake is not VERSION and CPID, once and before everything else")]
+    /// The client did not begin with the lines `VERSION` and `CPID` in this order, or it sent one of them twice.
+    #[error("the client did not begin with VERSION and CPID, or sent one of them twice")]
     Handshake,
-    /// A line is malformed, and it is unknown to which exchange it belongs.
+    /// The client sent a malformed line that does not name its exchange.
     #[error("the client sent a malformed line: {0}")]
     Malformed(LineError),
-    /// A line is longer than [`MAX_LINE`].
+    /// The client sent a line that is longer than [`MAX_LINE`].
     #[error("the client sent a line that is longer than {MAX_LINE} octets")]
     TooLong,
-    /// The client began an exchange with the number of an open one.
-    #[error("the client began an exchange with the number of another that is still open")]
+    /// The client began an exchange with the number of an exchange that is still open.
+    #[error("the client began an exchange with the number of an exchange that is still open")]
     RepeatedId,
 }

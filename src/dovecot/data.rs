@@ -1,4 +1,4 @@
-//! What a SASL exchange transports, and the cookie of a connection.
+//! The data of challenges and responses, and the cookie of a connection.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,13 +11,13 @@ use crate::{
     secret::{SecretBytes, equal},
 };
 
-/// The octets of a challenge or a response, which a line transports as base64. They may be a password, so `Debug` shows
-/// `Data(***)`, `==` takes a time that depends on their number alone, and the memory is zeroed on drop.
+/// The octets of a challenge or a response. A line contains them in base64. Because they may be a password, `Debug` writes
+/// `Data(***)`, `==` takes the same time for all data of the same length, and the memory is zeroed on drop.
 #[derive(Clone, Default)]
 pub struct Data(SecretBytes);
 
 impl Data {
-    /// Takes the octets, without base64. A `Vec` is moved and not copied.
+    /// Creates data from octets that are not in base64. A `Vec` is moved instead of copied.
     pub fn new(octets: impl Into<Vec<u8>>) -> Self {
         Self(SecretBytes::new(octets.into()))
     }
@@ -35,7 +35,7 @@ impl Data {
         decode(base64).map(Self::new)
     }
 
-    /// Returns how many octets it takes to write the data.
+    /// Returns the length of the data in base64, in octets.
     pub(super) fn written(&self) -> usize {
         encoded(self.expose().len())
     }
@@ -59,13 +59,13 @@ impl fmt::Debug for Data {
     }
 }
 
-/// The 128 random bits that a server gives to each connection. Dovecot's own services prove by it that a request is that
-/// of the connection. Mail servers make no use of it. `Debug` hides it.
+/// The 128 random bits that the service sends on each connection. Dovecot's own services use them to prove which connection
+/// a request belongs to. Mail servers do not use them. `Debug` does not show them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Cookie([u8; 16]);
 
 impl Cookie {
-    /// Creates a cookie of these octets, which must be unpredictable.
+    /// Creates a cookie from these octets, which must be unpredictable.
     pub const fn new(octets: [u8; 16]) -> Self {
         Self(octets)
     }

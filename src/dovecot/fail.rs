@@ -1,4 +1,4 @@
-//! What a client is told about a failure.
+//! The answers to failures.
 
 use alloc::{borrow::Cow, format};
 
@@ -10,7 +10,7 @@ pub(super) fn is_temporary(failure: Failure) -> bool {
     matches!(failure, Failure::TempFail | Failure::NotImplemented(_))
 }
 
-/// Returns the answer to a failure. The reason is what people read: Postfix puts it after `535`.
+/// Returns the answer to a failure. People read the reason, because Postfix adds it to its `535` reply.
 pub(super) fn fail<'a>(id: u32, failure: Failure, refusal: Option<&'a Refusal>) -> ServerLine<'a> {
     let (code, reason): (_, Cow<'a, str>) = match failure {
         Failure::Syntax => (None, "The request is malformed".into()),

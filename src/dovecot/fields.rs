@@ -1,4 +1,4 @@
-//! The fields of a line, which TABs separate, and the octets that are escaped in them.
+//! The fields of a line, which are separated by TABs, and the escape sequences in them.
 
 use alloc::{borrow::Cow, vec::Vec};
 use core::str;
@@ -13,7 +13,7 @@ pub(super) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     line.split(|&octet| octet == b'\t')
 }
 
-/// Returns a field's text, if it is UTF-8 and does not end within an escape sequence.
+/// Returns the text of a field, or `None` if it is not UTF-8 or ends within an escape sequence.
 pub(super) fn text(field: &[u8]) -> Option<Cow<'_, str>> {
     if !field.contains(&ESCAPE) {
         return str::from_utf8(field).ok().map(Cow::Borrowed);
@@ -26,7 +26,7 @@ pub(super) fn text(field: &[u8]) -> Option<Cow<'_, str>> {
                 b'1' => ESCAPE,
                 b't' => b'\t',
                 b'r' => b'\r',
-                // Older versions of the protocol have `l`.
+                // Older versions of the protocol write LF as `l`.
                 b'n' | b'l' => b'\n',
                 &other => other,
             },
@@ -36,7 +36,7 @@ pub(super) fn text(field: &[u8]) -> Option<Cow<'_, str>> {
     alloc::string::String::from_utf8(octets).ok().map(Cow::Owned)
 }
 
-/// Appends a text as a field, without the TAB in front of it.
+/// Appends text as a field, without the TAB before it.
 pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     for octet in text.bytes() {
         match octet {
@@ -50,9 +50,9 @@ pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Returns the number that a field is, if it is one of 32 bits, in decimal digits.
+/// Parses a field that is a number of 32 bits in decimal digits.
 pub(super) fn number(field: &[u8]) -> Option<u32> {
-    // `parse` allows a sign.
+    // `parse` would accept a sign.
     let digits = field.first()?.is_ascii_digit();
     digits.then(|| str::from_utf8(field).ok()?.parse().ok()).flatten()
 }

@@ -1,4 +1,4 @@
-//! The lines of both sides, read and written.
+//! Reads and writes the lines of both client and server.
 
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::fmt;
@@ -13,30 +13,30 @@ use crate::secret::reserve;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientLine {
-    /// `VERSION`: the version of the protocol that the client speaks. It comes first.
+    /// `VERSION`: the version of the protocol that the client uses. This is the client's first line.
     Version {
-        /// The major version, which is 1 in all versions that exist.
+        /// The major version, which has always been 1.
         major: u32,
         /// The minor version.
         minor: u32,
     },
-    /// `CPID`: the number of the client's process. It comes second.
+    /// `CPID`: the client's process ID. This is the client's second line.
     Cpid(u32),
-    /// `AUTH`: begins an exchange, with an initial response or without. An empty initial response is `resp==`. An empty
-    /// `resp=` is none.
+    /// `AUTH`: begins an exchange, with or without an initial response. An empty initial response is written `resp==`,
+    /// whereas an empty `resp=` means that there is no initial response.
     Auth(Box<Request>, Option<Data>),
-    /// `CONT`: responds to the challenge of an exchange.
+    /// `CONT`: the response to a challenge.
     Cont(u32, Data),
     /// `CANCEL`: ends an exchange, without an answer.
     Cancel(u32),
 }
 
 impl ClientLine {
-    /// Reads a line, which is given without its LF.
+    /// Parses a line. The argument does not include the LF.
     ///
     /// # Errors
-    /// [`LineError`] if it is not a line of the protocol. [`LineError::id`] returns the exchange that it belongs to, if
-    /// that can be read.
+    /// [`LineError`] if the line is malformed. [`LineError::id`] returns the number of the line's exchange, if it can be
+    /// read.
     pub fn parse(line: &[u8]) -> Result<Self, LineError> {
         let mut fields = fields(line);
         match fields.next().unwrap_or_default() {
@@ -52,7 +52,7 @@ impl ClientLine {
                 let begins = |error: LineError| LineError { id: Some(id), begins: true, ..error };
                 let (request, resp) = Request::read(id, fields).map_err(begins)?;
                 let resp = match resp {
-                    // Exim writes an empty `resp=` where there is no initial response.
+                    // Exim writes an empty `resp=` if there is no initial response.
                     None | Some(b"") => None,
                     Some(b"=") => Some(Data::default()),
                     Some(base64) => Some(Data::read(base64).ok_or(begins(LineError::BASE64))?),
@@ -63,7 +63,8 @@ impl ClientLine {
         }
     }
 
-    /// Appends the line, with its LF. If the memory of `out` moves, the old one is zeroed, as it may hold a password.
+    /// Appends the line with its LF. If `out` has to move to larger memory, the old memory is zeroed, because it may contain
+    /// a password.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut line = Vec::new();
         let data = match self {
@@ -107,40 +108,40 @@ impl ClientLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerLine<'a> {
-    /// `VERSION`: the version of the protocol that the server speaks. It comes first.
+    /// `VERSION`: the version of the protocol that the server uses. This is the server's first line.
     Version {
-        /// The major version, which is 1 in all versions that exist.
+        /// The major version, which has always been 1.
         major: u32,
         /// The minor version.
         minor: u32,
     },
     /// `MECH`: a mechanism that the server offers.
     Mech(Cow<'a, str>, Properties),
-    /// `SPID`: the number of the server's process.
+    /// `SPID`: the server's process ID.
     Spid(u32),
-    /// `CUID`: the number of the connection, unique in that process.
+    /// `CUID`: the number of the connection, which is unique within the server's process.
     Cuid(u32),
     /// `COOKIE`: a secret of the connection.
     Cookie(Cookie),
     /// `DONE`: the server's handshake is complete.
     Done,
-    /// `OK`: an exchange has succeeded. The client must take it for a failure if it does not name a user.
+    /// `OK`: the exchange has succeeded. If the line does not name a user, the client must treat it as a failure.
     Ok {
         /// The number of the exchange.
         id: u32,
-        /// The account that was authenticated.
+        /// The account that the user is authenticated as.
         user: Option<Cow<'a, str>>,
     },
-    /// `FAIL`: an exchange has failed.
+    /// `FAIL`: the exchange has failed.
     Fail {
         /// The number of the exchange.
         id: u32,
-        /// A text that may be shown to the user.
+        /// A reason that may be shown to the user.
         reason: Option<Cow<'a, str>>,
-        /// The kind of the failure, if it is other than wrong credentials.
+        /// The kind of the failure, unless the credentials are wrong.
         code: Option<FailCode>,
     },
-    /// `CONT`: a challenge of an exchange.
+    /// `CONT`: a challenge.
     Cont(u32, Data),
 }
 
@@ -150,7 +151,7 @@ pub enum ServerLine<'a> {
 pub enum FailCode {
     /// `temp_fail`: the credentials could not be checked at the moment.
     TempFail,
-    /// `authz_fail`: the credentials are correct, and the user is not admitted.
+    /// `authz_fail`: the credentials are correct, but the user is not allowed in.
     AuthzFail,
     /// `user_disabled`: the account is disabled.
     UserDisabled,
@@ -161,7 +162,7 @@ pub enum FailCode {
 impl FailCode {
     const ALL: [Self; 4] = [Self::TempFail, Self::AuthzFail, Self::UserDisabled, Self::PassExpired];
 
-    /// Returns the code as it stands in the line.
+    /// Returns the code as it is written in the line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TempFail => "temp_fail",
@@ -173,11 +174,11 @@ impl FailCode {
 }
 
 impl<'a> ServerLine<'a> {
-    /// Reads a line, which is given without its LF. Returns `None` for a command that this crate does not know, and that
-    /// a client ignores.
+    /// Parses a line. The argument does not include the LF. Returns `None` if this crate does not know the command. A client
+    /// ignores such a line.
     ///
     /// # Errors
-    /// [`LineError`] if the line is not a line of the protocol.
+    /// [`LineError`] if the line is malformed.
     pub fn parse(line: &'a [u8]) -> Result<Option<Self>, LineError> {
         let mut fields = fields(line);
         let read = match fields.next().unwrap_or_default() {
@@ -207,7 +208,7 @@ impl<'a> ServerLine<'a> {
         read.map(Some)
     }
 
-    /// Appends the line, with its LF.
+    /// Appends the line with its LF.
     pub fn write(&self, out: &mut Vec<u8>) {
         let parameter = |name: &str, value: Option<&str>, out: &mut Vec<u8>| {
             if let Some(value) = value {
@@ -239,7 +240,7 @@ impl<'a> ServerLine<'a> {
             }
             Self::Cont(id, challenge) => {
                 write_numbers("CONT", &[*id], out);
-                // Postfix 3.7 does not expect that the TAB is missing if there are no data.
+                // Postfix 3.7 expects the TAB even if there is no data after it.
                 out.push(b'\t');
                 challenge.write(out);
             }
@@ -248,11 +249,11 @@ impl<'a> ServerLine<'a> {
     }
 }
 
-/// The reason why a line cannot be read. It repeats nothing of the line.
+/// The reason why a line is malformed. The error does not contain any part of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineError {
     id: Option<u32>,
-    /// Whether the line is one that begins an exchange.
+    /// Whether the line would begin an exchange.
     begins: bool,
     what: &'static str,
 }
@@ -274,7 +275,7 @@ impl LineError {
         Self { id: None, begins: false, what }
     }
 
-    /// Returns the number of the exchange to which the line belongs, if it can be read.
+    /// Returns the number of the line's exchange, if the number can be read.
     pub fn id(&self) -> Option<u32> {
         self.id
     }
@@ -298,13 +299,13 @@ fn version<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Result<(u32, u32),
     Ok((next()?, next()?))
 }
 
-/// Reads a number, after which nothing may come.
+/// Reads a number that must be the last field.
 fn only_number<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Result<u32, LineError> {
     let number = fields.next().and_then(number);
     number.filter(|_| fields.next().is_none()).ok_or(LineError::NUMBER)
 }
 
-/// Reads the number of an exchange, and data. The TAB between them may be missing if there are no data.
+/// Reads the number of an exchange, and data. The TAB between them can be missing if there is no data.
 fn cont<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Result<(u32, Data), LineError> {
     let id = fields.next().and_then(number).ok_or(LineError::NUMBER)?;
     let data = Data::read(fields.next().unwrap_or_default());
@@ -312,7 +313,7 @@ fn cont<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Result<(u32, Data), L
     Ok((id, data.filter(|_| fields.next().is_none()).ok_or(error)?))
 }
 
-/// Returns the value of a parameter. Of several, the first counts.
+/// Returns the value of a parameter. If the parameter occurs several times, the first value is used.
 fn value_of<'a>(
     name: &str,
     mut fields: impl Iterator<Item = &'a [u8]>,

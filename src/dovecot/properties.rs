@@ -1,32 +1,32 @@
-//! The properties of mechanisms, as the server's handshake states them.
+//! The properties of mechanisms in the server's handshake.
 
 use alloc::vec::Vec;
 
 use crate::sasl::Mechanism;
 
-/// The properties of a mechanism. Postfix chooses mechanisms by them (`smtpd_sasl_security_options`).
+/// The properties of a mechanism. Postfix uses them to select mechanisms (`smtpd_sasl_security_options`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Properties {
-    /// `anonymous`: the client is a guest.
+    /// `anonymous`: the mechanism authenticates guests.
     pub anonymous: bool,
-    /// `plaintext`: a password or a token is sent as it is.
+    /// `plaintext`: the password or the token is sent without a hash.
     pub plaintext: bool,
-    /// `dictionary`: an eavesdropper can guess the password offline (brute force).
+    /// `dictionary`: an eavesdropper can find the password offline by brute force.
     pub dictionary: bool,
     /// `active`: a man-in-the-middle can take over the exchange.
     pub active: bool,
-    /// `forward-secrecy`: a password that becomes known does not reveal earlier sessions.
+    /// `forward-secrecy`: a password that becomes known later does not reveal earlier sessions.
     pub forward_secrecy: bool,
     /// `mutual-auth`: the server proves that it knows the account.
     pub mutual_auth: bool,
-    /// `private`: clients are not to offer the mechanism.
+    /// `private`: mail servers should not offer the mechanism to users.
     pub private: bool,
 }
 
 impl Properties {
-    /// Returns the properties of a mechanism, or `None` if a [`Session`](super::Session) does not offer it: EXTERNAL,
-    /// the -PLUS mechanisms, and custom ones.
+    /// Returns the properties of a mechanism. Returns `None` for EXTERNAL, the -PLUS mechanisms and custom mechanisms, which
+    /// a [`Session`](super::Session) does not offer.
     pub fn of(mechanism: Mechanism) -> Option<Self> {
         let none = Self::default();
         Some(match mechanism {
@@ -38,7 +38,7 @@ impl Properties {
                 Self { plaintext: true, ..none }
             }
             Mechanism::Anonymous => Self { anonymous: true, ..none },
-            // Any local process could claim the name in a certificate, or the data of a TLS connection.
+            // Any local process could claim any name in a certificate, and any channel binding data.
             Mechanism::External
             | Mechanism::ScramSha512Plus
             | Mechanism::ScramSha256Plus
@@ -48,7 +48,7 @@ impl Properties {
         })
     }
 
-    /// Each property with its name.
+    /// Each property and its name.
     fn each(&mut self) -> [(&'static str, &mut bool); 7] {
         [
             ("anonymous", &mut self.anonymous),
@@ -61,7 +61,7 @@ impl Properties {
         ]
     }
 
-    /// Reads the fields after the mechanism's name. Unknown ones are ignored.
+    /// Reads the fields after the mechanism's name. Unknown properties are ignored.
     pub(super) fn read<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut all = Self::default();
         for field in fields {

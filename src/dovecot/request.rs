@@ -1,4 +1,4 @@
-//! The request for an exchange: the AUTH line of a client, without the initial response.
+//! The request that begins an exchange, which is a client's AUTH line without the initial response.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{fmt, net::IpAddr};
@@ -9,14 +9,13 @@ use super::{
 };
 use crate::{decimal::decimal, sasl::Mechanism, shown::is_hidden};
 
-/// A client's request for an exchange, with the parameters by which the client describes the connection of its own
-/// client, who wants to authenticate.
+/// A mail server's request to authenticate a user. Its parameters describe the user's connection to the mail server.
 ///
-/// The parameters are **claims of whoever can connect to the socket**. Limit by [`rip`](Self::rip) only on a socket that
-/// nobody but the mail server can open.
+/// The parameters are **not verified: any process that can open the socket can claim them**. Use [`rip`](Self::rip) for
+/// rate limiting only if no process other than the mail server can open the socket.
 ///
-/// Unknown parameters are ignored. `cert_username` and `valid-client-cert` are ignored as well: any local process could
-/// claim the name in a certificate.
+/// Unknown parameters are ignored. `cert_username` and `valid-client-cert` are also ignored, because any local process could
+/// claim any name in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     id: u32,
@@ -31,7 +30,7 @@ pub struct Request {
     secured: Secured,
 }
 
-/// The name of a mechanism. `Debug` shows only the names that this crate knows, as another word may be a password.
+/// The name of a mechanism. `Debug` shows only names that this crate knows, because any other word may be a password.
 #[derive(Clone, PartialEq, Eq)]
 struct Word(Box<str>);
 
@@ -49,14 +48,14 @@ enum Secured {
 }
 
 impl Request {
-    /// Creates a request without further parameters, for a client.
+    /// Creates a request without further parameters, for use in a client.
     ///
     /// `id` must be unique among the open exchanges of the connection. `mechanism` is the name of a SASL mechanism, and
-    /// `service` that of the protocol, such as `smtp`.
+    /// `service` is the name of the protocol, such as `smtp`.
     ///
     /// # Errors
     /// [`LineError`] if the mechanism is not 1 to 20 characters of `A-Z a-z 0-9 - _` (RFC 4422 §3.1), or if the service
-    /// is empty, is longer than [`MAX_TEXT`] octets, or holds a control character.
+    /// is empty, is longer than [`MAX_TEXT`] octets, or contains a control character.
     pub fn new(id: u32, mechanism: &str, service: &str) -> Result<Self, LineError> {
         let of_name = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
         if !matches!(mechanism.len(), 1..=20) || !mechanism.bytes().all(of_name) {
@@ -79,101 +78,101 @@ impl Request {
         })
     }
 
-    /// Sets the address and the port on which the server took the connection.
+    /// Sets the mail server's address and port of the user's connection.
     #[must_use]
     pub fn with_local(self, lip: IpAddr, lport: Option<u16>) -> Self {
         Self { lip: Some(lip.to_canonical()), lport, ..self }
     }
 
-    /// Sets the address and the port of the one who wants to authenticate.
+    /// Sets the user's address and port.
     #[must_use]
     pub fn with_remote(self, rip: IpAddr, rport: Option<u16>) -> Self {
         Self { rip: Some(rip.to_canonical()), rport, ..self }
     }
 
-    /// Sets the name by which the server was called, for instance that of TLS' server name indication.
+    /// Sets the mail server's name as the user requested it, for example with TLS server name indication (SNI).
     ///
     /// # Errors
-    /// [`LineError`] if it is longer than [`MAX_TEXT`] octets, or holds a control character.
+    /// [`LineError`] if the text is longer than [`MAX_TEXT`] octets, or contains a control character.
     pub fn with_local_name(self, name: &str) -> Result<Self, LineError> {
         Ok(Self { local_name: Some(checked(name)?), ..self })
     }
 
-    /// Sets the name of the mail server's session, for logs.
+    /// Sets the mail server's name for its session with the user, for use in logs.
     ///
     /// # Errors
-    /// [`LineError`] if it is longer than [`MAX_TEXT`] octets, or holds a control character.
+    /// [`LineError`] if the text is longer than [`MAX_TEXT`] octets, or contains a control character.
     pub fn with_session(self, session: &str) -> Result<Self, LineError> {
         Ok(Self { session: Some(checked(session)?), ..self })
     }
 
-    /// States that the connection is safe from eavesdroppers, by TLS if `tls` is set, and otherwise in another way.
+    /// States that the user's connection is safe from eavesdroppers. If `tls` is `true`, the reason is TLS.
     #[must_use]
     pub fn secured(self, tls: bool) -> Self {
         Self { secured: if tls { Secured::Tls } else { Secured::Yes }, ..self }
     }
 
-    /// Returns the number of the exchange. It is unique among those that are open on the connection.
+    /// Returns the number of the exchange, which is unique among the open exchanges of the connection.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Returns the name of the mechanism, as the client sent it. It may be any word. For logs and metrics, use
+    /// Returns the name of the mechanism as the client sent it, which can be any word. For logs and metrics, use
     /// [`AuthFailed::mechanism`](super::AuthFailed::mechanism) and [`Identity::mechanism`](crate::sasl::Identity::mechanism).
     pub fn mechanism(&self) -> &str {
         &self.mechanism.0
     }
 
-    /// Returns the protocol of the one who wants to authenticate, such as `smtp`.
+    /// Returns the protocol that the user uses, such as `smtp`.
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// Returns the address of the one who wants to authenticate. An IPv4 address that is mapped into IPv6 is returned as
-    /// an IPv4 address. `None` if the client sent none, or something that is not an address.
+    /// Returns the user's address. An IPv4-mapped IPv6 address is returned as an IPv4 address. Returns `None` if the client
+    /// sent no address, or one that is malformed.
     pub fn rip(&self) -> Option<IpAddr> {
         self.rip
     }
 
-    /// Returns the port of the one who wants to authenticate.
+    /// Returns the user's port.
     pub fn rport(&self) -> Option<u16> {
         self.rport
     }
 
-    /// Returns the address on which the server took the connection, in the form of [`rip`](Self::rip).
+    /// Returns the mail server's address of the user's connection, in the same form as [`rip`](Self::rip).
     pub fn lip(&self) -> Option<IpAddr> {
         self.lip
     }
 
-    /// Returns the port on which the server took the connection.
+    /// Returns the mail server's port of the user's connection.
     pub fn lport(&self) -> Option<u16> {
         self.lport
     }
 
-    /// Returns the name by which the server was called, for instance that of TLS' server name indication.
+    /// Returns the mail server's name as the user requested it, for example with TLS server name indication (SNI).
     pub fn local_name(&self) -> Option<&str> {
         self.local_name.as_deref()
     }
 
-    /// Returns the name of the mail server's session, for logs.
+    /// Returns the mail server's name for its session with the user, for use in logs.
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }
 
-    /// Returns whether the connection is safe from eavesdroppers, by TLS or because the mail server trusts it. PLAIN,
-    /// LOGIN and the mechanisms for tokens need that, unless the configuration [allows
+    /// Returns whether the user's connection is safe from eavesdroppers, either because it uses TLS, or because the mail
+    /// server trusts it. PLAIN, LOGIN and the token mechanisms require this, unless the configuration [allows
     /// cleartext](crate::sasl::server::Builder::allow_cleartext).
     pub fn is_secured(&self) -> bool {
         self.secured != Secured::No
     }
 
-    /// Returns whether the client has said that the connection is inside TLS. Postfix and Exim do not tell TLS from a
-    /// connection that is [secured](Self::is_secured) otherwise.
+    /// Returns whether the client has stated that the user's connection uses TLS. Postfix and Exim state only that a
+    /// connection is [secured](Self::is_secured), without the reason.
     pub fn is_tls(&self) -> bool {
         self.secured == Secured::Tls
     }
 
-    /// Reads the fields after the number of the exchange. Returns the request, and the base64 of the initial response.
+    /// Reads the fields after the number of the exchange. Returns the request, and the initial response in base64.
     pub(super) fn read<'a>(
         id: u32,
         mut fields: impl Iterator<Item = &'a [u8]>,
@@ -190,7 +189,7 @@ impl Request {
             };
             let (name, value) = (name.unwrap_or_default(), value);
             if name == b"resp" {
-                // What follows it is ignored.
+                // Fields after the initial response are ignored.
                 let request = parameters.request(id, &mechanism)?;
                 return Ok((request, Some(value.unwrap_or_default())));
             }
@@ -216,7 +215,7 @@ impl Request {
         write_number(self.id, out);
         text("", &self.mechanism.0, out);
         text("service=", &self.service, out);
-        // Only Dovecot's own services look a user up afterwards.
+        // This tells Dovecot that no lookup follows, which only its own services would do.
         parameter("nologin", out);
         for (name, address) in [("lip=", self.lip), ("rip=", self.rip)] {
             if let Some(address) = address {
@@ -242,7 +241,7 @@ impl Request {
     }
 }
 
-/// The values of the known parameters, as they stand in the line.
+/// The values of the known parameters, as they are written in the line.
 #[derive(Default)]
 struct Parameters<'a> {
     service: Option<&'a [u8]>,
@@ -297,7 +296,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Returns a text that may stand in a log, and is not too long to be kept.
+/// Returns text that is safe to log and short enough to store.
 fn checked(text: &str) -> Result<Box<str>, LineError> {
     if text.len() > MAX_TEXT || text.chars().any(is_hidden) {
         return Err(LineError::TEXT);

@@ -17,10 +17,10 @@ use crate::{
     },
 };
 
-/// The version of the protocol that the server speaks.
+/// The version of the protocol that the session announces.
 const VERSION: ServerLine<'static> = ServerLine::Version { major: 1, minor: 2 };
 
-/// A connection of a client, on the server side. The [module](super) shows its loop.
+/// The service's side of a connection from a mail server. The [module](super) shows its loop.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
@@ -31,7 +31,7 @@ pub struct Session {
     stage: Stage,
     /// The oldest first.
     open: Vec<Open>,
-    /// How many exchanges have begun.
+    /// The number of exchanges that have begun.
     begun: u64,
     pending: Pending,
     trace: Trace,
@@ -44,20 +44,20 @@ enum Stage {
     Start,
     /// The session waits for VERSION.
     Version,
-    /// The session waits for CPID. The client speaks this minor version.
+    /// The session waits for CPID. The client uses this minor version.
     Cpid(u32),
     /// Exchanges may begin.
     Ready(u32),
     Closed(CloseReason),
 }
 
-/// The event that the last `advance` came to. The numbers are places among the open exchanges.
+/// The event that the last call of `advance` found. The numbers are indices into the open exchanges.
 #[derive(Debug)]
 enum Pending {
     NeedInput,
     Query(usize),
     AuthFailed(usize),
-    /// The exchange is over, and no longer open.
+    /// The exchange has ended, and is no longer among the open ones.
     Authenticated(Box<Open>),
     Close,
 }
@@ -71,11 +71,11 @@ struct Open {
     mechanism: Option<Mechanism>,
     exchange: Exchange,
     turn: Turn,
-    /// Whether the application has been told that the exchange has failed.
+    /// Whether the application has been notified that the exchange has failed.
     reported: bool,
-    /// Whether the application holds the answer back.
+    /// Whether the application holds back the answer.
     held: bool,
-    /// Whether the client gets no further answer.
+    /// Whether the client receives no further answer.
     abandoned: bool,
 }
 
@@ -105,11 +105,11 @@ impl Open {
 }
 
 impl Session {
-    /// Creates the session of a connection. `spid` is the number of this process, and `cuid` a number that no other
-    /// connection of the process has. Mail servers read these and the cookie, and make no use of them.
+    /// Creates the session for one connection. `spid` is the process ID, and `cuid` is a number that no other connection of
+    /// the process has. Mail servers read these numbers and the cookie, but do not use them.
     ///
-    /// All sessions of a server must share one configuration. If each had its own, SCRAM would present a different salt
-    /// on each connection for an account that does not exist, which would allow user enumeration.
+    /// All sessions of a service must share one configuration. If each session had its own, each would send a different
+    /// SCRAM salt for an account that does not exist, which would allow user enumeration.
     pub fn new(config: Arc<Config>, spid: u32, cuid: u32, cookie: Cookie) -> Self {
         Self {
             config,
@@ -130,23 +130,25 @@ impl Session {
         self.trace = Trace::new(hook);
     }
 
-    /// Takes octets that were read from the client. It may be called at any time, and does not change what is pending.
-    /// But if a service reads while an event other than [`NeedInput`](Event::NeedInput) is pending, nothing bounds the
-    /// memory that a fast client makes the session hold.
+    /// Accepts octets that were read from the client. You can call this method at any time; it does not change the pending
+    /// event. However, read from the client only if [`NeedInput`](Event::NeedInput) is pending. Otherwise, a fast client can
+    /// make the session use an unlimited amount of memory.
     pub fn receive(&mut self, octets: &[u8]) {
         if !self.is_closed() {
             self.lines.receive(octets);
         }
     }
 
-    /// Takes octets that `read` puts straight into the session's buffer. `read` gets a slice of at most `room` octets,
-    /// or of 1 octet where `room` is 0, and returns how many it has filled. This number is returned, and is 0 at the
-    /// end of the stream. If `read` fails, for instance with `WouldBlock`, the session releases the memory again.
+    /// Accepts octets that `read` writes directly into the session's buffer. `read` receives a slice of at most `room`
+    /// octets, or of 1 octet if `room` is 0, and returns the number of octets that it has written. This method returns the
+    /// same number, which is 0 at the end of the stream. If `read` fails, for example with `WouldBlock`, the session
+    /// releases the memory again.
     ///
-    /// [`server::Session::receive_with`](crate::server::Session::receive_with) shows it with tokio.
+    /// The documentation of [`server::Session::receive_with`](crate::server::Session::receive_with) contains an example
+    /// with tokio.
     ///
     /// # Errors
-    /// Returns the error of `read`. In that case nothing was received.
+    /// Returns the error of `read`. In this case, the session has received nothing.
     pub fn receive_with<E>(
         &mut self,
         room: usize,
@@ -159,14 +161,14 @@ impl Session {
         read
     }
 
-    /// Moves on and returns the event that it came to: [`advance`](Self::advance), followed by
+    /// Advances the session, and returns the next event. This is [`advance`](Self::advance), followed by
     /// [`pending`](Self::pending). Appends the octets to send to `out`.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Event<'_> {
         let _ = self.advance(out);
         self.pending()
     }
 
-    /// Moves on, and returns whether the session needs input. Appends the octets to send to `out`.
+    /// Advances the session, and returns whether it needs input. Appends the octets to send to `out`.
     ///
     /// **Each call moves past the event that is pending**, so look at [`pending`](Self::pending) after each call. A query
     /// stays pending for its exchange until it is answered, but is not returned again.
@@ -195,8 +197,8 @@ impl Session {
         }
     }
 
-    /// Returns the event that the last [`advance`](Self::advance) came to. It does not move on, so you may call it any
-    /// number of times.
+    /// Returns the event that the last call of [`advance`](Self::advance) found. This method does not advance the session,
+    /// so you can call it any number of times.
     pub fn pending(&mut self) -> Event<'_> {
         match &mut self.pending {
             Pending::NeedInput => Event::NeedInput,
@@ -232,14 +234,14 @@ impl Session {
         }
     }
 
-    /// Returns the query with that [serial number](Query::serial), if it is still pending, to answer it in place. After
-    /// a time limit, for instance, answer it with [`temp_fail`](Query::temp_fail). Then call [`advance`](Self::advance).
+    /// Returns the query with this [serial number](Query::serial), if it is still pending, so that you can answer it. For
+    /// example, after a time limit, answer it with [`temp_fail`](Query::temp_fail). Then call [`advance`](Self::advance).
     pub fn query(&mut self, serial: u64) -> Option<Query<'_>> {
         let queries = self.open.iter_mut().filter_map(|open| open.exchange.query());
         queries.into_iter().find(|query| query.serial() == serial)
     }
 
-    /// Answers a query with the answer of its [copy](Query::job), which was answered elsewhere. Then call
+    /// Answers a query with the answer that the application gave to its [copy](Query::job). Then call
     /// [`advance`](Self::advance).
     ///
     #[cfg_attr(all(feature = "getrandom", feature = "plain"), doc = "```")]
@@ -285,15 +287,15 @@ impl Session {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Returns `false` if the query is not pending any more, for instance because the client has cancelled the exchange.
+    /// Returns `false` if the query is no longer pending, for example because the client has cancelled the exchange.
     pub fn settle(&mut self, mut job: QueryJob) -> bool {
         let serial = job.query().serial();
         self.query(serial).is_some_and(|query| query.settle(job))
     }
 
-    /// Releases an answer of this session that is [held back](AuthFailed::hold). Then call [`advance`](Self::advance).
+    /// Releases an answer that this session has [held back](AuthFailed::hold). Then call [`advance`](Self::advance).
     ///
-    /// Returns `false` if the answer is not needed any more, because the client has cancelled the exchange.
+    /// Returns `false` if the answer is no longer needed because the client has cancelled the exchange.
     pub fn release(&mut self, held: Held) -> bool {
         match self.open.iter_mut().find(|open| open.number == held.0) {
             Some(open) => {
@@ -304,8 +306,8 @@ impl Session {
         }
     }
 
-    /// Returns the number of open exchanges. A service that is about to stop can close a connection that has none: the
-    /// client connects again when it needs to.
+    /// Returns the number of open exchanges. A service that is shutting down can close a connection without open exchanges,
+    /// because the client connects again when it needs to.
     pub fn open_exchanges(&self) -> usize {
         self.open.len()
     }
@@ -327,12 +329,12 @@ impl Session {
         self.trace.server(line);
     }
 
-    /// Writes the handshake as a whole: Exim sends nothing before it has read it. MECH comes before SPID, or older
-    /// versions of Postfix and Exim hang up.
+    /// Writes the whole handshake, because Exim sends nothing before it has read all of it. MECH comes before SPID, because
+    /// older versions of Postfix and Exim close the connection otherwise.
     fn greet(&mut self, out: &mut Vec<u8>) {
         self.say(&VERSION, out);
         let config = Arc::clone(&self.config);
-        // The client does not offer a mechanism that needs TLS without TLS.
+        // The mail server does not offer mechanisms that need TLS to users without TLS.
         for mechanism in config.offered(&Channel::tls()) {
             if let Some(properties) = Properties::of(mechanism) {
                 self.say(&ServerLine::Mech(mechanism.name().into(), properties), out);
@@ -378,7 +380,7 @@ impl Session {
         match error.id() {
             None => self.close(CloseReason::Malformed(error)),
             Some(id) if !error.begins() => self.respond(id, None, out),
-            // The client could take the answer to the one exchange for the answer to the other.
+            // The client could mistake the answer to one exchange for the answer to the other.
             Some(id) if self.place(id).is_some() => self.close(CloseReason::RepeatedId),
             Some(id) => self.fail(id, Failure::Syntax, None, out),
         }
@@ -424,7 +426,7 @@ impl Session {
         true
     }
 
-    /// Handles a response, or one that cannot be decoded.
+    /// Handles a response, which is `None` if it cannot be decoded.
     fn respond(&mut self, id: u32, response: Option<Data>, out: &mut Vec<u8>) {
         let Some(open) = self.place(id).and_then(|place| self.open.get_mut(place)) else {
             return self.fail(id, Failure::Cancelled, None, out);
@@ -453,7 +455,7 @@ impl Session {
         }
     }
 
-    /// Takes a step of an open exchange.
+    /// Continues an open exchange by one step.
     fn go_on(&mut self, place: usize, out: &mut Vec<u8>) {
         let Some(open) = self.open.get_mut(place) else { return };
         let id = open.request.id();
@@ -493,9 +495,9 @@ impl Session {
         }
     }
 
-    /// Answers a failure. A client of version 1.0 takes every FAIL for final, and only a lost connection for a temporary
-    /// failure. So the connection is closed, unless another exchange waits for an answer, which would be lost. An exchange
-    /// that waits for the client does not count: Postfix leaves those of users who hang up.
+    /// Answers a failure. A client of version 1.0 treats every FAIL as final, and only a closed connection as a temporary
+    /// failure. The session therefore closes the connection, unless this would lose the answer to another exchange. An
+    /// exchange that waits for the client does not count, because Postfix leaves the exchanges of users who hang up open.
     fn fail(&mut self, id: u32, why: Failure, refusal: Option<&Refusal>, out: &mut Vec<u8>) {
         let alone = self.open.iter().all(|open| open.turn == Turn::Client);
         match self.stage {
@@ -505,7 +507,7 @@ impl Session {
     }
 }
 
-/// Returns the mechanism of that name, if it is one that a session can offer with this configuration.
+/// Returns the mechanism with this name, if a session offers it with this configuration.
 fn offered(config: &Config, name: &str) -> Option<Mechanism> {
     let named = config.named(name).filter(|own| Properties::of(*own).is_some())?;
     config.offered(&Channel::tls()).find(|own| *own == named)

@@ -1,4 +1,4 @@
-//! The trace of a connection, with everything secret masked.
+//! The trace of a connection, with every secret masked.
 
 use alloc::{borrow::Cow, boxed::Box, format, string::String, vec::Vec};
 use core::fmt;
@@ -18,8 +18,8 @@ impl Trace {
         Self(Some(Box::new(hook)))
     }
 
-    /// Traces a line of the client. Nothing is repeated of a line that cannot be read, nor of a request for a mechanism
-    /// that is not `known`: the word may be a password.
+    /// Traces a line of the client. Malformed lines, and the names of mechanisms that are not `known`, are masked, because
+    /// they may contain a password.
     pub(super) fn client(
         &mut self,
         line: &Result<ClientLine, LineError>,
@@ -69,7 +69,7 @@ fn masked(data: &Data) -> Option<&'static str> {
     (!data.expose().is_empty()).then_some("***")
 }
 
-/// Puts a text at the end of a line.
+/// Appends text to a line.
 fn mark(line: &mut Vec<u8>, text: Option<&str>) {
     if let Some(text) = text {
         line.truncate(line.len().saturating_sub(1));
@@ -77,7 +77,7 @@ fn mark(line: &mut Vec<u8>, text: Option<&str>) {
     }
 }
 
-/// Returns the text of a line without its LF. TABs stay, as they separate the fields.
+/// Returns the text of a line without its LF. The TABs between the fields are kept.
 fn printable(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let text = String::from_utf8_lossy(line);
