@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`server`] | a complete submission server on tokio, with STARTTLS, SCRAM, accounts in SQLite and rate limiting |
 //! | [`client`] | a complete client that sends messages over one connection and handles every outcome |
-//! | [`levels`] | using the crate without tokio: a session in your own loop, AUTH in your own server, SASL for IMAP, POP3 and XMPP |
+//! | [`levels`] | using the crate without tokio: a session in your own loop, AUTH in your own server, SASL for IMAP, POP3 and XMPP, a service for Postfix and Exim |
 //! | [`dialogue`] | a line-by-line walkthrough of an authentication dialogue |
 //! | [`authenticator`] | answering the server's questions about accounts, immediately or later |
 //! | [`credentials`] | storing credentials: what to store for each mechanism |
@@ -52,7 +52,7 @@ pub mod server {}
 pub mod client {}
 
 #[doc = include_str!("guide/levels.md")]
-#[doc(alias("runtime", "sans-IO"))]
+#[doc(alias("runtime", "sans-IO", "Postfix", "Exim", "Dovecot"))]
 pub mod levels {}
 
 #[doc = include_str!("guide/dialogue.md")]
