@@ -52,6 +52,11 @@ pub mod server {}
 pub mod client {}
 
 #[doc = include_str!("guide/levels.md")]
+#[cfg_attr(feature = "dovecot-auth", doc = "[`dovecot`]: crate::dovecot")]
+#[cfg_attr(
+    not(feature = "dovecot-auth"),
+    doc = "[`dovecot`]: https://docs.rs/smtp-auth/latest/smtp_auth/dovecot/index.html"
+)]
 #[doc(alias("runtime", "sans-IO", "Postfix", "Exim", "Dovecot"))]
 pub mod levels {}
 
