@@ -104,10 +104,6 @@
 //! | `std` | yes | Support for the standard library. Without this feature, the crate is `no_std` and requires only `alloc`. |
 //! | `dovecot-auth` | no | [`dovecot`]: Dovecot's authentication protocol, for a service that authenticates the clients of Postfix, Exim and other mail servers. Does not require `smtp`. |
 //! | `serde` | no | Deserialization of every `Config`. Serialization and deserialization of stored credentials ([`ScramKeys`](sasl::ScramKeys), [`CramSecret`](sasl::CramSecret)) as text. |
-#![cfg_attr(
-    not(feature = "dovecot-auth"),
-    doc = "\n[`dovecot`]: https://docs.rs/smtp-auth/latest/smtp_auth/dovecot/index.html"
-)]
 //!
 //! With `serde`, each field of a `Config` is named after the builder method that sets it. An omitted field has its
 //! default value. For example, these are the configurations of a server and of a client:
@@ -193,7 +189,10 @@
 //! binding](sasl::ChannelBinding), detects a man-in-the-middle.
 //!
 //! [`Authenticator`]: sasl::Authenticator
-
+#![cfg_attr(
+    not(feature = "dovecot-auth"),
+    doc = "[`dovecot`]: https://docs.rs/smtp-auth/latest/smtp_auth/dovecot/index.html"
+)]
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
