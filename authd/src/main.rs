@@ -49,7 +49,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let path = cli.config.or_else(|| env::var_os("SMTP_AUTHD_CONFIG").map(PathBuf::from));
     let mut config = Config::load(path.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread is enough, because the hashes are computed on threads of their own. Several would spend more time on waking
+    // each other than on the work.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Some(Command::Account(command)) = cli.command {
         return Ok(runtime.block_on(commands::run(&config, command))?);
     }
