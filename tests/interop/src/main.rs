@@ -8,6 +8,7 @@ mod dovecot;
 mod example_server;
 mod exim;
 mod home;
+mod log;
 mod matrix;
 mod message;
 mod opensmtpd;

@@ -9,7 +9,7 @@ use crate::{
     message::{Form, Message, take_all, without_cr},
     process::{done, last_line, run, said, wait_for},
     servers::{Running, Server},
-    sign_in::{FROM, MECHANISMS, SignIn, TO, Transport, UNNAMED, USER, wire_name},
+    sign_in::{FROM, MECHANISMS, SignIn, TIM, TO, Transport, UNNAMED, USER, wire_name},
 };
 
 /// What the example client ends with where it is not signed in.
@@ -79,7 +79,7 @@ async fn attempt(
 ) -> Result<()> {
     let message = Message::small(home, Form::Crlf)?;
     let (port, files) = (running.port(transport), vec![message.file.clone()]);
-    let sign_in = SignIn { home, port, transport, mechanism, right, files };
+    let sign_in = SignIn { home, port, transport, mechanism, account: TIM, right, files };
     let output = run(&mut client(options, &sign_in)).await?;
     let dialogue = said(&output);
     if !dialogue.contains(&format!("C: AUTH {}", wire_name(mechanism))) {
