@@ -426,9 +426,6 @@ fn gsasl() -> Client {
             } else {
                 gsasl.arg(format!("--authentication-id={}", sign_in.account.name));
                 gsasl.arg(format!("--password={}", sign_in.secret()));
-                if let Some(authzid) = sign_in.account.authzid {
-                    gsasl.arg(format!("--authorization-id={authzid}"));
-                }
             }
             Ok(gsasl)
         }),

@@ -216,10 +216,10 @@ pub(crate) fn peer_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
 }
 
-impl Server {
-    pub(crate) fn version_command(&self, options: &Options) -> Command {
+impl Kind {
+    pub(crate) fn version_command(self, options: &Options) -> Command {
         let mut command;
-        match self.kind {
+        match self {
             Kind::Aiosmtpd => {
                 command = Command::new(options.peers.join("venv/bin/python"));
                 command.args(["-c", "import aiosmtpd; print(aiosmtpd.__version__)"]);
@@ -249,7 +249,9 @@ impl Server {
         }
         command
     }
+}
 
+impl Server {
     /// Starts it, and waits for its greeting.
     pub(crate) async fn start(&self, options: &Options, home: &Home) -> Result<Running> {
         let place = Place::new(&self.name.replace([' ', ',', '\''], "-"), options, home)?;

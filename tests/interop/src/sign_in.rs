@@ -83,7 +83,7 @@ impl fmt::Display for Transport {
 pub(crate) struct Account<'a> {
     pub(crate) name: &'a str,
     pub(crate) password: &'a str,
-    /// The account to act as, if it is another. Only curl and gsasl can be told one.
+    /// The account to act as, if it is another. Only curl is told one.
     pub(crate) authzid: Option<&'a str>,
 }
 

@@ -16,7 +16,7 @@ use crate::{
 const NOT_SIGNED_IN: i32 = 4;
 
 pub(crate) async fn check(server: &Server, options: &Options, home: &Home, matrix: &mut Matrix) {
-    let started = match done(&mut server.version_command(options)).await {
+    let started = match done(&mut server.kind.version_command(options)).await {
         Ok(said) => {
             let version = said.split_whitespace().next().unwrap_or("?");
             matrix.peer(server.name, version.into());
@@ -133,7 +133,7 @@ fn client(options: &Options, sign_in: &SignIn<'_>) -> Command {
 
 /// The message, and only that, comes to lie in the mailbox, with header lines in front. Line ends are
 /// the server's own.
-async fn arrives(running: &Running, message: &Message) -> Result<()> {
+pub(crate) async fn arrives(running: &Running, message: &Message) -> Result<()> {
     let mut stored = Vec::new();
     wait_for(|| {
         stored.extend(take_all(&running.maildir));
