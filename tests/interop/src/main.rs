@@ -117,10 +117,8 @@ async fn run(options: &Options) -> Result<bool> {
     for server in servers::all().iter().filter(|server| options.wants(server.name)) {
         to_servers::check(server, options, &home, &mut servers).await;
     }
-    let mut with_authd =
-        Matrix::new("## Mail clients with Postfix and Exim, which use smtp-authd", options.verbose);
-    let mut replies =
-        Matrix::new("## Replies of Postfix and Exim, which use smtp-authd", options.verbose);
+    let mut with_authd = Matrix::new(to_authd::TITLE, options.verbose);
+    let mut replies = Matrix::new(replies::TITLE, options.verbose);
     to_authd::check(options, &home, &mut with_authd, &mut replies).await;
     let all = [clients, servers, with_authd, replies];
     let tables = matrix::tables(&all);

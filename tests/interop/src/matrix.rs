@@ -72,7 +72,7 @@ pub(crate) struct Subject {
 }
 
 pub(crate) struct Matrix {
-    /// What the table shows.
+    /// What the table shows: a heading, and what else is to be said first.
     title: &'static str,
     verbose: bool,
     /// With their versions.
@@ -161,9 +161,10 @@ impl Matrix {
 }
 
 const LEGEND: &str = "Every check is made with the right password, token or certificate, and with a wrong one. If a \
-    cell shows two results, the first result is for the right password, token or certificate. Every check is made over \
-    STARTTLS, over implicit TLS and, if the mechanism allows it, in cleartext. If the results for these transports \
-    differ, the cell shows the worst result. A dash means that the other program does not offer the mechanism.\n\n";
+    cell shows two results, the first result is for the right password, token or certificate. The checks of the first \
+    two tables are made over STARTTLS, over implicit TLS and, if the mechanism allows it, in cleartext. If the results \
+    for these transports differ, the cell shows the worst result. A dash means that the other program does not offer \
+    the mechanism.\n\n";
 
 const NOT_OFFERED: &str = "–";
 

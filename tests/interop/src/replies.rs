@@ -16,6 +16,13 @@ use crate::{
     to_authd::{MailServer, Mta, Setup, TRANSPORT, add_tim, subject},
 };
 
+pub(crate) const TITLE: &str = "## Replies of Postfix and Exim, which use smtp-authd
+
+The table shows the reply to the attempt, word for word, as curl receives it with PLAIN and msmtp with SCRAM-SHA-256. If a
+row says that the account is disabled, limited or not the right one, or that the password has expired, the client has the
+right password. curl alone makes the attempts with another authorization identity and from a known network. smtp-authd
+keeps the accounts in PostgreSQL, which is stopped for the row *database down*.";
+
 /// How many failures an account may have.
 const LIMIT: u32 = 10;
 

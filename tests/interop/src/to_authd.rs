@@ -18,6 +18,11 @@ use crate::{
     to_servers::arrives,
 };
 
+pub(crate) const TITLE: &str = "## Mail clients with Postfix and Exim, which use smtp-authd
+
+Postfix and Exim ask smtp-authd by Dovecot's authentication protocol. All checks of this table are made over STARTTLS, and
+smtp-authd keeps the account in a SQLite database.";
+
 /// What `--only` may name.
 const NAME: &str = "smtp-authd";
 
@@ -224,15 +229,15 @@ impl<'a> Setup<'a> {
             SignIn { home, port, transport: TRANSPORT, mechanism, account: TIM, right, files };
         let mark = self.authd.log.mark();
         let output = run(&mut (client.command)(&sign_in)?).await?;
+        if output.status.success() != right || (!right && !said(&output).contains(client.refused)) {
+            return Err(format!("{}: {}", output.status, last_line(&output)));
+        }
         let ends = [" not authenticated ", " INFO authenticated "];
         let [expected, other] = if right { [ends[1], ends[0]] } else { ends };
         let expected = format!("{expected}mechanism=\"{mechanism}\" ");
         let log = &self.authd.log;
         if !log.says(mark, &[&expected]).await || log.count(mark, other) > 0 {
             return Err(format!("smtp-authd does not log this end: {}", last_line(&output)));
-        }
-        if output.status.success() != right || (!right && !said(&output).contains(client.refused)) {
-            return Err(format!("{}: {}", output.status, last_line(&output)));
         }
         if right && client.sends_mail {
             return arrives(server, &message).await;
