@@ -18,10 +18,10 @@ use crate::{
 
 pub(crate) const TITLE: &str = "## Replies of Postfix and Exim, which use smtp-authd
 
-The table shows the reply to the attempt, word for word, as curl receives it with PLAIN and msmtp with SCRAM-SHA-256. If a
-row says that the account is disabled, limited or not the right one, or that the password has expired, the client has the
-right password. curl alone makes the attempts with another authorization identity and from a known network. smtp-authd
-keeps the accounts in PostgreSQL, which is stopped for the row *database down*.";
+The table shows the replies word for word, as curl receives them with PLAIN and msmtp with SCRAM-SHA-256. Only the rows
+*wrong password* and *unknown account* use a wrong password. Only curl makes the attempts with another authorization identity
+and from a known network. smtp-authd keeps the accounts in a PostgreSQL database, which is stopped for the row *database
+down*.";
 
 /// How many failures an account may have.
 const LIMIT: u32 = 10;

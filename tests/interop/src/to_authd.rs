@@ -137,7 +137,7 @@ pub(crate) async fn check(
         setup.client(client, clients).await;
     }
     if is_whole && let Err(why) = replies::check(&mut setup, &all, replies).await {
-        replies.add(subject(NAME, "start"), Outcome::Failed(why));
+        replies.add(subject(NAME, "replies"), Outcome::Failed(why));
     }
 }
 
@@ -229,7 +229,11 @@ impl<'a> Setup<'a> {
             SignIn { home, port, transport: TRANSPORT, mechanism, account: TIM, right, files };
         let mark = self.authd.log.mark();
         let output = run(&mut (client.command)(&sign_in)?).await?;
-        if output.status.success() != right || (!right && !said(&output).contains(client.refused)) {
+        let is_success = output.status.success();
+        if is_success && !right {
+            return Err("was signed in".into());
+        }
+        if is_success != right || (!right && !said(&output).contains(client.refused)) {
             return Err(format!("{}: {}", output.status, last_line(&output)));
         }
         let ends = [" not authenticated ", " INFO authenticated "];
