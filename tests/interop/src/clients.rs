@@ -13,6 +13,7 @@ use crate::{
     home::Home,
     matrix::Fault,
     message::Form,
+    process::{Beside, Processes},
     sign_in::{FROM, SignIn, TO, Transport, UNNAMED, USER, wire_name},
     thunderbird,
 };
@@ -39,19 +40,20 @@ pub(crate) struct Client {
     pub(crate) no_second: &'static str,
 }
 
-/// A program that all commands of a client need to run beside them.
-pub(crate) struct Beside {
-    pub(crate) command: Command,
-    /// The file that it writes when it has started.
-    pub(crate) ready: PathBuf,
-}
-
 impl Client {
     pub(crate) fn version_command(&self) -> Command {
         let mut words = self.version.iter();
         let mut command = Command::new(words.next().map_or("false", String::as_str));
         command.args(words);
         command
+    }
+
+    /// Starts what all its commands need to run beside them, if anything.
+    pub(crate) async fn start_beside(&self, home: &Home) -> Result<Processes> {
+        match self.beside {
+            Some(beside) => beside(home)?.start().await,
+            None => Processes::start([]),
+        }
     }
 
     /// The first word that looks like one.
@@ -129,7 +131,7 @@ fn swaks() -> Client {
             swaks
                 .args(["--server", "localhost", "--timeout", "30", "--ehlo", "client.example.org"])
                 .args(["--port", &sign_in.port.to_string(), "--from", FROM, "--to", TO])
-                .args(["--auth", sign_in.mechanism, "--auth-user", USER])
+                .args(["--auth", sign_in.mechanism, "--auth-user", sign_in.account.name])
                 .args(["--auth-password", sign_in.secret(), "--data"])
                 .arg(format!("@{}", file(sign_in)?.display()))
                 .args(match sign_in.transport {
@@ -198,6 +200,9 @@ fn curl_message(curl: &mut Command, sign_in: &SignIn<'_>, file: &Path) {
     if sign_in.transport.is_tls() {
         curl.arg("--ssl-reqd").arg("--cacert").arg(&sign_in.home.ca);
     }
+    if let Some(authzid) = sign_in.account.authzid {
+        curl.args(["--sasl-authzid", authzid]);
+    }
     if let Some(own) = sign_in.certificate() {
         let user = if sign_in.mechanism == UNNAMED { "" } else { USER };
         curl.args(["--user", &format!("{user}:"), "--cert"])
@@ -205,9 +210,10 @@ fn curl_message(curl: &mut Command, sign_in: &SignIn<'_>, file: &Path) {
             .arg("--key")
             .arg(&own.key);
     } else if sign_in.takes_token() {
-        curl.args(["--user", &format!("{USER}:"), "--oauth2-bearer", sign_in.secret()]);
+        let user = format!("{}:", sign_in.account.name);
+        curl.args(["--user", &user, "--oauth2-bearer", sign_in.secret()]);
     } else {
-        curl.args(["--user", &format!("{USER}:{}", sign_in.secret())]);
+        curl.args(["--user", &format!("{}:{}", sign_in.account.name, sign_in.secret())]);
     }
 }
 
@@ -231,7 +237,8 @@ fn msmtp() -> Client {
                 .args(["--domain=client.example.org", &format!("--from={FROM}")])
                 .arg(format!("--port={}", sign_in.port))
                 .arg(format!("--auth={}", wire_name(sign_in.mechanism).to_ascii_lowercase()))
-                .arg(format!("--passwordeval=cat '{}'", sign_in.secret_file().display()))
+                .arg("--passwordeval=printenv SECRET")
+                .env("SECRET", sign_in.secret())
                 .args(match sign_in.transport {
                     Transport::StartTls => &["--tls=on", "--tls-starttls=on"][..],
                     Transport::Implicit => &["--tls=on", "--tls-starttls=off"],
@@ -242,7 +249,7 @@ fn msmtp() -> Client {
                 msmtp.arg(format!("--tls-trust-file={}", sign_in.home.ca.display()));
             }
             if sign_in.mechanism != UNNAMED {
-                msmtp.arg(format!("--user={USER}"));
+                msmtp.arg(format!("--user={}", sign_in.account.name));
             }
             if let Some(own) = sign_in.certificate() {
                 msmtp.arg(format!("--tls-cert-file={}", own.cert.display()));
@@ -367,7 +374,7 @@ fn script(interpreter: &Path, name: &str, sign_in: &SignIn<'_>) -> Command {
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name))
         .args([&sign_in.port.to_string(), sign_in.transport.argument(), sign_in.mechanism])
-        .args([USER, sign_in.secret()])
+        .args([sign_in.account.name, sign_in.secret()])
         .arg(&sign_in.home.ca)
         .args([FROM, TO])
         .args(&sign_in.files);
@@ -417,7 +424,7 @@ fn gsasl() -> Client {
             } else if sign_in.mechanism == "ANONYMOUS" {
                 gsasl.arg(format!("--anonymous-token={}", sign_in.trace()));
             } else {
-                gsasl.arg(format!("--authentication-id={USER}"));
+                gsasl.arg(format!("--authentication-id={}", sign_in.account.name));
                 gsasl.arg(format!("--password={}", sign_in.secret()));
             }
             Ok(gsasl)

@@ -12,23 +12,21 @@ use tokio::{
 use crate::{
     Options, Result,
     home::Home,
+    log::Log,
     message::take_all,
-    process::{Processes, wait_at_most},
+    process::Processes,
     sign_in::{FROM, MECHANISMS, PASSWORD, TOKEN, Transport, USER, wire_name},
 };
 
 /// How long it may take to listen.
 const START: Duration = Duration::from_secs(10);
 
-/// How long until it has logged what its client has heard already.
-const TELL: Duration = Duration::from_secs(2);
-
 pub(crate) struct ExampleServer {
     /// Of STARTTLS and cleartext, and of implicit TLS.
     ports: [u16; 2],
     maildir: PathBuf,
-    /// Its log, with the dialogues in it.
-    trace: PathBuf,
+    /// With the dialogues in it.
+    pub(crate) log: Log,
     _processes: Processes,
 }
 
@@ -64,7 +62,7 @@ impl ExampleServer {
         let mut processes = Processes::start([command])?;
         let ports = timeout(START, ports(&mut processes)).await;
         let ports = ports.ok().flatten().ok_or("the example server does not start")?;
-        Ok(Self { ports, maildir, trace, _processes: processes })
+        Ok(Self { ports, maildir, log: Log(trace), _processes: processes })
     }
 
     pub(crate) fn port(&self, transport: Transport) -> u16 {
@@ -75,34 +73,6 @@ impl ExampleServer {
     /// What it has stored since it was last asked.
     pub(crate) fn take_messages(&self) -> Vec<Vec<u8>> {
         take_all(&self.maildir)
-    }
-
-    /// How long its log is.
-    pub(crate) fn mark(&self) -> usize {
-        self.log().len()
-    }
-
-    /// Whether its log comes to say one of these, from a mark on.
-    pub(crate) async fn says(&self, mark: usize, words: &[&str]) -> bool {
-        wait_at_most(TELL, || {
-            let said = self.said(mark);
-            words.iter().any(|words| said.contains(words))
-        })
-        .await
-    }
-
-    /// How often its log says so.
-    pub(crate) fn count(&self, mark: usize, words: &str) -> usize {
-        self.said(mark).matches(words).count()
-    }
-
-    fn said(&self, mark: usize) -> String {
-        let log = self.log();
-        String::from_utf8_lossy(log.get(mark..).unwrap_or_default()).into_owned()
-    }
-
-    fn log(&self) -> Vec<u8> {
-        fs::read(&self.trace).unwrap_or_default()
     }
 }
 

@@ -1,7 +1,7 @@
-//! Exim, run from where its package was unpacked: it cannot be installed beside Postfix. SCRAM and
-//! tokens it leaves to Dovecot.
+//! Exim, run from where its package was unpacked: it cannot be installed beside Postfix. With Dovecot, it
+//! leaves only SCRAM and tokens to that service.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use tokio::process::Command;
 
@@ -19,7 +19,23 @@ const OWNER: &str = "Debian-exim";
 const BY_DOVECOT: [&str; 5] =
     ["SCRAM-SHA-1", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "ANONYMOUS"];
 
-pub(crate) async fn exim(place: &Place<'_>) -> Result<Start> {
+pub(crate) async fn with_dovecot(place: &Place<'_>) -> Result<Start> {
+    let mut start = dovecot::sasl(place)?;
+    let others = by_socket(&place.path("auth"), &BY_DOVECOT);
+    start.commands.push(exim(place, &(own() + &others)).await?);
+    Ok(start)
+}
+
+/// With a service that speaks Dovecot's protocol on this socket.
+pub(crate) async fn with_socket(
+    place: &Place<'_>,
+    socket: &Path,
+    mechanisms: &[&str],
+) -> Result<Command> {
+    exim(place, &by_socket(socket, mechanisms)).await
+}
+
+async fn exim(place: &Place<'_>, authenticators: &str) -> Result<Command> {
     if !rustix::process::geteuid().is_root() {
         return Err("Exim starts as root only".into());
     }
@@ -28,19 +44,16 @@ pub(crate) async fn exim(place: &Place<'_>) -> Result<Start> {
     }
     let folders = ["spool", "exim-log", "mail"].map(|name| place.path(name));
     done(Command::new("chown").args(["-R", OWNER]).args(folders)).await?;
-    write(&place.path("exim.conf"), configuration(place))?;
-    let mut start = dovecot::sasl(place)?;
+    write(&place.path("exim.conf"), configuration(place) + authenticators)?;
     let mut exim = Command::new(place.options.exim());
     // In the foreground.
     exim.arg("-C").arg(place.path("exim.conf")).arg("-bdf");
-    start.commands.push(exim);
-    Ok(start)
+    Ok(exim)
 }
 
 fn configuration(place: &Place<'_>) -> String {
     let (home, folder) = (place.home, place.folder.display());
     let Ports { plain, tls } = place.ports;
-    let authenticators: String = BY_DOVECOT.iter().map(|name| by_dovecot(place, name)).collect();
     format!(
         r#"primary_hostname = localhost
 exim_path = {exim}
@@ -74,7 +87,18 @@ mail:
   maildir_format
   directory = {folder}/mail
 begin authenticators
-plain:
+"#,
+        exim = place.options.exim().display(),
+        cert = home.server.cert.display(),
+        key = home.server.key.display(),
+        ca = home.ca.display(),
+    )
+}
+
+/// What Exim checks itself.
+fn own() -> String {
+    format!(
+        r#"plain:
   driver = plaintext
   public_name = PLAIN
   server_prompts = :
@@ -98,23 +122,23 @@ external:
   server_param2 = ${{certextract{{subject,CN}}{{$tls_in_peercert}}}}
   server_condition = ${{if and{{{{eq{{$auth2}}{{{USER}}}}}{{or{{{{eq{{$auth1}}{{}}}}{{eq{{$auth1}}{{$auth2}}}}}}}}}}}}
   server_set_id = $auth2
-{authenticators}"#,
-        exim = place.options.exim().display(),
-        cert = home.server.cert.display(),
-        key = home.server.key.display(),
-        ca = home.ca.display(),
+"#
     )
 }
 
-fn by_dovecot(place: &Place<'_>, mechanism: &str) -> String {
-    format!(
-        "{}:
+/// What it leaves to a service that speaks Dovecot's protocol.
+fn by_socket(socket: &Path, mechanisms: &[&str]) -> String {
+    let socket = socket.display();
+    let authenticator = |mechanism: &&str| {
+        let name = mechanism.to_ascii_lowercase().replace('-', "_");
+        format!(
+            "{name}:
   driver = dovecot
   public_name = {mechanism}
-  server_socket = {}
+  server_socket = {socket}
   server_set_id = $auth1
-",
-        mechanism.to_ascii_lowercase().replace('-', "_"),
-        place.path("auth").display(),
-    )
+"
+        )
+    };
+    mechanisms.iter().map(authenticator).collect()
 }

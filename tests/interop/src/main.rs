@@ -1,35 +1,42 @@
 //! Runs the example programs against software that others wrote: mail clients authenticate to the example
-//! server, and the example client authenticates to mail servers. Prints a matrix, mechanism by peer.
+//! server, and the example client authenticates to mail servers. Mail clients also authenticate to mail
+//! servers that ask smtp-authd. Prints matrices, mechanism by peer.
 //!
 //! All on loopback; every process has a bounded time, and none outlives the run.
 
+mod authd;
 mod clients;
 mod dovecot;
 mod example_server;
 mod exim;
 mod home;
+mod log;
 mod matrix;
 mod message;
 mod opensmtpd;
 mod postfix;
+mod postgres;
 mod process;
+mod replies;
 mod servers;
 mod sign_in;
 mod thunderbird;
+mod to_authd;
 mod to_example;
 mod to_servers;
 
+use core::ops::Add;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use home::Home;
-use matrix::Matrix;
+use matrix::{Matrix, Sum};
 
 type Result<T> = core::result::Result<T, String>;
 
-/// Tests the example programs against mail clients and mail servers by other authors.
+/// Tests the example programs and smtp-authd with mail clients and mail servers by other authors.
 #[derive(Parser)]
 pub(crate) struct Options {
     /// The example server's program.
@@ -38,6 +45,9 @@ pub(crate) struct Options {
     /// The example client's program.
     #[arg(long, value_name = "FILE")]
     client: PathBuf,
+    /// The account service's program.
+    #[arg(long, value_name = "FILE")]
+    authd: PathBuf,
     /// The folder that contains the programs from PyPI (`venv`) and npm (`node_modules`), and the Debian
     /// packages that conflict with Postfix (`debian`).
     #[arg(long, value_name = "DIR")]
@@ -107,12 +117,16 @@ async fn run(options: &Options) -> Result<bool> {
     for server in servers::all().iter().filter(|server| options.wants(server.name)) {
         to_servers::check(server, options, &home, &mut servers).await;
     }
-    let tables = matrix::tables(&clients, &servers);
+    let mut with_authd = Matrix::new(to_authd::TITLE, options.verbose);
+    let mut replies = Matrix::new(replies::TITLE, options.verbose);
+    to_authd::check(options, &home, &mut with_authd, &mut replies).await;
+    let all = [clients, servers, with_authd, replies];
+    let tables = matrix::tables(&all);
     println!("{tables}");
     if let Some(document) = &options.docs {
         matrix::write_between_marks(document, &tables)?;
     }
-    let sum = clients.sum() + servers.sum();
+    let sum = all.iter().map(Matrix::sum).fold(Sum::default(), Sum::add);
     println!("{sum}");
     Ok(sum.is_good())
 }

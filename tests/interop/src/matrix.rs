@@ -12,6 +12,8 @@ const MARKS: [&str; 2] = ["<!-- interop -->\n", "<!-- /interop -->"];
 pub(crate) enum Outcome {
     /// With what is to be known of it, if anything.
     Passed(Option<&'static str>),
+    /// The server's reply was this one, as it was to be.
+    Replied(&'static str),
     Failed(String),
     /// The peer does it wrong, and this is how.
     PeersFault(&'static str),
@@ -70,7 +72,7 @@ pub(crate) struct Subject {
 }
 
 pub(crate) struct Matrix {
-    /// What the table shows.
+    /// What the table shows: a heading, and what else is to be said first.
     title: &'static str,
     verbose: bool,
     /// With their versions.
@@ -99,7 +101,7 @@ impl Matrix {
         let mut sum = Sum::default();
         for (_, outcome) in &self.checks {
             match outcome {
-                Outcome::Passed(_) => sum.passed += 1,
+                Outcome::Passed(_) | Outcome::Replied(_) => sum.passed += 1,
                 Outcome::Failed(_) => sum.failed += 1,
                 Outcome::PeersFault(_) => sum.faults += 1,
                 Outcome::NotOffered(_) => sum.not_offered += 1,
@@ -159,9 +161,10 @@ impl Matrix {
 }
 
 const LEGEND: &str = "Every check is made with the right password, token or certificate, and with a wrong one. If a \
-    cell shows two results, the first result is for the right password, token or certificate. Every check is made over \
-    STARTTLS, over implicit TLS and, if the mechanism allows it, in cleartext. If the results for these transports \
-    differ, the cell shows the worst result. A dash means that the other program does not offer the mechanism.\n\n";
+    cell shows two results, the first result is for the right password, token or certificate. The checks of the first \
+    two tables are made over STARTTLS, over implicit TLS and, if the mechanism allows it, in cleartext. If the results \
+    for these transports differ, the cell shows the worst result. A dash means that the other program does not offer \
+    the mechanism.\n\n";
 
 const NOT_OFFERED: &str = "–";
 
@@ -171,6 +174,7 @@ fn word<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'static str>
         Outcome::Failed(_) => (3, "failed"),
         Outcome::PeersFault(_) => (2, "fault of the peer"),
         Outcome::Passed(_) => (1, "passed"),
+        Outcome::Replied(reply) => (1, *reply),
         Outcome::NotOffered(_) => (0, NOT_OFFERED),
     };
     outcomes.map(rank).max().map(|(_, word)| word)
@@ -186,7 +190,7 @@ impl Notes {
     fn number(&mut self, subject: &Subject, outcome: &Outcome, same: bool) -> Option<usize> {
         let (peer, transport) = (subject.peer, subject.transport);
         let note = match outcome {
-            Outcome::Passed(None) => return None,
+            Outcome::Passed(None) | Outcome::Replied(_) => return None,
             Outcome::Passed(Some(remark)) => format!("{peer}: {remark}"),
             Outcome::NotOffered(why) if same => format!("{peer}: {why}"),
             Outcome::NotOffered(why) => format!("{peer}: not tested with {transport}: {why}"),
@@ -202,11 +206,11 @@ impl Notes {
     }
 }
 
-/// Both tables, and their notes.
-pub(crate) fn tables(clients: &Matrix, servers: &Matrix) -> String {
+/// The tables, and their notes.
+pub(crate) fn tables(all: &[Matrix]) -> String {
     let mut notes = Notes::default();
     let mut text = LEGEND.to_owned();
-    for matrix in [clients, servers] {
+    for matrix in all {
         if !matrix.peers.is_empty() {
             text += &format!("{}\n\n{}\n", matrix.title, matrix.table(&mut notes));
         }
@@ -303,6 +307,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed(_) => f.write_str("passed"),
+            Self::Replied(reply) => f.write_str(reply),
             Self::Failed(how) => write!(f, "FAILED: {how}"),
             Self::PeersFault(how) => write!(f, "the peer's fault: {how}"),
             Self::NotOffered(why) => write!(f, "not offered: {why}"),

@@ -1,4 +1,4 @@
-//! Postfix, with Dovecot or Cyrus SASL behind it. The system's own instance is not touched.
+//! Postfix, which asks a service that speaks Dovecot's protocol, or Cyrus SASL. The system's own instance is not touched.
 
 use std::{fs, os::unix::fs::chown, path::Path, process::Stdio};
 
@@ -16,11 +16,16 @@ use crate::{
 const NOBODY: u32 = 65_534;
 
 pub(crate) async fn with_dovecot(place: &Place<'_>) -> Result<Start> {
-    let auth = place.path("auth");
-    let own = format!("smtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\n", auth.display());
     let mut start = dovecot::sasl(place)?;
-    start.commands.push(postfix(place, &own).await?);
+    start.commands.push(with_socket(place, &place.path("auth"), "").await?);
     Ok(start)
+}
+
+/// With a service that speaks Dovecot's protocol on this socket, and with further settings.
+pub(crate) async fn with_socket(place: &Place<'_>, socket: &Path, more: &str) -> Result<Command> {
+    let socket = socket.display();
+    let own = format!("smtpd_sasl_type = dovecot\nsmtpd_sasl_path = {socket}\n{more}");
+    postfix(place, &own).await
 }
 
 pub(crate) async fn with_cyrus(place: &Place<'_>) -> Result<Start> {

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::{
     collections::HashMap,
     fs,
+    path::PathBuf,
     process::{Output, Stdio},
     thread::sleep,
     time::Instant,
@@ -80,6 +81,25 @@ pub(crate) async fn wait_at_most(time: Duration, mut condition: impl FnMut() -> 
         tokio::time::sleep(LOOK).await;
     }
     true
+}
+
+/// A program that other commands need to run beside them.
+pub(crate) struct Beside {
+    pub(crate) command: Command,
+    /// The file that it writes when it has started.
+    pub(crate) ready: PathBuf,
+}
+
+impl Beside {
+    pub(crate) async fn start(self) -> Result<Processes> {
+        let mut processes = Processes::start([self.command])?;
+        let is_ready = || fs::metadata(&self.ready).is_ok_and(|file| file.len() > 0);
+        wait_for(|| is_ready() || processes.ended()).await;
+        match is_ready() {
+            true => Ok(processes),
+            false => Err("it does not start".into()),
+        }
+    }
 }
 
 /// Servers that were started here; each leads a group of its own. All end with this value, and all

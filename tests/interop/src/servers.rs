@@ -176,7 +176,17 @@ pub(crate) struct Place<'a> {
     pub(crate) ports: Ports,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// A new folder, with a Maildir in it, and free ports.
+    pub(crate) fn new(name: &str, options: &'a Options, home: &'a Home) -> Result<Self> {
+        let folder = home.folder(name)?;
+        let maildir = folder.join("mail");
+        for name in ["", "cur", "new", "tmp"] {
+            fs::create_dir(maildir.join(name)).map_err(|error| error.to_string())?;
+        }
+        Ok(Self { options, home, folder, maildir, ports: Ports::free()? })
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -206,10 +216,10 @@ pub(crate) fn peer_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
 }
 
-impl Server {
-    pub(crate) fn version_command(&self, options: &Options) -> Command {
+impl Kind {
+    pub(crate) fn version_command(self, options: &Options) -> Command {
         let mut command;
-        match self.kind {
+        match self {
             Kind::Aiosmtpd => {
                 command = Command::new(options.peers.join("venv/bin/python"));
                 command.args(["-c", "import aiosmtpd; print(aiosmtpd.__version__)"]);
@@ -239,35 +249,14 @@ impl Server {
         }
         command
     }
+}
 
+impl Server {
     /// Starts it, and waits for its greeting.
     pub(crate) async fn start(&self, options: &Options, home: &Home) -> Result<Running> {
-        let folder = home.folder(&self.name.replace([' ', ',', '\''], "-"))?;
-        let maildir = folder.join("mail");
-        for name in ["", "cur", "new", "tmp"] {
-            fs::create_dir(maildir.join(name)).map_err(|error| error.to_string())?;
-        }
-        let log = fs::File::create(folder.join("log")).map_err(|error| error.to_string())?;
-        let place = Place { options, home, folder, maildir, ports: Ports::free()? };
-        let mut start = self.commands(&place).await?;
-        for command in &mut start.commands {
-            let log = log.try_clone().map_err(|error| error.to_string())?;
-            command.stdout(Stdio::null()).stderr(Stdio::from(log));
-        }
-        let mut processes = Processes::start(start.commands)?;
-        let Place { ports, maildir, .. } = place;
-        let mut greeted = false;
-        wait_for(|| {
-            greeted = greets(ports.plain)
-                && listens(ports.tls)
-                && start.also.iter().all(|&port| listens(port));
-            greeted || processes.ended()
-        })
-        .await;
-        match greeted {
-            true => Ok(Running { ports, maildir, _processes: processes }),
-            false => Err("it does not start".into()),
-        }
+        let place = Place::new(&self.name.replace([' ', ',', '\''], "-"), options, home)?;
+        let start = self.commands(&place).await?;
+        Running::start(&place, start).await
     }
 
     async fn commands(&self, place: &Place<'_>) -> Result<Start> {
@@ -285,13 +274,36 @@ impl Server {
             Kind::PostfixDovecot => postfix::with_dovecot(place).await,
             Kind::PostfixCyrus => postfix::with_cyrus(place).await,
             Kind::Dovecot => dovecot::submission(place),
-            Kind::Exim => exim::exim(place).await,
+            Kind::Exim => exim::with_dovecot(place).await,
             Kind::OpenSmtpd => opensmtpd::opensmtpd(place).await,
         }
     }
 }
 
 impl Running {
+    /// Waits for the greeting.
+    pub(crate) async fn start(place: &Place<'_>, mut start: Start) -> Result<Self> {
+        let log = fs::File::create(place.path("log")).map_err(|error| error.to_string())?;
+        for command in &mut start.commands {
+            let log = log.try_clone().map_err(|error| error.to_string())?;
+            command.stdout(Stdio::null()).stderr(Stdio::from(log));
+        }
+        let mut processes = Processes::start(start.commands)?;
+        let (ports, maildir) = (place.ports, place.maildir.clone());
+        let mut greeted = false;
+        wait_for(|| {
+            greeted = greets(ports.plain)
+                && listens(ports.tls)
+                && start.also.iter().all(|&port| listens(port));
+            greeted || processes.ended()
+        })
+        .await;
+        match greeted {
+            true => Ok(Self { ports, maildir, _processes: processes }),
+            false => Err("it does not start".into()),
+        }
+    }
+
     pub(crate) fn port(&self, transport: Transport) -> u16 {
         if transport == Transport::Implicit { self.ports.tls } else { self.ports.plain }
     }

@@ -78,12 +78,24 @@ impl fmt::Display for Transport {
     }
 }
 
+/// Whose password is shown, and for whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Account<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) password: &'a str,
+    /// The account to act as, if it is another. Only curl is told one.
+    pub(crate) authzid: Option<&'a str>,
+}
+
+pub(crate) const TIM: Account<'_> = Account { name: USER, password: PASSWORD, authzid: None };
+
 /// One attempt to sign in, and to hand messages over.
 pub(crate) struct SignIn<'a> {
     pub(crate) home: &'a Home,
     pub(crate) port: u16,
     pub(crate) transport: Transport,
     pub(crate) mechanism: &'static str,
+    pub(crate) account: Account<'a>,
     /// Whether the secret is the account's.
     pub(crate) right: bool,
     pub(crate) files: Vec<PathBuf>,
@@ -95,15 +107,15 @@ impl SignIn<'_> {
     }
 
     /// The password, or the token.
-    pub(crate) fn secret(&self) -> &'static str {
+    pub(crate) fn secret(&self) -> &str {
         match (self.right, self.takes_token()) {
             (false, _) => "x",
             (true, true) => TOKEN,
-            (true, false) => PASSWORD,
+            (true, false) => self.account.password,
         }
     }
 
-    /// The file whose one line that is.
+    /// The file whose one line that is, where the account is [`TIM`].
     pub(crate) fn secret_file(&self) -> PathBuf {
         let kind = if self.takes_token() { "token" } else { "password" };
         self.home.path(if self.right { kind.to_owned() } else { format!("wrong-{kind}") })

@@ -1,14 +1,18 @@
 //! Thunderbird, without windows. One serves the whole check: it takes its orders by Marionette, from
 //! `peers/thunderbird_client.py`.
 
-use std::{fs::File, path::PathBuf, process::Stdio};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Stdio,
+};
 
 use tokio::process::Command;
 
 use crate::{
     Result,
-    clients::Beside,
     home::{Home, write},
+    process::Beside,
 };
 
 /// What the package has in the path is a script, which makes a profile in the home of whoever runs it.
@@ -37,6 +41,8 @@ pub(crate) fn port_file(home: &Home) -> PathBuf {
 }
 
 pub(crate) fn beside(home: &Home) -> Result<Beside> {
+    // That of an earlier start says where it listened.
+    let _ = fs::remove_dir_all(home.path(PROFILE));
     let profile = home.folder(PROFILE)?;
     write(&profile.join("user.js"), PREFERENCES)?;
     let log = File::create(profile.join("log")).map_err(|error| error.to_string())?;

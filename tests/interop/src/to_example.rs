@@ -1,17 +1,16 @@
 //! A client signs in to the example server, by all that it has.
 
 use core::mem;
-use std::fs;
 
 use crate::{
     Options, Result,
-    clients::{Beside, Client},
+    clients::Client,
     example_server::{ExampleServer, without_trace},
     home::Home,
     matrix::{Half, Matrix, Outcome, Subject},
     message::{Message, compare},
-    process::{Processes, done, last_line, run, said, wait_for},
-    sign_in::{MECHANISMS, SignIn, Transport, wire_name},
+    process::{Processes, done, last_line, run, said},
+    sign_in::{MECHANISMS, SignIn, TIM, Transport, wire_name},
 };
 
 /// What is tried beside the mechanisms; by this one, which all have.
@@ -46,17 +45,7 @@ async fn start(
     home: &Home,
 ) -> Result<(ExampleServer, Processes)> {
     let server = ExampleServer::start(options, home, client.name, &[]).await?;
-    let Some(beside) = client.beside else {
-        return Ok((server, Processes::start([])?));
-    };
-    let Beside { command, ready } = beside(home)?;
-    let mut processes = Processes::start([command])?;
-    let is_ready = || fs::metadata(&ready).is_ok_and(|file| file.len() > 0);
-    wait_for(|| is_ready() || processes.ended()).await;
-    match is_ready() {
-        true => Ok((server, processes)),
-        false => Err("it does not start".into()),
-    }
+    Ok((server, client.start_beside(home).await?))
 }
 
 struct Run<'a> {
@@ -111,13 +100,13 @@ impl Run<'_> {
         if let Some(why) = (self.client.lacks)(mechanism, transport) {
             return Outcome::NotOffered(why);
         }
-        let mark = self.server.mark();
+        let mark = self.server.log.mark();
         let tried = match right {
             true => self.right(mechanism, transport, 1).await,
             false => self.wrong(mechanism, transport).await,
         };
         let fault = (self.client.fault)(mechanism);
-        let logged = |_: &str, words: &str| self.server.count(mark, words) > 0;
+        let logged = |_: &str, words: &str| self.server.log.count(mark, words) > 0;
         Outcome::of(tried, fault, logged, (self.client.remark)(mechanism, right))
     }
 
@@ -141,12 +130,12 @@ impl Run<'_> {
     ) -> Result<()> {
         // What another check has left is no fault of this one.
         self.server.take_messages();
-        let mark = self.server.mark();
+        let mark = self.server.log.mark();
         let sign_in = self.sign_in(mechanism, transport, true, messages);
         self.succeeds(&sign_in).await?;
         self.begins(mark, mechanism).await?;
         self.said(mark, &[" S: 235 "], "was not told that it is signed in").await?;
-        let connections = self.server.count(mark, " C: AUTH ");
+        let connections = self.server.log.count(mark, " C: AUTH ");
         if connections != 1 {
             return Err(format!("signed in {connections} times"));
         }
@@ -162,7 +151,7 @@ impl Run<'_> {
     /// It hears that it is refused, fails, and nothing is stored.
     async fn wrong(&self, mechanism: &'static str, transport: Transport) -> Result<()> {
         self.server.take_messages();
-        let mark = self.server.mark();
+        let mark = self.server.log.mark();
         let message = [Message::small(self.home, self.client.form)?];
         let sign_in = self.sign_in(mechanism, transport, false, &message);
         let output = run(&mut (self.client.command)(&sign_in)?).await?;
@@ -170,7 +159,7 @@ impl Run<'_> {
         // What is wrong with a token is said in a challenge first (RFC 7628 §3.2.2), and some leave then.
         let refused = if sign_in.takes_token() { " S: 334 eyJ" } else { " S: 535 " };
         self.said(mark, &[refused, " S: 235 "], "was not told that it is refused").await?;
-        if self.server.count(mark, " S: 235 ") > 0 {
+        if self.server.log.count(mark, " S: 235 ") > 0 {
             return Err("was signed in".into());
         }
         if output.status.success() {
@@ -191,7 +180,7 @@ impl Run<'_> {
     }
 
     async fn said(&self, mark: usize, words: &[&str], otherwise: &str) -> Result<()> {
-        self.server.says(mark, words).await.then_some(()).ok_or_else(|| otherwise.into())
+        self.server.log.says(mark, words).await.then_some(()).ok_or_else(|| otherwise.into())
     }
 
     async fn succeeds(&self, sign_in: &SignIn<'_>) -> Result<()> {
@@ -211,7 +200,7 @@ impl Run<'_> {
     ) -> SignIn<'_> {
         let (home, port) = (self.home, self.server.port(transport));
         let files = messages.iter().map(|message| message.file.clone()).collect();
-        SignIn { home, port, transport, mechanism, right, files }
+        SignIn { home, port, transport, mechanism, account: TIM, right, files }
     }
 
     /// What is tried by one mechanism only.

@@ -9,14 +9,14 @@ use crate::{
     message::{Form, Message, take_all, without_cr},
     process::{done, last_line, run, said, wait_for},
     servers::{Running, Server},
-    sign_in::{FROM, MECHANISMS, SignIn, TO, Transport, UNNAMED, USER, wire_name},
+    sign_in::{FROM, MECHANISMS, SignIn, TIM, TO, Transport, UNNAMED, USER, wire_name},
 };
 
 /// What the example client ends with where it is not signed in.
 const NOT_SIGNED_IN: i32 = 4;
 
 pub(crate) async fn check(server: &Server, options: &Options, home: &Home, matrix: &mut Matrix) {
-    let started = match done(&mut server.version_command(options)).await {
+    let started = match done(&mut server.kind.version_command(options)).await {
         Ok(said) => {
             let version = said.split_whitespace().next().unwrap_or("?");
             matrix.peer(server.name, version.into());
@@ -79,7 +79,7 @@ async fn attempt(
 ) -> Result<()> {
     let message = Message::small(home, Form::Crlf)?;
     let (port, files) = (running.port(transport), vec![message.file.clone()]);
-    let sign_in = SignIn { home, port, transport, mechanism, right, files };
+    let sign_in = SignIn { home, port, transport, mechanism, account: TIM, right, files };
     let output = run(&mut client(options, &sign_in)).await?;
     let dialogue = said(&output);
     if !dialogue.contains(&format!("C: AUTH {}", wire_name(mechanism))) {
@@ -133,7 +133,7 @@ fn client(options: &Options, sign_in: &SignIn<'_>) -> Command {
 
 /// The message, and only that, comes to lie in the mailbox, with header lines in front. Line ends are
 /// the server's own.
-async fn arrives(running: &Running, message: &Message) -> Result<()> {
+pub(crate) async fn arrives(running: &Running, message: &Message) -> Result<()> {
     let mut stored = Vec::new();
     wait_for(|| {
         stored.extend(take_all(&running.maildir));
