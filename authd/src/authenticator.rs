@@ -87,7 +87,7 @@ impl Offer {
             sasl: Arc::new(sasl),
             decoys,
             missing,
-            failure_delay: Duration::from_millis(config.limits.failure_delay_ms.min(60_000)),
+            failure_delay: Duration::from_millis(config.limits.failure_delay_ms),
             logs_names: config.log.names,
         })
     }

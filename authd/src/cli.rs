@@ -88,7 +88,8 @@ pub(crate) enum Account {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Writes the accounts' own passwords to the standard output, as they are kept.
+    /// Writes all accounts to the standard output, with what is kept of their passwords, and lists what the format has no
+    /// room for. Whoever reads the output can search for the passwords: keep it as safe as the database.
     Export { format: Format },
 }
 
@@ -108,9 +109,13 @@ pub(crate) struct Password {
 /// The format of a file of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Dovecot's passwd-file: `name:{SCHEME}value:…`
+    /// All that the database has of an account, with one account in each line. This is the format for a backup, and for a
+    /// move to another database.
+    Json,
+    /// Dovecot's passwd-file: `name:{SCHEME}value:…`, with one scheme for each name. `user=NAME` marks an alias, and the
+    /// name of an application password.
     Dovecot,
-    /// `name:SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`
+    /// `name:SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, one line for each scheme.
     Rfc5803,
     /// What `SELECT rolname, rolpassword FROM pg_authid` prints by `psql -At`: `name|SCRAM-SHA-256$…`
     Postgresql,

@@ -2,23 +2,24 @@
 
 use core::time::Duration;
 use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    io::{self, BufRead, BufReader, BufWriter, Write, stdin, stdout},
-    path::Path,
+    collections::HashMap,
+    io::{self, BufWriter, Write, stdout},
+    path::PathBuf,
 };
 
 use smtp_auth::Secret;
 
 use crate::{
-    cli::{Account, Format, Password},
+    cli::{Account, Password},
     clock::now_s,
     config::{Config, ConfigError},
     credential::Scheme,
-    import::{self, Imported, Kept},
+    format::is_label,
     passwords::{self, PasswordError},
     store::{NewPassword, Options, PasswordRow, Store, StoreError, login_name},
 };
+
+mod transfer;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -28,8 +29,10 @@ pub(crate) enum CommandError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Password(#[from] PasswordError),
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+    #[error("the file {} cannot be read: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
     #[error(
         "the name `{0}` is not allowed: it is empty, or contains characters that no name has (RFC 4013)"
     )]
@@ -40,8 +43,12 @@ pub(crate) enum CommandError {
     Label,
     #[error("the account has no such alias or application password")]
     Nothing,
-    #[error("{0} of the lines could not be imported; they are listed above")]
-    Partly(usize),
+    #[error("{0} lines or accounts could not be imported: they are listed above, with the reasons")]
+    NotImported(usize),
+    #[error(
+        "{0} names or credentials could not be exported: they are listed above, with the reasons. The format `json` has room for all"
+    )]
+    NotExported(usize),
 }
 
 /// The time limit of a command's query.
@@ -67,7 +74,7 @@ pub(crate) async fn run(config: &Config, command: Account) -> Result<(), Command
             let aliases: Vec<_> =
                 aliases.iter().map(|alias| fold(alias)).collect::<Result<_, _>>()?;
             let (new, shown) = make(config, "", &password)?;
-            store.add_account(&name, &aliases, &new, !disabled, now_s()).await?;
+            store.add_account(&name, &aliases, &[new], !disabled, now_s()).await?;
             show(shown)?;
         }
         Account::Passwd { name, app: Some(label), remove: true, .. } => {
@@ -76,11 +83,10 @@ pub(crate) async fn run(config: &Config, command: Account) -> Result<(), Command
             }
         }
         Account::Passwd { name, app, password, .. } => {
-            let (name, label) = (fold(&name)?, app.unwrap_or_default());
-            if label.contains('/') || label.chars().any(char::is_control) {
+            let (name, is_app, label) = (fold(&name)?, app.is_some(), app.unwrap_or_default());
+            if is_app && !is_label(&label) {
                 return Err(CommandError::Label);
             }
-            let is_app = !label.is_empty();
             // The name to authenticate with has to be its own folded form.
             let label = if is_app {
                 fold(&login_name(&name, &label))?.split_off(name.len() + 1)
@@ -110,9 +116,9 @@ pub(crate) async fn run(config: &Config, command: Account) -> Result<(), Command
         Account::Enable { name } => store.enable(&fold(&name)?, true).await?,
         Account::List { without_scram } => list(config, &store, without_scram).await?,
         Account::Import { format, file, dry_run } => {
-            import(config, &store, format, &file, dry_run).await?
+            transfer::import(config, &store, format, &file, dry_run).await?
         }
-        Account::Export { format } => export(&store, format).await?,
+        Account::Export { format } => transfer::export(&store, format).await?,
     }
     store.close().await;
     Ok(())
@@ -131,7 +137,7 @@ fn make(
     let (text, is_generated) = passwords::new(password.generate)?;
     let credentials = passwords::credentials(config, &text, password.cram_md5)?;
     let expires = password.expires.map(|days| now_s() + i64::from(days) * DAY);
-    let new = NewPassword { label: label.into(), credentials, expires };
+    let new = NewPassword { label: label.into(), credentials, expires, last_used: None };
     Ok((new, Some(text).filter(|_| is_generated)))
 }
 
@@ -195,98 +201,6 @@ fn day(time: Option<i64>, otherwise: &str) -> String {
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + next)
-}
-
-async fn import(
-    config: &Config,
-    store: &Store,
-    format: Format,
-    file: &Path,
-    dry_run: bool,
-) -> Result<(), CommandError> {
-    let input: Box<dyn BufRead> = match file.as_os_str() == "-" {
-        true => Box::new(stdin().lock()),
-        false => Box::new(BufReader::new(fs::File::open(file)?)),
-    };
-    let (mut imported, mut refused) = (0_usize, 0_usize);
-    for (place, text) in input.lines().enumerate() {
-        let Some(read) = import::line(format, Secret::new(text?).expose()) else {
-            continue;
-        };
-        let done = match read {
-            Ok(account) => {
-                let name = account.name.clone();
-                let added = add(config, store, account, dry_run).await;
-                match added {
-                    // Nothing further can be imported.
-                    Err(
-                        error @ CommandError::Store(StoreError::Slow(_) | StoreError::Database(_)),
-                    ) => return Err(error),
-                    added => added.map_err(|error| format!("{name}: {error}")),
-                }
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        match done {
-            Ok(()) => imported += 1,
-            Err(why) => {
-                refused += 1;
-                eprintln!("line {}: not imported: {why}", place + 1);
-            }
-        }
-    }
-    eprintln!(
-        "{imported} accounts {}",
-        if dry_run { "can be imported" } else { "have been imported" }
-    );
-    if refused > 0 { Err(CommandError::Partly(refused)) } else { Ok(()) }
-}
-
-async fn add(
-    config: &Config,
-    store: &Store,
-    account: Imported,
-    dry_run: bool,
-) -> Result<(), CommandError> {
-    let folded = (config.fold())(&account.name).filter(|name| is_name(name)).map(String::from);
-    let name = folded.ok_or(CommandError::Name(account.name))?;
-    let credentials = match account.kept {
-        Kept::Credential(credential) => vec![*credential],
-        Kept::Password(password) => passwords::credentials(config, &password, false)?,
-    };
-    let password = NewPassword { label: String::new(), credentials, expires: None };
-    if dry_run {
-        return match store.find(&name).await? {
-            Some(_) => Err(StoreError::NameInUse(name).into()),
-            None => Ok(()),
-        };
-    }
-    Ok(store.add_account(&name, &[], &password, account.is_enabled, now_s()).await?)
-}
-
-async fn export(store: &Store, format: Format) -> Result<(), CommandError> {
-    let accounts = store.accounts().await?.into_iter().filter(|account| account.is_enabled);
-    let enabled: HashSet<_> = accounts.map(|account| account.name).collect();
-    let mut out = BufWriter::new(stdout().lock());
-    let mut refused = 0;
-    let mut last = String::new();
-    // The first credential of an account is the one that PLAIN and LOGIN are checked with.
-    for (name, credential) in store.credentials().await? {
-        if name == last {
-            continue;
-        }
-        let is_enabled = enabled.contains(&name);
-        match import::export(format, &name, is_enabled, &credential) {
-            Some(line) => writeln!(out, "{}", line.expose())?,
-            None => {
-                refused += 1;
-                eprintln!("{name}: not exported: the format has no form for it");
-            }
-        }
-        last = name;
-    }
-    out.flush()?;
-    if refused > 0 { Err(CommandError::Partly(refused)) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use smtp_auth::sasl::{FoldName, Mechanism, ScramHash, as_sent, prepare, prepare_
 
 use crate::{credential::Scheme, store::Options};
 
+/// The longest time for which the reply to a failed attempt is held back: mail servers wait for 10 seconds for a reply, and
+/// the answer may have taken half of that.
+pub(crate) const MAX_FAILURE_DELAY_MS: u64 = 3000;
+
 /// Why there is no configuration. No text contains a value of the file, as it may be a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -278,6 +282,16 @@ impl Config {
         if self.limits.exchange_ms == 0 || self.limits.exchange_ms > 1000 {
             return Err(ConfigError::Value("`exchange_ms` is not between 1 and 1,000"));
         }
+        if self.limits.failure_delay_ms > MAX_FAILURE_DELAY_MS {
+            return Err(ConfigError::Value(
+                "`failure_delay_ms` is more than 3,000: Postfix waits for a reply for 10 seconds in all",
+            ));
+        }
+        if !(10..=5000).contains(&self.query_time_limit_ms) {
+            return Err(ConfigError::Value(
+                "`query_time_limit_ms` is not between 10 and 5,000: Postfix waits for a reply for 10 seconds in all",
+            ));
+        }
         for socket in &self.sockets {
             socket.mode()?;
         }
@@ -287,7 +301,7 @@ impl Config {
     /// Returns how to reach the database.
     pub(crate) fn database(&self) -> Result<Options, ConfigError> {
         let url = self.database.clone().ok_or(ConfigError::NoDatabase)?;
-        let time_limit = Duration::from_millis(self.query_time_limit_ms.clamp(10, 60_000));
+        let time_limit = Duration::from_millis(self.query_time_limit_ms);
         Ok(Options { url, connections: self.connections, time_limit })
     }
 
@@ -392,6 +406,8 @@ mod tests {
             "[[socket]]\npath = \"x\"\nmode = \"abc\"",
             "unknown = 1",
             "[limits]\nexchange_ms = 2000",
+            "[limits]\nfailure_delay_ms = 3001",
+            "query_time_limit_ms = 5001",
         ] {
             assert!(read(wrong, 0o600).is_err(), "{wrong}");
         }

@@ -25,13 +25,19 @@ use tracing::field::display;
 use crate::{
     authenticator::{Asked, Offer, Service, Used},
     clock::now_ms,
+    config::MAX_FAILURE_DELAY_MS,
 };
 
 /// The most that is read at once.
 const READ: usize = 4096;
 
-/// The time limit of an answer: that of the query, and the wait for a thread.
-const ANSWER: Duration = Duration::from_secs(15);
+/// The time limit of an answer to a question: of the query, the wait for a thread, and the hash together.
+///
+/// Postfix waits for at most 10 seconds for the reply to a request, and then gives the service up. So an answer, and the
+/// time for which the reply to a failed attempt is held back after it, take at most 8 seconds together.
+const ANSWER: Duration = Duration::from_secs(5);
+
+const _: () = assert!(ANSWER.as_millis() as u64 + MAX_FAILURE_DELAY_MS <= 8000);
 
 /// The time in which the mail server has to take what is sent to it.
 const WRITE: Duration = Duration::from_secs(30);
@@ -189,8 +195,8 @@ impl Drop for Connection {
     }
 }
 
-/// Answers a question. An answer that takes too long is a temporary failure, as the copy begins with
-/// that answer.
+/// Answers a question. The job's answer is a temporary failure until there is another one, so an answer that takes too long
+/// is one.
 async fn answer(id: u32, asked: Asked, mut job: QueryJob) -> Done {
     let _ = timeout(ANSWER, job.query().answer_with_async(&asked)).await;
     Done::Answered(id, job, asked.used.into_inner())

@@ -55,8 +55,8 @@ pub(crate) async fn prepare(
     if store.find(NAME).await?.is_none() {
         let (password, _) = passwords::new(true)?;
         let credentials = passwords::credentials(&config, &password, false)?;
-        let new = NewPassword { label: String::new(), credentials, expires: None };
-        store.add_account(NAME, &[], &new, true, now_s()).await?;
+        let new = NewPassword { credentials, ..NewPassword::default() };
+        store.add_account(NAME, &[], &[new], true, now_s()).await?;
         writeln!(out, "Account:  {NAME}\nPassword: {} (it is shown only now)", password.expose())?;
     } else {
         writeln!(out, "Account:  {NAME} (it exists: the password was shown when it was made)")?;

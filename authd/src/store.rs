@@ -21,7 +21,7 @@ mod settings;
 
 pub(crate) use accounts::{Found, NewPassword, login_name};
 pub(crate) use limits::{Changes, Shared};
-pub(crate) use listing::{Cost, PasswordRow};
+pub(crate) use listing::{AccountRow, Cost, PasswordRow};
 
 /// The database and the bounds on its use.
 #[derive(Clone)]

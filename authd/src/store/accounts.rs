@@ -22,14 +22,15 @@ pub(crate) struct Found {
     pub(crate) checks: Option<Scheme>,
 }
 
-/// A password to be stored.
-#[derive(Debug)]
+/// A password to be stored. Times are seconds since 1970.
+#[derive(Debug, Default)]
 pub(crate) struct NewPassword {
     /// Empty for the account's own password.
     pub(crate) label: String,
     /// The first is the one that PLAIN and LOGIN are checked with.
     pub(crate) credentials: Vec<Credential>,
     pub(crate) expires: Option<i64>,
+    pub(crate) last_used: Option<i64>,
 }
 
 /// The name to authenticate with by an application password.
@@ -50,13 +51,17 @@ impl Store {
                       WHERE l.name = COALESCE( \
                       (SELECT name FROM login WHERE name >= $1 ORDER BY name LIMIT 1), \
                       (SELECT MIN(name) FROM login))";
-        let mut connection = match self.lent.take() {
-            Some(connection) => connection,
-            None => self.within(self.pool.acquire()).await?,
+        let query = async {
+            let mut connection = match self.lent.take() {
+                Some(connection) => connection,
+                None => self.pool.acquire().await?,
+            };
+            // After an error, the connection goes back to the pool, which tests it.
+            let rows = sqlx::query(select).bind(name).fetch_all(&mut *connection).await?;
+            self.lent.keep(connection);
+            Ok(rows)
         };
-        // After an error, the connection goes back to the pool, which tests it.
-        let rows = self.within(sqlx::query(select).bind(name).fetch_all(&mut *connection)).await?;
-        self.lent.keep(connection);
+        let rows = self.within(query).await?;
         let (mut found, mut is_it) = (None, false);
         for row in &rows {
             if found.is_none() {
@@ -91,12 +96,12 @@ impl Store {
         Ok(found.filter(|_| is_it))
     }
 
-    /// Makes an account, with its own password and perhaps aliases. Names are folded.
+    /// Makes an account with its passwords and aliases. Names are folded. Nothing is stored if one of the names is in use.
     pub(crate) async fn add_account(
         &self,
         name: &str,
         aliases: &[String],
-        password: &NewPassword,
+        passwords: &[NewPassword],
         is_enabled: bool,
         now: i64,
     ) -> Result<(), StoreError> {
@@ -107,8 +112,11 @@ impl Store {
         if inserted.rows_affected() == 0 {
             return Err(StoreError::NameInUse(name.into()));
         }
-        self.put(&mut transaction, name, password, now).await?;
-        self.add_login(&mut transaction, name, name, "").await?;
+        for password in passwords {
+            self.put(&mut transaction, name, password, now).await?;
+            let login = login_name(name, &password.label);
+            self.add_login(&mut transaction, &login, name, &password.label).await?;
+        }
         for alias in aliases {
             self.add_login(&mut transaction, alias, name, "").await?;
         }
@@ -227,14 +235,14 @@ impl Store {
         password: &NewPassword,
         now: i64,
     ) -> Result<bool, StoreError> {
-        let NewPassword { label, credentials, expires } = password;
-        let update = "UPDATE password SET created = $1, expires = $2, last_used = NULL WHERE account = $3 AND label = $4";
-        let update = sqlx::query(update).bind(now).bind(*expires).bind(account).bind(label);
+        let NewPassword { label, credentials, expires, last_used } = password;
+        let update = "UPDATE password SET created = $1, expires = $2, last_used = $3 WHERE account = $4 AND label = $5";
+        let insert = "INSERT INTO password (created, expires, last_used, account, label) VALUES ($1, $2, $3, $4, $5)";
+        let [update, insert] = [update, insert].map(|sql| {
+            sqlx::query(sql).bind(now).bind(*expires).bind(*last_used).bind(account).bind(label)
+        });
         let is_new = self.within(update.execute(&mut **transaction)).await?.rows_affected() == 0;
         if is_new {
-            let insert =
-                "INSERT INTO password (created, expires, account, label) VALUES ($1, $2, $3, $4)";
-            let insert = sqlx::query(insert).bind(now).bind(*expires).bind(account).bind(label);
             self.within(insert.execute(&mut **transaction)).await?;
         }
         let delete = sqlx::query("DELETE FROM credential WHERE account = $1 AND label = $2")

@@ -25,6 +25,14 @@ pub(crate) struct PasswordRow {
     pub(crate) schemes: Vec<Scheme>,
 }
 
+/// What is kept of a password in one form.
+#[derive(Debug)]
+pub(crate) struct CredentialRow {
+    pub(crate) account: String,
+    pub(crate) label: String,
+    pub(crate) credential: Credential,
+}
+
 /// How many passwords of enabled accounts have a credential of that scheme and cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cost {
@@ -84,17 +92,19 @@ impl Store {
         Ok(passwords)
     }
 
-    /// Returns what is kept of the own password of each account, by name.
-    pub(crate) async fn credentials(&self) -> Result<Vec<(String, Credential)>, StoreError> {
-        let select = "SELECT account, scheme, value FROM credential WHERE label = '' ORDER BY account, checks DESC, scheme";
+    /// Returns what is kept of each password, by account and label. The first of a password is the one that PLAIN and LOGIN
+    /// are checked with.
+    pub(crate) async fn credentials(&self) -> Result<Vec<CredentialRow>, StoreError> {
+        let select = "SELECT account, label, scheme, value FROM credential ORDER BY account, label, checks DESC, scheme";
         let rows = self.within(sqlx::query(select).fetch_all(&self.pool)).await?;
         let read = |row| {
-            let (account, scheme): (String, String) = (get(row, "account")?, get(row, "scheme")?);
+            let (account, label): (String, String) = (get(row, "account")?, get(row, "label")?);
+            let scheme: String = get(row, "scheme")?;
             let value = Secret::new(get::<String>(row, "value")?);
             let read =
                 Scheme::named(&scheme).and_then(|own| Credential::read(own, value.expose()).ok());
             let credential = read.ok_or_else(|| StoreError::Damaged(account.clone()))?;
-            Ok((account, credential))
+            Ok(CredentialRow { account, label, credential })
         };
         rows.iter().map(read).collect()
     }

@@ -11,7 +11,7 @@ use smtp_auth::{Secret, sasl::ScramHash};
 
 pub(crate) fn password(text: &str) -> NewPassword {
     let keys = Credential::scram(ScramHash::Sha256, &Secret::new(text), 4096).unwrap();
-    NewPassword { label: String::new(), credentials: vec![keys], expires: None }
+    NewPassword { credentials: vec![keys], ..NewPassword::default() }
 }
 
 async fn each(test: impl AsyncFn(&Store)) {
@@ -24,7 +24,7 @@ async fn each(test: impl AsyncFn(&Store)) {
 async fn an_account_is_found_by_each_of_its_names() {
     each(async |store| {
         store
-            .add_account("tim", &["tim@example.org".into()], &password("one"), true, 1)
+            .add_account("tim", &["tim@example.org".into()], &[password("one")], true, 1)
             .await
             .unwrap();
         store.add_alias("tim", "timothy").await.unwrap();
@@ -53,9 +53,9 @@ async fn an_account_is_found_by_each_of_its_names() {
 #[tokio::test]
 async fn a_name_belongs_to_one_account() {
     each(async |store| {
-        store.add_account("tim", &["t".into()], &password("one"), true, 1).await.unwrap();
+        store.add_account("tim", &["t".into()], &[password("one")], true, 1).await.unwrap();
         for (name, aliases) in [("tim", vec![]), ("t", vec![]), ("ann", vec!["t".to_owned()])] {
-            let refused = store.add_account(name, &aliases, &password("x"), true, 1).await;
+            let refused = store.add_account(name, &aliases, &[password("x")], true, 1).await;
             assert!(matches!(refused, Err(StoreError::NameInUse(_))), "{name}: {refused:?}");
         }
         assert!(store.find("ann").await.unwrap().is_none(), "nothing is left of a refused account");
@@ -73,7 +73,7 @@ async fn passwords_are_replaced_whole_and_removed() {
     each(async |store| {
         let first = Credential::argon2id(&Secret::new("one")).unwrap();
         let first = NewPassword { credentials: vec![first], ..password("one") };
-        store.add_account("tim", &[], &first, true, 1).await.unwrap();
+        store.add_account("tim", &[], &[first], true, 1).await.unwrap();
         store.note_use("tim", "", 7).await.unwrap();
         assert_eq!(store.find("tim").await.unwrap().unwrap().last_used, Some(7));
         store.set_password("tim", &password("two"), 2).await.unwrap();
@@ -97,13 +97,13 @@ async fn passwords_are_replaced_whole_and_removed() {
 async fn accounts_are_listed_and_their_costs_counted() {
     each(async |store| {
         store
-            .add_account("tim", &["t".into(), "ti".into()], &password("one"), true, 1)
+            .add_account("tim", &["t".into(), "ti".into()], &[password("one")], true, 1)
             .await
             .unwrap();
         let argon2 = Credential::argon2id(&Secret::new("one")).unwrap();
         let argon2 = NewPassword { credentials: vec![argon2], ..password("one") };
-        store.add_account("ann", &[], &argon2, true, 1).await.unwrap();
-        store.add_account("off", &[], &password("one"), false, 1).await.unwrap();
+        store.add_account("ann", &[], &[argon2], true, 1).await.unwrap();
+        store.add_account("off", &[], &[password("one")], false, 1).await.unwrap();
         let names = store.accounts().await.unwrap();
         let names: Vec<_> =
             names.iter().map(|row| (&*row.name, row.is_enabled, row.aliases.len())).collect();

@@ -1,6 +1,11 @@
 //! The commands that manage accounts.
 
-use crate::support::{Authd, PASSWORD};
+use smtp_auth::sasl::Mechanism;
+
+use crate::{
+    postgres::Postgres,
+    support::{Authd, Outcome, PASSWORD},
+};
 
 #[test]
 fn a_file_of_dovecot_is_imported_and_what_cannot_be_is_listed() {
@@ -19,7 +24,9 @@ fn a_file_of_dovecot_is_imported_and_what_cannot_be_is_listed() {
     assert!(!output.status.success());
     assert!(said.contains("line 5: not imported: the scheme SSHA256 is not supported"), "{said}");
     assert!(
-        said.contains("line 6: not imported: bcrypt: the name `bcrypt` is already in use"),
+        said.contains(
+            "line 6: not imported: the name `bcrypt` is already in use, by an earlier line"
+        ),
         "{said}"
     );
     assert!(said.contains("3 accounts have been imported"), "{said}");
@@ -31,6 +38,92 @@ fn a_file_of_dovecot_is_imported_and_what_cannot_be_is_listed() {
     other.done(&["import", "dovecot", "-"], &exported);
     assert_eq!(other.done(&["export", "dovecot"], ""), exported);
     assert_eq!(other.done(&["list"], ""), list);
+}
+
+/// An account with all that one can have, a disabled one, and one that expires. Returns the application password.
+fn add_all(authd: &Authd) -> String {
+    authd.done(&["add", "tim", "--alias", "tim@example.org", "--cram-md5"], PASSWORD);
+    authd.done(&["add", "off", "--disabled"], PASSWORD);
+    authd.done(&["add", "old", "--expires", "0"], PASSWORD);
+    authd.done(&["add", "new", "--expires", "9"], PASSWORD);
+    authd.done(&["passwd", "tim", "--app", "phone", "--expires", "9"], "").trim().to_owned()
+}
+
+const ALL: &str = "[accounts]\nscram = [\"SCRAM-SHA-256\", \"SCRAM-SHA-1\"]\ncram_md5 = true\nscram_always = true\n\
+                   [limits]\nfailure_delay_ms = 10";
+
+/// Authenticates with each of these by each mechanism.
+fn check(authd: &mut Authd, mechanisms: &[Mechanism], expected: &[(&str, &str, Option<&str>)]) {
+    authd.start();
+    let mut client = authd.connect();
+    for mechanism in mechanisms {
+        for (name, password, account) in expected {
+            let expected = account.map_or(Outcome::Fail, |account| Outcome::Ok(account.into()));
+            let outcome = client.sign_in(*mechanism, None, name, password);
+            assert_eq!(outcome, expected, "{mechanism} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_move_to_another_database_loses_nothing() {
+    let mut postgres = Postgres::start();
+    let other = postgres.as_mut().map(Postgres::database);
+    if other.is_none() {
+        eprintln!("PostgreSQL is not installed: the test moves to SQLite");
+    }
+    let (from, mut to) = (Authd::new(None, ALL), Authd::new(other.as_deref(), ALL));
+    let app = add_all(&from);
+    let exported = from.done(&["export", "json"], "");
+    to.done(&["import", "json", "-"], &exported);
+    assert_eq!(to.done(&["list"], ""), from.done(&["list"], ""));
+    assert_eq!(to.done(&["export", "json"], ""), exported);
+    let again = to.account(&["import", "json", "-"], &exported);
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(said.contains("line 1: not imported: new: the name `new` is already in use"), "{said}");
+    let mechanisms =
+        [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::CramMd5];
+    let expected = [
+        ("tim", PASSWORD, Some("tim")),
+        ("tim@example.org", PASSWORD, Some("tim")),
+        ("tim/phone", &app, Some("tim")),
+        ("new", PASSWORD, Some("new")),
+        ("off", PASSWORD, None),
+        ("old", PASSWORD, None),
+        ("tim", &app, None),
+    ];
+    check(&mut to, &mechanisms, &expected);
+}
+
+#[test]
+fn a_passwd_file_is_written_as_far_as_it_can_hold_the_accounts() {
+    let (from, mut to) = (Authd::new(None, ALL), Authd::new(None, ALL));
+    let app = add_all(&from);
+    from.done(&["passwd", "tim", "--app", "phone", "--remove"], "");
+    let tablet = from.done(&["passwd", "tim", "--app", "tablet"], "");
+    let exported = from.account(&["export", "dovecot"], "");
+    assert!(!exported.status.success());
+    let said = String::from_utf8(exported.stderr).unwrap();
+    for line in [
+        "tim: not exported: SCRAM-SHA-1, as a name has one scheme in a passwd-file",
+        "tim: not exported: CRAM-MD5, as a name has one scheme in a passwd-file",
+        "new: not exported: the password expires, which no field of a passwd-file says",
+        "old: not exported: the password expires, which no field of a passwd-file says",
+    ] {
+        assert!(said.lines().any(|own| own == line), "{line} in {said}");
+    }
+    to.done(&["import", "dovecot", "-"], &String::from_utf8(exported.stdout).unwrap());
+    assert!(to.done(&["list"], "").contains("off\tdisabled"));
+    let expected = [
+        ("tim", PASSWORD, Some("tim")),
+        ("tim@example.org", PASSWORD, Some("tim")),
+        ("tim/tablet", tablet.trim(), Some("tim")),
+        ("tim/phone", &app, None),
+        ("off", PASSWORD, None),
+        ("old", PASSWORD, None),
+        ("new", PASSWORD, None),
+    ];
+    check(&mut to, &[Mechanism::Plain, Mechanism::ScramSha256], &expected);
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! `account import` and `account export`.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead, BufReader, BufWriter, Write, stdin, stdout},
+    path::Path,
+};
+
+use smtp_auth::Secret;
+
+use super::CommandError;
+use crate::{
+    cli::Format,
+    clock::now_s,
+    config::Config,
+    format::{self, Account, Kept, Password},
+    passwords,
+    store::{NewPassword, Store, StoreError, login_name},
+};
+
+pub(super) async fn import(
+    config: &Config,
+    store: &Store,
+    format: Format,
+    file: &Path,
+    dry_run: bool,
+) -> Result<(), CommandError> {
+    let unreadable = |error| CommandError::File { path: file.into(), error };
+    let input: Box<dyn BufRead> = match file.as_os_str() == "-" {
+        true => Box::new(stdin().lock()),
+        false => Box::new(BufReader::new(fs::File::open(file).map_err(unreadable)?)),
+    };
+    let lines: Vec<_> = input
+        .lines()
+        .map(|line| line.map(Secret::new))
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
+    let lines = lines.into_iter().enumerate().map(|(at, text)| (at + 1, text));
+    let contents = format::read(format, lines, config.fold());
+    let (mut imported, mut refused) = (0_usize, contents.refused.len());
+    for (number, error) in contents.refused {
+        eprintln!("line {number}: not imported: {error}");
+    }
+    for (number, account) in contents.accounts {
+        let name = account.name.clone();
+        match add(config, store, account, dry_run).await {
+            Ok(()) => imported += 1,
+            // Nothing further can be imported.
+            Err(error @ CommandError::Store(StoreError::Slow(_) | StoreError::Database(_))) => {
+                return Err(error);
+            }
+            Err(error) => {
+                refused += 1;
+                eprintln!("line {number}: not imported: {name}: {error}");
+            }
+        }
+    }
+    let done = if dry_run { "can be imported" } else { "have been imported" };
+    eprintln!("{imported} accounts {done}");
+    if refused > 0 { Err(CommandError::NotImported(refused)) } else { Ok(()) }
+}
+
+async fn add(
+    config: &Config,
+    store: &Store,
+    account: Account,
+    dry_run: bool,
+) -> Result<(), CommandError> {
+    let Account { name, is_enabled, aliases, passwords } = account;
+    let mut new = Vec::new();
+    for Password { label, expires, last_used, kept } in passwords {
+        let credentials = match kept {
+            Kept::Credentials(credentials) => credentials,
+            Kept::Clear(password) => passwords::credentials(config, &password, false)?,
+        };
+        new.push(NewPassword { label, credentials, expires, last_used });
+    }
+    if !dry_run {
+        return Ok(store.add_account(&name, &aliases, &new, is_enabled, now_s()).await?);
+    }
+    let logins = new.iter().map(|password| login_name(&name, &password.label));
+    for login in logins.chain(aliases) {
+        if store.find(&login).await?.is_some() {
+            return Err(StoreError::NameInUse(login).into());
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn export(store: &Store, format: Format) -> Result<(), CommandError> {
+    let mut out = BufWriter::new(stdout().lock());
+    let mut refused = 0;
+    for account in accounts(store).await? {
+        let written = format::write(format, &account);
+        for line in written.lines {
+            writeln!(out, "{}", line.expose())?;
+        }
+        refused += written.lacking.len();
+        for (name, why) in written.lacking {
+            eprintln!("{name}: not exported: {why}");
+        }
+    }
+    out.flush()?;
+    if refused > 0 { Err(CommandError::NotExported(refused)) } else { Ok(()) }
+}
+
+/// Returns all accounts with what is kept of their passwords.
+async fn accounts(store: &Store) -> Result<Vec<Account>, StoreError> {
+    let mut credentials: HashMap<_, Vec<_>> = HashMap::new();
+    for row in store.credentials().await? {
+        credentials.entry((row.account, row.label)).or_default().push(row.credential);
+    }
+    let mut passwords: HashMap<_, Vec<_>> = HashMap::new();
+    // The account's own password is the first, as its label is empty.
+    for row in store.passwords().await? {
+        let key = (row.account, row.label);
+        let kept = Kept::Credentials(credentials.remove(&key).unwrap_or_default());
+        let (account, label) = key;
+        let (expires, last_used) = (row.expires, row.last_used);
+        passwords.entry(account).or_default().push(Password { label, expires, last_used, kept });
+    }
+    let account = |row: crate::store::AccountRow| {
+        let passwords = passwords.remove(&row.name).unwrap_or_default();
+        Account { name: row.name, is_enabled: row.is_enabled, aliases: row.aliases, passwords }
+    };
+    Ok(store.accounts().await?.into_iter().map(account).collect())
+}

@@ -1,0 +1,313 @@
+//! Files of accounts, from and for other servers and databases.
+
+use std::collections::HashMap;
+
+use smtp_auth::{Secret, sasl::FoldName};
+
+use crate::{
+    cli::Format,
+    credential::{Credential, CredentialError, Scheme},
+    store::login_name,
+};
+
+mod dovecot;
+mod json;
+mod scram;
+
+/// An account with all of its passwords.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) is_enabled: bool,
+    pub(crate) aliases: Vec<String>,
+    /// The account's own password is the first.
+    pub(crate) passwords: Vec<Password>,
+}
+
+/// A password of an account. Times are seconds since 1970.
+#[derive(Debug)]
+pub(crate) struct Password {
+    /// Empty for the account's own password.
+    pub(crate) label: String,
+    pub(crate) expires: Option<i64>,
+    pub(crate) last_used: Option<i64>,
+    pub(crate) kept: Kept,
+}
+
+/// What a file has of a password.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// The first is the one that PLAIN and LOGIN are checked with.
+    Credentials(Vec<Credential>),
+    /// The password itself.
+    Clear(Secret),
+}
+
+/// A line of a file.
+#[derive(Debug)]
+enum Line {
+    Account(Account),
+    /// Another name of the account that is named first: an alias, or an application password's.
+    Name(String, Account),
+}
+
+/// Why a line cannot be imported. No text contains a part of the line but for the names of accounts and schemes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LineError {
+    #[error("the line has no name, or no value after it")]
+    Fields,
+    #[error("the account has no password")]
+    NoPassword,
+    #[error("the extra field `{0}` restricts the account, and there is no such restriction here")]
+    Restricted(&'static str),
+    #[error("the line is not one that `account export json` writes: see its column {0}")]
+    Json(usize),
+    #[error(
+        "the name `{0}` is not allowed: it is empty, or contains characters that no name has (RFC 4013)"
+    )]
+    Name(String),
+    #[error(
+        "an application password of `{0}` has a label that is empty or not folded, or that contains a slash or a control character"
+    )]
+    Label(String),
+    #[error("the name `{0}` is already in use, by an earlier line")]
+    Twice(String),
+    #[error("the line belongs to the account `{0}`, which no line that can be imported describes")]
+    NoAccount(String),
+    #[error(
+        "the name is disabled, and the account `{0}` is not: all names of an account share its state"
+    )]
+    Disabled(String),
+    #[error(
+        "the name has another password than its account `{0}`, and is no name of an application password, such as `{0}/phone`"
+    )]
+    OtherPassword(String),
+    #[error("the password has two values of the scheme {0}")]
+    SchemeTwice(Scheme),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+/// What can be imported of a file and what cannot, with the numbers of the lines.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) accounts: Vec<(usize, Account)>,
+    pub(crate) refused: Vec<(usize, LineError)>,
+    /// The place in `accounts` of each name.
+    names: HashMap<String, usize>,
+}
+
+/// Reads a whole file, as the line of an account may come after those of its aliases.
+pub(crate) fn read(
+    format: Format,
+    lines: impl Iterator<Item = (usize, Secret)>,
+    fold: FoldName,
+) -> Contents {
+    let (mut contents, mut later) = (Contents::default(), Vec::new());
+    for (number, text) in lines {
+        let read = match line(format, text.expose()) {
+            None => continue,
+            Some(Err(error)) => Err(error),
+            Some(Ok(Line::Account(account))) => contents.add(format, number, account, fold),
+            Some(Ok(Line::Name(of, account))) => {
+                later.push((number, of, account));
+                continue;
+            }
+        };
+        contents.refused.extend(read.err().map(|error| (number, error)));
+    }
+    for (number, of, account) in later {
+        let read = contents.add_name(format, number, &of, account, fold);
+        contents.refused.extend(read.err().map(|error| (number, error)));
+    }
+    contents.refused.sort_by_key(|(number, _)| *number);
+    contents
+}
+
+/// Reads a line. `None` for an empty one and a comment.
+fn line(format: Format, text: &str) -> Option<Result<Line, LineError>> {
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.trim().is_empty() || text.starts_with('#') {
+        return None;
+    }
+    Some(match format {
+        Format::Json => json::read(text).map(Line::Account),
+        Format::Dovecot => dovecot::read(text),
+        Format::Rfc5803 => scram::read(text, &[':', '\t']).map(Line::Account),
+        Format::Postgresql => scram::read(text, &['|', '\t']).map(Line::Account),
+    })
+}
+
+/// The lines of an account, and what they lack: a name, and the reason.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) lines: Vec<Secret>,
+    pub(crate) lacking: Vec<(String, String)>,
+}
+
+impl Written {
+    fn lacks(&mut self, name: &str, why: impl Into<String>) {
+        self.lacking.push((name.into(), why.into()));
+    }
+}
+
+/// Writes an account, as far as the format can hold it.
+pub(crate) fn write(format: Format, account: &Account) -> Written {
+    let mut written = Written::default();
+    match format {
+        Format::Json => written.lines.extend(json::write(account)),
+        Format::Dovecot => dovecot::write(account, &mut written),
+        Format::Rfc5803 => scram::write(account, ':', None, &mut written),
+        Format::Postgresql => scram::write(account, '|', Some(Scheme::ScramSha256), &mut written),
+    }
+    written
+}
+
+impl Account {
+    /// An account with only its own password.
+    fn new(name: &str, is_enabled: bool, kept: Kept) -> Self {
+        let own = Password { label: String::new(), expires: None, last_used: None, kept };
+        Self { name: name.into(), is_enabled, aliases: Vec::new(), passwords: vec![own] }
+    }
+
+    /// Folds the names.
+    fn folded(mut self, fold: FoldName) -> Result<Self, LineError> {
+        self.name = folded(&self.name, fold)?;
+        for alias in &mut self.aliases {
+            *alias = folded(alias, fold)?;
+        }
+        for password in self.passwords.iter().skip(1) {
+            let login = login_name(&self.name, &password.label);
+            if !is_label(&password.label) || folded(&login, fold)? != login {
+                return Err(LineError::Label(self.name));
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Kept {
+    /// Returns the credentials, of which a password in the clear has none.
+    fn credentials(&self) -> &[Credential] {
+        match self {
+            Self::Credentials(credentials) => credentials,
+            Self::Clear(_) => &[],
+        }
+    }
+
+    /// Returns whether both are made of the same password in the same way.
+    fn is_same(&self, other: &Self) -> bool {
+        let value = |own: &Credential| (own.scheme(), own.value());
+        match (self, other) {
+            (Self::Clear(own), Self::Clear(other)) => own == other,
+            _ => {
+                let both = (self.credentials().first(), other.credentials().first());
+                matches!(both, (Some(own), Some(other)) if value(own) == value(other))
+            }
+        }
+    }
+}
+
+impl Contents {
+    fn add(
+        &mut self,
+        format: Format,
+        number: usize,
+        account: Account,
+        fold: FoldName,
+    ) -> Result<(), LineError> {
+        let account = account.folded(fold)?;
+        if let Some((_, own)) =
+            self.names.get(&account.name).and_then(|at| self.accounts.get_mut(*at))
+        {
+            // An attribute of LDAP may have several values, one for each scheme.
+            let is_further = format == Format::Rfc5803 && own.add_scheme(&account);
+            return if is_further { Ok(()) } else { Err(LineError::Twice(account.name)) };
+        }
+        self.names.insert(account.name.clone(), self.accounts.len());
+        self.accounts.push((number, account));
+        Ok(())
+    }
+
+    /// Adds a name that belongs to the account `of`.
+    fn add_name(
+        &mut self,
+        format: Format,
+        number: usize,
+        of: &str,
+        name: Account,
+        fold: FoldName,
+    ) -> Result<(), LineError> {
+        let (of, name) = (folded(of, fold)?, name.folded(fold)?);
+        if of == name.name {
+            return self.add(format, number, name, fold);
+        }
+        let at = self.names.get(&of).copied();
+        let account = at.and_then(|at| self.accounts.get_mut(at)).map(|(_, account)| account);
+        let account =
+            account.filter(|account| account.name == of).ok_or(LineError::NoAccount(of))?;
+        let of = || account.name.clone();
+        if self.names.contains_key(&name.name) {
+            return Err(LineError::Twice(name.name));
+        }
+        if account.is_enabled && !name.is_enabled {
+            return Err(LineError::Disabled(of()));
+        }
+        let (Some(own), Some(password)) =
+            (account.passwords.first(), name.passwords.into_iter().next())
+        else {
+            return Err(LineError::NoPassword);
+        };
+        let label = name.name.strip_prefix(&account.name).and_then(|rest| rest.strip_prefix('/'));
+        if own.kept.is_same(&password.kept) {
+            account.aliases.push(name.name.clone());
+        } else if let Some(label) = label.filter(|label| is_label(label)) {
+            account.passwords.push(Password { label: label.into(), ..password });
+        } else {
+            return Err(LineError::OtherPassword(of()));
+        }
+        self.names.extend(at.map(|at| (name.name, at)));
+        Ok(())
+    }
+}
+
+impl Account {
+    /// Adds what the other account has of the own password. Returns whether it is of a further scheme.
+    fn add_scheme(&mut self, other: &Self) -> bool {
+        let further = other.passwords.first().map(|password| password.kept.credentials());
+        let Some(Kept::Credentials(own)) = self.passwords.first_mut().map(|own| &mut own.kept)
+        else {
+            return false;
+        };
+        let further = further.unwrap_or_default();
+        let is_new = |new: &Credential| own.iter().all(|own| own.scheme() != new.scheme());
+        let is_further = further.iter().all(is_new);
+        if is_further {
+            own.extend_from_slice(further);
+        }
+        is_further
+    }
+}
+
+/// Returns whether an application password may have this label.
+pub(crate) fn is_label(label: &str) -> bool {
+    !label.is_empty() && !label.contains('/') && !label.chars().any(char::is_control)
+}
+
+fn folded(name: &str, fold: FoldName) -> Result<String, LineError> {
+    let is_name = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
+    fold(name)
+        .filter(|name| is_name(name))
+        .map(String::from)
+        .ok_or_else(|| LineError::Name(name.into()))
+}
+
+/// A scheme's name, if it looks like one: in its place there may be a part of a password.
+fn shown(scheme: &str) -> String {
+    let is_name = scheme.len() <= 20
+        && scheme.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-.".contains(&octet));
+    if is_name { scheme.into() } else { "?".into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Dovecot's passwd-file: `name:{SCHEME}value:uid:gid:gecos:home:shell:extra fields`
+//!
+//! A name has one line with one password. The extra field `user=NAME` is Dovecot's own for the name that the client is
+//! authenticated as. It marks aliases, whose password is that of the account, and names of application passwords.
+
+use smtp_auth::{
+    Secret,
+    sasl::{CramSecret, ScramKeys},
+};
+
+use super::{Account, Kept, Line, LineError, Password, Written, scram, shown};
+use crate::{
+    credential::{Credential, CredentialError, Scheme},
+    store::login_name,
+};
+
+pub(super) fn read(text: &str) -> Result<Line, LineError> {
+    let (name, rest) =
+        text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or(LineError::Fields)?;
+    let password = rest.split(':').next().unwrap_or_default();
+    let extra = text.splitn(8, ':').nth(7).unwrap_or_default();
+    let (mut is_enabled, mut user) = (true, None);
+    for field in extra.split_ascii_whitespace() {
+        let (field, value) = field.split_once('=').unwrap_or((field, ""));
+        match field {
+            "allow_nets" => return Err(LineError::Restricted("allow_nets")),
+            "allow_real_nets" => return Err(LineError::Restricted("allow_real_nets")),
+            "nologin" => is_enabled = false,
+            "user" => user = Some(value.into()),
+            _ => {}
+        }
+    }
+    let account = Account::new(name, is_enabled, kept(password)?);
+    Ok(match user {
+        Some(user) => Line::Name(user, account),
+        None => Line::Account(account),
+    })
+}
+
+/// `{SCHEME}value`, or the form of `crypt(3)` without a scheme.
+fn kept(text: &str) -> Result<Kept, LineError> {
+    if text.is_empty() {
+        return Err(LineError::NoPassword);
+    }
+    let (scheme, value) = match text.strip_prefix('{').and_then(|text| text.split_once('}')) {
+        Some((scheme, value)) => (scheme.to_ascii_uppercase(), value),
+        None => ("CRYPT".into(), text),
+    };
+    let unknown = || CredentialError::Scheme(shown(&scheme));
+    let is = |names: &[&str]| names.contains(&&*scheme);
+    if is(&["PLAIN", "CLEARTEXT", "CLEAR"]) {
+        return Ok(Kept::Clear(Secret::new(value)));
+    }
+    if scheme.starts_with("SCRAM-") {
+        // With the encoding that the scheme may name.
+        let keys: ScramKeys = text.parse().map_err(|_| unknown())?;
+        return scram::kept(&keys);
+    }
+    if is(&["CRAM-MD5", "HMAC-MD5"]) {
+        let secret: CramSecret =
+            text.parse().map_err(|_| CredentialError::Value(Scheme::CramMd5))?;
+        return Ok(Kept::Credentials(vec![Credential::CramMd5(secret)]));
+    }
+    let own = match value {
+        _ if is(&["ARGON2ID"]) => Scheme::Argon2id,
+        _ if is(&["BLF-CRYPT"]) => Scheme::BlfCrypt,
+        _ if is(&["SHA512-CRYPT"]) => Scheme::Sha512Crypt,
+        value if is(&["CRYPT"]) && value.starts_with("$2") => Scheme::BlfCrypt,
+        value if is(&["CRYPT"]) && value.starts_with("$6$") => Scheme::Sha512Crypt,
+        _ => return Err(unknown().into()),
+    };
+    Ok(Kept::Credentials(vec![Credential::read(own, value)?]))
+}
+
+pub(super) fn write(account: &Account, written: &mut Written) {
+    for password in &account.passwords {
+        let login = login_name(&account.name, &password.label);
+        let aliases: &[String] = if password.label.is_empty() { &account.aliases } else { &[] };
+        for name in [&login].into_iter().chain(aliases) {
+            match line(account, password, name) {
+                Ok(line) => written.lines.push(line),
+                Err(why) => written.lacks(name, why),
+            }
+        }
+        for further in password.kept.credentials().iter().skip(1) {
+            let why = format!("{}, as a name has one scheme in a passwd-file", further.scheme());
+            written.lacks(&login, why);
+        }
+    }
+}
+
+fn line(account: &Account, password: &Password, name: &str) -> Result<Secret, &'static str> {
+    if password.expires.is_some() {
+        return Err("the password expires, which no field of a passwd-file says");
+    }
+    let is_other = name != account.name;
+    if name.contains(':') || name.starts_with('#') || (is_other && account.name.contains(' ')) {
+        return Err("the name contains a character that a passwd-file cannot have there");
+    }
+    let credential =
+        password.kept.credentials().first().ok_or("nothing is kept of its password")?;
+    let value = value(credential).ok_or("nothing is kept of its password")?;
+    let user = if is_other { format!("user={}", account.name) } else { String::new() };
+    let nologin = if account.is_enabled { "" } else { "nologin" };
+    let extra = [&*user, nologin].join(" ");
+    let text = format!("{name}:{{{}}}{value}::::::{}", credential.scheme(), extra.trim());
+    Ok(Secret::new(text))
+}
+
+fn value(credential: &Credential) -> Option<String> {
+    let value = credential.value();
+    Some(match credential {
+        // `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`
+        Credential::Scram(_) => value.expose().split_once('$')?.1.replace(['$', ':'], ","),
+        Credential::CramMd5(_) => value.expose().split_once('}')?.1.into(),
+        _ => value.expose().into(),
+    })
+}

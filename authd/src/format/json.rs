@@ -1,0 +1,101 @@
+//! Whole accounts, one in each line.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use smtp_auth::Secret;
+
+use super::{Account, Kept, LineError, Password};
+use crate::credential::{Credential, CredentialError, Scheme};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountLine {
+    account: String,
+    enabled: bool,
+    #[serde(default)]
+    aliases: Vec<String>,
+    password: PasswordPart,
+    /// The application passwords.
+    #[serde(default)]
+    applications: Vec<ApplicationPart>,
+}
+
+/// Times are seconds since 1970.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasswordPart {
+    expires: Option<i64>,
+    last_used: Option<i64>,
+    credentials: Vec<CredentialPart>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplicationPart {
+    label: String,
+    password: PasswordPart,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CredentialPart {
+    scheme: String,
+    value: String,
+}
+
+pub(super) fn read(text: &str) -> Result<Account, LineError> {
+    // The error's own text may contain a part of the line.
+    let line: AccountLine =
+        serde_json::from_str(text).map_err(|error| LineError::Json(error.column()))?;
+    let mut passwords = vec![password(String::new(), line.password)?];
+    for application in line.applications {
+        passwords.push(password(application.label, application.password)?);
+    }
+    let AccountLine { account: name, enabled: is_enabled, aliases, .. } = line;
+    Ok(Account { name, is_enabled, aliases, passwords })
+}
+
+fn password(label: String, part: PasswordPart) -> Result<Password, LineError> {
+    let PasswordPart { expires, last_used, credentials } = part;
+    let read = |part: CredentialPart| {
+        let value = Secret::new(part.value);
+        let scheme = Scheme::named(&part.scheme)
+            .ok_or_else(|| CredentialError::Scheme(super::shown(&part.scheme)))?;
+        Credential::read(scheme, value.expose())
+    };
+    let credentials: Vec<_> = credentials.into_iter().map(read).collect::<Result<_, _>>()?;
+    if credentials.is_empty() {
+        return Err(LineError::NoPassword);
+    }
+    let mut schemes = HashSet::new();
+    let twice = credentials.iter().map(Credential::scheme).find(|scheme| !schemes.insert(*scheme));
+    if let Some(scheme) = twice {
+        return Err(LineError::SchemeTwice(scheme));
+    }
+    Ok(Password { label, expires, last_used, kept: Kept::Credentials(credentials) })
+}
+
+pub(super) fn write(account: &Account) -> Option<Secret> {
+    let part = |password: &Password| PasswordPart {
+        expires: password.expires,
+        last_used: password.last_used,
+        credentials: password.kept.credentials().iter().map(credential).collect(),
+    };
+    let (own, applications) = account.passwords.split_first()?;
+    let line = AccountLine {
+        account: account.name.clone(),
+        enabled: account.is_enabled,
+        aliases: account.aliases.clone(),
+        password: part(own),
+        applications: applications
+            .iter()
+            .map(|own| ApplicationPart { label: own.label.clone(), password: part(own) })
+            .collect(),
+    };
+    serde_json::to_string(&line).ok().map(Secret::new)
+}
+
+fn credential(own: &Credential) -> CredentialPart {
+    CredentialPart { scheme: own.scheme().name().into(), value: own.value().expose().into() }
+}

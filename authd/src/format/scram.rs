@@ -1,0 +1,76 @@
+//! Names and SCRAM keys in the form of RFC 5803, which PostgreSQL has as well:
+//! `name:SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`
+
+use smtp_auth::{Secret, sasl::ScramKeys};
+
+use super::{Account, Kept, LineError, Written, shown};
+use crate::{
+    credential::{Credential, CredentialError, Scheme},
+    store::login_name,
+};
+
+pub(super) fn read(text: &str, separators: &[char]) -> Result<Account, LineError> {
+    let (name, value) = text.split_once(separators).ok_or(LineError::Fields)?;
+    let (name, value) = (name.trim(), value.trim());
+    if name.is_empty() {
+        return Err(LineError::Fields);
+    }
+    if value.is_empty() {
+        return Err(LineError::NoPassword);
+    }
+    let scheme = || {
+        CredentialError::Scheme(
+            value.split('$').next().filter(|_| value.contains('$')).map_or("?".into(), shown),
+        )
+    };
+    let keys: ScramKeys = value.parse().map_err(|_| scheme())?;
+    Ok(Account::new(name, true, kept(&keys)?))
+}
+
+pub(super) fn kept(keys: &ScramKeys) -> Result<Kept, LineError> {
+    let scheme = Scheme::scram(keys.hash())
+        .ok_or_else(|| CredentialError::Scheme(format!("{:?}", keys.hash())))?;
+    Ok(Kept::Credentials(vec![Credential::read(scheme, keys.to_text().expose())?]))
+}
+
+/// Writes the keys of the account's own password, one line for each scheme, or for the only one that the reader has.
+pub(super) fn write(
+    account: &Account,
+    separator: char,
+    only: Option<Scheme>,
+    written: &mut Written,
+) {
+    let name = &account.name;
+    for alias in &account.aliases {
+        written.lacks(alias, "the format has no aliases");
+    }
+    for password in &account.passwords {
+        let login = login_name(name, &password.label);
+        let lacking = match password {
+            password if !password.label.is_empty() => "the format has no application passwords",
+            _ if !account.is_enabled => "the account is disabled, which the format cannot say",
+            password if password.expires.is_some() => {
+                "the password expires, which the format cannot say"
+            }
+            _ if name.contains([separator, '\t'])
+                || name.starts_with('#')
+                || name.trim() != name =>
+            {
+                "the name contains a character that the format cannot have there"
+            }
+            _ => {
+                for credential in password.kept.credentials() {
+                    let scheme = credential.scheme();
+                    if scheme.hash().is_some() && only.is_none_or(|only| only == scheme) {
+                        let text = format!("{name}{separator}{}", credential.value().expose());
+                        written.lines.push(Secret::new(text));
+                    } else {
+                        written.lacks(name, format!("{scheme}, which the format does not have"));
+                    }
+                }
+                continue;
+            }
+        };
+        written.lacks(&login, lacking);
+    }
+}
