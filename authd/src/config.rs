@@ -251,13 +251,7 @@ impl Config {
         toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
-            // The text of `Display` would show the line, which may contain a password.
-            let message = if error.message().contains("://") {
-                "a value is not allowed here"
-            } else {
-                error.message()
-            };
-            ConfigError::Syntax { path: path.into(), line, message: message.into() }
+            ConfigError::Syntax { path: path.into(), line, message: without_value(error.message()) }
         })
     }
 
@@ -346,6 +340,22 @@ impl Socket {
     }
 }
 
+/// Removes the value from an error's message, as a password may be in the wrong place. The error's `Display` would show the
+/// whole line.
+fn without_value(message: &str) -> String {
+    let shows_value =
+        ["invalid type", "invalid value", "invalid length", "unknown variant", "duplicate"];
+    match message.rsplit_once(", expected ") {
+        Some((before, expected)) if shows_value.iter().any(|own| before.starts_with(own)) => {
+            format!("the value is not allowed here: expected {expected}")
+        }
+        _ if message.contains("://") || message.starts_with("invalid") => {
+            "the value is not allowed here".into()
+        }
+        _ => message.into(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
@@ -399,6 +409,19 @@ mod tests {
             read("connections = 1\ndatabase = \"postgres://u:hunter2@db\" x\n", 0o600).unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
+        for wrong in [
+            "[accounts]\niterations = \"hunter2\"",
+            "[accounts]\nkeep = \"hunter2, expected x\"",
+            "[log]\nformat = \"hunter2\"",
+            "[[socket]]\npath = [\"hunter2\"]",
+            "connections = \"hunter2://x\"",
+            "database = hunter2",
+            "hostname = \"hunter2",
+        ] {
+            let error = read(wrong, 0o600).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {}", wrong.lines().count())), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
         for wrong in [
             "[accounts]\niterations = 100",
             "[accounts]\nscram = [\"PLAIN\"]",

@@ -17,7 +17,7 @@ use crate::{
 mod exchange;
 mod table;
 
-pub(crate) use exchange::exchange;
+pub(crate) use exchange::{exchange, read_all};
 use table::{Known, Rate, Table};
 
 /// Counts failed attempts, and limits further ones.

@@ -15,8 +15,14 @@ const SLACK: i64 = 10_000;
 /// How often the database forgets what nobody needs any more.
 const TIDY: i64 = 60_000;
 
-/// Exchanges the limits with the other processes until the task is aborted: at the start what has been counted before,
-/// then the changes, once in each interval. While the database does not answer, each process limits by what it knows.
+/// Reads what has been counted before this process has started, so that a restart does not lift a limit.
+pub(crate) async fn read_all(limiter: &Limiter, store: &Store) {
+    if let Err(error) = batch(limiter, store, 0, now_ms()).await {
+        tracing::warn!(%error, "the rate limits of before the start are not known yet");
+    }
+}
+
+/// Exchanges the limits with the other processes until the task is aborted, once in each interval. While the database does not answer, each process limits by what it knows.
 pub(crate) async fn exchange(limiter: Arc<Limiter>, store: Store, interval: Duration) {
     let mut since = 0;
     let mut tidied = 0;

@@ -10,7 +10,7 @@ use smtp_auth::sasl::Mechanism;
 
 use crate::{
     postgres::Postgres,
-    support::{Authd, Client, Outcome, PASSWORD},
+    support::{Authd, Client, Outcome, PASSWORD, resident},
 };
 
 const SCRAM: Mechanism = Mechanism::ScramSha256;
@@ -153,11 +153,4 @@ fn thousands_of_idle_connections_cost_little_and_hold_nobody_up() {
     assert!(each < 16 * 1024, "{each} octets for each of {many} connections");
     drop(idle);
     assert_eq!(authd.connect().sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Ok("tim".into()));
-}
-
-/// The memory of a process, in octets.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

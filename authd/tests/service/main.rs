@@ -9,9 +9,11 @@
 )]
 
 mod accounts;
+mod bounds;
 mod fleet;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod process;
+mod settings;
 mod sign_in;
 mod support;
