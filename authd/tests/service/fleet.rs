@@ -1,10 +1,6 @@
 //! Several processes that share a database, and many connections.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use smtp_auth::sasl::Mechanism;
 
@@ -66,64 +62,6 @@ fn decoys_and_limits_are_those_of_the_whole_fleet() {
         assert_eq!(
             authd.connect().sign_in(SCRAM, from, "ann", PASSWORD),
             Outcome::Ok("ann".into())
-        );
-    }
-}
-
-#[test]
-fn no_right_password_is_refused_while_a_process_is_killed_and_the_database_restarts() {
-    let Some(mut postgres) = Postgres::start() else {
-        return eprintln!("PostgreSQL is not installed: the test is skipped");
-    };
-    let mut fleet = fleet(&postgres.database(), "[accounts]\niterations = 4096");
-    let (right, temporary) = (AtomicU32::new(0), AtomicU32::new(0));
-    let sockets: Vec<_> = fleet.iter().map(|authd| authd.path("auth")).collect();
-    let end = Instant::now() + Duration::from_secs(8);
-    thread::scope(|scope| {
-        for worker in 0..6 {
-            let (right, temporary, socket) = (&right, &temporary, &sockets[worker % 3]);
-            scope.spawn(move || {
-                let mechanism = [SCRAM, Mechanism::Plain][worker / 3];
-                let mut client = None;
-                while Instant::now() < end {
-                    let Some(own) = &mut client else {
-                        client = Client::try_connect(socket, 2);
-                        if client.is_none() {
-                            temporary.fetch_add(1, Ordering::Relaxed);
-                            thread::sleep(Duration::from_millis(20));
-                        }
-                        continue;
-                    };
-                    match own.sign_in(mechanism, Some("192.0.2.1"), "tim", PASSWORD) {
-                        Outcome::Ok(_) => right.fetch_add(1, Ordering::Relaxed),
-                        Outcome::Fail => panic!("a right password is refused"),
-                        Outcome::Code(code) => {
-                            assert_eq!(code, "temp_fail");
-                            temporary.fetch_add(1, Ordering::Relaxed)
-                        }
-                        Outcome::Closed => {
-                            client = None;
-                            temporary.fetch_add(1, Ordering::Relaxed)
-                        }
-                    };
-                }
-            });
-        }
-        thread::sleep(Duration::from_secs(1));
-        fleet[2].kill();
-        thread::sleep(Duration::from_secs(1));
-        postgres.stop();
-        thread::sleep(Duration::from_secs(1));
-        postgres.run();
-        fleet[2].start();
-    });
-    let [right, temporary] = [right, temporary].map(AtomicU32::into_inner);
-    eprintln!("{right} authenticated, {temporary} temporary failures");
-    assert!(right > 100 && temporary > 0, "{right} authenticated, {temporary} temporary failures");
-    for authd in &fleet {
-        assert_eq!(
-            authd.connect().sign_in(SCRAM, None, "tim", PASSWORD),
-            Outcome::Ok("tim".into())
         );
     }
 }

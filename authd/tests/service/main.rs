@@ -11,6 +11,7 @@
 mod accounts;
 mod bounds;
 mod fleet;
+mod load;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod process;
