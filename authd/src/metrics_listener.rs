@@ -1,4 +1,4 @@
-//! Serves the metrics by HTTP, to whoever is on this machine.
+//! Serves the metrics by HTTP, on a Unix socket or to every user of this machine.
 
 use core::{net::SocketAddr, time::Duration};
 use std::{io, sync::Arc};
