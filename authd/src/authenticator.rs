@@ -28,7 +28,7 @@ use crate::{
 /// The last use of a password is noted once in this time, in seconds, so that not every success is a write.
 const USE_AGAIN: i64 = 60 * 60;
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) store: Store,
@@ -42,7 +42,7 @@ pub(crate) struct Service {
     offer: RwLock<Arc<Offer>>,
 }
 
-/// What is on offer, by the configuration and by what the accounts have.
+/// The mechanisms on offer, which depend on the configuration and on the credentials of the accounts.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) sasl: Arc<Sasl>,
@@ -54,7 +54,7 @@ pub(crate) struct Offer {
     pub(crate) logs_names: bool,
 }
 
-/// Why there is nothing on offer.
+/// Why no mechanisms can be offered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OfferError {
     #[error(transparent)]

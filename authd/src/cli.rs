@@ -7,14 +7,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// An authentication service for Postfix and Exim, by Dovecot's authentication protocol. The accounts are in SQLite or
 /// PostgreSQL.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = false)]
+#[command(version)]
 pub(crate) struct Cli {
-    /// The configuration, a TOML file that only its owner can read. Without this option it is the file that the
-    /// variable SMTP_AUTHD_CONFIG names, if there is one. The variable DATABASE_URL takes precedence over the file's
-    /// `database`.
+    /// The configuration, a TOML file that only its owner can read. The default is the file that the variable
+    /// SMTP_AUTHD_CONFIG names. The variable DATABASE_URL takes precedence over the file's `database`.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Serves a new SQLite database, or that of DATABASE_URL, with one account, and shows how Postfix and Exim use it.
+    /// Creates a SQLite database with one account, serves it, and shows the lines for the configuration of Postfix and
+    /// Exim. If the variable DATABASE_URL is set, uses that database instead.
     #[arg(long)]
     pub(crate) demo: bool,
     /// The directory of the demo's files.
@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serves mail servers (the default).
+    /// Runs the service. This is the default.
     Serve,
     /// Manages accounts.
     #[command(subcommand)]
@@ -38,25 +38,27 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Account {
-    /// Makes an account. Its password is read from the terminal, or from the first line of the standard input.
+    /// Creates an account. Its password is read from the terminal, or from the first line of the standard input.
     Add {
+        /// The name of the account, such as `tim` or `tim@example.org`.
         name: String,
-        /// Another name of the account.
+        /// Another name of the account. The option can be given several times.
         #[arg(long = "alias", value_name = "NAME")]
         aliases: Vec<String>,
-        /// Makes the account without enabling it.
+        /// Creates the account without enabling it.
         #[arg(long)]
         disabled: bool,
         #[command(flatten)]
         password: Password,
     },
-    /// Changes a password, or makes an application password, which is always generated.
+    /// Changes the password of an account, or creates an application password, which is always generated.
     Passwd {
+        /// The name of the account. An alias does not count.
         name: String,
-        /// The application password of this label. Its owner authenticates as NAME/LABEL.
+        /// Creates or replaces the application password with this label. Its user authenticates as NAME/LABEL.
         #[arg(long, value_name = "LABEL")]
         app: Option<String>,
-        /// Removes the application password.
+        /// Removes the application password that `--app` names.
         #[arg(long, requires = "app")]
         remove: bool,
         #[command(flatten)]
@@ -64,22 +66,32 @@ pub(crate) enum Account {
     },
     /// Adds or removes another name of an account.
     Alias {
+        /// The name of the account.
         name: String,
+        /// The other name.
         alias: String,
+        /// Removes the other name.
         #[arg(long)]
         remove: bool,
     },
     /// Disables an account, with all its names and passwords.
-    Disable { name: String },
+    Disable {
+        /// The name of the account. An alias does not count.
+        name: String,
+    },
     /// Enables an account.
-    Enable { name: String },
-    /// Lists accounts and their passwords, without what is kept of them.
+    Enable {
+        /// The name of the account. An alias does not count.
+        name: String,
+    },
+    /// Lists accounts with their aliases and passwords: the schemes, the last use and the expiry of each password.
     List {
         /// Lists only enabled accounts with a password that has no SCRAM keys.
         #[arg(long)]
         without_scram: bool,
     },
-    /// Imports accounts, and lists what cannot be imported. Accounts that exist stay as they are.
+    /// Imports accounts. Lists the lines that cannot be imported, with the reasons. Accounts that exist are not
+    /// changed.
     Import {
         format: Format,
         /// The file, or `-` for the standard input.
@@ -88,8 +100,8 @@ pub(crate) enum Account {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Writes all accounts to the standard output, with what is kept of their passwords, and lists what the format has no
-    /// room for. Whoever reads the output can search for the passwords: keep it as safe as the database.
+    /// Writes all accounts with their credentials to the standard output. Lists what the format has no room for. Keep
+    /// the output as safe as the database: an attacker can search it for passwords by brute force.
     Export { format: Format },
 }
 
@@ -101,7 +113,7 @@ pub(crate) struct Password {
     /// The number of days after which the password expires.
     #[arg(long, value_name = "DAYS")]
     pub(crate) expires: Option<u32>,
-    /// Keeps CRAM-MD5 states of the password, which are as good as the password itself.
+    /// Keeps CRAM-MD5 states as well. An attacker who has them can authenticate by CRAM-MD5 without the password.
     #[arg(long)]
     pub(crate) cram_md5: bool,
 }
@@ -109,14 +121,14 @@ pub(crate) struct Password {
 /// The format of a file of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// All that the database has of an account, with one account in each line. This is the format for a backup, and for a
-    /// move to another database.
+    /// One account in each line, with all that the database has of it. Use this format for backups, and to move to
+    /// another database.
     Json,
-    /// Dovecot's passwd-file: `name:{SCHEME}value:…`, with one scheme for each name. `user=NAME` marks an alias, and the
-    /// name of an application password.
+    /// Dovecot's passwd-file: `name:{SCHEME}value:…`, with one scheme for each name. `user=NAME` marks an alias, and
+    /// the name of an application password.
     Dovecot,
     /// `name:SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, one line for each scheme.
     Rfc5803,
-    /// What `SELECT rolname, rolpassword FROM pg_authid` prints by `psql -At`: `name|SCRAM-SHA-256$…`
+    /// The output of `psql -At` for `SELECT rolname, rolpassword FROM pg_authid`: `name|SCRAM-SHA-256$…`
     Postgresql,
 }

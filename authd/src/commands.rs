@@ -34,14 +34,16 @@ pub(crate) enum CommandError {
     #[error("the file {} cannot be read: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
     #[error(
-        "the name `{0}` is not allowed: it is empty, or contains characters that no name has (RFC 4013)"
+        "the name `{0}` is not allowed: it is empty, or contains characters that SASLprep prohibits (RFC 4013)"
     )]
     Name(String),
     #[error(
         "the label of an application password is empty or contains a slash or a control character"
     )]
     Label,
-    #[error("the account has no such alias or application password")]
+    #[error(
+        "the account has no such alias or application password: `account list` shows those that exist"
+    )]
     Nothing,
     #[error("{0} lines or accounts could not be imported: they are listed above, with the reasons")]
     NotImported(usize),
@@ -59,7 +61,7 @@ const DAY: i64 = 24 * 60 * 60;
 /// Carries the command out.
 pub(crate) async fn run(config: &Config, command: Account) -> Result<(), CommandError> {
     let database = config.database()?;
-    // Nobody waits for an answer, and a list of all accounts takes its time.
+    // No mail server waits for the answer, and a list of all accounts may take long.
     let time_limit = database.time_limit.max(PATIENCE);
     let store = Store::open(&Options { time_limit, ..database }).await?;
     let fold = |name: &str| {

@@ -1,4 +1,4 @@
-//! The configuration: a TOML file, and the environment for what is secret.
+//! The configuration: a TOML file, and the variable DATABASE_URL.
 
 use core::{num::NonZeroUsize, time::Duration};
 use std::{
@@ -9,11 +9,12 @@ use std::{
 
 use serde::Deserialize;
 use smtp_auth::sasl::{FoldName, Mechanism, ScramHash, as_sent, prepare, prepare_lower_case};
+use tracing_subscriber::EnvFilter;
 
 use crate::{credential::Scheme, store::Options};
 
-/// The longest time for which the reply to a failed attempt is held back: mail servers wait for 10 seconds for a reply, and
-/// the answer may have taken half of that.
+/// The longest time for which the reply to a failed attempt is held back: mail servers wait for 10 seconds for a
+/// reply, and the answer may have taken half of that.
 pub(crate) const MAX_FAILURE_DELAY_MS: u64 = 3000;
 
 /// Why there is no configuration. No text contains a value of the file, as it may be a password.
@@ -60,11 +61,11 @@ pub(crate) struct Config {
     pub(crate) sockets: Vec<Socket>,
 }
 
-/// What is kept of passwords, and which mechanisms are offered.
+/// The credentials of new passwords, and the mechanisms that are offered.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Accounts {
-    /// What is kept of a new password.
+    /// The kind of credential that is made of a new password.
     pub(crate) keep: Keep,
     /// The hashes of SCRAM for which keys are made; the first is the one that PLAIN and LOGIN are checked with.
     pub(crate) scram: Vec<String>,
@@ -78,7 +79,7 @@ pub(crate) struct Accounts {
     pub(crate) names: Names,
 }
 
-/// What is kept of a new password.
+/// The kind of credential that is made of a new password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Keep {
@@ -124,7 +125,7 @@ pub(crate) struct Limits {
     pub(crate) exchange_ms: u64,
 }
 
-/// What is logged, and how.
+/// The log's format and contents.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
@@ -251,13 +252,7 @@ impl Config {
         toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
-            // The text of `Display` would show the line, which may contain a password.
-            let message = if error.message().contains("://") {
-                "a value is not allowed here"
-            } else {
-                error.message()
-            };
-            ConfigError::Syntax { path: path.into(), line, message: message.into() }
+            ConfigError::Syntax { path: path.into(), line, message: without_value(error.message()) }
         })
     }
 
@@ -290,6 +285,11 @@ impl Config {
         if !(10..=5000).contains(&self.query_time_limit_ms) {
             return Err(ConfigError::Value(
                 "`query_time_limit_ms` is not between 10 and 5,000: Postfix waits for a reply for 10 seconds in all",
+            ));
+        }
+        if EnvFilter::try_new(&self.log.filter).is_err() {
+            return Err(ConfigError::Value(
+                "the `filter` of the log is neither a level, such as \"info\", nor a list such as \"warn,smtp_authd=debug\"",
             ));
         }
         for socket in &self.sockets {
@@ -343,6 +343,28 @@ impl Socket {
         mode.ok_or(ConfigError::Value(
             "the `mode` of a socket is not an octal number such as \"0660\"",
         ))
+    }
+}
+
+/// Removes the value from an error's message, as a password may be in the wrong place. The error's `Display` would
+/// show the whole line.
+fn without_value(message: &str) -> String {
+    let shows_value =
+        ["invalid type", "invalid value", "invalid length", "unknown variant", "duplicate"];
+    match message.rsplit_once(", expected ") {
+        Some((before, expected)) if shows_value.iter().any(|own| before.starts_with(own)) => {
+            let expected = match expected {
+                "u32" | "u64" | "usize" => "a number that is not negative",
+                "a boolean" => "true or false",
+                "a sequence" => "a list in square brackets",
+                other => other,
+            };
+            format!("the value is not allowed here: expected {expected}")
+        }
+        _ if message.contains("://") || message.starts_with("invalid") => {
+            "the value is not allowed here".into()
+        }
+        _ => message.into(),
     }
 }
 
@@ -400,6 +422,19 @@ mod tests {
         assert!(error.to_string().contains("line 2"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
         for wrong in [
+            "[accounts]\niterations = \"hunter2\"",
+            "[accounts]\nkeep = \"hunter2, expected x\"",
+            "[log]\nformat = \"hunter2\"",
+            "[[socket]]\npath = [\"hunter2\"]",
+            "connections = \"hunter2://x\"",
+            "database = hunter2",
+            "hostname = \"hunter2",
+        ] {
+            let error = read(wrong, 0o600).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {}", wrong.lines().count())), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        for wrong in [
             "[accounts]\niterations = 100",
             "[accounts]\nscram = [\"PLAIN\"]",
             "[limits]\naccount = 0",
@@ -408,6 +443,7 @@ mod tests {
             "[limits]\nexchange_ms = 2000",
             "[limits]\nfailure_delay_ms = 3001",
             "query_time_limit_ms = 5001",
+            "[log]\nfilter = \"smtp_authd=loud\"",
         ] {
             assert!(read(wrong, 0o600).is_err(), "{wrong}");
         }

@@ -33,13 +33,13 @@ const READ: usize = 4096;
 
 /// The time limit of an answer to a question: of the query, the wait for a thread, and the hash together.
 ///
-/// Postfix waits for at most 10 seconds for the reply to a request, and then gives the service up. So an answer, and the
-/// time for which the reply to a failed attempt is held back after it, take at most 8 seconds together.
+/// Postfix waits for at most 10 seconds for the reply to a request, and then gives the service up. So an answer, and
+/// the time for which the reply to a failed attempt is held back after it, take at most 8 seconds together.
 const ANSWER: Duration = Duration::from_secs(5);
 
 const _: () = assert!(ANSWER.as_millis() as u64 + MAX_FAILURE_DELAY_MS <= 8000);
 
-/// The time in which the mail server has to take what is sent to it.
+/// The time in which the mail server has to read a reply.
 const WRITE: Duration = Duration::from_secs(30);
 
 type Task = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -123,7 +123,7 @@ impl Connection {
             match self.session.next(out) {
                 Event::NeedInput => return None,
                 Event::Close(why) => return Some(why),
-                // It needs no database, and no time.
+                // The answer needs neither the database nor a hash.
                 Event::Query(request, Query::Authorize(ask)) => {
                     let address = address(request, self.is_trusted);
                     ask.answer(self.service.authorize(ask, address));
@@ -152,7 +152,7 @@ impl Connection {
                 }
                 Event::AuthFailed(failed) => {
                     let (why, request) = (failed.why, failed.request);
-                    // What the client named may not be a mechanism, and is not shown.
+                    // A name that is not a mechanism's is of the client's choice, and is not shown.
                     let mechanism = failed.mechanism().map_or("other", Mechanism::name);
                     self.used.remove(&request.id());
                     self.service.metrics.failed(mechanism, why);
@@ -195,8 +195,8 @@ impl Drop for Connection {
     }
 }
 
-/// Answers a question. The job's answer is a temporary failure until there is another one, so an answer that takes too long
-/// is one.
+/// Answers a question. The job's answer is a temporary failure until there is another one, so an answer that takes too
+/// long is one.
 async fn answer(id: u32, asked: Asked, mut job: QueryJob) -> Done {
     let _ = timeout(ANSWER, job.query().answer_with_async(&asked)).await;
     Done::Answered(id, job, asked.used.into_inner())

@@ -1,4 +1,4 @@
-//! What is kept of a password, in the forms that other servers write as well.
+//! Credentials: the stored forms of a password, which other servers use as well.
 
 use core::{cell::RefCell, fmt};
 
@@ -86,8 +86,8 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// What is kept of a password in one form. It is protected like the password: after a database breach, the password can
-/// be searched for by brute force.
+/// The stored form of a password. It needs the same protection as the password, because an attacker who has it can
+/// search for the password by brute force.
 #[derive(Clone, Debug)]
 pub(crate) enum Credential {
     Scram(ScramKeys),
@@ -160,8 +160,8 @@ impl Credential {
         }
     }
 
-    /// Returns what the time of a check depends on: the number of iterations or rounds, or the parameters. It is no
-    /// secret.
+    /// Returns the parameters on which the time of a check depends: the number of iterations or rounds, or those of
+    /// Argon2. They are not secret.
     pub(crate) fn cost(&self) -> String {
         match self {
             Self::Scram(keys) => keys.iterations().to_string(),

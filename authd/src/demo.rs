@@ -1,4 +1,4 @@
-//! `--demo`: a service to try, with nothing configured.
+//! `--demo`: a service that can be tried without a configuration.
 
 use std::{
     fs::DirBuilder,
@@ -34,7 +34,7 @@ pub(crate) async fn prepare(
         Some(path) => std::path::absolute(path)?,
         None => directory.join("auth"),
     };
-    // Everybody on this machine may ask, so nobody's word about a client's address is taken.
+    // Every user of this machine can connect, so the client addresses that come by this socket are not believed.
     let own = Socket {
         path: socket.clone(),
         mode: "0666".into(),

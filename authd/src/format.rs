@@ -34,7 +34,7 @@ pub(crate) struct Password {
     pub(crate) kept: Kept,
 }
 
-/// What a file has of a password.
+/// A password, as a file contains it.
 #[derive(Debug)]
 pub(crate) enum Kept {
     /// The first is the one that PLAIN and LOGIN are checked with.
@@ -63,7 +63,7 @@ pub(crate) enum LineError {
     #[error("the line is not one that `account export json` writes: see its column {0}")]
     Json(usize),
     #[error(
-        "the name `{0}` is not allowed: it is empty, or contains characters that no name has (RFC 4013)"
+        "the name `{0}` is not allowed: it is empty, or contains characters that SASLprep prohibits (RFC 4013)"
     )]
     Name(String),
     #[error(
@@ -88,7 +88,7 @@ pub(crate) enum LineError {
     Credential(#[from] CredentialError),
 }
 
-/// What can be imported of a file and what cannot, with the numbers of the lines.
+/// The accounts of a file, and the lines that cannot be imported, with the numbers of the lines.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) accounts: Vec<(usize, Account)>,
@@ -138,7 +138,7 @@ fn line(format: Format, text: &str) -> Option<Result<Line, LineError>> {
     })
 }
 
-/// The lines of an account, and what they lack: a name, and the reason.
+/// The lines of an account, and the parts that the format has no room for: a name and the reason each.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) lines: Vec<Secret>,
@@ -272,7 +272,7 @@ impl Contents {
 }
 
 impl Account {
-    /// Adds what the other account has of the own password. Returns whether it is of a further scheme.
+    /// Adds the credentials of the other account's own password. Returns whether their schemes are further ones.
     fn add_scheme(&mut self, other: &Self) -> bool {
         let further = other.passwords.first().map(|password| password.kept.credentials());
         let Some(Kept::Credentials(own)) = self.passwords.first_mut().map(|own| &mut own.kept)

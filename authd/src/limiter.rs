@@ -17,7 +17,7 @@ use crate::{
 mod exchange;
 mod table;
 
-pub(crate) use exchange::exchange;
+pub(crate) use exchange::{exchange, read_all};
 use table::{Known, Rate, Table};
 
 /// Counts failed attempts, and limits further ones.
@@ -26,7 +26,7 @@ use table::{Known, Rate, Table};
 /// this network alone, so nobody can lock an owner out by guessing from elsewhere. Every other attempt counts at its
 /// network and at the account. An account that does not exist is treated like one that does.
 ///
-/// Each process decides by what it knows: its own failures at once, and those of the others after the next
+/// Each process knows its own failures at once, and those of the others after the next
 /// [exchange](exchange()). Until then each of N processes may let as many failures through as one alone, so that there
 /// are at most N times the limit, instead of the limit, in the time between two exchanges.
 ///
@@ -48,7 +48,7 @@ struct State {
     /// The buckets of known networks, for an account and a network each.
     pairs: Table,
     known: Known,
-    /// What the other processes have yet to be told.
+    /// Changes that the other processes do not know yet.
     failures: HashMap<i64, i64>,
     successes: HashMap<(i64, i64), i64>,
 }
@@ -100,8 +100,8 @@ impl Limiter {
         }
     }
 
-    /// Counts an attempt that has failed. What is full takes no more, so an attacker who goes on cannot keep an account
-    /// limited, nor use up the failures of one account after another from a limited network.
+    /// Counts an attempt that has failed. A full bucket counts no further failures. So an attacker who goes on cannot
+    /// keep an account limited, and a limited network cannot fill the buckets of further accounts.
     pub(crate) fn failed(&self, address: Option<IpAddr>, name: Option<&str>, now: i64) {
         let buckets = self.buckets(address, name.unwrap_or_default());
         let mut state = self.state();
@@ -176,7 +176,7 @@ impl Limiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what the other processes have yet to be told.
+    /// Takes the changes that the other processes do not know yet.
     fn take_changes(&self) -> Changes {
         let mut state = self.state();
         let failures = state.failures.drain().collect();
@@ -185,7 +185,7 @@ impl Limiter {
         Changes { known: known.collect(), failures }
     }
 
-    /// Puts changes back that could not be told.
+    /// Puts changes back that could not be sent.
     fn put_back(&self, changes: Changes) {
         let mut state = self.state();
         for (bucket, added) in changes.failures {
@@ -198,11 +198,11 @@ impl Limiter {
         }
     }
 
-    /// Takes over what all processes together have counted.
+    /// Takes over the counts of all processes together.
     fn merge(&self, shared: Shared, now: i64) {
         let mut state = self.state();
         for (bucket, empty_at) in shared.failures {
-            // What has failed here since the last batch is not part of the sum yet.
+            // The sum does not contain the failures that this process has counted since its last batch.
             let own = state.failures.get(&bucket).copied().unwrap_or(0);
             let (table, rate) = self.table(&mut state, bucket);
             table.set(bucket, empty_at.max(now) + own, rate, self.max_entries, now);

@@ -20,7 +20,6 @@ impl Filter {
 pub(crate) fn start(log: &Log) -> Option<Filter> {
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&log.filter).ok()?);
     let layers = registry().with(filter);
-    // The journal has times of its own, but nobody else.
     let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     match log.format {
         LogFormat::Text => layers.with(layer.with_target(false)).init(),

@@ -55,7 +55,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     if let Some(Command::Account(command)) = cli.command {
         return Ok(runtime.block_on(commands::run(&config, command))?);
     }
-    let filter = log::start(&config.log).ok_or("the `filter` of the log cannot be read")?;
+    let filter = log::start(&config.log).ok_or("the log cannot be started")?;
     if cli.demo {
         config = runtime.block_on(demo::prepare(config, &cli.directory, cli.socket))?;
     }

@@ -11,7 +11,7 @@ use crate::authenticator::Service;
 const MECHANISMS: [&str; 7] =
     ["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN", "other"];
 
-/// What became of an exchange.
+/// The outcomes of an exchange.
 const OUTCOMES: [&str; 4] = ["authenticated", "failed", "temporary", "aborted"];
 
 /// The counters of one process.

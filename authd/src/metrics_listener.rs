@@ -1,4 +1,4 @@
-//! Serves the metrics by HTTP, to whoever is on this machine.
+//! Serves the metrics by HTTP, on a Unix socket or to every user of this machine.
 
 use core::{net::SocketAddr, time::Duration};
 use std::{io, sync::Arc};
@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, UnixListener},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -19,6 +19,9 @@ use crate::{
 
 /// The time that a request and its answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// The time after which an accept that has failed is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Ends when it is dropped.
 pub(crate) struct Serving {
@@ -43,8 +46,8 @@ pub(crate) fn start(options: &Options, service: &Arc<Service>) -> io::Result<Ser
         let listener = UnixListener::from_std(own.listener.try_clone()?)?;
         serving._socket = Some(own);
         serving._tasks.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let _ = timeout(LIMIT, answer(stream, &service)).await;
+            loop {
+                serve(listener.accept().await, &service).await;
             }
         });
         return Ok(serving);
@@ -57,11 +60,28 @@ pub(crate) fn start(options: &Options, service: &Arc<Service>) -> io::Result<Ser
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     serving._tasks.spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let _ = timeout(LIMIT, answer(stream, &service)).await;
+        loop {
+            serve(listener.accept().await, &service).await;
         }
     });
     Ok(serving)
+}
+
+/// Serves one client at a time, so that many take no more memory than one.
+async fn serve<A>(
+    accepted: io::Result<(impl AsyncRead + AsyncWrite + Unpin, A)>,
+    service: &Service,
+) {
+    match accepted {
+        Ok((stream, _)) => {
+            let _ = timeout(LIMIT, answer(stream, service)).await;
+        }
+        // For lack of descriptors, for example.
+        Err(error) => {
+            tracing::warn!(%error, "metrics are not served for a moment");
+            sleep(AGAIN).await;
+        }
+    }
 }
 
 /// Answers any request with the metrics.

@@ -1,4 +1,4 @@
-//! Passwords: where they come from, and what is made of them.
+//! New passwords, and the credentials that are made of them.
 
 use std::io::{self, IsTerminal, stdin};
 
@@ -20,14 +20,16 @@ const SHORTEST: usize = 8;
 pub(crate) enum PasswordError {
     #[error("the password cannot be read: {0}")]
     Read(#[from] io::Error),
-    #[error("the passwords differ")]
+    #[error("the two passwords differ: nothing was changed")]
     Differ,
-    #[error("the password has fewer than {SHORTEST} characters")]
+    #[error(
+        "the password has fewer than {SHORTEST} characters: choose a longer one, or let `--generate` make one"
+    )]
     Short,
     #[error("the password contains a control character")]
     Control,
     #[error(
-        "nothing can be made of the password: it contains characters that SCRAM does not allow (RFC 4013), or the system has no random numbers"
+        "the password cannot be used: it contains characters that SCRAM does not allow (RFC 4013), or the operating system supplies no random numbers"
     )]
     Unusable,
 }
@@ -63,8 +65,8 @@ fn check(password: &Secret) -> Result<(), PasswordError> {
     Ok(())
 }
 
-/// Makes what the configuration wants to be kept of a password: SCRAM keys or an Argon2id hash, never both, as a breach
-/// would be an attack on the weaker. The first is the one that PLAIN and LOGIN are checked with.
+/// Makes the credentials that the configuration asks for: SCRAM keys or an Argon2id hash. An account never has both,
+/// because an attacker could choose the weaker one after a database breach. PLAIN and LOGIN are checked with the first.
 pub(crate) fn credentials(
     config: &Config,
     password: &Secret,

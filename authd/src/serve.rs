@@ -68,7 +68,9 @@ pub(crate) async fn serve(
     let started = async {
         let store = open(&config).await?;
         let hashing = Hashing::start(config.threads(), config.hashing.queue)?;
-        Ok::<_, ServeError>(Arc::new(Service::start(&config, store, hashing).await?))
+        let service = Service::start(&config, store, hashing).await?;
+        limiter::read_all(&service.limiter, &service.store).await;
+        Ok::<_, ServeError>(Arc::new(service))
     };
     let service = tokio::select! {
         service = started => service?,

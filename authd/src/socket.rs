@@ -23,9 +23,9 @@ use crate::config::{ConfigError, Socket};
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
-    #[error("another process serves {}", .0.display())]
+    #[error("another process serves {}: stop it, or configure another path", .0.display())]
     Live(PathBuf),
-    #[error("{} exists and is not a socket: it is not replaced", .0.display())]
+    #[error("{} exists and is not a socket: remove it, or configure another path", .0.display())]
     NoSocket(PathBuf),
     #[error("there is no {kind} named `{name}` in {file}")]
     NoSuchName { kind: &'static str, name: String, file: &'static str },
@@ -112,7 +112,7 @@ pub(crate) fn bind(socket: &Socket) -> Result<Listener, SocketError> {
     }
 }
 
-/// Returns whether a process listens. A queue that is full is one of a live process.
+/// Returns whether a process listens. An error such as a full queue comes only from a socket that a process has.
 fn is_live(path: &Path) -> bool {
     match UnixStream::connect(path) {
         Ok(_) => true,

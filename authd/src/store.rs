@@ -4,7 +4,11 @@
 //! parameters, and is prepared once for each connection.
 
 use core::{future::Future, time::Duration};
-use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+};
 
 use sqlx::{
     Any, AnyPool, Connection, Executor, Row,
@@ -37,7 +41,7 @@ pub(crate) struct Options {
 /// Why the database gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("the database did not answer within {} ms", .0.as_millis())]
+    #[error("the database did not answer within {} ms (`query_time_limit_ms`)", .0.as_millis())]
     Slow(Duration),
     #[error("the database cannot be used: {0}")]
     Database(#[from] sqlx::Error),
@@ -45,13 +49,17 @@ pub(crate) enum StoreError {
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("the database's file {path} cannot be created: {error}")]
     File { path: String, error: io::Error },
+    #[error(
+        "{path} can be read by others than its owner, and contains credentials: run `chmod 0600 {path}`"
+    )]
+    Mode { path: String },
     #[error("the database's URL begins neither with `sqlite:` nor with `postgres:`")]
     Scheme,
     #[error("the account `{0}` does not exist")]
     NoAccount(String),
     #[error("the name `{0}` is already in use, by an account, an alias or an application password")]
     NameInUse(String),
-    #[error("the stored value of `{0}` is damaged")]
+    #[error("a stored credential of `{0}` cannot be read: set the password of the account again")]
     Damaged(String),
     #[error("the operating system supplies no random numbers")]
     NoRandomNumbers,
@@ -142,7 +150,7 @@ fn setup(is_sqlite: bool, time_limit: Duration) -> String {
              PRAGMA foreign_keys = ON"
         )
     } else {
-        // The server ends a query that nobody waits for any more.
+        // PostgreSQL ends a query itself once this process has given it up.
         format!("SET statement_timeout = {limit}")
     }
 }
@@ -150,8 +158,12 @@ fn setup(is_sqlite: bool, time_limit: Duration) -> String {
 /// Makes the file, if there is none, so that only its owner can read it. SQLite gives its other files the same mode.
 fn create_private(path: &str) -> Result<(), StoreError> {
     let path = path.split('?').next().unwrap_or(path);
-    if path == ":memory:" || Path::new(path).exists() {
+    if path == ":memory:" {
         return Ok(());
+    }
+    if let Ok(metadata) = fs::metadata(path) {
+        let is_private = metadata.permissions().mode() & 0o077 == 0;
+        return if is_private { Ok(()) } else { Err(StoreError::Mode { path: path.into() }) };
     }
     let created =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);

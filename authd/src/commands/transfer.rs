@@ -46,7 +46,7 @@ pub(super) async fn import(
         let name = account.name.clone();
         match add(config, store, account, dry_run).await {
             Ok(()) => imported += 1,
-            // Nothing further can be imported.
+            // The remaining accounts would fail as well.
             Err(error @ CommandError::Store(StoreError::Slow(_) | StoreError::Database(_))) => {
                 return Err(error);
             }
@@ -105,7 +105,7 @@ pub(super) async fn export(store: &Store, format: Format) -> Result<(), CommandE
     if refused > 0 { Err(CommandError::NotExported(refused)) } else { Ok(()) }
 }
 
-/// Returns all accounts with what is kept of their passwords.
+/// Returns all accounts with their credentials.
 async fn accounts(store: &Store) -> Result<Vec<Account>, StoreError> {
     let mut credentials: HashMap<_, Vec<_>> = HashMap::new();
     for row in store.credentials().await? {

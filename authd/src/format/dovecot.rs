@@ -98,8 +98,8 @@ fn line(account: &Account, password: &Password, name: &str) -> Result<Secret, &'
         return Err("the name contains a character that a passwd-file cannot have there");
     }
     let credential =
-        password.kept.credentials().first().ok_or("nothing is kept of its password")?;
-    let value = value(credential).ok_or("nothing is kept of its password")?;
+        password.kept.credentials().first().ok_or("the password has no credentials")?;
+    let value = value(credential).ok_or("the password has no credentials")?;
     let user = if is_other { format!("user={}", account.name) } else { String::new() };
     let nologin = if account.is_enabled { "" } else { "nologin" };
     let extra = [&*user, nologin].join(" ");

@@ -33,7 +33,8 @@ pub(super) fn kept(keys: &ScramKeys) -> Result<Kept, LineError> {
     Ok(Kept::Credentials(vec![Credential::read(scheme, keys.to_text().expose())?]))
 }
 
-/// Writes the keys of the account's own password, one line for each scheme, or for the only one that the reader has.
+/// Writes the keys of the account's own password, one line for each scheme. `only` is the scheme of a reader
+/// that has no other.
 pub(super) fn write(
     account: &Account,
     separator: char,

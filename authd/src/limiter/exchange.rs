@@ -12,11 +12,18 @@ use crate::{
 /// By how much the clocks of the machines may differ, and a transaction may take, so that no change is missed.
 const SLACK: i64 = 10_000;
 
-/// How often the database forgets what nobody needs any more.
+/// How often rows that have expired are deleted from the database.
 const TIDY: i64 = 60_000;
 
-/// Exchanges the limits with the other processes until the task is aborted: at the start what has been counted before,
-/// then the changes, once in each interval. While the database does not answer, each process limits by what it knows.
+/// Reads the counts of before this process's start, so that a restart does not lift a limit.
+pub(crate) async fn read_all(limiter: &Limiter, store: &Store) {
+    if let Err(error) = batch(limiter, store, 0, now_ms()).await {
+        tracing::warn!(%error, "the earlier failures could not be read: limits that were reached before the start do not hold until the database answers");
+    }
+}
+
+/// Exchanges the limits with the other processes until the task is aborted, once in each interval. While the database
+/// does not answer, each process limits by the failures that it knows.
 pub(crate) async fn exchange(limiter: Arc<Limiter>, store: Store, interval: Duration) {
     let mut since = 0;
     let mut tidied = 0;
@@ -43,7 +50,7 @@ pub(crate) async fn exchange(limiter: Arc<Limiter>, store: Store, interval: Dura
     }
 }
 
-/// Tells the database what has changed here, and reads what has changed anywhere.
+/// Sends this process's changes to the database, and reads those of all processes.
 pub(super) async fn batch(
     limiter: &Limiter,
     store: &Store,

@@ -25,7 +25,7 @@ impl Rate {
     }
 }
 
-/// When each bucket that has failures will be empty, which is all that has to be known of it.
+/// The time at which each bucket with failures will be empty. A bucket needs no other state.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     empty_at: HashMap<i64, i64>,
@@ -89,8 +89,8 @@ pub(super) struct Known {
     order: BTreeSet<(i64, i64, i64)>,
 }
 
-/// How many networks of one account are known, so that somebody who has a password does not push out those of all
-/// others.
+/// How many networks of one account are known. Without this limit, a user with one password could push out the networks
+/// of all other accounts.
 pub(super) const PER_ACCOUNT: usize = 32;
 
 /// A success is noted again after a day, so that not every one is written to the database.
@@ -106,7 +106,7 @@ impl Known {
         networks.iter().find(|(own, _)| *own == network).map(|(_, last)| *last)
     }
 
-    /// Notes a success. The oldest makes room. Returns whether it is news.
+    /// Notes a success. If there is no room, the oldest entry is removed. Returns whether the database has to be told.
     pub(super) fn note(&mut self, account: i64, network: i64, now: i64, max: usize) -> bool {
         let old = self.last(account, network);
         if old.is_some_and(|last| now - last < AGAIN) {

@@ -6,7 +6,7 @@ use sqlx::{Any, Transaction};
 use super::{Store, StoreError, get};
 use crate::credential::{Credential, Scheme};
 
-/// What the database holds about the name of a client.
+/// The account and the password that a client's name belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     /// The account, of which the client's name may be an alias.
@@ -41,8 +41,8 @@ pub(crate) fn login_name(account: &str, label: &str) -> String {
 impl Store {
     /// Looks a client's folded name up: an account, an alias, or an application password's name.
     ///
-    /// If there is no such name, the query returns the name that would come next, which is read like the right one. So the
-    /// time of the query does not reveal which names exist.
+    /// If there is no such name, the query returns the name that would come next, which is read like the right one. So
+    /// the time of the query does not reveal which names exist.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
         let select = "SELECT l.name, l.account, l.label, a.enabled, p.expires, p.last_used, c.scheme, c.value, c.checks \
                       FROM login l JOIN account a ON a.name = l.account \
@@ -96,7 +96,8 @@ impl Store {
         Ok(found.filter(|_| is_it))
     }
 
-    /// Makes an account with its passwords and aliases. Names are folded. Nothing is stored if one of the names is in use.
+    /// Makes an account with its passwords and aliases. Names are folded. Nothing is stored if one of the names is in
+    /// use.
     pub(crate) async fn add_account(
         &self,
         name: &str,
@@ -123,7 +124,7 @@ impl Store {
         self.within(transaction.commit()).await
     }
 
-    /// Stores a password in place of the old one, if there is an old one. All that is kept of it is replaced.
+    /// Stores a password, and deletes the credentials of the previous one of that label.
     pub(crate) async fn set_password(
         &self,
         account: &str,
@@ -227,7 +228,7 @@ impl Store {
         }
     }
 
-    /// Replaces all that is kept of a password. Returns whether there was none of that label.
+    /// Replaces a password with all of its credentials. Returns whether the account had none of that label.
     async fn put(
         &self,
         transaction: &mut Transaction<'_, Any>,

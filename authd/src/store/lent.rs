@@ -10,8 +10,8 @@ use sqlx::{Any, pool::PoolConnection};
 /// A connection that has been idle for longer is tested before it is used: the database may have been restarted.
 pub(super) const FRESH: Duration = Duration::from_secs(1);
 
-/// Connections that were used a moment ago. The pool tests each connection that comes back to it, by a round trip to the
-/// database, which would double the cost of a look-up.
+/// Connections that were used a moment ago. The pool tests each connection that comes back to it, by a round trip to
+/// the database, which would double the cost of a look-up.
 #[derive(Clone, Debug)]
 pub(super) struct Lent {
     connections: Arc<Mutex<Vec<(Instant, PoolConnection<Any>)>>>,

@@ -11,7 +11,7 @@ pub(crate) struct Changes {
     pub(crate) known: Vec<(i64, i64, i64)>,
 }
 
-/// What all processes together have counted.
+/// The counts of all processes together.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shared {
     /// A bucket, and when it will be empty.
@@ -21,7 +21,7 @@ pub(crate) struct Shared {
 }
 
 impl Store {
-    /// Adds one process's changes to what all have counted. Times are milliseconds since 1970.
+    /// Adds one process's changes to the shared counts. Times are milliseconds since 1970.
     ///
     /// The rows are written in the order of their keys, so that batches of several processes do not deadlock.
     pub(crate) async fn add_changes(&self, changes: &Changes, now: i64) -> Result<(), StoreError> {
@@ -50,7 +50,7 @@ impl Store {
         self.within(transaction.commit()).await
     }
 
-    /// Returns what has changed since then, at most `max` rows of each kind, the latest first.
+    /// Returns the rows that have changed since then, at most `max` rows of each kind, the latest first.
     pub(crate) async fn shared_since(&self, since: i64, max: usize) -> Result<Shared, StoreError> {
         let max = i64::try_from(max).unwrap_or(i64::MAX);
         let mut shared = Shared::default();

@@ -13,7 +13,7 @@ pub(crate) struct AccountRow {
     pub(crate) aliases: Vec<String>,
 }
 
-/// A password of an account, without what is kept of it.
+/// A password of an account, without its credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PasswordRow {
     pub(crate) account: String,
@@ -25,7 +25,7 @@ pub(crate) struct PasswordRow {
     pub(crate) schemes: Vec<Scheme>,
 }
 
-/// What is kept of a password in one form.
+/// A credential, and the password that it belongs to.
 #[derive(Debug)]
 pub(crate) struct CredentialRow {
     pub(crate) account: String,
@@ -92,8 +92,8 @@ impl Store {
         Ok(passwords)
     }
 
-    /// Returns what is kept of each password, by account and label. The first of a password is the one that PLAIN and LOGIN
-    /// are checked with.
+    /// Returns the credentials of each password, by account and label. PLAIN and LOGIN are checked with the first of a
+    /// password.
     pub(crate) async fn credentials(&self) -> Result<Vec<CredentialRow>, StoreError> {
         let select = "SELECT account, label, scheme, value FROM credential ORDER BY account, label, checks DESC, scheme";
         let rows = self.within(sqlx::query(select).fetch_all(&self.pool)).await?;

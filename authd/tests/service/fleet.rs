@@ -1,16 +1,12 @@
 //! Several processes that share a database, and many connections.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use smtp_auth::sasl::Mechanism;
 
 use crate::{
     postgres::Postgres,
-    support::{Authd, Client, Outcome, PASSWORD},
+    support::{Authd, Client, Outcome, PASSWORD, resident},
 };
 
 const SCRAM: Mechanism = Mechanism::ScramSha256;
@@ -71,64 +67,6 @@ fn decoys_and_limits_are_those_of_the_whole_fleet() {
 }
 
 #[test]
-fn no_right_password_is_refused_while_a_process_is_killed_and_the_database_restarts() {
-    let Some(mut postgres) = Postgres::start() else {
-        return eprintln!("PostgreSQL is not installed: the test is skipped");
-    };
-    let mut fleet = fleet(&postgres.database(), "[accounts]\niterations = 4096");
-    let (right, temporary) = (AtomicU32::new(0), AtomicU32::new(0));
-    let sockets: Vec<_> = fleet.iter().map(|authd| authd.path("auth")).collect();
-    let end = Instant::now() + Duration::from_secs(8);
-    thread::scope(|scope| {
-        for worker in 0..6 {
-            let (right, temporary, socket) = (&right, &temporary, &sockets[worker % 3]);
-            scope.spawn(move || {
-                let mechanism = [SCRAM, Mechanism::Plain][worker / 3];
-                let mut client = None;
-                while Instant::now() < end {
-                    let Some(own) = &mut client else {
-                        client = Client::try_connect(socket, 2);
-                        if client.is_none() {
-                            temporary.fetch_add(1, Ordering::Relaxed);
-                            thread::sleep(Duration::from_millis(20));
-                        }
-                        continue;
-                    };
-                    match own.sign_in(mechanism, Some("192.0.2.1"), "tim", PASSWORD) {
-                        Outcome::Ok(_) => right.fetch_add(1, Ordering::Relaxed),
-                        Outcome::Fail => panic!("a right password is refused"),
-                        Outcome::Code(code) => {
-                            assert_eq!(code, "temp_fail");
-                            temporary.fetch_add(1, Ordering::Relaxed)
-                        }
-                        Outcome::Closed => {
-                            client = None;
-                            temporary.fetch_add(1, Ordering::Relaxed)
-                        }
-                    };
-                }
-            });
-        }
-        thread::sleep(Duration::from_secs(1));
-        fleet[2].kill();
-        thread::sleep(Duration::from_secs(1));
-        postgres.stop();
-        thread::sleep(Duration::from_secs(1));
-        postgres.run();
-        fleet[2].start();
-    });
-    let [right, temporary] = [right, temporary].map(AtomicU32::into_inner);
-    eprintln!("{right} authenticated, {temporary} temporary failures");
-    assert!(right > 100 && temporary > 0, "{right} authenticated, {temporary} temporary failures");
-    for authd in &fleet {
-        assert_eq!(
-            authd.connect().sign_in(SCRAM, None, "tim", PASSWORD),
-            Outcome::Ok("tim".into())
-        );
-    }
-}
-
-#[test]
 fn thousands_of_idle_connections_cost_little_and_hold_nobody_up() {
     let mut authd = Authd::new(None, "");
     authd.done(&["add", "tim"], PASSWORD);
@@ -153,11 +91,4 @@ fn thousands_of_idle_connections_cost_little_and_hold_nobody_up() {
     assert!(each < 16 * 1024, "{each} octets for each of {many} connections");
     drop(idle);
     assert_eq!(authd.connect().sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Ok("tim".into()));
-}
-
-/// The memory of a process, in octets.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

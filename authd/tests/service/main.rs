@@ -9,9 +9,12 @@
 )]
 
 mod accounts;
+mod bounds;
 mod fleet;
+mod load;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod process;
+mod settings;
 mod sign_in;
 mod support;

@@ -226,3 +226,26 @@ fn a_database_that_is_down_is_a_temporary_failure_and_the_service_recovers() {
         assert!(begin.elapsed() < Duration::from_secs(10), "the service does not recover");
     }
 }
+
+#[test]
+fn a_slow_database_is_a_temporary_failure_within_the_time_limit() {
+    let Some(mut postgres) = Postgres::start() else {
+        return eprintln!("PostgreSQL is not installed: the test is skipped");
+    };
+    let url = postgres.database();
+    let mut authd = Authd::new(Some(&url), FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let (mut old, mut later) = (authd.connect(), Client::connect(&authd.path("auth"), 2));
+    let mut slow = postgres.slow(&url, 4);
+    // `query_time_limit_ms` is 1,000.
+    for mechanism in [SCRAM, Mechanism::Plain] {
+        let begin = Instant::now();
+        assert_eq!(later.sign_in(mechanism, None, "tim", PASSWORD), Outcome::Code("temp_fail"));
+        let took = begin.elapsed();
+        assert!((900..1900).contains(&took.as_millis()), "{mechanism}: {took:?}");
+    }
+    assert_eq!(old.sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Closed);
+    assert!(slow.wait().unwrap().success());
+    assert_eq!(later.sign_in(SCRAM, None, "tim", PASSWORD), ok("tim"));
+}

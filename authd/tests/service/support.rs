@@ -248,6 +248,14 @@ impl Client {
         }
     }
 
+    /// Begins an exchange with a mechanism of this name, and waits for its end.
+    pub(crate) fn unknown(&mut self, mechanism: &str) -> Outcome {
+        let request = Request::new(self.next, mechanism, "smtp").unwrap();
+        self.next += 1;
+        self.send(&ClientLine::Auth(Box::new(request), None));
+        self.end().1
+    }
+
     fn request(&mut self, mechanism: Mechanism, rip: Option<&str>) -> Request {
         let request = Request::new(self.next, mechanism.name(), "smtp").unwrap().secured(true);
         self.next += 1;
@@ -278,6 +286,18 @@ impl Client {
         name: &str,
         password: &str,
     ) -> Outcome {
+        self.sign_in_slowly(mechanism, rip, name, password, || {})
+    }
+
+    /// Authenticates, and does something after each challenge, before the response to it.
+    pub(crate) fn sign_in_slowly(
+        &mut self,
+        mechanism: Mechanism,
+        rip: Option<&str>,
+        name: &str,
+        password: &str,
+        mut meanwhile: impl FnMut(),
+    ) -> Outcome {
         let credentials = Credentials::password(name, password).unwrap();
         let config = Config::builder().mechanisms([mechanism]).build().unwrap();
         let mut exchange = Exchange::new(&config, &Channel::tls(), mechanism, credentials);
@@ -298,6 +318,7 @@ impl Client {
                     let Some(line) = self.line() else { return Outcome::Closed };
                     match ServerLine::parse(&line).unwrap() {
                         Some(ServerLine::Cont(own, data)) if own == id => {
+                            meanwhile();
                             response.challenge(data.expose())
                         }
                         Some(ServerLine::Ok { user, .. }) => {
@@ -313,4 +334,19 @@ impl Client {
             }
         }
     }
+}
+
+/// The memory of a process, in octets.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// Asks for a page by HTTP, and returns the body.
+pub(crate) fn get(mut stream: impl Read + Write) -> String {
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text.split_once("\r\n\r\n").unwrap().1.to_owned()
 }

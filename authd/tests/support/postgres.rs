@@ -1,6 +1,7 @@
 //! A PostgreSQL server for tests, on a Unix socket in a directory of its own. The tests of the modules use it as well.
 
 use std::{
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -80,6 +81,25 @@ impl Postgres {
             server.wait().unwrap();
         }
         std::fs::remove_file(stop).unwrap();
+    }
+
+    /// Lets every look-up of an account wait until the returned process ends, which takes that many seconds.
+    pub(crate) fn slow(&self, url: &str, seconds: u32) -> Child {
+        let sql = format!(
+            "BEGIN; LOCK TABLE login IN ACCESS EXCLUSIVE MODE; \\! touch {}/locked\nSELECT pg_sleep({seconds}); COMMIT;",
+            self.path()
+        );
+        let mut child = Command::new("psql")
+            .args(["-q", url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
+        while !self.directory.path().join("locked").exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child
     }
 
     /// Makes a new database and returns its URL.

@@ -1,0 +1,143 @@
+//! The bounds on time and memory, and hostile clients.
+
+use std::{
+    io::Write,
+    os::unix::net::UnixStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use smtp_auth::sasl::Mechanism;
+
+use crate::support::{Authd, Client, Outcome, PASSWORD, get, resident};
+
+/// Each hash takes a second or so, unless the tests are built with optimizations.
+const SLOW: &str = "[accounts]\niterations = 1000000\n[limits]\nfailure_delay_ms = 3000\n";
+
+#[test]
+fn a_full_queue_is_a_temporary_failure() {
+    let mut authd = Authd::new(None, &format!("{SLOW}[hashing]\nthreads = 1\nqueue = 0\n"));
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let (mut old, mut later) = (authd.connect(), Client::connect(&authd.path("auth"), 2));
+    let both = [(); 2].map(|()| later.begin(None, "tim", PASSWORD));
+    // The one occupies the only thread, and the other cannot wait.
+    let (refused, outcome) = later.end();
+    assert_eq!(outcome, Outcome::Code("temp_fail"));
+    old.begin(None, "tim", PASSWORD);
+    assert_eq!(old.end().1, Outcome::Closed, "Exim would call a FAIL final");
+    let (answered, outcome) = later.end();
+    assert_eq!(outcome, Outcome::Ok("tim".into()));
+    assert!(both.contains(&refused) && both.contains(&answered) && refused != answered);
+    // The thread counts as free a moment after its result.
+    let begin = Instant::now();
+    while later.sign_in(Mechanism::Plain, None, "tim", PASSWORD) != Outcome::Ok("tim".into()) {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the thread is not free again");
+    }
+}
+
+/// Postfix waits for 10 seconds for the reply to a request.
+#[test]
+fn every_request_has_its_reply_within_eight_seconds() {
+    let mut authd = Authd::new(None, &format!("{SLOW}[hashing]\nthreads = 1\nqueue = 1000\n"));
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let mut client = Client::connect(&authd.path("auth"), 2);
+    let begin = Instant::now();
+    let guesses = 90;
+    (0..guesses).for_each(|_| {
+        client.begin(None, "tim", "wrong");
+    });
+    let outcomes: Vec<_> = (0..guesses).map(|_| client.end().1).collect();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(8900), "{took:?}");
+    let temporary = outcomes.iter().filter(|own| **own == Outcome::Code("temp_fail")).count();
+    assert!(temporary > 0, "the queue is too short for this test");
+    assert!(outcomes.iter().all(|own| [Outcome::Code("temp_fail"), Outcome::Fail].contains(own)));
+}
+
+const HELLO: &str = "VERSION\t1\t0\nCPID\t1\n";
+
+/// Opens connections, each of which sends these octets, and returns them.
+fn crowd(authd: &Authd, octets: &[u8], count: usize) -> Vec<UnixStream> {
+    let connect = |_| {
+        let mut stream = UnixStream::connect(authd.path("auth")).unwrap();
+        // The service may close the connection at once.
+        let _ = stream.write_all(octets);
+        stream
+    };
+    (0..count).map(connect).collect()
+}
+
+#[test]
+fn hostile_clients_end_neither_the_service_nor_anothers_exchange_and_memory_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("metrics");
+    let metrics = format!("[metrics]\nlisten = \"unix:{}\"\n", path.display());
+    let mut authd = Authd::new(None, &format!("[limits]\nfailure_delay_ms = 3000\n{metrics}"));
+    authd.done(&["add", "tim"], PASSWORD);
+    let pid = authd.start();
+    let (mut good, mut held) = (authd.connect(), authd.connect());
+    let refused = held.begin(None, "nobody", "wrong");
+    authd.wait_for("not authenticated");
+    let outcome = good.sign_in_slowly(Mechanism::ScramSha256, None, "tim", PASSWORD, || {
+        attack(&authd, pid);
+    });
+    assert_eq!(outcome, Outcome::Ok("tim".into()), "an exchange that was open all the time");
+    assert_eq!(held.end(), (refused, Outcome::Fail));
+    let begin = Instant::now();
+    // Nothing is left of the clients that have gone.
+    while !get(UnixStream::connect(&path).unwrap()).contains("smtp_authd_connections 2\n") {
+        assert!(begin.elapsed() < Duration::from_secs(10), "connections are left");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let outcome = authd.connect().sign_in(Mechanism::Plain, None, "tim", PASSWORD);
+    assert_eq!(outcome, Outcome::Ok("tim".into()));
+}
+
+/// The connections of each kind stay open until all have been made.
+fn attack(authd: &Authd, pid: u32) {
+    let plain =
+        |id: u32| format!("AUTH\t{id}\tPLAIN\tservice=smtp\tsecured\tresp=AG1hbGxvcnkAd3Jvbmc=\n");
+    let scram = |id: u32| {
+        format!(
+            "AUTH\t{id}\tSCRAM-SHA-256\tservice=smtp\tresp=biwsbj1tYWxsb3J5LHI9YWJjZGVmZ2hpams=\n"
+        )
+    };
+    let many: String = (0..300).map(scram).collect();
+    let half = format!("AUTH\t1\tPLAIN\tservice=smtp\tresp={}", "A".repeat(16_000));
+    let kinds = [
+        // Other versions, garbage, commands that do not exist, and handshakes that stop.
+        "VERSION\t2\t0\n".to_owned(),
+        "\0\u{ff}\n".to_owned(),
+        "VERSION".to_owned(),
+        format!("{HELLO}WHAT\t1\n"),
+        format!("{HELLO}AUTH\tx\n"),
+        // A half line as long as a line may be, and half an exchange.
+        format!("{HELLO}{half}"),
+        format!("{HELLO}{}", scram(1)),
+        // Numbers that are open, have been open, or never were.
+        format!("{HELLO}{}{}", scram(1), scram(1)),
+        format!("{HELLO}{}CANCEL\t1\n{}CANCEL\t1\nCANCEL\t1\n", scram(1), scram(1)),
+        format!("{HELLO}CONT\t7\tAAAA\nCANCEL\t8\n"),
+        // More exchanges than a connection may have, with replies that nobody reads.
+        format!("{HELLO}{many}"),
+        // Guesses, whose replies are held back.
+        format!("{HELLO}{}{}", plain(1), plain(2)),
+    ];
+    let (before, each) = (resident(pid), 40);
+    let mut all = Vec::new();
+    for kind in &kinds {
+        all.extend(crowd(authd, kind.as_bytes(), each));
+        // These hang up at once.
+        drop(crowd(authd, kind.as_bytes(), each));
+    }
+    for mut endless in crowd(authd, HELLO.as_bytes(), each) {
+        let written = (0..1000).map_while(|_| endless.write_all(&[b'x'; 4096]).ok()).count();
+        assert!(written < 1000, "a line without an end is cut off");
+    }
+    thread::sleep(Duration::from_millis(500));
+    let grown = resident(pid).saturating_sub(before) / all.len() as u64;
+    eprintln!("{} hostile connections take {grown} octets each", all.len());
+    assert!(grown < 128 * 1024, "{grown} octets for each of {} connections", all.len());
+}
