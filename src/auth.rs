@@ -4,9 +4,10 @@
 //! response, `*` to cancel, and the reply codes `334`, `235` and `535`.
 //!
 //! This API level is for servers and clients that have their own SMTP parser and loop, and need only AUTH. At this
-//! level, your server must itself enforce [some rules about AUTH](server::Exchange). If you have no loop yet, use a
-//! [`server::Session`](crate::server::Session) or a [`client::Session`](crate::client::Session) instead. For protocols
-//! other than SMTP, use the SASL exchanges in [`sasl`](crate::sasl), which implement the mechanisms.
+//! level, your server must enforce [some rules about AUTH](server::Exchange) itself. If you do not have your own loop
+//! yet, use a [`server::Session`](crate::server::Session) or a [`client::Session`](crate::client::Session) instead. The
+//! mechanisms are implemented by the SASL exchanges in [`sasl`](crate::sasl), which you can also use for protocols
+//! other than SMTP.
 
 use alloc::vec::Vec;
 
@@ -19,7 +20,8 @@ pub mod server;
 /// to the AUTH command.
 pub const MAX_LINE: usize = 12_288;
 
-/// Appends the AUTH keyword and the offered mechanisms for the reply to EHLO, such as `AUTH CRAM-MD5 PLAIN`.
+/// Appends the AUTH keyword and the names of the offered mechanisms, such as `AUTH CRAM-MD5 PLAIN`, for the reply to
+/// EHLO.
 ///
 /// The appended text includes neither the reply code nor the CRLF. If the configuration offers no mechanism over this
 /// connection, nothing is appended, and the reply must not contain an AUTH line.

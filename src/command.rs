@@ -1,8 +1,8 @@
-//! Parses and writes the commands of SMTP.
+//! Parses and writes SMTP commands.
 //!
-//! [`parse`] parses a complete line without its CRLF. The result borrows from the line; nothing is copied or allocated.
+//! [`parse`] takes a complete line without its CRLF. The result borrows from the line; nothing is copied or allocated.
 //! The grammar is that of RFC 5321 §4.1, with UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC 3207) and BDAT (RFC
-//! 3030). The parser accepts two common client mistakes, because they are unambiguous: spaces after the colon in MAIL
+//! 3030). Two common mistakes of clients are unambiguous, so the parser accepts them: spaces after the colon in MAIL
 //! and RCPT, and addresses without angle brackets.
 //!
 //! The text in a parsed command contains no control characters, and no other characters that end a line or change the
@@ -10,7 +10,7 @@
 //!
 //! - A [`Mailbox`] or a [`Parameter`] may contain direction marks (U+061C, U+200E, U+200F). `Display` and `Debug`
 //!   escape these marks.
-//! - Do not log the text of an [unknown command](Unknown) or of [AUTH](Auth), because it may be a password.
+//! - The text of an [unknown command](Unknown) or of [AUTH](Auth) may be a password, so do not log it.
 //!
 //! [`Command::write`] writes a command. The constructors check values against the same grammar, so a written command is
 //! always a single line that parses as the same command. This prevents command injection.
@@ -280,7 +280,8 @@ macro_rules! checked_text {
 checked_text! {
     /// The name that a client gives in EHLO or HELO. It can be any printable text without spaces.
     ///
-    /// The name need not be a domain name, and need not be ASCII, because nothing may depend on it.
+    /// Names that are not domain names, and names that are not ASCII, are also accepted, because no decision should be
+    /// based on the name.
     #[derive(Debug)]
     struct EhloName;
     /// Creates a name from text.
@@ -292,7 +293,7 @@ checked_text! {
 }
 
 checked_text! {
-    /// The argument of NOOP, VRFY, EXPN or HELP, which consists of one or more words.
+    /// The argument of NOOP, VRFY, EXPN or HELP. It consists of one or more words.
     #[derive(Debug)]
     struct Text;
     /// Creates the argument from text.
@@ -303,8 +304,8 @@ checked_text! {
     new = |text| grammar::whole(grammar::text, text)
 }
 
-/// A command that this crate does not implement. The command consists of a verb, which contains only letters, and
-/// optional arguments.
+/// A command that this crate does not implement. The command consists of a verb and optional arguments. The verb
+/// contains only letters.
 ///
 /// If a client is out of sync with the server, the line may be a password, possibly in base64. Therefore `Debug` shows
 /// neither the verb nor the arguments, and there is no `Display`.

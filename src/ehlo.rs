@@ -23,10 +23,10 @@ const MAX_DOMAIN: usize = 255;
 /// The longest keyword, with its parameters, that [`write()`] can write on a line.
 pub(crate) const MAX_KEYWORD: usize = MAX_WRITTEN_LINE - "250-\r\n".len();
 
-/// A keyword in the reply to EHLO, which announces a service extension (`ehlo-keyword *( SP ehlo-param )`).
+/// A keyword that announces a service extension in the reply to EHLO (`ehlo-keyword *( SP ehlo-param )`).
 ///
-/// A parsed keyword borrows from the line. A written keyword parses as an equal value, except that
-/// [`LegacyAuth`](Self::LegacyAuth) parses as [`Auth`](Self::Auth).
+/// A parsed keyword borrows from the line. If a keyword is written and then parsed, the result is equal to the
+/// original, except that [`LegacyAuth`](Self::LegacyAuth) becomes [`Auth`](Self::Auth).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Keyword<'a> {
@@ -52,8 +52,8 @@ pub enum Keyword<'a> {
     Chunking,
     /// `DSN` (RFC 3461).
     Dsn,
-    /// A keyword that has no variant of its own, or has parameters that its own variant cannot represent.
-    /// [`Keyword::other`] creates this variant.
+    /// A keyword that no other variant can represent, either because its name is unknown or because its parameters do
+    /// not fit the variant for its name. [`Keyword::other`] creates this variant.
     #[non_exhaustive]
     Other {
         /// The keyword as it was received.
@@ -217,8 +217,8 @@ impl<'a> Keyword<'a> {
     }
 }
 
-/// The names of the mechanisms in an AUTH line. Each name consists of 1 to 20 characters of `A-Z 0-9 - _` (RFC 4422
-/// §3.1).
+/// The names of the mechanisms in an AUTH line. Each name consists of 1 to 20 characters from the set `A-Z`, `0-9`, `-`
+/// and `_` (RFC 4422 §3.1).
 ///
 /// Two lists are equal if they contain the same names in the same order, ignoring case.
 #[derive(Clone, Copy, Debug)]
@@ -274,7 +274,7 @@ impl PartialEq for MechanismNames<'_> {
 
 impl Eq for MechanismNames<'_> {}
 
-/// A server's reply to EHLO. This type allocates nothing, because each method call parses the reply again.
+/// A server's reply to EHLO. This type does not allocate memory. Instead, each method call parses the reply again.
 ///
 /// After STARTTLS, discard the reply and send EHLO again (RFC 3207 §4.2), because a man-in-the-middle may have changed
 /// what was received before TLS.
@@ -331,7 +331,7 @@ impl<'a> Ehlo<'a> {
     }
 }
 
-/// Appends a server's reply to EHLO to `out`.
+/// Appends a server's EHLO reply to `out`.
 ///
 /// At most 255 characters of the host name are written. Characters other than visible ASCII are replaced by `?`. An
 /// empty name is also replaced by `?`.

@@ -99,8 +99,8 @@ impl fmt::Display for EnhancedCode {
 pub enum InvalidReply {
     /// The code is not in the range 200 to 599.
     Code,
-    /// A number of the enhanced code is out of range, or the class of the enhanced code differs from the first digit of
-    /// the reply code.
+    /// The enhanced code contains a number that is out of range, or its class differs from the first digit of the reply
+    /// code.
     EnhancedCode,
 }
 
@@ -151,8 +151,8 @@ impl Reply {
     ///
     /// # Errors
     /// - [`InvalidReply::Code`] if the code is not in the range 200 to 599.
-    /// - [`InvalidReply::EnhancedCode`] if a number of the enhanced code is out of range, or the class of the enhanced
-    ///   code differs from the first digit of the reply code.
+    /// - [`InvalidReply::EnhancedCode`] if the enhanced code contains a number that is out of range, or its class
+    ///   differs from the first digit of the reply code.
     ///
     /// ```
     /// use smtp_auth::reply::Reply;

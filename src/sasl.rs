@@ -1,4 +1,4 @@
-//! SASL exchanges (RFC 4422) for both sides, as raw challenge and response octets.
+//! Both sides of SASL exchanges (RFC 4422), with challenges and responses as raw octets.
 //!
 //! The SASL exchange is the lowest of the crate's three API levels. This level does not depend on SMTP, on lines or on
 //! base64, so an implementation of IMAP, POP3, XMPP, LDAP or ManageSieve can use it without the feature `smtp`. For
@@ -6,7 +6,7 @@
 //!
 //! In a SASL exchange, exactly one party has to act at any moment. The method `step` returns what the exchange needs
 //! next. A step that needs an answer carries a handle, and the application answers the step by calling one of the
-//! handle's methods. Until the step has been answered, every call of `step` returns the same step and changes nothing.
+//! handle's methods. Until the step has been answered, every call to `step` returns the same step and changes nothing.
 //! The application can therefore answer at once or a minute later.
 //!
 //! ```
@@ -340,7 +340,7 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// The error for a nonce that is not allowed or cannot be created. If a source of nonces returns this error, the
+/// The error returned if a nonce is not allowed or cannot be created. If a source of nonces returns this error, the
 /// exchange fails with [`Failure::TempFail`] on a server, or with [`client::Failure::NoNonce`] on a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
@@ -383,7 +383,7 @@ pub enum ConfigError {
     HostName,
     /// The server's configuration lists no mechanism.
     NoMechanism,
-    /// Channel binding is required, but no mechanism that supports it is listed.
+    /// Channel binding is required, but none of the listed mechanisms supports it.
     NothingBinds,
     /// SCRAM or CRAM-MD5 is listed, but there is no source of random numbers for its challenges.
     #[error("{0} needs random numbers: enable the feature getrandom, or set a source of nonces")]
@@ -392,7 +392,7 @@ pub enum ConfigError {
     SaltKey,
     /// The server requires authentication, but its configuration has no SASL mechanisms.
     NoSasl,
-    /// An EHLO keyword that the session writes itself is listed, or a keyword is listed twice.
+    /// The list of EHLO keywords contains a keyword twice, or contains one that the session writes itself.
     Keyword,
     /// A [`Refusal`] contains a reply code or text that is not allowed.
     Refusal,
@@ -420,12 +420,12 @@ pub enum ConfigError {
     /// A token is empty, contains octets that are not allowed in a bearer token (RFC 6750 §2.1), or does not fit into
     /// a message together with the names of the user and the server.
     Token,
-    /// The name of the [server that a token is for](client::Credentials::for_server) is empty, is longer than
-    /// 255 octets, or is not printable ASCII without spaces.
+    /// The name of a token's [intended server](client::Credentials::for_server) is empty, is longer than 255 octets, or
+    /// contains a space or a character that is not printable ASCII.
     ServerName,
-    /// The trace of ANONYMOUS is neither a mail address nor a string of up to 255 characters without `@`, or it
-    /// contains characters that RFC 4505 §3 forbids, such as control characters. Without the feature `anonymous`, every
-    /// trace causes this error.
+    /// The trace for ANONYMOUS is not valid. It must be a mail address, or a string of up to 255 characters without
+    /// `@`. It must not contain characters that RFC 4505 §3 forbids, such as control characters. Without the feature
+    /// `anonymous`, every trace causes this error.
     Trace,
     /// The name of a custom mechanism violates the grammar of RFC 4422 §3.1, or is the name of a mechanism that
     /// the crate implements.

@@ -8,7 +8,7 @@
 //! - The text of any other reply is removed if it contains eight consecutive octets that the client sent in the
 //!   exchange, either unencoded or in base64.
 //!
-//! If you log the server's replies, take them from the [`Failure`], not from the [`ReplyRef`] that you pass in.
+//! To log a server's reply, use the copy in the [`Failure`], not the original [`ReplyRef`].
 //!
 //! ```
 //! # #[cfg(feature = "plain")] {
@@ -57,7 +57,7 @@ const MAX_COMMAND: usize = 512;
     reason = "a new step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Pending: send the buffer, read a reply from the server, and pass it in.
+    /// Pending: send the buffer, read the server's reply, and pass the reply to the exchange.
     NeedReply(NeedReply<'a>),
     /// Pending: SCRAM needs the salted hash of the password. Compute it on this thread with `run`, or on another thread
     /// with `job` and `answer`.
@@ -70,7 +70,8 @@ pub enum Step<'a> {
 
 /// The reason why an AUTH exchange did not authenticate the client.
 ///
-/// The replies in a failure hide text that may repeat the credentials. See the [module documentation](self).
+/// A failure may contain the server's reply, but hides any text that may repeat the credentials. See the [module
+/// documentation](self).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -98,8 +99,8 @@ pub enum Failure {
     /// The server reported success before the exchange was complete, or without having proven its identity.
     #[error(transparent)]
     FalseSuccess(sasl::Failure),
-    /// The server sent a reply at the wrong point of the exchange, or a reply that is neither a challenge (`334`), nor
-    /// a success (`235`), nor a refusal (`4xx` or `5xx`).
+    /// The server sent a reply at the wrong point in the exchange, or a reply that is not a challenge (`334`), a
+    /// success (`235`) or a refusal (`4xx` or `5xx`).
     #[error("the server sent an unexpected reply: {0}")]
     UnexpectedReply(Reply),
     /// The mechanism cannot be used with this configuration, these credentials, or this connection. Nothing was sent.
@@ -133,7 +134,7 @@ impl Failure {
     }
 }
 
-/// The handle for passing in the server's next reply. **The exchange waits until [`reply`](Self::reply) is called.**
+/// The handle that takes the server's next reply. **The exchange waits until [`reply`](Self::reply) is called.**
 #[derive(Debug)]
 pub struct NeedReply<'a> {
     exchange: &'a mut Exchange,
@@ -149,7 +150,8 @@ impl NeedReply<'_> {
     }
 }
 
-/// The client side of one AUTH command, up to the server's final reply. The [module](self) has an example.
+/// The client side of one AUTH command, up to the server's final reply. For an example, see the [module
+/// documentation](self).
 #[derive(Debug)]
 pub struct Exchange {
     sasl: sasl::Exchange,

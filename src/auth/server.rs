@@ -25,7 +25,7 @@ const MAX_ARGS: usize = MAX_LINE - "AUTH ".len();
     reason = "a new step must break the build of an application that ignores it"
 )]
 pub enum Step<'a> {
-    /// Pending: send the buffer, read a line from the client, and pass it in.
+    /// Pending: send the buffer, read the client's line, and pass the line to the exchange.
     NeedLine(NeedLine<'a>),
     /// Pending: answer a query about accounts or credentials.
     Query(Query<'a>),
@@ -34,8 +34,7 @@ pub enum Step<'a> {
     Done(Result<&'a Identity, Failure>),
 }
 
-/// The handle for passing in the client's next line. **The exchange waits until one of the handle's methods is
-/// called.**
+/// The handle that takes the client's next line. **The exchange waits until one of the handle's methods is called.**
 ///
 /// The line is always treated as a response, even if it looks like a command.
 #[derive(Debug)]
@@ -79,13 +78,13 @@ impl NeedLine<'_> {
 
 /// The server side of one AUTH command, up to its final reply.
 ///
-/// Your application runs the SMTP dialogue, so it is responsible for everything else about AUTH:
+/// Your application runs the SMTP dialogue, so it must do everything else that AUTH requires:
 ///
-/// - Reply `503` to AUTH before EHLO, after a successful AUTH, and within a mail transaction (RFC 4954 §4). Reply `530`
-///   to MAIL before a successful AUTH.
-/// - To slow down brute force, count the failures for which [`is_attempt`](Failure::is_attempt) returns `true`, and
-///   [`pause`](crate::server::pause) before replying to each of them. After too many of these failures, reply `421`
-///   instead and close the connection.
+/// - Answer AUTH with `503` if it comes before EHLO, after a successful AUTH, or within a mail transaction (RFC 4954
+///   §4). Answer MAIL with `530` if it comes before a successful AUTH.
+/// - To slow down brute-force attacks, count the failures for which [`is_attempt`](Failure::is_attempt) returns `true`,
+///   and [`pause`](crate::server::pause) before you reply to each of them. After too many of these failures, answer
+///   with `421` instead and close the connection.
 /// - Forget the authenticated user when TLS begins (RFC 3207 §4.2).
 /// - Keep the lines of the exchange out of logs, for instance with a [`Mask`](crate::Mask).
 /// - Drop the exchange when the stream ends.

@@ -132,8 +132,7 @@ impl<'a> Mail<'a> {
     }
 }
 
-/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the value in the form in which it is sent,
-/// without `AUTH=`.
+/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the value as it is sent, without `AUTH=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);
 
@@ -283,8 +282,8 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// A parameter of MAIL or RCPT, which consists of a name and an optional value after `=` (`esmtp-param`, RFC 5321
-/// §4.1.2).
+/// A parameter of MAIL or RCPT (`esmtp-param`, RFC 5321 §4.1.2). It consists of a name, optionally followed by `=` and
+/// a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
     pub(super) name: Utf8<'a>,

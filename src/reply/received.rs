@@ -209,8 +209,9 @@ impl fmt::Debug for ReplyRef<'_> {
     }
 }
 
-/// A syntax error in a reply or an EHLO keyword, or an exceeded limit. The error records the grammar rule or the limit,
-/// and the position. It does not contain the received octets.
+/// The error returned if a reply or an EHLO keyword is malformed, or if it exceeds a limit. The error records which
+/// grammar rule was violated or which limit was exceeded, and at which position. It does not contain the received
+/// octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error or limit exceeded at octet {offset}: {rule}")]
 pub struct Error {

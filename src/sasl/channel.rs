@@ -116,7 +116,7 @@ impl Channel {
 }
 
 /// Data that identifies a TLS connection (RFC 5056). Both ends of the connection know this data, and a
-/// man-in-the-middle cannot make the data equal on two connections.
+/// man-in-the-middle cannot create two connections with the same data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelBinding {
     kind: Kind,
@@ -215,7 +215,7 @@ impl ChannelBinding {
     ///
     /// Use this type **only if the extended master secret (RFC 7627) was negotiated**. By calling this method, the
     /// caller asserts that the extended master secret was negotiated. Without the extended master secret, a
-    /// man-in-the-middle can make the data equal on two connections.
+    /// man-in-the-middle can create two connections with the same data.
     ///
     /// # Errors
     /// Returns [`ConfigError::ChannelBinding`] if the message is empty.
@@ -259,10 +259,10 @@ impl fmt::Debug for ChannelBinding {
 pub enum BindingPolicy {
     /// Authentication is never bound.
     None,
-    /// Authentication is bound if both sides support it.
+    /// Authentication is bound if both sides support channel binding.
     #[default]
     Preferred,
-    /// Authentication is always bound. Only the -PLUS mechanisms can be used. On a connection without data for channel
-    /// binding, authentication is not possible.
+    /// Authentication is always bound. Only the -PLUS mechanisms can be used. On a connection without channel binding
+    /// data, authentication is not possible.
     Required,
 }

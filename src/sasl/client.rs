@@ -160,7 +160,7 @@ pub enum Step<'a> {
     Derive(&'a mut Derive),
     /// Answer the challenge for a custom mechanism that the application implements.
     Custom(&'a mut Custom),
-    /// The exchange is over. Every further call of [`step`](Exchange::step) returns this result again.
+    /// The exchange is over. Every further call to [`step`](Exchange::step) returns this result again.
     ///
     /// If the exchange ends with an error while the server is still waiting for a response, cancel the exchange in the
     /// way that your protocol defines. Do not cancel it after [`success`](Response::success) or
@@ -168,9 +168,8 @@ pub enum Step<'a> {
     Done(Result<(), Failure>),
 }
 
-/// A response to send to the server. **The response stays pending until it is answered** with
-/// [`challenge`](Self::challenge), [`undecodable`](Self::undecodable), [`success`](Self::success) or
-/// [`refused`](Self::refused).
+/// A response to send to the server. **The response stays pending until you call** [`challenge`](Self::challenge),
+/// [`undecodable`](Self::undecodable), [`success`](Self::success) or [`refused`](Self::refused).
 #[derive(Debug)]
 pub struct Response {
     data: Option<SecretBytes>,
@@ -298,7 +297,7 @@ impl Exchange {
         self.pending()
     }
 
-    /// Returns the step that the last call of [`step`](Self::step) returned, without advancing the exchange.
+    /// Returns the step that the last call to [`step`](Self::step) returned, without advancing the exchange.
     pub(crate) fn pending(&mut self) -> Step<'_> {
         match &mut self.state {
             State::Respond(response, _) => Step::Response(response),

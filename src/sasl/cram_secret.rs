@@ -146,7 +146,7 @@ const DOVECOT: &str = "{CRAM-MD5}";
 /// Dovecot's other name for the same scheme.
 const ALIAS: &str = "{HMAC-MD5}";
 
-/// The error that is returned if text cannot be parsed as a [`CramSecret`].
+/// The error returned if a string cannot be parsed as a [`CramSecret`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]

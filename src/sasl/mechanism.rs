@@ -43,7 +43,7 @@ pub enum Mechanism {
     Login,
     /// OAUTHBEARER (RFC 7628): the client sends an OAuth 2.0 token. Use this mechanism only over TLS.
     OauthBearer,
-    /// XOAUTH2: like OAUTHBEARER, but in the older format of Google and Microsoft.
+    /// XOAUTH2: like OAUTHBEARER, but in the older format that Google and Microsoft use.
     Xoauth2,
     /// EXTERNAL (RFC 4422 appendix A): the client's TLS certificate identifies the client.
     External,

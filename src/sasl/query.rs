@@ -39,7 +39,7 @@ pub use token::{CheckToken, TokenAnswer, TokenError};
 /// [`not_implemented`](Self::not_implemented).
 ///
 /// An exchange asks at most two questions, except that a custom mechanism can ask a [`Custom`] question for each
-/// response of the client. The first question asks who the client is. The answer to the first question determines the
+/// response from the client. The first question asks who the client is. The answer to the first question determines the
 /// client's `authcid`, but not whether the client may act as another account. The second question, [`Authorize`], asks
 /// whether the account is admitted, and whether it may act as another account.
 ///
@@ -50,9 +50,9 @@ pub use token::{CheckToken, TokenAnswer, TokenError};
 pub enum Query<'a> {
     /// Is this the account's password? (PLAIN, LOGIN)
     CheckPassword(&'a mut CheckPassword),
-    /// Which stored secret verifies a CRAM-MD5 response of this account?
+    /// Which stored secret verifies a CRAM-MD5 response for this account?
     CramSecret(&'a mut CramSecretFor),
-    /// Which stored keys verify a SCRAM proof of this account?
+    /// Which stored keys verify a SCRAM proof for this account?
     ScramKeys(&'a mut ScramKeysFor),
     /// Which account does this token belong to? (OAUTHBEARER, XOAUTH2)
     CheckToken(&'a mut CheckToken),
@@ -73,8 +73,7 @@ impl Query<'_> {
         answer!(self, users, at_once);
     }
 
-    /// Like [`answer_with`](Self::answer_with), but for an [`AuthenticatorMut`], which can modify itself when it
-    /// answers.
+    /// Like [`answer_with`](Self::answer_with), but for an [`AuthenticatorMut`], whose methods take `&mut self`.
     pub fn answer_with_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) {
         answer!(self, users, at_once);
     }

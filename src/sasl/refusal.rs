@@ -9,12 +9,12 @@ use super::ConfigError;
 /// [`Authorize`](super::Authorize).
 ///
 /// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do
-/// not use a refusal for a rate limit, for a locked account, or for a rule about addresses or networks. In these cases,
-/// answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The client then receives the same reply as for a
-/// wrong password, and the attempt is counted and delayed in the same way.
+/// not use a refusal for a rate limit, for a locked account, or for a rule about client addresses or networks. In these
+/// cases, answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The client then receives the same reply
+/// as for a wrong password, and the attempt is counted and delayed in the same way.
 ///
-/// SMTP uses the code, the enhanced code and the text. The kind is meant for other protocols, which use different
-/// codes.
+/// Over SMTP, the client receives the code, the enhanced code and the text. The kind is meant for other protocols,
+/// whose codes are different.
 ///
 /// ```
 /// use smtp_auth::sasl::{Refusal, RefusalKind};
@@ -34,7 +34,7 @@ pub struct Refusal {
     text: Box<str>,
 }
 
-/// The reason why a user whose credentials are correct is refused.
+/// The reason for refusing a user whose credentials are correct.
 ///
 /// | kind | SMTP | IMAP (RFC 5530) | XMPP (RFC 6120 §6.5) |
 /// | --- | --- | --- | --- |
@@ -44,7 +44,7 @@ pub struct Refusal {
 /// | [`OverQuota`](Self::OverQuota) | `552 5.2.2` | `OVERQUOTA` | `not-authorized` |
 /// | [`Other`](Self::Other) | `550 5.7.1` | `NOPERM` | `not-authorized` |
 ///
-/// The SMTP codes are defaults. Use [`Refusal::with_code`] to change them.
+/// The SMTP codes in this table are the defaults. Use [`Refusal::with_code`] to change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusalKind {

@@ -52,7 +52,7 @@ impl fmt::Debug for Said {
     }
 }
 
-/// The next step of an exchange: what it needs from the application, or its result.
+/// What the application must do next, or the result of the exchange.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -64,7 +64,7 @@ pub enum Step<'a> {
     Challenge(&'a mut Challenge),
     /// Answer this question about an account or its credentials.
     Query(Query<'a>),
-    /// The exchange is over. Every further call of [`step`](Exchange::step) returns the same result.
+    /// The exchange is over. Every further call to [`step`](Exchange::step) returns the same result.
     Done(Result<&'a Identity, Failure>),
 }
 
@@ -150,7 +150,7 @@ impl Challenge {
     }
 }
 
-/// A SASL exchange with a client. Each value can be used for one exchange only.
+/// A SASL exchange with a client. Create a new `Exchange` for each authentication.
 pub struct Exchange {
     rules: Rules,
     state: State,
@@ -254,7 +254,7 @@ impl Exchange {
     }
 
     /// Returns the pending question, if there is one, without advancing the exchange. If the client sent an initial
-    /// response, a question may already be pending before the first call of [`step`](Self::step).
+    /// response, a question may already be pending before the first call to [`step`](Self::step).
     pub fn query(&mut self) -> Option<Query<'_>> {
         match self.pending() {
             Step::Query(query) => Some(query),

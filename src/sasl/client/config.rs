@@ -284,7 +284,7 @@ impl Builder {
     /// requires a [`Channel`] with binding data.
     ///
     /// With [`Preferred`](BindingPolicy::Preferred), which is the default, authentication is bound if both sides
-    /// support it. With [`None`](BindingPolicy::None), the -PLUS mechanisms are not used. With
+    /// support channel binding. With [`None`](BindingPolicy::None), the -PLUS mechanisms are not used. With
     /// [`Required`](BindingPolicy::Required), only the -PLUS mechanisms are used.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
         self.config.binding = policy;
@@ -327,8 +327,8 @@ pub enum NoMechanism {
     /// no binding data or the configuration forbids channel binding.
     WithoutBinding,
     /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
-    /// preparing them failed. Either the name or the password contains characters that SASLprep prohibits, or one of
-    /// them is empty after SASLprep has removed characters, or the prepared name exceeds 1,024 octets.
+    /// preparing them failed. This happens if the name or the password contains characters that SASLprep prohibits, if
+    /// one of them is empty after SASLprep has removed characters, or if the prepared name exceeds 1,024 octets.
     Unprepared,
     /// The mechanisms that both sides support send the password, but the password, or the password together with the
     /// names, is too long for a line.

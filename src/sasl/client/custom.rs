@@ -13,7 +13,7 @@ use crate::{
 /// The maximum number of challenges in one exchange. No registered mechanism needs that many.
 const MAX_CHALLENGES: u8 = 20;
 
-/// A request for a custom mechanism's response to a challenge. The step **stays pending until it is answered** with
+/// A request for a custom mechanism's response to a challenge. The step **stays pending until you call**
 /// [`answer`](Self::answer).
 ///
 /// To answer at once, implement [`ClientMechanism`] and call [`step_with`](Self::step_with). To answer later, use
@@ -99,7 +99,7 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// A custom mechanism's answer to a challenge. A response in the answer is zeroed on drop.
+/// A custom mechanism's answer to a challenge. If the answer contains a response, the response is zeroed on drop.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]

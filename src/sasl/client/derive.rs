@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A request to salt the password with PBKDF2. The computation takes a few milliseconds at 4,096 iterations. The step
-/// **stays pending until it is answered** with [`run`](Self::run) or [`answer`](Self::answer).
+/// **stays pending until you call** [`run`](Self::run) or [`answer`](Self::answer).
 ///
 /// In async code, run the [`job`](Self::job) on another thread, so that the computation does not block a runtime such
 /// as tokio.

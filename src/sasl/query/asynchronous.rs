@@ -23,9 +23,9 @@ macro_rules! methods {
     };
 }
 
-/// The async counterpart of [`Authenticator`], for a store that has to be awaited, such as a database, a directory or
-/// the issuer of a token. The trait does not depend on a particular async runtime. It works with tokio and with any
-/// other runtime.
+/// The async counterpart of [`Authenticator`], for a store whose answers have to be awaited, such as a database, a
+/// directory or the issuer of a token. The trait does not depend on a particular async runtime. It works with tokio and
+/// with any other runtime.
 ///
 /// Implement each method that you need as an `async fn`. The method's future must be [`Send`], so that a runtime can
 /// move the future to another thread. Every method except [`authorize`](Self::authorize) returns
@@ -139,8 +139,8 @@ pointers!(&A, Box<A>, Arc<A>);
 
 /// Turns an [`Authenticator`] into an [`AsyncAuthenticator`] that answers at once.
 ///
-/// Use `Immediate` for a store in memory. Do not use it for an authenticator that computes a password hash or waits for
-/// a database, because the authenticator would block the thread that polls the future.
+/// Use `Immediate` for an in-memory store. Do not use it for an authenticator that computes a password hash or waits
+/// for a database, because the authenticator would block the thread that polls the future.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it only wraps a value")]
 pub struct Immediate<A>(pub A);

@@ -34,7 +34,7 @@ macro_rules! methods {
 /// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check
 /// the password against a dummy hash.
 ///
-/// For a store that has to be awaited, such as a database on tokio, implement
+/// For a store whose answers have to be awaited, such as a database on tokio, implement
 /// [`AsyncAuthenticator`](super::AsyncAuthenticator).
 ///
 /// ```
@@ -72,8 +72,9 @@ pub trait Authenticator {
     each_question!(methods!(&Self));
 }
 
-/// An [`Authenticator`] that can modify itself when it answers. For example, it can own a database connection, or be
-/// created for a single client. Pass it to [`Query::answer_with_mut`](super::Query::answer_with_mut).
+/// The counterpart of [`Authenticator`] for a store whose methods take `&mut self`. For example, the store can own a
+/// database connection, or be created for a single client. Pass it to
+/// [`Query::answer_with_mut`](super::Query::answer_with_mut).
 pub trait AuthenticatorMut {
     /// Returns the mechanisms that this store supports (see [`Authenticator::mechanisms`]).
     fn mechanisms(&self) -> &[Mechanism];

@@ -8,8 +8,8 @@ use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::
 
 /// *May this account use the service, and may it act as the account that the client named?*
 ///
-/// An exchange asks this question after the account has been authenticated, if the client named another account to
-/// act as (RFC 4422 §3.4.1). With [`authorize_always`](crate::sasl::server::Builder::authorize_always), the exchange
+/// An exchange asks this question after the account has been authenticated, if the client named another account to act
+/// as (RFC 4422 §3.4.1). If [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, the exchange
 /// asks this question about every authenticated client.
 ///
 /// ```
@@ -96,7 +96,7 @@ impl Authorize {
 ///
 /// | answer | SMTP reply | counts as a failed attempt | reveals that the credentials are right |
 /// | --- | --- | --- | --- |
-/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | only through the time that this answer takes |
+/// | [`Reject`](Self::Reject) | `535 5.7.8` | yes | only through the response time |
 /// | [`Refuse`](Self::Refuse) | the refusal's own reply | no | yes |
 /// | [`TempFail`](Self::TempFail), [`NotImplemented`](Self::NotImplemented) | `454 4.7.0` | no | yes |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,8 +109,8 @@ pub enum AuthorizeAnswer {
     /// [`TempFail`](Self::TempFail).
     AcceptAs(String),
     /// The client is refused with the same reply as for a wrong password. Use this answer if the client may not act as
-    /// the other account. Also use it for rate limits, locked accounts and rules about addresses, but only if they
-    /// cannot be checked earlier.
+    /// the other account. Also use it for rate limits, locked accounts and rules about client addresses, but only if
+    /// they cannot be checked earlier.
     ///
     /// If a rule can be checked before the client is authenticated, check it then, and answer
     /// [`Answer::lock`](super::Answer::lock) instead. Only clients with the right password reach this question, so

@@ -16,7 +16,7 @@ const MAX_RESPONSES: u8 = 20;
 ///
 /// To answer at once, the application can call [`step_with`](Self::step_with) with a [`ServerMechanism`]. It can also
 /// answer later, and use [`state`](Self::state) to store data between responses. An exchange accepts up to 20 responses
-/// to challenges. A further response ends the exchange in [`Failure::Malformed`].
+/// to challenges. If the client sends another response, the exchange fails with [`Failure::Malformed`].
 pub struct Custom {
     mechanism: Mechanism,
     response: Option<SecretBytes>,
@@ -107,15 +107,15 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// The answer of a custom mechanism to a response.
+/// A custom mechanism's answer to a response from the client.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, succeeds, or fails")]
 pub enum CustomAnswer {
     /// The mechanism continues with this challenge.
     Challenge(Vec<u8>),
-    /// The client is authenticated as `authcid`. If the server has to prove its identity to the client, send the
-    /// proof in a challenge before this answer.
+    /// The client is authenticated as `authcid`. If the server has to prove its identity to the client, send the proof
+    /// in a challenge before you give this answer.
     ///
     /// If `authzid` names an account other than `authcid`, [`Authorize`](super::Authorize) asks whether the client
     /// may act as that account.
@@ -125,8 +125,8 @@ pub enum CustomAnswer {
         /// The name of the account to act as, exactly as the client sent it. `None` means the client's own account.
         authzid: Option<String>,
     },
-    /// Authentication fails. The failure determines the reply, and whether a failed attempt is counted
-    /// ([`is_attempt`](Failure::is_attempt)). For wrong credentials, use [`Failure::Rejected`].
+    /// Authentication fails. The failure determines which reply is sent, and whether the attempt counts as a failed
+    /// attempt ([`is_attempt`](Failure::is_attempt)). For wrong credentials, use [`Failure::Rejected`].
     Fail(Failure),
 }
 
@@ -194,8 +194,8 @@ impl fmt::Debug for CustomAnswer {
 pub trait ServerMechanism: Send + Sync + 'static {
     /// Returns the answer to a response.
     ///
-    /// The first call passes the initial response, or `None` if the client did not send one. A mechanism that begins
-    /// with a challenge should fail with [`Failure::UnexpectedInitialResponse`] if the client sent an initial
-    /// response. Any other mechanism should return an empty challenge if `response` is `None`.
+    /// In the first call, `response` is the initial response, or `None` if the client did not send one. A mechanism
+    /// that begins with a challenge should fail with [`Failure::UnexpectedInitialResponse`] if the client sent an
+    /// initial response. Any other mechanism should return an empty challenge if `response` is `None`.
     fn step(&mut self, response: Option<&[u8]>) -> CustomAnswer;
 }

@@ -87,7 +87,7 @@ macro_rules! documentation {
          account, the default implementation answers `not_implemented`. Therefore, if `authorize_always` is set and \
          this method is not implemented, no client is accepted.\n\n\
          An implementation must reject every account that the client may not act as. An authenticator that wraps \
-         another authenticator must forward this method."
+         another authenticator must pass each call to this method on to the other authenticator."
     };
     (check_password) => {
         "\n\nPLAIN and LOGIN need this method. It verifies the password that the client sent."
@@ -111,7 +111,7 @@ macro_rules! documentation {
         "\n\nANONYMOUS needs this method. It decides whether a guest is admitted."
     };
     (custom) => {
-        "\n\nCustom mechanisms need this method. It is called once for each response of the client."
+        "\n\nCustom mechanisms need this method. It is called once for each response from the client."
     };
 }
 

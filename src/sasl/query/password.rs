@@ -114,7 +114,7 @@ impl fmt::Debug for CheckPassword {
     }
 }
 
-/// *Which stored secret verifies a CRAM-MD5 response of this account?* (RFC 2195)
+/// *Which stored secret verifies a CRAM-MD5 response for this account?* (RFC 2195)
 ///
 /// The application looks up the secret, and the exchange verifies the response with it. For an account that does not
 /// exist, answer [`Answer::reject`]. The exchange then needs as many round trips and as much computation as for a wrong
@@ -176,17 +176,17 @@ impl fmt::Debug for CramSecretFor {
     }
 }
 
-/// *Which stored keys verify a SCRAM proof of this account?* (RFC 5802 §3)
+/// *Which stored keys verify a SCRAM proof for this account?* (RFC 5802 §3)
 ///
 /// The application looks up the keys, and the exchange verifies the proof with them:
 ///
 /// - For an account that does not exist, answer [`Answer::reject`].
 /// - For an account without keys for this hash, answer [`Answer::no_secret`].
-/// - For a locked account, answer with its keys and [`Answer::lock`]. Without the keys, the client would receive a
-///   different salt, which would reveal that the account is locked.
+/// - For a locked account, create the answer with the account's keys as usual, and then call [`Answer::lock`] on it.
+///   Without the keys, the client would receive a different salt, which would reveal that the account is locked.
 ///
-/// If the account does not exist or has no keys, the exchange uses decoy keys. The client sees the same round trips as
-/// for a wrong password, and always receives the same salt for the same name.
+/// If the account does not exist or has no keys, the exchange uses decoy keys. The exchange then takes as many round
+/// trips as for a wrong password, and a client always receives the same salt for the same name.
 ///
 /// Parsing keys from text takes longer than the exchange itself. If a store parses keys for each question, its response
 /// time reveals which accounts exist (user enumeration by a timing attack). To prevent this, keep the parsed keys in

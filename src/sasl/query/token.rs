@@ -76,9 +76,9 @@ impl CheckToken {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenAnswer {
-    /// The token belongs to this account. Pass the name that clients send for the user, not the issuer's identifier
-    /// for the user. Otherwise, the two names do not match, and every client that names its own account appears to
-    /// ask to act as another account.
+    /// The token belongs to this account. Pass the name that clients send for the user, not the issuer's identifier for
+    /// the user. Otherwise, the two names differ, and a client that names its own account is treated as if it asked to
+    /// act as another account.
     Accept(String),
     /// The token is not valid. The client receives the configured
     /// [`token_error`](crate::sasl::server::Builder::token_error), and then `535 5.7.8`.

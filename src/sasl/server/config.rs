@@ -236,8 +236,7 @@ impl Builder {
         self.answered(probes)
     }
 
-    /// Like [`answered_by`](Self::answered_by), but for an [`AuthenticatorMut`], which can modify itself when it
-    /// answers.
+    /// Like [`answered_by`](Self::answered_by), but for an [`AuthenticatorMut`], whose methods take `&mut self`.
     pub fn answered_by_mut(self, users: &mut (impl AuthenticatorMut + ?Sized)) -> Self {
         let mut probes = Probes::new(users.mechanisms());
         probes.queries().for_each(|query| query.answer_with_mut(users));
