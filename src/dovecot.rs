@@ -12,7 +12,7 @@
 //! | event | kind |
 //! | --- | --- |
 //! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*. Send the octets that were appended, and then read from the connection or close it. |
-//! | [`Query`](Event::Query) | *Pending*, but only for its own exchange, and returned only once. Answer the query immediately, or pass the answer to [`Session::settle`] later. |
+//! | [`Query`](Event::Query) | *Pending*, but only for its own exchange, and returned only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
 //! | [`Authenticated`](Event::Authenticated) | A *notification*. The answer to the client has been appended. |
 //! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The next call of [`next`](Session::next) appends the answer to the client, unless the application [holds it back](AuthFailed::hold). |
 //!
@@ -171,7 +171,7 @@ pub enum Event<'a> {
     /// Pending: send the octets that were appended, read from the client, and call [`receive`](Session::receive).
     NeedInput,
     /// Pending: answer the query about a user's credentials, immediately or later. **The event is returned only once for
-    /// each query**, so that a slow answer does not delay the other exchanges. [`Session::settle`] shows how to answer a
+    /// each query**, so that a slow answer does not delay the other exchanges. [`Session::answer_from`] shows how to answer a
     /// query later.
     Query(&'a Request, Query<'a>),
     /// Notification: a user has authenticated. The answer to the client has been appended.

@@ -178,7 +178,7 @@ impl Connection {
     fn take(&mut self, done: Done) {
         match done {
             Done::Answered(id, job, used) => {
-                if self.session.settle(job) {
+                if self.session.answer_from(job) {
                     self.used.extend(used.map(|used| (id, used)));
                 }
             }

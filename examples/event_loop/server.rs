@@ -126,7 +126,7 @@ impl Server {
     fn answered(&mut self, token: Token, job: QueryJob) {
         let connection = self.connections.get_mut(&token);
         let query = connection.and_then(|connection| connection.session.query());
-        if query.is_some_and(|query| query.settle(job)) {
+        if query.is_some_and(|query| query.answer_from(job)) {
             self.drive(token);
         } else {
             log(&self.log, token, "an answer came too late and is dropped");

@@ -156,7 +156,7 @@ impl Run<'_> {
         if octet & 16 != 0 && !self.jobs.is_empty() {
             let (id, mut job) = self.jobs.swap_remove(usize::from(octet) % self.jobs.len());
             let yes = Self::answer(octet, job.query());
-            if self.session.settle(job) {
+            if self.session.answer_from(job) {
                 let known = self.known.entry(id).or_default();
                 known.yes += u32::from(yes);
             }
@@ -183,7 +183,7 @@ impl Run<'_> {
                 break;
             }
             if let Some((_, job)) = self.jobs.pop() {
-                let _ = self.session.settle(job);
+                let _ = self.session.answer_from(job);
             }
             if let Some((_, held)) = self.held.pop() {
                 let _ = self.session.release(held);

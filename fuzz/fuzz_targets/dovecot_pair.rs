@@ -166,7 +166,7 @@ impl Pair {
             2 if !self.jobs.is_empty() => {
                 let mut job = self.jobs.swap_remove(usize::from(choice >> 2) % self.jobs.len());
                 answer(job.query());
-                let _ = self.session.settle(job);
+                let _ = self.session.answer_from(job);
             }
             3 if !self.held.is_empty() => {
                 let held = self.held.swap_remove(usize::from(choice >> 2) % self.held.len());

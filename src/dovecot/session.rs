@@ -279,7 +279,7 @@ impl Session {
     ///         },
     ///         Event::Authenticated(..) | Event::AuthFailed(_) => open -= 1,
     ///         // A real service waits for the client's octets and for an answer, whichever comes first.
-    ///         Event::NeedInput if open > 0 => assert!(session.settle(answered.recv()?)),
+    ///         Event::NeedInput if open > 0 => assert!(session.answer_from(answered.recv()?)),
     ///         Event::NeedInput | Event::Close(_) => break,
     ///     }
     /// }
@@ -288,9 +288,9 @@ impl Session {
     /// ```
     ///
     /// Returns `false` if the query is no longer pending, for example because the client has cancelled the exchange.
-    pub fn settle(&mut self, mut job: QueryJob) -> bool {
+    pub fn answer_from(&mut self, mut job: QueryJob) -> bool {
         let serial = job.query().serial();
-        self.query(serial).is_some_and(|query| query.settle(job))
+        self.query(serial).is_some_and(|query| query.answer_from(job))
     }
 
     /// Releases an answer that this session has [held back](AuthFailed::hold). Then call [`advance`](Self::advance).

@@ -115,7 +115,7 @@ impl Run {
     fn settle(&mut self, at: usize) {
         let (id, mut job) = self.jobs.swap_remove(at);
         self.answer(id, job.query());
-        let settled = self.session.settle(job);
+        let settled = self.session.answer_from(job);
         assert!(settled || self.plans[&id].cancelled);
     }
 }

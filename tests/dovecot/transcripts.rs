@@ -213,7 +213,7 @@ impl<'a> Player<'a> {
                     self.at += 1;
                     let mut job = self.jobs.remove(id).unwrap();
                     answer(job.query(), word, self.script);
-                    assert!(self.session.settle(job), "{}: {line}", self.script.path);
+                    assert!(self.session.answer_from(job), "{}: {line}", self.script.path);
                     self.go_on();
                 }
                 ["!release", id] => {
@@ -224,7 +224,7 @@ impl<'a> Player<'a> {
                 }
                 ["!late", id] => {
                     self.at += 1;
-                    assert!(!self.jobs.remove(id).is_some_and(|job| self.session.settle(job)));
+                    assert!(!self.jobs.remove(id).is_some_and(|job| self.session.answer_from(job)));
                     assert!(!self.held.remove(id).is_some_and(|held| self.session.release(held)));
                     self.go_on();
                 }

@@ -151,7 +151,7 @@ fn an_answer_from_a_thread_settles_the_question() {
             // Asked again meanwhile, it is the same.
             let Step::Query(query) = server.step() else { panic!("no question") };
             let job = worker.join().unwrap();
-            assert!(query.settle(job));
+            assert!(query.answer_from(job));
         });
         let who = match mechanism {
             Mechanism::Anonymous => "anonymous",
@@ -167,7 +167,7 @@ fn a_job_without_an_answer_is_a_failure_of_the_store() {
     for (mechanism, _) in MECHANISMS {
         let (outcome, _) = outcome(mechanism, |server| {
             let job = job(server);
-            assert!(server.query().unwrap().settle(job));
+            assert!(server.query().unwrap().answer_from(job));
         });
         assert_eq!(outcome, Err(Failure::TempFail), "{mechanism}");
     }
@@ -177,7 +177,7 @@ fn a_job_without_an_answer_is_a_failure_of_the_store() {
         if let Query::CheckPassword(ask) = job.query() {
             ask.answer(true);
         }
-        assert!(server.query().unwrap().settle(job));
+        assert!(server.query().unwrap().answer_from(job));
     });
     assert_eq!((outcome, questions), (Err(Failure::TempFail), 2));
 }
@@ -197,7 +197,7 @@ fn the_answer_of_another_question_changes_nothing() {
                 });
             }
             for job in late.into_inner() {
-                assert!(!server.query().unwrap().settle(job));
+                assert!(!server.query().unwrap().answer_from(job));
             }
             server.query().unwrap().reject();
         });
@@ -254,7 +254,7 @@ fn to_look_for_the_question_moves_nothing_on() {
 
     let Event::Query(query) = session.next(&mut out) else { panic!("no question") };
     assert_ne!(query.serial(), serial);
-    assert!(!query.settle(job));
+    assert!(!query.answer_from(job));
     session.query().unwrap().reject();
     assert!(matches!(session.next(&mut out), Event::AuthFailed(_)));
     session.close(&Reply::IDLE, &mut out);

@@ -160,7 +160,7 @@ fn answer(query: Query<'_>, case: Case, shown: &Shown) {
     }
     shown.debug(&job);
     shown.debug(&job.query());
-    assert!(query.settle(job));
+    assert!(query.answer_from(job));
 }
 
 fn answer_custom(ask: &mut sasl::Custom, case: Case, shown: &Shown) {

@@ -101,7 +101,7 @@ fn answer(query: Query<'_>, secrets: &Secrets) {
             answer_here(job.query(), secrets);
             // A second answer replaces the first.
             answer_here(job.query(), secrets);
-            assert!(query.settle(job));
+            assert!(query.answer_from(job));
         }
         (other, None) => panic!("{other:?}"),
     }

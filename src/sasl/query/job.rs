@@ -13,7 +13,7 @@ use crate::{
 
 /// A copy of a question that can be answered later and elsewhere, for example on another thread or in an async task.
 ///
-/// [`Query::job`] creates the copy. [`query`](Self::query) returns the question to answer, and [`Query::settle`] then
+/// [`Query::job`] creates the copy. [`query`](Self::query) returns the question to answer, and [`Query::answer_from`] then
 /// transfers the answer to the original question.
 ///
 #[cfg_attr(all(feature = "smtp", feature = "plain"), doc = "```")]
@@ -42,7 +42,7 @@ use crate::{
 ///             });
 ///             // Once the answer is there, even if the session has moved on:
 ///             let job = worker.join().map_err(|_| "the worker is gone")?;
-///             let in_time = session.query().is_some_and(|query| query.settle(job));
+///             let in_time = session.query().is_some_and(|query| query.answer_from(job));
 ///             # assert!(in_time);
 ///         }
 ///     }
@@ -183,7 +183,7 @@ impl Query<'_> {
     ///
     /// Returns `false` and changes nothing if the job is a copy of another question. The other question may come from
     /// an earlier exchange, or from an earlier step of the same exchange.
-    pub fn settle(self, mut job: QueryJob) -> bool {
+    pub fn answer_from(self, mut job: QueryJob) -> bool {
         if job.query().serial() != self.serial() {
             return false;
         }
