@@ -123,8 +123,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 ///
 /// **If you use Argon2, keep its memory in a `thread_local!`**, as the [`smtp-auth` guide][guide] shows. The threads
 /// are few and long-lived, and allocators do not reuse blocks of 19 MiB well. In a test with glibc, a process performed
-/// 1,000 checks, 50 at a time on 2 threads. It needed 66 MB if its threads kept the memory, and 435 MB if each check
-/// allocated its own memory, as `verify_password` does. By contrast, tokio's own pool for blocking work can start
+/// 1,000 checks, 50 at a time on 2 threads. It needed 66 MB when its threads kept the memory, and 435 MB when each
+/// check allocated its own memory, as `verify_password` does. By contrast, tokio's own pool for blocking work can start
 /// hundreds of threads.
 ///
 /// [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#later
