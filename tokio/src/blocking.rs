@@ -31,7 +31,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// | aspect | behaviour |
 /// | --- | --- |
 /// | the order of questions | Questions are answered in the order in which they arrive. |
-/// | the queue is full | The reply is `454 4.7.0`, and the attempt does not count as failed. The maximum length of the queue limits the memory and the waiting time under heavy load. |
+/// | the queue is full | The reply is `454 4.7.0`, and the attempt does not count as failed. The maximum length of the queue bounds memory use and waiting time under heavy load. |
 /// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
 /// | the operating system cannot start a thread | If another thread of the store is already running, that thread answers the question. Otherwise, the reply is `454 4.7.0`. |
 /// | the client has disconnected, or a time limit has passed | A question that is still in the queue is skipped. A question that a thread has begun to answer is completed. |

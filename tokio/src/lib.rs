@@ -132,7 +132,7 @@
 //! | Compare the sender of a message with the addresses of the account. | in [`Handler::mail`](server::Handler::mail), or with [`Message::from`](server::Message::from) and [`Message::peer`](server::Message::peer) | [who may send as whom][senders] |
 //! | Prepend the `Received:` field to each message. | [`Message::received`](server::Message::received), [`Peer::received`](server::Peer::received) | |
 //! | Prevent user enumeration through timing attacks. If an account does not exist, check the password against a dummy hash, so that the check takes as long as for an account that exists. | in the store | [time][time] |
-//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. For accounts that do not exist, the server derives the salts of decoy keys from this key. A salt that changes at a restart would reveal that the account does not exist. | in the SASL configuration, with a random secret that is stored with the accounts | [decoy keys][decoys] |
+//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. For accounts that do not exist, the server derives the salts of decoy keys from this key. A salt that changes at a restart would reveal that the account does not exist. | in the SASL configuration, with a random secret that you store with the accounts | [decoy keys][decoys] |
 //!
 //! [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/index.html
 //! [authenticator]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html

@@ -31,9 +31,9 @@ use super::{
 /// | [`waiting`](Self::waiting) | The value applies only to messages sent through this clone. |
 /// | [`idle`](Self::idle) | All clones share one value. If clones set different values, it is unspecified which of them is used. |
 ///
-/// The pool checks each connection before reusing it. A server may close a connection at any time. If this has
-/// happened, the pool sends the message over another connection. **The pool never resends a message once the end of the
-/// message may have been sent.** If the connection breaks before the reply arrives, [`Error::delivery`] is
+/// The pool checks each connection before reusing it, because a server may close a connection at any time. If the
+/// connection has been closed, the pool sends the message over another one. **The pool never resends a message once the
+/// end of the message may have been sent.** If the connection breaks before the reply arrives, [`Error::delivery`] is
 /// [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
 /// **If an error is not [transient](Error::is_transient) and its [stage](Error::stage) is

@@ -102,8 +102,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// Decides whether the server accepts a connection. The server calls this method before it sends the greeting. On a
-    /// port with TLS from the first octet, the TLS handshake comes before this call. By default, every connection is
-    /// accepted.
+    /// port with implicit TLS, the server calls it after the TLS handshake. By default, every connection is accepted.
     ///
     /// # Errors
     /// Return `Err` to close the connection with this reply. After a `421`, the client may try again. A reply with a

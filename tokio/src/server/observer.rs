@@ -61,9 +61,9 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// Called when a connection exceeds [`Limits::connections`](super::Limits::connections) or
-    /// [`Limits::connections_each`](super::Limits::connections_each). The server closes the connection with `reply`,
-    /// or without a reply on a port with TLS from the first octet. The server does not call
-    /// [`connected`](Self::connected) or [`closed`](Self::closed) for this connection.
+    /// [`Limits::connections_each`](super::Limits::connections_each). The server closes the connection with `reply`, or
+    /// without a reply on a port with implicit TLS. The server does not call [`connected`](Self::connected) or
+    /// [`closed`](Self::closed) for this connection.
     fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
         let _ = (address, reply);
     }
