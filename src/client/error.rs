@@ -93,7 +93,7 @@ pub enum Error {
     /// The field contains the reply with which the server closed the connection, if it sent one. This reply is usually
     /// a `421`, and may have been sent after MAIL. No message was lost or refused. The application can send the next
     /// message over another connection.
-    #[error("the server closed the connection with no message under way{reply}", reply = Said(.0, ""))]
+    #[error("the server closed the connection while no message was in progress{reply}", reply = Said(.0, ""))]
     Closed(Option<Reply>),
     /// The configuration requires TLS, but the server does not offer STARTTLS.
     #[error(
@@ -112,7 +112,7 @@ pub enum Error {
     #[error(transparent)]
     NotAuthenticated(AuthError),
     /// The server sent something that is not an SMTP reply (RFC 5321 §4.2), or a reply that is too long.
-    #[error("the server sent something that is not an SMTP reply at {0}")]
+    #[error("at {0}, the server sent something that is not an SMTP reply")]
     NotAReply(Stage),
     /// The server mixed the line endings CRLF and bare LF, or sent a bare CR. A session accepts bare LF if all of the
     /// server's lines end in bare LF.
@@ -121,7 +121,7 @@ pub enum Error {
     )]
     LineEnds(Stage),
     /// The server sent a reply to a command that the client had not sent yet.
-    #[error("the server sent a reply before the client asked for one, at {0}")]
+    #[error("at {0}, the server sent a reply before the client asked for one")]
     Unsolicited(Stage),
     /// The server sent a reply whose code is not allowed at this stage, for instance a `250` to DATA.
     #[error("the server sent an unexpected reply at {0}: {1}")]
@@ -138,7 +138,7 @@ pub enum Error {
     #[error("the message contains a line that does not end in CRLF")]
     BareLineEnd,
     /// The application wrote to a message that it had already ended. The application must begin another message.
-    #[error("the message has already been ended: begin another one")]
+    #[error("the message has already ended: begin another one")]
     MessageEnded,
 }
 

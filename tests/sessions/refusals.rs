@@ -201,22 +201,22 @@ fn at_rest() -> Session {
     session
 }
 
-const AT_REST: &str = "the server closed the connection with no message under way";
+const AT_REST: &str = "the server closed the connection while no message was in progress";
 
 #[test]
 fn a_connection_that_is_closed_at_rest_is_told_from_a_refusal() {
     for (said, error) in [
         (
             "421 4.4.2 idle\r\n",
-            "the server closed the connection with no message under way: 421 4.4.2 idle",
+            "the server closed the connection while no message was in progress: 421 4.4.2 idle",
         ),
         (
             "451 4.4.2 idle\r\n",
-            "the server closed the connection with no message under way: 451 4.4.2 idle",
+            "the server closed the connection while no message was in progress: 451 4.4.2 idle",
         ),
         (
             "250 ok\r\n",
-            "the server sent a reply before the client asked for one, at a time when nothing was under way",
+            "at a time when nothing was under way, the server sent a reply before the client asked for one",
         ),
     ] {
         // Asked again, told to send, and at the end of the stream.

@@ -31,7 +31,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// | aspect | behaviour |
 /// | --- | --- |
 /// | the order of questions | Questions are answered in the order in which they arrive. |
-/// | the queue is full | The reply is `454 4.7.0`, and the attempt does not count as failed. The maximum length of the queue limits the memory and the waiting time under heavy load. |
+/// | the queue is full | The reply is `454 4.7.0`, and the attempt does not count as failed. The maximum length of the queue bounds memory use and waiting time under heavy load. |
 /// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
 /// | the operating system cannot start a thread | If another thread of the store is already running, that thread answers the question. Otherwise, the reply is `454 4.7.0`. |
 /// | the client has disconnected, or a time limit has passed | A question that is still in the queue is skipped. A question that a thread has begun to answer is completed. |
@@ -123,8 +123,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 ///
 /// **If you use Argon2, keep its memory in a `thread_local!`**, as the [`smtp-auth` guide][guide] shows. The threads
 /// are few and long-lived, and allocators do not reuse blocks of 19 MiB well. In a test with glibc, a process performed
-/// 1,000 checks, 50 at a time on 2 threads. It needed 66 MB if its threads kept the memory, and 435 MB if each check
-/// allocated its own memory, as `verify_password` does. By contrast, tokio's own pool for blocking work can start
+/// 1,000 checks, 50 at a time on 2 threads. It needed 66 MB when its threads kept the memory, and 435 MB when each
+/// check allocated its own memory, as `verify_password` does. By contrast, tokio's own pool for blocking work can start
 /// hundreds of threads.
 ///
 /// [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#later

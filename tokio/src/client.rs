@@ -2,7 +2,7 @@
 //!
 //! A [`Connector`] holds the server's name and the client's credentials. Each connection that it opens is a [`Client`],
 //! which can send any number of messages, one after another. A [`Pool`] keeps connections open and reuses them. A pool
-//! suits applications that send many messages at once, and applications that send a message only occasionally.
+//! suits both applications that send many messages at once and applications that send only occasional messages.
 //!
 //! ```no_run
 //! use smtp_auth_tokio::client::{Connector, Credentials, Envelope};
@@ -29,7 +29,7 @@
 //! | an error with [`Delivery::Refused`] | The server has refused the message. |
 //! | an error with [`Delivery::Unknown`] | The server may or may not have accepted the message. The end of the message had been sent, but no valid reply arrived before the connection broke or timed out. |
 //!
-//! If the delivery is unknown, the client never resends the message.
+//! If it is unknown whether the server has accepted a message, the client never resends it.
 //!
 //! # What to do after an error
 //!
@@ -68,8 +68,8 @@
 //!
 //! The client uses SCRAM with channel binding (`SCRAM-SHA-256-PLUS`) whenever the server offers it. A man-in-the-middle
 //! attack on this mechanism fails, even if the attacker has a certificate that the client trusts. However, the attacker
-//! can mount a downgrade attack by offering only PLAIN, and the client then sends the password. If you know that your
-//! server supports channel binding, require it:
+//! can mount a downgrade attack by offering only PLAIN, in which case the client sends the password. If you know that
+//! your server supports channel binding, require it:
 //!
 //! ```
 //! use smtp_auth_tokio::{
@@ -85,8 +85,8 @@
 //! # }
 //! ```
 //!
-//! If a man-in-the-middle attacks SCRAM with channel binding, the server detects the attack and replies `535`, as it
-//! does to a wrong password. The text of this reply mentions channel binding, unless the attacker changes the text.
+//! If a man-in-the-middle attacks SCRAM with channel binding, the server detects the attack and replies with `535`, as
+//! it does to a wrong password. The text of this reply mentions channel binding, unless the attacker changes the text.
 //! Therefore, if authentication with a -PLUS mechanism fails although the password is correct, do not retry without
 //! channel binding.
 //!

@@ -73,8 +73,8 @@
 //!
 //! In the server above, the users are passed twice. At startup,
 //! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) reads the list of mechanisms from the users. It also
-//! makes one call to each method that these mechanisms need, to check that the users implement the method. While the
-//! server runs, it queries the users that were passed to [`Server::new`](server::Server::new).
+//! makes one call to each method that these mechanisms need, to check that each of these methods is implemented. While
+//! the server runs, it queries the users that were passed to [`Server::new`](server::Server::new).
 //!
 //! The server's name is also passed twice. The [SASL configuration](smtp_auth::sasl::server::Config::builder) uses it
 //! in the challenges of CRAM-MD5. The [session's configuration](smtp_auth::server::Config::builder) uses it in the
@@ -113,16 +113,17 @@
 //!
 //! | the store answers | value for `Server::new` | method of the SASL builder |
 //! | --- | --- | --- |
-//! | from memory | [`Immediate`](smtp_auth::sasl::Immediate) of an [`Authenticator`](smtp_auth::Authenticator) | `answered_by` |
-//! | after computing an Argon2 hash, or from a synchronous database | [`Blocking`] of an `Authenticator` | `answered_by_async` |
+//! | from memory | [`Immediate`](smtp_auth::sasl::Immediate), which wraps an [`Authenticator`](smtp_auth::Authenticator) | `answered_by` |
+//! | after computing an Argon2 hash, or from a synchronous database | [`Blocking`], which wraps an `Authenticator` | `answered_by_async` |
 //! | from an asynchronous database | an [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) | `answered_by_async` |
-//! | from an asynchronous database, after computing an Argon2 hash | [`Blocking` of a store with the runtime's handle](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
+//! | from an asynchronous database, after computing an Argon2 hash | [`Blocking`, which wraps an `Authenticator` that has a handle to the runtime](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
 //!
 //! [`answered_by_async`](smtp_auth::sasl::server::Builder::answered_by_async) borrows the store, and `Server::new`
 //! later takes ownership of it, so pass `&users` to `answered_by_async` first. If the handler also needs the accounts,
 //! share them through an [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so
 //! `Immediate(Arc::clone(&users))` and `Blocking::new(Arc::clone(&users))` are also stores. The [`smtp-auth`
-//! guide][guide] explains how to [answer questions][authenticator] and [what to store for a password][credentials].
+//! guide][guide] explains [how a store answers questions][authenticator] and [what to store for a
+//! password][credentials].
 //!
 //! # What the application still has to do
 //!
@@ -130,8 +131,8 @@
 //! | --- | --- | --- |
 //! | Compare the sender of a message with the addresses of the account. | in [`Handler::mail`](server::Handler::mail), or with [`Message::from`](server::Message::from) and [`Message::peer`](server::Message::peer) | [who may send as whom][senders] |
 //! | Prepend the `Received:` field to each message. | [`Message::received`](server::Message::received), [`Peer::received`](server::Peer::received) | |
-//! | Prevent user enumeration by a timing attack. If an account does not exist, check the password against a dummy hash, so that the check takes as long as for an account that exists. | in the store | [time][time] |
-//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. For accounts that do not exist, the server derives the salts of decoy keys from this key. If the salt of an account changes at a restart, this reveals that the account does not exist. | in the SASL configuration, with a random secret that is stored with the accounts | [decoy keys][decoys] |
+//! | Prevent user enumeration through timing attacks. If an account does not exist, check the password against a dummy hash, so that the check takes as long as for an account that exists. | in the store | [time][time] |
+//! | With SCRAM, keep the [`salt_key`](smtp_auth::sasl::server::Builder::salt_key) across restarts. For accounts that do not exist, the server derives the salts of decoy keys from this key. A salt that changes at a restart would reveal that the account does not exist. | in the SASL configuration, with a random secret that you store with the accounts | [decoy keys][decoys] |
 //!
 //! [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/index.html
 //! [authenticator]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html
@@ -149,12 +150,12 @@
 //! | certificate renewal | [`tls::Replaceable`] replaces the certificate while the server runs. |
 //! | client certificates | With EXTERNAL, a client authenticates as the account that your function derives from its certificate (see [`tls::ClientCertificates`]). |
 //! | rate limiting | Failed attempts are limited per network and per account across all connections, which protects against brute force and credential stuffing (see [`RateLimiter`] and [`MemoryRateLimiter`]). The reply to each failed attempt is delayed. |
-//! | connection limits, denial of service | [`Limits`](server::Limits) bounds the number of connections, both in total and per network, and the memory for messages. |
+//! | connection limits, denial of service | [`Limits`](server::Limits) limits the number of connections, both in total and per network, and the memory that messages use. |
 //! | time | [`Limits`](server::Limits) sets a time limit for each stage of a connection. |
 //! | load balancers such as HAProxy | The server reads the client's address from the PROXY protocol, which it accepts only from [configured networks](server::Server::proxies). |
 //! | shutdown | [`Server::shutdown`](server::Server::shutdown) lets messages in progress finish, and sends a `421` to all other clients. |
 //! | metrics | The server notifies an [`Observer`](server::Observer) of connections, authentication and messages. The documentation of this trait contains an example with counters. |
-//! | logs | The [`tracing` feature](#tracing) emits events. |
+//! | logs | With the [`tracing` feature](#tracing), the server emits events. |
 //!
 //! After sending a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not
 //! discard the reply before the client has read it. At any time, at most 100 connections that exceed a limit are kept
@@ -209,8 +210,8 @@
 //!
 //! Two events are emitted outside of any `connection` span: `turned away` and `no connection can be accepted`.
 //!
-//! The dialogue is also traced, unless [`Server::trace`](server::Server::trace) is set. Each line is an event at the
-//! trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is
+//! The dialogue is also traced, unless a hook is set with [`Server::trace`](server::Server::trace). Each line is an
+//! event at the trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is
 //! [masked](smtp_auth::server::Session::trace). To enable the trace, use the `tracing-subscriber` crate with its
 //! `env-filter` feature:
 //!

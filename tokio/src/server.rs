@@ -424,7 +424,7 @@ impl<A: AsyncAuthenticator + 'static, H: Handler> Server<A, H> {
 /// not be dropped. [`TcpListener::bind`] uses 128 or 1,024.
 const BACKLOG: u32 = 4096;
 
-/// Binds a listener for [`Server::serve`] or [`Server::serve_tls`]. [`Server::listen`] calls this function itself.
+/// Binds a listener for [`Server::serve`] or [`Server::serve_tls`]. [`Server::listen`] calls this function for you.
 ///
 /// Up to 4,096 connections may wait to be accepted, which is more than [`TcpListener::bind`] allows. If a name has
 /// several addresses, the function binds the first one that is available.

@@ -21,15 +21,16 @@ impl fmt::Debug for dyn Stream {
 pub type BoxStream = Box<dyn Stream>;
 
 /// The future of a TLS handshake, which returns the encrypted stream and the properties of the TLS connection. The
-/// future is boxed because it is large and runs only once in a connection.
+/// future is boxed because it is large and runs only once per connection.
 pub type Handshake<'a> =
     Pin<Box<dyn Future<Output = io::Result<(BoxStream, Channel)>> + Send + 'a>>;
 
 /// Starts TLS on the server side.
 ///
-/// This trait is implemented for rustls's `Arc<ServerConfig>` and for [other types](crate::tls). To use another TLS
-/// library, implement the trait, which takes only a few lines. For example, the following type accepts a stream that is
-/// already protected, such as a Unix socket or a connection from a TLS-terminating proxy:
+/// This trait is implemented for rustls's `Arc<ServerConfig>`, [`ClientCertificates`](crate::tls::ClientCertificates)
+/// and [`Replaceable`](crate::tls::Replaceable). To use another TLS library, implement the trait, which takes only a
+/// few lines. For example, the following type accepts a stream that is already protected, such as a Unix socket or a
+/// connection from a TLS-terminating proxy:
 ///
 /// ```
 /// use smtp_auth_tokio::{BoxStream, Handshake, TlsAccept, smtp_auth::Channel};

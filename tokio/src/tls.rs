@@ -257,10 +257,10 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
 ///
 /// | case | effect |
 /// | --- | --- |
-/// | The function returns `Some(name)`. | The server offers EXTERNAL, if the configuration lists it. When the client uses EXTERNAL, the store is asked for the account ([`CheckExternal`](smtp_auth::sasl::CheckExternal)). |
+/// | The function returns `Some(name)`. | The server offers EXTERNAL if the configuration lists it. When the client uses EXTERNAL, the store is asked for the account ([`CheckExternal`](smtp_auth::sasl::CheckExternal)). |
 /// | The function returns `None`. | The connection continues without EXTERNAL. |
 /// | The function returns a name that is empty or contains control characters. | The handshake fails. |
-/// | The function is not called, because the client has no certificate. | The connection continues without EXTERNAL, if the verifier allows clients without a certificate. Otherwise, the handshake fails. |
+/// | The function is not called, because the client has no certificate. | The connection continues without EXTERNAL if the verifier allows clients without a certificate. Otherwise, the handshake fails. |
 ///
 /// There is no default function, because each CA defines which field of its certificates contains a name, and what that
 /// name identifies.

@@ -31,10 +31,10 @@ const CONNECT: Duration = Duration::from_secs(60);
 ///
 /// | constructor | port | use of TLS |
 /// | --- | --- | --- |
-/// | [`starttls`](Self::starttls) | 587 | required; TLS begins with STARTTLS |
-/// | [`tls`](Self::tls) | 465 | required; TLS begins at the first octet |
-/// | [`insecure_opportunistic`](Self::insecure_opportunistic) | 25 | only if the server offers STARTTLS |
-/// | [`insecure_cleartext`](Self::insecure_cleartext) | 25 | none |
+/// | [`starttls`](Self::starttls) | 587 | TLS is required, and begins with STARTTLS |
+/// | [`tls`](Self::tls) | 465 | TLS is required, and begins at the first octet |
+/// | [`insecure_opportunistic`](Self::insecure_opportunistic) | 25 | TLS is used only if the server offers STARTTLS |
+/// | [`insecure_cleartext`](Self::insecure_cleartext) | 25 | TLS is not used |
 ///
 /// The client's name in EHLO is its IP address, unless [`config`](Self::config) sets another name.
 ///

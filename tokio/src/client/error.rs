@@ -14,7 +14,7 @@ use smtp_auth::{
 };
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
-/// The reason why connecting failed, or why a message was not accepted.
+/// The reason why a connection could not be opened, or why a message was not accepted.
 ///
 /// `Display` writes a sentence for the person who sends the message. The sentence quotes the server's reply, says what
 /// can be done, and contains no secrets. Instead of parsing the sentence, an application should use these methods, as
@@ -39,7 +39,8 @@ struct Inner {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The client could not connect to the server, because the server's name has no address or no address answers.
+    /// The client could not connect to the server, because the server's name has no address, or because none of its
+    /// addresses answers.
     #[non_exhaustive]
     Unreachable {
         /// The name of the server.
@@ -54,26 +55,25 @@ pub enum ErrorKind {
     Tls {
         /// The name of the server.
         host: Box<str>,
-        /// The cause. An error from rustls contains a [`rustls::Error`], which
-        /// `why.get_ref()?.downcast_ref::<rustls::Error>()` returns.
+        /// The cause. If the error comes from rustls, `why.get_ref()?.downcast_ref::<rustls::Error>()` returns the
+        /// [`rustls::Error`].
         why: io::Error,
     },
-    /// The client has credentials, but TLS began without a [verified](smtp_auth::Channel::verified) certificate. The
-    /// client has sent nothing over TLS.
+    /// The client has credentials, but the server's certificate was not [verified](smtp_auth::Channel::verified) in the
+    /// TLS handshake. The client has sent nothing over TLS.
     #[non_exhaustive]
     Unverified {
         /// The name of the server.
         host: Box<str>,
     },
-    /// The connection broke at this stage of the dialogue, because of this [`io::Error`].
+    /// The connection broke at this [`Stage`] of the dialogue, with this [`io::Error`].
     Broken(Stage, io::Error),
-    /// The session has ended with a [`SessionError`](super::SessionError), because the server refused to continue or
-    /// violated the protocol, authentication failed ([`AuthError`](super::AuthError)), or a reply did not arrive in
-    /// time.
+    /// The session has ended with a [`SessionError`](super::SessionError). For example, the server refused to continue,
+    /// violated the protocol or did not reply in time, or authentication failed ([`AuthError`](super::AuthError)).
     Session(SessionError),
-    /// The message was not accepted for any recipient. The [`Outcome`](super::Outcome) contains the reason, either the
-    /// server's [`Refusal`](super::Refusal) or a [`NotSent`](super::NotSent). The connection can be used again, unless
-    /// the server has closed it.
+    /// The message was not accepted for any recipient. The [`Outcome`](super::Outcome) contains the reason, which is
+    /// either the server's [`Refusal`](super::Refusal) or a [`NotSent`](super::NotSent). The connection can be used
+    /// again, unless the server has closed it.
     NotAccepted(Outcome),
     /// Reading the message from the caller's reader failed with this [`io::Error`]. The server has not accepted the
     /// part that was sent.
@@ -196,7 +196,7 @@ impl Error {
     /// | The server refused with a `4xx` reply at any stage. | `true` |
     /// | The server refused with a `5xx` reply. | `false` |
     /// | A timeout occurred while connecting, during the TLS handshake, while waiting for a reply, or while sending part of a message. | `true` |
-    /// | The client could not connect, because the server's name has no address in the DNS or no address answers. | `true` |
+    /// | The client could not connect, because the server's name has no address in the DNS, or because none of its addresses answers. | `true` |
     /// | TLS failed in any other way, or the server does not offer TLS. | `false` |
     /// | The error is [`ErrorKind::NoFreeConnection`] or [`ErrorKind::Unusable`]. | `true` |
     /// | The server's [limit](Limit) on messages or domains per connection was reached. | `true` |

@@ -24,9 +24,10 @@ use super::Body;
 ///
 /// Write the methods as `async fn`. The [`server`](super) module contains an example.
 ///
-/// The server calls [`mail`](Self::mail) only for clients that may send mail, and calls the methods in the order of a
-/// transaction. The server refuses a parameter of MAIL or RCPT with `555` if it does not belong to an extension in the
-/// server's configuration. The methods therefore receive only parameters of configured extensions.
+/// The server calls [`mail`](Self::mail) only for clients that may send mail, and calls `mail`, `rcpt` and `data` in
+/// the order of an SMTP transaction. If a parameter of MAIL or RCPT does not belong to an extension in the server's
+/// configuration, the server refuses the command with `555`. The methods therefore receive only parameters of
+/// configured extensions.
 ///
 /// **The server adds nothing to a message.** The handler must prepend the `Received:` header field (RFC 5321 §4.4),
 /// which [`Peer::received`] returns.
@@ -66,16 +67,16 @@ pub trait Handler: Send + Sync + 'static {
         rcpt: Rcpt<'_>,
     ) -> impl Future<Output = Result<(), Reply>> + Send;
 
-    /// Receives the message. The first read from `body` invites the client to send it.
+    /// Receives the message. The server asks the client to send the message when the method first reads from `body`.
     ///
-    /// | outcome | reply to the client |
+    /// | case | effect |
     /// | --- | --- |
-    /// | `Ok` after `body` was read to its end | the returned reply, usually [`Reply::OK`], as the reply to the whole message |
-    /// | `Ok` before the end of `body` | `451`, or the returned reply if its code is not positive |
-    /// | `Err` before the first read | the returned reply, as the reply to DATA |
-    /// | `Err` after the first read | the returned reply, as the reply to the whole message |
-    /// | neither an outcome nor a first read within [`Limits::command`](super::Limits::command) | `451` as the reply to DATA, once the future has been dropped |
-    /// | no outcome within [`Limits::finish`](super::Limits::finish) after the end of `body` | `451` as the reply to the whole message, once the future has been dropped; the client will send the message again |
+    /// | The method returns `Ok` after it has read `body` to its end. | The server sends the returned reply, usually [`Reply::OK`], in response to the whole message. |
+    /// | The method returns `Ok` before it has read `body` to its end. | The server sends `451`, or the returned reply if its code is not positive. |
+    /// | The method returns `Err` before it first reads from `body`. | The server sends the returned reply in response to DATA. |
+    /// | The method returns `Err` after it has first read from `body`. | The server sends the returned reply in response to the whole message. |
+    /// | Within [`Limits::command`](super::Limits::command), the method neither returns nor reads from `body`. | The server drops the future, and then sends `451` in response to DATA. |
+    /// | The method does not return within [`Limits::finish`](super::Limits::finish) after the end of `body`. | The server drops the future, and then sends `451` in response to the whole message. The client will send the message again. |
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
     /// silent for too long, or if the message is too large or malformed. Code after the end of `body` therefore runs
@@ -101,8 +102,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// Decides whether the server accepts a connection. The server calls this method before it sends the greeting. On a
-    /// port with TLS from the first octet, the TLS handshake comes before this call. By default, every connection is
-    /// accepted.
+    /// port with implicit TLS, the server calls it after the TLS handshake. By default, every connection is accepted.
     ///
     /// # Errors
     /// Return `Err` to close the connection with this reply. After a `421`, the client may try again. A reply with a

@@ -20,10 +20,10 @@ use smtp_auth::server::MAX_PAUSE;
 ///
 /// | limit | method |
 /// | --- | --- |
-/// | size of a message | [`max_message`](smtp_auth::server::Builder::max_message) |
-/// | recipients of a message | [`max_recipients`](smtp_auth::server::Builder::max_recipients) |
-/// | failed attempts to authenticate | [`max_attempts`](smtp_auth::server::Builder::max_attempts) |
-/// | commands before the client has authenticated | [`max_commands`](smtp_auth::server::Builder::max_commands) |
+/// | the size of a message | [`max_message`](smtp_auth::server::Builder::max_message) |
+/// | the number of recipients of a message | [`max_recipients`](smtp_auth::server::Builder::max_recipients) |
+/// | the number of failed attempts to authenticate | [`max_attempts`](smtp_auth::server::Builder::max_attempts) |
+/// | the number of commands that a client may send before it has authenticated | [`max_commands`](smtp_auth::server::Builder::max_commands) |
 ///
 /// A [`RateLimiter`](crate::RateLimiter) limits failed authentication across connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

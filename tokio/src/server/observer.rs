@@ -52,7 +52,8 @@ use super::Peer;
 /// ```
 ///
 /// Pass an [`Arc`] of the observer to [`Server::observer`](super::Server::observer), and keep a clone of the `Arc` to
-/// read the counters. The `tracing` feature emits an [event](crate#tracing) for each of these notifications.
+/// read the counters. With the `tracing` feature, the server emits an [event](crate#tracing) for each of these
+/// notifications.
 pub trait Observer: Send + Sync + 'static {
     /// Called when a connection begins. When the connection ends, [`closed`](Self::closed) is called exactly once.
     fn connected(&self, peer: &Peer) {
@@ -60,9 +61,9 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// Called when a connection exceeds [`Limits::connections`](super::Limits::connections) or
-    /// [`Limits::connections_each`](super::Limits::connections_each). The server closes the connection with `reply`,
-    /// or without a reply on a port with TLS from the first octet. The server does not call
-    /// [`connected`](Self::connected) or [`closed`](Self::closed) for this connection.
+    /// [`Limits::connections_each`](super::Limits::connections_each). The server closes the connection with `reply`, or
+    /// without a reply on a port with implicit TLS. The server does not call [`connected`](Self::connected) or
+    /// [`closed`](Self::closed) for this connection.
     fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
         let _ = (address, reply);
     }
@@ -85,21 +86,22 @@ pub trait Observer: Send + Sync + 'static {
     /// to the handler's [`data`](super::Handler::data) method. `octets` is the number of octets that arrived, and
     /// `reply` is the reply to the message.
     ///
-    /// The reply is `None` if the server itself refused the message because it was too large, malformed or too slow, if
-    /// the client disconnected before the end of the message, or if the handler panicked or was cut off.
+    /// The reply is `None` in three cases: the client disconnected before the end of the message, the server itself
+    /// refused the message because it was too large, malformed or too slow, or the handler panicked or was interrupted,
+    /// for example by a shutdown.
     fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
         let _ = (peer, octets, reply);
     }
 
     /// Called when a connection ends. `Ok` means that the dialogue ended normally, either with QUIT or with a closing
-    /// reply such as `421`. An error comes from the stream or the TLS handshake:
+    /// reply such as `421`. `Err` contains an error of the stream or of the TLS handshake, or one of these errors:
     ///
     /// | kind | cause |
     /// | --- | --- |
     /// | `UnexpectedEof` | The client disconnected without QUIT. |
     /// | `TimedOut` | A TLS handshake or a PROXY header did not finish in time, or the client did not receive the last reply in time. |
     /// | `InvalidData` | A PROXY header was missing or malformed, or came from an address that is not in the [configured networks](super::Server::proxies). |
-    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. A shutdown also causes this error if it begins during a TLS handshake or before the end of a PROXY header, or if it takes too long to end the connection. |
+    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. A shutdown also causes this error if it begins during a TLS handshake or before the end of a PROXY header, or if ending the connection takes too long. |
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
         let _ = (peer, outcome);
     }

@@ -19,9 +19,9 @@ use crate::stream::{BoxStream, Handshake, TlsConnect};
 /// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic). Mail servers use TLS with each other
 /// in this way (opportunistic security, RFC 7435), because many of their certificates are not signed by a CA.
 ///
-/// This type protects only against an eavesdropper. A man-in-the-middle can present any certificate, or remove the
-/// offer of STARTTLS. The channel is not [verified](Channel::verified), so a [`Connector`](crate::client::Connector)
-/// with credentials refuses to continue.
+/// This type protects only against an eavesdropper. A man-in-the-middle can present any certificate, or remove STARTTLS
+/// from the server's reply to EHLO. The channel is not [verified](Channel::verified), so a
+/// [`Connector`](crate::client::Connector) with credentials refuses to continue.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "callers construct it, and it has no settings")]
 pub struct Unverified;
