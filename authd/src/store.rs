@@ -50,7 +50,7 @@ pub(crate) enum StoreError {
     #[error("the database's file {path} cannot be created: {error}")]
     File { path: String, error: io::Error },
     #[error(
-        "{path} can be read by others than its owner, and contains credentials: run `chmod 0600 {path}`"
+        "every user of this machine has access to {path}, which contains credentials: run `chmod 0600 {path}`"
     )]
     Mode { path: String },
     #[error("the database's URL begins neither with `sqlite:` nor with `postgres:`")]
@@ -162,7 +162,8 @@ fn create_private(path: &str) -> Result<(), StoreError> {
         return Ok(());
     }
     if let Ok(metadata) = fs::metadata(path) {
-        let is_private = metadata.permissions().mode() & 0o077 == 0;
+        // A group may have been given access on purpose.
+        let is_private = metadata.permissions().mode() & 0o007 == 0;
         return if is_private { Ok(()) } else { Err(StoreError::Mode { path: path.into() }) };
     }
     let created =

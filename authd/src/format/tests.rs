@@ -174,6 +174,9 @@ fn names_that_do_not_fit_their_account_are_refused() {
         let contents = all(Format::Dovecot, &format!("{own}{line}"));
         assert_eq!((contents.refused, contents.accounts.len()), (vec![(2, expected)], 1));
     }
+    let two = format!("tim:{}\ntim:{}\n", DOVECOT[3], DOVECOT[4]);
+    let twice = all(Format::Dovecot, &two).refused;
+    assert_eq!(twice, [(2, LineError::Twice("tim".into()))], "Dovecot takes the first alone");
     let account = one(Format::Dovecot, &format!("{}{own}", plain("T", "one", "user=Tim")));
     assert_eq!(account.aliases, ["t"]);
     let mut bad = full();

@@ -167,7 +167,7 @@ async fn a_database_that_cannot_be_reached_is_an_error_within_the_bound() {
 }
 
 #[tokio::test]
-async fn a_file_that_others_can_read_is_refused() {
+async fn a_database_file_is_private_and_refused_otherwise() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("accounts.db");
     let options = crate::testing::options(&format!("sqlite:{}", path.display()));
@@ -175,6 +175,6 @@ async fn a_file_that_others_can_read_is_refused() {
     for entry in fs::read_dir(directory.path()).unwrap().flatten() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
     }
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
     assert!(matches!(Store::connect_later(&options), Err(StoreError::Mode { .. })));
 }

@@ -23,9 +23,7 @@ fn a_file_that_others_can_read_is_refused() {
     let path = authd.path("authd.toml");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     for arguments in [&["serve"][..], &["account", "list"]] {
-        let output = authd.command(arguments).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success());
+        let said = authd.refused(arguments);
         assert!(said.contains(&format!("chmod 0600 {}", path.display())), "{said}");
     }
 }
@@ -141,9 +139,8 @@ fn metrics_are_served_on_a_socket_or_loopback_and_have_no_name() {
 #[test]
 fn metrics_are_not_served_to_other_machines_and_not_at_all_by_default() {
     let authd = Authd::new(None, "[metrics]\nlisten = \"0.0.0.0:0\"\n");
-    let output = authd.command(&["serve"]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("loopback"), "{said}");
+    let said = authd.refused(&["serve"]);
+    assert!(said.contains("loopback"), "{said}");
     let mut quiet = Authd::new(None, "");
     let pid = quiet.start();
     let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();

@@ -82,6 +82,24 @@ impl Authd {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs a command that has to refuse to start, and returns the reason that it gives.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let begin = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if begin.elapsed() > Duration::from_secs(20) {
+                child.kill().unwrap();
+                panic!("{arguments:?} is not refused");
+            }
+            sleep(Duration::from_millis(10));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     /// Starts the service, and waits until it answers.
     pub(crate) fn start(&mut self) -> u32 {
         let log =
