@@ -1,7 +1,7 @@
 //! A client session: the whole SMTP dialogue with EHLO, STARTTLS, AUTH, messages and QUIT.
 //!
 //! A [`Session`] does no I/O. Pass the octets that you read from the server to [`receive`](Session::receive). Then call
-//! [`next`](Session::next), which appends the octets to send to a buffer and returns the next [`Event`].
+//! [`next`](Session::next), which appends the octets for the server to a buffer and returns the next [`Event`].
 //!
 //! An AUTH line may contain the password. If the session has to reallocate the buffer to append an AUTH line, it zeroes
 //! the old memory. To remove the password from the buffer itself, zero the buffer after you have sent its contents.
@@ -63,7 +63,7 @@
 //! # Keeping a connection open
 //!
 //! A session can send any number of messages, one after another. Once the outcome of a message is known,
-//! [`Session::ready`] returns the handle to begin the next message. The application decides how often to reuse a
+//! [`Session::ready`] returns the handle for starting the next message. The application decides how often to reuse a
 //! connection, how long to keep it idle, and whether to call [`noop`](Ready::noop) from time to time to check that the
 //! server still responds.
 //!
@@ -162,8 +162,8 @@ pub enum Tls {
     /// This setting does not protect against a man-in-the-middle, who can remove STARTTLS from the server's reply to
     /// EHLO.
     IfOffered,
-    /// The client never sends STARTTLS. Use this setting for a connection that needs no TLS, such as a connection to
-    /// the same machine.
+    /// The client never sends STARTTLS. Use this setting for a connection that needs no TLS, such as a connection to a
+    /// server on the same machine.
     Never,
 }
 
@@ -272,7 +272,7 @@ impl Builder {
     }
 }
 
-/// A step that the session requires from the application, or a notification of something that has happened.
+/// What the application must do next, or a notification of something that has happened.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -313,7 +313,7 @@ pub enum Event<'a> {
     Close,
 }
 
-/// The handle to answer a failed authentication.
+/// The handle for responding to a failed authentication.
 ///
 /// **The event is returned again until it is answered** with [`retry`](Self::retry), [`try_next`](Self::try_next),
 /// [`go_on`](Self::go_on) or [`quit`](Self::quit). To give up, the application can also close the connection.
@@ -394,11 +394,11 @@ impl<'a> NotAuthenticated<'a> {
     }
 }
 
-/// The handle to begin a message or another command while the session is idle.
+/// The handle for starting a message or sending another command while the session is idle.
 ///
-/// **The event is returned again until one of the handle's methods is called.** The next [`advance`](Session::advance)
-/// writes the command. If the server has sent a `421`, call [`quit`](Self::quit), because any other method ends the
-/// session with [`Error::Closed`].
+/// **The event is returned again until one of the handle's methods is called.** The next call to
+/// [`advance`](Session::advance) writes the command. If the server has sent a `421`, call [`quit`](Self::quit), because
+/// any other method ends the session with [`Error::Closed`].
 ///
 /// The application decides how often to reuse a session. The session itself enforces only the [`Limits`] that the
 /// server announces.
@@ -468,10 +468,10 @@ impl<'a> Ready<'a> {
     }
 }
 
-/// The handle to write a message. **The handle stays valid until [`end`](Self::end) is called.**
+/// The handle for writing a message. **The handle stays valid until [`end`](Self::end) is called.**
 ///
-/// The lines of the message must end in CRLF. The handle doubles leading dots and writes the end mark, a line with a
-/// single dot (RFC 5321 §4.5.2).
+/// The lines of the message must end in CRLF. The handle doubles leading dots, and ends the message with a line that
+/// contains only a dot (RFC 5321 §4.5.2).
 #[derive(Debug)]
 pub struct Body {
     stuffing: Stuffing,

@@ -4,9 +4,9 @@
 //! tokio's sockets, and adds TLS, time limits and rate limiting. A server or a client needs about ten lines of code.
 //! Use this crate directly if you use another async runtime, blocking sockets, or your own event loop.
 //!
-//! The crate opens no sockets, never blocks and never reads a clock. You pass in the octets that the peer sent, and the
-//! crate returns the octets to send and what your application must do next. It therefore works with any async runtime,
-//! or with none.
+//! The crate opens no sockets, never blocks and never reads a clock. You pass in the octets that the peer sent. The
+//! crate returns the octets to send, and tells your application what to do next. It therefore works with any async
+//! runtime, or with none.
 //!
 //! ```text
 //!              octets   ┌──────────┐  octets
@@ -37,11 +37,11 @@
 //!
 //! # The loop
 //!
-//! A session's `next` method, or an exchange's `step` method, returns what your application must do next. An event that
+//! A session's `next` method, or an exchange's `step` method, tells your application what to do next. An event that
 //! needs an answer carries a handle, and is returned again until it is answered. The handle has a method for each
 //! answer that is possible at that point. An [`Authenticator`] can answer a query at once, or your application can
-//! answer it later, after a database lookup in another thread or async task. The crate never blocks and does not queue
-//! events.
+//! answer it later, after a database lookup on another thread or in an async task. The crate never blocks and does not
+//! queue events.
 //!
 #![cfg_attr(all(feature = "smtp", feature = "cram-md5", feature = "getrandom"), doc = "```")]
 #![cfg_attr(

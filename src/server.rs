@@ -6,7 +6,7 @@
 //! application.
 //!
 //! A session does no I/O. Pass the octets that you read from the client to [`receive`](Session::receive). Then call
-//! [`next`](Session::next), which appends the octets to send to a buffer and returns what to do next.
+//! [`next`](Session::next), which appends the octets for the client to a buffer and returns the next [`Event`].
 //!
 //! | event | kind |
 //! | --- | --- |
@@ -14,10 +14,10 @@
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*. Send the buffer. Then read from the client, begin TLS, or close the connection, depending on the event. |
 //! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*. The event needs no answer, and [`next`](Session::next) returns it once. |
 //!
-//! Send the buffer only at `NeedInput`, `StartTls` and `Close`. Otherwise, a pause at `AuthFailed` would not delay the
-//! `535` reply.
+//! Send the buffer only when the event is `NeedInput`, `StartTls` or `Close`. Otherwise, a pause at `AuthFailed` would
+//! not delay the `535` reply.
 //!
-//! Read from the client only at `NeedInput`, because this applies backpressure to a fast client. However, your
+//! Read from the client only when the event is `NeedInput`. This applies backpressure to a fast client. However, your
 //! application then does not notice if a client disconnects during a long lookup. Therefore, set a time limit for
 //! lookups.
 //!
@@ -255,15 +255,16 @@ pub struct Config {
 pub enum StartTls {
     /// The server offers STARTTLS, and also serves clients that do not use it.
     Offered,
-    /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Until TLS begins, EHLO does not list AUTH, and the
-    /// server accepts only EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS. Every other command, known or unknown, is
-    /// answered with `530 5.7.0`. An AUTH command that is answered in this way does not count as a failed attempt.
+    /// The server offers STARTTLS and requires TLS (RFC 3207 §4). Until TLS begins, the reply to EHLO does not list
+    /// AUTH, and the server accepts only EHLO, HELO, NOOP, RSET, HELP, QUIT and STARTTLS. Every other command, known or
+    /// unknown, is answered with `530 5.7.0`. An AUTH command that is answered in this way does not count as a failed
+    /// attempt.
     Required,
-    /// STARTTLS is temporarily unavailable. EHLO does not list STARTTLS, and the STARTTLS command is answered with
-    /// `454 4.7.0`.
+    /// STARTTLS is temporarily unavailable. The reply to EHLO does not list STARTTLS, and the STARTTLS command is
+    /// answered with `454 4.7.0`.
     Unavailable,
-    /// The server does not support STARTTLS. EHLO does not list STARTTLS, and the STARTTLS command is answered with
-    /// `502 5.5.1`.
+    /// The server does not support STARTTLS. The reply to EHLO does not list STARTTLS, and the STARTTLS command is
+    /// answered with `502 5.5.1`.
     Off,
 }
 
@@ -545,16 +546,16 @@ pub enum Event<'a> {
     Hello(Hello<'a>),
     /// Pending: reply to MAIL, RCPT, VRFY, EXPN, HELP, or a command that the application has [declared](Builder::verb).
     ///
-    /// The session has checked that MAIL and RCPT are in order and that the client may send mail. It has also checked
-    /// that no parameter occurs twice, and that the parameters SIZE, BODY and AUTH are valid. The session answers an
-    /// undeclared command itself with `500 5.5.2`, because the line may be a password from a client that is out of sync
-    /// with the server.
+    /// The session has checked that MAIL and RCPT come in the right order, and that the client may send mail. It has
+    /// also checked that no parameter occurs twice, and that the parameters SIZE, BODY and AUTH are valid. The session
+    /// answers an undeclared command itself with `500 5.5.2`, because the line may be a password from a client that is
+    /// out of sync with the server.
     ///
     /// Everything else about extensions is up to the application, because the application sets the
     /// [`keywords`](Builder::keywords). If a command contains a parameter that the application does not support, the
     /// application should refuse the command with [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED). BODY
-    /// is such a parameter if EHLO does not list 8BITMIME. If EHLO does not list SMTPUTF8, the application should also
-    /// refuse an address that [is not ASCII](crate::command::Mailbox::is_ascii).
+    /// is such a parameter if the reply to EHLO does not list 8BITMIME. If the reply to EHLO does not list SMTPUTF8,
+    /// the application should also refuse an address that [is not ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
     /// Pending: after DATA or the first BDAT (RFC 3030 §2), decide whether the client may send the message.
     StartOfData(Permission<'a>),
@@ -635,12 +636,12 @@ impl fmt::Display for AuthFailed<'_> {
     }
 }
 
-/// The client's EHLO or HELO.
+/// The client's EHLO or HELO command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello<'a> {
-    /// The name that the client claims. It can be any text without spaces, control characters, or characters that
-    /// change the direction of text.
+    /// The name that the client claims to have. It can be any text without spaces, control characters, or characters
+    /// that change the direction of text.
     pub name: &'a str,
     /// Whether the client sent EHLO rather than HELO.
     pub extended: bool,

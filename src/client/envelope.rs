@@ -74,21 +74,21 @@ pub struct Recipient {
 pub enum EnvelopeError {
     /// The sender is not a mail address, or exceeds 254 octets.
     Sender,
-    /// A recipient is not a mail address, or exceeds 254 octets. The field is the recipient's index, counted from 0.
-    /// The `Display` text counts recipients from 1.
+    /// A recipient is not a mail address, or exceeds 254 octets. The field contains the recipient's index, counted from
+    /// 0. The `Display` text counts recipients from 1.
     #[error("recipient {} is not a mail address: it must have the form local-part@domain", .0 + 1)]
     Recipient(usize),
-    /// The address for a [`Recipient`] is not a mail address, or exceeds 254 octets.
+    /// A [`Recipient`] cannot be created, because the given text is not a mail address or exceeds 254 octets.
     Address,
     /// The envelope has no recipients.
     NoRecipient,
     /// The envelope identifier (ENVID) is empty, too long, or not printable ASCII.
     EnvelopeId,
-    /// The original recipient (ORCPT) is empty, too long, or not printable ASCII, or the address type is invalid.
+    /// The original recipient (ORCPT) is empty, too long, or not printable ASCII, or its address type is invalid.
     OriginalRecipient,
-    /// A parameter or its keyword is malformed or too long.
+    /// The name, the value or the keyword of a parameter is malformed or too long.
     Parameter,
-    /// A parameter was given by name, although it has its own method.
+    /// A parameter was passed by its name, although a separate method exists for it.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,

@@ -1,4 +1,4 @@
-//! The errors of a client session, with messages for the person who wants to send mail.
+//! The errors of a client session, with messages for the user who wants to send mail.
 
 use core::fmt;
 
@@ -61,27 +61,27 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The error that ends a session before QUIT.
+/// An error that ended a session before QUIT.
 ///
 /// [`BareLineEnd`](Self::BareLineEnd) and [`MessageEnded`](Self::MessageEnded) are caused by mistakes in the application.
 /// [`NotAuthenticated`](Self::NotAuthenticated) may be caused by the credentials, the configuration or the server. All
 /// other errors are caused by the server or a man-in-the-middle.
 ///
-/// The `Display` text is a message for the person who wants to send mail. Text that may repeat the credentials is
+/// The `Display` text is a message for the user who wants to send mail. Text that may repeat the credentials is
 /// omitted, as [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The connection was closed or broke while the session was not idle.
+    /// The connection was closed or lost while the session was not idle.
     #[error("the connection was closed at {0}; try again later")]
     Disconnected(Stage),
-    /// The server did not reply within the time that the caller waited.
+    /// The server did not reply before the caller stopped waiting.
     #[error("the server did not answer in time: the client waited for {what}{hint}",
         what = Awaited(*.stage), hint = if *.may_want_tls { TLS_FIRST } else { "" })]
     TimedOut {
         /// The stage at which the client waited.
         stage: Stage,
-        /// Whether the server may expect TLS from the start on this port. This is `true` if the client waited for a
+        /// Whether this port may require TLS from the start (implicit TLS). This is `true` if the client waited for a
         /// greeting in cleartext and would have begun TLS with STARTTLS.
         may_want_tls: bool,
     },
@@ -90,9 +90,9 @@ pub enum Error {
     Refused(Refusal),
     /// The server closed the connection while the session was idle, or before it accepted any part of a message.
     ///
-    /// The field contains the reply with which the server closed the connection, if it sent one. This reply is usually
-    /// a `421`, and may have been sent after MAIL. No message was lost or refused. The application can send the next
-    /// message over another connection.
+    /// The field contains the reply that the server sent when it closed the connection, if it sent one. This reply is
+    /// usually a `421`, and may arrive instead of a reply to MAIL. No message was lost or refused. The application can
+    /// send the next message over another connection.
     #[error("the server closed the connection while no message was in progress{reply}", reply = Said(.0, ""))]
     Closed(Option<Reply>),
     /// The configuration requires TLS, but the server does not offer STARTTLS.
@@ -123,15 +123,15 @@ pub enum Error {
     /// The server sent a reply to a command that the client had not sent yet.
     #[error("at {0}, the server sent a reply before the client asked for one")]
     Unsolicited(Stage),
-    /// The server sent a reply whose code is not allowed at this stage, for instance a `250` to DATA.
+    /// The server sent a reply whose code is not allowed at this stage, for instance a `250` in reply to DATA.
     #[error("the server sent an unexpected reply at {0}: {1}")]
     UnexpectedReply(Stage, Reply),
-    /// The server reported a successful authentication before the mechanism was complete.
+    /// The server reported a successful authentication before the SASL exchange was complete.
     #[error(
         "the server reported success before authentication was complete: it may be an impostor"
     )]
     EarlySuccess,
-    /// The server did not prove with SCRAM that it knows the password. It may be an impostor.
+    /// The server failed to prove, as SCRAM requires, that it has the account's keys. It may be an impostor.
     #[error("{}", sasl::Failure::ServerNotAuthentic)]
     ServerNotAuthentic,
     /// The message contains a bare CR or LF. The application must write lines that end in CRLF.
@@ -144,7 +144,7 @@ pub enum Error {
 
 /// The reason why authentication failed.
 ///
-/// The `Display` text is a message for the person who wants to send mail. Text that may repeat the credentials is
+/// The `Display` text is a message for the user who wants to send mail. Text that may repeat the credentials is
 /// omitted, as [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -200,7 +200,7 @@ pub(super) fn closes(code: u16) -> bool {
 
 /// A refusal by the server. It contains the server's reply and the stage at which the server sent the reply.
 ///
-/// The `Display` text explains the refusal to a person and includes the reply.
+/// The `Display` text explains the refusal to the user, and includes the reply.
 ///
 /// ```
 /// use smtp_auth::{Channel, Reply, client::{Refusal, Stage}};

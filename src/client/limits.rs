@@ -16,7 +16,7 @@ pub struct Limits {
     /// RCPTMAX: the maximum number of recipients of one message.
     pub rcpt_max: Option<u32>,
     /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection. A session ignores a limit
-    /// above 1,000, because it would have to remember that many domains.
+    /// above 1,000, because enforcing the limit would require the session to remember that many domains.
     pub rcpt_domain_max: Option<u32>,
 }
 

@@ -67,8 +67,8 @@ pub struct RecipientOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a caller has to decide what to do in each case")]
 pub enum RecipientStatus {
-    /// The server has accepted the message for this recipient. The field is the reply to the recipient's RCPT command,
-    /// which is usually a `250`.
+    /// The server has accepted the message for this recipient. The field contains the reply to the recipient's RCPT
+    /// command, which is usually a `250`.
     Accepted(Reply),
     /// The server has refused the recipient, or the whole message.
     Refused(Refusal),
@@ -85,14 +85,14 @@ pub enum NotSent {
     /// The message requires this EHLO keyword, but the server does not list it. The keyword can be `SMTPUTF8` (for
     /// UTF-8 in addresses or in the header), `8BITMIME`, `DSN`, `REQUIRETLS`, or the keyword of another parameter.
     NotOffered(String),
-    /// Only the domains of addresses require SMTPUTF8, but the server does not list it. The server would accept the
-    /// domains in their A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
+    /// The server does not list SMTPUTF8, which the message requires only because of the domains in its addresses. The
+    /// server would accept the domains in their A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
     NeedsALabels,
     /// The message requires TLS on every hop (REQUIRETLS, RFC 8689), but the connection does not use TLS, or the
     /// server's certificate was not [verified](crate::sasl::Channel::verified).
     NotVerified,
-    /// The message exceeds the maximum size that the server announces (SIZE, RFC 1870). The field is this maximum in
-    /// octets.
+    /// The message exceeds the maximum size that the server announces (SIZE, RFC 1870). The field contains this
+    /// maximum, in octets.
     TooBig(u64),
     /// The message would exceed one of the server's [limits](super::Limits).
     OverLimit(Limit),
@@ -144,7 +144,7 @@ impl RecipientOutcome {
     }
 }
 
-/// Writes an explanation for the person who wants to send mail. If the server refused only some recipients, the text
+/// Writes an explanation for the user who wants to send mail. If the server refused only some recipients, the text
 /// names these recipients.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

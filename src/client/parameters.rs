@@ -52,7 +52,7 @@ pub enum Ret {
 pub enum Notify {
     /// `NEVER`: no notifications. The standard does not allow this value to be combined with others.
     Never,
-    /// Notifications only on the given occasions.
+    /// Notifications are sent only on the given occasions.
     On(NotifyOn),
 }
 

@@ -14,9 +14,9 @@ use crate::{
 /// Masks the secrets in the lines of a dialogue, so that the lines can be logged.
 ///
 /// A mask is for a server or client that has its own loop. For a session, use the session's
-/// [`trace`](crate::server::Session::trace) method instead. A mask hides the text of more replies than `trace` does.
-/// This is because a mask cannot detect whether a server repeats a secret, so it hides the text of every reply that
-/// might repeat a secret.
+/// [`trace`](crate::server::Session::trace) method instead. A mask hides the text of more replies than `trace` does. A
+/// mask cannot detect whether a server repeats a secret. It therefore hides the text of every reply that might repeat
+/// one.
 ///
 /// Create one mask for each connection, and pass it every line from both sides in order, starting with the greeting.
 /// After STARTTLS, continue with the decrypted lines. The order matters because a line that contains a LOGIN password
@@ -48,7 +48,7 @@ use crate::{
 /// | an AUTH command | The name of the mechanism is shown, as in `AUTH PLAIN ***`. If the crate does not implement the mechanism, the name is also masked, as in `AUTH ***`. This is because the name may be a password. |
 /// | a client's line after AUTH, until a `235`, `4xx` or `5xx` reply ends the exchange | The line is masked as `***`, unless it is empty or `*`. |
 /// | a client's line that is not a known command | The line is masked as `***`, because the client's next line after a `501` to AUTH is often the password. |
-/// | a reply within AUTH, except `334` | Only the codes are shown, as in `535 5.7.8 ***`. |
+/// | a reply during AUTH, other than `334` | Only the codes are shown, as in `535 5.7.8 ***`. |
 /// | a reply after a masked line | Only the codes are shown, because the text may repeat the secret. Replies are shown again once three conditions are met: the server has sent a `235`, `4xx` or `5xx` reply, every command has been answered, and the client has sent another command. |
 /// | a `334` reply | The reply is shown unchanged until the client has sent a secret. For SCRAM, and for mechanisms that the crate does not implement, the reply is always masked as `334 ***`. This is because the server's proof in SCRAM would allow a brute-force search for the password. |
 /// | a line of a message, from `354` to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`, and this number does not include the dots that the client added for dot-stuffing. The mask must receive the final dot, but does not need the lines before it. |

@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Session {
-    /// Returns the handle to begin a message or another command, if the session is idle.
+    /// Returns the handle for starting a message or sending another command, if the session is idle.
     ///
     /// The session is idle at [`Event::Ready`](super::Event::Ready). It is also idle at
     /// [`Event::Sent`](super::Event::Sent), once that event has been returned. In this case, a call of this method
