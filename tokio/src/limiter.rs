@@ -29,11 +29,11 @@ pub use memory::MemoryRateLimiter;
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
-/// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The `535` reply takes the same time and is delayed by the same pause, and the failure is counted. If the reply were different, an attacker would know which guesses to repeat later. |
+/// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The server sends the `535` reply after the same time and the same pause, and counts the failure. If the reply were different, an attacker would know which guesses to repeat later. |
 /// | the store | The store is asked as usual, and the server then calls [`lock`](smtp_auth::Answer::lock) on the answer. The store does not learn that the attempt is limited. If the store changes data after a correct password, for example by upgrading the stored hash, it makes the change even if the attempt is limited. |
 /// | limited mechanisms | All mechanisms that use a password and all custom mechanisms are limited. |
-/// | mechanisms that are not limited | ANONYMOUS and all mechanisms that use a token or a client certificate are not limited, because an attacker cannot guess anything with them. Their failures still count towards the limit of the network. |
-/// | when the limiter is asked | The limiter is asked up to three times. The first time is before the store is asked. The second time is after the store has answered, because many attempts may be waiting for the store at once. The third time is before the success reply, because many SCRAM exchanges may be waiting for the client's proof at once. |
+/// | mechanisms that are not limited | ANONYMOUS and all mechanisms that use a token or a client certificate are not limited, because they involve nothing that an attacker could guess. Their failures still count towards the limit of the network. |
+/// | when the limiter is asked | The server asks the limiter up to three times for each attempt. It asks before it queries the store. It asks again after the store has answered, because many attempts may be waiting for the store at once. It asks a third time before the success reply, because many SCRAM exchanges may be waiting for the client's proof at once. |
 ///
 /// An implementation must treat accounts that do not exist in the same way as accounts that exist. Otherwise, the limit
 /// makes user enumeration possible. The methods are called on the runtime's threads and must not block. A limiter for

@@ -85,7 +85,7 @@ impl From<IpAddr> for Network {
     }
 }
 
-/// The error that is returned if text cannot be parsed as a [`Network`]. Either the text does not begin with an IP
+/// The error returned when a string cannot be parsed as a [`Network`]. Either the text does not begin with an IP
 /// address, or the prefix length is not valid for the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkError(());

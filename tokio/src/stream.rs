@@ -20,8 +20,8 @@ impl fmt::Debug for dyn Stream {
 /// A stream of any type. It is boxed because STARTTLS changes the type of the stream in the middle of a connection.
 pub type BoxStream = Box<dyn Stream>;
 
-/// The future of a TLS handshake, which returns the encrypted stream and the properties of the TLS connection. The
-/// future is boxed because it is large and runs only once per connection.
+/// A future that performs a TLS handshake, and returns the encrypted stream and the properties of the TLS connection.
+/// The future is boxed because it is large and runs only once per connection.
 pub type Handshake<'a> =
     Pin<Box<dyn Future<Output = io::Result<(BoxStream, Channel)>> + Send + 'a>>;
 
@@ -53,7 +53,7 @@ pub trait TlsAccept: Send + Sync + 'static {
 /// Starts TLS on the client side, and decides which servers to trust.
 ///
 /// This trait is implemented for rustls's `Arc<ClientConfig>` and for [`tls::Unverified`](crate::tls::Unverified). To
-/// use another TLS library, implement the trait in the same way as in the example of [`TlsAccept`].
+/// use another TLS library, implement the trait. The example in [`TlsAccept`] shows how.
 pub trait TlsConnect: Send + Sync + 'static {
     /// Performs the TLS handshake with the server called `host`. The handshake should fail if the server's certificate
     /// is not valid for that name. If the certificate was verified, mark the returned [`Channel`] with

@@ -5,7 +5,7 @@
 //! | a server with a certificate in PEM files | [`server`] |
 //! | a server whose certificate is renewed while it runs | [`Replaceable`] |
 //! | a server that asks for client certificates | [`ClientCertificates`] |
-//! | a client that trusts the CAs of the operating system | the default configuration, which [`platform`] also returns |
+//! | a client that trusts the CAs of the operating system | the default configuration (also returned by [`platform`]) |
 //! | a client that trusts other CAs, or a server's own certificate | [`client`], [`trusting`] |
 //! | a client that presents a certificate | [`with_certificate`] |
 //! | any other settings | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
@@ -72,8 +72,8 @@ pub fn provider() -> CryptoProvider {
 /// certificates. For other settings, build a [`ServerConfig`] with rustls itself, as [`ClientCertificates::new`] shows.
 ///
 /// # Errors
-/// Fails if a file cannot be read or does not contain the expected item, or if the key does not belong to the
-/// certificate. The error text names the files concerned.
+/// Fails if a file cannot be read, if `cert` contains no certificate or `key` no private key, or if the key does not
+/// belong to the certificate. The error text names the files concerned.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<ServerConfig>> {
     let provider = provider();
@@ -124,7 +124,7 @@ pub fn trusting(
 }
 
 /// Creates a client configuration that trusts the CAs of the operating system. If the environment variable
-/// `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, it trusts the CAs in that file or directory instead.
+/// `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the configuration trusts the CAs in that file or directory instead.
 ///
 /// By default, every [`Connector`](crate::client::Connector) uses this configuration, which is created once and shared
 /// by the whole process. This function reads up to several hundred files, and blocks the current thread while reading.
@@ -163,7 +163,7 @@ fn verifying(
 }
 
 /// Returns a copy of `config` with a client certificate, which the client presents to servers that ask for a
-/// certificate. The EXTERNAL mechanism authenticates with this certificate
+/// certificate. To authenticate with this certificate, the client uses the EXTERNAL mechanism
 /// ([`Credentials::external`](crate::client::Credentials::external)). The PEM file `cert` contains the certificate
 /// followed by its intermediate certificates, and the PEM file `key` contains the private key.
 ///
@@ -178,8 +178,8 @@ fn verifying(
 /// ```
 ///
 /// # Errors
-/// Fails if a file cannot be read or does not contain the expected item, or if the key does not belong to the
-/// certificate. The error text names the files concerned.
+/// Fails if a file cannot be read, if `cert` contains no certificate or `key` no private key, or if the key does not
+/// belong to the certificate. The error text names the files concerned.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn with_certificate(
     config: &ClientConfig,
@@ -249,7 +249,7 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
     ))
 }
 
-/// A server configuration with client certificates, which clients can use to authenticate with EXTERNAL. The
+/// A server configuration that asks for client certificates, so that clients can authenticate with EXTERNAL. The
 /// application supplies a function that maps a certificate to the name that the client may authenticate as.
 ///
 /// The function receives the certificate chain that rustls's verifier has verified. The certificates are in DER form,
@@ -257,7 +257,7 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
 ///
 /// | case | effect |
 /// | --- | --- |
-/// | The function returns `Some(name)`. | The server offers EXTERNAL if the configuration lists it. When the client uses EXTERNAL, the store is asked for the account ([`CheckExternal`](smtp_auth::sasl::CheckExternal)). |
+/// | The function returns `Some(name)`. | The server offers EXTERNAL if its SMTP configuration lists this mechanism. When the client uses EXTERNAL, the store is asked for the account ([`CheckExternal`](smtp_auth::sasl::CheckExternal)). |
 /// | The function returns `None`. | The connection continues without EXTERNAL. |
 /// | The function returns a name that is empty or contains control characters. | The handshake fails. |
 /// | The function is not called, because the client has no certificate. | The connection continues without EXTERNAL if the verifier allows clients without a certificate. Otherwise, the handshake fails. |

@@ -16,8 +16,8 @@ use tokio_rustls::{
 use crate::stream::{BoxStream, Handshake, TlsConnect};
 
 /// TLS for a client that accepts **any certificate**. It is meant for
-/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic). Mail servers use TLS with each other
-/// in this way (opportunistic security, RFC 7435), because many of their certificates are not signed by a CA.
+/// [`insecure_opportunistic`](crate::client::Connector::insecure_opportunistic). Mail servers connect to each other in
+/// this way (opportunistic security, RFC 7435), because many of their certificates are not signed by a CA.
 ///
 /// This type protects only against an eavesdropper. A man-in-the-middle can present any certificate, or remove STARTTLS
 /// from the server's reply to EHLO. The channel is not [verified](Channel::verified), so a
