@@ -72,8 +72,8 @@ pub fn provider() -> CryptoProvider {
 /// certificates. For other settings, build a [`ServerConfig`] with rustls itself, as [`ClientCertificates::new`] shows.
 ///
 /// # Errors
-/// Fails if a file cannot be read, if `cert` contains no certificate or `key` no private key, or if the key does not
-/// belong to the certificate. The error text names the files concerned.
+/// Fails if a file cannot be read, if `cert` contains no usable certificate, if `key` contains no usable private key, or
+/// if the key does not belong to the certificate. The error text names the files concerned.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<ServerConfig>> {
     let provider = provider();
@@ -178,8 +178,8 @@ fn verifying(
 /// ```
 ///
 /// # Errors
-/// Fails if a file cannot be read, if `cert` contains no certificate or `key` no private key, or if the key does not
-/// belong to the certificate. The error text names the files concerned.
+/// Fails if a file cannot be read, if `cert` contains no usable certificate, if `key` contains no usable private key, or
+/// if the key does not belong to the certificate. The error text names the files concerned.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn with_certificate(
     config: &ClientConfig,
@@ -257,7 +257,7 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
 ///
 /// | case | effect |
 /// | --- | --- |
-/// | The function returns `Some(name)`. | The server offers EXTERNAL if its SMTP configuration lists this mechanism. When the client uses EXTERNAL, the store is asked for the account ([`CheckExternal`](smtp_auth::sasl::CheckExternal)). |
+/// | The function returns `Some(name)`. | The server offers EXTERNAL if its SMTP configuration lists this mechanism. When the client uses EXTERNAL, the store is asked which account this name belongs to ([`CheckExternal`](smtp_auth::sasl::CheckExternal)). |
 /// | The function returns `None`. | The connection continues without EXTERNAL. |
 /// | The function returns a name that is empty or contains control characters. | The handshake fails. |
 /// | The function is not called, because the client has no certificate. | The connection continues without EXTERNAL if the verifier allows clients without a certificate. Otherwise, the handshake fails. |
@@ -356,8 +356,8 @@ impl TlsAccept for Arc<ServerConfig> {
 /// old certificate, but the server binds to the new certificate (`tls-server-end-point`).
 ///
 /// All clones share one configuration, so pass one clone to [`Server::tls`](crate::server::Server::tls) and keep
-/// another clone for replacing the configuration. A replacement does not affect existing connections or handshakes that
-/// have already begun.
+/// another clone to replace the configuration later. A replacement does not affect existing connections or handshakes
+/// that have already begun.
 ///
 /// ```
 /// use std::{io, sync::Arc};
