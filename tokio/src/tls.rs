@@ -72,8 +72,8 @@ pub fn provider() -> CryptoProvider {
 /// certificates. For other settings, build a [`ServerConfig`] with rustls itself, as [`ClientCertificates::new`] shows.
 ///
 /// # Errors
-/// Fails if a file cannot be read, if `cert` contains no usable certificate, if `key` contains no usable private key, or
-/// if the key does not belong to the certificate. The error text names the files concerned.
+/// Fails if a file cannot be read, if `cert` contains no usable certificate, if `key` contains no usable private key,
+/// or if the key does not belong to the certificate. The error text names the files concerned.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn server(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Arc<ServerConfig>> {
     let provider = provider();
@@ -178,8 +178,8 @@ fn verifying(
 /// ```
 ///
 /// # Errors
-/// Fails if a file cannot be read, if `cert` contains no usable certificate, if `key` contains no usable private key, or
-/// if the key does not belong to the certificate. The error text names the files concerned.
+/// Fails if a file cannot be read, if `cert` contains no usable certificate, if `key` contains no usable private key,
+/// or if the key does not belong to the certificate. The error text names the files concerned.
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn with_certificate(
     config: &ClientConfig,
