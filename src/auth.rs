@@ -1,13 +1,13 @@
 //! AUTH exchanges. An AUTH exchange consists of one AUTH command and the lines that follow it.
 //!
-//! RFC 4954 defines how SASL is encoded in these lines: base64 for challenges and responses, `=` for an empty initial
-//! response, `*` to cancel, and the reply codes `334`, `235` and `535`.
+//! RFC 4954 defines how these lines encode a SASL exchange: base64 for challenges and responses, `=` for an empty
+//! initial response, `*` to cancel, and the reply codes `334`, `235` and `535`.
 //!
-//! This API level is for servers and clients that have their own SMTP parser and loop, and need only AUTH. At this
-//! level, your server must enforce [some rules about AUTH](server::Exchange) itself. If you do not have your own loop
-//! yet, use a [`server::Session`](crate::server::Session) or a [`client::Session`](crate::client::Session) instead. The
-//! mechanisms are implemented by the SASL exchanges in [`sasl`](crate::sasl), which you can also use for protocols
-//! other than SMTP.
+//! This API level is for servers and clients that implement the rest of SMTP themselves and need only AUTH. At this
+//! level, your server must enforce [some rules about AUTH](server::Exchange) itself. If you do not have an SMTP
+//! implementation yet, use a [`server::Session`](crate::server::Session) or a
+//! [`client::Session`](crate::client::Session) instead. The mechanisms are implemented by the SASL exchanges in
+//! [`sasl`](crate::sasl), which you can also use for protocols other than SMTP.
 
 use alloc::vec::Vec;
 

@@ -1,9 +1,9 @@
 //! Parses and writes SMTP commands.
 //!
 //! [`parse`] takes a complete line without its CRLF. The result borrows from the line; nothing is copied or allocated.
-//! The grammar is that of RFC 5321 §4.1, with UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC 3207) and BDAT (RFC
-//! 3030). Two common mistakes of clients are unambiguous, so the parser accepts them: spaces after the colon in MAIL
-//! and RCPT, and addresses without angle brackets.
+//! The parser implements the grammar of RFC 5321 §4.1, and supports UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC
+//! 3207) and BDAT (RFC 3030). It also accepts two common client mistakes, because they leave no ambiguity: spaces after
+//! the colon in MAIL and RCPT, and addresses without angle brackets.
 //!
 //! The text in a parsed command contains no control characters, and no other characters that end a line or change the
 //! text direction. It can therefore be logged without the risk of log injection. There are two exceptions:
@@ -88,7 +88,7 @@ fn trim_end(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// A syntax error. It records which grammar rule failed, and at which position in the line.
+/// A syntax error. It records which grammar rule the line violates, and at which position.
 ///
 /// The error contains no text from the line, because the line may be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -166,7 +166,8 @@ pub enum Command<'a> {
     Mail(Mail<'a>),
     /// `RCPT`, which names one recipient (RFC 5321 §4.1.1.3).
     Rcpt(Rcpt<'a>),
-    /// `DATA`, which is followed by the message once the server has replied `354` (RFC 5321 §4.1.1.4).
+    /// `DATA`, which announces the message. The client sends the message after the server's `354` reply (RFC 5321
+    /// §4.1.1.4).
     Data,
     /// `BDAT`, which is followed by a chunk of the message (RFC 3030 §2).
     Bdat {
@@ -187,7 +188,8 @@ pub enum Command<'a> {
     Help(Option<Text<'a>>),
     /// `QUIT`, after which the server replies and closes the connection (RFC 5321 §4.1.1.10).
     Quit,
-    /// A command with any other verb. `Debug` shows neither the verb nor the arguments, because they may be a password.
+    /// A command with any other verb. `Debug` shows neither the verb nor the arguments, because the line may be a
+    /// password.
     Unknown(Unknown<'a>),
 }
 
@@ -307,8 +309,8 @@ checked_text! {
 /// A command that this crate does not implement. The command consists of a verb and optional arguments. The verb
 /// contains only letters.
 ///
-/// If a client is out of sync with the server, the line may be a password, possibly in base64. Therefore `Debug` shows
-/// neither the verb nor the arguments, and there is no `Display`.
+/// If a client is out of sync with the server, the line may be a password, possibly in base64. Therefore, `Debug` shows
+/// neither the verb nor the arguments, and this type does not implement `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Unknown<'a> {
     verb: Utf8<'a>,

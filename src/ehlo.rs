@@ -58,7 +58,7 @@ pub enum Keyword<'a> {
     Other {
         /// The keyword as it was received.
         name: &'a str,
-        /// The text after the keyword, without spaces at either end.
+        /// The text after the keyword, without leading or trailing spaces.
         parameters: &'a str,
     },
 }
@@ -306,8 +306,8 @@ impl<'a> Ehlo<'a> {
         first.split(|&octet| octet == b' ').next().unwrap_or_default()
     }
 
-    /// Returns the name and the parameters of each keyword as they were received, without spaces at either end. Lines
-    /// that cannot be parsed are skipped.
+    /// Returns the name and the parameters of each keyword as they were received, without leading or trailing spaces.
+    /// Lines that cannot be parsed are skipped.
     pub(crate) fn words(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.lines().skip(1).filter_map(|line| reply::parse_all(line, ehlo_line).ok())
     }

@@ -122,10 +122,10 @@ impl InvalidReply {
 /// replaced, so that the text cannot end the reply early or inject another reply.
 /// [`to_string`](alloc::string::ToString) returns the reply as one line, such as `535 5.7.8 text`.
 ///
-/// The text of a `334` reply may be the server's SCRAM proof, and the text of some other replies may repeat a password
+/// The text of a `334` reply may be the server's SCRAM proof, and the text of some other replies may echo a password
 /// (see [`auth::client`](crate::auth::client)). Such text is *withheld*, which means that `Display` and `Debug` show
-/// `[text withheld]` instead, and [`write`](Self::write) writes only the codes. [`text`](Self::text) still returns the
-/// text.
+/// `[text withheld]` instead, and [`write`](Self::write) writes only the codes. The method [`text`](Self::text) still
+/// returns the original text.
 #[derive(Clone)]
 pub struct Reply {
     code: u16,

@@ -1,7 +1,7 @@
 //! The client side of an AUTH exchange.
 //!
-//! A server's reply may repeat what the client has sent, including a password. Therefore, a [`Failure`] hides the text
-//! of such a reply and shows only the codes:
+//! A server may echo the client's input in its reply, even a password. Therefore, a [`Failure`] hides the text of such
+//! a reply and shows only the codes:
 //!
 //! - The text of a reply with a code from `500` to `504` is *withheld*. `Display` and `Debug` show `[text withheld]`
 //!   instead, but [`Reply::text`] still returns the text.
@@ -70,8 +70,8 @@ pub enum Step<'a> {
 
 /// The reason why an AUTH exchange did not authenticate the client.
 ///
-/// A failure may contain the server's reply, but hides any text that may repeat the credentials. See the [module
-/// documentation](self).
+/// A failure may contain the server's reply, but hides any text in the reply that may echo the credentials. See the
+/// [module documentation](self).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {

@@ -78,7 +78,7 @@ impl NeedLine<'_> {
 
 /// The server side of one AUTH command, up to its final reply.
 ///
-/// Your application runs the SMTP dialogue, so it must do everything else that AUTH requires:
+/// An exchange does not see the rest of the SMTP dialogue, so your application must do the following:
 ///
 /// - Answer AUTH with `503` if it comes before EHLO, after a successful AUTH, or within a mail transaction (RFC 4954
 ///   §4). Answer MAIL with `530` if it comes before a successful AUTH.

@@ -132,7 +132,8 @@ impl<'a> Mail<'a> {
     }
 }
 
-/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the value as it is sent, without `AUTH=`.
+/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the value as encoded for sending, but without the
+/// prefix `AUTH=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);
 
