@@ -392,7 +392,7 @@ pub enum ConfigError {
     SaltKey,
     /// The server requires authentication, but its configuration has no SASL mechanisms.
     NoSasl,
-    /// The list of EHLO keywords contains a keyword twice, or contains one that the session writes itself.
+    /// The list of EHLO keywords contains a duplicate, or a keyword that the session writes itself.
     Keyword,
     /// A [`Refusal`] contains a reply code or text that is not allowed.
     Refusal,
@@ -420,8 +420,8 @@ pub enum ConfigError {
     /// A token is empty, contains octets that are not allowed in a bearer token (RFC 6750 §2.1), or does not fit into
     /// a message together with the names of the user and the server.
     Token,
-    /// The name of a token's [intended server](client::Credentials::for_server) is empty, is longer than 255 octets, or
-    /// contains a space or a character that is not printable ASCII.
+    /// The server name passed to [`Credentials::for_server`](client::Credentials::for_server) is empty, is longer than
+    /// 255 octets, or contains a space or a character that is not printable ASCII.
     ServerName,
     /// The trace for ANONYMOUS is not valid. It must be a mail address, or a string of up to 255 characters without
     /// `@`. It must not contain characters that RFC 4505 §3 forbids, such as control characters. Without the feature
@@ -496,9 +496,10 @@ impl ConfigError {
 
 /// Prepares a name or a password with SASLprep (RFC 4013). SCRAM prepares both names and passwords in this way.
 ///
-/// PLAIN and LOGIN send the password as it was typed. To accept the same passwords with these mechanisms as with SCRAM,
-/// a store must prepare each password with this function before comparing or hashing it (RFC 4616 §2). The returned
-/// text is not zeroed when it is dropped, so move a prepared password into a [`Secret`](crate::Secret).
+/// PLAIN and LOGIN send the password as it was typed. A store must therefore prepare each such password with this
+/// function before comparing or hashing it (RFC 4616 §2). Otherwise, PLAIN and LOGIN do not accept the same passwords
+/// as SCRAM. The returned text is not zeroed when it is dropped, so move a prepared password into a
+/// [`Secret`](crate::Secret).
 ///
 /// Returns `None` if SASLprep does not allow the text, or if the result is empty. Without the feature `saslprep`, only
 /// printable ASCII is allowed.

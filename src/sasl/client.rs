@@ -146,7 +146,7 @@ impl Failure {
     }
 }
 
-/// A step that the exchange requires from the application, or the result of the exchange.
+/// What the application must do next, or the result of the exchange.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -158,13 +158,13 @@ pub enum Step<'a> {
     Response(&'a mut Response),
     /// Salt the password with PBKDF2, on this thread or on another one.
     Derive(&'a mut Derive),
-    /// Answer the challenge for a custom mechanism that the application implements.
+    /// Answer with the next response of a custom mechanism, which the application implements.
     Custom(&'a mut Custom),
     /// The exchange is over. Every further call to [`step`](Exchange::step) returns this result again.
     ///
     /// If the exchange ends with an error while the server is still waiting for a response, cancel the exchange in the
-    /// way that your protocol defines. Do not cancel it after [`success`](Response::success) or
-    /// [`refused`](Response::refused), because the server has already ended the exchange in these cases.
+    /// way that your protocol defines. Do not cancel the exchange if you have called [`success`](Response::success) or
+    /// [`refused`](Response::refused), because the server has then already ended it.
     Done(Result<(), Failure>),
 }
 

@@ -39,7 +39,7 @@ pub enum Mechanism {
     /// PLAIN (RFC 4616): the client sends the password itself. Use this mechanism only over TLS.
     Plain,
     /// LOGIN (draft-murchison-sasl-login): like PLAIN, but the client sends the name and the password in separate
-    /// messages. Offer it for old clients.
+    /// messages. Offer LOGIN to support old clients.
     Login,
     /// OAUTHBEARER (RFC 7628): the client sends an OAuth 2.0 token. Use this mechanism only over TLS.
     OauthBearer,

@@ -60,7 +60,7 @@ pub enum Query<'a> {
     CheckExternal(&'a mut CheckExternal),
     /// Are guests admitted? (ANONYMOUS)
     CheckAnonymous(&'a mut CheckAnonymous),
-    /// How does the application's custom mechanism answer this response?
+    /// How does the application's custom mechanism react to this response from the client?
     Custom(&'a mut Custom),
     /// Is this account admitted, and may it act as the account that the client named? An exchange asks this question
     /// only after the account has been authenticated.

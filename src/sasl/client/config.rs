@@ -330,14 +330,14 @@ pub enum NoMechanism {
     /// preparing them failed. This happens if the name or the password contains characters that SASLprep prohibits, if
     /// one of them is empty after SASLprep has removed characters, or if the prepared name exceeds 1,024 octets.
     Unprepared,
-    /// The mechanisms that both sides support send the password, but the password, or the password together with the
-    /// names, is too long for a line.
+    /// The mechanisms that both sides support send the password, but the message that contains it is too long for a
+    /// line. In PLAIN, this message also contains the names.
     TooLong,
     /// Every usable mechanism would send the password or the token in the clear, because the connection does not use
     /// TLS.
     WithoutTls,
-    /// The credentials name an account to act as, but none of the mechanisms that both sides support can send that
-    /// name.
+    /// The credentials contain the name of an account to act as, but none of the mechanisms that both sides support can
+    /// send this name.
     ActingAs,
 }
 

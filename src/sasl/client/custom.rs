@@ -107,7 +107,7 @@ pub enum CustomResponse {
     /// The mechanism has no initial response, and waits for a challenge. If this is the answer to a challenge, an
     /// empty response is sent.
     NoInitialResponse,
-    /// The mechanism sends this response and expects another challenge. If the server reports success first, the
+    /// The mechanism sends this response and expects another challenge. If the server reports success instead, the
     /// exchange fails with [`Failure::EarlySuccess`].
     Respond(Vec<u8>),
     /// The mechanism sends this response and is then complete. The client is authenticated if the server reports
@@ -139,7 +139,7 @@ impl fmt::Debug for CustomResponse {
     }
 }
 
-/// A custom mechanism that can answer each challenge at once. A new value is created for each exchange.
+/// A custom mechanism that can answer each challenge at once. Each exchange uses its own instance.
 ///
 /// ```
 /// use smtp_auth::sasl::{

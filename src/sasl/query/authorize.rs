@@ -105,16 +105,16 @@ pub enum AuthorizeAnswer {
     /// The client is accepted. It acts as the account that it named, or as its own account if it named none.
     Accept,
     /// The client is accepted and acts as this account. Use this answer if the client named an alias of the account, or
-    /// if the application assigns an account. If the name is empty or contains control characters, the answer becomes
-    /// [`TempFail`](Self::TempFail).
+    /// if the application chooses the account itself. If the name is empty or contains control characters, the answer
+    /// becomes [`TempFail`](Self::TempFail).
     AcceptAs(String),
     /// The client is refused with the same reply as for a wrong password. Use this answer if the client may not act as
     /// the other account. Also use it for rate limits, locked accounts and rules about client addresses, but only if
     /// they cannot be checked earlier.
     ///
-    /// If a rule can be checked before the client is authenticated, check it then, and answer
-    /// [`Answer::lock`](super::Answer::lock) instead. Only clients with the right password reach this question, so
-    /// the time that a lookup takes here reveals that the password is right (a timing attack).
+    /// If a rule can be checked before the client is authenticated, check it when you answer the first query instead,
+    /// and call [`Answer::lock`](super::Answer::lock) on that answer. This question is asked only if the client has the
+    /// right password, so the time that a lookup takes here reveals that the password is right (a timing attack).
     Reject,
     /// The client is refused with a reason that the application chooses. The reply reveals that the credentials are
     /// right.

@@ -17,7 +17,7 @@ pub enum ScramHash {
     /// SHA-256 (RFC 7677). The keys are 32 octets long.
     #[cfg(feature = "scram-sha-256")]
     Sha256,
-    /// SHA-512, used according to the rules of RFC 7677. The keys are 64 octets long.
+    /// SHA-512, with the rules that RFC 7677 defines for SHA-256. The keys are 64 octets long.
     #[cfg(feature = "scram-sha-512")]
     Sha512,
 }
