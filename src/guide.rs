@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`server`] | a complete submission server on tokio, with STARTTLS, SCRAM, accounts in SQLite and rate limiting |
 //! | [`client`] | a complete client that sends messages over one connection and handles every outcome |
-//! | [`levels`] | using the crate without tokio: a session in your own loop, AUTH in your own server, SASL for IMAP, POP3 and XMPP, a service for Postfix and Exim |
+//! | [`levels`] | using the crate without tokio: driving a session from your own I/O loop, adding AUTH to your own server or client, using SASL with IMAP, POP3 and XMPP, and authenticating the users of Postfix and Exim |
 //! | [`dialogue`] | a line-by-line walkthrough of an authentication dialogue |
 //! | [`authenticator`] | answering the server's questions about accounts, immediately or later |
 //! | [`credentials`] | storing credentials: what to store for each mechanism |
