@@ -115,8 +115,8 @@ impl Channel {
     }
 }
 
-/// Data that identifies a TLS connection (RFC 5056). Both ends of the connection know this data, and a
-/// man-in-the-middle cannot create two connections with the same data.
+/// Data that identifies a TLS connection (RFC 5056). Both ends of the connection know this data. A man-in-the-middle
+/// has a separate connection to each end, and cannot give both connections the same data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelBinding {
     kind: Kind,

@@ -22,15 +22,15 @@ use md5::{
 use zeroize::Zeroize;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-/// The data that a store keeps to verify CRAM-MD5 responses. It consists of the two MD5 states that result from hashing
-/// the keyed blocks of HMAC (RFC 2104 §2).
+/// The data that a store keeps to verify CRAM-MD5 responses. HMAC begins each of its two hashes with a block that
+/// depends only on the password (RFC 2104 §2). The secret consists of the two MD5 states after these blocks.
 ///
 /// Anyone who has the states can authenticate with CRAM-MD5, so a store must protect the states as carefully as the
 /// password itself. The password cannot be computed from the states, but an attacker can find the password by brute
 /// force.
 ///
 /// The text form, which Dovecot also uses, is `{CRAM-MD5}` followed by 64 hexadecimal digits, with the outer state
-/// first. [`str::parse`] reads this form, ignoring case. It also accepts Dovecot's other name for the scheme,
+/// first. [`str::parse`] reads this form, ignoring case. `parse` also accepts Dovecot's other name for the scheme,
 /// `{HMAC-MD5}`.
 #[derive(Clone)]
 pub struct CramSecret(Arc<States>);

@@ -10,11 +10,11 @@ use super::ConfigError;
 ///
 /// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do
 /// not use a refusal for a rate limit, for a locked account, or for a rule about client addresses or networks. In these
-/// cases, answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The client then receives the same reply
-/// as for a wrong password, and the attempt is counted and delayed in the same way.
+/// cases, answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The server then counts the attempt,
+/// delays the reply and sends the same reply as for a wrong password.
 ///
-/// Over SMTP, the client receives the code, the enhanced code and the text. The kind is meant for other protocols,
-/// whose codes are different.
+/// Over SMTP, the client receives the code, the enhanced code and the text. Other protocols have their own codes, which
+/// the application chooses by the refusal's kind.
 ///
 /// ```
 /// use smtp_auth::sasl::{Refusal, RefusalKind};

@@ -24,9 +24,9 @@ const SALT: usize = 16;
 
 /// The keys for SCRAM with one hash, which a store keeps instead of a password.
 ///
-/// After a database breach, an attacker cannot authenticate with the keys alone, but can guess the password offline
-/// by brute force, and can impersonate the server. The keys are enough to authenticate if the attacker also has a
-/// recorded exchange, or tricks a client into connecting to the attacker's server (RFC 5802 §9).
+/// After a database breach, an attacker cannot authenticate with the keys alone, but can guess the password offline by
+/// brute force, and can impersonate the server. The attacker can authenticate with the keys only after recording an
+/// exchange, or after tricking a client into connecting to the attacker's server (RFC 5802 §9).
 ///
 /// The text form is `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803), which PostgreSQL also uses.
 /// [`str::parse`] reads this form, with or without the spaces that LDAP's `authPassword` allows (RFC 3112 §2.1). It

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 
 use crate::sasl::{Failure, Mechanism, check_name};
 
-/// The answer to a question about an account. The answer is either positive, with the secret or account name that the
-/// question asks for, or negative, with a reason.
+/// The answer to a question about an account. A positive answer contains the secret or the account name if the question
+/// asks for one. A negative answer contains the reason.
 ///
 /// `true` and `Some` convert into [`accept`](Self::accept). `false` and `None` convert into [`reject`](Self::reject).
 /// There is no conversion from `Result`. If the store returns an error, log the error and then answer
@@ -13,7 +13,7 @@ use crate::sasl::{Failure, Mechanism, check_name};
 ///
 /// | answer | SMTP reply | counts as a failed attempt |
 /// | --- | --- | --- |
-/// | [`reject`](Self::reject), [`no_secret`](Self::no_secret), [`lock`](Self::lock) | `535 5.7.8` for all three | yes |
+/// | [`reject`](Self::reject), [`no_secret`](Self::no_secret), [`lock`](Self::lock) | `535 5.7.8` | yes |
 /// | [`temp_fail`](Self::temp_fail), [`not_implemented`](Self::not_implemented) | `454 4.7.0` | no |
 /// | [`too_weak`](Self::too_weak) | `534 5.7.9` | no |
 /// | [`transition_needed`](Self::transition_needed) | `432 4.7.12` | no |

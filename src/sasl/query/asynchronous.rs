@@ -70,9 +70,9 @@ macro_rules! methods {
 /// ```
 ///
 /// Pass the authenticator to [`Query::answer_with_async`](super::Query::answer_with_async). [`Immediate`] adapts an
-/// [`Authenticator`] that answers at once. There is no blanket implementation for every `Authenticator`, because a
-/// store that blocks the thread could then be used by mistake. [`BoxedAuthenticator`] contains an
-/// `AsyncAuthenticator` that is chosen at run time.
+/// [`Authenticator`] that answers at once. There is no blanket implementation for every `Authenticator`, because an
+/// `Authenticator` may block the thread. [`BoxedAuthenticator`] contains an `AsyncAuthenticator` that is chosen at run
+/// time.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not answer asynchronously",
     note = "wrap an `Authenticator` that answers at once, such as one that reads from memory, in `Immediate`",

@@ -63,7 +63,7 @@ macro_rules! methods {
 pub trait Authenticator {
     /// Returns the mechanisms that this store supports. For example, list PLAIN and LOGIN if
     /// [`check_password`](Self::check_password) is implemented. If [`scram_keys`](Self::scram_keys) is implemented,
-    /// list the SCRAM mechanism of each hash for which the store contains keys.
+    /// list each SCRAM mechanism for which the store contains keys.
     ///
     /// List a mechanism only if the store contains the secrets that the mechanism needs. Otherwise, a client that
     /// chooses the mechanism cannot authenticate even with the right password.

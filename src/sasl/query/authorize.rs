@@ -8,8 +8,8 @@ use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::
 
 /// *May this account use the service, and may it act as the account that the client named?*
 ///
-/// An exchange asks this question after the account has been authenticated, if the client named another account to act
-/// as (RFC 4422 §3.4.1). If [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, the exchange
+/// If the client named another account to act as (RFC 4422 §3.4.1), the exchange asks this question once the client has
+/// been authenticated. If [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, the exchange
 /// asks this question about every authenticated client.
 ///
 /// ```

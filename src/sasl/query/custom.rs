@@ -12,7 +12,7 @@ use crate::{
 /// The most responses to challenges in one exchange. No registered mechanism needs as many.
 const MAX_RESPONSES: u8 = 20;
 
-/// *How does the custom mechanism answer this response?*
+/// *What is the custom mechanism's answer to this response?*
 ///
 /// To answer at once, the application can call [`step_with`](Self::step_with) with a [`ServerMechanism`]. It can also
 /// answer later, and use [`state`](Self::state) to store data between responses. An exchange accepts up to 20 responses
@@ -192,7 +192,7 @@ impl fmt::Debug for CustomAnswer {
 /// # Ok::<(), smtp_auth::sasl::ConfigError>(())
 /// ```
 pub trait ServerMechanism: Send + Sync + 'static {
-    /// Returns the answer to a response.
+    /// Returns the mechanism's answer to a response from the client.
     ///
     /// In the first call, `response` is the initial response, or `None` if the client did not send one. A mechanism
     /// that begins with a challenge should fail with [`Failure::UnexpectedInitialResponse`] if the client sent an

@@ -87,7 +87,7 @@ macro_rules! documentation {
          account, the default implementation answers `not_implemented`. Therefore, if `authorize_always` is set and \
          this method is not implemented, no client is accepted.\n\n\
          An implementation must reject every account that the client may not act as. An authenticator that wraps \
-         another authenticator must pass each call to this method on to the other authenticator."
+         another authenticator must forward each call of this method to the wrapped authenticator."
     };
     (check_password) => {
         "\n\nPLAIN and LOGIN need this method. It verifies the password that the client sent."

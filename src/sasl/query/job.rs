@@ -13,7 +13,7 @@ use crate::{
 
 /// A copy of a question that can be answered later and elsewhere, for example on another thread or in an async task.
 ///
-/// [`Query::job`] creates the copy. [`query`](Self::query) returns the question to answer, and [`Query::answer_from`] then
+/// [`Query::job`] creates the copy. Answer the question that [`query`](Self::query) returns. [`Query::answer_from`] then
 /// transfers the answer to the original question.
 ///
 #[cfg_attr(all(feature = "smtp", feature = "plain"), doc = "```")]

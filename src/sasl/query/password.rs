@@ -178,12 +178,13 @@ impl fmt::Debug for CramSecretFor {
 
 /// *Which stored keys verify a SCRAM proof for this account?* (RFC 5802 §3)
 ///
-/// The application looks up the keys, and the exchange verifies the proof with them:
+/// The application looks up the keys, and the exchange uses them to verify the proof.
 ///
 /// - For an account that does not exist, answer [`Answer::reject`].
 /// - For an account without keys for this hash, answer [`Answer::no_secret`].
-/// - For a locked account, create the answer with the account's keys as usual, and then call [`Answer::lock`] on it.
-///   Without the keys, the client would receive a different salt, which would reveal that the account is locked.
+/// - For a locked account, create the answer with the account's keys as usual, and then call [`Answer::lock`] on it. If
+///   the answer did not contain the keys, the client would receive a different salt, which would reveal that the
+///   account is locked.
 ///
 /// If the account does not exist or has no keys, the exchange uses decoy keys. The exchange then takes as many round
 /// trips as for a wrong password, and a client always receives the same salt for the same name.
