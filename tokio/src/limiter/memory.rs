@@ -39,8 +39,8 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
 /// known for this account. The account's failures from a known network are counted separately for that network. The
 /// account's limit applies to this count, and no other limit applies to the account's attempts from that network. An
-/// attacker on another network therefore cannot lock the account's owner out of a known network, and a program that
-/// uses an old password does not lock out other users on its network. However, the limiter distinguishes clients only
+/// attacker on another network therefore cannot prevent the owner from authenticating from a known network. A program
+/// that uses an old password does not lock out other users on its network either. However, the limiter distinguishes clients only
 /// by address. An attacker on the owner's own network can therefore use up the account's limit on that network. This is
 /// possible, for example, in a company that has a single IPv4 address. For each account, the limiter keeps the 32 most
 /// recent pairs of a name and a network. This is enough for 32 networks, or for 16 networks if the owner authenticates
