@@ -33,7 +33,7 @@
 //!
 //! # What to do after an error
 //!
-//! The text of an [`Error`] is meant for people. An application should check [`Error::delivery`],
+//! The text of an [`Error`] is written for human readers. An application should check [`Error::delivery`],
 //! [`Error::is_transient`] and [`Error::kind`] instead:
 //!
 //! ```
@@ -93,8 +93,8 @@
 //! # Timeouts
 //!
 //! By default, the client waits for each reply for as long as RFC 5321 §4.5.3.2 recommends, which is two to ten
-//! minutes. It gives the server three minutes to receive each part of a message. If a user is waiting, you can shorten
-//! all of these limits with [`Connector::time_limit`].
+//! minutes. It gives the server three minutes to receive each part of a message. [`Connector::time_limit`] shortens all
+//! of these limits, for example while a user is waiting.
 //!
 //! # Tests without a network
 //!

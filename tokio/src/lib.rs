@@ -66,25 +66,26 @@
 //! errors, connection pools and channel binding.
 //!
 //! The repository's `examples/` directory contains complete programs. In a checkout, `cargo run --example
-//! minimal_server` starts a server that generates its own certificate with rcgen. For the options of a larger server,
-//! run `cargo run --example server -- --help`.
+//! minimal_server` starts a server that generates its own certificate with rcgen. To list the options of a larger
+//! server, run `cargo run --example server -- --help`.
 //!
 //! # The two configurations
 //!
-//! In the server above, the users are passed twice. At startup,
+//! The server program above passes `Users` to two functions. At startup,
 //! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) reads the list of mechanisms from the users. It also
-//! makes one call to each method that these mechanisms need, to check that each of these methods is implemented. While
-//! the server runs, it queries the users that were passed to [`Server::new`](server::Server::new).
+//! calls each method that these mechanisms need once, to check that the method is implemented. While the server runs,
+//! it queries the users that were passed to [`Server::new`](server::Server::new).
 //!
-//! The server's name is also passed twice. The [SASL configuration](smtp_auth::sasl::server::Config::builder) uses it
-//! in the challenges of CRAM-MD5. The [session's configuration](smtp_auth::server::Config::builder) uses it in the
-//! greeting, the reply to EHLO and the `Received:` field.
+//! The program also passes the server's name to two functions. The [SASL
+//! configuration](smtp_auth::sasl::server::Config::builder) uses it in the challenges of CRAM-MD5. The [session's
+//! configuration](smtp_auth::server::Config::builder) uses it in the greeting, the reply to EHLO and the `Received:`
+//! field.
 //!
 //! # SCRAM
 //!
-//! With SCRAM, the client proves that it knows the password without sending it. The -PLUS mechanisms also use channel
-//! binding to detect a man-in-the-middle. The following implementation of `Users` supports SCRAM, and PLAIN for
-//! clients that do not support SCRAM:
+//! With SCRAM, the client proves that it knows the password, but does not send the password. The -PLUS mechanisms also
+//! use channel binding to detect a man-in-the-middle. The following implementation of `Users` supports SCRAM, and PLAIN
+//! for clients that do not support SCRAM:
 //!
 //! ```
 //! use smtp_auth_tokio::smtp_auth::{Answer, Authenticator, CheckPassword, Mechanism, sasl::{ScramKeys, ScramKeysFor}};
@@ -150,16 +151,17 @@
 //! | certificate renewal | [`tls::Replaceable`] replaces the certificate while the server runs. |
 //! | client certificates | With EXTERNAL, a client authenticates as the account that your function derives from its certificate (see [`tls::ClientCertificates`]). |
 //! | rate limiting | Failed attempts are limited per network and per account across all connections, which protects against brute force and credential stuffing (see [`RateLimiter`] and [`MemoryRateLimiter`]). The reply to each failed attempt is delayed. |
-//! | connection limits, denial of service | [`Limits`](server::Limits) limits the number of connections, both in total and per network, and the memory that messages use. |
-//! | time | [`Limits`](server::Limits) sets a time limit for each stage of a connection. |
+//! | connection limits, denial of service | The server limits the number of connections, both in total and per network, and the memory that messages use (see [`Limits`](server::Limits)). |
+//! | time | Each stage of a connection has a time limit (see [`Limits`](server::Limits)). |
 //! | load balancers such as HAProxy | The server reads the client's address from the PROXY protocol, which it accepts only from [configured networks](server::Server::proxies). |
 //! | shutdown | [`Server::shutdown`](server::Server::shutdown) lets messages in progress finish, and sends a `421` to all other clients. |
 //! | metrics | The server notifies an [`Observer`](server::Observer) of connections, authentication and messages. The documentation of this trait contains an example with counters. |
 //! | logs | With the [`tracing` feature](#tracing), the server emits events. |
 //!
-//! After sending a `421`, the server continues to read for at most 5 seconds and 1 MiB, so that a TCP reset does not
-//! discard the reply before the client has read it. At any time, at most 100 connections that exceed a limit are kept
-//! open in this way. On the implicit-TLS port, a connection that exceeds a limit is closed without a reply.
+//! After sending a `421`, the server continues to read for up to 5 seconds, but reads no more than 1 MiB. This prevents
+//! a TCP reset from discarding the reply before the client has read it. At any time, at most 100 connections that
+//! exceed a limit are kept open in this way. On the implicit-TLS port, a connection that exceeds a limit is closed
+//! without a reply.
 //!
 //! # Shutdown
 //!

@@ -27,7 +27,7 @@ use crate::link::{COMMANDS, Link, Receive};
 /// The time limit for QUIT and for closing the connection.
 const QUIT: Duration = Duration::from_secs(5);
 
-/// A connection over which messages can be sent, one after another.
+/// A connection to a server, for sending any number of messages one after another.
 ///
 /// [`Connector::connect`](super::Connector::connect) creates a client. Dropping the client closes the connection
 /// without informing the server. To end the connection with QUIT, call [`quit`](Self::quit).

@@ -16,13 +16,13 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 /// The reason why a connection could not be opened, or why a message was not accepted.
 ///
-/// `Display` writes a sentence for the person who sends the message. The sentence quotes the server's reply, says what
-/// can be done, and contains no secrets. Instead of parsing the sentence, an application should use these methods, as
-/// in [this example](super#what-to-do-after-an-error):
+/// `Display` writes a sentence that the application can show to the sender of the message. The sentence quotes the
+/// server's reply, suggests what to do, and contains no secrets. Instead of parsing the sentence, an application should
+/// use these methods, as in [this example](super#what-to-do-after-an-error):
 ///
 /// | method | returns |
 /// | --- | --- |
-/// | [`delivery`](Self::delivery) | what is known about the message |
+/// | [`delivery`](Self::delivery) | what is known about the delivery of the message |
 /// | [`is_transient`](Self::is_transient) | whether another attempt may succeed later |
 /// | [`kind`](Self::kind) | what went wrong |
 /// | [`stage`](Self::stage) | the stage of the dialogue |
@@ -75,8 +75,8 @@ pub enum ErrorKind {
     /// either the server's [`Refusal`](super::Refusal) or a [`NotSent`](super::NotSent). The connection can be used
     /// again, unless the server has closed it.
     NotAccepted(Outcome),
-    /// Reading the message from the caller's reader failed with this [`io::Error`]. The server has not accepted the
-    /// part that was sent.
+    /// Reading the message from the caller's reader failed with this [`io::Error`]. The client has sent only part of
+    /// the message, so the server has not accepted the message.
     Read(io::Error),
     /// The connection is unusable, because an earlier call failed or its future was dropped before it completed.
     Unusable,
@@ -88,7 +88,7 @@ pub enum ErrorKind {
     PoolClosed,
 }
 
-/// What is known about a message after an error.
+/// What is known about the delivery of a message after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "there is nothing else to know")]
 pub enum Delivery {

@@ -27,24 +27,24 @@ use super::{
 ///
 /// | setting | effect on a clone |
 /// | --- | --- |
-/// | [`connections`](Self::connections) | The clone no longer shares connections with the original. It starts without any connections, and opens at most as many as the new value allows. |
+/// | [`connections`](Self::connections) | The clone no longer shares connections with the original. It starts without any connections, and the new value is the maximum for this clone alone. |
 /// | [`waiting`](Self::waiting) | The value applies only to messages sent through this clone. |
 /// | [`idle`](Self::idle) | All clones share one value. If clones set different values, it is unspecified which of them is used. |
 ///
 /// The pool checks each connection before reusing it, because a server may close a connection at any time. If the
-/// connection has been closed, the pool sends the message over another one. **The pool never resends a message once the
-/// end of the message may have been sent.** If the connection breaks before the reply arrives, [`Error::delivery`] is
-/// [`Delivery::Unknown`](super::Delivery::Unknown).
+/// connection has been closed, the pool sends the message over another one. **If the end of a message may have been
+/// sent, the pool never sends the message again.** If the connection breaks before the reply arrives,
+/// [`Error::delivery`] is [`Delivery::Unknown`](super::Delivery::Unknown).
 ///
 /// **If an error is not [transient](Error::is_transient) and its [stage](Error::stage) is
 /// [`Stage::Auth`](super::Stage::Auth), stop sending.** In this case, either the server has permanently refused the
-/// credentials, or authentication with this server cannot succeed for another reason. For example, the client and the
-/// server have no mechanism in common, or the server could not prove its identity. The pool tries the credentials again
-/// for each message, and servers lock out clients that repeat failed attempts. A transient error, such as a `454`
-/// reply, may resolve itself.
+/// credentials, or something else prevents authentication with this server. For example, the client and the server have
+/// no mechanism in common, or the server could not prove its identity. The pool tries the credentials again for each
+/// message, and servers lock out clients that repeat failed attempts. A transient error, such as a `454` reply, may
+/// resolve itself.
 ///
 /// If the future that [`send`](Self::send) returns is dropped before it completes, the pool closes the connection that
-/// this future was using. The pool may then open another connection instead.
+/// this future was using. The pool may then open a new connection in its place.
 ///
 /// ```no_run
 /// use smtp_auth_tokio::client::{Connector, Credentials, Envelope, Pool};
