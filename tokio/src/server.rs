@@ -2,7 +2,7 @@
 //!
 //! A [`Server`] handles sockets, TLS, authentication and time limits. Your application's [`Handler`] handles mail. A
 //! handler is either a function that receives a whole [`Message`], as shown on the [crate's page](crate), or a type
-//! with three methods. In the following example, the third method receives the message in pieces:
+//! with three methods. In the following example, the method `data` receives the message in pieces:
 //!
 //! ```
 //! use smtp_auth_tokio::{
@@ -430,8 +430,8 @@ const BACKLOG: u32 = 4096;
 /// several addresses, the function binds the first one that is available.
 ///
 /// # Errors
-/// Returns an error if the name cannot be looked up, or if no address can be bound. In the latter case, the error text
-/// lists the addresses that were tried.
+/// Returns an error if the name cannot be looked up, or if none of its addresses can be bound. If no address can be
+/// bound, the error text lists the addresses that were tried.
 pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let addresses: Vec<_> = lookup_host(address).await?.collect();
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);

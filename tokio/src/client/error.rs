@@ -75,8 +75,8 @@ pub enum ErrorKind {
     /// either the server's [`Refusal`](super::Refusal) or a [`NotSent`](super::NotSent). The connection can be used
     /// again, unless the server has closed it.
     NotAccepted(Outcome),
-    /// Reading the message from the caller's reader failed with this [`io::Error`]. The client has sent only part of
-    /// the message, so the server has not accepted the message.
+    /// Reading the message from the caller's reader failed with this [`io::Error`]. The client has not sent the whole
+    /// message, so the server has not accepted the message.
     Read(io::Error),
     /// The connection is unusable, because an earlier call failed or its future was dropped before it completed.
     Unusable,

@@ -28,19 +28,19 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// | --- | --- | --- |
 /// | the number of failures at which a network is limited | 20 | [`network_limit`](Self::network_limit) |
 /// | the number of failures at which an account is limited, whether or not the account exists | 10 | [`account_limit`](Self::account_limit) |
-/// | how long it takes for all failures to expire after a limit has been reached; failures expire one by one, for example one each minute if the limit is 10 | 10 minutes | [`window`](Self::window) |
+/// | how long it takes for all failures to expire, one by one, after a limit has been reached. If the limit is 10, one failure expires each minute by default. | 10 minutes | [`window`](Self::window) |
 /// | the size of a network | one IPv4 address, or an IPv6 /64 | [`prefixes`](Self::prefixes) |
-/// | the time for which a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
+/// | how long a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
 /// | the maximum number of entries in each of three tables | 65,536 (about 20 MB in total) | [`max_entries`](Self::max_entries) |
 ///
-/// An attempt is limited while its network or its account has reached the limit. All clients without an address, such
+/// An attempt is limited while its network or its account has reached its limit. All clients without an address, such
 /// as those on Unix sockets, count as one network.
 ///
 /// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
 /// known for this account. The account's failures from a known network are counted separately for that network. The
-/// account's limit applies to this count, and no other limit applies to the account's attempts from that network. An
-/// attacker on another network therefore cannot prevent the owner from authenticating from a known network. A program
-/// that uses an old password does not lock out other users on its network either. However, the limiter distinguishes clients only
+/// account's limit applies to this count. No other limit applies to the account's attempts from that network. An
+/// attacker on another network therefore cannot block the account owner's attempts from a known network. A program that
+/// uses an old password does not lock out other users on its network. However, the limiter distinguishes clients only
 /// by address. An attacker on the owner's own network can therefore use up the account's limit on that network. This is
 /// possible, for example, in a company that has a single IPv4 address. For each account, the limiter keeps the 32 most
 /// recent pairs of a name and a network. This is enough for 32 networks, or for 16 networks if the owner authenticates
@@ -48,14 +48,14 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 ///
 /// **A limited attempt counts only towards the limit of its network.** If the network has reached its limit, the
 /// attempt does not count at all. Therefore, further attempts on an account are allowed as its failures expire, even if
-/// the attack continues. A network that has reached its limit cannot use up the limits of further accounts.
+/// the attack continues. A network that has reached its limit cannot use up the limits of other accounts.
 ///
 /// **The tables are bounded.** If a table is full, the limiter drops the entry with the fewest failures, but never an
 /// entry that has reached its limit. If all entries have reached their limits, attempts from a new network or with a
 /// new name are limited. Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then try
 /// passwords without a limit. Known networks are not affected, because they are kept in a separate table. If that table
-/// is full, the limiter drops the pair of a name and a network whose last success is the least recent. Names are stored
-/// as hashes with a random key, because some people type their password instead of their name.
+/// is full, the limiter drops the pair of a name and a network whose last successful attempt is the oldest. Names are
+/// stored as hashes with a random key, because some people type their password instead of their name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};

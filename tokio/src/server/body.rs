@@ -109,8 +109,8 @@ impl Course {
 
 /// The content of a message while it arrives.
 ///
-/// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body also implements [`AsyncRead`], and signals
-/// the end of the input when [`next`](Self::next) would return `None`.
+/// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body also implements [`AsyncRead`]. At the end
+/// of the message, where [`next`](Self::next) returns `None`, a read returns no octets.
 ///
 /// When a body ends, the message is complete. If the message does not arrive in full, the methods of `Body` never
 /// return, and the [handler's future is dropped](super::Handler::data). The handler therefore has no error to check,

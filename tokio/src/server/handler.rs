@@ -17,20 +17,20 @@ use super::Body;
 
 /// A handler that accepts or refuses mail. One handler serves all connections.
 ///
-/// The handler keeps the state of a message in progress in a value of its own type, the *transaction*.
-/// [`mail`](Self::mail) creates it, [`rcpt`](Self::rcpt) borrows it, and [`data`](Self::data) consumes it. If the
-/// client resets the transaction, begins TLS, disconnects or takes too long, the value is dropped, so data from one
-/// message cannot end up in the next.
+/// The handler defines a type for the state of a message in progress. This state is called the *transaction*.
+/// [`mail`](Self::mail) creates a transaction, [`rcpt`](Self::rcpt) borrows it, and [`data`](Self::data) consumes it.
+/// If the client resets the transaction, begins TLS, disconnects or takes too long, the server drops the transaction,
+/// so data from one message cannot end up in the next.
 ///
 /// Write the methods as `async fn`. The [`server`](super) module contains an example.
 ///
-/// The server calls [`mail`](Self::mail) only for clients that may send mail, and calls `mail`, `rcpt` and `data` in
-/// the order of an SMTP transaction. If a parameter of MAIL or RCPT does not belong to an extension in the server's
+/// The server calls [`mail`](Self::mail) only for clients that may send mail. It calls `mail`, `rcpt` and `data` in the
+/// order of an SMTP transaction. If a parameter of MAIL or RCPT does not belong to an extension in the server's
 /// configuration, the server refuses the command with `555`. The methods therefore receive only parameters of
 /// configured extensions.
 ///
-/// **The server adds nothing to a message.** The handler must prepend the `Received:` header field (RFC 5321 §4.4),
-/// which [`Peer::received`] returns.
+/// **The server adds nothing to a message.** The handler must prepend the `Received:` header field (RFC 5321 §4.4) that
+/// [`Peer::received`] returns.
 pub trait Handler: Send + Sync + 'static {
     /// The state of a message in progress, such as its sender and recipients.
     type Transaction: Send;
@@ -75,12 +75,12 @@ pub trait Handler: Send + Sync + 'static {
     /// | The method returns `Ok` before it has read `body` to its end. | The server sends `451`, or the returned reply if its code is not positive. |
     /// | The method returns `Err` before it first reads from `body`. | The server sends the returned reply in response to DATA. |
     /// | The method returns `Err` after it has first read from `body`. | The server sends the returned reply in response to the whole message. |
-    /// | Within [`Limits::command`](super::Limits::command), the method neither returns nor reads from `body`. | The server drops the future, and then sends `451` in response to DATA. |
-    /// | The method does not return within [`Limits::finish`](super::Limits::finish) after the end of `body`. | The server drops the future, and then sends `451` in response to the whole message. The client will send the message again. |
+    /// | The method neither returns nor reads from `body` before [`Limits::command`](super::Limits::command) has passed. | The server drops the future, and then sends `451` in response to DATA. |
+    /// | The method does not return within [`Limits::finish`](super::Limits::finish) after the end of `body`. | The server drops the future, and then sends `451` in response to the whole message. Clients usually send a message again after a `451`. |
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
-    /// silent for too long, or if the message is too large or malformed. Code after the end of `body` therefore runs
-    /// only for complete messages. Undo unfinished work in a `Drop` implementation.
+    /// silent for too long, or if the message is too large or malformed. Code that runs after the end of `body` can
+    /// therefore rely on a complete message. Undo unfinished work in a `Drop` implementation.
     ///
     /// # Errors
     /// Return `Err` to refuse the message with this reply. A reply with a positive code is replaced by `451`.

@@ -61,9 +61,9 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// Called when a connection exceeds [`Limits::connections`](super::Limits::connections) or
-    /// [`Limits::connections_each`](super::Limits::connections_each). The server closes the connection with `reply`, or
-    /// without a reply on a port with implicit TLS. The server does not call [`connected`](Self::connected) or
-    /// [`closed`](Self::closed) for this connection.
+    /// [`Limits::connections_each`](super::Limits::connections_each). The server sends `reply` and closes the
+    /// connection. On a port with implicit TLS, it closes the connection without a reply. The server does not call
+    /// [`connected`](Self::connected) or [`closed`](Self::closed) for this connection.
     fn turned_away(&self, address: Option<SocketAddr>, reply: &Reply) {
         let _ = (address, reply);
     }
@@ -86,9 +86,11 @@ pub trait Observer: Send + Sync + 'static {
     /// to the handler's [`data`](super::Handler::data) method. `octets` is the number of octets that arrived, and
     /// `reply` is the reply to the message.
     ///
-    /// The reply is `None` in three cases: the client disconnected before the end of the message, the server itself
-    /// refused the message because it was too large, malformed or too slow, or the handler panicked or was interrupted,
-    /// for example by a shutdown.
+    /// The reply is `None` in these cases:
+    ///
+    /// - The client disconnected before the end of the message.
+    /// - The server itself refused the message, because it was too large, malformed or too slow.
+    /// - The handler panicked, or was interrupted, for example by a shutdown.
     fn message(&self, peer: &Peer, octets: u64, reply: Option<&Reply>) {
         let _ = (peer, octets, reply);
     }
