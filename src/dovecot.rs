@@ -1,20 +1,20 @@
 //! Dovecot's authentication protocol (version 1), which Postfix, Exim and other mail servers use to let a separate process
 //! authenticate their users.
 //!
-//! With this module, an existing mail server authenticates its users against this crate. Postfix is configured with
-//! `smtpd_sasl_type = dovecot`, and Exim with an authenticator that has `driver = dovecot`. The package `smtp-authd` is a
-//! complete service that is built on this module. In this module, a *client* is such a mail server, and a *user* is a
-//! client of the mail server.
+//! With this module, you can write a service that authenticates the users of an existing mail server. Postfix is configured
+//! with `smtpd_sasl_type = dovecot`, and Exim with an authenticator that has `driver = dovecot`. The package `smtp-authd` is
+//! a complete service that is built on this module. In this module, a *client* is a mail server, and a *user* is a client
+//! of that mail server.
 //!
 //! A [`Session`] is the service's side of one connection from a client. It does no I/O, and is used like
 //! [`server::Session`](crate::server::Session), except that several exchanges can be open on the connection at once:
 //!
 //! | event | kind |
 //! | --- | --- |
-//! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*. Send the octets that were appended, and then read from the connection or close it. |
-//! | [`Query`](Event::Query) | *Pending*, but only for its own exchange, and returned only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
-//! | [`Authenticated`](Event::Authenticated) | A *notification*. The answer to the client has been appended. |
-//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The next call of [`next`](Session::next) appends the answer to the client, unless the application [holds it back](AuthFailed::hold). |
+//! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*. Send the appended octets. After `NeedInput`, read from the connection. After `Close`, close it. |
+//! | [`Query`](Event::Query) | *Pending*, but only for its own exchange. The session returns the event only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
+//! | [`Authenticated`](Event::Authenticated) | A *notification*. The session has appended the answer to the output. |
+//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The next call to [`next`](Session::next) appends the answer to the client, unless the application [holds it back](AuthFailed::hold). |
 //!
 //! Each exchange that has begun ends with one `Authenticated` or one `AuthFailed` event, unless the connection ends first. A
 //! malformed request does not begin an exchange.
@@ -86,8 +86,8 @@
 //!
 //! A session offers the mechanisms of its [`Config`](crate::sasl::server::Config), with these exceptions:
 //!
-//! - EXTERNAL and the -PLUS mechanisms are not offered, because any local process could claim any name in a certificate and
-//!   any channel binding data.
+//! - EXTERNAL is not offered, because any local process could claim that it has verified a certificate with any name.
+//! - The -PLUS mechanisms are not offered, because any local process could send any channel binding data.
 //! - Custom mechanisms are not offered, because their [`Properties`] are unknown.
 //!
 //! Mechanisms that require TLS are offered to every client, but a user can use them only if the request is
@@ -99,26 +99,28 @@
 //! | --- | --- |
 //! | authentication succeeded | `OK` with the account that the user [acts as](Identity::acts_as) |
 //! | the credentials are wrong, the account is locked, the account has no secret for the mechanism, or the authzid is not allowed | `FAIL` without a code, and always with the same reason, so that an attacker cannot tell these cases apart |
-//! | a temporary failure | `FAIL` with `code=temp_fail`. If the client uses version 1.0 of the protocol, the session closes the connection instead, unless it is still working on another exchange. Such a client treats every `FAIL` as final, and only a closed connection as a temporary failure. |
+//! | a temporary failure | `FAIL` with `code=temp_fail`. If the client uses version 1.0 of the protocol, the session closes the connection instead, unless it is still working on another exchange. Such a client treats every `FAIL` as final. Only a closed connection tells it that the failure is temporary. |
 //! | a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the text of the refusal, and with `code=user_disabled`, `pass_expired` or `authz_fail` |
 //! | any other failure, or a malformed request | `FAIL` with a reason |
 //! | the client cancelled the exchange | none |
 //!
-//! People read the reason, because Postfix adds it to its `535` reply. The reason never repeats anything that the client
-//! sent. The session closes the connection if it receives a malformed line that does not name its exchange, or a request
-//! with the number of an open exchange.
+//! Users can see the reason, because Postfix adds it to its `535` reply. The reason never contains anything that the client
+//! sent.
+//!
+//! The session closes the connection if it cannot read the number of an exchange from a malformed line. It also closes the
+//! connection if a request has the number of an open exchange.
 //!
 //! # Limits
 //!
-//! The constants of this module limit the length of a line and the amount of data that a session stores. The responses of
-//! open exchanges take up most of the memory, which is at most [`MAX_EXCHANGES`] times 12 KiB. You can lower this limit with
-//! [`max_response`](crate::sasl::server::Builder::max_response).
+//! The constants of this module limit the length of a line and the amount of data that a session stores. Most of the memory
+//! is used for the responses of open exchanges. These take up at most [`MAX_EXCHANGES`] times 12 KiB. You can lower this
+//! limit with [`max_response`](crate::sasl::server::Builder::max_response).
 //!
 //! # Time limits
 //!
 //! A session has no clock. Postfix waits at most ten seconds for each line of an answer, and then closes the connection.
-//! The lookup of an account, and the time for which you [hold back](AuthFailed::hold) a failure, should therefore take less
-//! than ten seconds together.
+//! Together, looking up an account and [holding back](AuthFailed::hold) a failure should therefore take less than ten
+//! seconds.
 //!
 //! Do not close idle connections. Postfix keeps its connections open for days, and most of the time no exchange is open on
 //! them. An idle session uses almost no memory.
@@ -147,20 +149,21 @@ pub const MAX_LINE: usize = 16_384;
 
 /// The maximum number of exchanges that can be open at once on a connection.
 ///
-/// If the client begins another exchange, the session ends the oldest exchange that is waiting for the client with `FAIL`.
-/// This is necessary because Postfix does not cancel the exchanges of users who hang up. If no exchange is waiting for the
-/// client, the session answers the new exchange with a temporary failure.
+/// If the client begins another exchange, the session ends the oldest exchange that is waiting for the client, and sends
+/// `FAIL` for it. This is necessary because Postfix does not cancel an exchange when the user disconnects. If no exchange
+/// is waiting for the client, the session answers the new exchange with a temporary failure.
 pub const MAX_EXCHANGES: usize = 100;
 
 /// The maximum number of parameters in a request, not counting the initial response. A request with more parameters is
 /// answered with `FAIL`.
 pub const MAX_PARAMETERS: usize = 64;
 
-/// The maximum length of the text of a request's parameter, in octets. A request with a longer text is answered with
-/// `FAIL`.
+/// The maximum length of a text parameter in a request, in octets. A request with a longer text parameter is answered
+/// with `FAIL`.
 pub const MAX_TEXT: usize = 256;
 
-/// Something that the application must do, or something that has happened. The [module](self) lists the events.
+/// Something that the application must do, or something that has happened. The [module's documentation](self) lists the
+/// events.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -168,24 +171,25 @@ pub const MAX_TEXT: usize = 256;
     reason = "a new event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Pending: send the octets that were appended, read from the client, and call [`receive`](Session::receive).
+    /// Pending: send the appended octets to the client. Then read from the client, and call
+    /// [`receive`](Session::receive).
     NeedInput,
     /// Pending: answer the query about a user's credentials, immediately or later. **The event is returned only once for
     /// each query**, so that a slow answer does not delay the other exchanges. [`Session::answer_from`] shows how to answer a
     /// query later.
     Query(&'a Request, Query<'a>),
-    /// Notification: a user has authenticated. The answer to the client has been appended.
+    /// Notification: a user has authenticated. The session has appended the answer to the output.
     Authenticated(&'a Request, &'a Identity),
-    /// Notification: a user has failed to authenticate. The next call of [`advance`](Session::advance) appends the answer
+    /// Notification: a user has failed to authenticate. The next call to [`advance`](Session::advance) appends the answer
     /// to the client, unless the client has [cancelled](Failure::Cancelled) the exchange. If a token was refused, the session
     /// first sends the error as a challenge. The client's response to this challenge has no effect.
     AuthFailed(AuthFailed<'a>),
-    /// Pending: send the octets that were appended, and close the connection. All exchanges have ended, and the session
-    /// returns no other event.
+    /// Pending: send the appended octets to the client, and close the connection. All exchanges have ended, and from now
+    /// on, the session returns only this event.
     Close(CloseReason),
 }
 
-/// A failed exchange. `Display` writes the reason, for use in a log.
+/// A failed exchange. `Display` writes the reason in a form that is suitable for logs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct AuthFailed<'a> {
@@ -224,7 +228,7 @@ impl<'a> AuthFailed<'a> {
     /// brute-force attacks, and does not affect other exchanges. Delays of two seconds are common. Postfix closes the
     /// connection after ten seconds.
     ///
-    /// Until the answer is released, the exchange counts as open. If you do not call this method, the next call of
+    /// Until the answer is released, the exchange counts as open. If you do not call this method, the next call to
     /// [`advance`](Session::advance) appends the answer.
     pub fn hold(self) -> Held {
         *self.held = true;
@@ -232,14 +236,15 @@ impl<'a> AuthFailed<'a> {
     }
 }
 
-/// Writes the reason, for use in a log.
+/// Writes the reason in a form that is suitable for logs.
 impl fmt::Display for AuthFailed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.why.fmt(f)
     }
 }
 
-/// A handle that releases an answer that is [held back](AuthFailed::hold).
+/// A handle for an answer that is [held back](AuthFailed::hold). [`Session::release`] takes the handle, and releases the
+/// answer.
 #[derive(Debug, PartialEq, Eq, Hash)]
 #[must_use = "the client waits until the answer is released"]
 pub struct Held(u64);
@@ -248,19 +253,19 @@ pub struct Held(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// A temporary failure: credentials could not be checked at the moment. If the client uses version 1.0 of the
+    /// A temporary failure: the credentials cannot be checked at the moment. If the client uses version 1.0 of the
     /// protocol, the session can report this only by closing the connection.
     #[error(
         "the credentials could not be checked at the moment, and a client that uses version 1.0 of the protocol recognizes this only by a closed connection"
     )]
     TempFail,
-    /// The client uses another major version of the protocol.
+    /// The client uses a major version of the protocol other than 1.
     #[error("the client uses version {0} of the protocol instead of version 1")]
     Version(u32),
     /// The client did not begin with the lines `VERSION` and `CPID` in this order, or it sent one of them twice.
     #[error("the client did not begin with VERSION and CPID, or sent one of them twice")]
     Handshake,
-    /// The client sent a malformed line that does not name its exchange.
+    /// The client sent a malformed line, and the session could not read the number of an exchange from it.
     #[error("the client sent a malformed line: {0}")]
     Malformed(LineError),
     /// The client sent a line that is longer than [`MAX_LINE`].

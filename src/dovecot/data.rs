@@ -11,8 +11,10 @@ use crate::{
     secret::{SecretBytes, equal},
 };
 
-/// The octets of a challenge or a response. A line contains them in base64. Because they may be a password, `Debug` writes
-/// `Data(***)`, `==` takes the same time for all data of the same length, and the memory is zeroed on drop.
+/// The octets of a challenge or a response. In a line, they are encoded in base64.
+///
+/// The octets may be a password. `Debug` therefore writes `Data(***)`, `==` takes the same time for all data of the same
+/// length, and the memory is zeroed on drop.
 #[derive(Clone, Default)]
 pub struct Data(SecretBytes);
 

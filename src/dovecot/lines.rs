@@ -121,7 +121,7 @@ pub enum ServerLine<'a> {
     Spid(u32),
     /// `CUID`: the number of the connection, which is unique within the server's process.
     Cuid(u32),
-    /// `COOKIE`: a secret of the connection.
+    /// `COOKIE`: the random secret for this connection.
     Cookie(Cookie),
     /// `DONE`: the server's handshake is complete.
     Done,
@@ -138,20 +138,20 @@ pub enum ServerLine<'a> {
         id: u32,
         /// A reason that may be shown to the user.
         reason: Option<Cow<'a, str>>,
-        /// The kind of the failure, unless the credentials are wrong.
+        /// The kind of failure, or `None` if the line has no code, for example because the credentials are wrong.
         code: Option<FailCode>,
     },
     /// `CONT`: a challenge.
     Cont(u32, Data),
 }
 
-/// The kind of a failure.
+/// The code of a `FAIL` line, which gives the kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailCode {
-    /// `temp_fail`: the credentials could not be checked at the moment.
+    /// `temp_fail`: the credentials cannot be checked at the moment.
     TempFail,
-    /// `authz_fail`: the credentials are correct, but the user is not allowed in.
+    /// `authz_fail`: the credentials are correct, but the user is not authorized.
     AuthzFail,
     /// `user_disabled`: the account is disabled.
     UserDisabled,

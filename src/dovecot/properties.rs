@@ -10,15 +10,15 @@ use crate::sasl::Mechanism;
 pub struct Properties {
     /// `anonymous`: the mechanism authenticates guests.
     pub anonymous: bool,
-    /// `plaintext`: the password or the token is sent without a hash.
+    /// `plaintext`: the client sends the password or the token itself, not a hash of it.
     pub plaintext: bool,
     /// `dictionary`: an eavesdropper can find the password offline by brute force.
     pub dictionary: bool,
     /// `active`: a man-in-the-middle can take over the exchange.
     pub active: bool,
-    /// `forward-secrecy`: a password that becomes known later does not reveal earlier sessions.
+    /// `forward-secrecy`: earlier sessions stay secret even if the password becomes known later.
     pub forward_secrecy: bool,
-    /// `mutual-auth`: the server proves that it knows the account.
+    /// `mutual-auth`: the server proves to the user that it has the account's keys.
     pub mutual_auth: bool,
     /// `private`: mail servers should not offer the mechanism to users.
     pub private: bool,
