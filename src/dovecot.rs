@@ -1,10 +1,10 @@
 //! Dovecot's authentication protocol (version 1), which Postfix, Exim and other mail servers use to let a separate process
 //! authenticate their users.
 //!
-//! With this module, you can write a service that authenticates the users of an existing mail server. Postfix is configured
-//! with `smtpd_sasl_type = dovecot`, and Exim with an authenticator that has `driver = dovecot`. The package `smtp-authd` is
-//! a complete service that is built on this module. In this module, a *client* is a mail server, and a *user* is a client
-//! of that mail server.
+//! With this module, you can write a service that authenticates the users of an existing mail server. Postfix is
+//! configured with `smtpd_sasl_type = dovecot`, and Exim with an authenticator that has `driver = dovecot`. The package
+//! `smtp-authd` is a complete service that is built on this module. In this module, a *client* is a mail server, and a
+//! *user* is a client of that mail server.
 //!
 //! A [`Session`] is the service's side of one connection from a client. It does no I/O, and is used like
 //! [`server::Session`](crate::server::Session), except that several exchanges can be open on the connection at once:
@@ -104,17 +104,17 @@
 //! | any other failure, or a malformed request | `FAIL` with a reason |
 //! | the client cancelled the exchange | none |
 //!
-//! Users can see the reason, because Postfix adds it to its `535` reply. The reason never contains anything that the client
-//! sent.
+//! Users can see the reason, because Postfix adds it to its `535` reply. The reason never contains anything that the
+//! client sent.
 //!
-//! The session closes the connection if it cannot read the number of an exchange from a malformed line. It also closes the
-//! connection if a request has the number of an open exchange.
+//! The session closes the connection if it cannot read the number of an exchange from a malformed line. It also closes
+//! the connection if a request has the number of an open exchange.
 //!
 //! # Limits
 //!
-//! The constants of this module limit the length of a line and the amount of data that a session stores. Most of the memory
-//! is used for the responses of open exchanges. These take up at most [`MAX_EXCHANGES`] times 12 KiB. You can lower this
-//! limit with [`max_response`](crate::sasl::server::Builder::max_response).
+//! The constants of this module limit the length of a line and the amount of data that a session stores. Most of the
+//! memory is used for the responses of open exchanges. These take up at most [`MAX_EXCHANGES`] times 12 KiB. You can
+//! lower this limit with [`max_response`](crate::sasl::server::Builder::max_response).
 //!
 //! # Time limits
 //!
@@ -149,9 +149,9 @@ pub const MAX_LINE: usize = 16_384;
 
 /// The maximum number of exchanges that can be open at once on a connection.
 ///
-/// If the client begins another exchange, the session ends the oldest exchange that is waiting for the client, and sends
-/// `FAIL` for it. This is necessary because Postfix does not cancel an exchange when the user disconnects. If no exchange
-/// is waiting for the client, the session answers the new exchange with a temporary failure.
+/// If the client begins another exchange, the session ends the oldest exchange that is waiting for the client, and
+/// sends `FAIL` for it. This is necessary because Postfix does not cancel an exchange when the user disconnects. If no
+/// exchange is waiting for the client, the session answers the new exchange with a temporary failure.
 pub const MAX_EXCHANGES: usize = 100;
 
 /// The maximum number of parameters in a request, not counting the initial response. A request with more parameters is
@@ -180,12 +180,13 @@ pub enum Event<'a> {
     Query(&'a Request, Query<'a>),
     /// Notification: a user has authenticated. The session has appended the answer to the output.
     Authenticated(&'a Request, &'a Identity),
-    /// Notification: a user has failed to authenticate. The next call to [`advance`](Session::advance) appends the answer
-    /// to the client, unless the client has [cancelled](Failure::Cancelled) the exchange. If a token was refused, the session
-    /// first sends the error as a challenge. The client's response to this challenge has no effect.
+    /// Notification: a user has failed to authenticate. The next call to [`advance`](Session::advance) appends the
+    /// answer to the client, unless the client has [cancelled](Failure::Cancelled) the exchange. If a token was
+    /// refused, the session first sends the error as a challenge. The client's response to this challenge has no
+    /// effect.
     AuthFailed(AuthFailed<'a>),
-    /// Pending: send the appended octets to the client, and close the connection. All exchanges have ended, and from now
-    /// on, the session returns only this event.
+    /// Pending: send the appended octets to the client, and close the connection. All exchanges have ended, and from
+    /// now on, the session returns only this event.
     Close(CloseReason),
 }
 
@@ -243,8 +244,8 @@ impl fmt::Display for AuthFailed<'_> {
     }
 }
 
-/// A handle for an answer that is [held back](AuthFailed::hold). [`Session::release`] takes the handle, and releases the
-/// answer.
+/// A handle for an answer that is [held back](AuthFailed::hold). [`Session::release`] takes the handle, and releases
+/// the answer.
 #[derive(Debug, PartialEq, Eq, Hash)]
 #[must_use = "the client waits until the answer is released"]
 pub struct Held(u64);

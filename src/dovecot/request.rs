@@ -11,8 +11,8 @@ use crate::{decimal::decimal, sasl::Mechanism, shown::is_hidden};
 
 /// A mail server's request to authenticate a user. Its parameters describe the user's connection to the mail server.
 ///
-/// The parameters are **not verified: any process that can open the socket can send any values**. Use [`rip`](Self::rip)
-/// for rate limiting only if the mail server is the only process that can open the socket.
+/// The parameters are **not verified: any process that can open the socket can send any values**. Use
+/// [`rip`](Self::rip) for rate limiting only if the mail server is the only process that can open the socket.
 ///
 /// Unknown parameters are ignored. `cert_username` and `valid-client-cert` are also ignored, because any local process could
 /// claim that it has verified a certificate with any name.

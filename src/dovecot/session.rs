@@ -20,8 +20,8 @@ use crate::{
 /// The version of the protocol that the session announces.
 const VERSION: ServerLine<'static> = ServerLine::Version { major: 1, minor: 2 };
 
-/// The service's side of a connection from a mail server. The [module's documentation](super) contains an example of a loop
-/// that uses a session.
+/// The service's side of a connection from a mail server. The [module's documentation](super) contains an example of a
+/// loop that uses a session.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
