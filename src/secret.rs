@@ -9,9 +9,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Secret text: a password, a token, a stored credential that is derived from a password, or any text that may contain
 /// one of these.
 ///
-/// `Debug` shows `Secret(***)` in every build. The memory is zeroed on drop. `==` compares two secrets, or a secret and
-/// a `str`, in constant time to prevent timing attacks. If both have the same length, the time does not depend on where
-/// they differ.
+/// `Debug` shows `Secret(***)` in every build. The memory is zeroed on drop. The operator `==` compares two secrets, or
+/// a secret and a `str`, in constant time to prevent timing attacks. If both have the same length, the time does not
+/// depend on where they differ.
 ///
 /// ```
 /// use smtp_auth::Secret;

@@ -585,8 +585,8 @@ pub struct AuthFailed<'a> {
     pub attempts: u32,
     /// How long to wait before sending the reply. The pause is one second after the first failed attempt, and doubles
     /// with each further failed attempt, up to [`MAX_PAUSE`]. If this failure does not count as an attempt, the pause
-    /// is zero. The session has no clock, so the application has to wait. The pause slows down brute force without
-    /// delaying other clients.
+    /// is zero. The session has no clock, so the application has to wait. The pause slows down brute-force attacks
+    /// without delaying other clients.
     pub pause: Duration,
     exchange: &'a auth::server::Exchange,
 }
@@ -640,15 +640,15 @@ impl fmt::Display for AuthFailed<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello<'a> {
-    /// The name that the client claims to have. It can be any text without spaces, control characters, or characters
-    /// that change the direction of text.
+    /// The name that the client gave. The session does not verify it. It can be any text without spaces, control
+    /// characters, or characters that change the direction of text.
     pub name: &'a str,
     /// Whether the client sent EHLO rather than HELO.
     pub extended: bool,
 }
 
-/// The handle for replying to a command or a whole message. **The event is returned again until it is answered.** To
-/// reply later, get the handle again from [`Session::pending`].
+/// The handle with which the application replies to a command or to a complete message. **The event is returned again
+/// until it is answered.** To reply later, get the handle again from [`Session::pending`].
 #[derive(Debug)]
 #[must_use = "the client waits for the reply"]
 pub struct PendingReply<'a> {

@@ -13,10 +13,9 @@ use crate::{
 
 /// Masks the secrets in the lines of a dialogue, so that the lines can be logged.
 ///
-/// A mask is for a server or client that has its own loop. For a session, use the session's
-/// [`trace`](crate::server::Session::trace) method instead. A mask hides the text of more replies than `trace` does. A
-/// mask cannot detect whether a server repeats a secret. It therefore hides the text of every reply that might repeat
-/// one.
+/// Use a mask if your server or client handles the SMTP dialogue without a session of this crate. For a session, use
+/// the session's [`trace`](crate::server::Session::trace) method instead. A mask cannot detect whether a server echoes a
+/// secret, so it hides the text of every reply that might contain one. `trace` hides fewer replies.
 ///
 /// Create one mask for each connection, and pass it every line from both sides in order, starting with the greeting.
 /// After STARTTLS, continue with the decrypted lines. The order matters because a line that contains a LOGIN password
@@ -45,13 +44,13 @@ use crate::{
 ///
 /// | line | in the log |
 /// | --- | --- |
-/// | an AUTH command | The name of the mechanism is shown, as in `AUTH PLAIN ***`. If the crate does not implement the mechanism, the name is also masked, as in `AUTH ***`. This is because the name may be a password. |
+/// | an AUTH command | The name of the mechanism is shown, as in `AUTH PLAIN ***`. If the crate does not implement the mechanism, the name may be a password, so it is also masked, as in `AUTH ***`. |
 /// | a client's line after AUTH, until a `235`, `4xx` or `5xx` reply ends the exchange | The line is masked as `***`, unless it is empty or `*`. |
-/// | a client's line that is not a known command | The line is masked as `***`, because the client's next line after a `501` to AUTH is often the password. |
+/// | a client's line that is not a known command | The line is masked as `***`, because it may be a password: after a `501` reply to AUTH, clients often still send the password. |
 /// | a reply during AUTH, other than `334` | Only the codes are shown, as in `535 5.7.8 ***`. |
-/// | a reply after a masked line | Only the codes are shown, because the text may repeat the secret. Replies are shown again once three conditions are met: the server has sent a `235`, `4xx` or `5xx` reply, every command has been answered, and the client has sent another command. |
-/// | a `334` reply | The reply is shown unchanged until the client has sent a secret. For SCRAM, and for mechanisms that the crate does not implement, the reply is always masked as `334 ***`. This is because the server's proof in SCRAM would allow a brute-force search for the password. |
-/// | a line of a message, from `354` to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`, and this number does not include the dots that the client added for dot-stuffing. The mask must receive the final dot, but does not need the lines before it. |
+/// | a reply after a masked line | Only the codes are shown, because the text may echo the secret. Replies are shown again once three conditions are met: the server has sent a `235`, `4xx` or `5xx` reply, every command has been answered, and the client has sent another command. |
+/// | a `334` reply | The reply is shown unchanged until the client has sent a secret. For SCRAM, and for mechanisms that the crate does not implement, the reply is always masked as `334 ***`. A SCRAM reply can contain the server's proof, with which an attacker could find the password by brute force. |
+/// | a line of a message, from `354` to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`. The number does not include the dots that the client added for dot-stuffing. The mask must receive the final dot, but does not need the lines before it. |
 /// | a client's line after DATA or BDAT, until every command has been answered | The line is not logged, unless it is another BDAT command. The mask accepts the octets of a chunk, but does not need them. |
 /// | any other line | The line is shown unchanged. |
 ///
