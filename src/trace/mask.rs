@@ -13,9 +13,9 @@ use crate::{
 
 /// Masks the secrets in the lines of a dialogue, so that the lines can be logged.
 ///
-/// Use a mask if your server or client handles the SMTP dialogue without a session of this crate. For a session, use the
-/// session's [`trace`](crate::server::Session::trace) method instead. A mask cannot detect whether a server echoes a
-/// secret, so it hides the text of every reply that might contain one. `trace` hides the text of fewer replies.
+/// Use a mask if your server or client handles the SMTP dialogue without a session of this crate. For a session, use
+/// the session's [`trace`](crate::server::Session::trace) method instead. A mask cannot detect whether a server echoes
+/// a secret, so it hides the text of every reply that might contain one. `trace` hides the text of fewer replies.
 ///
 /// Create one mask for each connection, and pass it every line from both sides in order, starting with the greeting.
 /// After STARTTLS, continue with the decrypted lines. The order matters because a line that contains a LOGIN password
