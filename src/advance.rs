@@ -8,6 +8,6 @@
 pub enum Advance {
     /// The session needs octets from the peer. Send the buffer, read from the peer, and pass the octets to the session.
     NeedInput,
-    /// An event is pending. The session's `pending` method returns it.
+    /// The session has a pending event. Call the session's `pending` method to get the event.
     Event,
 }

@@ -9,8 +9,8 @@
 //! | events | kind |
 //! | --- | --- |
 //! | [`Derive`](Event::Derive), [`Custom`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: returned again until it is answered |
-//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send the buffer, then read, begin TLS or close the connection |
-//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notification*: needs no answer; [`next`](Session::next) returns each notification once |
+//! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send the buffer, and then read, begin TLS or close the connection, depending on the event |
+//! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notification*: needs no answer, and is returned by [`next`](Session::next) only once |
 //!
 //! This function sends one message over a blocking socket:
 //!
@@ -69,7 +69,7 @@
 //!
 //! Servers close an idle connection after some minutes, with or without a `421` reply. In both cases, the session ends
 //! with [`Error::Closed`]. This error never means that a message was refused. The server has not accepted any part of
-//! the next message, and the application can send this message over another connection.
+//! the next message, so the application can send this message over another connection.
 //!
 //! A session enforces only the [`Limits`] that the server announces. If a message would exceed a limit, the session
 //! neither sends the message nor splits it into several messages.
@@ -272,7 +272,7 @@ impl Builder {
     }
 }
 
-/// What the application must do next, or a notification of something that has happened.
+/// Something that the application must do next, or something that has happened.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -294,8 +294,8 @@ pub enum Event<'a> {
     NotAuthenticated(NotAuthenticated<'a>),
     /// Pending: the session is idle. Send a message or quit.
     ///
-    /// If you keep the connection open, pass octets that arrive in the meantime to [`receive`](Session::receive), and
-    /// call [`next`](Session::next) again. `next` returns [`Error::Closed`] if the server has closed the connection.
+    /// If you keep the connection open, pass any octets that arrive to [`receive`](Session::receive), and then call
+    /// [`next`](Session::next) again. `next` returns [`Error::Closed`] if the server has closed the connection.
     Ready(Ready<'a>),
     /// Notification: the server refused a recipient. The server may still accept the message for other recipients. The
     /// [outcome](Event::Sent) contains a status for each recipient.

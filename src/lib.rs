@@ -78,7 +78,7 @@
 //! # States
 //!
 //! These diagrams show the states of a server session and of a client session. A test generates them from the code.
-//! Refused commands that leave the state unchanged are omitted.
+//! The diagrams omit refused commands that leave the state unchanged.
 //!
 #![doc = include_str!("states.svg")]
 //!

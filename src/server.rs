@@ -12,14 +12,14 @@
 //! | --- | --- |
 //! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *Pending*. The event is returned again until it is answered. |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*. Send the buffer. Then read from the client, begin TLS, or close the connection, depending on the event. |
-//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*. The event needs no answer, and [`next`](Session::next) returns it once. |
+//! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*. The event needs no answer, and [`next`](Session::next) returns it only once. |
 //!
 //! Send the buffer only when the event is `NeedInput`, `StartTls` or `Close`. Otherwise, a pause at `AuthFailed` would
 //! not delay the `535` reply.
 //!
-//! Read from the client only when the event is `NeedInput`. This applies backpressure to a fast client. However, your
-//! application then does not notice if a client disconnects during a long lookup. Therefore, set a time limit for
-//! lookups.
+//! Read from the client only when the event is `NeedInput`. This applies backpressure to a fast client. The drawback
+//! is that your application does not notice when a client disconnects during a long lookup. Therefore, set a time limit
+//! for lookups.
 //!
 //! This server keeps messages in memory and limits how much memory they use:
 //!
@@ -525,7 +525,7 @@ impl Builder {
     }
 }
 
-/// What the application must do next, or a notification of something that has happened.
+/// Something that the application must do next, or something that has happened.
 #[derive(Debug)]
 #[must_use]
 #[expect(
@@ -553,9 +553,9 @@ pub enum Event<'a> {
     ///
     /// Everything else about extensions is up to the application, because the application sets the
     /// [`keywords`](Builder::keywords). If a command contains a parameter that the application does not support, the
-    /// application should refuse the command with [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED). BODY
-    /// is such a parameter if the reply to EHLO does not list 8BITMIME. If the reply to EHLO does not list SMTPUTF8,
-    /// the application should also refuse an address that [is not ASCII](crate::command::Mailbox::is_ascii).
+    /// application should refuse the command with [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED). For
+    /// example, it should refuse BODY if the reply to EHLO does not list 8BITMIME. If the reply to EHLO does not list
+    /// SMTPUTF8, the application should also refuse an address that [is not ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
     /// Pending: after DATA or the first BDAT (RFC 3030 §2), decide whether the client may send the message.
     StartOfData(Permission<'a>),
@@ -596,9 +596,10 @@ pub struct AuthFailed<'a> {
 pub const MAX_PAUSE: Duration = Duration::from_secs(16);
 
 /// Returns how long to wait before replying to a failed attempt. `attempts` is the number of failed attempts so far,
-/// including the attempt that is being replied to. The pause is one second for the first attempt and doubles with each
-/// further attempt, up to [`MAX_PAUSE`]. This function is for a server with its own loop; a session provides the pause
-/// as [`AuthFailed::pause`].
+/// including the one that the server is about to answer. The pause is one second for the first attempt and doubles with
+/// each further attempt, up to [`MAX_PAUSE`].
+///
+/// Call this function in a server that has its own loop. A session provides the pause as [`AuthFailed::pause`].
 pub fn pause(attempts: u32) -> Duration {
     let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
     Duration::from_secs(doubled).min(MAX_PAUSE)

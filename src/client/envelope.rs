@@ -86,9 +86,9 @@ pub enum EnvelopeError {
     EnvelopeId,
     /// The original recipient (ORCPT) is empty, too long, or not printable ASCII, or its address type is invalid.
     OriginalRecipient,
-    /// The name, the value or the keyword of a parameter is malformed or too long.
+    /// A parameter's name, value or keyword is malformed or too long.
     Parameter,
-    /// A parameter was passed by its name, although a separate method exists for it.
+    /// A parameter was passed by name, although the parameter has its own method.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,

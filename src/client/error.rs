@@ -79,20 +79,20 @@ pub enum Error {
     #[error("the server did not answer in time: the client waited for {what}{hint}",
         what = Awaited(*.stage), hint = if *.may_want_tls { TLS_FIRST } else { "" })]
     TimedOut {
-        /// The stage at which the client waited.
+        /// The stage at which the client was waiting.
         stage: Stage,
-        /// Whether this port may require TLS from the start (implicit TLS). This is `true` if the client waited for a
-        /// greeting in cleartext and would have begun TLS with STARTTLS.
+        /// Whether this port may require TLS from the start (implicit TLS). This is `true` if the client was
+        /// waiting for the greeting in cleartext, and STARTTLS was not disabled ([`Tls::Never`](super::Tls::Never)).
         may_want_tls: bool,
     },
     /// The server sent a refusal, and the session cannot continue. The [`Refusal`] contains the stage and the reply.
     #[error("{0}")]
     Refused(Refusal),
-    /// The server closed the connection while the session was idle, or before it accepted any part of a message.
+    /// The server closed the connection while the session was idle, or before accepting any part of a message.
     ///
-    /// The field contains the reply that the server sent when it closed the connection, if it sent one. This reply is
-    /// usually a `421`, and may arrive instead of a reply to MAIL. No message was lost or refused. The application can
-    /// send the next message over another connection.
+    /// The field contains the reply with which the server closed the connection, if there was one. This reply is
+    /// usually a `421`. It may arrive in place of the reply to MAIL. No message was lost or refused. The application
+    /// can send the next message over another connection.
     #[error("the server closed the connection while no message was in progress{reply}", reply = Said(.0, ""))]
     Closed(Option<Reply>),
     /// The configuration requires TLS, but the server does not offer STARTTLS.
@@ -114,13 +114,13 @@ pub enum Error {
     /// The server sent something that is not an SMTP reply (RFC 5321 §4.2), or a reply that is too long.
     #[error("at {0}, the server sent something that is not an SMTP reply")]
     NotAReply(Stage),
-    /// The server mixed the line endings CRLF and bare LF, or sent a bare CR. A session accepts bare LF if all of the
+    /// The server mixed CRLF and bare LF line endings, or sent a bare CR. A session accepts bare LF if all of the
     /// server's lines end in bare LF.
     #[error(
         "the server changed its line endings at {0}, from CRLF to a bare LF or back, or sent a bare CR"
     )]
     LineEnds(Stage),
-    /// The server sent a reply to a command that the client had not sent yet.
+    /// The server sent a reply when the client was not waiting for one.
     #[error("at {0}, the server sent a reply before the client asked for one")]
     Unsolicited(Stage),
     /// The server sent a reply whose code is not allowed at this stage, for instance a `250` in reply to DATA.
@@ -131,7 +131,8 @@ pub enum Error {
         "the server reported success before authentication was complete: it may be an impostor"
     )]
     EarlySuccess,
-    /// The server failed to prove, as SCRAM requires, that it has the account's keys. It may be an impostor.
+    /// The server did not prove that it has the account's keys. SCRAM requires this proof, so the server may be an
+    /// impostor.
     #[error("{}", sasl::Failure::ServerNotAuthentic)]
     ServerNotAuthentic,
     /// The message contains a bare CR or LF. The application must write lines that end in CRLF.
@@ -198,7 +199,7 @@ pub(super) fn closes(code: u16) -> bool {
     code == 421
 }
 
-/// A refusal by the server. It contains the server's reply and the stage at which the server sent the reply.
+/// A refusal by the server. It contains the server's reply and the stage of the dialogue at which the reply was sent.
 ///
 /// The `Display` text explains the refusal to the user, and includes the reply.
 ///

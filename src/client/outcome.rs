@@ -72,9 +72,9 @@ pub enum RecipientStatus {
     Accepted(Reply),
     /// The server has refused the recipient, or the whole message.
     Refused(Refusal),
-    /// The server has not refused the recipient, but the message was not sent to this recipient. Either no part of the
-    /// message was sent, or the refusal of another recipient stopped the message
-    /// ([`every_recipient`](super::Envelope::every_recipient)).
+    /// The message was not sent to this recipient, although the server has not refused the recipient. Either no part of
+    /// the message was sent, or the refusal of another recipient stopped the message (see
+    /// [`every_recipient`](super::Envelope::every_recipient)).
     NotSent,
 }
 

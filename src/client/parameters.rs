@@ -52,11 +52,11 @@ pub enum Ret {
 pub enum Notify {
     /// `NEVER`: no notifications. The standard does not allow this value to be combined with others.
     Never,
-    /// Notifications are sent only on the given occasions.
+    /// Notifications are sent only in the given cases.
     On(NotifyOn),
 }
 
-/// A set of occasions on which the sender is notified, such as `NotifyOn::FAILURE | NotifyOn::DELAY`. The set is never
+/// A set of cases in which the sender is notified, such as `NotifyOn::FAILURE | NotifyOn::DELAY`. The set is never
 /// empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NotifyOn(u8);
