@@ -140,8 +140,8 @@ pub enum TryNext {
     Never,
     /// The client tries the next mechanism after a `504` or `534` reply, or after a challenge that made the client
     /// cancel the exchange. These failures show that the mechanism cannot be used. The client does not try another
-    /// mechanism after a `535` reply, because the server would refuse a wrong password with any mechanism, and servers
-    /// lock accounts after too many failed attempts.
+    /// mechanism after a `535` reply. The server would refuse a wrong password with any mechanism, and servers lock
+    /// accounts after too many failed attempts.
     IfUnusable,
     /// The client also tries the next mechanism after a `535` reply. Use this setting for servers that offer mechanisms
     /// for which the account has no stored credentials.

@@ -18,7 +18,7 @@ const MAX_MAILBOX: usize = 254;
 /// The envelope of a message: its sender, its recipients, and the parameters of MAIL and RCPT.
 ///
 /// Most parameters require an extension, which the server lists as a keyword in its reply to EHLO. If the keyword is
-/// missing, no part of the message is sent, and the outcome is [`Outcome::NotSent`](super::Outcome::NotSent), which
+/// missing, no part of the message is sent. The outcome is then [`Outcome::NotSent`](super::Outcome::NotSent), which
 /// contains the keyword. The parameters [`size`](Self::size), [`auth`](Self::auth) and [`BodyType::SevenBit`] are only
 /// hints for the server. These parameters are omitted if the server does not list their keywords.
 ///

@@ -7,8 +7,7 @@ use super::Envelope;
 /// The limits that a server announces with LIMITS (RFC 9422).
 ///
 /// A limit is `None` if the server does not announce it, or if the announced value is not a number of one to six digits
-/// without a leading zero. When TLS begins, a session discards the limits that were announced in
-/// cleartext.
+/// without a leading zero. When TLS begins, a session discards the limits that were announced in cleartext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -16,8 +15,8 @@ pub struct Limits {
     pub mail_max: Option<u32>,
     /// RCPTMAX: the maximum number of recipients of one message.
     pub rcpt_max: Option<u32>,
-    /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection. To enforce this
-    /// limit, a session has to remember the domains. It therefore ignores a limit above 1,000.
+    /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection. To enforce this limit,
+    /// a session has to remember the domains. It therefore ignores a limit above 1,000.
     pub rcpt_domain_max: Option<u32>,
 }
 
