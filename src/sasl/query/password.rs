@@ -181,7 +181,7 @@ impl fmt::Debug for CramSecretFor {
 /// The application looks up the keys, and the exchange uses them to verify the proof.
 ///
 /// - For an account that does not exist, answer [`Answer::reject`].
-/// - For an account without keys for this hash, answer [`Answer::no_secret`].
+/// - For an account without keys for this hash, answer with [`Answer::no_secret`].
 /// - For a locked account, create the answer with the account's keys as usual, and then call [`Answer::lock`] on it. If
 ///   the answer did not contain the keys, the client would receive a different salt, which would reveal that the
 ///   account is locked.
