@@ -496,10 +496,10 @@ impl ConfigError {
 
 /// Prepares a name or a password with SASLprep (RFC 4013). SCRAM prepares both names and passwords in this way.
 ///
-/// PLAIN and LOGIN send the password as it was typed. A store must therefore prepare each such password with this
-/// function before comparing or hashing it (RFC 4616 §2). Otherwise, PLAIN and LOGIN do not accept the same passwords
-/// as SCRAM. The returned text is not zeroed when it is dropped, so move a prepared password into a
-/// [`Secret`](crate::Secret).
+/// PLAIN and LOGIN send the password as it was typed. If a client uses PLAIN or LOGIN, the store must therefore prepare
+/// the password with this function before comparing or hashing it (RFC 4616 §2). Otherwise, PLAIN and LOGIN do not
+/// accept the same passwords as SCRAM. The returned text is not zeroed when it is dropped, so move a prepared password
+/// into a [`Secret`](crate::Secret).
 ///
 /// Returns `None` if SASLprep does not allow the text, or if the result is empty. Without the feature `saslprep`, only
 /// printable ASCII is allowed.

@@ -104,8 +104,8 @@ impl fmt::Debug for Custom {
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a mechanism goes on, is at its end, or fails")]
 pub enum CustomResponse {
-    /// The mechanism has no initial response, and waits for a challenge. If this is the answer to a challenge, an
-    /// empty response is sent.
+    /// The mechanism has no initial response, and waits for a challenge. If the mechanism answers a challenge with this
+    /// variant, the client sends an empty response.
     NoInitialResponse,
     /// The mechanism sends this response and expects another challenge. If the server reports success instead, the
     /// exchange fails with [`Failure::EarlySuccess`].
