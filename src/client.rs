@@ -294,7 +294,7 @@ pub enum Event<'a> {
     NotAuthenticated(NotAuthenticated<'a>),
     /// Pending: the session is idle. Send a message or quit.
     ///
-    /// If you keep the connection open, pass any octets that arrive to [`receive`](Session::receive), and then call
+    /// If octets arrive while you keep the connection open, pass them to [`receive`](Session::receive), and then call
     /// [`next`](Session::next) again. `next` returns [`Error::Closed`] if the server has closed the connection.
     Ready(Ready<'a>),
     /// Notification: the server refused a recipient. The server may still accept the message for other recipients. The

@@ -2,8 +2,8 @@
 //!
 //! [`parse`] takes a complete line without its CRLF. The result borrows from the line; nothing is copied or allocated.
 //! The parser implements the grammar of RFC 5321 §4.1, and supports UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC
-//! 3207) and BDAT (RFC 3030). It also accepts two common client mistakes, because they leave no ambiguity: spaces after
-//! the colon in MAIL and RCPT, and addresses without angle brackets.
+//! 3207) and BDAT (RFC 3030). It also accepts two common mistakes of clients: spaces after the colon in MAIL and RCPT,
+//! and addresses without angle brackets. They are accepted because they do not make a command ambiguous.
 //!
 //! The text in a parsed command contains no control characters, and no other characters that end a line or change the
 //! text direction. It can therefore be logged without the risk of log injection. There are two exceptions:
@@ -282,8 +282,7 @@ macro_rules! checked_text {
 checked_text! {
     /// The name that a client gives in EHLO or HELO. It can be any printable text without spaces.
     ///
-    /// Names that are not domain names, and names that are not ASCII, are also accepted, because no decision should be
-    /// based on the name.
+    /// The name does not have to be a domain name or ASCII, because no decision should be based on it.
     #[derive(Debug)]
     struct EhloName;
     /// Creates a name from text.

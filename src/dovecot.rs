@@ -14,7 +14,7 @@
 //! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*. Send the appended octets. After `NeedInput`, read from the connection. After `Close`, close it. |
 //! | [`Query`](Event::Query) | *Pending*, but only for its own exchange. The session returns the event only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
 //! | [`Authenticated`](Event::Authenticated) | A *notification*. The session has appended the answer to the output. |
-//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The next call to [`next`](Session::next) appends the answer to the client, unless the application [holds it back](AuthFailed::hold). |
+//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The next call to [`next`](Session::next) appends the answer to the output, unless the application [holds it back](AuthFailed::hold). |
 //!
 //! Each exchange that has begun ends with one `Authenticated` or one `AuthFailed` event, unless the connection ends first. A
 //! malformed request does not begin an exchange.
@@ -112,15 +112,15 @@
 //!
 //! # Limits
 //!
-//! The constants of this module limit the length of a line and the amount of data that a session stores. Most of the
-//! memory is used for the responses of open exchanges. These take up at most [`MAX_EXCHANGES`] times 12 KiB. You can
-//! lower this limit with [`max_response`](crate::sasl::server::Builder::max_response).
+//! The constants of this module limit the length of a line and the amount of data that a session stores. A
+//! session uses most of its memory for the responses of open exchanges. These take up at most [`MAX_EXCHANGES`] times
+//! 12 KiB. You can lower this limit with [`max_response`](crate::sasl::server::Builder::max_response).
 //!
 //! # Time limits
 //!
 //! A session has no clock. Postfix waits at most ten seconds for each line of an answer, and then closes the connection.
-//! Together, looking up an account and [holding back](AuthFailed::hold) a failure should therefore take less than ten
-//! seconds.
+//! Therefore, the time for looking up an account and the time for [holding back](AuthFailed::hold) a failure should add
+//! up to less than ten seconds.
 //!
 //! Do not close idle connections. Postfix keeps its connections open for days, and most of the time no exchange is open on
 //! them. An idle session uses almost no memory.
@@ -181,7 +181,7 @@ pub enum Event<'a> {
     /// Notification: a user has authenticated. The session has appended the answer to the output.
     Authenticated(&'a Request, &'a Identity),
     /// Notification: a user has failed to authenticate. The next call to [`advance`](Session::advance) appends the
-    /// answer to the client, unless the client has [cancelled](Failure::Cancelled) the exchange. If a token was
+    /// answer to the output, unless the client has [cancelled](Failure::Cancelled) the exchange. If a token was
     /// refused, the session first sends the error as a challenge. The client's response to this challenge has no
     /// effect.
     AuthFailed(AuthFailed<'a>),
@@ -272,7 +272,7 @@ pub enum CloseReason {
     /// The client sent a line that is longer than [`MAX_LINE`].
     #[error("the client sent a line that is longer than {MAX_LINE} octets")]
     TooLong,
-    /// The client began an exchange with the number of an exchange that is still open.
+    /// The client began an exchange with a number that an open exchange already has.
     #[error("the client began an exchange with the number of an exchange that is still open")]
     RepeatedId,
 }

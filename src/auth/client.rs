@@ -1,7 +1,7 @@
 //! The client side of an AUTH exchange.
 //!
-//! A server may echo the client's input in its reply, even a password. Therefore, a [`Failure`] hides the text of such
-//! a reply and shows only the codes:
+//! A server's reply may echo the client's input, even a password. Therefore, a [`Failure`] hides the text of such a
+//! reply and shows only the codes:
 //!
 //! - The text of a reply with a code from `500` to `504` is *withheld*. `Display` and `Debug` show `[text withheld]`
 //!   instead, but [`Reply::text`] still returns the text.

@@ -88,7 +88,7 @@ pub enum EnvelopeError {
     OriginalRecipient,
     /// A parameter's name, value or keyword is malformed or too long.
     Parameter,
-    /// A parameter was passed by name, although the parameter has its own method.
+    /// A parameter that has its own method was passed by name instead.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,

@@ -82,7 +82,8 @@ pub enum Error {
         /// The stage at which the client was waiting.
         stage: Stage,
         /// Whether this port may require TLS from the start (implicit TLS). This is `true` if the client was waiting
-        /// for the greeting in cleartext, and STARTTLS was not disabled ([`Tls::Never`](super::Tls::Never)).
+        /// for the greeting over a connection without TLS, unless STARTTLS was disabled with
+        /// [`Tls::Never`](super::Tls::Never).
         may_want_tls: bool,
     },
     /// The server sent a refusal, and the session cannot continue. The [`Refusal`] contains the stage and the reply.

@@ -16,7 +16,7 @@ pub struct Limits {
     /// RCPTMAX: the maximum number of recipients of one message.
     pub rcpt_max: Option<u32>,
     /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection. To enforce this limit,
-    /// a session has to remember the domains. It therefore ignores a limit above 1,000.
+    /// a session has to remember the recipients' domains. It therefore ignores a limit above 1,000.
     pub rcpt_domain_max: Option<u32>,
 }
 

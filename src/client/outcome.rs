@@ -41,8 +41,8 @@ pub enum Outcome {
     },
     /// The server has refused the message for every recipient.
     Refused {
-        /// The refusal of the sender or of the message. If the server refused only recipients, this is the first of
-        /// those refusals.
+        /// The refusal of the sender or of the message. If the server refused neither, this is its first refusal of a
+        /// recipient.
         refusal: Refusal,
         /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,

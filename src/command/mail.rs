@@ -132,7 +132,7 @@ impl<'a> Mail<'a> {
     }
 }
 
-/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the value as encoded for sending, but without the
+/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the encoded value that is sent, but without the
 /// prefix `AUTH=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);

@@ -27,7 +27,7 @@ pub enum ClientLine {
     Auth(Box<Request>, Option<Data>),
     /// `CONT`: the response to a challenge.
     Cont(u32, Data),
-    /// `CANCEL`: ends an exchange, without an answer.
+    /// `CANCEL`: ends an exchange. The server does not answer this line.
     Cancel(u32),
 }
 
