@@ -6,7 +6,7 @@ use core::fmt;
 use super::{ConfigError, check_name};
 
 /// The properties of the connection over which an exchange takes place. The application states whether the connection
-/// uses TLS, and supplies the data for channel binding and the name from the client's certificate.
+/// uses TLS, and supplies the name from the client's certificate and the data for channel binding.
 ///
 /// ```
 /// use smtp_auth::sasl::{Channel, ChannelBinding};

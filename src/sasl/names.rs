@@ -10,7 +10,7 @@ use super::{Failure, MAX_MESSAGE, check_name, is_printable_ascii, prepare};
 ///
 /// The function must be pure, that is, it must always return the same result for the same name. It must also be
 /// idempotent, that is, it must not change a name that has already been folded. The default is [`prepare`]. The
-/// alternatives are [`prepare_lower_case`], [`as_sent`], and a custom function.
+/// crate also provides [`prepare_lower_case`] and [`as_sent`], and an application can supply its own function.
 pub type FoldName = fn(&str) -> Option<Cow<'_, str>>;
 
 /// Prepares a name with [`prepare`], and converts it to lower case. For example, `Tim`, `TIM` and `ｔｉｍ` become `tim`.
