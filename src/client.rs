@@ -280,7 +280,7 @@ impl Builder {
     reason = "a new event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Pending: send the buffer, read from the server, and pass the octets to [`receive`](Session::receive). At the
+    /// Pending: send the buffer, read from the server, and call [`receive`](Session::receive) with the octets. At the
     /// end of the stream, call [`eof`](Session::eof).
     NeedInput,
     /// Pending: send the buffer, begin TLS, and call [`tls_started`](Session::tls_started).

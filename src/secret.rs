@@ -10,8 +10,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// one of these.
 ///
 /// `Debug` shows `Secret(***)` in every build. The memory is zeroed on drop. The operator `==` compares two secrets, or
-/// a secret and a `str`, in constant time to prevent timing attacks. If both have the same length, the time does not
-/// depend on where they differ.
+/// a secret and a `str`, in constant time to prevent timing attacks. If both have the same length, the time that the
+/// comparison takes does not depend on where they differ.
 ///
 /// ```
 /// use smtp_auth::Secret;

@@ -5,7 +5,7 @@
 //! order of the commands in a transaction and finds the end of each message. Everything else about mail is up to the
 //! application.
 //!
-//! A session does no I/O. Pass the octets that you read from the client to [`receive`](Session::receive). Then call
+//! A session does no I/O. Call [`receive`](Session::receive) with the octets that you read from the client. Then call
 //! [`next`](Session::next), which appends the octets for the client to a buffer and returns the next [`Event`].
 //!
 //! | event | kind |
@@ -533,7 +533,7 @@ impl Builder {
     reason = "a new pending event must break the build of an application that ignores it"
 )]
 pub enum Event<'a> {
-    /// Pending: send the buffer, read from the client, and pass the octets to [`receive`](Session::receive).
+    /// Pending: send the buffer, read from the client, and call [`receive`](Session::receive) with the octets.
     NeedInput,
     /// Pending: answer the query about the client's credentials.
     Query(Query<'a>),
@@ -552,10 +552,11 @@ pub enum Event<'a> {
     /// out of sync with the server.
     ///
     /// Everything else about extensions is up to the application, because the application sets the
-    /// [`keywords`](Builder::keywords). If a command contains a parameter that the application does not support, the
-    /// application should refuse the command with [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED). For
-    /// example, it should refuse BODY if the reply to EHLO does not list 8BITMIME. If the reply to EHLO does not list
-    /// SMTPUTF8, the application should also refuse an address that [is not ASCII](crate::command::Mailbox::is_ascii).
+    /// [`keywords`](Builder::keywords) in the reply to EHLO. If a command contains a parameter that the application
+    /// does not support, the application should refuse the command with
+    /// [`PARAMETER_NOT_RECOGNIZED`](Reply::PARAMETER_NOT_RECOGNIZED). For example, it should refuse BODY if the reply
+    /// to EHLO does not list 8BITMIME. If the reply to EHLO does not list SMTPUTF8, the application should also refuse
+    /// an address that [is not ASCII](crate::command::Mailbox::is_ascii).
     Command(Command<'a>, PendingReply<'a>),
     /// Pending: after DATA or the first BDAT (RFC 3030 §2), decide whether the client may send the message.
     StartOfData(Permission<'a>),
@@ -599,7 +600,8 @@ pub const MAX_PAUSE: Duration = Duration::from_secs(16);
 /// including the one that the server is about to answer. The pause is one second for the first attempt and doubles with
 /// each further attempt, up to [`MAX_PAUSE`].
 ///
-/// Call this function in a server that has its own loop. A session provides the pause as [`AuthFailed::pause`].
+/// Call this function in a server that does not use a [`Session`]. A session provides the pause as
+/// [`AuthFailed::pause`].
 pub fn pause(attempts: u32) -> Duration {
     let doubled = 1u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
     Duration::from_secs(doubled).min(MAX_PAUSE)

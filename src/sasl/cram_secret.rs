@@ -26,8 +26,8 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 /// depends only on the password (RFC 2104 §2). The secret consists of the two MD5 states after these blocks.
 ///
 /// Anyone who has the states can authenticate with CRAM-MD5, so a store must protect the states as carefully as the
-/// password itself. The password cannot be computed from the states, but an attacker can find the password by brute
-/// force.
+/// password itself. The password cannot be computed directly from the states, but an attacker who has the states can
+/// find the password by brute force.
 ///
 /// The text form, which Dovecot also uses, is `{CRAM-MD5}` followed by 64 hexadecimal digits, with the outer state
 /// first. [`str::parse`] reads this form, ignoring case. `parse` also accepts Dovecot's other name for the scheme,

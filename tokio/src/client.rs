@@ -93,8 +93,8 @@
 //! # Timeouts
 //!
 //! By default, the client waits for each reply for as long as RFC 5321 §4.5.3.2 recommends, which is two to ten
-//! minutes. It gives the server three minutes to receive each part of a message. [`Connector::time_limit`] shortens all
-//! of these limits, for example while a user is waiting.
+//! minutes. It gives the server three minutes to receive each part of a message. If these limits are too long, for
+//! example because a user is waiting, shorten all of them with [`Connector::time_limit`].
 //!
 //! # Tests without a network
 //!

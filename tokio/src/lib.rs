@@ -72,9 +72,9 @@
 //! # The two configurations
 //!
 //! The server program above passes `Users` to two functions. At startup,
-//! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) reads the list of mechanisms from the users. It also
-//! calls each method that these mechanisms need once, to check that the method is implemented. While the server runs,
-//! it queries the users that were passed to [`Server::new`](server::Server::new).
+//! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) asks `Users` for its list of mechanisms. For each of
+//! these mechanisms, it also calls the method that the mechanism needs, to check that the method is implemented. While
+//! the server runs, it queries the value that was passed to [`Server::new`](server::Server::new).
 //!
 //! The program also passes the server's name to two functions. The [SASL
 //! configuration](smtp_auth::sasl::server::Config::builder) uses it in the challenges of CRAM-MD5. The [session's
@@ -156,7 +156,7 @@
 //! | load balancers such as HAProxy | The server reads the client's address from the PROXY protocol, which it accepts only from [configured networks](server::Server::proxies). |
 //! | shutdown | [`Server::shutdown`](server::Server::shutdown) lets messages in progress finish, and sends a `421` to all other clients. |
 //! | metrics | The server notifies an [`Observer`](server::Observer) of connections, authentication and messages. The documentation of this trait contains an example with counters. |
-//! | logs | With the [`tracing` feature](#tracing), the server emits events. |
+//! | logs | With the [`tracing` feature](#tracing), the server emits spans and events, which any `tracing` subscriber can log. |
 //!
 //! After sending a `421`, the server continues to read for up to 5 seconds, but reads no more than 1 MiB. This prevents
 //! a TCP reset from discarding the reply before the client has read it. Of the connections that exceed a limit, at most

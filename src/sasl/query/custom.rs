@@ -14,9 +14,9 @@ const MAX_RESPONSES: u8 = 20;
 
 /// *What is the custom mechanism's answer to this response?*
 ///
-/// To answer at once, the application can pass a [`ServerMechanism`] to [`step_with`](Self::step_with). It can also
-/// answer later, and use [`state`](Self::state) to store data between responses. An exchange accepts up to 20 responses
-/// to challenges. If the client sends another response, the exchange fails with [`Failure::Malformed`].
+/// To answer at once, the application can implement [`ServerMechanism`] and call [`step_with`](Self::step_with). It can
+/// also answer later, and use [`state`](Self::state) to store data between responses. An exchange accepts up to 20
+/// responses to challenges. If the client sends another response, the exchange fails with [`Failure::Malformed`].
 pub struct Custom {
     mechanism: Mechanism,
     response: Option<SecretBytes>,

@@ -39,9 +39,9 @@ use super::{
 /// **If an error is not [transient](Error::is_transient) and its [stage](Error::stage) is
 /// [`Stage::Auth`](super::Stage::Auth), stop sending.** In this case, either the server has permanently refused the
 /// credentials, or something else prevents authentication with this server. For example, the client and the server have
-/// no mechanism in common, or the server could not prove its identity. The pool tries the credentials again for each
-/// message, and servers lock out clients that repeat failed attempts. A transient error, such as a `454` reply, may
-/// resolve itself.
+/// no mechanism in common, or the server could not prove its identity. If the application continues to send, the pool
+/// tries the credentials again for each message. Servers lock out clients that repeat failed attempts. A transient
+/// error, such as a `454` reply, may resolve itself.
 ///
 /// If the future that [`send`](Self::send) returns is dropped before it completes, the pool closes the connection that
 /// this future was using. The pool may then open a new connection in its place.
