@@ -34,7 +34,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// | the queue is full | The reply is `454 4.7.0`, and the attempt does not count as failed. The maximum length of the queue bounds memory use and waiting time under heavy load. |
 /// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
 /// | the operating system cannot start a thread | If another thread of the store is already running, that thread answers the question. Otherwise, the reply is `454 4.7.0`. |
-/// | the client has disconnected, or a time limit has passed | A question that is still in the queue is skipped. A question that a thread has begun to answer is completed. |
+/// | the client has disconnected, or a time limit has passed | If the question is still in the queue, it is skipped. If a thread has begun to answer the question, it continues until it has the answer. |
 /// | a [`Custom`] question | The question is answered **on the thread that polls the future**, because the state of a custom mechanism cannot be sent to another thread. The steps of a custom mechanism must therefore be quick. |
 ///
 /// Clones share the same threads. The threads are started when they are first needed. When the last clone is dropped,

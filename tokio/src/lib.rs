@@ -210,7 +210,7 @@
 //! | debug | connected, closed | for `closed`, the error that ended the connection, if there was one |
 //! | error | no connection can be accepted | the error |
 //!
-//! Two events are emitted outside of any `connection` span: `turned away` and `no connection can be accepted`.
+//! The events `turned away` and `no connection can be accepted` are emitted outside of any `connection` span.
 //!
 //! The dialogue is also traced, unless a hook is set with [`Server::trace`](server::Server::trace). Each line is an
 //! event at the trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is

@@ -29,7 +29,7 @@ pub use memory::MemoryRateLimiter;
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
-/// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The server sends the `535` reply after the same time and the same pause as for a wrong password, and counts the failure. If the reply were different, an attacker would know which guesses to repeat later. |
+/// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The checks and the pause before the `535` reply take as long as for a wrong password. The server also counts the failure. If the reply were different, an attacker would know which guesses to repeat later. |
 /// | the store | The store is asked as usual, and the server then calls [`lock`](smtp_auth::Answer::lock) on the answer. The store does not learn that the attempt is limited. If the store changes data after a correct password, for example by upgrading the stored hash, it makes the change even if the attempt is limited. |
 /// | limited mechanisms | All mechanisms that use a password and all custom mechanisms are limited. |
 /// | mechanisms that are not limited | ANONYMOUS and all mechanisms that use a token or a client certificate are not limited, because they involve nothing that an attacker could guess. Their failures still count towards the limit of the network. |

@@ -55,8 +55,8 @@ pub trait TlsAccept: Send + Sync + 'static {
 /// This trait is implemented for rustls's `Arc<ClientConfig>` and for [`tls::Unverified`](crate::tls::Unverified). To
 /// use another TLS library, implement the trait. The example in [`TlsAccept`] shows how.
 pub trait TlsConnect: Send + Sync + 'static {
-    /// Performs the TLS handshake with the server called `host`. The handshake should fail if the server's certificate
-    /// is not valid for that name. If the certificate was verified, mark the returned [`Channel`] with
+    /// Performs the TLS handshake with the server whose name is `host`. The handshake should fail if the server's
+    /// certificate is not valid for that name. If the certificate was verified, mark the returned [`Channel`] with
     /// [`Channel::verified`]. A [`Connector`](crate::client::Connector) does not send credentials over a channel
     /// without this mark. The connector limits the time for the handshake.
     fn connect<'a>(&'a self, host: &'a str, stream: BoxStream) -> Handshake<'a>;

@@ -56,8 +56,9 @@ pub use unverified::Unverified;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 use verifier::Verifier;
 
-/// Returns the cryptography provider that the functions in this module and [`Unverified`] use: ring, or AWS-LC if the
-/// feature `ring` is disabled.
+/// Returns this module's cryptography provider, which is ring, or AWS-LC if the feature `ring` is disabled.
+///
+/// The functions in this module use this provider, and so does [`Unverified`].
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 pub fn provider() -> CryptoProvider {
     #[cfg(not(feature = "ring"))]

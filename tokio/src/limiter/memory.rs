@@ -43,8 +43,8 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// uses an old password does not lock out other users on its network. However, the limiter distinguishes clients only
 /// by address. An attacker on the owner's own network can therefore use up the account's limit on that network. This is
 /// possible, for example, in a company that has a single IPv4 address. For each account, the limiter keeps the 32 most
-/// recent pairs of a name and a network. This is enough for 32 networks, or for 16 networks if the owner authenticates
-/// with an alias, because the alias and the account's name then need one pair each.
+/// recent pairs of a name and a network. This is enough for 32 networks. If the owner authenticates with an alias, it
+/// is enough for 16 networks, because each network then needs one pair for the alias and one for the account's name.
 ///
 /// **A limited attempt counts only towards the limit of its network.** If the network has reached its limit, the
 /// attempt does not count at all. Therefore, further attempts on an account are allowed as its failures expire, even if
@@ -53,9 +53,10 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// **The tables are bounded.** If a table is full, the limiter drops the entry with the fewest failures, but never an
 /// entry that has reached its limit. If all entries have reached their limits, attempts from a new network or with a
 /// new name are limited. Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then try
-/// passwords without a limit. Known networks are not affected, because they are kept in a separate table. If that table
-/// is full, the limiter drops the pair of a name and a network whose last successful attempt is the oldest. Names are
-/// stored as hashes with a random key, because some people type their password instead of their name.
+/// passwords without a limit. Known networks are not affected, because they are kept in a separate table. Each entry of
+/// that table is a pair of a name and a network. If this table is full, the limiter drops the pair that has gone
+/// longest without a successful attempt. Names are stored as hashes with a random key, because some people type their
+/// password instead of their name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};

@@ -67,7 +67,7 @@ pub trait Handler: Send + Sync + 'static {
         rcpt: Rcpt<'_>,
     ) -> impl Future<Output = Result<(), Reply>> + Send;
 
-    /// Receives the message. The server asks the client to send the message when the method first reads from `body`.
+    /// Receives the message. When the method first reads from `body`, the server asks the client to send the message.
     ///
     /// | case | effect |
     /// | --- | --- |
@@ -76,7 +76,7 @@ pub trait Handler: Send + Sync + 'static {
     /// | The method returns `Err` before it first reads from `body`. | The server sends the returned reply in response to DATA. |
     /// | The method returns `Err` after it has first read from `body`. | The server sends the returned reply in response to the whole message. |
     /// | The method neither returns nor reads from `body` before [`Limits::command`](super::Limits::command) has passed. | The server drops the future, and then sends `451` in response to DATA. |
-    /// | The method has not returned [`Limits::finish`](super::Limits::finish) after the end of `body`. | The server drops the future, and then sends `451` in response to the whole message. Clients usually send a message again after a `451`. |
+    /// | After the end of `body`, the method takes longer than [`Limits::finish`](super::Limits::finish) to return. | The server drops the future, and then sends `451` in response to the whole message. Clients usually send a message again after a `451`. |
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
     /// silent for too long, or if the message is too large or malformed. Code that runs after the end of `body` can

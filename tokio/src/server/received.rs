@@ -23,7 +23,7 @@ use super::Peer;
 /// | --- | --- |
 /// | `from` | the unverified name from the client's EHLO, and the client's [address](Peer::address) |
 /// | `by` | the server's name from its configuration |
-/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3), which is `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8. `S` is appended if the connection uses TLS. `A` is appended if the client has authenticated, but not for a guest. After HELO, the protocol is always `SMTP`. |
+/// | `with` | the protocol (RFC 3848, RFC 6531 §4.3), which is `ESMTP`, or `UTF8SMTP` for a message with SMTPUTF8. The letter `S` is appended if the connection uses TLS. The letter `A` is appended if the client has authenticated, but not for a guest. After HELO, the protocol is always `SMTP`. |
 /// | `id` | the message's identifier at this server, if [`id`](Self::id) was called |
 ///
 /// The field contains neither the account nor the recipients, because everyone who gets the message can read the field.

@@ -22,8 +22,8 @@ pub struct Message {
     pub to: Vec<String>,
     /// Whether the client has declared that the addresses and the header may contain UTF-8 (SMTPUTF8, RFC 6531).
     pub smtputf8: bool,
-    /// The content of the message as the client sent it, with lines that end in CRLF. Prepend the header field that
-    /// [`received`](Self::received) returns.
+    /// The content of the message as the client sent it, with lines that end in CRLF. It does not yet contain the
+    /// server's `Received:` header field. Call [`received`](Self::received) to create this field, and prepend it.
     pub octets: Vec<u8>,
 }
 
