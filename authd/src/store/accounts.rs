@@ -203,14 +203,21 @@ impl Store {
         self.within(update.execute(&self.pool)).await.map(|_| ())
     }
 
+    /// Fails if there is no such account.
+    ///
+    /// The statement is a write, although it changes nothing. In a transaction that has begun with a read, SQLite does not
+    /// wait for another process that writes: the first write fails at once.
     async fn exists(
         &self,
         transaction: &mut Transaction<'_, Any>,
         account: &str,
     ) -> Result<(), StoreError> {
-        let select = sqlx::query("SELECT name FROM account WHERE name = $1").bind(account);
-        let row = self.within(select.fetch_optional(&mut **transaction)).await?;
-        row.map(|_| ()).ok_or_else(|| StoreError::NoAccount(account.into()))
+        let update = sqlx::query("UPDATE account SET enabled = enabled WHERE name = $1");
+        let update = update.bind(account).execute(&mut **transaction);
+        match self.within(update).await?.rows_affected() {
+            0 => Err(StoreError::NoAccount(account.into())),
+            _ => Ok(()),
+        }
     }
 
     async fn add_login(

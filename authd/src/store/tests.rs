@@ -178,3 +178,31 @@ async fn a_database_file_is_private_and_refused_otherwise() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
     assert!(matches!(Store::connect_later(&options), Err(StoreError::Mode { .. })));
 }
+
+#[tokio::test]
+async fn commands_wait_for_another_process_that_writes_to_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("accounts.db").display());
+    let options = crate::testing::options(&url);
+    let store = Store::open(&options).await.unwrap();
+    let other = Store::open(&options).await.unwrap();
+    store.add_account("tim", &[], &[password("one")], true, 1).await.unwrap();
+    for command in 0..2 {
+        let mut transaction = other.begin().await.unwrap();
+        transaction.execute("UPDATE account SET created = created").await.unwrap();
+        let ends = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            transaction.commit().await.unwrap();
+        };
+        let done = async {
+            match command {
+                0 => store.set_password("tim", &password("two"), 2).await,
+                _ => store.add_alias("tim", "t").await,
+            }
+        };
+        let ((), done) = tokio::join!(ends, done);
+        done.unwrap();
+    }
+    let found = store.find("t").await.unwrap().unwrap();
+    assert!(found.is_enabled && found.credentials[0].check_password(&Secret::new("two")));
+}
