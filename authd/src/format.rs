@@ -58,8 +58,10 @@ pub(crate) enum LineError {
     Fields,
     #[error("the account has no password")]
     NoPassword,
-    #[error("the extra field `{0}` restricts the account, and there is no such restriction here")]
-    Restricted(&'static str),
+    #[error(
+        "the extra field `{0}` has no equivalent here, and may restrict the account: remove the field to import the account without it"
+    )]
+    ExtraField(&'static str),
     #[error("the line is not one that `account export json` writes: see its column {0}")]
     Json(usize),
     #[error(

@@ -14,6 +14,24 @@ use crate::{
     store::login_name,
 };
 
+/// Dovecot's extra fields that an error names. Any other field may be a part of a password.
+const KNOWN: [&str; 14] = [
+    "allow_nets",
+    "allow_real_nets",
+    "destuser",
+    "fail",
+    "host",
+    "k5principals",
+    "login_user",
+    "master",
+    "noauthenticate",
+    "nopassword",
+    "original_user",
+    "pass",
+    "proxy",
+    "proxy_maybe",
+];
+
 pub(super) fn read(text: &str) -> Result<Line, LineError> {
     let (name, rest) =
         text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or(LineError::Fields)?;
@@ -23,11 +41,16 @@ pub(super) fn read(text: &str) -> Result<Line, LineError> {
     for field in extra.split_ascii_whitespace() {
         let (field, value) = field.split_once('=').unwrap_or((field, ""));
         match field {
-            "allow_nets" => return Err(LineError::Restricted("allow_nets")),
-            "allow_real_nets" => return Err(LineError::Restricted("allow_real_nets")),
             "nologin" => is_enabled = false,
             "user" => user = Some(value.into()),
-            _ => {}
+            // It concerns only the time of an answer.
+            "nodelay" => {}
+            // It concerns only the mailbox.
+            field if field.starts_with("userdb_") => {}
+            field => {
+                let known = KNOWN.into_iter().find(|known| *known == field);
+                return Err(LineError::ExtraField(known.unwrap_or("?")));
+            }
         }
     }
     let account = Account::new(name, is_enabled, kept(password)?);

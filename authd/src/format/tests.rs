@@ -196,6 +196,11 @@ fn what_cannot_be_imported_is_an_error_that_shows_no_password() {
         ("tim:{hunter2 secret}x", "the scheme ? is not supported"),
         ("tim:{BLF-CRYPT}hunter2", "the value is not one of the scheme BLF-CRYPT"),
         ("tim:{PLAIN}hunter2::::::allow_nets=192.0.2.0/24", "the extra field `allow_nets`"),
+        ("tim:{PLAIN}hunter2::::::userdb_x=y noauthenticate", "the extra field `noauthenticate`"),
+        ("tim:{PLAIN}hunter2::::::fail=yes", "the extra field `fail`"),
+        ("tim:{PLAIN}hunter2::::::proxy host=192.0.2.1", "the extra field `proxy`"),
+        ("tim:{PLAIN}hunter2::::::nopassword", "the extra field `nopassword`"),
+        ("tim:{PLAIN}a:b:c:d:e:f:hunter2", "the extra field `?`"),
         ("tim::", "the account has no password"),
         ("tim", "the line has no name"),
     ];
@@ -203,6 +208,8 @@ fn what_cannot_be_imported_is_an_error_that_shows_no_password() {
         let error = all(Format::Dovecot, text).refused.remove(0).1.to_string();
         assert!(error.starts_with(expected) && !error.contains("hunter2"), "{error}");
     }
+    let harmless = "tim:{PLAIN}hunter2::::::user=tim nodelay userdb_home=/h userdb_fail=yes";
+    assert!(one(Format::Dovecot, harmless).is_enabled);
     let md5 =
         line(Format::Postgresql, "tim|md59f1b0e2ad1c0e2f0a9a6a1e0a2b5c3d4").unwrap().unwrap_err();
     assert_eq!(md5.to_string(), "the scheme ? is not supported");
