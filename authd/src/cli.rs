@@ -20,7 +20,7 @@ pub(crate) struct Cli {
     /// The directory of the demo's files.
     #[arg(long, value_name = "DIRECTORY", default_value = "smtp-authd-demo", requires = "demo")]
     pub(crate) directory: PathBuf,
-    /// The demo's socket, in place of one in its directory.
+    /// The demo's socket, in place of one in its directory. The sockets of the configuration are not used.
     #[arg(long, value_name = "PATH", requires = "demo")]
     pub(crate) socket: Option<PathBuf>,
     #[command(subcommand)]
@@ -110,10 +110,12 @@ pub(crate) struct Password {
     /// Generates the password, and prints it once.
     #[arg(long)]
     pub(crate) generate: bool,
-    /// The number of days after which the password expires.
+    /// The number of days after which the password expires. Without this option, the new password never expires, even
+    /// if the previous one did.
     #[arg(long, value_name = "DAYS")]
     pub(crate) expires: Option<u32>,
-    /// Keeps CRAM-MD5 states as well. An attacker who has them can authenticate by CRAM-MD5 without the password.
+    /// Also stores a CRAM-MD5 state, so that the user can authenticate with CRAM-MD5. The service offers CRAM-MD5 only
+    /// while the setting `cram_md5` is true. An attacker who has stolen the state does not need the password.
     #[arg(long)]
     pub(crate) cram_md5: bool,
 }
@@ -129,6 +131,7 @@ pub(crate) enum Format {
     Dovecot,
     /// `name:SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, one line for each scheme.
     Rfc5803,
-    /// The output of `psql -At` for `SELECT rolname, rolpassword FROM pg_authid`: `name|SCRAM-SHA-256$…`
+    /// The output of `psql -At` for `SELECT rolname, rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL`:
+    /// `name|SCRAM-SHA-256$…`
     Postgresql,
 }

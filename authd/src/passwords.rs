@@ -67,6 +67,7 @@ fn check(password: &Secret) -> Result<(), PasswordError> {
 
 /// Makes the credentials that the configuration asks for: SCRAM keys or an Argon2id hash. An account never has both,
 /// because an attacker could choose the weaker one after a database breach. PLAIN and LOGIN are checked with the first.
+/// CRAM-MD5 states are made only if `cram_md5` is set, as a stolen state is as good as the password.
 pub(crate) fn credentials(
     config: &Config,
     password: &Secret,
@@ -77,7 +78,7 @@ pub(crate) fn credentials(
         Keep::Scram => config.hashes().into_iter().map(scram).collect(),
         Keep::Argon2id => vec![Credential::argon2id(password)],
     };
-    if cram_md5 || config.accounts.cram_md5 {
+    if cram_md5 {
         made.push(Some(Credential::CramMd5(CramSecret::from_password(password.expose()))));
     }
     made.into_iter().collect::<Option<_>>().ok_or(PasswordError::Unusable)
@@ -100,6 +101,8 @@ mod tests {
         assert_eq!(schemes(&config, false), [Scheme::ScramSha256]);
         assert_eq!(credentials(&config, &password, false).unwrap()[0].cost(), "15000");
         assert_eq!(schemes(&config, true), [Scheme::ScramSha256, Scheme::CramMd5]);
+        config.accounts.cram_md5 = true;
+        assert_eq!(schemes(&config, false), [Scheme::ScramSha256], "the setting only offers");
         config.accounts.scram.push("SCRAM-SHA-1".into());
         assert_eq!(schemes(&config, false), [Scheme::ScramSha256, Scheme::ScramSha1]);
         config.accounts.keep = Keep::Argon2id;

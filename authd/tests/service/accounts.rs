@@ -45,8 +45,11 @@ fn add_all(authd: &Authd) -> String {
     authd.done(&["add", "tim", "--alias", "tim@example.org", "--cram-md5"], PASSWORD);
     authd.done(&["add", "off", "--disabled"], PASSWORD);
     authd.done(&["add", "old", "--expires", "0"], PASSWORD);
-    authd.done(&["add", "new", "--expires", "9"], PASSWORD);
-    authd.done(&["passwd", "tim", "--app", "phone", "--expires", "9"], "").trim().to_owned()
+    authd.done(&["add", "new", "--expires", "9", "--cram-md5"], PASSWORD);
+    authd
+        .done(&["passwd", "tim", "--app", "phone", "--expires", "9", "--cram-md5"], "")
+        .trim()
+        .to_owned()
 }
 
 const ALL: &str = "[accounts]\nscram = [\"SCRAM-SHA-256\", \"SCRAM-SHA-1\"]\ncram_md5 = true\nscram_always = true\n\
@@ -107,6 +110,7 @@ fn a_passwd_file_is_written_as_far_as_it_can_hold_the_accounts() {
     for line in [
         "tim: not exported: SCRAM-SHA-1, as a name has one scheme in a passwd-file",
         "tim: not exported: CRAM-MD5, as a name has one scheme in a passwd-file",
+        "new: not exported: CRAM-MD5, as a name has one scheme in a passwd-file",
         "new: not exported: the password expires, which no field of a passwd-file says",
         "old: not exported: the password expires, which no field of a passwd-file says",
     ] {
@@ -138,6 +142,23 @@ fn passwords_come_from_the_standard_input_or_are_generated() {
     assert!(!authd.account(&["passwd", "nobody"], PASSWORD).status.success());
     let help = authd.account(&["add", "--help"], "").stdout;
     assert!(!String::from_utf8(help).unwrap().contains("--password"));
+}
+
+#[test]
+fn the_help_says_what_surprises() {
+    let authd = Authd::new(None, "");
+    for (command, expected) in [
+        (
+            "passwd",
+            "Without this option, the new password never expires, even if the previous one did",
+        ),
+        ("passwd", "only while the setting `cram_md5` is true"),
+        ("import", "SELECT rolname, rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL"),
+    ] {
+        let help = String::from_utf8(authd.account(&[command, "--help"], "").stdout).unwrap();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(expected), "{expected} in {help}");
+    }
 }
 
 #[test]

@@ -34,7 +34,8 @@ fn passwords_are_checked_by_every_mechanism() {
                 "[accounts]\ncram_md5 = true\nscram = [\"SCRAM-SHA-256\", \"SCRAM-SHA-1\"]\n{FAST}"
             ),
         );
-        authd.done(&["add", "Tim", "--alias", "tim@example.org"], PASSWORD);
+        authd.done(&["add", "Tim", "--alias", "tim@example.org", "--cram-md5"], PASSWORD);
+        authd.done(&["add", "ann"], PASSWORD);
         authd.start();
         let mut client = authd.connect();
         assert_eq!(
@@ -59,6 +60,9 @@ fn passwords_are_checked_by_every_mechanism() {
                 );
             }
         }
+        // The setting offers CRAM-MD5, and the states exist only where they were asked for.
+        assert_eq!(client.sign_in(Mechanism::CramMd5, None, "ann", PASSWORD), Outcome::Fail);
+        assert_eq!(client.sign_in(SCRAM, None, "ann", PASSWORD), ok("ann"));
         assert!(!authd.log().contains("nobody") && !authd.log().contains(PASSWORD));
     });
 }

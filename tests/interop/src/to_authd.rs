@@ -261,6 +261,6 @@ pub(crate) fn subject(peer: &'static str, row: &'static str) -> Subject {
 /// Makes the account of the clients.
 pub(crate) async fn add_tim(home: &Home, authd: &Authd) -> Result<()> {
     let password = File::open(home.path("password")).map_err(|error| error.to_string())?;
-    authd.account(&["add", TIM.name, "--alias", FROM], Stdio::from(password)).await?;
+    authd.account(&["add", TIM.name, "--alias", FROM, "--cram-md5"], Stdio::from(password)).await?;
     Ok(())
 }
