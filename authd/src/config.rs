@@ -71,7 +71,7 @@ pub(crate) struct Accounts {
     pub(crate) scram: Vec<String>,
     /// The number of iterations of new SCRAM keys.
     pub(crate) iterations: u32,
-    /// Whether CRAM-MD5 is offered, and its states are kept of new passwords. They are as good as the password.
+    /// Whether CRAM-MD5 is offered. Only passwords that were created with `--cram-md5` have its states.
     pub(crate) cram_md5: bool,
     /// Whether SCRAM is offered although some enabled accounts have no keys. A client of such an account that prefers
     /// SCRAM then fails.
@@ -407,6 +407,16 @@ mod tests {
             ..read(shown, 0o600).unwrap()
         };
         assert_eq!(format!("{shown:?}"), format!("{:?}", Config::default()));
+    }
+
+    /// The page shows a complete configuration, which has a database and sockets.
+    #[test]
+    fn the_configurations_of_the_page_are_read() {
+        let page = include_str!("../../docs/postfix-and-exim.md");
+        let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let all: Vec<_> = blocks.map(|block| read(block, 0o600).unwrap()).collect();
+        assert!(all.iter().all(|config| !config.sockets.is_empty()));
+        assert!(all.iter().any(|config| config.database.is_some() && config.sockets.len() == 2));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `--demo`: a service that can be tried without a configuration.
 
 use std::{
-    fs::DirBuilder,
+    fs::{self, DirBuilder},
     io::{self, Write, stdout},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,9 @@ use crate::{
 /// The account of the demo.
 const NAME: &str = "demo";
 
+/// Postfix's queue directory. Postfix resolves the path of a socket in it, and Debian's smtpd is confined to it.
+const SPOOL: &str = "/var/spool/postfix";
+
 /// Makes the directory, the database and the account, and shows how to use them. Returns the configuration to serve.
 pub(crate) async fn prepare(
     mut config: Config,
@@ -28,29 +31,26 @@ pub(crate) async fn prepare(
     DirBuilder::new().recursive(true).mode(0o711).create(directory)?;
     let directory = directory.canonicalize()?;
     let path = directory.join("accounts.db");
-    let url = config.database.get_or_insert_with(|| format!("sqlite:{}", path.display()));
-    let is_sqlite = url.starts_with("sqlite:");
+    let is_own = config.database.is_none();
+    config.database.get_or_insert_with(|| format!("sqlite:{}", path.display()));
     let socket = match socket {
         Some(path) => std::path::absolute(path)?,
         None => directory.join("auth"),
     };
     // Every user of this machine can connect, so the client addresses that come by this socket are not believed.
-    let own = Socket {
+    config.sockets = vec![Socket {
         path: socket.clone(),
         mode: "0666".into(),
         owner: None,
         group: None,
         trusted: false,
-    };
-    if config.sockets.is_empty() {
-        config.sockets.push(own);
-    }
+    }];
     let store = Store::open(&config.database()?).await?;
     let mut out = stdout().lock();
     writeln!(
         out,
         "Database: {}",
-        if is_sqlite { path.display().to_string() } else { "that of DATABASE_URL".into() }
+        if is_own { path.display().to_string() } else { "the configured one".into() }
     )?;
     if store.find(NAME).await?.is_none() {
         let (password, _) = passwords::new(true)?;
@@ -67,22 +67,32 @@ pub(crate) async fn prepare(
 }
 
 fn show(out: &mut impl Write, socket: &Path) -> io::Result<()> {
-    // Postfix resolves the path in its queue directory, in which Debian's smtpd is confined.
-    let spool = Path::new("/var/spool/postfix");
-    let for_postfix = socket.strip_prefix(spool).unwrap_or(socket).display();
+    let for_postfix = socket.strip_prefix(SPOOL).unwrap_or(socket).display();
+    writeln!(out, "Socket:   {}", socket.display())?;
+    if let Some(closed) = closed(socket) {
+        writeln!(
+            out,
+            "Warning:  no mail server can reach this socket, because only the owner may enter {}.\n\
+             {:10}Start the demo with `--directory` and a directory that every user may enter.",
+            closed.display(),
+            ""
+        )?;
+    }
     let socket = socket.display();
     writeln!(
         out,
-        "Socket:   {socket}
-
+        "
 Postfix, /etc/postfix/main.cf:
     smtpd_sasl_type = dovecot
     smtpd_sasl_path = {for_postfix}
-    smtpd_sasl_auth_enable = yes
     smtpd_tls_auth_only = yes
 
-    An smtpd that is confined to a chroot, as Debian's is, reaches only sockets in {spool}:
-    start this with `--socket {spool}/private/auth`.
+Postfix, /etc/postfix/master.cf:
+    submission inet n       -       y       -       -       smtpd
+      -o smtpd_sasl_auth_enable=yes
+
+    An smtpd that is confined to a chroot, as Debian's is, reaches only sockets in {SPOOL}:
+    start this with `--socket {SPOOL}/private/auth`.
 
 Exim, in the section `begin authenticators`, once for each mechanism:
     smtp_auth_plain:
@@ -97,7 +107,34 @@ Exim, in the section `begin authenticators`, once for each mechanism:
       server_socket = {socket}
       server_set_id = $auth1
 
-Serving until Ctrl-C.",
-        spool = spool.display()
+Serving until Ctrl-C."
     )
+}
+
+/// Returns the directory of the path that other users may not enter, if there is one. Postfix's queue directory has some
+/// that Postfix may.
+fn closed(socket: &Path) -> Option<&Path> {
+    let is_closed = |directory: &&Path| {
+        fs::metadata(directory).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 == 0)
+    };
+    socket.ancestors().skip(1).filter(|_| !socket.starts_with(SPOOL)).find(is_closed)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_not_enter_is_found() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("demo");
+        DirBuilder::new().mode(0o711).create(&directory).unwrap();
+        let socket = directory.join("auth");
+        for (mode, expected) in [(0o750, Some(parent.path())), (0o711, None)] {
+            fs::set_permissions(parent.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(closed(&socket), expected);
+        }
+        assert_eq!(closed(&Path::new(SPOOL).join("private/auth")), None);
+    }
 }

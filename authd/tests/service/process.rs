@@ -32,9 +32,16 @@ fn the_demo_works_on_postgresql() {
 
 fn demo(database: Option<&str>) {
     let directory = tempfile::tempdir().unwrap();
-    let demo = directory.path().join("demo");
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(directory.path(), private).unwrap();
+    let (demo, file) = (directory.path().join("demo"), directory.path().join("authd.toml"));
+    let other = directory.path().join("other");
+    // The demo has its own socket, whatever the configuration says.
+    std::fs::write(&file, format!("[[socket]]\npath = \"{}\"\n", other.display())).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = Command::new(BINARY);
     command.args(["--demo", "--directory"]).arg(&demo).env_remove("DATABASE_URL");
+    command.arg("--config").arg(&file);
     command.envs(database.map(|url| ("DATABASE_URL", url)));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -51,6 +58,9 @@ fn demo(database: Option<&str>) {
     for line in expected {
         assert!(lines.iter().any(|shown| shown.trim() == line), "the demo does not show {line:?}");
     }
+    let warning = lines.iter().find(|line| line.starts_with("Warning:")).unwrap();
+    let closed = directory.path().canonicalize().unwrap();
+    assert!(warning.contains(closed.to_str().unwrap()), "{warning}");
     let socket = demo.join("auth");
     let begin = Instant::now();
     while UnixStream::connect(&socket).is_err() && begin.elapsed() < Duration::from_secs(10) {}
@@ -64,6 +74,7 @@ fn demo(database: Option<&str>) {
         assert_eq!(metadata.permissions().mode() & 0o777, expected, "{:?}", entry.path());
     }
     assert_eq!(demo.join("accounts.db").exists(), database.is_none());
+    assert!(!other.exists());
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!socket.exists());
@@ -160,10 +171,17 @@ fn the_units_of_systemd_are_valid() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("systemd-analyze");
     command.arg("verify");
-    for name in ["smtp-authd.service", "smtp-authd.socket"] {
+    let page = include_str!("../../../docs/postfix-and-exim.md");
+    for name in ["smtp-authd.service", "smtp-authd-postfix.socket", "smtp-authd-exim.socket"] {
         let text =
             std::fs::read_to_string(format!("{}/systemd/{name}", env!("CARGO_MANIFEST_DIR")));
         let text = text.unwrap().replace("/usr/local/bin/smtp-authd", BINARY);
+        assert!(page.contains(name), "the page does not explain {name}");
+        // Without a section of the same path, the addresses that come by the socket are not trusted.
+        if let Some(path) = text.lines().find_map(|line| line.strip_prefix("ListenStream=")) {
+            let section = format!("[[socket]]\npath = \"{path}\"\ntrusted = true");
+            assert!(page.contains(&section), "the page does not show {section:?}");
+        }
         std::fs::write(directory.path().join(name), text).unwrap();
         command.arg(directory.path().join(name));
     }
