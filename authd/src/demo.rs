@@ -72,7 +72,7 @@ fn show(out: &mut impl Write, socket: &Path) -> io::Result<()> {
     if let Some(closed) = closed(socket) {
         writeln!(
             out,
-            "Warning:  no mail server can reach this socket, because only the owner may enter {}.\n\
+            "Warning:  no mail server can reach this socket, because other users may not enter {}.\n\
              {:10}Start the demo with `--directory` and a directory that every user may enter.",
             closed.display(),
             ""
@@ -111,8 +111,8 @@ Serving until Ctrl-C."
     )
 }
 
-/// Returns the directory of the path that other users may not enter, if there is one. Postfix's queue directory has some
-/// that Postfix may.
+/// Returns the first directory of the path that other users may not enter. Postfix's queue directory contains some that
+/// Postfix may.
 fn closed(socket: &Path) -> Option<&Path> {
     let is_closed = |directory: &&Path| {
         fs::metadata(directory).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 == 0)

@@ -205,8 +205,8 @@ impl Store {
 
     /// Fails if there is no such account.
     ///
-    /// The statement is a write, although it changes nothing. In a transaction that has begun with a read, SQLite does not
-    /// wait for another process that writes: the first write fails at once.
+    /// The statement is a write, although it changes nothing. In a transaction that has begun with a read, SQLite does
+    /// not wait for another process that writes: the first write fails at once.
     async fn exists(
         &self,
         transaction: &mut Transaction<'_, Any>,
