@@ -112,9 +112,10 @@
 //!
 //! # Limits
 //!
-//! The constants of this module limit the length of a line and the amount of data that a session stores. A
-//! session uses most of its memory for the responses of open exchanges. These take up at most [`MAX_EXCHANGES`] times
-//! 12 KiB. You can lower this limit with [`max_response`](crate::sasl::server::Builder::max_response).
+//! The constants of this module limit the length of a line and the amount of data that a session stores. Most of the
+//! memory is used for open exchanges, of which there are at most [`MAX_EXCHANGES`]. Each of them can use about three times
+//! the length of its longest response, which is about 36 KiB at most. You can lower this limit with
+//! [`max_response`](crate::sasl::server::Builder::max_response).
 //!
 //! # Time limits
 //!

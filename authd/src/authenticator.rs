@@ -1,9 +1,12 @@
 //! The answers to the questions of an exchange: the store, the threads for hashing, the decoys and the limits together.
 
 use core::{net::IpAddr, time::Duration};
-use std::sync::{
-    Arc, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use smtp_auth::{
@@ -27,6 +30,14 @@ use crate::{
 
 /// The last use of a password is noted once in this time, in seconds, so that not every success is a write.
 const USE_AGAIN: i64 = 60 * 60;
+
+/// The maximum length of a client's response, in octets. Names and passwords of 256 octets fit, and so do all messages of
+/// SCRAM. The limit bounds the memory for the open exchanges of a connection.
+const MAX_RESPONSE: usize = 1024;
+
+/// The maximum time between the look-up of an account and the end of its exchange. In a longer exchange, the account could
+/// have been disabled, or its password changed, after the look-up.
+const MAX_AGE: Duration = Duration::from_secs(30);
 
 /// The state that all connections share.
 #[derive(Debug)]
@@ -81,6 +92,7 @@ impl Offer {
             .mechanisms(mechanisms)
             .fold_names(config.fold())
             .salt_key(secret.clone())
+            .max_response(MAX_RESPONSE)
             .authorize_always(true)
             .build()?;
         Ok(Self {
@@ -94,9 +106,14 @@ impl Offer {
 }
 
 impl Offer {
-    fn log(&self) {
+    /// Returns the names of the mechanisms on offer.
+    fn names(&self) -> String {
         let names: Vec<_> = self.sasl.offered(&Channel::tls()).map(|own| own.name()).collect();
-        tracing::info!(mechanisms = names.join(" "), "on offer");
+        names.join(" ")
+    }
+
+    fn log(&self) {
+        tracing::info!(mechanisms = self.names(), "on offer");
         for (scheme, count) in &self.missing {
             tracing::warn!(
                 mechanism = scheme.name(),
@@ -127,7 +144,7 @@ impl Service {
     pub(crate) async fn refresh(&self, config: &Config) -> Result<(), OfferError> {
         let offer = Arc::new(Offer::make(config, &self.store, &self.secret).await?);
         let mut current = self.offer.write().unwrap_or_else(PoisonError::into_inner);
-        if current.missing != offer.missing {
+        if current.missing != offer.missing || current.names() != offer.names() {
             offer.log();
         }
         *current = offer;
@@ -173,10 +190,20 @@ impl Service {
     }
 
     /// Answers once the client is authenticated. Many connections may wait between SCRAM's keys and the proof, so the
-    /// limit is looked at again. No account may act as another.
-    pub(crate) fn authorize(&self, ask: &Authorize, address: Option<IpAddr>) -> AuthorizeAnswer {
-        let is_limited = self.limiter.is_limited(address, ask.authcid(), now_ms());
-        (!is_limited && ask.authzid().is_none()).into()
+    /// limit is looked at again. No account may act as another. A look-up that is too old is a temporary failure.
+    pub(crate) fn authorize(
+        &self,
+        ask: &Authorize,
+        address: Option<IpAddr>,
+        looked_up: Option<&LookUp>,
+    ) -> AuthorizeAnswer {
+        if self.limiter.is_limited(address, ask.authcid(), now_ms()) || ask.authzid().is_some() {
+            return AuthorizeAnswer::Reject;
+        }
+        match looked_up {
+            Some(look_up) if look_up.at.elapsed() > MAX_AGE => AuthorizeAnswer::TempFail,
+            _ => AuthorizeAnswer::Accept,
+        }
     }
 
     pub(crate) fn offer(&self) -> Arc<Offer> {
@@ -191,23 +218,44 @@ pub(crate) struct Asked {
     pub(crate) offer: Arc<Offer>,
     /// The client's address, if the socket is trusted and the mail server sent one.
     pub(crate) address: Option<IpAddr>,
-    pub(crate) used: OnceLock<Used>,
+    pub(crate) looked_up: OnceLock<LookUp>,
+    pub(crate) locked: OnceLock<&'static str>,
+}
+
+/// What the look-up of an account found.
+#[derive(Clone, Debug)]
+pub(crate) struct LookUp {
+    at: Instant,
+    /// `None` if the account does not exist.
+    pub(crate) password: Option<Used>,
+    /// Why the answer is that to a wrong password, for the log.
+    pub(crate) locked: Option<&'static str>,
 }
 
 /// The password that the exchange is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Used {
+    pub(crate) account: String,
     label: String,
     /// When it was last used, in seconds since 1970.
     last: Option<i64>,
 }
 
 impl Asked {
+    /// Returns what the look-up has found, if there was one.
+    pub(crate) fn into_look_up(self) -> Option<LookUp> {
+        let locked = self.locked.into_inner();
+        self.looked_up.into_inner().map(|look_up| LookUp { locked, ..look_up })
+    }
+
     async fn find(&self, name: &str) -> Result<Option<Found>, ()> {
         let found = self.service.find(name).await.map_err(|_| ())?;
-        if let Some(Found { label, last_used, .. }) = &found {
-            let _ = self.used.set(Used { label: label.clone(), last: *last_used });
-        }
+        let password = found.as_ref().map(|found| Used {
+            account: found.account.clone(),
+            label: found.label.clone(),
+            last: found.last_used,
+        });
+        let _ = self.looked_up.set(LookUp { at: Instant::now(), password, locked: None });
         Ok(found)
     }
 
@@ -216,8 +264,17 @@ impl Asked {
     fn judge<T>(&self, answer: Answer<T>, found: Option<&Found>, name: &str) -> Answer<T> {
         let account = found.map_or(name, |found| &found.account);
         let is_limited = self.service.limiter.is_limited(self.address, account, now_ms());
-        let is_usable = found.is_none_or(Found::is_usable);
-        let answer = if is_limited || !is_usable { answer.lock() } else { answer };
+        let locked = match found.and_then(Found::unusable) {
+            None if is_limited => Some("limited"),
+            unusable => unusable,
+        };
+        let answer = match locked {
+            Some(why) => {
+                let _ = self.locked.set(why);
+                answer.lock()
+            }
+            None => answer,
+        };
         match found {
             Some(found) => answer.of(&*found.account),
             None => answer,
@@ -226,9 +283,13 @@ impl Asked {
 }
 
 impl Found {
-    /// Returns whether the account is enabled, and the password has not expired.
-    fn is_usable(&self) -> bool {
-        self.is_enabled && self.expires.is_none_or(|expires| now_s() < expires)
+    /// Returns why the password may not be used, if that is so.
+    fn unusable(&self) -> Option<&'static str> {
+        match self.expires {
+            _ if !self.is_enabled => Some("disabled"),
+            Some(expires) if now_s() >= expires => Some("expired"),
+            _ => None,
+        }
     }
 
     fn credential(&self, scheme: Option<Scheme>) -> Option<&Credential> {
@@ -246,7 +307,9 @@ impl AsyncAuthenticator for Asked {
         let name = ask.authcid();
         let Ok(found) = self.find(name).await else { return Answer::temp_fail() };
         let own = found.as_ref().and_then(|found| found.credential(found.checks)).cloned();
-        let decoy = || self.offer.decoys.credential(&self.offer.sasl, name);
+        // The connection may have begun days ago, and the accounts may have changed since.
+        let offer = self.service.offer();
+        let decoy = || offer.decoys.credential(&self.offer.sasl, name);
         let is_real = own.is_some();
         let Some(credential) = own.or_else(decoy) else { return Answer::temp_fail() };
         let password = ask.password().clone();
@@ -272,7 +335,7 @@ impl AsyncAuthenticator for Asked {
             match found.as_ref().and_then(|found| found.credential(Scheme::scram(ask.hash()))) {
                 Some(Credential::Scram(keys)) => Some(keys.clone()),
                 // No proof fits them.
-                _ => self.offer.decoys.scram_keys(&self.offer.sasl, ask.hash(), name),
+                _ => self.service.offer().decoys.scram_keys(&self.offer.sasl, ask.hash(), name),
             };
         self.judge(keys.into(), found.as_ref(), name)
     }

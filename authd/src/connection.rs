@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use smtp_auth::{
-    dovecot::{CloseReason, Cookie, Event, Held, Request, Session},
+    dovecot::{CloseReason, Cookie, Event, Held, MAX_EXCHANGES, Request, Session},
     sasl::{Failure, Mechanism, Query, QueryJob},
 };
 use tokio::{
@@ -23,7 +23,7 @@ use tokio::{
 use tracing::field::display;
 
 use crate::{
-    authenticator::{Asked, Offer, Service, Used},
+    authenticator::{Asked, LookUp, Offer, Service},
     clock::now_ms,
     config::MAX_FAILURE_DELAY_MS,
 };
@@ -42,11 +42,14 @@ const _: () = assert!(ANSWER.as_millis() as u64 + MAX_FAILURE_DELAY_MS <= 8000);
 /// The time in which the mail server has to read a reply.
 const WRITE: Duration = Duration::from_secs(30);
 
+/// The maximum number of answers and pauses that run at once on a connection.
+const MAX_TASKS: usize = 2 * MAX_EXCHANGES;
+
 type Task = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// The end of a task.
 enum Done {
-    Answered(u32, QueryJob, Option<Used>),
+    Answered(u32, QueryJob, Option<LookUp>),
     Released(Held),
 }
 
@@ -58,8 +61,8 @@ struct Connection {
     session: Session,
     /// Answers and pauses. They run within the connection, without a task of their own that would have to be woken.
     tasks: FuturesUnordered<Task>,
-    /// The passwords that the open exchanges are about.
-    used: HashMap<u32, Used>,
+    /// The look-ups of the open exchanges.
+    looked_up: HashMap<u32, LookUp>,
 }
 
 /// Serves the connection until the mail server hangs up, or until the service stops and no exchange is open. A
@@ -79,8 +82,8 @@ pub(crate) async fn serve(
             move |side, line| tracing::trace!(target: "smtp_authd::dialogue", number, ?side, line),
         );
     }
-    let (tasks, used) = (FuturesUnordered::new(), HashMap::new());
-    let mut connection = Connection { service, offer, is_trusted, session, tasks, used };
+    let (tasks, looked_up) = (FuturesUnordered::new(), HashMap::new());
+    let mut connection = Connection { service, offer, is_trusted, session, tasks, looked_up };
     let mut out = Vec::new();
     loop {
         let closed = connection.advance(&mut out);
@@ -97,7 +100,8 @@ pub(crate) async fn serve(
         }
         let idle = connection.tasks.is_empty();
         tokio::select! {
-            ready = stream.readable() => {
+            // A client that cancels its exchanges cannot make the tasks of these pile up.
+            ready = stream.readable(), if connection.tasks.len() < MAX_TASKS => {
                 ready?;
                 match connection.session.receive_with(READ, |room| stream.try_read(room)) {
                     Ok(0) => return Ok(()),
@@ -126,7 +130,8 @@ impl Connection {
                 // The answer needs neither the database nor a hash.
                 Event::Query(request, Query::Authorize(ask)) => {
                     let address = address(request, self.is_trusted);
-                    ask.answer(self.service.authorize(ask, address));
+                    let looked_up = self.looked_up.get(&request.id());
+                    ask.answer(self.service.authorize(ask, address, looked_up));
                 }
                 Event::Query(request, query) => {
                     let Some(job) = query.job() else {
@@ -137,30 +142,38 @@ impl Connection {
                         service: Arc::clone(&self.service),
                         offer: Arc::clone(&self.offer),
                         address: address(request, self.is_trusted),
-                        used: OnceLock::new(),
+                        looked_up: OnceLock::new(),
+                        locked: OnceLock::new(),
                     };
                     self.tasks.push(Box::pin(answer(request.id(), asked, job)));
                 }
                 Event::Authenticated(request, identity) => {
-                    let used = self.used.remove(&request.id());
+                    let look_up = self.looked_up.remove(&request.id());
+                    let used = look_up.and_then(|look_up| look_up.password);
                     let (account, mechanism) = (identity.authcid(), identity.mechanism().name());
+                    let address = address(request, self.is_trusted);
                     self.service.metrics.succeeded(mechanism);
-                    self.service.authenticated(account, address(request, self.is_trusted), used);
+                    self.service.authenticated(account, address, used);
                     let account = if self.offer.logs_names { account } else { "***" };
-                    let address = request.rip().map(display);
+                    let address = address.map(display);
                     tracing::info!(mechanism, account, address, "authenticated");
                 }
                 Event::AuthFailed(failed) => {
                     let (why, request) = (failed.why, failed.request);
                     // A name that is not a mechanism's is of the client's choice, and is not shown.
                     let mechanism = failed.mechanism().map_or("other", Mechanism::name);
-                    self.used.remove(&request.id());
+                    let look_up = self.looked_up.remove(&request.id());
                     self.service.metrics.failed(mechanism, why);
-                    let shown = request.rip().map(display);
-                    tracing::info!(mechanism, reason = %why, address = shown, "not authenticated");
+                    let address = address(request, self.is_trusted);
+                    // The name of an account that exists is shown, and never the name that the user sent.
+                    let locked = look_up.as_ref().and_then(|look_up| look_up.locked);
+                    let account = look_up.and_then(|look_up| look_up.password);
+                    let account = account.filter(|_| self.offer.logs_names);
+                    let account = account.as_ref().map(|used| used.account.as_str());
+                    let shown = address.map(display);
+                    tracing::info!(mechanism, reason = %why, locked, account, address = shown, "not authenticated");
                     if why.is_attempt() {
                         let name = failed.account().or(failed.authcid());
-                        let address = address(request, self.is_trusted);
                         self.service.limiter.failed(address, name, now_ms());
                     }
                     if is_delayed(why) {
@@ -177,9 +190,9 @@ impl Connection {
 
     fn take(&mut self, done: Done) {
         match done {
-            Done::Answered(id, job, used) => {
+            Done::Answered(id, job, look_up) => {
                 if self.session.answer_from(job) {
-                    self.used.extend(used.map(|used| (id, used)));
+                    self.looked_up.extend(look_up.map(|look_up| (id, look_up)));
                 }
             }
             Done::Released(held) => {
@@ -199,7 +212,7 @@ impl Drop for Connection {
 /// long is one.
 async fn answer(id: u32, asked: Asked, mut job: QueryJob) -> Done {
     let _ = timeout(ANSWER, job.query().answer_with_async(&asked)).await;
-    Done::Answered(id, job, asked.used.into_inner())
+    Done::Answered(id, job, asked.into_look_up())
 }
 
 fn address(request: &Request, is_trusted: bool) -> Option<IpAddr> {

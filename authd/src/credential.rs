@@ -16,9 +16,15 @@ use smtp_auth::{
 /// every client that knows the account's name could make it do so.
 const MAX_ITERATIONS: u32 = 1_000_000;
 const MAX_BCRYPT_COST: u32 = 14;
-const MAX_ROUNDS: u32 = 1_000_000;
+const MAX_ROUNDS: u32 = 100_000;
 const MAX_ARGON2_KIB: u32 = 256 * 1024;
 const MAX_ARGON2_PASSES: u32 = 10;
+/// The longest salt of SCRAM keys, in octets.
+const MAX_SALT: usize = 64;
+
+/// The longest password, in octets. A longer one is wrong, and is not hashed, because the time of some hashes grows with
+/// the password's length.
+pub(crate) const MAX_PASSWORD: usize = 256;
 
 /// The form of a credential, by the name that the database and Dovecot have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -160,11 +166,12 @@ impl Credential {
         }
     }
 
-    /// Returns the parameters on which the time of a check depends: the number of iterations or rounds, or those of
-    /// Argon2. They are not secret.
+    /// Returns the parameters that the time of a check depends on, or that SCRAM shows to a client: the number of
+    /// iterations or rounds, or the parameters of Argon2. They are not secret. If the salt of SCRAM keys does not have 16
+    /// octets, its length follows, as in `4096/12`.
     pub(crate) fn cost(&self) -> String {
         match self {
-            Self::Scram(keys) => keys.iterations().to_string(),
+            Self::Scram(keys) => scram_cost(keys.iterations(), keys.parts().salt.len()),
             Self::Argon2id(text) => text.expose().split('$').nth(3).unwrap_or_default().into(),
             Self::BlfCrypt(text) => {
                 bcrypt_cost(text).map(|cost| cost.to_string()).unwrap_or_default()
@@ -179,13 +186,19 @@ impl Credential {
     /// Returns whether a check takes a bearable time; `None` if the text is not of the scheme.
     fn is_bounded(&self) -> Option<bool> {
         Some(match self {
-            Self::Scram(keys) => keys.iterations() <= MAX_ITERATIONS,
+            Self::Scram(keys) => {
+                keys.iterations() <= MAX_ITERATIONS && keys.parts().salt.len() <= MAX_SALT
+            }
             Self::Argon2id(text) => {
                 let hash = PasswordHash::new(text.expose()).ok()?;
                 let params = Params::try_from(&hash).ok()?;
                 let is_argon2id =
                     Algorithm::try_from(hash.algorithm.as_str()).ok()? == Algorithm::Argon2id;
-                if !is_argon2id || hash.salt.is_none() || hash.hash.is_none() {
+                if !is_argon2id
+                    || hash.version.is_none()
+                    || hash.salt.is_none()
+                    || hash.hash.is_none()
+                {
                     return None;
                 }
                 params.m_cost() <= MAX_ARGON2_KIB && params.t_cost() <= MAX_ARGON2_PASSES
@@ -194,7 +207,7 @@ impl Credential {
             Self::Sha512Crypt(text) => {
                 let parts = text.expose().strip_prefix("$6$")?;
                 let digest = parts.rsplit('$').next().filter(|digest| digest.len() == 86);
-                digest.and_then(|_| rounds(text))? <= MAX_ROUNDS
+                digest.filter(|digest| is_crypt64(digest)).and_then(|_| rounds(text))? <= MAX_ROUNDS
             }
             Self::CramMd5(_) => true,
         })
@@ -204,6 +217,9 @@ impl Credential {
     /// so it is called on the threads for hashing.
     pub(crate) fn check_password(&self, password: &Secret) -> bool {
         let octets = password.expose().as_bytes();
+        if octets.len() > MAX_PASSWORD {
+            return false;
+        }
         match self {
             Self::Scram(keys) => keys.check_password(password.expose()),
             Self::Argon2id(text) => check_argon2(octets, text) == Some(true),
@@ -240,12 +256,35 @@ impl Credential {
     }
 }
 
+/// Returns the cost of SCRAM keys in the form of [`Credential::cost`].
+fn scram_cost(iterations: u32, salt: usize) -> String {
+    match salt {
+        16 => iterations.to_string(),
+        _ => format!("{iterations}/{salt}"),
+    }
+}
+
+/// Reads the number of iterations and the length of the salt.
+pub(crate) fn read_scram_cost(cost: &str) -> Option<(u32, usize)> {
+    match cost.split_once('/') {
+        None => Some((cost.parse().ok()?, 16)),
+        Some((iterations, salt)) => Some((iterations.parse().ok()?, salt.parse().ok()?)),
+    }
+}
+
+/// Returns whether the text consists of the characters of `crypt(3)`.
+fn is_crypt64(text: &str) -> bool {
+    text.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'/'))
+}
+
 /// `$2b$12$…` has the cost 12.
 fn bcrypt_cost(text: &Secret) -> Option<u32> {
     let mut parts = text.expose().strip_prefix("$2")?.split('$');
     let is_known = ["a", "b", "x", "y"].contains(&parts.next()?);
     let cost = parts.next()?.parse().ok().filter(|cost| (4..=31).contains(cost));
-    cost.filter(|_| is_known && parts.next().is_some_and(|rest| rest.len() == 53))
+    cost.filter(|_| {
+        is_known && parts.next().is_some_and(|rest| rest.len() == 53 && is_crypt64(rest))
+    })
 }
 
 /// `$6$rounds=N$…`, or 5,000 without that.
@@ -333,6 +372,42 @@ mod tests {
                 assert!(!decoy.check_password(&Secret::new(password)), "{}", real.scheme());
             }
         }
+    }
+
+    /// The time of `crypt(3)` grows with the password's length.
+    #[test]
+    fn a_password_that_is_too_long_is_wrong() {
+        let long = |length: usize| Secret::new("x".repeat(length));
+        let longest = Credential::argon2id(&long(MAX_PASSWORD)).unwrap();
+        assert!(longest.check_password(&long(MAX_PASSWORD)));
+        let longer = Credential::argon2id(&long(MAX_PASSWORD + 1)).unwrap();
+        assert!(!longer.check_password(&long(MAX_PASSWORD + 1)));
+    }
+
+    /// Decoys are made like the credentials of real accounts, so each of these has to be one that can be checked.
+    #[test]
+    fn a_hash_that_no_password_can_match_is_not_read() {
+        let bcrypt = "$2b$05$!CCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+        let argon2 = "$argon2id$m=65536,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let crypt = format!("$6$saltstring${}", "-".repeat(86));
+        for (scheme, text) in
+            [(Scheme::BlfCrypt, bcrypt), (Scheme::Argon2id, argon2), (Scheme::Sha512Crypt, &*crypt)]
+        {
+            assert_eq!(Credential::read(scheme, text).unwrap_err(), CredentialError::Value(scheme));
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_salt_is_part_of_the_cost() {
+        let scheme = Scheme::ScramSha256;
+        for (salt, cost) in [(&[7; 16][..], "4096"), (&[7; 12], "4096/12"), (&[7; 64], "4096/64")] {
+            let keys = ScramKeys::from_password(ScramHash::Sha256, "x", salt, 4096).unwrap();
+            let read = Credential::read(scheme, keys.to_text().expose()).unwrap();
+            assert_eq!(read.cost(), cost);
+            assert_eq!(read_scram_cost(cost), Some((4096, salt.len())));
+        }
+        let keys = ScramKeys::from_password(ScramHash::Sha256, "x", &[7; 65], 4096).unwrap();
+        assert!(Credential::read(scheme, keys.to_text().expose()).is_err());
     }
 
     #[test]

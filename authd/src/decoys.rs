@@ -6,7 +6,7 @@ use siphasher::sip::SipHasher24;
 use smtp_auth::sasl::{ScramHash, ScramKeys, ScramParts, server::Config};
 
 use crate::{
-    credential::{Credential, Scheme},
+    credential::{Credential, Scheme, read_scram_cost},
     random,
     store::Cost,
 };
@@ -36,12 +36,12 @@ impl Decoys {
         self.draw(name, |cost| cost.checks)
     }
 
-    /// Returns the number of iterations that SCRAM shows for this name.
-    pub(crate) fn iterations(&self, hash: ScramHash, name: &str) -> u32 {
+    /// Returns the number of iterations and the length of the salt that SCRAM shows for this name.
+    fn shown(&self, hash: ScramHash, name: &str) -> (u32, usize) {
         let scheme = Scheme::scram(hash);
         let of_hash = |cost: &Cost| if Some(cost.scheme) == scheme { cost.passwords } else { 0 };
-        let drawn = self.draw(name, of_hash).and_then(|cost| cost.cost.parse().ok());
-        drawn.unwrap_or(self.iterations)
+        let drawn = self.draw(name, of_hash).and_then(|cost| read_scram_cost(&cost.cost));
+        drawn.unwrap_or((self.iterations, 16))
     }
 
     /// Draws a cost by the weights: the name's hash is a place in the sum of them all.
@@ -68,8 +68,20 @@ impl Decoys {
         name: &str,
     ) -> Option<ScramKeys> {
         let decoy = sasl.decoy_keys(hash, name)?;
-        let iterations = self.iterations(hash, name);
-        ScramKeys::from_parts(ScramParts { iterations, ..decoy.parts() })
+        let (iterations, length) = self.shown(hash, name);
+        let salt = self.salt(name, decoy.parts().salt, length);
+        ScramKeys::from_parts(ScramParts { iterations, salt: &salt, ..decoy.parts() })
+    }
+
+    /// Returns the salt with another length. A longer one continues with hashes of the name.
+    fn salt(&self, name: &str, salt: &[u8], length: usize) -> Vec<u8> {
+        let more = (0..).flat_map(|block: u64| {
+            let mut hasher = SipHasher24::new_with_key(&self.key);
+            hasher.write_u64(block);
+            hasher.write(name.as_bytes());
+            hasher.finish().to_be_bytes()
+        });
+        salt.iter().copied().chain(more).take(length).collect()
     }
 
     /// Returns the credential that a password is checked against for a name that does not exist. It takes as long as
@@ -82,7 +94,8 @@ impl Decoys {
                 .scram_keys(sasl, hash, name)
                 .or_else(|| self.own_keys(hash, name))
                 .map(Credential::Scram),
-            None => Credential::decoy(scheme, &self.check(name)?.cost),
+            None => Credential::decoy(scheme, &self.check(name)?.cost)
+                .or_else(|| self.own_keys(ScramHash::Sha256, name).map(Credential::Scram)),
         }
     }
 
@@ -96,7 +109,7 @@ impl Decoys {
         let key = nothing.get(..length)?;
         ScramKeys::from_parts(ScramParts {
             hash,
-            iterations: self.iterations(hash, name),
+            iterations: self.shown(hash, name).0,
             salt: &self.key,
             stored_key: key,
             server_key: key,
@@ -105,7 +118,7 @@ impl Decoys {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
     use smtp_auth::sasl::Mechanism;
@@ -122,7 +135,7 @@ mod tests {
         let costs = vec![cost(scheme, "4096", 250), cost(scheme, "15000", 750)];
         let decoys = Decoys::new(SECRET, costs, 15_000);
         let names = (0..10_000).map(|number| format!("user{number}@example.org"));
-        let few = names.filter(|name| decoys.iterations(ScramHash::Sha256, name) == 4096).count();
+        let few = names.filter(|name| decoys.shown(ScramHash::Sha256, name).0 == 4096).count();
         assert!((2300..2700).contains(&few), "{few} of 10,000 have 4,096 iterations");
     }
 
@@ -139,8 +152,34 @@ mod tests {
             assert_eq!(shown(&one), shown(&again));
         }
         let empty = Decoys::new(SECRET, Vec::new(), 15_000);
-        assert_eq!(empty.iterations(ScramHash::Sha256, "a"), 15_000);
+        assert_eq!(empty.shown(ScramHash::Sha256, "a"), (15_000, 16));
         assert_eq!(empty.credential(&sasl, "a").unwrap().cost(), "15000");
+    }
+
+    #[test]
+    fn a_cost_that_cannot_be_read_has_a_decoy_all_the_same() {
+        let decoys = Decoys::new(SECRET, vec![cost(Scheme::Argon2id, "", 1)], 15_000);
+        let sasl = Config::builder("auth").mechanisms([Mechanism::Plain]).build().unwrap();
+        assert_eq!(decoys.credential(&sasl, "a").unwrap().cost(), "15000");
+    }
+
+    #[test]
+    fn salts_are_as_long_as_those_of_real_accounts() {
+        let scheme = Scheme::ScramSha256;
+        let costs =
+            vec![cost(scheme, "4096", 1), cost(scheme, "4096/12", 1), cost(scheme, "4096/40", 1)];
+        let decoys = Decoys::new(SECRET, costs, 15_000);
+        let sasl = Config::builder("auth").mechanisms([Mechanism::ScramSha256]).build().unwrap();
+        let salt = |name: &str| {
+            let keys = decoys.scram_keys(&sasl, ScramHash::Sha256, name).unwrap();
+            keys.parts().salt.to_vec()
+        };
+        let salts: Vec<_> = (0..100).map(|number| salt(&number.to_string())).collect();
+        let mut lengths: Vec<_> = salts.iter().map(Vec::len).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        assert_eq!(lengths, [12, 16, 40]);
+        assert!(salts.iter().enumerate().all(|(at, one)| !salts[..at].contains(one)));
     }
 
     #[test]

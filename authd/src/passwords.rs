@@ -9,7 +9,7 @@ use smtp_auth::{
 
 use crate::{
     config::{Config, Keep},
-    credential::Credential,
+    credential::{Credential, MAX_PASSWORD},
     random,
 };
 
@@ -26,6 +26,8 @@ pub(crate) enum PasswordError {
         "the password has fewer than {SHORTEST} characters: choose a longer one, or let `--generate` make one"
     )]
     Short,
+    #[error("the password has more than {MAX_PASSWORD} octets: choose a shorter one")]
+    Long,
     #[error("the password contains a control character")]
     Control,
     #[error(
@@ -62,6 +64,13 @@ fn check(password: &Secret) -> Result<(), PasswordError> {
     if password.expose().chars().count() < SHORTEST {
         return Err(PasswordError::Short);
     }
+    is_short_enough(password)
+}
+
+fn is_short_enough(password: &Secret) -> Result<(), PasswordError> {
+    if password.expose().len() > MAX_PASSWORD {
+        return Err(PasswordError::Long);
+    }
     Ok(())
 }
 
@@ -73,6 +82,7 @@ pub(crate) fn credentials(
     password: &Secret,
     cram_md5: bool,
 ) -> Result<Vec<Credential>, PasswordError> {
+    is_short_enough(password)?;
     let scram = |hash: ScramHash| Credential::scram(hash, password, config.accounts.iterations);
     let mut made: Vec<_> = match config.accounts.keep {
         Keep::Scram => config.hashes().into_iter().map(scram).collect(),
@@ -111,6 +121,10 @@ mod tests {
 
     #[test]
     fn weak_passwords_are_refused() {
+        let long = Secret::new("x".repeat(MAX_PASSWORD + 1));
+        assert!(matches!(check(&long), Err(PasswordError::Long)));
+        let made = credentials(&Config::default(), &long, false);
+        assert!(matches!(made, Err(PasswordError::Long)));
         assert!(matches!(check(&Secret::new("short")), Err(PasswordError::Short)));
         assert!(matches!(check(&Secret::new("long enough\u{7}")), Err(PasswordError::Control)));
         assert!(check(&Secret::new("pässwört")).is_ok());

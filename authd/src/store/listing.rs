@@ -33,7 +33,7 @@ pub(crate) struct CredentialRow {
     pub(crate) credential: Credential,
 }
 
-/// How many passwords of enabled accounts have a credential of that scheme and cost.
+/// How many passwords have a credential of that scheme and cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) scheme: Scheme,
@@ -109,11 +109,11 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Returns how the credentials of enabled accounts are distributed, the cheapest first within a scheme.
+    /// Returns how the credentials of all accounts are distributed, the cheapest first within a scheme. Disabled accounts
+    /// count as well, because they still show their own keys.
     pub(crate) async fn costs(&self) -> Result<Vec<Cost>, StoreError> {
-        let select = "SELECT c.scheme, c.cost, COUNT(*) AS passwords, CAST(SUM(c.checks) AS BIGINT) AS checks \
-                      FROM credential c JOIN account a ON a.name = c.account \
-                      WHERE a.enabled = 1 GROUP BY c.scheme, c.cost";
+        let select = "SELECT scheme, cost, COUNT(*) AS passwords, CAST(SUM(checks) AS BIGINT) AS checks \
+                      FROM credential GROUP BY scheme, cost";
         let mut costs = Vec::new();
         for row in self.within(sqlx::query(select).fetch_all(&self.pool)).await? {
             let (scheme, cost): (String, String) = (get(&row, "scheme")?, get(&row, "cost")?);

@@ -11,8 +11,8 @@ use smtp_auth::sasl::Mechanism;
 
 use crate::support::{Authd, Client, Outcome, PASSWORD, get, resident};
 
-/// Each hash takes a second or so, unless the tests are built with optimizations.
-const SLOW: &str = "[accounts]\niterations = 1000000\n[limits]\nfailure_delay_ms = 3000\n";
+/// Each hash takes half a second or so, unless the tests are built with optimizations.
+const SLOW: &str = "[accounts]\niterations = 400000\n[limits]\nfailure_delay_ms = 3000\n";
 
 #[test]
 fn a_full_queue_is_a_temporary_failure() {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use smtp_auth::sasl::Mechanism;
+use smtp_auth::sasl::{Mechanism, ScramHash, ScramKeys};
 
 use crate::{
     postgres::Postgres,
@@ -84,6 +84,31 @@ fn disabled_and_expired_look_like_a_wrong_password_and_changes_count_at_once() {
     authd.done(&["passwd", "tim"], "another password");
     assert_eq!(client.sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Fail);
     assert_eq!(client.sign_in(SCRAM, None, "tim", "another password"), ok("tim"));
+    // Only the log says why.
+    authd.wait_for_all(&["locked=\"disabled\"", "locked=\"expired\""]);
+}
+
+#[test]
+fn a_decoy_is_the_same_on_connections_that_began_before_accounts_were_added() {
+    let mut authd = Authd::new(None, "");
+    authd.done(&["add", "tim"], PASSWORD);
+    let pid = authd.start();
+    let mut old = authd.connect();
+    old.first_challenge("nobody");
+    let keys = ScramKeys::from_password(ScramHash::Sha256, "x", b"sixteen octets..", 4096).unwrap();
+    let keys = keys.to_text();
+    let lines: String = (0..50).map(|n| format!("u{n}:{}\n", keys.expose())).collect();
+    std::fs::write(authd.path("keys"), lines).unwrap();
+    authd.done(&["import", "rfc5803", authd.path("keys").to_str().unwrap()], "");
+    authd.signal(pid, "-HUP");
+    authd.wait_for("reloaded");
+    let mut new = authd.connect();
+    let few = (0..40).map(|n| format!("nobody{n}")).filter(|name| {
+        let shown = new.first_challenge(name);
+        assert_eq!(old.first_challenge(name), shown, "{name}");
+        shown.ends_with(",i=4096")
+    });
+    assert!(few.count() > 20, "most accounts have 4,096 iterations, and so most decoys have to");
 }
 
 #[test]
