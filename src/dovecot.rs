@@ -86,7 +86,7 @@
 //!
 //! A session offers the mechanisms of its [`Config`](crate::sasl::server::Config), with these exceptions:
 //!
-//! - EXTERNAL is not offered, because any local process could claim that it has verified a certificate with any name.
+//! - EXTERNAL is not offered, because any local process could claim to have verified a certificate for any name.
 //! - The -PLUS mechanisms are not offered, because any local process could send any channel binding data.
 //! - Custom mechanisms are not offered, because their [`Properties`] are unknown.
 //!

@@ -14,8 +14,8 @@ use crate::{decimal::decimal, sasl::Mechanism, shown::is_hidden};
 /// The parameters are **not verified: any process that can open the socket can send any values**. Use
 /// [`rip`](Self::rip) for rate limiting only if the mail server is the only process that can open the socket.
 ///
-/// Unknown parameters are ignored. `cert_username` and `valid-client-cert` are also ignored, because any local process could
-/// claim that it has verified a certificate with any name.
+/// Unknown parameters are ignored. `cert_username` and `valid-client-cert` are also ignored, because any local process
+/// could claim to have verified a certificate for any name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     id: u32,
