@@ -49,7 +49,7 @@ type Task = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// The end of a task.
 enum Done {
-    Answered(u32, QueryJob, Option<LookUp>),
+    Answered(u32, Box<QueryJob>, Option<LookUp>),
     Released(Held),
 }
 
@@ -191,7 +191,7 @@ impl Connection {
     fn take(&mut self, done: Done) {
         match done {
             Done::Answered(id, job, look_up) => {
-                if self.session.answer_from(job) {
+                if self.session.answer_from(*job) {
                     self.looked_up.extend(look_up.map(|look_up| (id, look_up)));
                 }
             }
@@ -212,7 +212,7 @@ impl Drop for Connection {
 /// long is one.
 async fn answer(id: u32, asked: Asked, mut job: QueryJob) -> Done {
     let _ = timeout(ANSWER, job.query().answer_with_async(&asked)).await;
-    Done::Answered(id, job, asked.into_look_up())
+    Done::Answered(id, Box::new(job), asked.into_look_up())
 }
 
 fn address(request: &Request, is_trusted: bool) -> Option<IpAddr> {
