@@ -38,7 +38,7 @@ pub(crate) enum CommandError {
     )]
     Name(String),
     #[error(
-        "the label of an application password is empty or contains a slash or a control character"
+        "the label of an application password is empty, or contains a slash or a character that SASLprep prohibits (RFC 4013)"
     )]
     Label,
     #[error(
@@ -70,6 +70,13 @@ pub(crate) async fn run(config: &Config, command: Account) -> Result<(), Command
             .map(String::from)
             .ok_or_else(|| CommandError::Name(name.into()))
     };
+    // The name to authenticate with is folded as a whole, and a character may become a slash by that.
+    let label = |name: &str, app: &str| {
+        let login = fold(&login_name(name, app)).map_err(|_| CommandError::Label)?;
+        let label = login.strip_prefix(name).and_then(|rest| rest.strip_prefix('/'));
+        let label = label.filter(|label| is_label(label));
+        label.map(String::from).ok_or(CommandError::Label)
+    };
     match command {
         Account::Add { name, aliases, disabled, password } => {
             let name = fold(&name)?;
@@ -79,22 +86,15 @@ pub(crate) async fn run(config: &Config, command: Account) -> Result<(), Command
             store.add_account(&name, &aliases, &[new], !disabled, now_s()).await?;
             show(shown)?;
         }
-        Account::Passwd { name, app: Some(label), remove: true, .. } => {
-            if !store.remove_password(&fold(&name)?, &label).await? {
+        Account::Passwd { name, app: Some(app), remove: true, .. } => {
+            let name = fold(&name)?;
+            if !store.remove_password(&name, &label(&name, &app)?).await? {
                 return Err(CommandError::Nothing);
             }
         }
         Account::Passwd { name, app, password, .. } => {
-            let (name, is_app, label) = (fold(&name)?, app.is_some(), app.unwrap_or_default());
-            if is_app && !is_label(&label) {
-                return Err(CommandError::Label);
-            }
-            // The name to authenticate with has to be its own folded form.
-            let label = if is_app {
-                fold(&login_name(&name, &label))?.split_off(name.len() + 1)
-            } else {
-                label
-            };
+            let (name, is_app) = (fold(&name)?, app.is_some());
+            let label = app.map(|app| label(&name, &app)).transpose()?.unwrap_or_default();
             let (new, shown) = make(
                 config,
                 &label,

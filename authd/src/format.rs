@@ -54,6 +54,8 @@ enum Line {
 /// Why a line cannot be imported. No text contains a part of the line but for the names of accounts and schemes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LineError {
+    #[error("the line is not UTF-8")]
+    NotUtf8,
     #[error("the line has no name, or no value after it")]
     Fields,
     #[error("the account has no password")]
@@ -102,12 +104,13 @@ pub(crate) struct Contents {
 /// Reads a whole file, as the line of an account may come after those of its aliases.
 pub(crate) fn read(
     format: Format,
-    lines: impl Iterator<Item = (usize, Secret)>,
+    lines: impl Iterator<Item = (usize, Result<Secret, LineError>)>,
     fold: FoldName,
 ) -> Contents {
     let (mut contents, mut later) = (Contents::default(), Vec::new());
     for (number, text) in lines {
-        let read = match line(format, text.expose()) {
+        let read = text.map_or_else(|error| Some(Err(error)), |text| line(format, text.expose()));
+        let read = match read {
             None => continue,
             Some(Err(error)) => Err(error),
             Some(Ok(Line::Account(account))) => contents.add(format, number, account, fold),

@@ -14,7 +14,7 @@ use crate::{
     cli::Format,
     clock::now_s,
     config::Config,
-    format::{self, Account, Kept, Password},
+    format::{self, Account, Kept, LineError, Password},
     passwords,
     store::{NewPassword, Store, StoreError, login_name},
 };
@@ -31,9 +31,10 @@ pub(super) async fn import(
         true => Box::new(stdin().lock()),
         false => Box::new(BufReader::new(fs::File::open(file).map_err(unreadable)?)),
     };
+    let text = |line| String::from_utf8(line).map(Secret::new).map_err(|_| LineError::NotUtf8);
     let lines: Vec<_> = input
-        .lines()
-        .map(|line| line.map(Secret::new))
+        .split(b'\n')
+        .map(|line| line.map(text))
         .collect::<Result<_, _>>()
         .map_err(unreadable)?;
     let lines = lines.into_iter().enumerate().map(|(at, text)| (at + 1, text));

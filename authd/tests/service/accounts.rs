@@ -40,6 +40,39 @@ fn a_file_of_dovecot_is_imported_and_what_cannot_be_is_listed() {
     assert_eq!(other.done(&["list"], ""), list);
 }
 
+#[test]
+fn a_line_that_is_not_utf_8_is_listed_and_the_rest_is_imported() {
+    let authd = Authd::new(None, "");
+    let file = b"tim:{PLAIN}tanstaaf\r\nj\xfcrgen:{PLAIN}hunter2\nann:{PLAIN}tanstaaf";
+    let output = authd.account(&["import", "dovecot", "-"], file);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("line 2: not imported: the line is not UTF-8\n"), "{said}");
+    assert!(said.contains("2 accounts have been imported"), "{said}");
+    let list = authd.done(&["list"], "");
+    assert!(list.starts_with("ann\t") && list.contains("\ntim\t"), "{list}");
+}
+
+#[test]
+fn labels_are_folded_before_they_are_checked() {
+    let mut authd = Authd::new(None, "[limits]\nfailure_delay_ms = 10");
+    authd.done(&["add", "tim"], PASSWORD);
+    let app = authd.done(&["passwd", "Tim", "--app", "Phone"], "");
+    let fullwidth = "a\u{ff0f}b";
+    for label in ["", "a/b", "a\tb", fullwidth] {
+        for more in [&["--generate"][..], &["--remove"]] {
+            let output = authd.account(&[&["passwd", "tim", "--app", label], more].concat(), "");
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains("the label of an application password is"), "{label:?}: {said}");
+        }
+    }
+    let expected = ("tim/phone", app.trim(), Some("tim"));
+    check(&mut authd, &[Mechanism::Plain], &[expected]);
+    authd.done(&["passwd", "tim", "--app", "PHONE", "--remove"], "");
+    let outcome = authd.connect().sign_in(Mechanism::Plain, None, "tim/phone", app.trim());
+    assert_eq!(outcome, Outcome::Fail);
+    assert!(!authd.done(&["list"], "").contains("phone"));
+}
+
 /// An account with all that one can have, a disabled one, and one that expires. Returns the application password.
 fn add_all(authd: &Authd) -> String {
     authd.done(&["add", "tim", "--alias", "tim@example.org", "--cram-md5"], PASSWORD);

@@ -63,11 +63,11 @@ impl Authd {
     }
 
     /// Runs `account …` with this standard input.
-    pub(crate) fn account(&self, arguments: &[&str], input: &str) -> Output {
+    pub(crate) fn account(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
         let mut command = self.command(&["account"]);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(input.as_ref()).unwrap();
         child.wait_with_output().unwrap()
     }
 
