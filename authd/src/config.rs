@@ -117,8 +117,10 @@ pub(crate) struct Limits {
     pub(crate) window_s: u64,
     /// For how many days a network is known after a success.
     pub(crate) known_days: u64,
-    /// Entries in each table.
+    /// Networks, accounts, and pairs of both with failures, of each kind.
     pub(crate) max_entries: usize,
+    /// Pairs of an account and a network that is known for it.
+    pub(crate) max_known: usize,
     /// How long the answer to a failed attempt is held back, in milliseconds.
     pub(crate) failure_delay_ms: u64,
     /// How often the limits are exchanged with the other processes, in milliseconds; at most a second.
@@ -216,6 +218,7 @@ impl Default for Limits {
             window_s: 600,
             known_days: 30,
             max_entries: 1 << 16,
+            max_known: 1 << 20,
             failure_delay_ms: 2000,
             exchange_ms: 500,
         }

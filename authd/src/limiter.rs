@@ -8,15 +8,12 @@ use std::{
 
 use siphasher::sip::SipHasher24;
 
-use crate::{
-    config::Limits,
-    random,
-    store::{Changes, Shared},
-};
+use crate::{config::Limits, random, store::Shared};
 
 mod exchange;
 mod table;
 
+use exchange::SLACK;
 pub(crate) use exchange::{exchange, read_all};
 use table::{Known, Rate, Table};
 
@@ -28,7 +25,8 @@ use table::{Known, Rate, Table};
 ///
 /// Each process knows its own failures at once, and those of the others after the next
 /// [exchange](exchange()). Until then each of N processes may let as many failures through as one alone, so that there
-/// are at most N times the limit, instead of the limit, in the time between two exchanges.
+/// are at most N times the limit, instead of the limit, in the time between two exchanges. A flood of failures can make
+/// an exchange take longer than its interval; there is a warning then, and accounts are exchanged before networks.
 ///
 /// Names and addresses are kept as hashes under a secret that the processes share.
 #[derive(Debug)]
@@ -38,6 +36,7 @@ pub(crate) struct Limiter {
     accounts: Rate,
     known_for: i64,
     max_entries: usize,
+    max_known: usize,
     state: Mutex<State>,
 }
 
@@ -48,9 +47,10 @@ struct State {
     /// The buckets of known networks, for an account and a network each.
     pairs: Table,
     known: Known,
-    /// Changes that the other processes do not know yet.
-    failures: HashMap<i64, i64>,
+    /// Successes that the other processes do not know yet.
     successes: HashMap<(i64, i64), i64>,
+    /// The latest time of an attempt.
+    latest: i64,
 }
 
 /// The kinds of buckets, in the lowest bits of their numbers.
@@ -58,6 +58,10 @@ const NETWORK: i64 = 0;
 const ACCOUNT: i64 = 1;
 const PAIR: i64 = 2;
 const KINDS: i64 = 3;
+
+/// The kinds of buckets in the order in which they are exchanged. An attacker can have any number of networks, at least
+/// with IPv6, so their buckets come last.
+const BY_PRIORITY: [i64; 3] = [ACCOUNT, PAIR, NETWORK];
 
 /// An attempt, with the numbers of its buckets.
 #[derive(Clone, Copy)]
@@ -80,6 +84,7 @@ impl Limiter {
             accounts: rate(limits.account),
             known_for: days * 24 * 60 * 60 * 1000,
             max_entries: limits.max_entries,
+            max_known: limits.max_known,
             state: Mutex::default(),
         }
     }
@@ -88,7 +93,7 @@ impl Limiter {
     /// claimed, if there is no such account; `now` is in milliseconds since 1970.
     pub(crate) fn is_limited(&self, address: Option<IpAddr>, name: &str, now: i64) -> bool {
         let buckets = self.buckets(address, name);
-        let state = self.state();
+        let state = self.state(now);
         match self.is_known(&state, buckets, now) {
             true => state.pairs.is_full(buckets.pair, self.accounts, self.max_entries, now),
             false => {
@@ -100,11 +105,13 @@ impl Limiter {
         }
     }
 
-    /// Counts an attempt that has failed. A full bucket counts no further failures. So an attacker who goes on cannot
-    /// keep an account limited, and a limited network cannot fill the buckets of further accounts.
+    /// Counts an attempt that has failed. A full bucket counts no further failures. So a limited network cannot fill the
+    /// buckets of further accounts, and an account is not limited any more once a failure has leaked away. An attacker
+    /// who goes on from many networks takes up each such place, and so keeps the account limited for every network that
+    /// is not known. On a known network, the owner does not notice it.
     pub(crate) fn failed(&self, address: Option<IpAddr>, name: Option<&str>, now: i64) {
         let buckets = self.buckets(address, name.unwrap_or_default());
-        let mut state = self.state();
+        let mut state = self.state(now);
         if name.is_some() && self.is_known(&state, buckets, now) {
             self.add(&mut state, buckets.pair, now);
             return;
@@ -119,8 +126,8 @@ impl Limiter {
     pub(crate) fn authenticated(&self, address: Option<IpAddr>, account: &str, now: i64) {
         let buckets = self.buckets(address, account);
         let Some(network) = buckets.network else { return };
-        let mut state = self.state();
-        if state.known.note(buckets.account, network, now, self.max_entries) {
+        let mut state = self.state(now);
+        if state.known.note(buckets.account, network, now, self.max_known) {
             self.keep_success(&mut state, (buckets.account, network), now);
         }
     }
@@ -128,22 +135,16 @@ impl Limiter {
     /// Counts a failure. Returns whether the bucket was not full.
     fn add(&self, state: &mut State, bucket: i64, now: i64) -> bool {
         let (table, rate) = self.table(state, bucket);
-        if !table.add(bucket, rate, self.max_entries, now) {
-            return false;
-        }
-        let is_new = !state.failures.contains_key(&bucket);
-        if !is_new || state.failures.len() < self.max_entries {
-            *state.failures.entry(bucket).or_default() += rate.leak();
-        }
-        true
+        table.add(bucket, rate, self.max_entries, now)
     }
 
     fn keep_success(&self, state: &mut State, pair: (i64, i64), now: i64) {
-        if state.successes.len() < self.max_entries {
+        if state.successes.len() < self.max_known {
             state.successes.insert(pair, now);
         }
     }
 
+    /// Returns the table of the bucket's kind.
     fn table<'a>(&self, state: &'a mut State, bucket: i64) -> (&'a mut Table, Rate) {
         match bucket & KINDS {
             NETWORK => (&mut state.networks, self.networks),
@@ -172,49 +173,77 @@ impl Limiter {
     }
 
     /// No other code runs under this lock.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the changes that the other processes do not know yet.
-    fn take_changes(&self) -> Changes {
-        let mut state = self.state();
-        let failures = state.failures.drain().collect();
-        let known =
-            state.successes.drain().map(|((account, network), last)| (account, network, last));
-        Changes { known: known.collect(), failures }
-    }
-
-    /// Puts changes back that could not be sent.
-    fn put_back(&self, changes: Changes) {
-        let mut state = self.state();
-        for (bucket, added) in changes.failures {
-            if state.failures.len() < self.max_entries || state.failures.contains_key(&bucket) {
-                *state.failures.entry(bucket).or_default() += added;
+    /// Returns the state at this time. If the clock has been put back, the times of the buckets are put back with it.
+    /// Otherwise a bucket with one failure would count as full until the clock has caught up.
+    fn state(&self, now: i64) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        let back = state.latest - now;
+        if back > SLACK {
+            for kind in BY_PRIORITY {
+                self.table(&mut state, kind).0.put_back_clock(back);
             }
         }
-        for (account, network, last) in changes.known {
-            self.keep_success(&mut state, (account, network), last);
+        if !(0..=SLACK).contains(&back) {
+            state.latest = now;
         }
+        state
+    }
+
+    /// Takes the failures in buckets of this kind that the other processes do not know yet.
+    fn take_failures(&self, kind: i64) -> Vec<(i64, i64)> {
+        self.table(&mut self.lock(), kind).0.take_untold()
+    }
+
+    /// Puts failures back that could not be sent.
+    fn put_failures_back(&self, failures: &[(i64, i64)]) {
+        let mut state = self.lock();
+        for (bucket, added) in failures {
+            self.table(&mut state, *bucket).0.keep_untold(*bucket, *added, self.max_entries);
+        }
+    }
+
+    /// Takes the successes that the other processes do not know yet.
+    fn take_successes(&self) -> Vec<(i64, i64, i64)> {
+        let taken = core::mem::take(&mut self.lock().successes);
+        let mut all: Vec<_> =
+            taken.into_iter().map(|((account, network), last)| (account, network, last)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Puts successes back that could not be sent.
+    fn put_successes_back(&self, successes: &[(i64, i64, i64)]) {
+        let mut state = self.lock();
+        for (account, network, last) in successes {
+            self.keep_success(&mut state, (*account, *network), *last);
+        }
+    }
+
+    /// Returns how many failures the other processes will never know, since the last call.
+    fn take_dropped(&self) -> u64 {
+        let mut state = self.lock();
+        BY_PRIORITY.iter().map(|kind| self.table(&mut state, *kind).0.take_dropped()).sum()
     }
 
     /// Takes over the counts of all processes together.
     fn merge(&self, shared: Shared, now: i64) {
-        let mut state = self.state();
+        let mut state = self.state(now);
         for (bucket, empty_at) in shared.failures {
-            // The sum does not contain the failures that this process has counted since its last batch.
-            let own = state.failures.get(&bucket).copied().unwrap_or(0);
             let (table, rate) = self.table(&mut state, bucket);
-            table.set(bucket, empty_at.max(now) + own, rate, self.max_entries, now);
+            table.merge(bucket, empty_at, rate, self.max_entries, now);
         }
         for (account, network, last) in shared.known {
-            state.known.note(account, network, last, self.max_entries);
+            state.known.note(account, network, last, self.max_known);
         }
     }
 
     /// Returns the numbers of networks, accounts and known pairs with entries.
     pub(crate) fn entries(&self) -> [usize; 3] {
-        let state = self.state();
+        let state = self.lock();
         [state.networks.len(), state.accounts.len(), state.known.len()]
     }
 }

@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, watch},
+    sync::{Semaphore, oneshot, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
@@ -33,6 +33,9 @@ const REFRESH: Duration = Duration::from_secs(30);
 
 /// The time that open exchanges have to end when the service stops.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// The time that the last exchange of the limits has to end.
+const LAST_EXCHANGE: Duration = Duration::from_secs(3);
 
 /// The time after which an accept that has failed, for lack of descriptors, is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -80,8 +83,10 @@ pub(crate) async fn serve(
     let _metrics =
         metrics_listener::start(&config.metrics, &service).map_err(ServeError::Metrics)?;
     let every = Duration::from_millis(config.limits.exchange_ms);
-    let exchanging =
-        tokio::spawn(limiter::exchange(Arc::clone(&service.limiter), service.store.clone(), every));
+    let (stop_exchange, stopped) = oneshot::channel();
+    let exchange =
+        limiter::exchange(Arc::clone(&service.limiter), service.store.clone(), every, stopped);
+    let exchanging = tokio::spawn(exchange);
     let (stop, stopping) = watch::channel(false);
     let room = Arc::new(Semaphore::new(config.max_connections));
     let mut accepting = JoinSet::new();
@@ -112,7 +117,11 @@ pub(crate) async fn serve(
     if timeout(GRACE, async { while accepting.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("exchanges that were still open have been broken off");
     }
-    exchanging.abort();
+    // The failures since the last exchange still count after a restart, and for the other processes.
+    drop(stop_exchange);
+    if timeout(LAST_EXCHANGE, exchanging).await.is_err() {
+        tracing::warn!("the latest failures could not be exchanged, and will not be counted");
+    }
     service.store.close().await;
     Ok(())
 }

@@ -24,7 +24,7 @@ mod listing;
 mod settings;
 
 pub(crate) use accounts::{Found, NewPassword, login_name};
-pub(crate) use limits::{Changes, Shared};
+pub(crate) use limits::{Shared, WRITTEN};
 pub(crate) use listing::{AccountRow, Cost, PasswordRow};
 
 /// The database and the bounds on its use.

@@ -16,10 +16,6 @@ impl Rate {
         Self { limit, leak: (window / limit).max(1) }
     }
 
-    pub(super) fn leak(self) -> i64 {
-        self.leak
-    }
-
     fn is_full(self, empty_at: i64, now: i64) -> bool {
         empty_at.saturating_sub(now) > self.leak * (self.limit - 1)
     }
@@ -31,6 +27,10 @@ pub(super) struct Table {
     empty_at: HashMap<i64, i64>,
     /// The same, the emptiest first.
     order: BTreeSet<(i64, i64)>,
+    /// By how many milliseconds failures that the other processes do not know yet have put off these times.
+    untold: HashMap<i64, i64>,
+    /// How many failures the other processes will never know, because there was no room in `untold`.
+    dropped: u64,
 }
 
 impl Table {
@@ -54,11 +54,48 @@ impl Table {
         }
         let begin = self.empty_at.get(&bucket).copied().unwrap_or(now).max(now);
         self.set(bucket, begin.saturating_add(rate.leak), rate, max, now);
+        self.keep_untold(bucket, rate.leak, max);
         true
     }
 
+    /// Keeps what the other processes do not know yet.
+    pub(super) fn keep_untold(&mut self, bucket: i64, added: i64, max: usize) {
+        if self.untold.len() < max || self.untold.contains_key(&bucket) {
+            *self.untold.entry(bucket).or_default() += added;
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Takes what the other processes do not know yet, by the numbers of the buckets.
+    pub(super) fn take_untold(&mut self) -> Vec<(i64, i64)> {
+        let mut untold: Vec<_> = self.untold.drain().collect();
+        untold.sort_unstable();
+        untold
+    }
+
+    /// Returns how many failures have been dropped since the last call.
+    pub(super) fn take_dropped(&mut self) -> u64 {
+        core::mem::take(&mut self.dropped)
+    }
+
+    /// Takes over the time that all processes together have counted. It does not contain the failures that the others
+    /// do not know yet, nor those that were dropped.
+    pub(super) fn merge(&mut self, bucket: i64, empty_at: i64, rate: Rate, max: usize, now: i64) {
+        let untold = self.untold.get(&bucket).copied().unwrap_or(0);
+        let shared = empty_at.max(now).saturating_add(untold);
+        let own = self.empty_at.get(&bucket).copied().unwrap_or(now);
+        self.set(bucket, own.max(shared), rate, max, now);
+    }
+
+    /// Moves all times back, as the clock has been put back by so many milliseconds.
+    pub(super) fn put_back_clock(&mut self, by: i64) {
+        self.empty_at.values_mut().for_each(|empty_at| *empty_at -= by);
+        self.order = self.empty_at.iter().map(|(bucket, empty_at)| (*empty_at, *bucket)).collect();
+    }
+
     /// Sets when the bucket will be empty. A full table forgets the emptiest bucket, but none that is full.
-    pub(super) fn set(&mut self, bucket: i64, empty_at: i64, rate: Rate, max: usize, now: i64) {
+    fn set(&mut self, bucket: i64, empty_at: i64, rate: Rate, max: usize, now: i64) {
         while self.forget_emptiest(|empty_at| empty_at <= now) {}
         let old = self.empty_at.get(&bucket).copied();
         let is_room = old.is_some() || self.len() < max;

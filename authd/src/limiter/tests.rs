@@ -90,7 +90,7 @@ fn an_owner_is_not_locked_out_from_a_known_network() {
 
 #[test]
 fn a_full_table_forgets_the_emptiest_entry_and_stays_bounded() {
-    let limiter = Limiter::new(&Limits { max_entries: 5, ..limits() }, SECRET);
+    let limiter = Limiter::new(&Limits { max_entries: 5, max_known: 5, ..limits() }, SECRET);
     let_through(&limiter, 50, |_| None, "tim", NOW);
     for number in 0..100 {
         limiter.failed(None, Some(&number.to_string()), NOW + number);
@@ -101,7 +101,7 @@ fn a_full_table_forgets_the_emptiest_entry_and_stays_bounded() {
         limiter.authenticated(address(number), &number.to_string(), NOW);
     }
     assert_eq!(limiter.entries()[2], 5);
-    assert!(limiter.state().failures.len() <= 5 && limiter.state().successes.len() <= 5);
+    assert!(limiter.take_failures(ACCOUNT).len() <= 5 && limiter.take_successes().len() <= 5);
 }
 
 #[tokio::test]
@@ -139,9 +139,9 @@ async fn the_limit_holds_over_several_processes_after_an_exchange() {
 fn failures_during_an_exchange_are_not_lost() {
     let limiter = Limiter::new(&limits(), SECRET);
     let_through(&limiter, 9, |_| None, "tim", NOW);
-    let told = limiter.take_changes();
+    let told = limiter.take_failures(ACCOUNT);
     let_through(&limiter, 1, |_| None, "tim", NOW);
-    let failures = told.failures.iter().map(|(bucket, added)| (*bucket, NOW + added)).collect();
+    let failures = told.iter().map(|(bucket, added)| (*bucket, NOW + added)).collect();
     limiter.merge(Shared { failures, known: Vec::new() }, NOW);
     assert!(limiter.is_limited(None, "tim", NOW));
 }
@@ -177,4 +177,103 @@ async fn changes_are_kept_while_the_database_is_down() {
     let other = Limiter::new(&limits(), SECRET);
     exchange::batch(&other, store, 0, now).await.unwrap();
     assert!(other.is_limited(None, "tim", now));
+}
+
+#[tokio::test]
+async fn a_flood_of_networks_does_not_keep_accounts_from_the_other_processes() {
+    for Database { store, .. } in &databases().await {
+        let [flooded, other] = [(); 2].map(|()| Limiter::new(&limits(), SECRET));
+        let now = crate::clock::now_ms();
+        for number in 0..2000_u128 {
+            let network = Ipv6Addr::from_bits(0x2001_0db8 << 96 | number << 64);
+            flooded.failed(Some(network.into()), None, now);
+        }
+        assert_eq!(let_through(&flooded, 50, |_| None, "tim", now), 10);
+        assert_eq!(flooded.take_dropped(), 1000);
+        exchange::batch(&flooded, store, 0, now).await.unwrap();
+        exchange::batch(&other, store, 0, now).await.unwrap();
+        assert!(other.is_limited(None, "tim", now));
+        assert_eq!(other.entries()[..2], [1000, 1]);
+    }
+}
+
+#[tokio::test]
+async fn many_rows_are_written_and_read_without_a_loss() {
+    let many = 2 * i64::try_from(crate::store::WRITTEN).unwrap() + 7;
+    for Database { store, .. } in &databases().await {
+        let now = crate::clock::now_ms();
+        let rows: Vec<_> = (0..many).map(|at| (at * 4, at)).collect();
+        let known: Vec<_> = (0..50_007).map(|at| (at % 977, at, now - at)).collect();
+        for _ in 0..2 {
+            for rows in rows.chunks(crate::store::WRITTEN) {
+                store.add_failures(rows, now).await.unwrap();
+            }
+        }
+        for rows in known.chunks(crate::store::WRITTEN) {
+            store.add_known(rows, now).await.unwrap();
+        }
+        let mut read = store.failures_since(now, (KINDS, NETWORK), 10_000, now).await.unwrap();
+        read.sort_unstable();
+        let expected: Vec<_> =
+            rows.iter().map(|(bucket, added)| (*bucket, now + 2 * added)).collect();
+        assert_eq!(read, expected);
+        assert_eq!(store.failures_since(now, (KINDS, PAIR), 10_000, now).await.unwrap(), []);
+        let mut read = store.known_since(now, 1_000_000).await.unwrap();
+        read.sort_unstable_by_key(|(_, network, _)| *network);
+        assert!(read == known, "{} rows", read.len());
+        assert_eq!(store.known_since(now, 30_000).await.unwrap().len(), 30_000);
+        assert_eq!(store.known_since(now + 1, 30_000).await.unwrap(), []);
+    }
+}
+
+#[test]
+fn failures_elsewhere_do_not_push_known_networks_out() {
+    let limiter = Limiter::new(&Limits { max_entries: 5, max_known: 100, ..limits() }, SECRET);
+    for owner in 0..100 {
+        limiter.authenticated(address(owner), &owner.to_string(), NOW);
+    }
+    assert_eq!((limiter.entries()[2], limiter.take_successes().len()), (100, 100));
+    let_through(&limiter, 50, |_| None, "0", NOW);
+    assert!(
+        limiter.is_limited(address(200), "0", NOW) && !limiter.is_limited(address(0), "0", NOW)
+    );
+}
+
+/// What the documentation says of an attacker who goes on.
+#[test]
+fn an_attacker_who_goes_on_keeps_an_account_limited_for_new_networks_alone() {
+    let limiter = Limiter::new(&limits(), SECRET);
+    limiter.authenticated(address(1), "tim", NOW);
+    for second in 0..3600 {
+        let now = NOW + second * 1000;
+        limiter.failed(address(u8::try_from(second % 200).unwrap() + 50), Some("tim"), now);
+        assert!(!limiter.is_limited(address(1), "tim", now));
+        assert!(second < 60 || limiter.is_limited(address(2), "tim", now));
+    }
+    let end = NOW + 3600 * 1000;
+    assert!(!limiter.is_limited(address(2), "tim", end + 60_000), "it ends with the attack");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_put_back_does_not_fill_buckets() {
+    const HOUR: i64 = 60 * 60 * 1000;
+    let limiter = Limiter::new(&limits(), SECRET);
+    limiter.failed(address(1), Some("tim"), NOW);
+    let_through(&limiter, 50, |_| None, "ann", NOW);
+    assert!(!limiter.is_limited(address(1), "tim", NOW - HOUR));
+    assert_eq!(let_through(&limiter, 50, |_| None, "tim", NOW - HOUR), 9);
+    assert!(limiter.is_limited(None, "ann", NOW - HOUR));
+    assert!(!limiter.is_limited(None, "ann", NOW - HOUR + 60_000), "failures leak away as before");
+    for Database { store, .. } in &databases().await {
+        let now = crate::clock::now_ms();
+        let [before, after, third] = [(); 3].map(|()| Limiter::new(&limits(), SECRET));
+        before.failed(None, Some("tim"), now + HOUR);
+        exchange::batch(&before, store, 0, now + HOUR).await.unwrap();
+        exchange::batch(&after, store, 0, now).await.unwrap();
+        assert_eq!(let_through(&after, 50, |_| None, "tim", now), 9);
+        exchange::batch(&after, store, 0, now).await.unwrap();
+        exchange::batch(&third, store, 0, now).await.unwrap();
+        assert!(third.is_limited(None, "tim", now + 1000));
+        assert!(!third.is_limited(None, "tim", now + 61_000), "and the shared row as well");
+    }
 }

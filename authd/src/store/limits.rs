@@ -1,15 +1,8 @@
 //! The rate limits that the processes of a fleet exchange.
 
-use super::{Store, StoreError, get};
+use core::fmt::Write;
 
-/// Changes of one process since its last batch.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    /// A bucket, and by how many milliseconds its failures put off the time when it will be empty.
-    pub(crate) failures: Vec<(i64, i64)>,
-    /// An account, a network, and when the account was authenticated from it.
-    pub(crate) known: Vec<(i64, i64, i64)>,
-}
+use super::{Store, StoreError, get};
 
 /// The counts of all processes together.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,51 +13,114 @@ pub(crate) struct Shared {
     pub(crate) known: Vec<(i64, i64, i64)>,
 }
 
+/// How many rows one statement writes.
+pub(crate) const WRITTEN: usize = 200;
+
+/// How many rows of known networks one query reads. All of them at once could take longer than a query may.
+const READ: usize = 20_000;
+
 impl Store {
-    /// Adds one process's changes to the shared counts. Times are milliseconds since 1970.
+    /// Adds failures of one process to the shared counts: of each bucket, by how many milliseconds they put off the time
+    /// when it will be empty. There are at most [`WRITTEN`] rows, in the order of their keys, so that statements of
+    /// several processes do not deadlock. No bucket comes twice, which PostgreSQL would refuse.
     ///
-    /// The rows are written in the order of their keys, so that batches of several processes do not deadlock.
-    pub(crate) async fn add_changes(&self, changes: &Changes, now: i64) -> Result<(), StoreError> {
-        if changes.failures.is_empty() && changes.known.is_empty() {
-            return Ok(());
-        }
-        let add = "INSERT INTO failure (bucket, empty_at, changed) VALUES ($1, $2 + $3, $2) \
-                   ON CONFLICT (bucket) DO UPDATE SET changed = $2, empty_at = $3 + \
-                   CASE WHEN failure.empty_at > $2 THEN failure.empty_at ELSE $2 END";
-        let know = "INSERT INTO known_network (account, network, last, changed) VALUES ($1, $2, $3, $4) \
-                    ON CONFLICT (account, network) DO UPDATE SET changed = $4, last = \
-                    CASE WHEN known_network.last > $3 THEN known_network.last ELSE $3 END";
-        let mut transaction = self.begin().await?;
-        let mut failures = changes.failures.clone();
-        failures.sort_unstable();
-        for (bucket, added) in failures {
-            let add = sqlx::query(add).bind(bucket).bind(now).bind(added);
-            self.within(add.execute(&mut *transaction)).await?;
-        }
-        let mut known = changes.known.clone();
-        known.sort_unstable();
-        for (account, network, last) in known {
-            let know = sqlx::query(know).bind(account).bind(network).bind(last).bind(now);
-            self.within(know.execute(&mut *transaction)).await?;
-        }
-        self.within(transaction.commit()).await
+    /// A row of a later time than `now` was written before the clock was put back, so no time has passed since then.
+    pub(crate) async fn add_failures(
+        &self,
+        rows: &[(i64, i64)],
+        now: i64,
+    ) -> Result<(), StoreError> {
+        let conflict = "(bucket) DO UPDATE SET changed = excluded.changed, empty_at = excluded.empty_at + \
+                        CASE WHEN failure.changed > $1 THEN failure.empty_at - failure.changed \
+                        WHEN failure.empty_at > $1 THEN failure.empty_at - $1 ELSE 0 END";
+        let rows: Vec<_> = rows.iter().map(|(bucket, added)| [*bucket, now + added]).collect();
+        self.write("failure (changed, bucket, empty_at)", &rows, conflict, now).await
     }
 
-    /// Returns the rows that have changed since then, at most `max` rows of each kind, the latest first.
-    pub(crate) async fn shared_since(&self, since: i64, max: usize) -> Result<Shared, StoreError> {
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let mut shared = Shared::default();
-        let failures = "SELECT bucket, empty_at FROM failure WHERE changed >= $1 ORDER BY changed DESC LIMIT $2";
-        let select = sqlx::query(failures).bind(since).bind(max);
-        for row in self.within(select.fetch_all(&self.pool)).await? {
-            shared.failures.push((get(&row, "bucket")?, get(&row, "empty_at")?));
+    /// Notes successes of one process: an account, a network, and the time. There are at most [`WRITTEN`] rows, in the
+    /// order of their keys, and none comes twice.
+    pub(crate) async fn add_known(
+        &self,
+        rows: &[(i64, i64, i64)],
+        now: i64,
+    ) -> Result<(), StoreError> {
+        let conflict = "(account, network) DO UPDATE SET changed = excluded.changed, last = \
+                        CASE WHEN known_network.last > excluded.last THEN known_network.last ELSE excluded.last END";
+        let rows: Vec<_> =
+            rows.iter().map(|(account, network, last)| [*account, *network, *last]).collect();
+        self.write("known_network (changed, account, network, last)", &rows, conflict, now).await
+    }
+
+    /// Writes rows in one statement. `now` is the first column of each, and `$1`.
+    async fn write<const N: usize>(
+        &self,
+        into: &str,
+        rows: &[[i64; N]],
+        conflict: &str,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
         }
-        let known = "SELECT account, network, last FROM known_network WHERE changed >= $1 ORDER BY changed DESC LIMIT $2";
-        let select = sqlx::query(known).bind(since).bind(max);
-        for row in self.within(select.fetch_all(&self.pool)).await? {
-            shared.known.push((get(&row, "account")?, get(&row, "network")?, get(&row, "last")?));
+        let mut insert = format!("INSERT INTO {into} VALUES ");
+        for at in 0..rows.len() {
+            insert.push_str(if at == 0 { "($1" } else { ", ($1" });
+            for column in 0..N {
+                // Writing to a string does not fail.
+                let _ = write!(insert, ", ${}", at * N + column + 2);
+            }
+            insert.push(')');
         }
-        Ok(shared)
+        let _ = write!(insert, " ON CONFLICT {conflict}");
+        // Of the many lengths, only the longest is worth being kept as a prepared statement.
+        let insert = sqlx::query(&insert).persistent(rows.len() == WRITTEN).bind(now);
+        let insert = rows.iter().flatten().fold(insert, |insert, value| insert.bind(*value));
+        self.within(insert.execute(&self.pool)).await.map(|_| ())
+    }
+
+    /// Returns the buckets that have changed since then, at most `max`, the latest first. They are those whose number has
+    /// `kind` in the bits `kinds`. For a row of a later time than `now`, see [`add_failures`](Self::add_failures).
+    pub(crate) async fn failures_since(
+        &self,
+        since: i64,
+        (kinds, kind): (i64, i64),
+        max: usize,
+        now: i64,
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        let select = "SELECT bucket, CASE WHEN changed > $1 THEN empty_at - changed + $1 ELSE empty_at END AS empty_at \
+                      FROM failure WHERE changed >= $2 AND (bucket & $3) = $4 ORDER BY changed DESC LIMIT $5";
+        let select = sqlx::query(select).bind(now).bind(since).bind(kinds).bind(kind);
+        let select = select.bind(i64::try_from(max).unwrap_or(i64::MAX));
+        let rows = self.within(select.fetch_all(&self.pool)).await?;
+        rows.iter().map(|row| Ok((get(row, "bucket")?, get(row, "empty_at")?))).collect()
+    }
+
+    /// Returns the known networks that have changed since then, at most `max`, the latest first.
+    pub(crate) async fn known_since(
+        &self,
+        since: i64,
+        max: usize,
+    ) -> Result<Vec<(i64, i64, i64)>, StoreError> {
+        let select = "SELECT account, network, last, changed FROM known_network \
+                      WHERE changed >= $1 AND changed <= $2 AND (changed, account, network) < ($2, $3, $4) \
+                      ORDER BY changed DESC, account DESC, network DESC LIMIT $5";
+        let (mut known, mut before) = (Vec::new(), [i64::MAX; 3]);
+        while known.len() < max {
+            let limit = READ.min(max - known.len());
+            let page =
+                before.iter().fold(sqlx::query(select).bind(since), |page, at| page.bind(*at));
+            let page = page.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            let rows = self.within(page.fetch_all(&self.pool)).await?;
+            for row in &rows {
+                let (account, network) = (get(row, "account")?, get(row, "network")?);
+                known.push((account, network, get(row, "last")?));
+                before = [get(row, "changed")?, account, network];
+            }
+            if rows.len() < limit {
+                break;
+            }
+        }
+        Ok(known)
     }
 
     /// Deletes buckets that are empty, networks whose last success is older than `known_since`, and of each account all

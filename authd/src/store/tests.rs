@@ -127,25 +127,23 @@ async fn secrets_and_limits_are_shared() {
     each(async |store| {
         let one = store.secret("salt").await.unwrap();
         assert_eq!((store.secret("salt").await.unwrap(), one.len()), (one, 64));
-        let changes = Changes { failures: vec![(-1, 60), (7, 120)], known: vec![(3, 4, 500)] };
-        store.add_changes(&changes, 1000).await.unwrap();
-        store.add_changes(&changes, 1010).await.unwrap();
-        let mut shared = store.shared_since(1010, 10).await.unwrap();
-        shared.failures.sort_unstable();
-        assert_eq!(
-            shared,
-            Shared { failures: vec![(-1, 1120), (7, 1240)], known: vec![(3, 4, 500)] }
-        );
-        assert_eq!(store.shared_since(1011, 10).await.unwrap(), Shared::default());
-        let more = Changes { failures: vec![], known: vec![(8, 1, 600), (8, 2, 700), (8, 3, 650)] };
-        store.add_changes(&more, 1020).await.unwrap();
+        let all = (0, 0);
+        for now in [1000, 1010] {
+            store.add_failures(&[(-1, 60), (7, 120)], now).await.unwrap();
+            store.add_known(&[(3, 4, 500)], now).await.unwrap();
+        }
+        let mut failures = store.failures_since(1010, all, 10, 1010).await.unwrap();
+        failures.sort_unstable();
+        assert_eq!(failures, [(-1, 1120), (7, 1240)]);
+        assert_eq!(store.known_since(1010, 10).await.unwrap(), [(3, 4, 500)]);
+        assert_eq!(store.failures_since(1011, all, 10, 1011).await.unwrap(), []);
+        assert_eq!(store.known_since(1011, 10).await.unwrap(), []);
+        store.add_known(&[(8, 1, 600), (8, 2, 700), (8, 3, 650)], 1020).await.unwrap();
         store.forget(1120, 501, 2).await.unwrap();
-        let mut shared = store.shared_since(0, 10).await.unwrap();
-        shared.known.sort_unstable();
-        assert_eq!(
-            shared,
-            Shared { failures: vec![(7, 1240)], known: vec![(8, 2, 700), (8, 3, 650)] }
-        );
+        assert_eq!(store.failures_since(0, all, 10, 1020).await.unwrap(), [(7, 1240)]);
+        let mut known = store.known_since(0, 10).await.unwrap();
+        known.sort_unstable();
+        assert_eq!(known, [(8, 2, 700), (8, 3, 650)]);
     })
     .await;
 }

@@ -92,3 +92,37 @@ fn thousands_of_idle_connections_cost_little_and_hold_nobody_up() {
     drop(idle);
     assert_eq!(authd.connect().sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Ok("tim".into()));
 }
+
+#[test]
+fn a_stop_forgets_no_failure() {
+    let limits = "[limits]\nfailure_delay_ms = 10\naccount = 6\nnetwork = 1000\nexchange_ms = 1000";
+    let mut authd = Authd::new(None, limits);
+    authd.done(&["add", "tim"], PASSWORD);
+    let pid = authd.start();
+    for guess in 0..6 {
+        let from = format!("198.51.100.{guess}");
+        let outcome = authd.connect().sign_in(Mechanism::Plain, Some(&from), "tim", "wrong");
+        assert_eq!(outcome, Outcome::Fail);
+    }
+    authd.signal(pid, "-TERM");
+    assert!(authd.wait());
+    authd.start();
+    let outcome = authd.connect().sign_in(SCRAM, Some("198.51.100.99"), "tim", PASSWORD);
+    assert_eq!(outcome, Outcome::Fail, "still limited");
+}
+
+#[test]
+fn a_late_or_incomplete_exchange_is_logged() {
+    for (more, expected) in [
+        ("exchange_ms = 1", "took longer than `exchange_ms`"),
+        ("max_entries = 1\nexchange_ms = 1000", "other processes do not count some failures"),
+    ] {
+        let mut authd = Authd::new(None, &format!("[limits]\nfailure_delay_ms = 10\n{more}"));
+        authd.done(&["add", "tim"], PASSWORD);
+        authd.start();
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            authd.connect().sign_in(Mechanism::Plain, None, name, "wrong");
+        }
+        authd.wait_for_all(&[expected]);
+    }
+}
