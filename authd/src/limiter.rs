@@ -20,8 +20,8 @@ use table::{Known, Rate, Table};
 /// Counts failed attempts, and limits further ones.
 ///
 /// An attempt from a network from which the account has authenticated lately counts in a bucket of this account and
-/// this network alone, so nobody can lock an owner out by guessing from elsewhere. Every other attempt counts at its
-/// network and at the account. An account that does not exist is treated like one that does.
+/// this network alone, so nobody can lock an owner out of that network by guessing from elsewhere. Every other attempt
+/// counts at its network and at the account. An account that does not exist is treated like one that does.
 ///
 /// Each process knows its own failures at once, and those of the others after the next
 /// [exchange](exchange()). Until then each of N processes may let as many failures through as one alone, so that there
