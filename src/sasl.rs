@@ -417,7 +417,7 @@ pub enum ConfigError {
     /// 9,214 octets, including the names, and LOGIN can send up to 9,216 octets. Mechanisms that do not send the
     /// password do not limit its length.
     Password,
-    /// A token is empty, contains octets that are not allowed in a bearer token (RFC 6750 §2.1), or does not fit into
+    /// The token is empty, contains octets that are not allowed in a bearer token (RFC 6750 §2.1), or does not fit into
     /// a message together with the names of the user and the server.
     Token,
     /// The server name passed to [`Credentials::for_server`](client::Credentials::for_server) is empty, is longer than

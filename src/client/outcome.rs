@@ -73,8 +73,8 @@ pub enum RecipientStatus {
     /// The server has refused the recipient, or the whole message.
     Refused(Refusal),
     /// The message was not sent to this recipient, although the server has not refused the recipient. Either no part of
-    /// the message was sent, or the refusal of another recipient stopped the message (see
-    /// [`every_recipient`](super::Envelope::every_recipient)).
+    /// the message was sent, or the client did not complete the message because the server had refused another recipient
+    /// (see [`every_recipient`](super::Envelope::every_recipient)).
     NotSent,
 }
 

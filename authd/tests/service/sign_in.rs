@@ -266,7 +266,7 @@ fn a_slow_database_is_a_temporary_failure_within_the_time_limit() {
     authd.done(&["add", "tim"], PASSWORD);
     authd.start();
     let (mut old, mut later) = (authd.connect(), Client::connect(&authd.path("auth"), 2));
-    let mut slow = postgres.slow(&url, 4);
+    let mut slow = postgres.slow(&url, "login", 4);
     // `query_time_limit_ms` is 1,000.
     for mechanism in [SCRAM, Mechanism::Plain] {
         let begin = Instant::now();

@@ -88,10 +88,10 @@ impl Postgres {
         std::fs::remove_file(stop).unwrap();
     }
 
-    /// Lets every look-up of an account wait until the returned process ends, which takes that many seconds.
-    pub(crate) fn slow(&self, url: &str, seconds: u32) -> Child {
+    /// Lets every query of this table wait until the returned process ends, which takes that many seconds.
+    pub(crate) fn slow(&self, url: &str, table: &str, seconds: u32) -> Child {
         let sql = format!(
-            "BEGIN; LOCK TABLE login IN ACCESS EXCLUSIVE MODE; \\! touch {}/locked\nSELECT pg_sleep({seconds}); COMMIT;",
+            "BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; \\! touch {}/locked\nSELECT pg_sleep({seconds}); COMMIT;",
             self.path()
         );
         let mut child = Command::new("psql")
