@@ -23,17 +23,16 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The time after which an accept that has failed is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Ends when it is dropped.
-pub(crate) struct Serving {
-    _tasks: JoinSet<()>,
-    _socket: Option<Listener>,
+/// A socket on which nothing is answered yet.
+pub(crate) enum Bound {
+    Unix(Listener),
+    Tcp(std::net::TcpListener),
 }
 
-/// Begins to serve metrics, if the configuration asks for them.
-pub(crate) fn start(options: &Options, service: &Arc<Service>) -> io::Result<Serving> {
-    let mut serving = Serving { _tasks: JoinSet::new(), _socket: None };
-    let Some(listen) = &options.listen else { return Ok(serving) };
-    let service = Arc::clone(service);
+/// Makes the socket, if the configuration asks for metrics. This sets the umask for a moment, so there should be no other
+/// thread yet.
+pub(crate) fn bind(options: &Options) -> io::Result<Option<Bound>> {
+    let Some(listen) = &options.listen else { return Ok(None) };
     if let Some(path) = listen.strip_prefix("unix:") {
         let socket = Socket {
             path: path.into(),
@@ -42,15 +41,7 @@ pub(crate) fn start(options: &Options, service: &Arc<Service>) -> io::Result<Ser
             group: None,
             trusted: false,
         };
-        let own = socket::bind(&socket).map_err(io::Error::other)?;
-        let listener = UnixListener::from_std(own.listener.try_clone()?)?;
-        serving._socket = Some(own);
-        serving._tasks.spawn(async move {
-            loop {
-                serve(listener.accept().await, &service).await;
-            }
-        });
-        return Ok(serving);
+        return Ok(Some(Bound::Unix(socket::bind(&socket).map_err(io::Error::other)?)));
     }
     let address: SocketAddr = listen.parse().map_err(io::Error::other)?;
     if !address.ip().is_loopback() {
@@ -58,13 +49,34 @@ pub(crate) fn start(options: &Options, service: &Arc<Service>) -> io::Result<Ser
     }
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
-    serving._tasks.spawn(async move {
-        loop {
-            serve(listener.accept().await, &service).await;
+    Ok(Some(Bound::Tcp(listener)))
+}
+
+/// Begins to answer. This ends when the result is dropped.
+pub(crate) fn start(bound: Option<Bound>, service: &Arc<Service>) -> io::Result<JoinSet<()>> {
+    let (mut tasks, service) = (JoinSet::new(), Arc::clone(service));
+    match bound {
+        None => {}
+        Some(Bound::Unix(own)) => {
+            let listener = UnixListener::from_std(own.listener.try_clone()?)?;
+            tasks.spawn(async move {
+                // Its file is removed at the end.
+                let _own = own;
+                loop {
+                    serve(listener.accept().await, &service).await;
+                }
+            });
         }
-    });
-    Ok(serving)
+        Some(Bound::Tcp(listener)) => {
+            let listener = TcpListener::from_std(listener)?;
+            tasks.spawn(async move {
+                loop {
+                    serve(listener.accept().await, &service).await;
+                }
+            });
+        }
+    }
+    Ok(tasks)
 }
 
 /// Serves one client at a time, so that many take no more memory than one.

@@ -67,7 +67,9 @@ pub(crate) async fn serve(
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
+    // Sockets come before threads and the database, because their modes are set by the umask of the whole process.
     let listeners = listeners(&config)?;
+    let metrics = metrics_listener::bind(&config.metrics).map_err(ServeError::Metrics)?;
     let started = async {
         let store = open(&config).await?;
         let hashing = Hashing::start(config.threads(), config.hashing.queue)?;
@@ -80,8 +82,7 @@ pub(crate) async fn serve(
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let _metrics =
-        metrics_listener::start(&config.metrics, &service).map_err(ServeError::Metrics)?;
+    let _metrics = metrics_listener::start(metrics, &service).map_err(ServeError::Metrics)?;
     let every = Duration::from_millis(config.limits.exchange_ms);
     let (stop_exchange, stopped) = oneshot::channel();
     let exchange =

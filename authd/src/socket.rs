@@ -6,15 +6,16 @@ use std::{
     os::{
         linux::net::SocketAddrExt,
         unix::{
-            fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
+            fs::{FileTypeExt, MetadataExt},
             net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use rustix::{
-    fs::{FlockOperation, Mode, flock},
+    fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid, chownat, flock, open},
     process::umask,
 };
 
@@ -92,14 +93,10 @@ pub(crate) fn bind(socket: &Socket) -> Result<Listener, SocketError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = directory.join(format!(".{name}.{:x}", std::process::id()));
     let _ = fs::remove_file(&new);
-    let before = umask(Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(&new);
-    umask(before);
-    let listener = bound.map_err(failed)?;
-    let prepared = chown(&new, owner, group)
-        .and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(mode)))
-        .and_then(|()| listener.set_nonblocking(true))
-        .and_then(|()| identity(&new))
+    let listener = bind_with_mode(&new, mode).map_err(failed)?;
+    let prepared = listener
+        .set_nonblocking(true)
+        .and_then(|()| give(&new, owner, group))
         .and_then(|own| fs::rename(&new, path).map(|()| own));
     match prepared {
         Ok(own) => {
@@ -110,6 +107,36 @@ pub(crate) fn bind(socket: &Socket) -> Result<Listener, SocketError> {
             Err(failed(error))
         }
     }
+}
+
+/// Held while the umask differs.
+static UMASK: Mutex<()> = Mutex::new(());
+
+/// Makes the socket with this mode, whatever the umask is. A change of the mode after that would follow a link.
+///
+/// The umask is the whole process's: the service makes its sockets before it starts threads.
+fn bind_with_mode(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let _lock = UMASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = umask(Mode::from_bits_truncate(0o777 & !mode));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    bound
+}
+
+/// Gives the new socket to its owner, and returns its identity.
+///
+/// The directory often belongs to the mail server's user, who can put a link or another file in the socket's place. So
+/// the path is resolved once, without following a link, and nothing but a socket is given away.
+fn give(path: &Path, owner: Option<u32>, group: Option<u32>) -> io::Result<(u64, u64)> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::File::from(open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::other("another process has replaced it"));
+    }
+    let (owner, group) = (owner.map(Uid::from_raw), group.map(Gid::from_raw));
+    chownat(&file, "", owner, group, AtFlags::EMPTY_PATH)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Returns whether a process listens. An error such as a full queue comes only from a socket that a process has.
@@ -155,7 +182,8 @@ pub(crate) fn notify(state: &str) {
 /// Looks a user or a group up, by its number or by its name in the local file.
 fn id(kind: &'static str, name: Option<&str>) -> Result<Option<u32>, SocketError> {
     let Some(name) = name else { return Ok(None) };
-    if let Ok(id) = name.parse() {
+    // The largest number means no user or group.
+    if let Some(id) = name.parse().ok().filter(|id| *id != u32::MAX) {
         return Ok(Some(id));
     }
     let file = if kind == "user" { "/etc/passwd" } else { "/etc/group" };
@@ -172,6 +200,12 @@ fn id(kind: &'static str, name: Option<&str>) -> Result<Option<u32>, SocketError
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
+    use core::sync::atomic::{AtomicBool, Ordering};
+    use std::{
+        os::unix::fs::{PermissionsExt, symlink},
+        thread,
+    };
+
     use super::*;
 
     fn socket(path: &Path) -> Socket {
@@ -192,6 +226,76 @@ mod tests {
     }
 
     #[test]
+    fn the_mode_is_that_of_the_configuration_under_any_umask() {
+        let set = |mask| {
+            let _lock = UMASK.lock().unwrap();
+            umask(Mode::from_bits_truncate(mask))
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth");
+        let before = set(0);
+        let modes = [0, 0o022, 0o077].map(|mask| {
+            ["0600", "0660", "0666"].map(|mode| {
+                set(mask);
+                let _own = bind(&Socket { mode: mode.into(), ..socket(&path) }).unwrap();
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777
+            })
+        });
+        set(before.bits());
+        assert_eq!(modes, [[0o600, 0o660, 0o666]; 3]);
+    }
+
+    #[test]
+    fn only_a_socket_is_given_to_its_owner_and_not_by_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, link, own, to_own] =
+            ["file", "link", "own", "to-own"].map(|name| directory.path().join(name));
+        fs::write(&file, "secret").unwrap();
+        let _listener = UnixListener::bind(&own).unwrap();
+        symlink(&file, &link).unwrap();
+        symlink(&own, &to_own).unwrap();
+        let owner = |path| fs::metadata(path).unwrap().uid();
+        let before = owner(&file);
+        for path in [&file, &link, &to_own] {
+            assert!(give(path, Some(1), None).is_err(), "{path:?}");
+            assert_eq!(owner(path), before);
+        }
+        assert_eq!(give(&own, Some(before), None).unwrap(), identity(&own).unwrap());
+    }
+
+    /// The owner of the directory, such as Postfix, puts a link in the place of the new socket's name again and again.
+    #[test]
+    fn a_link_in_the_place_of_the_socket_gives_no_other_file_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (path, victim) = (at("auth"), at("victim"));
+        fs::write(&victim, "secret").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+        let state = || fs::metadata(&victim).map(|file| (file.uid(), file.gid(), file.mode()));
+        let before = state().unwrap();
+        // Only root can give a file away. For other users, the mode shows the attack.
+        let owner = before.0.eq(&0).then(|| "1".to_owned());
+        // With this mode, the umask that others of these tests meet takes nothing away.
+        let socket = Socket { owner, mode: "0777".into(), ..socket(&path) };
+        let (link, new) = (at("link"), at(&format!(".auth.{:x}", std::process::id())));
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let _ = symlink(&victim, &link);
+                    let _ = fs::rename(&link, &new);
+                }
+            });
+            for _ in 0..2000 {
+                drop(bind(&socket));
+                let _ = fs::remove_file(&path);
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(state().unwrap(), before);
+    }
+
+    #[test]
     fn another_processs_socket_and_other_files_stay() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("auth");
@@ -209,6 +313,8 @@ mod tests {
     fn names_of_users_and_groups_are_looked_up() {
         assert_eq!(id("user", Some("root")).unwrap(), Some(0));
         assert_eq!(id("group", Some("12")).unwrap(), Some(12));
-        assert!(matches!(id("group", Some("no such group")), Err(SocketError::NoSuchName { .. })));
+        for missing in ["no such group", "4294967295"] {
+            assert!(matches!(id("group", Some(missing)), Err(SocketError::NoSuchName { .. })));
+        }
     }
 }
