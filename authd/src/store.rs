@@ -8,12 +8,14 @@ use std::{
     fs::{self, OpenOptions},
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
 };
 
 use sqlx::{
     Any, AnyPool, Connection, Executor, Row,
-    any::{AnyPoolOptions, AnyRow},
+    any::{AnyConnectOptions, AnyPoolOptions, AnyRow},
     migrate::{Migration, MigrationType, Migrator},
+    sqlite::SqliteConnectOptions,
 };
 use tokio::time::timeout;
 
@@ -47,12 +49,13 @@ pub(crate) enum StoreError {
     Database(#[from] sqlx::Error),
     #[error("the tables of the database cannot be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    #[error("the database's file {path} cannot be created: {error}")]
-    File { path: String, error: io::Error },
+    #[error("the database's file {} cannot be created: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
     #[error(
-        "every user of this machine has access to {path}, which contains credentials: run `chmod 0600 {path}`"
+        "every user of this machine has access to {path}, which contains credentials: run `chmod 0600 {path}`",
+        path = path.display()
     )]
-    Mode { path: String },
+    Mode { path: PathBuf },
     #[error("the database's URL begins neither with `sqlite:` nor with `postgres:`")]
     Scheme,
     #[error("the account `{0}` does not exist")]
@@ -86,8 +89,13 @@ impl Store {
     pub(crate) fn connect_later(options: &Options) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let is_sqlite = options.url.starts_with("sqlite:");
-        if let Some(path) = options.url.strip_prefix("sqlite:") {
-            create_private(path.trim_start_matches("//"))?;
+        let connect: AnyConnectOptions = options.url.parse()?;
+        if is_sqlite {
+            // The URL is decoded by the code that opens the file, so that both mean the same one.
+            let sqlite = SqliteConnectOptions::try_from(&connect)?;
+            if connect.database_url.path() != ":memory:" {
+                create_private(sqlite.get_filename())?;
+            }
         } else if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
             return Err(StoreError::Scheme);
         }
@@ -107,7 +115,7 @@ impl Store {
                 let setup = setup.clone();
                 Box::pin(async move { connection.execute(&*setup).await.map(|_| ()) })
             })
-            .connect_lazy(&options.url)?;
+            .connect_lazy_with(connect);
         let lent = lent::Lent::new(usize::try_from(options.connections / 2).unwrap_or(0));
         Ok(Self { pool, lent, time_limit: options.time_limit })
     }
@@ -156,11 +164,7 @@ fn setup(is_sqlite: bool, time_limit: Duration) -> String {
 }
 
 /// Makes the file, if there is none, so that only its owner can read it. SQLite gives its other files the same mode.
-fn create_private(path: &str) -> Result<(), StoreError> {
-    let path = path.split('?').next().unwrap_or(path);
-    if path == ":memory:" {
-        return Ok(());
-    }
+fn create_private(path: &Path) -> Result<(), StoreError> {
     if let Ok(metadata) = fs::metadata(path) {
         // A group may have been given access on purpose.
         let is_private = metadata.permissions().mode() & 0o007 == 0;

@@ -205,3 +205,33 @@ async fn commands_wait_for_another_process_that_writes_to_sqlite() {
     let found = store.find("t").await.unwrap().unwrap();
     assert!(found.is_enabled && found.credentials[0].check_password(&Secret::new("two")));
 }
+
+/// The name in the URL is encoded, and may have parameters after it.
+#[tokio::test]
+async fn a_sqlite_file_of_any_name_is_private() {
+    let directory = tempfile::tempdir().unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for (place, (encoded, name)) in
+        [("a.db", "a.db"), ("b%20b.db", "b b.db"), ("c%3fc.db", "c?c.db"), ("d d.db", "d d.db")]
+            .into_iter()
+            .enumerate()
+    {
+        let slashes = ["", "//"][place % 2];
+        let url = format!("sqlite:{slashes}{}/{encoded}?mode=rwc", directory.path().display());
+        let options = crate::testing::options(&url);
+        let store = Store::open(&options).await.unwrap();
+        store.add_account("tim", &[], &[password("one")], true, 1).await.unwrap();
+        let path = directory.path().join(name);
+        assert_eq!(mode(&path), 0o600, "{name}");
+        for end in ["-wal", "-shm"] {
+            assert_eq!(mode(&directory.path().join(format!("{name}{end}"))), 0o600, "{name}{end}");
+        }
+        store.close().await;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let refused = Store::connect_later(&options).map(|_| ());
+        assert!(matches!(refused, Err(StoreError::Mode { .. })), "{name}: {refused:?}");
+    }
+    let files = fs::read_dir(directory.path()).unwrap().flatten();
+    let files = files.filter(|file| file.path().extension().is_some_and(|end| end == "db"));
+    assert_eq!(files.count(), 4, "no file of another name is made");
+}
