@@ -20,6 +20,9 @@ use crate::{
 /// The time that a request and its answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// The most clients that are served at once, so that a silent one delays no other, and many take little memory.
+const CLIENTS: usize = 16;
+
 /// The time after which an accept that has failed is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -62,16 +65,18 @@ pub(crate) fn start(bound: Option<Bound>, service: &Arc<Service>) -> io::Result<
             tasks.spawn(async move {
                 // Its file is removed at the end.
                 let _own = own;
+                let mut clients = JoinSet::new();
                 loop {
-                    serve(listener.accept().await, &service).await;
+                    serve(listener.accept().await, &mut clients, &service).await;
                 }
             });
         }
         Some(Bound::Tcp(listener)) => {
             let listener = TcpListener::from_std(listener)?;
             tasks.spawn(async move {
+                let mut clients = JoinSet::new();
                 loop {
-                    serve(listener.accept().await, &service).await;
+                    serve(listener.accept().await, &mut clients, &service).await;
                 }
             });
         }
@@ -79,16 +84,22 @@ pub(crate) fn start(bound: Option<Bound>, service: &Arc<Service>) -> io::Result<
     Ok(tasks)
 }
 
-/// Serves one client at a time, so that many take no more memory than one.
+/// Serves a client, or waits a moment if there is none for lack of descriptors, for example.
 async fn serve<A>(
-    accepted: io::Result<(impl AsyncRead + AsyncWrite + Unpin, A)>,
-    service: &Service,
+    accepted: io::Result<(impl AsyncRead + AsyncWrite + Send + Unpin + 'static, A)>,
+    clients: &mut JoinSet<()>,
+    service: &Arc<Service>,
 ) {
     match accepted {
         Ok((stream, _)) => {
-            let _ = timeout(LIMIT, answer(stream, service)).await;
+            while clients.len() >= CLIENTS {
+                clients.join_next().await;
+            }
+            let service = Arc::clone(service);
+            clients.spawn(async move {
+                let _ = timeout(LIMIT, answer(stream, &service)).await;
+            });
         }
-        // For lack of descriptors, for example.
         Err(error) => {
             tracing::warn!(%error, "metrics are not served for a moment");
             sleep(AGAIN).await;

@@ -3,13 +3,14 @@
 use std::{
     io::Write,
     os::unix::net::UnixStream,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use smtp_auth::sasl::Mechanism;
 
-use crate::support::{Authd, Client, Outcome, PASSWORD, get, resident};
+use crate::support::{Authd, BINARY, Client, Outcome, PASSWORD, get, resident};
 
 /// Each hash takes half a second or so, unless the tests are built with optimizations.
 const SLOW: &str = "[accounts]\niterations = 400000\n[limits]\nfailure_delay_ms = 3000\n";
@@ -140,4 +141,55 @@ fn attack(authd: &Authd, pid: u32) {
     let grown = resident(pid).saturating_sub(before) / all.len() as u64;
     eprintln!("{} hostile connections take {grown} octets each", all.len());
     assert!(grown < 128 * 1024, "{grown} octets for each of {} connections", all.len());
+}
+
+fn with_metrics() -> Authd {
+    let authd = Authd::new(None, "");
+    let path = authd.path("metrics");
+    authd.configure(None, &format!("[metrics]\nlisten = \"unix:{}\"\n", path.display()));
+    authd
+}
+
+#[test]
+fn silent_clients_of_the_metrics_delay_no_other() {
+    let mut authd = with_metrics();
+    authd.start();
+    let connect = || UnixStream::connect(authd.path("metrics")).unwrap();
+    let silent = [(); 5].map(|()| connect());
+    let begin = Instant::now();
+    assert!(get(connect()).contains("smtp_authd_connections 0\n"));
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    drop(silent);
+    // These are more than are served at once, so that another waits until the first are given up.
+    let (silent, begin) = ([(); 20].map(|()| connect()), Instant::now());
+    assert!(get(connect()).contains("smtp_authd_connections 0\n"));
+    assert!(begin.elapsed() > Duration::from_secs(3), "{:?}", begin.elapsed());
+    drop(silent);
+}
+
+#[test]
+fn metrics_are_served_again_once_there_are_descriptors() {
+    let authd = with_metrics();
+    let log = std::fs::File::options().append(true).create(true).open(authd.path("log")).unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" --config \"$1\"", BINARY])
+        .arg(authd.path("authd.toml"))
+        .env_remove("DATABASE_URL")
+        .stdin(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let served = std::panic::catch_unwind(|| {
+        authd.wait_for("ready");
+        let many = crowd(&authd, b"", 60);
+        authd.wait_for("no connection can be accepted");
+        let scraper = UnixStream::connect(authd.path("metrics")).unwrap();
+        scraper.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        authd.wait_for("metrics are not served for a moment");
+        drop(many);
+        get(scraper)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(served.unwrap().contains("smtp_authd_connections "));
 }
