@@ -278,3 +278,26 @@ fn a_slow_database_is_a_temporary_failure_within_the_time_limit() {
     assert!(slow.wait().unwrap().success());
     assert_eq!(later.sign_in(SCRAM, None, "tim", PASSWORD), ok("tim"));
 }
+
+/// Programs such as fail2ban read the log, and would ban an address that any user of the machine can claim.
+#[test]
+fn the_log_shows_an_address_only_if_the_socket_is_trusted() {
+    let mut authd = Authd::new(None, "");
+    let other = authd.path("other");
+    let more =
+        format!("[limits]\nfailure_delay_ms = 10\n[[socket]]\npath = \"{}\"\n", other.display());
+    authd.configure(None, &more);
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    for (path, address) in [(authd.path("auth"), "192.0.2.1"), (other, "192.0.2.2")] {
+        let mut client = Client::connect(&path, 0);
+        let mut sign_in =
+            |password| client.sign_in(Mechanism::Plain, Some(address), "tim", password);
+        assert_eq!(sign_in(PASSWORD), Outcome::Ok("tim".into()));
+        assert_eq!(sign_in("wrong"), Outcome::Fail);
+    }
+    let log = authd.log();
+    assert_eq!(log.matches("authenticated").count(), 4, "{log}");
+    assert_eq!(log.matches("address=192.0.2.1").count(), 2, "{log}");
+    assert!(!log.contains("192.0.2.2"), "{log}");
+}
