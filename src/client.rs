@@ -68,8 +68,8 @@
 //! server still responds.
 //!
 //! Servers close an idle connection after some minutes, with or without a `421` reply. In both cases, the session ends
-//! with [`Error::Closed`]. This error never means that a message was refused. The server has not accepted any part of
-//! the next message, so the application can send this message over another connection.
+//! with [`Error::Closed`]. This error never means that a message was refused. If the application has just begun a
+//! message, the server has not accepted any part of it, so the application can send it over another connection.
 //!
 //! A session enforces only the [`Limits`] that the server announces. If a message would exceed a limit, the session
 //! neither sends the message nor splits it into several messages.

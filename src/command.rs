@@ -282,7 +282,7 @@ macro_rules! checked_text {
 checked_text! {
     /// The name that a client gives in EHLO or HELO. It can be any printable text without spaces.
     ///
-    /// The name does not have to be a domain name or ASCII, because no decision should be based on it.
+    /// No decision should be based on the name, so the crate also accepts text that is not a domain name or not ASCII.
     #[derive(Debug)]
     struct EhloName;
     /// Creates a name from text.

@@ -112,16 +112,16 @@
 //!
 //! # Limits
 //!
-//! The constants of this module limit the length of a line and the amount of data that a session stores. Most of the
-//! memory is used for open exchanges, of which there are at most [`MAX_EXCHANGES`]. Each of them can use about three times
-//! the length of its longest response, which is about 36 KiB at most. You can lower this limit with
+//! The constants of this module limit the length of a line and the amount of data that a session stores. A session
+//! uses most of its memory for open exchanges, of which there are at most [`MAX_EXCHANGES`]. Each open exchange can use
+//! about three times the length of its longest response, so it uses about 36 KiB at most. You can lower this limit with
 //! [`max_response`](crate::sasl::server::Builder::max_response).
 //!
 //! # Time limits
 //!
 //! A session has no clock. Postfix waits at most ten seconds for each line of an answer, and then closes the connection.
-//! Therefore, the time for looking up an account and the time for [holding back](AuthFailed::hold) a failure should add
-//! up to less than ten seconds.
+//! Therefore, looking up an account and [holding back](AuthFailed::hold) a failure should together take less than ten
+//! seconds.
 //!
 //! Do not close idle connections. Postfix keeps its connections open for days, and most of the time no exchange is open on
 //! them. An idle session uses almost no memory.

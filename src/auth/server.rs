@@ -298,8 +298,8 @@ fn reply_of(refusal: &Refusal) -> Reply {
     reply.unwrap_or(Reply::LOCAL_ERROR)
 }
 
-/// Returns the SMTP reply to a failure (RFC 4954 §4 and §6), with an enhanced code from the registry that RFC 5248
-/// defines.
+/// Returns the SMTP reply for a failure (RFC 4954 §4 and §6). The reply contains an enhanced status code from the
+/// registry that RFC 5248 defines.
 ///
 /// For [`Failure::Refused`], the reply contains the default text for this kind of refusal. An [`Exchange`] sends the
 /// application's own text instead.

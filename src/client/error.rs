@@ -67,7 +67,7 @@ impl fmt::Display for Stage {
 /// [`NotAuthenticated`](Self::NotAuthenticated) may be caused by the credentials, the configuration or the server. All
 /// other errors are caused by the server or a man-in-the-middle.
 ///
-/// The `Display` text is a message for the user who wants to send mail. Text that may repeat the credentials is
+/// The `Display` text is a message for the user who wants to send mail. Reply text that may echo the credentials is
 /// omitted, as [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -75,7 +75,7 @@ pub enum Error {
     /// The connection was closed or lost while the session was not idle.
     #[error("the connection was closed at {0}; try again later")]
     Disconnected(Stage),
-    /// The server did not reply before the caller stopped waiting.
+    /// The caller stopped waiting before the server replied.
     #[error("the server did not answer in time: the client waited for {what}{hint}",
         what = Awaited(*.stage), hint = if *.may_want_tls { TLS_FIRST } else { "" })]
     TimedOut {
@@ -146,7 +146,7 @@ pub enum Error {
 
 /// The reason why authentication failed.
 ///
-/// The `Display` text is a message for the user who wants to send mail. Text that may repeat the credentials is
+/// The `Display` text is a message for the user who wants to send mail. Reply text that may echo the credentials is
 /// omitted, as [`auth::client`](crate::auth::client) explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -163,7 +163,7 @@ pub enum AuthError {
         /// The server's final reply, or `None` if the server closed the connection without one.
         reply: Option<Reply>,
         /// The error message that the server sent about the token, exactly as received, or `None` if the server did not
-        /// send one. The message is JSON (RFC 7628 §3.2.2). It is stored as a secret because it may repeat the token.
+        /// send one. The message is JSON (RFC 7628 §3.2.2). It is stored as a secret because it may echo the token.
         /// Do not trust the message, and escape it before you print it to a terminal.
         token_error: Option<Secret>,
     },

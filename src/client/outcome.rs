@@ -41,8 +41,8 @@ pub enum Outcome {
     },
     /// The server has refused the message for every recipient.
     Refused {
-        /// The refusal of the sender or of the message. If the server refused neither, this is its first refusal of a
-        /// recipient.
+        /// The reply with which the server refused the sender or the message. If the server refused only recipients,
+        /// this is the first reply that refused one.
         refusal: Refusal,
         /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,

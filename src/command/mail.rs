@@ -132,8 +132,8 @@ impl<'a> Mail<'a> {
     }
 }
 
-/// The value of MAIL's AUTH parameter (RFC 4954 §5). `Display` writes the encoded value that is sent, but without the
-/// prefix `AUTH=`.
+/// The value of the AUTH parameter of MAIL (RFC 4954 §5). `Display` writes the value as it is encoded in the command,
+/// without the prefix `AUTH=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);
 
