@@ -4,7 +4,7 @@
 //! base64, so an implementation of IMAP, POP3, XMPP, LDAP or ManageSieve can use it without the feature `smtp`. For
 //! SMTP, the module [`auth`](crate::auth) adds the rules of RFC 4954.
 //!
-//! At each moment of a SASL exchange, it is exactly one party's turn to act. The method `step` returns what the
+//! At any point in a SASL exchange, it is exactly one party's turn to act. The method `step` returns what the
 //! exchange needs next. A step that needs an answer carries a handle, and the application answers the step by calling
 //! one of the handle's methods. Until the step has been answered, every call to `step` returns the same step and
 //! changes nothing. The application can therefore answer at once or a minute later.
@@ -396,8 +396,8 @@ pub enum ConfigError {
     Keyword,
     /// A [`Refusal`] contains a reply code or text that is not allowed.
     Refusal,
-    /// The verb of a custom command does not consist of letters, belongs to a command that the session handles
-    /// itself, or is XCLIENT or BURL.
+    /// The verb of a custom command does not consist of letters, or is not available. The verbs XCLIENT and BURL, and
+    /// the verbs of the commands that the session handles itself, are not available.
     Verb,
     /// The server offers a mechanism that the authenticator does not list or does not implement.
     #[error(

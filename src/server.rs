@@ -14,8 +14,8 @@
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*. Send the buffer. Then read from the client, begin TLS, or close the connection, depending on the event. |
 //! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*. The event needs no answer, and [`next`](Session::next) returns it only once. |
 //!
-//! Send the buffer only when the event is `NeedInput`, `StartTls` or `Close`. Otherwise, a pause at `AuthFailed` would
-//! not delay the `535` reply.
+//! Send the buffer only when the event is `NeedInput`, `StartTls` or `Close`. If you send it earlier, a pause at
+//! `AuthFailed` does not delay the `535` reply.
 //!
 //! Read from the client only when the event is `NeedInput`. This applies backpressure to a fast client. The drawback
 //! is that your application does not notice when a client disconnects during a long lookup. Therefore, set a time limit

@@ -38,10 +38,10 @@ pub use token::{CheckToken, TokenAnswer, TokenError};
 /// query again and again.** If the application does not support a kind of query, answer each query of that kind with
 /// [`not_implemented`](Self::not_implemented).
 ///
-/// An exchange asks at most two questions, except that a custom mechanism can ask a [`Custom`] question for each
-/// response from the client. The first question asks who the client is. The answer to the first question determines the
-/// client's `authcid`, but not whether the client may act as another account. The second question, [`Authorize`], asks
-/// whether the account is admitted, and whether it may act as another account.
+/// An exchange asks at most two questions. The only exception is a custom mechanism, for which the exchange can ask a
+/// [`Custom`] question for each response from the client. The first question asks who the client is. The answer to the
+/// first question determines the client's `authcid`, but not whether the client may act as another account. The second
+/// question, [`Authorize`], asks whether the account is admitted, and whether it may act as another account.
 ///
 /// Names and passwords are untrusted input. To prevent injection, never concatenate them into SQL or LDAP queries.
 #[derive(Debug)]

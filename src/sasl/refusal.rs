@@ -10,7 +10,7 @@ use super::ConfigError;
 ///
 /// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do
 /// not use a refusal for a rate limit, for a locked account, or for a rule about client addresses or networks. In these
-/// cases, answer [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The server then counts the attempt,
+/// cases, answer with [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The server then counts the attempt,
 /// delays the reply and sends the same reply as for a wrong password.
 ///
 /// Over SMTP, the client receives the code, the enhanced code and the text. Other protocols have their own codes. For

@@ -310,8 +310,8 @@ impl fmt::Debug for ScramKeys {
 /// The result of salting a password with PBKDF2, together with the inputs of the computation. The inputs include the
 /// password itself.
 ///
-/// A client that keeps this value and passes it to [`Credentials::salted`](super::client::Credentials::salted) for the
-/// next authentication does not have to compute PBKDF2 again.
+/// A client can keep this value, and pass it to [`Credentials::salted`](super::client::Credentials::salted) for the
+/// next authentication. The client then does not have to compute PBKDF2 again.
 #[derive(Clone)]
 pub struct SaltedPassword(Arc<Salted>);
 

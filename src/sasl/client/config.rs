@@ -323,8 +323,8 @@ pub enum NoMechanism {
     /// The mechanisms that both sides support require other credentials, for example a password instead of a token.
     OtherCredentials,
     /// The configuration requires channel binding, but none of the mechanisms that both sides support provides it. This
-    /// reason is also returned if the mechanisms that both sides support all need channel binding, but the
-    /// configuration forbids it, or the channel contains no binding data.
+    /// reason is also returned if every mechanism that both sides support needs channel binding, but channel binding is
+    /// not possible. It is not possible if the configuration forbids it, or if the channel contains no binding data.
     WithoutBinding,
     /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
     /// preparing them failed. This happens if the name or the password contains characters that SASLprep prohibits, if

@@ -8,7 +8,7 @@ use crate::sasl::{Failure, Mechanism, check_name};
 /// asks for one. A negative answer contains the reason.
 ///
 /// `true` and `Some` convert into [`accept`](Self::accept). `false` and `None` convert into [`reject`](Self::reject).
-/// There is no conversion from `Result`. If the store returns an error, log the error and then answer
+/// There is no conversion from `Result`. If the store returns an error, log the error and then answer with
 /// [`temp_fail`](Self::temp_fail).
 ///
 /// | answer | SMTP reply | counts as a failed attempt |

@@ -23,7 +23,7 @@ macro_rules! methods {
 /// [`mechanisms`](Self::mechanisms) lists the mechanisms that the store supports.
 /// [`Builder::answered_by`](crate::sasl::server::Builder::answered_by) configures a server to offer these mechanisms.
 /// The server also offers each SCRAM mechanism's -PLUS form, which needs the same keys. To check that the store
-/// implements the listed mechanisms, `answered_by` calls the method that each mechanism needs.
+/// implements the listed mechanisms, `answered_by` calls the methods that these mechanisms need.
 ///
 /// Implement the method for each kind of question that the listed mechanisms ask. Every method except
 /// [`authorize`](Self::authorize) returns [`not_implemented`](Answer::not_implemented) by default. The default

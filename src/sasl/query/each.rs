@@ -84,8 +84,8 @@ macro_rules! documentation {
          [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, the method is called for every \
          authenticated client.\n\n\
          The default implementation does not allow any account to act as another. If the client does not name another \
-         account, the default implementation answers `not_implemented`. Therefore, if `authorize_always` is set and \
-         this method is not implemented, no client is accepted.\n\n\
+         account, the default implementation answers with `not_implemented`. Therefore, if `authorize_always` is set \
+         and this method is not implemented, no client is accepted.\n\n\
          An implementation must reject every account that the client is not allowed to act as. An authenticator that \
          wraps another authenticator must forward each call of this method to the wrapped authenticator."
     };

@@ -117,8 +117,8 @@ impl fmt::Debug for CheckPassword {
 /// *Which stored secret verifies a CRAM-MD5 response for this account?* (RFC 2195)
 ///
 /// The application looks up the secret, and the exchange verifies the response with it. For an account that does not
-/// exist, answer [`Answer::reject`]. The exchange then needs as many round trips and as much computation as for a wrong
-/// password.
+/// exist, answer with [`Answer::reject`]. The exchange then needs as many round trips and as much computation as for a
+/// wrong password.
 #[derive(Clone)]
 pub struct CramSecretFor {
     folded: Folded,
@@ -180,7 +180,7 @@ impl fmt::Debug for CramSecretFor {
 ///
 /// The application looks up the keys, and the exchange uses them to verify the proof.
 ///
-/// - For an account that does not exist, answer [`Answer::reject`].
+/// - For an account that does not exist, answer with [`Answer::reject`].
 /// - For an account without keys for this hash, answer with [`Answer::no_secret`].
 /// - For a locked account, create the answer with the account's keys as usual, and then call [`Answer::lock`] on it. If
 ///   the answer did not contain the keys, the client would receive a different salt, which would reveal that the
