@@ -209,13 +209,13 @@ mod session;
 
 pub use session::Session;
 
-/// The default value of [`max_message`](Builder::max_message): 50 MiB, in octets. The limit applies to the message as
-/// it is sent, with attachments encoded in base64. Large providers accept messages of this size.
+/// The default value of [`max_message`](Builder::max_message) in octets, which is 50 MiB. The limit applies to the
+/// message as it is sent, with attachments encoded in base64. Large providers accept messages of this size.
 pub const MAX_MESSAGE: u64 = 50 << 20;
 
-/// The default value of [`max_attempts`](Builder::max_attempts), the number of failed authentication attempts in one
-/// session. Five attempts are enough for a user who mistypes a password. After five attempts, a brute-force attacker
-/// has to reconnect.
+/// The default value of [`max_attempts`](Builder::max_attempts), the number of failed authentication attempts that a
+/// session allows. Five attempts are enough for a user who mistypes a password. After five attempts, a brute-force
+/// attacker has to reconnect.
 pub const MAX_ATTEMPTS: u32 = 5;
 
 /// The default value of [`max_commands`](Builder::max_commands), the number of commands that a client may send before
@@ -223,8 +223,8 @@ pub const MAX_ATTEMPTS: u32 = 5;
 /// occupies a connection that others could use.
 pub const MAX_COMMANDS: u32 = 50;
 
-/// The default value of [`max_recipients`](Builder::max_recipients), the number of recipients of one message. This is
-/// ten times the number that every server must accept (RFC 5321 §4.5.3.1.8).
+/// The default value of [`max_recipients`](Builder::max_recipients), the number of recipients that a message may have.
+/// This is ten times the number that every server must accept (RFC 5321 §4.5.3.1.8).
 pub const MAX_RECIPIENTS: u32 = 1000;
 
 /// The configuration of a server, including its extensions and limits. Use [`builder`](Self::builder) to create a
