@@ -2,7 +2,7 @@
 //!
 //! A [`Connector`] holds the server's name and the client's credentials. Each connection that it opens is a [`Client`],
 //! which can send any number of messages, one after another. A [`Pool`] keeps connections open and reuses them. A pool
-//! suits both applications that send many messages at once and applications that send only occasional messages.
+//! suits applications that send many messages at once, as well as those that send only occasional messages.
 //!
 //! ```no_run
 //! use smtp_auth_tokio::client::{Connector, Credentials, Envelope};
@@ -85,8 +85,8 @@
 //! # }
 //! ```
 //!
-//! If a man-in-the-middle attacks SCRAM with channel binding, the server detects the attack and replies with `535`, as
-//! it does to a wrong password. The text of this reply mentions channel binding, unless the attacker changes the text.
+//! The server detects a man-in-the-middle attack on SCRAM with channel binding. It replies with `535`, as it does to a
+//! wrong password. The text of this reply mentions channel binding, unless the attacker changes the text.
 //! Therefore, if authentication with a -PLUS mechanism fails although the password is correct, do not retry without
 //! channel binding.
 //!

@@ -72,9 +72,9 @@
 //! # The two configurations
 //!
 //! The server program above passes `Users` to two functions. At startup,
-//! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) asks `Users` for its list of mechanisms. For each of
-//! these mechanisms, it also calls the method that the mechanism needs, to check that the method is implemented. While
-//! the server runs, it queries the value that was passed to [`Server::new`](server::Server::new).
+//! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) asks `Users` for its list of mechanisms. It also
+//! calls the method that each mechanism needs, to check that the method is implemented. While the server runs, it
+//! queries the value that was passed to [`Server::new`](server::Server::new).
 //!
 //! The program also passes the server's name to two functions. The [SASL
 //! configuration](smtp_auth::sasl::server::Config::builder) uses it in the challenges of CRAM-MD5. The [session's
@@ -210,7 +210,7 @@
 //! | debug | connected, closed | for `closed`, the error that ended the connection, if there was one |
 //! | error | no connection can be accepted | the error |
 //!
-//! The events `turned away` and `no connection can be accepted` are emitted outside of any `connection` span.
+//! Two events do not belong to any `connection` span: `turned away` and `no connection can be accepted`.
 //!
 //! The dialogue is also traced, unless a hook is set with [`Server::trace`](server::Server::trace). Each line is an
 //! event at the trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is

@@ -40,7 +40,7 @@ use super::{
 /// [`Stage::Auth`](super::Stage::Auth), stop sending.** In this case, either the server has permanently refused the
 /// credentials, or something else prevents authentication with this server. For example, the client and the server have
 /// no mechanism in common, or the server could not prove its identity. If the application continues to send, the pool
-/// tries the credentials again for each message. Servers lock out clients that repeat failed attempts. A transient
+/// tries the credentials again for each message. Servers lock out clients after repeated failed attempts. A transient
 /// error, such as a `454` reply, may resolve itself.
 ///
 /// If the future that [`send`](Self::send) returns is dropped before it completes, the pool closes the connection that

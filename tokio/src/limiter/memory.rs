@@ -33,8 +33,8 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// | how long a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
 /// | the maximum number of entries in each of three tables | 65,536 (about 20 MB in total) | [`max_entries`](Self::max_entries) |
 ///
-/// An attempt is limited while its network or its account has reached its limit. All clients without an address, such
-/// as those on Unix sockets, count as one network.
+/// An attempt is limited if its network has reached the network limit, or if its account has reached the account limit.
+/// All clients without an address, such as those on Unix sockets, count as one network.
 ///
 /// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
 /// known for this account. The account's failures from a known network are counted separately for that network. The
@@ -47,8 +47,8 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// is enough for 16 networks, because each network then needs one pair for the alias and one for the account's name.
 ///
 /// **A limited attempt counts only towards the limit of its network.** If the network has reached its limit, the
-/// attempt does not count at all. Therefore, further attempts on an account are allowed as its failures expire, even if
-/// the attack continues. A network that has reached its limit cannot use up the limits of other accounts.
+/// attempt does not count at all. Therefore, an account's failures expire even while an attack continues, and further
+/// attempts are then allowed. Once a network has reached its limit, it cannot use up the limits of further accounts.
 ///
 /// **The tables are bounded.** If a table is full, the limiter drops the entry with the fewest failures, but never an
 /// entry that has reached its limit. If all entries have reached their limits, attempts from a new network or with a

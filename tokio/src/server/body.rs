@@ -110,7 +110,7 @@ impl Course {
 /// The content of a message while it arrives.
 ///
 /// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body also implements [`AsyncRead`]. At the end
-/// of the message, where [`next`](Self::next) returns `None`, a read returns no octets.
+/// of the message, [`next`](Self::next) returns `None`, and a read returns 0 octets.
 ///
 /// When a body ends, the message is complete. If the message does not arrive in full, the methods of `Body` never
 /// return, and the [handler's future is dropped](super::Handler::data). The handler therefore has no error to check,

@@ -9,8 +9,8 @@ use smtp_auth::{
 
 use super::{Body, Handler, Peer, Received};
 
-/// A whole message with its envelope, which the server passes to a [`Handler`] that is a function. The [crate's
-/// page](crate) contains an example.
+/// A whole message with its envelope. If the [`Handler`] is a function, the server passes a `Message` to it. The
+/// [crate's page](crate) contains an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Message {
