@@ -42,6 +42,10 @@ const _: () = assert!(ANSWER.as_millis() as u64 + MAX_FAILURE_DELAY_MS <= 8000);
 /// The time in which the mail server has to read a reply.
 const WRITE: Duration = Duration::from_secs(30);
 
+/// How long a service that stops waits for the response of a client. Postfix leaves the exchange of a user who hangs up
+/// open, and no response comes.
+const LAST_RESPONSE: Duration = Duration::from_secs(1);
+
 /// The maximum number of answers and pauses that run at once on a connection.
 const MAX_TASKS: usize = 2 * MAX_EXCHANGES;
 
@@ -95,9 +99,11 @@ pub(crate) async fn serve(
             tracing::debug!(number, %why, "closed");
             return Ok(());
         }
-        if *stop.borrow() && connection.session.open_exchanges() == 0 {
+        let stops = *stop.borrow();
+        if stops && connection.session.open_exchanges() == 0 {
             return Ok(());
         }
+        let abandoned = stops && connection.session.is_waiting_for_client();
         let idle = connection.tasks.is_empty();
         tokio::select! {
             // A client that cancels its exchanges cannot make the tasks of these pile up.
@@ -111,6 +117,7 @@ pub(crate) async fn serve(
                 }
             }
             Some(done) = connection.tasks.next(), if !idle => connection.take(done),
+            () = sleep(LAST_RESPONSE), if abandoned => return Ok(()),
             changed = stop.changed() => {
                 if changed.is_err() {
                     return Ok(());

@@ -207,7 +207,7 @@ fuzz_target!(|input: &[u8]| {
         let mut plan = plan(pick(&mechanisms, octets[0]), octets[1]);
         let request = Request::new(id, plan.mechanism.name(), "smtp").expect("good names");
         let secured = plan.bits & SECURED != 0;
-        let request = if secured { request.secured(true) } else { request };
+        let request = if secured { request.with_tls() } else { request };
         if let Ok(first) = response(&mut plan.exchange) {
             ClientLine::Auth(request.into(), first).write(&mut pair.to_session);
             pair.plans.insert(id, plan);

@@ -287,7 +287,7 @@ impl LineError {
 
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the line cannot be read: {}", self.what)
+        f.write_str(self.what)
     }
 }
 

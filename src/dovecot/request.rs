@@ -106,10 +106,17 @@ impl Request {
         Ok(Self { session: Some(checked(session)?), ..self })
     }
 
-    /// States that the user's connection is safe from eavesdroppers. If `tls` is `true`, the reason is TLS.
+    /// States that the user's connection is safe from eavesdroppers for another reason than TLS, for example because it
+    /// comes from the same machine.
     #[must_use]
-    pub fn secured(self, tls: bool) -> Self {
-        Self { secured: if tls { Secured::Tls } else { Secured::Yes }, ..self }
+    pub fn with_secured(self) -> Self {
+        Self { secured: Secured::Yes, ..self }
+    }
+
+    /// States that the user's connection uses TLS.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { secured: Secured::Tls, ..self }
     }
 
     /// Returns the number of the exchange, which is unique among the open exchanges of the connection.

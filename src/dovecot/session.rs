@@ -313,6 +313,14 @@ impl Session {
         self.open.len()
     }
 
+    /// Returns whether all open exchanges are waiting for the client, so that the client is not waiting for any answer.
+    ///
+    /// Mail servers leave an exchange in this state if its user hangs up. A service that is shutting down should therefore
+    /// wait only a short time for such exchanges.
+    pub fn is_waiting_for_client(&self) -> bool {
+        self.open.iter().all(|open| open.turn == Turn::Client)
+    }
+
     fn is_closed(&self) -> bool {
         matches!(self.stage, Stage::Closed(_))
     }
@@ -500,9 +508,10 @@ impl Session {
     /// failure. The session therefore closes the connection, unless this would lose the answer to another exchange. An
     /// exchange that waits for the client does not count, because Postfix leaves the exchanges of users who hang up open.
     fn fail(&mut self, id: u32, why: Failure, refusal: Option<&Refusal>, out: &mut Vec<u8>) {
-        let alone = self.open.iter().all(|open| open.turn == Turn::Client);
         match self.stage {
-            Stage::Ready(0) if is_temporary(why) && alone => self.close(CloseReason::TempFail),
+            Stage::Ready(0) if is_temporary(why) && self.is_waiting_for_client() => {
+                self.close(CloseReason::TempFail);
+            }
             _ => self.say(&fail(id, why, refusal), out),
         }
     }

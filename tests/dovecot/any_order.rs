@@ -52,7 +52,7 @@ fn lines(plan: &Plan) -> Vec<ClientLine> {
     };
     let initial = plan.initial.then(|| Data::new(responses.remove(0)));
     let mechanism = if plan.login { "LOGIN" } else { "PLAIN" };
-    let request = Request::new(plan.id, mechanism, "smtp").unwrap().secured(true);
+    let request = Request::new(plan.id, mechanism, "smtp").unwrap().with_tls();
     let mut lines = vec![ClientLine::Auth(request.into(), initial)];
     match plan.cancelled {
         true => lines.push(ClientLine::Cancel(plan.id)),

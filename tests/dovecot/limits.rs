@@ -126,6 +126,7 @@ fn a_question_is_not_asked_again_and_stays() {
     assert_eq!(run(&mut session).0, ["failed 1 Rejected"]);
     assert!(session.query(serial).is_none());
     assert_eq!(session.open_exchanges(), 1);
+    assert!(!session.is_waiting_for_client(), "the client waits for an answer");
 }
 
 /// What was held back in an exchange that was cancelled does not release what a later one of the same number holds back.

@@ -38,7 +38,8 @@ fn request() -> impl Strategy<Value = Request> {
             request = request.with_local_name(&session).unwrap().with_session(&session).unwrap();
         }
         match secured {
-            Some(tls) => request.secured(tls),
+            Some(true) => request.with_tls(),
+            Some(false) => request.with_secured(),
             None => request,
         }
     })

@@ -99,7 +99,7 @@ fn all_mechanisms_at_once() {
         let mut clients = clients(&names, password);
         let mut sent = Vec::new();
         for (&id, client) in &mut clients {
-            let request = Request::new(id, &names[id as usize], "smtp").unwrap().secured(true);
+            let request = Request::new(id, &names[id as usize], "smtp").unwrap().with_tls();
             ClientLine::Auth(request.into(), response(client)).write(&mut sent);
         }
         let mut ended = HashMap::new();

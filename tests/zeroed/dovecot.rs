@@ -19,7 +19,7 @@ fn dialogue(mechanism: Mechanism, secrets: &Secrets, octets: usize, end: End) ->
     let mut to_session = Zeroed::default();
     to_session.0.extend_from_slice(b"VERSION\t1\t2\nCPID\t7\n");
     for (id, client) in (0..).zip(&mut clients) {
-        let request = Request::new(id, mechanism.name(), "smtp").unwrap().secured(true);
+        let request = Request::new(id, mechanism.name(), "smtp").unwrap().with_tls();
         ClientLine::Auth(request.into(), data(client, secrets)).write(&mut to_session.0);
     }
     let (mut passed, mut sent, mut ended) = (0, 0, 0);

@@ -113,6 +113,21 @@ fn a_stop_lets_open_exchanges_end() {
     assert!(!authd.path("auth").exists());
 }
 
+/// Postfix leaves the exchange of a user who hangs up open.
+#[test]
+fn a_stop_does_not_wait_for_an_exchange_that_its_user_has_abandoned() {
+    let mut authd = Authd::new(None, "");
+    authd.done(&["add", "tim"], PASSWORD);
+    let pid = authd.start();
+    let mut client = authd.connect();
+    client.first_challenge("tim");
+    let begin = Instant::now();
+    authd.signal(pid, "-TERM");
+    assert_eq!(client.end().1, Outcome::Closed);
+    assert!(authd.wait());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
 #[test]
 fn a_socket_has_the_owner_and_the_group_of_the_configuration() {
     let mut authd = Authd::new(None, "");

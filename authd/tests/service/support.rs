@@ -275,7 +275,7 @@ impl Client {
     }
 
     fn request(&mut self, mechanism: Mechanism, rip: Option<&str>) -> Request {
-        let request = Request::new(self.next, mechanism.name(), "smtp").unwrap().secured(true);
+        let request = Request::new(self.next, mechanism.name(), "smtp").unwrap().with_tls();
         self.next += 1;
         match rip {
             Some(rip) => request.with_remote(rip.parse().unwrap(), None),

@@ -60,7 +60,7 @@ impl Connection {
         }
         let (config, mechanism) = (Config::default(), Mechanism::ScramSha256);
         let mut exchange = Exchange::new(&config, &Channel::tls(), mechanism, credentials);
-        let mut request = Some(Request::new(id, mechanism.name(), "smtp")?.secured(true));
+        let mut request = Some(Request::new(id, mechanism.name(), "smtp")?.with_tls());
         loop {
             match exchange.step() {
                 Step::Derive(derive) => {
