@@ -28,6 +28,7 @@ mod socket;
 mod store;
 #[cfg(test)]
 mod testing;
+mod unavailable;
 
 use std::{env, error::Error, path::PathBuf, process::ExitCode};
 

@@ -26,6 +26,7 @@ use crate::{
     metrics_listener,
     socket::{self, Listener, SocketError},
     store::{Store, StoreError},
+    unavailable,
 };
 
 /// How often the service looks at the accounts again, to offer SCRAM or not, and to adapt its decoys.
@@ -71,7 +72,7 @@ pub(crate) async fn serve(
     let listeners = listeners(&config)?;
     let metrics = metrics_listener::bind(&config.metrics).map_err(ServeError::Metrics)?;
     let started = async {
-        let store = open(&config).await?;
+        let store = open(&config, &listeners).await?;
         let hashing = Hashing::start(config.threads(), config.hashing.queue)?;
         let service = Service::start(&config, store, hashing).await?;
         limiter::read_all(&service.limiter, &service.store).await;
@@ -95,7 +96,7 @@ pub(crate) async fn serve(
         let (service, stopping, room) = (Arc::clone(&service), stopping.clone(), Arc::clone(&room));
         accepting.spawn(accept(listener, place, service, room, stopping));
     }
-    tracing::info!("ready");
+    tracing::info!("the service is ready");
     socket::notify("READY=1");
     let mut refresh = interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -158,20 +159,18 @@ async fn reload(
     }
 }
 
-/// Opens the database, and waits for it if it is not there yet.
-async fn open(config: &Config) -> Result<Store, ServeError> {
+/// Opens the database, and waits for it if it is not there yet. Meanwhile, every attempt is a temporary failure.
+async fn open(config: &Config, listeners: &[Listener]) -> Result<Store, ServeError> {
     let options = config.database()?;
     let store = Store::connect_later(&options)?;
-    let mut is_first = true;
+    let mut unavailable = None;
     loop {
         match store.migrate().await {
             Ok(()) => return Ok(store),
-            Err(
-                error @ (StoreError::Slow(_) | StoreError::Database(_) | StoreError::Migration(_)),
-            ) => {
-                if is_first {
+            Err(error) if error.may_pass() => {
+                if unavailable.is_none() {
                     tracing::error!(%error, "waiting for the database");
-                    is_first = false;
+                    unavailable = Some(unavailable::serve(listeners, config)?);
                 }
                 sleep(Duration::from_secs(1)).await;
             }

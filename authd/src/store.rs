@@ -14,7 +14,7 @@ use std::{
 use sqlx::{
     Any, AnyPool, Connection, Executor, Row,
     any::{AnyConnectOptions, AnyPoolOptions, AnyRow},
-    migrate::{Migration, MigrationType, Migrator},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::SqliteConnectOptions,
 };
 use tokio::time::timeout;
@@ -48,7 +48,7 @@ pub(crate) enum StoreError {
     #[error("the database cannot be used: {0}")]
     Database(#[from] sqlx::Error),
     #[error("the tables of the database cannot be brought up to date: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(#[from] MigrateError),
     #[error("the database's file {} cannot be created: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
     #[error(
@@ -66,6 +66,19 @@ pub(crate) enum StoreError {
     Damaged(String),
     #[error("the operating system supplies no random numbers")]
     NoRandomNumbers,
+}
+
+impl StoreError {
+    /// Returns whether the same query may succeed later, because the database is down or slow.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Slow(_) | Self::Database(_) => true,
+            Self::Migration(error) => {
+                matches!(error, MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A pool of connections to the database. A clone is another handle of the same pool.

@@ -180,7 +180,7 @@ fn metrics_are_served_again_once_there_are_descriptors() {
         .spawn()
         .unwrap();
     let served = std::panic::catch_unwind(|| {
-        authd.wait_for("ready");
+        authd.wait_for("service is ready");
         let many = crowd(&authd, b"", 60);
         authd.wait_for("no connection can be accepted");
         let scraper = UnixStream::connect(authd.path("metrics")).unwrap();

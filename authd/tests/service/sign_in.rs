@@ -257,6 +257,25 @@ fn a_database_that_is_down_is_a_temporary_failure_and_the_service_recovers() {
 }
 
 #[test]
+fn a_service_that_starts_without_its_database_answers_and_goes_on_when_it_is_there() {
+    let Some(mut postgres) = Postgres::start() else {
+        return eprintln!("PostgreSQL is not installed: the test is skipped");
+    };
+    let mut authd = Authd::new(Some(&postgres.database()), FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    postgres.stop();
+    authd.start_until("waiting for the database");
+    for mechanism in [SCRAM, Mechanism::Plain] {
+        let mut later = Client::connect(&authd.path("auth"), 2);
+        assert_eq!(later.sign_in(mechanism, None, "tim", PASSWORD), Outcome::Code("temp_fail"));
+        assert_eq!(authd.connect().sign_in(mechanism, None, "tim", PASSWORD), Outcome::Closed);
+    }
+    postgres.run();
+    authd.wait_for("service is ready");
+    assert_eq!(authd.connect().sign_in(SCRAM, None, "tim", PASSWORD), ok("tim"));
+}
+
+#[test]
 fn a_slow_database_is_a_temporary_failure_within_the_time_limit() {
     let Some(mut postgres) = Postgres::start() else {
         return eprintln!("PostgreSQL is not installed: the test is skipped");

@@ -102,12 +102,17 @@ impl Authd {
 
     /// Starts the service, and waits until it answers.
     pub(crate) fn start(&mut self) -> u32 {
+        self.start_until("service is ready")
+    }
+
+    /// Starts the service, and waits until its log contains this.
+    pub(crate) fn start_until(&mut self, text: &str) -> u32 {
         let log =
             std::fs::File::options().append(true).create(true).open(self.path("log")).unwrap();
         let child = self.command(&["serve"]).stderr(log).spawn().unwrap();
         let pid = child.id();
         self.processes.push(child);
-        self.wait_for("ready");
+        self.wait_for(text);
         pid
     }
 
