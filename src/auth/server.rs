@@ -27,7 +27,7 @@ const MAX_ARGS: usize = MAX_LINE - "AUTH ".len();
 pub enum Step<'a> {
     /// Pending: send the buffer, read the client's line, and pass the line to the exchange.
     NeedLine(NeedLine<'a>),
-    /// Pending: answer a query about accounts or credentials.
+    /// Pending: the application must answer a query about accounts or credentials.
     Query(Query<'a>),
     /// The exchange is over, and its final reply has been appended to the buffer. Every later call to `step` returns
     /// this step again, without appending the reply again.

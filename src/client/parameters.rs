@@ -52,7 +52,7 @@ pub enum Ret {
 pub enum Notify {
     /// `NEVER`: no notifications. The standard does not allow this value to be combined with others.
     Never,
-    /// Notifications are sent only in the given cases.
+    /// Notifications are sent only in the cases listed here.
     On(NotifyOn),
 }
 

@@ -7,7 +7,7 @@ use crate::{
     secret::{Secret, SecretBytes},
 };
 
-/// A request to salt the password with PBKDF2. The computation takes a few milliseconds at 4,096 iterations. The step
+/// A request to compute the salted password with PBKDF2. The computation takes a few milliseconds at 4,096 iterations. The step
 /// **stays pending until you call** [`run`](Self::run) or [`answer`](Self::answer).
 ///
 /// In async code, run the [`job`](Self::job) on another thread, so that the computation does not block a runtime such

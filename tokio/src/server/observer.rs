@@ -96,7 +96,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// Called when a connection ends. `Ok` means that the dialogue ended normally, either with QUIT or with a closing
-    /// reply such as `421`. `Err` contains an error of the stream or of the TLS handshake, or one of these errors:
+    /// reply such as `421`. `Err` contains an error from the stream or the TLS handshake, or one of these errors:
     ///
     /// | kind | cause |
     /// | --- | --- |
