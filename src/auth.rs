@@ -4,11 +4,10 @@
 //! initial response, `*` to cancel, and the reply codes `334`, `235` and `535`.
 //!
 //! This API level is for servers and clients that implement the rest of SMTP themselves and need only AUTH. At this
-//! level, the crate does not enforce all rules about AUTH. Your server must enforce [the other
-//! rules](server::Exchange). If you do not have an SMTP implementation yet, use a
-//! [`server::Session`](crate::server::Session) or a [`client::Session`](crate::client::Session) instead. The mechanisms
-//! are implemented by the SASL exchanges in [`sasl`](crate::sasl), which you can also use for protocols other than
-//! SMTP.
+//! level, the crate enforces only some of the rules about AUTH. Your server must enforce [the rest](server::Exchange).
+//! If you do not have an SMTP implementation yet, use a [`server::Session`](crate::server::Session) or a
+//! [`client::Session`](crate::client::Session) instead. The mechanisms are implemented by the SASL exchanges in
+//! [`sasl`](crate::sasl), which you can also use for protocols other than SMTP.
 
 use alloc::vec::Vec;
 

@@ -64,8 +64,8 @@
 //!
 //! A session can send any number of messages, one after another. Once the outcome of a message is known,
 //! [`Session::ready`] returns the handle for starting the next message. The application decides how often to reuse a
-//! connection, how long to keep it idle, and whether to call [`noop`](Ready::noop) from time to time to check that the
-//! server still responds.
+//! connection, how long to keep an idle connection open, and whether to call [`noop`](Ready::noop) from time to time to
+//! check that the server still responds.
 //!
 //! Servers close an idle connection after some minutes, with or without a `421` reply. In both cases, the session ends
 //! with [`Error::Closed`]. This error never means that a message was refused. If the application has just begun a
@@ -295,7 +295,7 @@ pub enum Event<'a> {
     /// Pending: the session is idle. Send a message or quit.
     ///
     /// If octets arrive while you keep the connection open, pass them to [`receive`](Session::receive), and then call
-    /// [`next`](Session::next) again. `next` returns [`Error::Closed`] if the server has closed the connection.
+    /// [`next`](Session::next) again. If the server has closed the connection, `next` returns [`Error::Closed`].
     Ready(Ready<'a>),
     /// Notification: the server refused a recipient. The server may still accept the message for other recipients. The
     /// [outcome](Event::Sent) contains a status for each recipient.

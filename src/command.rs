@@ -2,8 +2,9 @@
 //!
 //! [`parse`] takes a complete line without its CRLF. The result borrows from the line; nothing is copied or allocated.
 //! The parser implements the grammar of RFC 5321 §4.1, and supports UTF-8 (RFC 6531), AUTH (RFC 4954 §4), STARTTLS (RFC
-//! 3207) and BDAT (RFC 3030). It also accepts two common mistakes of clients: spaces after the colon in MAIL and RCPT,
-//! and addresses without angle brackets. They are accepted because they do not make a command ambiguous.
+//! 3207) and BDAT (RFC 3030). It also tolerates two common client mistakes: spaces after the colon in MAIL and RCPT,
+//! and addresses without angle brackets. The parser tolerates these mistakes because they do not make a command
+//! ambiguous.
 //!
 //! The text in a parsed command contains no control characters, and no other characters that end a line or change the
 //! text direction. It can therefore be logged without the risk of log injection. There are two exceptions:

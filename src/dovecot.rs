@@ -12,9 +12,9 @@
 //! | event | kind |
 //! | --- | --- |
 //! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*. Send the appended octets. After `NeedInput`, read from the connection. After `Close`, close it. |
-//! | [`Query`](Event::Query) | *Pending*, but only for its own exchange. The session returns the event only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
+//! | [`Query`](Event::Query) | *Pending*, but only the exchange of this query waits for the answer. The session returns the event only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
 //! | [`Authenticated`](Event::Authenticated) | A *notification*. The session has appended the answer to the output. |
-//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The next call to [`next`](Session::next) appends the answer to the output, unless the application [holds it back](AuthFailed::hold). |
+//! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The session appends the answer to the output when you call [`next`](Session::next) again, unless the application [holds it back](AuthFailed::hold). |
 //!
 //! Each exchange that has begun ends with one `Authenticated` or one `AuthFailed` event, unless the connection ends first. A
 //! malformed request does not begin an exchange.
@@ -90,8 +90,8 @@
 //! - The -PLUS mechanisms are not offered, because any local process could send any channel binding data.
 //! - Custom mechanisms are not offered, because their [`Properties`] are unknown.
 //!
-//! Mechanisms that require TLS are offered to every client, but a user can use them only if the request is
-//! [secured](Request::is_secured).
+//! Mechanisms that require TLS are offered to every client, but a user can use them only if the mail server
+//! reports that the user's connection is [secured](Request::is_secured).
 //!
 //! # Answers
 //!
@@ -107,14 +107,14 @@
 //! Users can see the reason, because Postfix adds it to its `535` reply. The reason never contains anything that the
 //! client sent.
 //!
-//! The session closes the connection if it cannot read the number of an exchange from a malformed line. It also closes
-//! the connection if a request has the number of an open exchange.
+//! The session closes the connection if it cannot read an exchange number from a malformed line. It also closes the
+//! connection if a request uses the number of an exchange that is still open.
 //!
 //! # Limits
 //!
 //! The constants of this module limit the length of a line and the amount of data that a session stores. A session
-//! uses most of its memory for open exchanges, of which there are at most [`MAX_EXCHANGES`]. Each open exchange can use
-//! about three times the length of its longest response, so it uses about 36 KiB at most. You can lower this limit with
+//! uses most of its memory for open exchanges, of which there are at most [`MAX_EXCHANGES`]. An open exchange can use
+//! about three times as much memory as its longest response, up to about 36 KiB. You can lower this limit with
 //! [`max_response`](crate::sasl::server::Builder::max_response).
 //!
 //! # Time limits
@@ -267,13 +267,13 @@ pub enum CloseReason {
     /// The client did not begin with the lines `VERSION` and `CPID` in this order, or it sent one of them twice.
     #[error("the client did not begin with VERSION and CPID, or sent one of them twice")]
     Handshake,
-    /// The client sent a malformed line, and the session could not read the number of an exchange from it.
+    /// The client sent a malformed line, and the session could not read an exchange number from it.
     #[error("the client sent a malformed line: {0}")]
     Malformed(LineError),
     /// The client sent a line that is longer than [`MAX_LINE`].
     #[error("the client sent a line that is longer than {MAX_LINE} octets")]
     TooLong,
-    /// The client began an exchange with a number that an open exchange already has.
+    /// The client began an exchange with the number of an exchange that is still open.
     #[error("the client began an exchange with the number of an exchange that is still open")]
     RepeatedId,
 }

@@ -88,7 +88,7 @@ pub enum EnvelopeError {
     OriginalRecipient,
     /// A parameter's name, value or keyword is malformed or too long.
     Parameter,
-    /// A parameter that has its own method was passed by name instead.
+    /// A parameter was given by its name, although there is a method for it.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,

@@ -22,7 +22,7 @@ pub enum Stage {
     Ehlo,
     /// STARTTLS, and the time until TLS begins.
     StartTls,
-    /// AUTH, including the wait for the application's answer after a failure.
+    /// AUTH, including the wait for the application's decision after a failed authentication.
     Auth,
     /// MAIL, which names the sender.
     Mail,

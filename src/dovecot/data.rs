@@ -13,8 +13,8 @@ use crate::{
 
 /// The octets of a challenge or a response. In a line, they are encoded in base64.
 ///
-/// The octets may be a password. Therefore, `Debug` writes only `Data(***)`, comparing data with `==` takes the same
-/// time for all data of the same length, and the memory is zeroed on drop.
+/// The octets may be a password. Therefore, `Debug` writes only `Data(***)`, and the memory is zeroed on drop. To
+/// prevent timing attacks, comparing data with `==` takes the same time for all data of the same length.
 #[derive(Clone, Default)]
 pub struct Data(SecretBytes);
 
