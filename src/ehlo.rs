@@ -40,7 +40,7 @@ pub enum Keyword<'a> {
     /// `PIPELINING` (RFC 2920).
     Pipelining,
     /// `SIZE` with the maximum size of a message in octets (RFC 1870 §4). 0 means that there is no fixed limit, and
-    /// `None` means that the server announces no number.
+    /// `None` means that the server does not announce a number.
     Size(Option<u64>),
     /// `8BITMIME` (RFC 6152).
     EightBitMime,
