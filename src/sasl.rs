@@ -4,8 +4,8 @@
 //! base64, so an implementation of IMAP, POP3, XMPP, LDAP or ManageSieve can use it without the feature `smtp`. For
 //! SMTP, the module [`auth`](crate::auth) adds the rules of RFC 4954.
 //!
-//! At any point in a SASL exchange, it is exactly one party's turn to act. The method `step` returns what the
-//! exchange needs next. A step that needs an answer carries a handle, and the application answers the step by calling
+//! At any point in a SASL exchange, exactly one party has to act next. The method `step` returns what the exchange
+//! needs next. A step that needs an answer carries a handle, and the application answers the step by calling
 //! one of the handle's methods. Until the step has been answered, every call to `step` returns the same step and
 //! changes nothing. The application can therefore answer at once or a minute later.
 //!

@@ -156,9 +156,9 @@ impl Failure {
 pub enum Step<'a> {
     /// Send this response to the server, and report the server's answer.
     Response(&'a mut Response),
-    /// Salt the password with PBKDF2, on this thread or on another one.
+    /// Compute the salted password with PBKDF2, on this thread or on another one.
     Derive(&'a mut Derive),
-    /// Answer with the next response of a custom mechanism, which the application implements.
+    /// Answer with the next response of the application's custom mechanism.
     Custom(&'a mut Custom),
     /// The exchange is over. Every further call to [`step`](Exchange::step) returns this result again.
     ///

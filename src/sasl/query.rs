@@ -38,7 +38,7 @@ pub use token::{CheckToken, TokenAnswer, TokenError};
 /// query again and again.** If the application does not support a kind of query, answer each query of that kind with
 /// [`not_implemented`](Self::not_implemented).
 ///
-/// An exchange asks at most two questions. The only exception is a custom mechanism, for which the exchange can ask a
+/// An exchange asks at most two questions. The only exception is an exchange with a custom mechanism, which can ask a
 /// [`Custom`] question for each response from the client. The first question asks who the client is. The answer to the
 /// first question determines the client's `authcid`, but not whether the client may act as another account. The second
 /// question, [`Authorize`], asks whether the account is admitted, and whether it may act as another account.
