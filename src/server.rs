@@ -586,8 +586,8 @@ pub struct AuthFailed<'a> {
     pub attempts: u32,
     /// How long to wait before sending the reply. The pause is one second after the first failed attempt, and doubles
     /// with each further failed attempt, up to [`MAX_PAUSE`]. If this failure does not count as an attempt, the pause
-    /// is zero. The session has no clock, so the application has to wait. The pause slows down brute-force attacks
-    /// without delaying other clients.
+    /// is zero. The session has no clock, so the application has to implement the pause. The pause slows down
+    /// brute-force attacks without delaying other clients.
     pub pause: Duration,
     exchange: &'a auth::server::Exchange,
 }

@@ -22,7 +22,7 @@ use hash::Signatures;
 /// The length of a salt in octets, for a real account and for a decoy.
 const SALT: usize = 16;
 
-/// The keys for SCRAM with one hash, which a store keeps instead of a password.
+/// The keys of an account for SCRAM with one hash function. A store keeps these keys instead of the password.
 ///
 /// After a database breach, an attacker cannot authenticate with the keys alone, but can guess the password offline by
 /// brute force, and can impersonate the server. The attacker can authenticate with the keys only after recording an
@@ -179,7 +179,7 @@ impl ScramKeys {
         }))
     }
 
-    /// Returns whether the keys were computed from this password. This method computes PBKDF2 again, and compares the
+    /// Returns whether the keys were computed from this password. This method runs PBKDF2 again, and compares the
     /// result in constant time.
     ///
     /// With this method, a store that keeps only these keys can also support PLAIN and LOGIN. To prevent user
@@ -307,11 +307,11 @@ impl fmt::Debug for ScramKeys {
     }
 }
 
-/// The result of salting a password with PBKDF2, together with the inputs of the computation. The inputs include the
-/// password itself.
+/// The salted password of SCRAM (RFC 5802 §3), which is computed with PBKDF2, together with the inputs of the
+/// computation. The inputs include the password itself.
 ///
 /// A client can keep this value, and pass it to [`Credentials::salted`](super::client::Credentials::salted) for the
-/// next authentication. The client then does not have to compute PBKDF2 again.
+/// next authentication. The client then does not have to run PBKDF2 again.
 #[derive(Clone)]
 pub struct SaltedPassword(Arc<Salted>);
 

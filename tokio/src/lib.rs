@@ -159,9 +159,9 @@
 //! | logs | With the [`tracing` feature](#tracing), the server emits spans and events, which any `tracing` subscriber can log. |
 //!
 //! After sending a `421`, the server continues to read for up to 5 seconds, but reads no more than 1 MiB. This prevents
-//! a TCP reset from discarding the reply before the client has read it. Of the connections that exceed a limit, at most
-//! 100 are kept open in this way at the same time. On the implicit-TLS port, a connection that exceeds a limit is
-//! closed without a reply.
+//! a TCP reset from discarding the reply before the client has read it. At most 100 connections that exceed a limit are
+//! kept open in this way at the same time. On the implicit-TLS port, a connection that exceeds a limit is closed
+//! without a reply.
 //!
 //! # Shutdown
 //!

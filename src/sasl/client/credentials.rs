@@ -191,7 +191,7 @@ impl Credentials {
         Ok(self)
     }
 
-    /// Adds the salted password from an earlier authentication. SCRAM then does not have to compute PBKDF2 again, as
+    /// Adds the salted password from an earlier authentication. SCRAM then does not have to run PBKDF2 again, as
     /// long as the server sends the same salt and iteration count. This method has no effect on credentials without a
     /// password.
     pub fn salted(mut self, salted: SaltedPassword) -> Self {

@@ -16,7 +16,7 @@ const MAX_RESPONSES: u8 = 20;
 ///
 /// To answer at once, the application can implement [`ServerMechanism`] and call [`step_with`](Self::step_with). It can
 /// also answer later, and use [`state`](Self::state) to store data between responses. An exchange accepts up to 20
-/// responses to challenges. If the client sends another response, the exchange fails with [`Failure::Malformed`].
+/// responses to challenges. If the client sends more than 20, the exchange fails with [`Failure::Malformed`].
 pub struct Custom {
     mechanism: Mechanism,
     response: Option<SecretBytes>,
@@ -145,7 +145,8 @@ impl fmt::Debug for CustomAnswer {
     }
 }
 
-/// A custom mechanism that can answer at once. A separate value is created for each exchange.
+/// A custom mechanism that can answer at once. [`Custom::step_with`] creates a separate value of the
+/// implementing type for each exchange.
 ///
 /// ```
 /// use std::sync::Arc;

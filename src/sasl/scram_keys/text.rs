@@ -29,7 +29,8 @@ impl ScramKeys {
     }
 }
 
-/// The error returned if a string is not a valid text form of [`ScramKeys`], or if its hash is not compiled in.
+/// The error returned if a string is not a valid text form of [`ScramKeys`], or if the feature for its hash is
+/// disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 #[non_exhaustive]

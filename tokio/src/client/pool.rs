@@ -29,7 +29,7 @@ use super::{
 /// | --- | --- |
 /// | [`connections`](Self::connections) | The clone no longer shares connections with the original. It starts without any connections, and the new value limits only its own connections. |
 /// | [`waiting`](Self::waiting) | The value applies only to messages sent through this clone. |
-/// | [`idle`](Self::idle) | All clones share one value. If clones set different values, it is unspecified which of them is used. |
+/// | [`idle`](Self::idle) | All clones share one value. If different values are set on different clones, it is unspecified which value is used. |
 ///
 /// The pool checks each connection before reusing it, because a server may close a connection at any time. If the
 /// connection has been closed, the pool sends the message over another one. **If the end of a message may have been
