@@ -353,8 +353,8 @@ impl TlsAccept for Arc<ServerConfig> {
 /// A TLS configuration that can be replaced while the server runs, for example when its certificate is renewed.
 ///
 /// **Create each configuration with [`server`], and do not let two configurations share a ticketer or session storage.
-/// Otherwise, SCRAM-PLUS fails on resumed sessions.** With `tls-server-end-point`, the client of a resumed session binds
-/// to the old certificate, but the server binds to the new one.
+/// Otherwise, SCRAM-PLUS fails on resumed sessions.** In a resumed session with `tls-server-end-point`, the client uses
+/// the old certificate for channel binding, but the server uses the new one.
 ///
 /// All clones share one configuration, so pass one clone to [`Server::tls`](crate::server::Server::tls) and keep
 /// another clone to replace the configuration later. A replacement does not affect existing connections or handshakes

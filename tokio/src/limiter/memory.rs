@@ -41,14 +41,15 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// account's limit applies to this count. No other limit applies to the account's attempts from that network. An
 /// attacker on another network therefore cannot block the account owner's attempts from a known network. A program that
 /// uses an old password does not lock out other users on its network. However, the limiter distinguishes clients only
-/// by address. An attacker on the owner's own network can therefore use up the account's limit on that network. This is
-/// possible, for example, in a company that has a single IPv4 address. For each account, the limiter keeps the 32 most
-/// recent pairs of a name and a network. This is enough for 32 networks. If the owner authenticates with an alias, it
-/// is enough for 16 networks, because each network then needs one pair for the alias and one for the account's name.
+/// by address. An attacker on the owner's own network can therefore bring the account to its limit on that network.
+/// This is possible, for example, in a company that has a single IPv4 address. For each account, the limiter keeps the
+/// 32 most recent pairs of a name and a network. These pairs are enough for 32 networks. If the owner authenticates
+/// with an alias, the pairs are enough for only 16 networks, because each network then needs one pair for the alias and
+/// one for the account's name.
 ///
 /// **A limited attempt counts only towards the limit of its network.** If the network has reached its limit, the
 /// attempt does not count at all. Therefore, an account's failures expire even while an attack continues, and further
-/// attempts are then allowed. Once a network has reached its limit, it cannot use up the limits of further accounts.
+/// attempts are then allowed. Once a network has reached its limit, it cannot bring any more accounts to their limits.
 ///
 /// **The tables are bounded.** If a table is full, the limiter drops the entry with the fewest failures, but never an
 /// entry that has reached its limit. If all entries have reached their limits, attempts from a new network or with a

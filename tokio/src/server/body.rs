@@ -1,4 +1,4 @@
-//! The content of a message while it arrives.
+//! The content of a message, which the handler reads as it arrives.
 
 use std::{
     fmt,
@@ -107,7 +107,7 @@ impl Course {
     }
 }
 
-/// The content of a message while it arrives.
+/// The content of a message, which the handler reads as it arrives.
 ///
 /// Lines end in CRLF, and dot-stuffing (RFC 5321 §4.5.2) is removed. A body also implements [`AsyncRead`]. At the end
 /// of the message, [`next`](Self::next) returns `None`, and a read returns 0 octets.

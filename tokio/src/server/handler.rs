@@ -75,7 +75,7 @@ pub trait Handler: Send + Sync + 'static {
     /// | The method returns `Ok` before it has read `body` to its end. | The server sends `451`, or the returned reply if its code is not positive. |
     /// | The method returns `Err` before it first reads from `body`. | The server sends the returned reply in response to DATA. |
     /// | The method returns `Err` after it has first read from `body`. | The server sends the returned reply in response to the whole message. |
-    /// | [`Limits::command`](super::Limits::command) passes before the method returns or reads from `body`. | The server drops the future, and then sends `451` in response to DATA. |
+    /// | The time limit [`Limits::command`](super::Limits::command) expires before the method returns or reads from `body`. | The server drops the future, and then sends `451` in response to DATA. |
     /// | After the end of `body`, the method takes longer than [`Limits::finish`](super::Limits::finish) to return. | The server drops the future, and then sends `451` in response to the whole message. Clients usually send a message again after a `451`. |
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
