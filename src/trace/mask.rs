@@ -45,7 +45,7 @@ use crate::{
 /// | line | in the log |
 /// | --- | --- |
 /// | an AUTH command | The name of the mechanism is shown, as in `AUTH PLAIN ***`. If the crate does not implement the mechanism, the name may be a password, so it is also masked, as in `AUTH ***`. |
-/// | a client's line after AUTH, until a `235`, `4xx` or `5xx` reply ends the exchange | The line is masked as `***`, unless it is empty or `*`. |
+/// | each line from the client after AUTH, until a `235`, `4xx` or `5xx` reply ends the exchange | The line is masked as `***`, unless it is empty or `*`. |
 /// | a client's line that is not a known command | The line is masked as `***`, because it may be a password: after a `501` reply to AUTH, clients often still send the password. |
 /// | a reply during AUTH, other than `334` | Only the codes are shown, as in `535 5.7.8 ***`. |
 /// | a reply after a masked line | Only the codes are shown, because the text may echo the secret. Replies are shown again once three conditions are met: the server has sent a `235`, `4xx` or `5xx` reply, every command has been answered, and the client has sent another command. |

@@ -123,7 +123,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// # Memory
 ///
 /// **If you use Argon2, keep its memory in a `thread_local!`**, as the [`smtp-auth` guide][guide] shows. The threads
-/// are few and long-lived, so they keep only a few blocks of memory. Allocators do not reuse blocks of 19 MiB well. In
+/// are few and long-lived, so they keep only a few blocks of memory. Allocators are poor at reusing blocks of 19 MiB. In
 /// a test with glibc, a process checked 1,000 passwords for 50 simultaneous clients on 2 threads. It needed 66 MB when
 /// its threads kept the memory, and 435 MB when each check allocated its own memory, as `verify_password` does. By
 /// contrast, tokio's own pool for blocking work can start hundreds of threads, and each of them would keep its own

@@ -28,7 +28,7 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// | --- | --- | --- |
 /// | the number of failures at which a network is limited | 20 | [`network_limit`](Self::network_limit) |
 /// | the number of failures at which an account is limited, whether or not the account exists | 10 | [`account_limit`](Self::account_limit) |
-/// | how long it takes for all failures to expire, one by one, after a limit has been reached. If the limit is 10, one failure expires each minute by default. | 10 minutes | [`window`](Self::window) |
+/// | how long it takes for all failures to expire, one by one, after a limit has been reached. With a limit of 10 and the default period, one failure expires each minute. | 10 minutes | [`window`](Self::window) |
 /// | the size of a network | one IPv4 address, or an IPv6 /64 | [`prefixes`](Self::prefixes) |
 /// | how long a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
 /// | the maximum number of entries in each of three tables | 65,536 (about 20 MB in total) | [`max_entries`](Self::max_entries) |
