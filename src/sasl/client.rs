@@ -164,7 +164,7 @@ pub enum Step<'a> {
     ///
     /// If the exchange ends with an error while the server is still waiting for a response, cancel the exchange in the
     /// way that your protocol defines. Do not cancel the exchange if you have called [`success`](Response::success) or
-    /// [`refused`](Response::refused), because the server has then already ended it.
+    /// [`refused`](Response::refused), because by then the server has already ended it.
     Done(Result<(), Failure>),
 }
 

@@ -115,9 +115,9 @@
 //! | the store answers | value for `Server::new` | method of the SASL builder |
 //! | --- | --- | --- |
 //! | from memory | [`Immediate`](smtp_auth::sasl::Immediate), which wraps an [`Authenticator`](smtp_auth::Authenticator) | `answered_by` |
-//! | after computing an Argon2 hash, or from a synchronous database | [`Blocking`], which wraps an `Authenticator` | `answered_by_async` |
+//! | after computing an Argon2 hash or querying a synchronous database | [`Blocking`], which wraps an `Authenticator` | `answered_by_async` |
 //! | from an asynchronous database | an [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) | `answered_by_async` |
-//! | from an asynchronous database, after computing an Argon2 hash | [`Blocking`, which wraps an `Authenticator` that has a handle to the runtime](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
+//! | after querying an asynchronous database and computing an Argon2 hash | [`Blocking`, which wraps an `Authenticator` that has a handle to the runtime](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
 //!
 //! [`answered_by_async`](smtp_auth::sasl::server::Builder::answered_by_async) borrows the store, and `Server::new`
 //! later takes ownership of it, so pass `&users` to `answered_by_async` first. If the handler also needs the accounts,
