@@ -52,11 +52,17 @@ impl Store {
                       (SELECT name FROM login WHERE name >= $1 ORDER BY name LIMIT 1), \
                       (SELECT MIN(name) FROM login))";
         let query = async {
-            let mut connection = match self.lent.take() {
-                Some(connection) => connection,
-                None => self.pool.acquire().await?,
-            };
-            // After an error, the connection goes back to the pool, which tests it.
+            // A connection in constant use is not tested. After an error, the database may have been restarted, and the
+            // pool tests the connection that it returns.
+            if let Some(mut connection) = self.lent.take() {
+                let rows = sqlx::query(select).bind(name).fetch_all(&mut *connection).await;
+                if let Ok(rows) = rows {
+                    self.lent.keep(connection);
+                    return Ok(rows);
+                }
+                self.lent.clear();
+            }
+            let mut connection = self.pool.acquire().await?;
             let rows = sqlx::query(select).bind(name).fetch_all(&mut *connection).await?;
             self.lent.keep(connection);
             Ok(rows)

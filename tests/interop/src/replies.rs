@@ -1,7 +1,12 @@
 //! The replies of Postfix and Exim, which ask smtp-authd, to attempts to sign in. Here smtp-authd uses PostgreSQL, which
 //! is then stopped.
 
-use std::process::Stdio;
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
 
 use crate::{
     Result,
@@ -22,6 +27,9 @@ The table shows the replies word for word, as curl receives them with PLAIN and 
 *wrong password* and *unknown account* use a wrong password. Only curl makes the attempts with another authorization identity
 and from a known network. smtp-authd keeps the accounts in a PostgreSQL database, which is stopped for the row *database
 down*.";
+
+/// How long the service may take to use its database again.
+const RECOVERY: Duration = Duration::from_secs(10);
 
 /// How many failures an account may have.
 const LIMIT: u32 = 10;
@@ -97,6 +105,13 @@ pub(crate) async fn check(
     postgres.stop();
     add(matrix, "database down", TIM, TryLater, &both).await;
     postgres.run().await?;
+    // The service connects again within seconds.
+    let begin = Instant::now();
+    for server in &setup.servers {
+        while curl.hears(server, TIM, Authenticated).await.is_err() && begin.elapsed() < RECOVERY {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
     add(matrix, "database up again", TIM, Authenticated, &both).await;
     Ok(())
 }
