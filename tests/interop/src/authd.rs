@@ -87,7 +87,7 @@ failure_delay_ms = 50
         let mut command = self.command();
         command.arg("serve").stdout(Stdio::null()).stderr(Stdio::from(log));
         let service = self.service.insert(Processes::start([command])?);
-        let is_ready = || self.log.count(mark, " INFO ready") > 0;
+        let is_ready = || self.log.count(mark, " INFO the service is ready") > 0;
         wait_for(|| is_ready() || service.ended()).await;
         is_ready().then_some(()).ok_or_else(|| "smtp-authd does not start".into())
     }
