@@ -103,9 +103,7 @@ impl Offer {
             logs_names: config.log.names,
         })
     }
-}
 
-impl Offer {
     /// Returns the names of the mechanisms on offer.
     fn names(&self) -> String {
         let names: Vec<_> = self.sasl.offered(&Channel::tls()).map(|own| own.name()).collect();

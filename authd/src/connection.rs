@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The most that is read at once.
-const READ: usize = 4096;
+pub(crate) const READ: usize = 4096;
 
 /// The time limit of an answer to a question: of the query, the wait for a thread, and the hash together.
 ///
@@ -40,7 +40,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const _: () = assert!(ANSWER.as_millis() as u64 + MAX_FAILURE_DELAY_MS <= 8000);
 
 /// The time in which the mail server has to read a reply.
-const WRITE: Duration = Duration::from_secs(30);
+pub(crate) const WRITE: Duration = Duration::from_secs(30);
 
 /// How long a service that stops waits for the response of a client. Postfix leaves the exchange of a user who hangs up
 /// open, and no response comes.

@@ -39,7 +39,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const LAST_EXCHANGE: Duration = Duration::from_secs(3);
 
 /// The time after which an accept that has failed, for lack of descriptors, is tried again.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(crate) const AGAIN: Duration = Duration::from_millis(200);
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,6 @@
 //! The answers of a service that has not reached its database yet: every attempt is a temporary failure. Without an
 //! answer to its handshake, Postfix would offer no authentication, and its processes would give up.
 
-use core::time::Duration;
 use std::{io, process, sync::Arc};
 
 use smtp_auth::{
@@ -16,16 +15,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{authenticator::OfferError, config::Config, socket::Listener};
-
-/// The most that is read at once.
-const READ: usize = 4096;
-
-/// The time in which the mail server has to read a reply.
-const WRITE: Duration = Duration::from_secs(30);
-
-/// The time after which an accept that has failed, for lack of descriptors, is tried again.
-const AGAIN: Duration = Duration::from_millis(200);
+use crate::{
+    authenticator::OfferError,
+    config::Config,
+    connection::{READ, WRITE},
+    serve::AGAIN,
+    socket::Listener,
+};
 
 /// Serves all sockets until the returned value is dropped. Their connections then end, and the mail servers connect
 /// again.
