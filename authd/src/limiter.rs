@@ -28,6 +28,9 @@ use table::{Known, Rate, Table};
 /// are at most N times the limit, instead of the limit, in the time between two exchanges. A flood of failures can make
 /// an exchange take longer than its interval; there is a warning then, and accounts are exchanged before networks.
 ///
+/// A full table forgets its emptiest bucket. While more buckets than a table holds are in use, the limit of those that it
+/// forgets does not hold, and nobody is refused for it.
+///
 /// Names and addresses are kept as hashes under a secret that the processes share.
 #[derive(Debug)]
 pub(crate) struct Limiter {
@@ -95,12 +98,11 @@ impl Limiter {
         let buckets = self.buckets(address, name);
         let state = self.state(now);
         match self.is_known(&state, buckets, now) {
-            true => state.pairs.is_full(buckets.pair, self.accounts, self.max_entries, now),
+            true => state.pairs.is_full(buckets.pair, self.accounts, now),
             false => {
                 let network = buckets.network;
-                network.is_some_and(|network| {
-                    state.networks.is_full(network, self.networks, self.max_entries, now)
-                }) || state.accounts.is_full(buckets.account, self.accounts, self.max_entries, now)
+                network.is_some_and(|network| state.networks.is_full(network, self.networks, now))
+                    || state.accounts.is_full(buckets.account, self.accounts, now)
             }
         }
     }
@@ -233,8 +235,8 @@ impl Limiter {
     fn merge(&self, shared: Shared, now: i64) {
         let mut state = self.state(now);
         for (bucket, empty_at) in shared.failures {
-            let (table, rate) = self.table(&mut state, bucket);
-            table.merge(bucket, empty_at, rate, self.max_entries, now);
+            let (table, _) = self.table(&mut state, bucket);
+            table.merge(bucket, empty_at, self.max_entries, now);
         }
         for (account, network, last) in shared.known {
             state.known.note(account, network, last, self.max_known);

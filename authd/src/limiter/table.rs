@@ -38,22 +38,17 @@ impl Table {
         self.empty_at.len()
     }
 
-    /// Returns whether the bucket is full. If the table has no room left but for full buckets, so is every other one,
-    /// as it could not be counted.
-    pub(super) fn is_full(&self, bucket: i64, rate: Rate, max: usize, now: i64) -> bool {
-        let emptiest =
-            || self.order.first().filter(|_| self.len() >= max).map(|(empty_at, _)| *empty_at);
-        let own = self.empty_at.get(&bucket).copied();
-        own.or_else(emptiest).is_some_and(|empty_at| rate.is_full(empty_at, now))
+    pub(super) fn is_full(&self, bucket: i64, rate: Rate, now: i64) -> bool {
+        self.empty_at.get(&bucket).is_some_and(|empty_at| rate.is_full(*empty_at, now))
     }
 
     /// Counts a failure, unless the bucket is full. Returns whether it was counted.
     pub(super) fn add(&mut self, bucket: i64, rate: Rate, max: usize, now: i64) -> bool {
-        if self.is_full(bucket, rate, max, now) {
+        if self.is_full(bucket, rate, now) {
             return false;
         }
         let begin = self.empty_at.get(&bucket).copied().unwrap_or(now).max(now);
-        self.set(bucket, begin.saturating_add(rate.leak), rate, max, now);
+        self.set(bucket, begin.saturating_add(rate.leak), max, now);
         self.keep_untold(bucket, rate.leak, max);
         true
     }
@@ -81,11 +76,11 @@ impl Table {
 
     /// Takes over the time that all processes together have counted. It does not contain the failures that the others
     /// do not know yet, nor those that were dropped.
-    pub(super) fn merge(&mut self, bucket: i64, empty_at: i64, rate: Rate, max: usize, now: i64) {
+    pub(super) fn merge(&mut self, bucket: i64, empty_at: i64, max: usize, now: i64) {
         let untold = self.untold.get(&bucket).copied().unwrap_or(0);
         let shared = empty_at.max(now).saturating_add(untold);
         let own = self.empty_at.get(&bucket).copied().unwrap_or(now);
-        self.set(bucket, own.max(shared), rate, max, now);
+        self.set(bucket, own.max(shared), max, now);
     }
 
     /// Moves all times back, as the clock has been put back by so many milliseconds.
@@ -94,27 +89,25 @@ impl Table {
         self.order = self.empty_at.iter().map(|(bucket, empty_at)| (*empty_at, *bucket)).collect();
     }
 
-    /// Sets when the bucket will be empty. A full table forgets the emptiest bucket, but none that is full.
-    fn set(&mut self, bucket: i64, empty_at: i64, rate: Rate, max: usize, now: i64) {
-        while self.forget_emptiest(|empty_at| empty_at <= now) {}
-        let old = self.empty_at.get(&bucket).copied();
-        let is_room = old.is_some() || self.len() < max;
-        if !is_room && !self.forget_emptiest(|empty_at| !rate.is_full(empty_at, now)) {
-            return;
+    /// Sets when the bucket will be empty. A full table forgets the emptiest bucket.
+    fn set(&mut self, bucket: i64, empty_at: i64, max: usize, now: i64) {
+        while self.order.first().is_some_and(|(empty_at, _)| *empty_at <= now) {
+            self.forget_emptiest();
         }
-        if let Some(old) = self.empty_at.insert(bucket, empty_at) {
-            self.order.remove(&(old, bucket));
+        match self.empty_at.insert(bucket, empty_at) {
+            Some(old) => {
+                self.order.remove(&(old, bucket));
+            }
+            None if self.len() > max => self.forget_emptiest(),
+            None => {}
         }
         self.order.insert((empty_at, bucket));
     }
 
-    /// Forgets the emptiest bucket, if it is one of these.
-    fn forget_emptiest(&mut self, these: impl Fn(i64) -> bool) -> bool {
-        let emptiest = self.order.first().copied().filter(|(empty_at, _)| these(*empty_at));
-        let Some(entry) = emptiest else { return false };
-        self.order.remove(&entry);
-        self.empty_at.remove(&entry.1);
-        true
+    fn forget_emptiest(&mut self) {
+        if let Some((_, bucket)) = self.order.pop_first() {
+            self.empty_at.remove(&bucket);
+        }
     }
 }
 

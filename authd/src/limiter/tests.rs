@@ -96,7 +96,16 @@ fn a_full_table_forgets_the_emptiest_entry_and_stays_bounded() {
         limiter.failed(None, Some(&number.to_string()), NOW + number);
     }
     assert_eq!(limiter.entries()[1], 5);
-    assert!(limiter.is_limited(None, "tim", NOW + 100), "a full entry is not forgotten");
+    assert!(limiter.is_limited(None, "tim", NOW + 100), "another one is emptier");
+    for number in 0..5 {
+        let_through(&limiter, 50, |_| None, &format!("full {number}"), NOW + 1000);
+    }
+    assert!(!limiter.is_limited(None, "tim", NOW + 1000), "every other one is fuller");
+    assert_eq!(
+        let_through(&limiter, 50, |_| None, "new", NOW + 1000),
+        10,
+        "nobody is refused for lack of room"
+    );
     for number in 0..100 {
         limiter.authenticated(address(number), &number.to_string(), NOW);
     }
