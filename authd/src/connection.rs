@@ -15,7 +15,7 @@ use smtp_auth::{
     sasl::{Failure, Mechanism, Query, QueryJob},
 };
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncWriteExt, Interest},
     net::UnixStream,
     sync::watch,
     time::{sleep, timeout},
@@ -107,8 +107,11 @@ pub(crate) async fn serve(
         let idle = connection.tasks.is_empty();
         tokio::select! {
             // A client that cancels its exchanges cannot make the tasks of these pile up.
-            ready = stream.readable(), if connection.tasks.len() < MAX_TASKS => {
-                ready?;
+            ready = stream.ready(Interest::READABLE), if connection.tasks.len() < MAX_TASKS => {
+                // A mail server that has hung up waits for no answer to what it sent before.
+                if ready?.is_read_closed() {
+                    return Ok(());
+                }
                 match connection.session.receive_with(READ, |room| stream.try_read(room)) {
                     Ok(0) => return Ok(()),
                     Ok(_) => {}

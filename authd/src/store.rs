@@ -12,7 +12,7 @@ use std::{
 };
 
 use sqlx::{
-    Any, AnyPool, Connection, Executor, Row,
+    Any, AnyPool, Executor, Row,
     any::{AnyConnectOptions, AnyPoolOptions, AnyRow},
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::SqliteConnectOptions,
@@ -116,14 +116,6 @@ impl Store {
         let pool = AnyPoolOptions::new()
             .max_connections(options.connections.max(1))
             .acquire_timeout(options.time_limit)
-            .test_before_acquire(false)
-            .before_acquire(|connection, used| {
-                // A test is a round trip, which a connection in constant use does not need.
-                let is_fresh = used.idle_for < lent::FRESH;
-                Box::pin(async move {
-                    if is_fresh { Ok(true) } else { connection.ping().await.map(|()| true) }
-                })
-            })
             .after_connect(move |connection, _| {
                 let setup = setup.clone();
                 Box::pin(async move { connection.execute(&*setup).await.map(|_| ()) })

@@ -8,7 +8,7 @@ use std::{
 use sqlx::{Any, pool::PoolConnection};
 
 /// A connection that has been idle for longer is tested before it is used: the database may have been restarted.
-pub(super) const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Connections that were used a moment ago. The pool tests each connection that comes back to it, by a round trip to
 /// the database, which would double the cost of a look-up.

@@ -57,6 +57,24 @@ fn every_request_has_its_reply_within_eight_seconds() {
     assert!(outcomes.iter().all(|own| [Outcome::Code("temp_fail"), Outcome::Fail].contains(own)));
 }
 
+/// In a longer exchange, the account could have been disabled after it was looked up.
+#[test]
+fn an_exchange_of_more_than_thirty_seconds_is_a_temporary_failure() {
+    let mut authd = Authd::new(None, "");
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let mut client = Client::connect(&authd.path("auth"), 2);
+    let mut is_first = true;
+    let outcome = client.sign_in_slowly(Mechanism::ScramSha256, None, "tim", PASSWORD, || {
+        if std::mem::take(&mut is_first) {
+            thread::sleep(Duration::from_secs(31));
+        }
+    });
+    assert_eq!(outcome, Outcome::Code("temp_fail"));
+    let outcome = client.sign_in(Mechanism::ScramSha256, None, "tim", PASSWORD);
+    assert_eq!(outcome, Outcome::Ok("tim".into()));
+}
+
 const HELLO: &str = "VERSION\t1\t0\nCPID\t1\n";
 
 /// Opens connections, each of which sends these octets, and returns them.
@@ -137,10 +155,29 @@ fn attack(authd: &Authd, pid: u32) {
         let written = (0..1000).map_while(|_| endless.write_all(&[b'x'; 4096]).ok()).count();
         assert!(written < 1000, "a line without an end is cut off");
     }
+    all.extend(cancelling(authd, pid));
     thread::sleep(Duration::from_millis(500));
     let grown = resident(pid).saturating_sub(before) / all.len() as u64;
     eprintln!("{} hostile connections take {grown} octets each", all.len());
     assert!(grown < 128 * 1024, "{grown} octets for each of {} connections", all.len());
+}
+
+/// A client that cancels each of its exchanges may begin others, and the answers to the first are still on their way.
+fn cancelling(authd: &Authd, pid: u32) -> Vec<UnixStream> {
+    let response = "AG1hbGxvcnkAd3Jvbmc=";
+    let one =
+        |id| format!("AUTH\t{id}\tPLAIN\tservice=smtp\tsecured\tresp={response}\nCANCEL\t{id}\n");
+    let (many, count): (String, _) = ((0..20_000).map(one).collect(), 10);
+    let before = resident(pid);
+    let mut all = crowd(authd, HELLO.as_bytes(), count);
+    for stream in &mut all {
+        stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert!(stream.write_all(many.as_bytes()).is_err(), "the service goes on reading");
+    }
+    let grown = resident(pid).saturating_sub(before) / count as u64;
+    eprintln!("connections with cancelled exchanges take {grown} octets each");
+    assert!(grown < 512 * 1024, "{grown} octets for each of {count} connections");
+    all
 }
 
 fn with_metrics() -> Authd {

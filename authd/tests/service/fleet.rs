@@ -128,6 +128,24 @@ fn a_late_exchange_is_logged() {
 }
 
 #[test]
+fn a_query_on_a_dead_connection_is_made_again() {
+    let Some(mut postgres) = Postgres::start() else {
+        return eprintln!("PostgreSQL is not installed: the test is skipped");
+    };
+    let url = postgres.database();
+    let mut authd = Authd::new(Some(&url), "");
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let mut client = authd.connect();
+    for _ in 0..5 {
+        // The connection that this look-up has used is used again without a test.
+        assert_eq!(client.sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Ok("tim".into()));
+        postgres.end_connections(&url);
+        assert_eq!(client.sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Ok("tim".into()));
+    }
+}
+
+#[test]
 fn an_incomplete_exchange_is_logged() {
     let limits = "[limits]\nfailure_delay_ms = 10\nmax_entries = 1\nexchange_ms = 1000";
     let mut authd = Authd::new(None, limits);

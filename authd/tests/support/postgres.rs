@@ -107,6 +107,14 @@ impl Postgres {
         child
     }
 
+    /// Ends all connections to the database, as a restart does.
+    pub(crate) fn end_connections(&self, url: &str) {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let ended = Command::new("psql").args(["-qc", sql, url]).stdout(Stdio::null()).status();
+        assert!(ended.unwrap().success());
+    }
+
     /// Makes a new database and returns its URL.
     pub(crate) fn database(&mut self) -> String {
         self.databases += 1;
