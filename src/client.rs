@@ -140,8 +140,8 @@ pub enum TryNext {
     Never,
     /// The client tries the next mechanism after a `504` or `534` reply, or after a challenge that made the client
     /// cancel the exchange. These failures show that the mechanism cannot be used. The client does not try another
-    /// mechanism after a `535` reply. The server would refuse a wrong password with any mechanism, and servers lock
-    /// accounts after too many failed attempts.
+    /// mechanism after a `535` reply. If the password is wrong, authentication would fail with every other mechanism as
+    /// well, and further failed attempts could lock the account.
     IfUnusable,
     /// The client also tries the next mechanism after a `535` reply. Use this setting for servers that offer mechanisms
     /// for which the account has no stored credentials.
@@ -394,7 +394,7 @@ impl<'a> NotAuthenticated<'a> {
     }
 }
 
-/// The handle for starting a message or sending another command while the session is idle.
+/// The handle of an idle session. Its methods start a message, or send NOOP, RSET or QUIT.
 ///
 /// **The event is returned again until one of the handle's methods is called.** The next call to
 /// [`advance`](Session::advance) writes the command. If the server has sent a `421`, call [`quit`](Self::quit), because

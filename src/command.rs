@@ -13,8 +13,9 @@
 //!   escape these marks.
 //! - The text of an [unknown command](Unknown) or of [AUTH](Auth) may be a password, so do not log it.
 //!
-//! [`Command::write`] writes a command. The constructors check values against the same grammar, so a written command is
-//! always a single line that parses as the same command. This prevents command injection.
+//! [`Command::write`] writes a command. The constructors check values against the grammar of the parser, so the command
+//! is always written as a single line, and [`parse`] reads this line as the original command. This prevents command
+//! injection.
 //!
 //! ```
 //! use smtp_auth::command::{Command, parse};
@@ -283,7 +284,8 @@ macro_rules! checked_text {
 checked_text! {
     /// The name that a client gives in EHLO or HELO. It can be any printable text without spaces.
     ///
-    /// No decision should be based on the name, so the crate also accepts text that is not a domain name or not ASCII.
+    /// A client can claim any name, so no decision should be based on the name. Therefore, the crate also accepts text
+    /// that is not a domain name or not ASCII.
     #[derive(Debug)]
     struct EhloName;
     /// Creates a name from text.

@@ -12,7 +12,7 @@
 //! | event | kind |
 //! | --- | --- |
 //! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*. Send the appended octets. After `NeedInput`, read from the connection. After `Close`, close it. |
-//! | [`Query`](Event::Query) | *Pending*, but only the exchange of this query waits for the answer. The session returns the event only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
+//! | [`Query`](Event::Query) | *Pending*. The exchange of this query waits for the answer, and the other exchanges continue. The session returns the event only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
 //! | [`Authenticated`](Event::Authenticated) | A *notification*. The session has appended the answer to the output. |
 //! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The session appends the answer to the output when you call [`next`](Session::next) again, unless the application [holds it back](AuthFailed::hold). |
 //!
@@ -97,9 +97,9 @@
 //!
 //! | result of the exchange | answer to the client |
 //! | --- | --- |
-//! | authentication succeeded | `OK` with the account that the user [acts as](Identity::acts_as) |
+//! | authentication succeeded | an `OK` line that names the account that the user [acts as](Identity::acts_as) |
 //! | the credentials are wrong, the account is locked, the account has no secret for the mechanism, or the authzid is not allowed | `FAIL` without a code, and always with the same reason, so that an attacker cannot tell these cases apart |
-//! | a temporary failure | `FAIL` with `code=temp_fail`. If the client uses version 1.0 of the protocol, the session closes the connection instead, unless it is still working on another exchange. Such a client treats every `FAIL` as final. Only a closed connection tells it that the failure is temporary. |
+//! | a temporary failure | `FAIL` with `code=temp_fail`. If the client uses version 1.0 of the protocol, the session closes the connection instead, unless it is still working on another exchange. Such a client treats every `FAIL` as final. A client of version 1.0 regards a failure as temporary only if the session closes the connection. |
 //! | a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the text of the refusal, and with `code=user_disabled`, `pass_expired` or `authz_fail` |
 //! | any other failure, or a malformed request | `FAIL` with a reason |
 //! | the client cancelled the exchange | none |
@@ -119,9 +119,9 @@
 //!
 //! # Time limits
 //!
-//! A session has no clock. Postfix waits at most ten seconds for each line of an answer, and then closes the connection.
-//! Therefore, looking up an account and [holding back](AuthFailed::hold) a failure should together take less than ten
-//! seconds.
+//! A session has no clock. Postfix closes the connection if it waits more than ten seconds for a line of an answer.
+//! Therefore, the account lookup and the [delay](AuthFailed::hold) before the answer to a failed authentication should
+//! together take less than ten seconds.
 //!
 //! Do not close idle connections. Postfix keeps its connections open for days, and most of the time no exchange is open on
 //! them. An idle session uses almost no memory.
@@ -151,8 +151,9 @@ pub const MAX_LINE: usize = 16_384;
 /// The maximum number of exchanges that can be open at once on a connection.
 ///
 /// If the client begins another exchange, the session ends the oldest exchange that is waiting for the client, and
-/// sends `FAIL` for it. This is necessary because Postfix does not cancel an exchange when the user disconnects. If no
-/// exchange is waiting for the client, the session answers the new exchange with a temporary failure.
+/// sends `FAIL` for it. This is necessary because Postfix does not cancel an exchange when the user disconnects. If
+/// none of the open exchanges is waiting for the client, the session keeps them all, and answers the new request with a
+/// temporary failure.
 pub const MAX_EXCHANGES: usize = 100;
 
 /// The maximum number of parameters in a request, not counting the initial response. A request with more parameters is
@@ -175,9 +176,9 @@ pub enum Event<'a> {
     /// Pending: send the appended octets to the client. Then read from the client, and call
     /// [`receive`](Session::receive).
     NeedInput,
-    /// Pending: answer the query about a user's credentials, immediately or later. **The event is returned only once for
-    /// each query**, so that a slow answer does not delay the other exchanges. [`Session::answer_from`] shows how to answer a
-    /// query later.
+    /// Pending: answer the query about a user's credentials, immediately or later. **The session returns the event only
+    /// once for each query**, so that it can return the events of other exchanges before the query is answered.
+    /// [`Session::answer_from`] shows how to answer a query later.
     Query(&'a Request, Query<'a>),
     /// Notification: a user has authenticated. The session has appended the answer to the output.
     Authenticated(&'a Request, &'a Identity),

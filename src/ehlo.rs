@@ -35,7 +35,7 @@ pub enum Keyword<'a> {
     /// `AUTH` with the names of mechanisms (RFC 4954 §3).
     Auth(MechanismNames<'a>),
     /// `AUTH=` with the names of mechanisms. Old versions of Outlook Express need this form. This variant is only for
-    /// writing, because both `AUTH` and `AUTH=` are parsed as [`Auth`](Self::Auth).
+    /// writing. The parser returns [`Auth`](Self::Auth) both for `AUTH` and for `AUTH=`.
     LegacyAuth(MechanismNames<'a>),
     /// `PIPELINING` (RFC 2920).
     Pipelining,

@@ -32,13 +32,13 @@
 //! SASL configuration and configures the rest of the SMTP dialogue.
 //!
 //! The [guide](guide/index.html) begins with a complete server and a complete client on tokio. Later chapters cover the
-//! other API levels, authentication line by line, storing credentials, OAuth, brute force and rate limiting, testing,
-//! operation, and porting from other crates.
+//! other API levels, authentication line by line, storing credentials, OAuth, rate limiting against brute force,
+//! testing, operation, and porting from other crates.
 //!
 //! # The loop
 //!
-//! A session's `next` method, or an exchange's `step` method, tells your application what to do next. An event that
-//! needs an answer carries a handle, and is returned again until it is answered. The handle has a method for each
+//! The `next` method of a session and the `step` method of an exchange tell your application what to do next. An event
+//! that needs an answer carries a handle, and is returned again until it is answered. The handle has a method for each
 //! answer that is possible at that point. An [`Authenticator`] can answer a query at once, or your application can
 //! answer it later, after a database lookup on another thread or in an async task. The crate never blocks and does not
 //! queue events.

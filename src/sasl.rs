@@ -396,8 +396,8 @@ pub enum ConfigError {
     Keyword,
     /// A [`Refusal`] contains a reply code or text that is not allowed.
     Refusal,
-    /// The verb of a custom command does not consist of letters, or is not available. The verbs XCLIENT and BURL, and
-    /// the verbs of the commands that the session handles itself, are not available.
+    /// The verb of a custom command does not consist of letters, or is reserved. XCLIENT, BURL, and the verbs of the
+    /// commands that the crate implements are reserved.
     Verb,
     /// The server offers a mechanism that the authenticator does not list or does not implement.
     #[error(

@@ -209,8 +209,9 @@ mod session;
 
 pub use session::Session;
 
-/// The default value of [`max_message`](Builder::max_message) in octets, which is 50 MiB. The limit applies to the
-/// message as it is sent, with attachments encoded in base64. Large providers accept messages of this size.
+/// The default value of [`max_message`](Builder::max_message), the maximum size of a message in octets. The default is
+/// 50 MiB. The limit applies to the message as it is sent, with attachments encoded in base64. Large providers accept
+/// messages of this size.
 pub const MAX_MESSAGE: u64 = 50 << 20;
 
 /// The default value of [`max_attempts`](Builder::max_attempts), the number of failed authentication attempts that a
@@ -548,8 +549,9 @@ pub enum Event<'a> {
     ///
     /// The session has checked that MAIL and RCPT come in the right order, and that the client may send mail. It has
     /// also checked that no parameter occurs twice, and that the parameters SIZE, BODY and AUTH are valid. The session
-    /// answers an undeclared command itself with `500 5.5.2`, because the line may be a password from a client that is
-    /// out of sync with the server.
+    /// answers an unknown command with `500 5.5.2`, unless the application has declared the command. The application
+    /// does not see the unknown command, because it may be a password from a client that is out of sync with the
+    /// server.
     ///
     /// Everything else about extensions is up to the application, because the application sets the
     /// [`keywords`](Builder::keywords) in the reply to EHLO. If a command contains a parameter that the application

@@ -88,7 +88,7 @@ pub enum EnvelopeError {
     OriginalRecipient,
     /// A parameter's name, value or keyword is malformed or too long.
     Parameter,
-    /// A parameter was given by its name, although there is a method for it.
+    /// A parameter that was passed to [`Envelope::parameter`] has a method of its own.
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,

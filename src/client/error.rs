@@ -81,9 +81,9 @@ pub enum Error {
     TimedOut {
         /// The stage at which the client was waiting.
         stage: Stage,
-        /// Whether this port may require TLS from the start (implicit TLS). This is `true` if the client was waiting
-        /// for the greeting over a connection without TLS, unless STARTTLS was disabled with
-        /// [`Tls::Never`](super::Tls::Never).
+        /// Whether a possible cause of the timeout is that the server expects TLS from the start (implicit TLS) on this
+        /// port. This is `true` if the client was waiting for the greeting on a connection without TLS, unless STARTTLS
+        /// was disabled with [`Tls::Never`](super::Tls::Never).
         may_want_tls: bool,
     },
     /// The server sent a refusal, and the session cannot continue. The [`Refusal`] contains the stage and the reply.

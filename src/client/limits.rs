@@ -6,8 +6,9 @@ use super::Envelope;
 
 /// The limits that a server announces with LIMITS (RFC 9422).
 ///
-/// A limit is `None` if the server does not announce it, or if the announced value is not a number of one to six digits
-/// without a leading zero. When TLS begins, a session discards the limits that were announced in cleartext.
+/// A limit is `None` if the server does not announce it, or if the announced value is invalid. A valid value has one to
+/// six digits, and does not begin with 0. When TLS begins, a session discards the limits that were announced in
+/// cleartext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -15,7 +16,7 @@ pub struct Limits {
     pub mail_max: Option<u32>,
     /// RCPTMAX: the maximum number of recipients of one message.
     pub rcpt_max: Option<u32>,
-    /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection. To enforce this limit,
+    /// RCPTDOMAINMAX: the maximum number of different recipient domains on one connection. To enforce this limit,
     /// a session has to remember the recipients' domains. It therefore ignores a limit above 1,000.
     pub rcpt_domain_max: Option<u32>,
 }
@@ -34,7 +35,7 @@ pub enum Limit {
         "the server accepts at most {0} recipients for one message (RCPTMAX): send the message several times, each time to some of the recipients"
     )]
     RcptMax(u32),
-    /// RCPTDOMAINMAX: the maximum number of different recipient domains over one connection.
+    /// RCPTDOMAINMAX: the maximum number of different recipient domains on one connection.
     #[error(
         "the server accepts recipients in at most {0} domains over one connection (RCPTDOMAINMAX): send to the other domains over another connection"
     )]

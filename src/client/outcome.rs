@@ -85,8 +85,8 @@ pub enum NotSent {
     /// The message requires this EHLO keyword, but the server does not list it. The keyword can be `SMTPUTF8` (for
     /// UTF-8 in addresses or in the header), `8BITMIME`, `DSN`, `REQUIRETLS`, or the keyword of another parameter.
     NotOffered(String),
-    /// The server does not list SMTPUTF8, which the message requires only because of the domains in its addresses. The
-    /// server would accept the domains in their A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
+    /// The server does not list SMTPUTF8. The message requires SMTPUTF8 only because some domains in its addresses are
+    /// not ASCII. The server would accept these domains in their A-label form (`xn--…`, IDNA, RFC 5890 §2.3.2.1).
     NeedsALabels,
     /// The message requires TLS on every hop (REQUIRETLS, RFC 8689), but the connection does not use TLS, or the
     /// server's certificate was not [verified](crate::sasl::Channel::verified).

@@ -11,10 +11,10 @@ use crate::{
     secret::{SecretBytes, equal},
 };
 
-/// The octets of a challenge or a response. In a line, they are encoded in base64.
+/// The octets of a challenge or a response. On the wire, the octets are encoded in base64.
 ///
-/// The octets may be a password. Therefore, `Debug` writes only `Data(***)`, and the memory is zeroed on drop. To
-/// prevent timing attacks, comparing data with `==` takes the same time for all data of the same length.
+/// The octets may be a password. Therefore, `Debug` writes only `Data(***)`, and the memory is zeroed on drop. The
+/// comparison `==` takes the same time for all data of the same length, which prevents timing attacks.
 #[derive(Clone, Default)]
 pub struct Data(SecretBytes);
 

@@ -138,7 +138,8 @@ pub enum ServerLine<'a> {
         id: u32,
         /// A reason that may be shown to the user.
         reason: Option<Cow<'a, str>>,
-        /// The kind of failure, or `None` if the line has no code, for example because the credentials are wrong.
+        /// The kind of failure, or `None` if the line has no code. For example, the line has no code if the credentials
+        /// are wrong.
         code: Option<FailCode>,
     },
     /// `CONT`: a challenge.

@@ -12,7 +12,7 @@ pub struct Properties {
     pub anonymous: bool,
     /// `plaintext`: the client sends the password or the token itself, not a hash of it.
     pub plaintext: bool,
-    /// `dictionary`: an eavesdropper can find the password offline by brute force.
+    /// `dictionary`: an eavesdropper can guess the password offline (dictionary attack).
     pub dictionary: bool,
     /// `active`: a man-in-the-middle can take over the exchange.
     pub active: bool,

@@ -116,7 +116,7 @@ impl Channel {
 }
 
 /// Data that identifies a TLS connection (RFC 5056). Both ends of the connection know this data. A man-in-the-middle
-/// has a separate connection to each end, and cannot give both connections the same data.
+/// has a separate connection to each end, and cannot make the channel binding data of the two connections equal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelBinding {
     kind: Kind,
@@ -257,12 +257,12 @@ impl fmt::Debug for ChannelBinding {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[expect(clippy::exhaustive_enums, reason = "there is no fourth policy")]
 pub enum BindingPolicy {
-    /// Authentication is never bound.
+    /// Channel binding is never used.
     None,
-    /// Authentication is bound if both sides support channel binding.
+    /// Channel binding is used if both sides support it.
     #[default]
     Preferred,
-    /// Authentication is always bound. Only the -PLUS mechanisms can be used. On a connection without channel binding
+    /// Channel binding is always used. Only the -PLUS mechanisms can be used. On a connection without channel binding
     /// data, authentication is not possible.
     Required,
 }

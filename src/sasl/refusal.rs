@@ -13,8 +13,8 @@ use super::ConfigError;
 /// cases, answer with [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The server then counts the attempt,
 /// delays the reply and sends the same reply as for a wrong password.
 ///
-/// Over SMTP, the client receives the code, the enhanced code and the text. Other protocols have their own codes. For
-/// them, the application chooses a code that matches the refusal's kind.
+/// Over SMTP, the client receives the code, the enhanced code and the text. Other protocols have their own codes. For a
+/// protocol other than SMTP, the application chooses a code that matches the kind of refusal.
 ///
 /// ```
 /// use smtp_auth::sasl::{Refusal, RefusalKind};

@@ -307,8 +307,8 @@ impl fmt::Debug for ScramKeys {
     }
 }
 
-/// The salted password of SCRAM (RFC 5802 §3), which is computed with PBKDF2, together with the inputs of the
-/// computation. The inputs include the password itself.
+/// A salted password for SCRAM (RFC 5802 §3), and the inputs from which PBKDF2 computes it. The inputs include the
+/// password itself.
 ///
 /// A client can keep this value, and pass it to [`Credentials::salted`](super::client::Credentials::salted) for the
 /// next authentication. The client then does not have to run PBKDF2 again.

@@ -15,7 +15,8 @@ use crate::{
 ///
 /// Use a mask if your server or client handles the SMTP dialogue without a session of this crate. For a session, use
 /// the session's [`trace`](crate::server::Session::trace) method instead. A mask cannot detect whether a server echoes
-/// a secret, so it hides the text of every reply that might contain one. `trace` hides the text of fewer replies.
+/// a secret, so it hides the text of every reply that might contain one. `trace` hides the text of fewer replies than a
+/// mask does.
 ///
 /// Create one mask for each connection, and pass it every line from both sides in order, starting with the greeting.
 /// After STARTTLS, continue with the decrypted lines. The order matters because a line that contains a LOGIN password
@@ -50,8 +51,8 @@ use crate::{
 /// | a reply during AUTH, other than `334` | Only the codes are shown, as in `535 5.7.8 ***`. |
 /// | a reply after a masked line | Only the codes are shown, because the text may echo the secret. Replies are shown again once three conditions are met: the server has sent a `235`, `4xx` or `5xx` reply, every command has been answered, and the client has sent another command. |
 /// | a `334` reply | The reply is shown unchanged until the client has sent a secret. For SCRAM, and for mechanisms that the crate does not implement, the reply is always masked as `334 ***`. A SCRAM reply can contain the server's proof, with which an attacker could find the password by brute force. |
-/// | a line of a message, from `354` to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`. The number does not include the dots that the client added for dot-stuffing. The mask must receive the final dot, but does not need the lines before it. |
-/// | a client's line after DATA or BDAT, until every command has been answered | The line is not logged, unless it is another BDAT command. The mask accepts the octets of a chunk, but does not need them. |
+/// | each line that the client sends after a `354` reply, up to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`. The number does not include the dots that the client added for dot-stuffing. The mask must receive the final dot, but does not need the lines before it. |
+/// | each line that the client sends after DATA or BDAT, while a command is still unanswered | The line is not logged, unless it is another BDAT command. You can pass the octets of a chunk to the mask, or leave them out. |
 /// | any other line | The line is shown unchanged. |
 ///
 /// A `421` reply does not count as a reply to a command, because it may come at any time and ends the connection (RFC

@@ -33,12 +33,12 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// | the order of questions | Questions are answered in the order in which they arrive. |
 /// | the queue is full | The reply is `454 4.7.0`, and the attempt does not count as failed. The maximum length of the queue bounds memory use and waiting time under heavy load. |
 /// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
-/// | the operating system cannot start a thread | If another thread of the store is already running, that thread answers the question. Otherwise, the reply is `454 4.7.0`. |
+/// | the operating system cannot start a thread | If another thread of this `Blocking` is already running, that thread calls the store instead. Otherwise, the reply is `454 4.7.0`. |
 /// | the client has disconnected, or a time limit has passed | If the question is still in the queue, it is skipped. If a thread has begun to answer the question, it continues until it has the answer. |
 /// | a [`Custom`] question | The question is answered **on the thread that polls the future**, because the state of a custom mechanism cannot be sent to another thread. The steps of a custom mechanism must therefore be quick. |
 ///
 /// Clones share the same threads. The threads are started when they are first needed. When the last clone is dropped,
-/// each thread finishes answering its current question, and then ends.
+/// each thread completes its current call to the store, and then ends.
 ///
 /// ```
 /// use smtp_auth_tokio::{
@@ -69,8 +69,8 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 ///
 /// # An asynchronous database and Argon2
 ///
-/// The threads of a `Blocking` may block on futures, so the store can use an asynchronous database. It keeps a
-/// [`Handle`](tokio::runtime::Handle) to the runtime, queries the database with
+/// A store in a `Blocking` can use an asynchronous database, because the store's methods may block their thread until a
+/// future completes. The store keeps a [`Handle`](tokio::runtime::Handle) to the runtime, queries the database with
 /// [`block_on`](tokio::runtime::Handle::block_on), and then computes the hash:
 ///
 /// ```

@@ -85,8 +85,8 @@
 //! # }
 //! ```
 //!
-//! The server detects a man-in-the-middle attack on SCRAM with channel binding. It replies with `535`, as it does to a
-//! wrong password. The text of this reply mentions channel binding, unless the attacker changes the text.
+//! With channel binding, the server detects a man-in-the-middle attack on SCRAM. It then replies with `535`, as it does
+//! to a wrong password. The text of this reply mentions channel binding, unless the attacker changes the text.
 //! Therefore, if authentication with a -PLUS mechanism fails although the password is correct, do not retry without
 //! channel binding.
 //!

@@ -74,7 +74,7 @@
 //! The server program above passes `Users` to two functions. At startup,
 //! [`answered_by`](smtp_auth::sasl::server::Builder::answered_by) asks `Users` for its list of mechanisms. It also
 //! calls the method that each mechanism needs, to check that the method is implemented. While the server runs, it
-//! queries the value that was passed to [`Server::new`](server::Server::new).
+//! queries the store that was passed to [`Server::new`](server::Server::new).
 //!
 //! The program also passes the server's name to two functions. The [SASL
 //! configuration](smtp_auth::sasl::server::Config::builder) uses it in the challenges of CRAM-MD5. The [session's
@@ -121,8 +121,8 @@
 //!
 //! [`answered_by_async`](smtp_auth::sasl::server::Builder::answered_by_async) borrows the store, and `Server::new`
 //! later takes ownership of it, so pass `&users` to `answered_by_async` first. If the handler also needs the accounts,
-//! share them through an [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so
-//! `Immediate(Arc::clone(&users))` and `Blocking::new(Arc::clone(&users))` are also stores. The [`smtp-auth`
+//! share them through an [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so you can
+//! also pass `Immediate(Arc::clone(&users))` or `Blocking::new(Arc::clone(&users))` to `Server::new`. The [`smtp-auth`
 //! guide][guide] explains [how a store answers questions][authenticator] and [what to store for a
 //! password][credentials].
 //!
@@ -159,9 +159,9 @@
 //! | logs | With the [`tracing` feature](#tracing), the server emits spans and events, which any `tracing` subscriber can log. |
 //!
 //! After sending a `421`, the server continues to read for up to 5 seconds, but reads no more than 1 MiB. This prevents
-//! a TCP reset from discarding the reply before the client has read it. At most 100 connections that exceed a limit are
-//! kept open in this way at the same time. On the implicit-TLS port, a connection that exceeds a limit is closed
-//! without a reply.
+//! a TCP reset from discarding the reply before the client has read it. When connections exceed a limit, the server
+//! keeps no more than 100 of them open for this purpose at any time. On the implicit-TLS port, a connection that
+//! exceeds a limit is closed without a reply.
 //!
 //! # Shutdown
 //!
@@ -221,9 +221,9 @@
 //! tracing_subscriber::fmt().with_env_filter("info,smtp_auth_tokio::dialogue=trace").init();
 //! ```
 //!
-//! The filter is checked when a connection begins. A later change to the filter does not affect that connection. No
-//! event contains a password or a token. The `not authenticated` event also omits the account name, because some people
-//! type their password instead of their name.
+//! When a connection begins, the server checks whether the filter enables the trace of the dialogue. A later change to
+//! the filter cannot enable the trace of that connection. No event contains a password or a token. The `not
+//! authenticated` event also omits the account name, because some people type their password instead of their name.
 //!
 //! # Features
 //!

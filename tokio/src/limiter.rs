@@ -21,7 +21,7 @@ mod table;
 
 pub use memory::MemoryRateLimiter;
 
-/// A limit on failed authentication across connections, which protects against brute force and credential stuffing.
+/// Limits failed authentication attempts across connections, to protect against brute force and credential stuffing.
 ///
 /// A rate limiter counts failed attempts, and decides when there have been too many. A
 /// [`Server`](crate::server::Server) uses a [`MemoryRateLimiter`], unless [another rate
@@ -29,11 +29,11 @@ pub use memory::MemoryRateLimiter;
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
-/// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The checks and the pause before the `535` reply take as long as for a wrong password. The server also counts the failure. If the reply were different, an attacker would know which guesses to repeat later. |
-/// | the store | The store is asked as usual, and the server then calls [`lock`](smtp_auth::Answer::lock) on the answer. The store does not learn that the attempt is limited. If the store changes data after a correct password, for example by upgrading the stored hash, the change is made even if the limiter then refuses the attempt. |
-/// | limited mechanisms | All mechanisms that use a password and all custom mechanisms are limited. |
-/// | mechanisms that are not limited | ANONYMOUS and all mechanisms that use a token or a client certificate are not limited, because they involve nothing that an attacker could guess. Their failures still count towards the limit of the network. |
-/// | when the limiter is asked | The server asks the limiter up to three times for each attempt. It asks before it queries the store. It asks again after the store has answered, because many attempts may be waiting for the store at once. It asks a third time before the success reply, because many SCRAM exchanges may be waiting for the client's proof at once. |
+/// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The checks and the pause before the `535` reply take as long as they do for a wrong password. The server also counts the failure. If the reply were different, an attacker would know which guesses to repeat later. |
+/// | the store | For a limited attempt, the server queries the store as usual, and then calls [`lock`](smtp_auth::Answer::lock) on the store's answer. The store does not learn that the attempt is limited. If the store changes data after a correct password, for example by upgrading the stored hash, the change is made even if the limiter then refuses the attempt. |
+/// | limited mechanisms | The limits apply to all mechanisms that use a password, and to all custom mechanisms. |
+/// | mechanisms that are not limited | The limits do not apply to ANONYMOUS, or to mechanisms that use a token or a client certificate, because these mechanisms involve nothing that an attacker could guess. Failed attempts with these mechanisms still count towards the limit for the client's network. |
+/// | when the limiter is asked | The server asks the limiter up to three times for each attempt whether the attempt is limited. The server first asks the limiter before it queries the store. The server asks the limiter again after the store has answered, because other attempts that were waiting for the store may have failed in the meantime. The server asks the limiter a third time before the success reply, because many SCRAM exchanges may have passed the earlier checks and be waiting for the client's proof at the same time. |
 ///
 /// An implementation must treat accounts that do not exist in the same way as accounts that exist. Otherwise, the limit
 /// makes user enumeration possible. The methods are called on the runtime's threads and must not block. A limiter for
@@ -79,8 +79,9 @@ pub trait RateLimiter: Send + Sync {
     /// calls this method up to three times for one attempt, so it must not count anything.
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool;
 
-    /// Counts a failed attempt. Limited attempts are also counted. The server calls this method before the pause that
-    /// delays the reply, so that an attempt is counted even if the client disconnects during the pause.
+    /// Counts a failed attempt. The server also calls this method for an attempt that failed because
+    /// [`is_limited`](Self::is_limited) returned `true`. The server calls this method before the pause that delays the
+    /// reply, so that an attempt is counted even if the client disconnects during the pause.
     fn failed(&self, attempt: &Attempt<'_>, now: Instant);
 
     /// Records that the account has authenticated from this network. The server does not call this method for a guest

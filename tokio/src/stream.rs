@@ -21,7 +21,7 @@ impl fmt::Debug for dyn Stream {
 pub type BoxStream = Box<dyn Stream>;
 
 /// A future that performs a TLS handshake, and returns the encrypted stream and the properties of the TLS connection.
-/// The future is boxed because it is large and runs only once per connection.
+/// The future is boxed because it is large. The allocation costs little, because it happens only once per connection.
 pub type Handshake<'a> =
     Pin<Box<dyn Future<Output = io::Result<(BoxStream, Channel)>> + Send + 'a>>;
 

@@ -6,7 +6,7 @@
 //! | a server whose certificate is renewed while it runs | [`Replaceable`] |
 //! | a server that asks for client certificates | [`ClientCertificates`] |
 //! | a client that trusts the CAs of the operating system | the default configuration (also returned by [`platform`]) |
-//! | a client that trusts other CAs, or a server's own certificate | [`client`], [`trusting`] |
+//! | a client that trusts only the certificates that you supply, of CAs or of servers | [`client`], [`trusting`] |
 //! | a client that presents a certificate | [`with_certificate`] |
 //! | any other settings | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
 //!
@@ -260,7 +260,7 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
 /// | --- | --- |
 /// | The function returns `Some(name)`. | The server offers EXTERNAL if its SMTP configuration lists this mechanism. When the client uses EXTERNAL, the store is asked which account this name belongs to ([`CheckExternal`](smtp_auth::sasl::CheckExternal)). |
 /// | The function returns `None`. | The connection continues without EXTERNAL. |
-/// | The function returns a name that is empty or contains control characters. | The handshake fails. |
+/// | The name that the function returns is empty, or contains control characters. | The handshake fails. |
 /// | The function is not called, because the client has no certificate. | The connection continues without EXTERNAL if the verifier allows clients without a certificate. Otherwise, the handshake fails. |
 ///
 /// There is no default function, because each CA defines which field of its certificates contains a name, and what that

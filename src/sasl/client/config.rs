@@ -283,8 +283,8 @@ impl Builder {
     /// Sets whether authentication must be bound to the TLS connection (channel binding, RFC 5802 §6). Channel binding
     /// requires a [`Channel`] with binding data.
     ///
-    /// With [`Preferred`](BindingPolicy::Preferred), which is the default, authentication is bound if both sides
-    /// support channel binding. With [`None`](BindingPolicy::None), the -PLUS mechanisms are not used. With
+    /// With [`Preferred`](BindingPolicy::Preferred), which is the default, channel binding is used if both sides
+    /// support it. With [`None`](BindingPolicy::None), the -PLUS mechanisms are not used. With
     /// [`Required`](BindingPolicy::Required), only the -PLUS mechanisms are used.
     pub fn channel_binding(mut self, policy: BindingPolicy) -> Self {
         self.config.binding = policy;
@@ -318,7 +318,7 @@ pub enum NoMechanism {
     NotOffered,
     /// The client has not started TLS. The server offers STARTTLS, and may offer more mechanisms over TLS.
     OnlyAfterTls,
-    /// The client supports none of the server's mechanisms, or its configuration allows none of them.
+    /// The server offers no mechanism that the client supports and is configured to use.
     InCommon,
     /// The mechanisms that both sides support require other credentials, for example a password instead of a token.
     OtherCredentials,

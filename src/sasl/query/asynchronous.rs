@@ -39,9 +39,9 @@ macro_rules! methods {
 /// `Blocking` is an `AsyncAuthenticator` that runs an [`Authenticator`] on separate threads. Its documentation also
 /// shows how this `Authenticator` can query an async database.
 ///
-/// An implementation must take as long for an account that does not exist as for a wrong password. Otherwise, a
-/// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check
-/// the password against a dummy hash.
+/// An implementation must take as long if the account does not exist as it does if the password is wrong. Otherwise, a
+/// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check the
+/// password against a dummy hash.
 ///
 #[cfg_attr(feature = "plain", doc = "```")]
 #[cfg_attr(not(feature = "plain"), doc = "```ignore")]

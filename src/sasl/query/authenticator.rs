@@ -25,14 +25,14 @@ macro_rules! methods {
 /// The server also offers each SCRAM mechanism's -PLUS form, which needs the same keys. To check that the store
 /// implements the listed mechanisms, `answered_by` calls the methods that these mechanisms need.
 ///
-/// Implement the method for each kind of question that the listed mechanisms ask. Every method except
+/// For each kind of question that the listed mechanisms ask, implement the corresponding method. Every method except
 /// [`authorize`](Self::authorize) returns [`not_implemented`](Answer::not_implemented) by default. The default
 /// implementation of `authorize` does not allow any account to act as another. For a custom mechanism,
 /// [`custom`](Self::custom) usually calls [`Custom::step_with`].
 ///
-/// An implementation must take as long for an account that does not exist as for a wrong password. Otherwise, a
-/// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check
-/// the password against a dummy hash.
+/// An implementation must take as long if the account does not exist as it does if the password is wrong. Otherwise, a
+/// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check the
+/// password against a dummy hash.
 ///
 /// For a store whose answers have to be awaited, such as a database on tokio, implement
 /// [`AsyncAuthenticator`](super::AsyncAuthenticator).

@@ -8,7 +8,7 @@ use crate::sasl::{Identity, Mechanism, Refusal, RefusalKind, check_name, names::
 
 /// *May this account use the service, and may it act as the account that the client named?*
 ///
-/// If the client named another account to act as (RFC 4422 §3.4.1), the exchange asks this question once the client has
+/// If the client asked to act as another account (RFC 4422 §3.4.1), the exchange asks this question once the client has
 /// been authenticated. If [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, the exchange
 /// asks this question about every authenticated client.
 ///

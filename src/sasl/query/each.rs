@@ -80,7 +80,7 @@ macro_rules! unless_written {
 /// The part of the documentation that is specific to one method.
 macro_rules! documentation {
     (authorize) => {
-        "\n\nThis method is called if the client names another account to act as. If \
+        "\n\nThis method is called if the client asks to act as another account. If \
          [`authorize_always`](crate::sasl::server::Builder::authorize_always) is set, the method is called for every \
          authenticated client.\n\n\
          The default implementation does not allow any account to act as another. If the client does not name another \

@@ -13,8 +13,8 @@ use crate::{
 
 /// A copy of a question that can be answered later and elsewhere, for example on another thread or in an async task.
 ///
-/// [`Query::job`] creates the copy. Answer the question that [`query`](Self::query) returns. [`Query::answer_from`] then
-/// transfers the answer to the original question.
+/// [`Query::job`] creates the copy. Answer the question that [`query`](Self::query) returns. Then pass the copy to
+/// [`Query::answer_from`], which gives the original question the same answer.
 ///
 #[cfg_attr(all(feature = "smtp", feature = "plain"), doc = "```")]
 #[cfg_attr(not(all(feature = "smtp", feature = "plain")), doc = "```ignore")]

@@ -117,8 +117,8 @@ impl fmt::Debug for CheckPassword {
 /// *Which stored secret verifies a CRAM-MD5 response for this account?* (RFC 2195)
 ///
 /// The application looks up the secret, and the exchange verifies the response with it. For an account that does not
-/// exist, answer with [`Answer::reject`]. The exchange then needs as many round trips and as much computation as for a
-/// wrong password.
+/// exist, answer with [`Answer::reject`]. The exchange then needs as many round trips and as much computation as it
+/// does if the password is wrong.
 #[derive(Clone)]
 pub struct CramSecretFor {
     folded: Folded,
@@ -189,9 +189,10 @@ impl fmt::Debug for CramSecretFor {
 /// If the account does not exist or has no keys, the exchange uses decoy keys. The exchange then takes as many round
 /// trips as for a wrong password, and a client always receives the same salt for the same name.
 ///
-/// Parsing keys from text takes longer than the exchange itself. If a store parses keys for each question, its response
-/// time reveals which accounts exist (user enumeration by a timing attack). To prevent this, keep the parsed keys in
-/// memory, or parse the text of dummy keys if the account does not exist.
+/// Parsing keys from text takes longer than the exchange itself. If a store parses keys on every lookup, its response
+/// time reveals which accounts exist (user enumeration by a timing attack). To prevent this attack, keep the parsed
+/// keys in memory. Alternatively, parse the text of dummy keys whenever an account does not exist, so that both answers
+/// take equally long.
 #[derive(Clone, Debug)]
 pub struct ScramKeysFor {
     authcid: Box<str>,

@@ -5,7 +5,8 @@ use alloc::{boxed::Box, string::String};
 use super::{Answer, Serial};
 use crate::sasl::{Mechanism, names::Authzid};
 
-/// *Which account does the client's certificate belong to?* EXTERNAL (RFC 4422 appendix A) asks this question.
+/// *Which account does the client's certificate belong to?* The exchange asks this question if the client uses EXTERNAL
+/// (RFC 4422 appendix A).
 ///
 /// The application has already verified the certificate in the TLS handshake, and has passed the certificate's
 /// identity to the exchange in the [`Channel`](crate::sasl::Channel).
@@ -47,7 +48,7 @@ impl CheckExternal {
     }
 }
 
-/// *May a guest use the service?* ANONYMOUS (RFC 4505) asks this question.
+/// *May a guest use the service?* The exchange asks this question if the client uses ANONYMOUS (RFC 4505).
 #[derive(Clone, Debug)]
 pub struct CheckAnonymous {
     pub(in crate::sasl) trace: Option<Box<str>>,

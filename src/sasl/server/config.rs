@@ -312,8 +312,8 @@ impl Builder {
     }
 
     /// Sets whether the exchange asks the question [`Authorize`](crate::sasl::Authorize) about every authenticated
-    /// client, regardless of the mechanism. By default, the question is asked only if the client names another account
-    /// to act as.
+    /// client, regardless of the mechanism. By default, the question is asked only if the client wants to act as
+    /// another account.
     ///
     /// Enable this setting if the application may refuse a client after the client has been authenticated, for example
     /// because the account is disabled or its password has expired. The authenticator must then implement `authorize`.

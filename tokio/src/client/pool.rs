@@ -27,7 +27,7 @@ use super::{
 ///
 /// | setting | effect on a clone |
 /// | --- | --- |
-/// | [`connections`](Self::connections) | The clone no longer shares connections with the original. It starts without any connections, and its limit counts only its own connections. |
+/// | [`connections`](Self::connections) | The clone no longer shares connections with the original. It starts without any connections, and its limit applies only to its own connections. |
 /// | [`waiting`](Self::waiting) | The value applies only to messages sent through this clone. |
 /// | [`idle`](Self::idle) | All clones share one value. If different values are set on different clones, it is unspecified which value is used. |
 ///

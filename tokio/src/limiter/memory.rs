@@ -30,34 +30,38 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// | the number of failures at which an account is limited, whether or not the account exists | 10 | [`account_limit`](Self::account_limit) |
 /// | how long it takes for all failures to expire, one by one, after a limit has been reached. With a limit of 10 and the default period, one failure expires each minute. | 10 minutes | [`window`](Self::window) |
 /// | the size of a network | one IPv4 address, or an IPv6 /64 | [`prefixes`](Self::prefixes) |
-/// | how long a network stays known for an account | 30 days | [`known_for`](Self::known_for) |
+/// | how long the limiter remembers a network from which an account has authenticated | 30 days | [`known_for`](Self::known_for) |
 /// | the maximum number of entries in each of three tables | 65,536 (about 20 MB in total) | [`max_entries`](Self::max_entries) |
 ///
-/// An attempt is limited if its network has reached the network limit, or if its account has reached the account limit.
-/// All clients without an address, such as those on Unix sockets, count as one network.
+/// An attempt is rate-limited, and therefore fails, if the client's network has reached the network limit or the
+/// account has reached the account limit. All clients without an address, such as those on Unix sockets, count as one
+/// network.
 ///
 /// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
-/// known for this account. The account's failures from a known network are counted separately for that network. The
-/// account's limit applies to this count. No other limit applies to the account's attempts from that network. An
-/// attacker on another network therefore cannot block the account owner's attempts from a known network. A program that
-/// uses an old password does not lock out other users on its network. However, the limiter distinguishes clients only
-/// by address. An attacker on the owner's own network can therefore bring the account to its limit on that network.
-/// This is possible, for example, in a company that has a single IPv4 address. For each account, the limiter keeps the
-/// 32 most recent pairs of a name and a network. These pairs are enough for 32 networks. If the owner authenticates
-/// with an alias, the pairs are enough for only 16 networks, because each network then needs one pair for the alias and
-/// one for the account's name.
+/// known for this account. The account's failures from a known network are counted separately for that network. When
+/// this count reaches the account limit, further attempts for the account from that network are rate-limited. No other
+/// limit applies to the account's attempts from that network. An attacker on another network therefore cannot block the
+/// account owner's attempts from a known network. A program that uses an old password does not lock out other users on
+/// its network. However, the limiter distinguishes clients only by address. An attacker on the owner's own network can
+/// therefore exhaust the account's limit for that network, and so block the owner's attempts. This is possible, for
+/// example, in a company that has a single IPv4 address. For each account, the limiter keeps the 32 most recent pairs
+/// of a name and a network. These pairs are enough for 32 networks. If the owner authenticates with an alias, each
+/// network needs two of the 32 pairs, one for the alias and one for the account's name. The pairs are then enough for
+/// only 16 networks.
 ///
-/// **A limited attempt counts only towards the limit of its network.** If the network has reached its limit, the
-/// attempt does not count at all. Therefore, an account's failures expire even while an attack continues, and further
-/// attempts are then allowed. Once a network has reached its limit, it cannot bring any more accounts to their limits.
+/// **A rate-limited attempt never counts towards the account's limit.** The limiter counts such an attempt only towards
+/// the limit for the client's network. If this network has reached its limit or is known for the account, the limiter
+/// does not count the rate-limited attempt at all. Therefore, an account's failures expire even while an attack
+/// continues, and further attempts are then allowed. Once a network has reached its limit, failed attempts from that
+/// network no longer count against any account, except accounts for which the network is known.
 ///
 /// **The tables are bounded.** If a table is full, the limiter drops the entry with the fewest failures, but never an
 /// entry that has reached its limit. If all entries have reached their limits, attempts from a new network or with a
-/// new name are limited. Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then try
-/// passwords without a limit. Known networks are not affected, because they are kept in a separate table. Each entry of
-/// that table is a pair of a name and a network. If this table is full, the limiter drops the pair that has gone
-/// longest without a successful attempt. Names are stored as hashes with a random key, because some people type their
-/// password instead of their name.
+/// new name are rate-limited. Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then try
+/// passwords without a limit. Known networks are not affected, because they are kept in a separate table. Each entry in
+/// the table of known networks consists of a name and a network. If this table is full, the limiter drops the entry
+/// that has gone longest without a successful attempt. Names are stored as hashes with a random key, because some
+/// people type their password instead of their name.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};

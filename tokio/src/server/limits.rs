@@ -25,7 +25,7 @@ use smtp_auth::server::MAX_PAUSE;
 /// | the number of failed attempts to authenticate | [`max_attempts`](smtp_auth::server::Builder::max_attempts) |
 /// | the number of commands that a client may send before it has authenticated | [`max_commands`](smtp_auth::server::Builder::max_commands) |
 ///
-/// A [`RateLimiter`](crate::RateLimiter) limits failed authentication across connections.
+/// A [`RateLimiter`](crate::RateLimiter) limits the number of failed authentication attempts across all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {

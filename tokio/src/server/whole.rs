@@ -23,7 +23,8 @@ pub struct Message {
     /// Whether the client has declared that the addresses and the header may contain UTF-8 (SMTPUTF8, RFC 6531).
     pub smtputf8: bool,
     /// The content of the message as the client sent it, with lines that end in CRLF. It does not yet contain the
-    /// server's `Received:` header field. Call [`received`](Self::received) to create this field, and prepend it.
+    /// server's `Received:` header field. Create this field with [`received`](Self::received), and prepend it to the
+    /// message.
     pub octets: Vec<u8>,
 }
 
@@ -44,14 +45,15 @@ impl Message {
     }
 }
 
-/// Allows a function that receives a whole [`Message`] to be used as a handler.
+/// A function that takes a whole [`Message`] can be used as a handler.
 ///
 /// The server accepts every sender and every recipient before it calls the function. In the function, compare
 /// [`Message::from`] with the account's addresses, and refuse the message if the account may not use that sender
 /// address. While the function runs, the message counts towards [`Limits::memory`](super::Limits::memory).
 ///
-/// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other parameter with `555`, even if
-/// the server's configuration lists the extension, because the function has no access to other parameters.
+/// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other parameter with `555`, because
+/// the function has no access to other parameters. The server refuses such a parameter even if its configuration lists
+/// the extension that the parameter belongs to.
 impl<F, R> Handler for F
 where
     F: Fn(Message) -> R + Send + Sync + 'static,
