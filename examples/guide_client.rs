@@ -59,7 +59,7 @@ fn advice(why: &client::Error) -> &'static str {
         ErrorKind::Session(SessionError::NotAuthenticated(AuthError::Refused(refusal))) => {
             match refusal.reply().code() {
                 535 => "check the user name and the password; some providers want an app password",
-                _ => "follow the server's reply, or ask the provider about the account",
+                _ => "do what the server's reply says, or ask the provider about the account",
             }
         }
         ErrorKind::Session(SessionError::NotAuthenticated(_)) => {

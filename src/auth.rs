@@ -20,8 +20,8 @@ pub mod server;
 /// to the AUTH command.
 pub const MAX_LINE: usize = 12_288;
 
-/// Appends the AUTH keyword and the names of the offered mechanisms, such as `AUTH CRAM-MD5 PLAIN`, for the reply to
-/// EHLO.
+/// Appends the AUTH line for the reply to EHLO: the AUTH keyword and the names of the offered mechanisms, such as
+/// `AUTH CRAM-MD5 PLAIN`.
 ///
 /// The appended text includes neither the reply code nor the CRLF. If the configuration offers no mechanism over this
 /// connection, nothing is appended, and the reply must not contain an AUTH line.

@@ -12,7 +12,7 @@
 //! | event | kind |
 //! | --- | --- |
 //! | [`NeedInput`](Event::NeedInput), [`Close`](Event::Close) | *Pending*. Send the appended octets. After `NeedInput`, read from the connection. After `Close`, close it. |
-//! | [`Query`](Event::Query) | *Pending*. The exchange of this query waits for the answer, and the other exchanges continue. The session returns the event only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
+//! | [`Query`](Event::Query) | *Pending*. The exchange that made the query waits for the answer, and the other exchanges continue. The session returns the event only once. Answer the query immediately, or pass the answer to [`Session::answer_from`] later. |
 //! | [`Authenticated`](Event::Authenticated) | A *notification*. The session has appended the answer to the output. |
 //! | [`AuthFailed`](Event::AuthFailed) | A *notification*. The session appends the answer to the output when you call [`next`](Session::next) again, unless the application [holds it back](AuthFailed::hold). |
 //!
@@ -99,7 +99,7 @@
 //! | --- | --- |
 //! | authentication succeeded | an `OK` line that names the account that the user [acts as](Identity::acts_as) |
 //! | the credentials are wrong, the account is locked, the account has no secret for the mechanism, or the authzid is not allowed | `FAIL` without a code, and always with the same reason, so that an attacker cannot tell these cases apart |
-//! | a temporary failure | `FAIL` with `code=temp_fail`. If the client uses version 1.0 of the protocol, the session closes the connection instead, unless it is still working on another exchange. Such a client treats every `FAIL` as final. A client of version 1.0 regards a failure as temporary only if the session closes the connection. |
+//! | a temporary failure | `FAIL` with `code=temp_fail`. If the client uses version 1.0 of the protocol, the session closes the connection instead, unless it is still working on another exchange. Such a client treats every `FAIL` as final. A client that uses version 1.0 of the protocol regards a failure as temporary only if the session closes the connection. |
 //! | a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the text of the refusal, and with `code=user_disabled`, `pass_expired` or `authz_fail` |
 //! | any other failure, or a malformed request | `FAIL` with a reason |
 //! | the client cancelled the exchange | none |
@@ -123,8 +123,8 @@
 //! Therefore, the account lookup and the [delay](AuthFailed::hold) before the answer to a failed authentication should
 //! together take less than ten seconds.
 //!
-//! Do not close idle connections. Postfix keeps its connections open for days, and most of the time no exchange is open on
-//! them. An idle session uses almost no memory.
+//! Do not close idle connections. Postfix keeps its connections for days, and most of the time no exchange is in
+//! progress. An idle session uses almost no memory.
 
 use core::fmt;
 
@@ -177,8 +177,8 @@ pub enum Event<'a> {
     /// [`receive`](Session::receive).
     NeedInput,
     /// Pending: answer the query about a user's credentials, immediately or later. **The session returns the event only
-    /// once for each query**, so that it can return the events of other exchanges before the query is answered.
-    /// [`Session::answer_from`] shows how to answer a query later.
+    /// once for each query.** The session can then return the events of other exchanges, even before the query is
+    /// answered. [`Session::answer_from`] shows how to answer a query later.
     Query(&'a Request, Query<'a>),
     /// Notification: a user has authenticated. The session has appended the answer to the output.
     Authenticated(&'a Request, &'a Identity),
@@ -274,7 +274,7 @@ pub enum CloseReason {
     /// The client sent a line that is longer than [`MAX_LINE`].
     #[error("the client sent a line that is longer than {MAX_LINE} octets")]
     TooLong,
-    /// The client began an exchange with the number of an exchange that is still open.
-    #[error("the client began an exchange with the number of an exchange that is still open")]
+    /// The client used the number of an open exchange for a new exchange.
+    #[error("the client used the number of an open exchange for a new exchange")]
     RepeatedId,
 }

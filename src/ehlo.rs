@@ -34,8 +34,8 @@ pub enum Keyword<'a> {
     StartTls,
     /// `AUTH` with the names of mechanisms (RFC 4954 §3).
     Auth(MechanismNames<'a>),
-    /// `AUTH=` with the names of mechanisms. Old versions of Outlook Express need this form. This variant is only for
-    /// writing. The parser returns [`Auth`](Self::Auth) both for `AUTH` and for `AUTH=`.
+    /// `AUTH=` with the names of mechanisms. Old versions of Outlook Express need this form. Use this variant only to
+    /// write a reply. The parser returns [`Auth`](Self::Auth) both for `AUTH` and for `AUTH=`.
     LegacyAuth(MechanismNames<'a>),
     /// `PIPELINING` (RFC 2920).
     Pipelining,
@@ -52,8 +52,8 @@ pub enum Keyword<'a> {
     Chunking,
     /// `DSN` (RFC 3461).
     Dsn,
-    /// A keyword that no other variant can represent, either because its name is unknown or because its parameters do
-    /// not fit the variant for its name. [`Keyword::other`] creates this variant.
+    /// A keyword whose name is unknown to this crate, or a known keyword with unexpected parameters. [`Keyword::other`]
+    /// creates this variant.
     #[non_exhaustive]
     Other {
         /// The keyword as it was received.

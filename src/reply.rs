@@ -123,8 +123,8 @@ impl InvalidReply {
 /// [`to_string`](alloc::string::ToString) returns the reply as one line, such as `535 5.7.8 text`.
 ///
 /// The text of a `334` reply may be the server's SCRAM proof, and the text of some other replies may echo a password
-/// (see [`auth::client`](crate::auth::client)). Such text is *withheld*, which means that `Display` and `Debug` show
-/// `[text withheld]` instead, and [`write`](Self::write) writes only the codes. The method [`text`](Self::text) still
+/// (see [`auth::client`](crate::auth::client)). Such text is *withheld*: `Display` and `Debug` show `[text withheld]`
+/// in its place, and the method [`write`](Self::write) outputs only the codes. The method [`text`](Self::text) still
 /// returns the original text.
 #[derive(Clone)]
 pub struct Reply {

@@ -78,7 +78,7 @@ pub enum EnvelopeError {
     /// 0. The `Display` text counts recipients from 1.
     #[error("recipient {} is not a mail address: it must have the form local-part@domain", .0 + 1)]
     Recipient(usize),
-    /// A [`Recipient`] cannot be created, because the given text is not a mail address or exceeds 254 octets.
+    /// The address that was passed to [`Recipient::new`] is not a mail address, or exceeds 254 octets.
     Address,
     /// The envelope has no recipients.
     NoRecipient,

@@ -81,7 +81,7 @@ pub enum Error {
     TimedOut {
         /// The stage at which the client was waiting.
         stage: Stage,
-        /// Whether a possible cause of the timeout is that the server expects TLS from the start (implicit TLS) on this
+        /// Whether the timeout may have occurred because the server expects TLS from the start (implicit TLS) on this
         /// port. This is `true` if the client was waiting for the greeting on a connection without TLS, unless STARTTLS
         /// was disabled with [`Tls::Never`](super::Tls::Never).
         may_want_tls: bool,
@@ -91,9 +91,9 @@ pub enum Error {
     Refused(Refusal),
     /// The server closed the connection while the session was idle, or before accepting any part of a message.
     ///
-    /// The field contains the reply with which the server closed the connection, if there was one. This reply is
-    /// usually a `421`. It may arrive in place of the reply to MAIL. No message was lost or refused. The application
-    /// can send the next message over another connection.
+    /// If the server announced in a reply that it would close the connection, the field contains this reply. The reply
+    /// is usually a `421`, and may arrive in place of the reply to MAIL. No message was lost or refused. The
+    /// application can send the next message over another connection.
     #[error("the server closed the connection while no message was in progress{reply}", reply = Said(.0, ""))]
     Closed(Option<Reply>),
     /// The configuration requires TLS, but the server does not offer STARTTLS.
@@ -132,8 +132,8 @@ pub enum Error {
         "the server reported success before authentication was complete: it may be an impostor"
     )]
     EarlySuccess,
-    /// The server did not prove that it has the account's keys. SCRAM requires this proof, so the server may be an
-    /// impostor.
+    /// The server did not prove that it has the account's keys. SCRAM requires this proof. A server that does not give
+    /// the proof may be an impostor.
     #[error("{}", sasl::Failure::ServerNotAuthentic)]
     ServerNotAuthentic,
     /// The message contains a bare CR or LF. The application must write lines that end in CRLF.

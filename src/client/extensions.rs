@@ -10,8 +10,8 @@ use crate::{
 
 /// The extensions that a server offers in its reply to EHLO: all keywords with their parameters (RFC 5321 §4.1.1.1).
 ///
-/// The extensions occupy at most 65,536 octets of memory, because the client rejects any longer reply. When TLS begins,
-/// a session discards the extensions that were offered in cleartext (RFC 3207 §4.2).
+/// The extensions occupy at most 65,536 octets of memory, because the client rejects a reply to EHLO that exceeds this
+/// size. When TLS begins, a session discards the extensions that were offered in cleartext (RFC 3207 §4.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
     /// One line for each keyword: the keyword, a space, and the parameters.

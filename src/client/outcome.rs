@@ -41,8 +41,8 @@ pub enum Outcome {
     },
     /// The server has refused the message for every recipient.
     Refused {
-        /// The reply with which the server refused the sender or the message. If the server refused only recipients,
-        /// this is the first reply that refused one.
+        /// The reply with which the server refused the sender or the message. If the server refused neither the sender
+        /// nor the message, this is the first reply that refused a recipient.
         refusal: Refusal,
         /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,
@@ -72,9 +72,9 @@ pub enum RecipientStatus {
     Accepted(Reply),
     /// The server has refused the recipient, or the whole message.
     Refused(Refusal),
-    /// The message was not sent to this recipient, although the server has not refused the recipient. Either no part of
-    /// the message was sent, or the client did not complete the message because the server had refused another recipient
-    /// (see [`every_recipient`](super::Envelope::every_recipient)).
+    /// The server has not refused this recipient, but the message was not sent. Either no part of the message was sent,
+    /// or the client did not complete the message because the server had refused another recipient (see
+    /// [`every_recipient`](super::Envelope::every_recipient)).
     NotSent,
 }
 

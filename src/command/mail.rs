@@ -11,8 +11,8 @@ use crate::shown::is_mark;
 
 /// A mailbox: `local-part@domain` (RFC 5321 §4.1.2), or [`POSTMASTER`](Self::POSTMASTER).
 ///
-/// Two mailboxes are equal if they consist of the same octets. This comparison is case-sensitive, although domains are
-/// case-insensitive and each server decides whether its local parts are case-sensitive (RFC 5321 §2.4).
+/// Two mailboxes are equal if they consist of the same octets. This comparison is case-sensitive. In SMTP, however,
+/// domains are case-insensitive, and each server decides whether its local parts are case-sensitive (RFC 5321 §2.4).
 ///
 /// ```
 /// use smtp_auth::command::Mailbox;

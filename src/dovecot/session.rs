@@ -504,9 +504,10 @@ impl Session {
         }
     }
 
-    /// Answers a failure. A client of version 1.0 treats every FAIL as final, and only a closed connection as a temporary
-    /// failure. The session therefore closes the connection, unless this would lose the answer to another exchange. An
-    /// exchange that waits for the client does not count, because Postfix leaves the exchanges of users who hang up open.
+    /// Answers a failure. A client that uses version 1.0 treats every FAIL as final, and only a closed connection as a
+    /// temporary failure. The session therefore closes the connection, unless this would lose the answer to another
+    /// exchange. An exchange that waits for the client does not count, because Postfix leaves the exchanges of users
+    /// who hang up open.
     fn fail(&mut self, id: u32, why: Failure, refusal: Option<&Refusal>, out: &mut Vec<u8>) {
         match self.stage {
             Stage::Ready(0) if is_temporary(why) && self.is_waiting_for_client() => {

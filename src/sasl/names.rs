@@ -36,8 +36,8 @@ pub fn prepare_lower_case(name: &str) -> Option<Cow<'_, str>> {
 
 /// Returns the name unchanged, for a store in which each spelling of a name is a separate account.
 ///
-/// With this function, the application's bans, quotas and logs also treat each spelling as a separate account, unless
-/// the application itself converts all spellings to one form.
+/// With this function, each spelling is also a separate account in the application's bans, quotas and logs, unless the
+/// application itself converts all spellings to one form.
 pub fn as_sent(name: &str) -> Option<Cow<'_, str>> {
     Some(name.into())
 }

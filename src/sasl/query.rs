@@ -50,9 +50,9 @@ pub use token::{CheckToken, TokenAnswer, TokenError};
 pub enum Query<'a> {
     /// Is this the account's password? (PLAIN, LOGIN)
     CheckPassword(&'a mut CheckPassword),
-    /// Which stored secret verifies a CRAM-MD5 response for this account?
+    /// What is this account's stored secret for CRAM-MD5? The exchange verifies the client's response with this secret.
     CramSecret(&'a mut CramSecretFor),
-    /// Which stored keys verify a SCRAM proof for this account?
+    /// What are this account's stored keys for SCRAM? The exchange verifies the client's proof with these keys.
     ScramKeys(&'a mut ScramKeysFor),
     /// Which account does this token belong to? (OAUTHBEARER, XOAUTH2)
     CheckToken(&'a mut CheckToken),

@@ -9,9 +9,9 @@ use super::ConfigError;
 /// [`Authorize`](super::Authorize).
 ///
 /// **A refusal reveals that the credentials are correct**, even to an attacker who has just guessed the password. Do
-/// not use a refusal for a rate limit, for a locked account, or for a rule about client addresses or networks. In these
-/// cases, answer with [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The server then counts the attempt,
-/// delays the reply and sends the same reply as for a wrong password.
+/// not use a refusal if the attempt exceeds a rate limit, if the account is locked, or if a rule forbids the client's
+/// address or network. In these cases, answer with [`AuthorizeAnswer::Reject`](super::AuthorizeAnswer::Reject). The
+/// server then counts the attempt, delays the reply and sends the same reply as for a wrong password.
 ///
 /// Over SMTP, the client receives the code, the enhanced code and the text. Other protocols have their own codes. For a
 /// protocol other than SMTP, the application chooses a code that matches the kind of refusal.

@@ -22,7 +22,7 @@ use hash::Signatures;
 /// The length of a salt in octets, for a real account and for a decoy.
 const SALT: usize = 16;
 
-/// The keys of an account for SCRAM with one hash function. A store keeps these keys instead of the password.
+/// An account's SCRAM keys for one hash function. A store keeps these keys instead of the password.
 ///
 /// After a database breach, an attacker cannot authenticate with the keys alone, but can guess the password offline by
 /// brute force, and can impersonate the server. The attacker can authenticate with the keys only after recording an

@@ -52,7 +52,7 @@ use crate::{
 /// | a reply after a masked line | Only the codes are shown, because the text may echo the secret. Replies are shown again once three conditions are met: the server has sent a `235`, `4xx` or `5xx` reply, every command has been answered, and the client has sent another command. |
 /// | a `334` reply | The reply is shown unchanged until the client has sent a secret. For SCRAM, and for mechanisms that the crate does not implement, the reply is always masked as `334 ***`. A SCRAM reply can contain the server's proof, with which an attacker could find the password by brute force. |
 /// | each line that the client sends after a `354` reply, up to the final dot | The line is not logged, whatever the server sends in the meantime. The final dot is logged as `[a message of 1200 octets]`. The number does not include the dots that the client added for dot-stuffing. The mask must receive the final dot, but does not need the lines before it. |
-/// | each line that the client sends after DATA or BDAT, while a command is still unanswered | The line is not logged, unless it is another BDAT command. You can pass the octets of a chunk to the mask, or leave them out. |
+/// | each line that the client sends after DATA or BDAT, while a command is still unanswered | The line is not logged, unless it is another BDAT command. You can pass the octets of a chunk to the mask, but you do not have to. |
 /// | any other line | The line is shown unchanged. |
 ///
 /// A `421` reply does not count as a reply to a command, because it may come at any time and ends the connection (RFC

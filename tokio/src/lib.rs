@@ -155,13 +155,14 @@
 //! | time | Each stage of a connection has a time limit (see [`Limits`](server::Limits)). |
 //! | load balancers such as HAProxy | The server reads the client's address from the PROXY protocol, which it accepts only from [configured networks](server::Server::proxies). |
 //! | shutdown | [`Server::shutdown`](server::Server::shutdown) lets messages in progress finish, and sends a `421` to all other clients. |
-//! | metrics | The server notifies an [`Observer`](server::Observer) of connections, authentication and messages. The documentation of this trait contains an example with counters. |
+//! | metrics | The server reports connections, authentication attempts and messages to an [`Observer`](server::Observer). The documentation of this trait contains an example with counters. |
 //! | logs | With the [`tracing` feature](#tracing), the server emits spans and events, which any `tracing` subscriber can log. |
 //!
 //! After sending a `421`, the server continues to read for up to 5 seconds, but reads no more than 1 MiB. This prevents
-//! a TCP reset from discarding the reply before the client has read it. When connections exceed a limit, the server
-//! keeps no more than 100 of them open for this purpose at any time. On the implicit-TLS port, a connection that
-//! exceeds a limit is closed without a reply.
+//! a TCP reset from discarding the reply before the client has read it. A connection that exceeds a limit is refused
+//! with a `421`. The server keeps at most 100 of these refused connections open at any time, and closes any further
+//! ones immediately after the reply. On the implicit-TLS port, a connection that exceeds a limit is closed without a
+//! reply.
 //!
 //! # Shutdown
 //!
@@ -203,14 +204,15 @@
 //!
 //! | level | event | fields |
 //! | --- | --- | --- |
-//! | info | authenticated | the mechanism, the account, whether the connection uses TLS |
-//! | info | not authenticated | the reason, the number of attempts on this connection, whether the attempt was rate limited |
-//! | info | message accepted, message refused, message broken off | the number of octets; for a refused message, also the reply code |
-//! | info | turned away | the client's address, the reply |
-//! | debug | connected, closed | for `closed`, the error that ended the connection, if there was one |
-//! | error | no connection can be accepted | the error |
+//! | info | `authenticated` | the mechanism, the account, whether the connection uses TLS |
+//! | info | `not authenticated` | the reason, the number of attempts on this connection, whether the attempt was rate limited |
+//! | info | `message accepted`, `message refused`, `message broken off` | the number of octets; for a refused message, also the reply code |
+//! | info | `turned away` | the client's address, the reply |
+//! | debug | `connected`, `closed` | for `closed`, the error that ended the connection, if there was one |
+//! | error | `no connection can be accepted` | the error |
 //!
-//! Two events do not belong to any `connection` span: `turned away` and `no connection can be accepted`.
+//! Two events do not belong to any `connection` span: the event `turned away`, and the event
+//! `no connection can be accepted`.
 //!
 //! The dialogue is also traced, unless a hook is set with [`Server::trace`](server::Server::trace). Each line is an
 //! event at the trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is

@@ -29,15 +29,16 @@ pub use memory::MemoryRateLimiter;
 ///
 /// | aspect | behaviour |
 /// | --- | --- |
-/// | a limited attempt | A limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The checks and the pause before the `535` reply take as long as they do for a wrong password. The server also counts the failure. If the reply were different, an attacker would know which guesses to repeat later. |
-/// | the store | For a limited attempt, the server queries the store as usual, and then calls [`lock`](smtp_auth::Answer::lock) on the store's answer. The store does not learn that the attempt is limited. If the store changes data after a correct password, for example by upgrading the stored hash, the change is made even if the limiter then refuses the attempt. |
+/// | a rate-limited attempt | A rate-limited attempt fails in the same way as an attempt with a wrong password, even if the password is correct. The checks and the pause before the `535` reply take as long as they do for a wrong password. The server also counts the failure. If the reply were different, an attacker could tell which guesses failed because of the limit, and could try these guesses again later. |
+/// | the store | For a rate-limited attempt, the server queries the store as usual, and then calls [`lock`](smtp_auth::Answer::lock) on the store's answer. The store does not learn that the attempt is rate-limited. A store that changes data when the password is correct (for example, one that upgrades the stored hash) therefore does so for a rate-limited attempt as well. |
 /// | limited mechanisms | The limits apply to all mechanisms that use a password, and to all custom mechanisms. |
 /// | mechanisms that are not limited | The limits do not apply to ANONYMOUS, or to mechanisms that use a token or a client certificate, because these mechanisms involve nothing that an attacker could guess. Failed attempts with these mechanisms still count towards the limit for the client's network. |
-/// | when the limiter is asked | The server asks the limiter up to three times for each attempt whether the attempt is limited. The server first asks the limiter before it queries the store. The server asks the limiter again after the store has answered, because other attempts that were waiting for the store may have failed in the meantime. The server asks the limiter a third time before the success reply, because many SCRAM exchanges may have passed the earlier checks and be waiting for the client's proof at the same time. |
+/// | when the limiter is asked | For each attempt, the server asks the limiter up to three times whether the attempt is rate-limited. The server asks the limiter before it queries the store. The server asks the limiter again after the store has answered, because other attempts that were waiting for the store may have failed in the meantime. The server asks the limiter a third time before it sends the success reply. Without this third check, an attacker could start many SCRAM exchanges, wait until all of them have passed the first two checks, and then make one guess in each exchange, regardless of the limit. |
 ///
 /// An implementation must treat accounts that do not exist in the same way as accounts that exist. Otherwise, the limit
-/// makes user enumeration possible. The methods are called on the runtime's threads and must not block. A limiter for
-/// several servers should count in memory, and exchange its counts with the other servers in a separate task.
+/// makes user enumeration possible. The methods are called on the runtime's threads and must not block. If several
+/// servers share their counts, the limiter of each server should keep the counts in memory, and exchange them with the
+/// other servers in a separate task.
 ///
 /// The following limiter exempts one network, and limits attempts from all other networks:
 ///
@@ -75,8 +76,9 @@ pub use memory::MemoryRateLimiter;
 /// ```
 #[doc(alias("rate limit", "brute force", "credential stuffing", "throttle"))]
 pub trait RateLimiter: Send + Sync {
-    /// Returns whether this attempt is limited. A limited attempt fails even if the password is correct. The server
-    /// calls this method up to three times for one attempt, so it must not count anything.
+    /// Returns whether this attempt is rate-limited. If this method returns `true`, the attempt fails even if the
+    /// password is correct. The server calls this method up to three times for one attempt, so it must not count
+    /// anything.
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool;
 
     /// Counts a failed attempt. The server also calls this method for an attempt that failed because

@@ -13,8 +13,9 @@ const MAPPED: u8 = 96;
 /// `192.0.2.0/24` or `2001:db8::/32`, or as a single address without a prefix length. [`str::parse`] reads this format,
 /// and `Display` writes it.
 ///
-/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is treated as that IPv4 address. If the address in the text is
-/// IPv4-mapped, the prefix length must be at least 96. For example, `::ffff:192.0.2.0/120` means `192.0.2.0/24`.
+/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is treated as the IPv4 address that it contains (`192.0.2.1`). If
+/// the address in the text is IPv4-mapped, the prefix length must be at least 96. For example, `::ffff:192.0.2.0/120`
+/// means `192.0.2.0/24`.
 ///
 /// ```
 /// use smtp_auth_tokio::Network;

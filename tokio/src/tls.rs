@@ -6,13 +6,14 @@
 //! | a server whose certificate is renewed while it runs | [`Replaceable`] |
 //! | a server that asks for client certificates | [`ClientCertificates`] |
 //! | a client that trusts the CAs of the operating system | the default configuration (also returned by [`platform`]) |
-//! | a client that trusts only the certificates that you supply, of CAs or of servers | [`client`], [`trusting`] |
+//! | a client that trusts only the CA or server certificates that you supply | [`client`], [`trusting`] |
 //! | a client that presents a certificate | [`with_certificate`] |
 //! | any other settings | an [`Arc`] of rustls's [`ServerConfig`] or [`ClientConfig`] |
 //!
 //! All of these configurations support both types of channel binding: `tls-exporter` (TLS 1.3 only) and
-//! `tls-server-end-point`. No function in this module uses rustls's process-wide default cryptography provider, because
-//! rustls panics if a program is compiled with two providers and does not choose one.
+//! `tls-server-end-point`. No function in this module uses rustls's process-wide default cryptography provider. With
+//! the default provider, rustls would panic in a program that is compiled with two providers and has not chosen one of
+//! them.
 
 use std::{
     fmt, io,
@@ -128,7 +129,8 @@ pub fn trusting(
 /// `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the configuration trusts the CAs in that file or directory instead.
 ///
 /// By default, every [`Connector`](crate::client::Connector) uses this configuration, which is created once and shared
-/// by the whole process. This function reads up to several hundred files, and blocks the current thread while reading.
+/// by the whole process. This function may read several hundred files, and blocks the current thread while it reads
+/// them.
 ///
 /// # Errors
 /// Fails if no CAs are found. The error text explains what to do.

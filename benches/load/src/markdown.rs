@@ -37,17 +37,25 @@ pub(crate) fn tables(report: &Report, options: &Options) -> String {
 pub(crate) fn circumstances(versions: &[String], others: Option<f64>) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let name = name.map_or("a machine without a name", |(_, name)| name);
+    let name = name.map_or("unknown model", |(_, name)| name);
     let processors = available_parallelism().map_or(1, |n| n.get());
     let date = Command::new("date").arg("+%Y-%m-%d").output();
     let date = date.map(|date| String::from_utf8_lossy(&date.stdout).trim().to_owned());
     let date = date.unwrap_or_default();
-    let peers: String = versions.iter().map(|version| format!("; {version}")).collect();
-    let others = others
-        .map(|others| format!("; other programs used at most {others:.0} % of one processor"));
+    let peers = match versions.join("; ") {
+        versions if versions.is_empty() => versions,
+        versions => format!(" The versions of the other programs are {versions}."),
+    };
+    let others = others.map(|others| {
+        format!(
+            " During the measurements, all programs other than the tool and the server used at most {others:.0} % of \
+             one processor."
+        )
+    });
     let others = others.unwrap_or_default();
     format!(
-        "Measured with `benches/load` on {name} with {processors} processors; {date}{peers}{others}.\n"
+        "The measurements below were made on {date} with `benches/load`, on a machine with {processors} processors \
+         ({name}).{peers}{others}\n"
     )
 }
 

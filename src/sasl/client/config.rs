@@ -324,14 +324,15 @@ pub enum NoMechanism {
     OtherCredentials,
     /// The configuration requires channel binding, but none of the mechanisms that both sides support provides it. This
     /// reason is also returned if every mechanism that both sides support needs channel binding, but channel binding is
-    /// not possible. It is not possible if the configuration forbids it, or if the channel contains no binding data.
+    /// not possible. Channel binding is not possible if the configuration forbids it, or if the connection provides no
+    /// channel binding data.
     WithoutBinding,
     /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
     /// preparing them failed. This happens if the name or the password contains characters that SASLprep prohibits, if
     /// one of them is empty after SASLprep has removed characters, or if the prepared name exceeds 1,024 octets.
     Unprepared,
-    /// The mechanisms that both sides support send the password, but the message that contains it is too long for a
-    /// line. In PLAIN, this message also contains the names.
+    /// Every mechanism that is otherwise usable would send the password in a message that is too long for a line. In
+    /// PLAIN, this message also contains the names.
     TooLong,
     /// Every usable mechanism would send the password or the token in the clear, because the connection does not use
     /// TLS.

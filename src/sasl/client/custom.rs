@@ -13,10 +13,10 @@ use crate::{
 /// The maximum number of challenges in one exchange. No registered mechanism needs that many.
 const MAX_CHALLENGES: u8 = 20;
 
-/// A request for a custom mechanism's response to a challenge. The step **stays pending until you call**
-/// [`answer`](Self::answer).
+/// The exchange asks the application how a custom mechanism responds to a challenge. The step **stays pending until you
+/// call** [`answer`](Self::answer).
 ///
-/// To answer at once, implement [`ClientMechanism`] and call [`step_with`](Self::step_with). To answer later, use
+/// To answer immediately, implement [`ClientMechanism`] and call [`step_with`](Self::step_with). To answer later, use
 /// [`state`](Self::state) to store the data that the mechanism needs between challenges.
 ///
 /// An exchange accepts up to 20 challenges. If the server sends another challenge, the exchange fails with
@@ -110,8 +110,7 @@ pub enum CustomResponse {
     /// The mechanism sends this response and expects another challenge. If the server reports success instead, the
     /// exchange fails with [`Failure::EarlySuccess`].
     Respond(Vec<u8>),
-    /// The mechanism sends this response and is then complete. The client is authenticated if the server reports
-    /// success.
+    /// This is the mechanism's last response. The client is authenticated if the server then reports success.
     Complete(Vec<u8>),
     /// The mechanism gives up, and the exchange is cancelled.
     Fail,
@@ -139,7 +138,7 @@ impl fmt::Debug for CustomResponse {
     }
 }
 
-/// A custom mechanism that can answer each challenge at once. Each exchange uses its own instance.
+/// A custom mechanism that can answer each challenge immediately. Each exchange uses its own instance.
 ///
 /// ```
 /// use smtp_auth::sasl::{

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 
 use crate::sasl::{Failure, Mechanism, check_name};
 
-/// The answer to a question about an account. A positive answer contains the secret or the account name if the question
-/// asks for one. A negative answer contains the reason.
+/// The answer to a question about an account. If the question asks for a secret or an account name, a positive answer
+/// contains it. A negative answer contains the reason.
 ///
 /// `true` and `Some` convert into [`accept`](Self::accept). `false` and `None` convert into [`reject`](Self::reject).
 /// There is no conversion from `Result`. If the store returns an error, log the error and then answer with

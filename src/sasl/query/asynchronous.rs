@@ -39,7 +39,7 @@ macro_rules! methods {
 /// `Blocking` is an `AsyncAuthenticator` that runs an [`Authenticator`] on separate threads. Its documentation also
 /// shows how this `Authenticator` can query an async database.
 ///
-/// An implementation must take as long if the account does not exist as it does if the password is wrong. Otherwise, a
+/// An implementation must take the same time for an account that does not exist as for a wrong password. Otherwise, a
 /// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check the
 /// password against a dummy hash.
 ///

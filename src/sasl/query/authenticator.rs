@@ -30,7 +30,7 @@ macro_rules! methods {
 /// implementation of `authorize` does not allow any account to act as another. For a custom mechanism,
 /// [`custom`](Self::custom) usually calls [`Custom::step_with`].
 ///
-/// An implementation must take as long if the account does not exist as it does if the password is wrong. Otherwise, a
+/// An implementation must take the same time for an account that does not exist as for a wrong password. Otherwise, a
 /// timing attack reveals which accounts exist (user enumeration). For example, if the account does not exist, check the
 /// password against a dummy hash.
 ///

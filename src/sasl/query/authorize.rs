@@ -114,8 +114,8 @@ pub enum AuthorizeAnswer {
     ///
     /// If a rule can be checked before the client is authenticated, check it when you answer the first query instead,
     /// and call [`Answer::lock`](super::Answer::lock) on that answer. This question is asked only if the client has the
-    /// right password. If the application needs measurable time to answer the question, for example for a lookup, the
-    /// response time reveals that the password is right (a timing attack).
+    /// right password. If answering takes a measurable time, for example because the application looks something up,
+    /// the response time reveals that the password is right (a timing attack).
     Reject,
     /// The client is refused with a reason that the application chooses. The reply reveals that the credentials are
     /// right.

@@ -114,7 +114,7 @@ impl fmt::Debug for CheckPassword {
     }
 }
 
-/// *Which stored secret verifies a CRAM-MD5 response for this account?* (RFC 2195)
+/// *What is this account's stored secret for CRAM-MD5?* (RFC 2195)
 ///
 /// The application looks up the secret, and the exchange verifies the response with it. For an account that does not
 /// exist, answer with [`Answer::reject`]. The exchange then needs as many round trips and as much computation as it
@@ -176,7 +176,7 @@ impl fmt::Debug for CramSecretFor {
     }
 }
 
-/// *Which stored keys verify a SCRAM proof for this account?* (RFC 5802 §3)
+/// *What are this account's stored keys for SCRAM?* (RFC 5802 §3)
 ///
 /// The application looks up the keys, and the exchange uses them to verify the proof.
 ///

@@ -36,7 +36,7 @@ use matrix::{Matrix, Sum};
 
 type Result<T> = core::result::Result<T, String>;
 
-/// Tests the example programs and smtp-authd with mail clients and mail servers by other authors.
+/// Tests the example programs and smtp-authd with mail clients and mail servers from other projects.
 #[derive(Parser)]
 pub(crate) struct Options {
     /// The example server's program.

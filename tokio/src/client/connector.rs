@@ -38,9 +38,10 @@ const CONNECT: Duration = Duration::from_secs(60);
 ///
 /// The client's name in EHLO is its IP address, unless [`config`](Self::config) sets another name.
 ///
-/// Use one connector for all connections to a server, because the connector caches SCRAM's salted password. The salted
-/// password is computed on another thread, in a few milliseconds. The connector computes it for the first connection,
-/// and again only if the server sends a different salt or iteration count, or refuses the credentials.
+/// Use one connector for all connections to a server, because the connector caches SCRAM's salted password. The
+/// computation of the salted password takes a few milliseconds and runs on another thread. The connector computes it
+/// for the first connection, and again only if the server sends a different salt or iteration count, or refuses the
+/// credentials.
 ///
 /// ```no_run
 /// use std::time::Duration;

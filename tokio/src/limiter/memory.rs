@@ -37,8 +37,8 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// account has reached the account limit. All clients without an address, such as those on Unix sockets, count as one
 /// network.
 ///
-/// **Known networks have separate limits.** If an account has recently authenticated from a network, the network is
-/// known for this account. The account's failures from a known network are counted separately for that network. When
+/// **Known networks have separate limits.** A network from which an account has recently authenticated is a known
+/// network of that account. The account's failures from a known network are counted separately for that network. When
 /// this count reaches the account limit, further attempts for the account from that network are rate-limited. No other
 /// limit applies to the account's attempts from that network. An attacker on another network therefore cannot block the
 /// account owner's attempts from a known network. A program that uses an old password does not lock out other users on
@@ -46,22 +46,22 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// therefore exhaust the account's limit for that network, and so block the owner's attempts. This is possible, for
 /// example, in a company that has a single IPv4 address. For each account, the limiter keeps the 32 most recent pairs
 /// of a name and a network. These pairs are enough for 32 networks. If the owner authenticates with an alias, each
-/// network needs two of the 32 pairs, one for the alias and one for the account's name. The pairs are then enough for
-/// only 16 networks.
+/// network needs two of the 32 pairs, one for the alias and one for the account's name. With an alias, the 32 pairs
+/// therefore cover only 16 networks.
 ///
 /// **A rate-limited attempt never counts towards the account's limit.** The limiter counts such an attempt only towards
-/// the limit for the client's network. If this network has reached its limit or is known for the account, the limiter
-/// does not count the rate-limited attempt at all. Therefore, an account's failures expire even while an attack
-/// continues, and further attempts are then allowed. Once a network has reached its limit, failed attempts from that
-/// network no longer count against any account, except accounts for which the network is known.
+/// the limit for the client's network. If the client's network has reached its limit, or is a known network of the
+/// account, the limiter does not count the rate-limited attempt at all. Therefore, an account's failures expire even
+/// while an attack continues, and further attempts are then allowed. Once a network has reached its limit, failed
+/// attempts from that network count only against accounts that have recently authenticated from it.
 ///
 /// **The tables are bounded.** If a table is full, the limiter drops the entry with the fewest failures, but never an
 /// entry that has reached its limit. If all entries have reached their limits, attempts from a new network or with a
 /// new name are rate-limited. Otherwise, an attacker with 65,536 IPv6 /64 networks could fill the table and then try
 /// passwords without a limit. Known networks are not affected, because they are kept in a separate table. Each entry in
 /// the table of known networks consists of a name and a network. If this table is full, the limiter drops the entry
-/// that has gone longest without a successful attempt. Names are stored as hashes with a random key, because some
-/// people type their password instead of their name.
+/// that has gone longest without a successful attempt. The limiter stores only keyed hashes of names, because some
+/// people type their password instead of their name. The key of these hashes is random.
 ///
 /// ```
 /// use std::{net::IpAddr, num::NonZeroU32, time::Instant};
@@ -117,8 +117,8 @@ impl MemoryRateLimiter {
         }
     }
 
-    /// Sets the number of failures at which a network is limited. A failure does not count if its network is known for
-    /// the account.
+    /// Sets the number of failures at which a network is limited. A failure from a known network of the account does
+    /// not count towards this limit.
     #[must_use]
     pub fn network_limit(mut self, failures: NonZeroU32) -> Self {
         self.networks.limit = failures;

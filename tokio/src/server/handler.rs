@@ -72,15 +72,16 @@ pub trait Handler: Send + Sync + 'static {
     /// | case | effect |
     /// | --- | --- |
     /// | If the method returns `Ok` after it has read all of `body` | The server sends the returned reply, usually [`Reply::OK`], in response to the whole message. |
-    /// | If the method returns `Ok` before it has read all of `body` | The server sends the returned reply if the code of this reply is `4xx` or `5xx`. Otherwise, the server sends `451`. |
+    /// | If the method returns `Ok` before it has read all of `body` | If the returned reply has a `4xx` or `5xx` code, the server sends this reply. Otherwise, the server sends `451`. |
     /// | If the method returns `Err` before it has read anything from `body` | The server sends the returned reply in response to DATA. |
     /// | If the method returns `Err` after it has begun to read from `body` | The server sends the returned reply in response to the whole message. |
     /// | If the method neither returns nor begins to read from `body` within the time limit [`Limits::command`](super::Limits::command) | The server drops the future, and then sends `451` in response to DATA. |
-    /// | If the method takes longer than [`Limits::finish`](super::Limits::finish) to return after it has reached the end of `body` | The server drops the future, and then sends `451` in response to the whole message. Clients usually send a message again after a `451`. |
+    /// | If the method reaches the end of `body`, but then does not return within the time limit [`Limits::finish`](super::Limits::finish) | The server drops the future, and then sends `451` in response to the whole message. Clients usually send a message again after a `451`. |
     ///
     /// **If the message does not arrive in full, the future is dropped.** This happens if the client disconnects or is
     /// silent for too long, or if the message is too large or malformed. Code that runs after the end of `body` can
-    /// therefore rely on a complete message. Undo unfinished work in a `Drop` implementation.
+    /// therefore rely on a complete message. If unfinished work has to be undone, undo it in the `Drop` implementation
+    /// of a value that the future owns.
     ///
     /// # Errors
     /// Return `Err` to refuse the message with this reply. A reply with a positive code is replaced by `451`.

@@ -47,9 +47,10 @@ impl Message {
 
 /// A function that takes a whole [`Message`] can be used as a handler.
 ///
-/// The server accepts every sender and every recipient before it calls the function. In the function, compare
-/// [`Message::from`] with the account's addresses, and refuse the message if the account may not use that sender
-/// address. While the function runs, the message counts towards [`Limits::memory`](super::Limits::memory).
+/// The server accepts every sender and every recipient without checking the address. It calls the function once the
+/// whole message has arrived. In the function, compare [`Message::from`] with the account's addresses, and refuse the
+/// message if the account may not use that sender address. While the function runs, the message counts towards
+/// [`Limits::memory`](super::Limits::memory).
 ///
 /// The server accepts the parameters SIZE, AUTH, BODY and SMTPUTF8. It refuses any other parameter with `555`, because
 /// the function has no access to other parameters. The server refuses such a parameter even if its configuration lists

@@ -25,7 +25,7 @@ pub(super) async fn rows(program: &Path, options: &Options) -> Result<String> {
     let mut postgres = postgres::Postgres::start().ok_or("PostgreSQL is not installed")?;
     let mut table = String::from(
         "\n### Accounts and processes\n\nAll processes share one PostgreSQL database on the same machine. The tool takes the place of the mail servers: it connects to the sockets of all processes of \
-         the account service, and authenticates with SCRAM-SHA-256 as each account in turn. The processor time and the memory are the sums for all processes of the account service, without PostgreSQL.\n\n\
+         the account service, and authenticates with SCRAM-SHA-256 as each account in turn. The processor time and the memory are totals over all processes of the account service. The processor time and the memory of PostgreSQL are not included.\n\n\
          | accounts | processes | sign-ins/s | p50 ms | p99 ms | user µs | system µs | MiB |\n| --: | --: | --: | --: | --: | --: | --: | --: |\n",
     );
     for &accounts in &options.accounts {
