@@ -88,6 +88,10 @@ pub(crate) enum LineError {
     OtherPassword(String),
     #[error("the password has two values of the scheme {0}")]
     SchemeTwice(Scheme),
+    #[error(
+        "the password has both SCRAM keys and a value of the scheme {0}, and an attacker with a stolen database would attack the weaker one: remove one of them"
+    )]
+    KeysAndHash(Scheme),
     #[error(transparent)]
     Credential(#[from] CredentialError),
 }

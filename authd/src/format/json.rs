@@ -73,6 +73,11 @@ fn password(label: String, part: PasswordPart) -> Result<Password, LineError> {
     if let Some(scheme) = twice {
         return Err(LineError::SchemeTwice(scheme));
     }
+    let is_scram = |scheme: &Scheme| scheme.hash().is_some();
+    let other = schemes.iter().find(|scheme| !is_scram(scheme) && **scheme != Scheme::CramMd5);
+    if let (Some(other), true) = (other, schemes.iter().any(is_scram)) {
+        return Err(LineError::KeysAndHash(*other));
+    }
     Ok(Password { label, expires, last_used, kept: Kept::Credentials(credentials) })
 }
 

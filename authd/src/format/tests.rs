@@ -158,7 +158,7 @@ fn ldap_keeps_each_scheme_and_postgresql_has_one() {
 }
 
 #[test]
-fn names_that_do_not_fit_their_account_are_refused() {
+fn names_and_credentials_that_do_not_fit_their_account_are_refused() {
     let plain = |name: &str, password: &str, extra: &str| {
         format!("{name}:{{PLAIN}}{password}::::::{extra}\n")
     };
@@ -183,6 +183,13 @@ fn names_that_do_not_fit_their_account_are_refused() {
     bad.passwords[1].label = "a/b".into();
     let contents = all(Format::Json, &text(&write(Format::Json, &bad)));
     assert_eq!(contents.refused, [(1, LineError::Label("tim".into()))]);
+    let mut both = full();
+    let hash = both.passwords.remove(1).kept;
+    if let Kept::Credentials(own) = &mut both.passwords[0].kept {
+        own.extend_from_slice(hash.credentials());
+    }
+    let contents = all(Format::Json, &text(&write(Format::Json, &both)));
+    assert_eq!(contents.refused, [(1, LineError::KeysAndHash(Scheme::Argon2id))]);
 }
 
 #[test]
