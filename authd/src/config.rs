@@ -97,7 +97,7 @@ pub(crate) enum Names {
 }
 
 /// The threads that compute hashes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct HashingOptions {
     /// 0 is the number of processors.
@@ -106,7 +106,7 @@ pub(crate) struct HashingOptions {
 }
 
 /// The rate limits.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     /// Failures of a network.
@@ -147,7 +147,7 @@ pub(crate) enum LogFormat {
 }
 
 /// Where metrics are served.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Metrics {
     /// `unix:PATH`, or an address of loopback. Without it there are none.
@@ -299,6 +299,23 @@ impl Config {
             socket.mode()?;
         }
         Ok(())
+    }
+
+    /// Returns the settings whose values in `new` take effect at the next start, and not when the file is reloaded.
+    pub(crate) fn changed_until_restart(&self, new: &Self) -> Vec<&'static str> {
+        let limits = Limits { failure_delay_ms: self.limits.failure_delay_ms, ..new.limits };
+        let settings = [
+            ("database", self.database != new.database),
+            ("connections", self.connections != new.connections),
+            ("query_time_limit_ms", self.query_time_limit_ms != new.query_time_limit_ms),
+            ("max_connections", self.max_connections != new.max_connections),
+            ("[hashing]", self.hashing != new.hashing),
+            ("[limits]", self.limits != limits),
+            ("format in [log]", self.log.format != new.log.format),
+            ("[metrics]", self.metrics != new.metrics),
+            ("[[socket]]", self.sockets != new.sockets),
+        ];
+        settings.into_iter().filter(|(_, is_changed)| *is_changed).map(|(name, _)| name).collect()
     }
 
     /// Returns how to reach the database.

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     authenticator::{OfferError, Service},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Log},
     connection,
     hashing::Hashing,
     limiter,
@@ -128,28 +128,34 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// Reads the configuration again, and looks at the accounts. Sockets, the database, the limits, the threads and metrics
-/// stay as they are until a restart.
+/// Reads the configuration's file again, if there is one, and looks at the accounts. Some settings stay as they are until a
+/// restart.
 async fn reload(
     config: &mut Config,
     path: Option<&std::path::Path>,
     filter: &Filter,
     service: &Service,
 ) {
-    match Config::load(path) {
-        Ok(new) => {
+    match path.map(|path| Config::load(Some(path))) {
+        Some(Ok(new)) => {
+            let settings = config.changed_until_restart(&new);
+            if !settings.is_empty() {
+                let settings = settings.join(", ");
+                tracing::warn!(settings, "changes of these settings take effect at the next start");
+            }
             config.accounts = new.accounts;
-            config.log = new.log;
             config.hostname = new.hostname;
             config.limits.failure_delay_ms = new.limits.failure_delay_ms;
+            config.log = Log { format: config.log.format, ..new.log };
             if !filter.set(&config.log) {
                 tracing::error!("the log's new filter cannot be read: the old one stays");
             }
         }
-        Err(error) => {
+        Some(Err(error)) => {
             tracing::error!(%error, "the configuration is not reloaded");
             return;
         }
+        None => {}
     }
     match service.refresh(config).await {
         Ok(()) => tracing::info!("reloaded"),

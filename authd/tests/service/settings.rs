@@ -60,6 +60,9 @@ fn a_reload_takes_a_good_file_and_leaves_a_bad_one() {
     assert_eq!(outcome, Outcome::Ok("tim".into()), "a connection stays open over a reload");
     ok(&authd);
     authd.wait_for("account=\"***\"");
+    authd.configure(None, &format!("max_connections = 7\n{FAST}account = 3\n"));
+    authd.signal(pid, "-HUP");
+    authd.wait_for("settings=\"max_connections, [limits]\"");
 }
 
 /// Reads the text format of Prometheus. Each sample has one line, and its metric one type.
