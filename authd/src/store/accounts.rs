@@ -44,10 +44,12 @@ impl Store {
     /// If there is no such name, the query returns the name that would come next, which is read like the right one. So
     /// the time of the query does not reveal which names exist.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
-        let select = "SELECT l.name, l.account, l.label, a.enabled, p.expires, p.last_used, c.scheme, c.value, c.checks \
+        // One row costs fewer switches between threads than one for each credential.
+        let select = "SELECT l.name, l.account, l.label, a.enabled, p.expires, p.last_used, \
+                      (SELECT string_agg(c.checks || ' ' || c.scheme || ' ' || c.value, '\n') FROM credential c \
+                      WHERE c.account = l.account AND c.label = l.label) AS credentials \
                       FROM login l JOIN account a ON a.name = l.account \
                       JOIN password p ON p.account = l.account AND p.label = l.label \
-                      LEFT JOIN credential c ON c.account = l.account AND c.label = l.label \
                       WHERE l.name = COALESCE( \
                       (SELECT name FROM login WHERE name >= $1 ORDER BY name LIMIT 1), \
                       (SELECT MIN(name) FROM login))";
@@ -55,51 +57,47 @@ impl Store {
             // A connection in constant use is not tested. After an error, the database may have been restarted, and the
             // pool tests the connection that it returns.
             if let Some(mut connection) = self.lent.take() {
-                let rows = sqlx::query(select).bind(name).fetch_all(&mut *connection).await;
-                if let Ok(rows) = rows {
+                let row = sqlx::query(select).bind(name).fetch_optional(&mut *connection).await;
+                if let Ok(row) = row {
                     self.lent.keep(connection);
-                    return Ok(rows);
+                    return Ok(row);
                 }
                 self.lent.clear();
             }
             let mut connection = self.pool.acquire().await?;
-            let rows = sqlx::query(select).bind(name).fetch_all(&mut *connection).await?;
+            let row = sqlx::query(select).bind(name).fetch_optional(&mut *connection).await?;
             self.lent.keep(connection);
-            Ok(rows)
+            Ok(row)
         };
-        let rows = self.within(query).await?;
-        let (mut found, mut is_it) = (None, false);
-        for row in &rows {
-            if found.is_none() {
-                is_it = get::<String>(row, "name")? == name;
-                found = Some(Found {
-                    account: get(row, "account")?,
-                    label: get(row, "label")?,
-                    is_enabled: get::<i64>(row, "enabled")? != 0,
-                    expires: get(row, "expires")?,
-                    last_used: get(row, "last_used")?,
-                    credentials: Vec::with_capacity(rows.len()),
-                    checks: None,
-                });
-            }
-            let (Some(found), Some(scheme)) = (&mut found, get::<Option<String>>(row, "scheme")?)
-            else {
-                continue;
-            };
-            let value = Secret::new(get::<String>(row, "value")?);
-            let read =
-                Scheme::named(&scheme).and_then(|own| Credential::read(own, value.expose()).ok());
+        let Some(row) = &self.within(query).await? else { return Ok(None) };
+        let is_it = get::<String>(row, "name")? == name;
+        let stored = get::<Option<String>>(row, "credentials")?.map(Secret::new);
+        let (mut credentials, mut checks) = (Vec::new(), None);
+        for line in stored.iter().flat_map(|stored| stored.expose().lines()) {
+            let mut parts = line.splitn(3, ' ');
+            let (checked, scheme) = (parts.next() == Some("1"), parts.next().unwrap_or_default());
+            let value = parts.next().unwrap_or_default();
+            let read = Scheme::named(scheme).and_then(|own| Credential::read(own, value).ok());
             // An error would be the answer to a name that exists, and to no other.
             let Some(credential) = read else {
                 tracing::error!(scheme, "a stored credential cannot be read, and counts as none");
                 continue;
             };
-            if get::<i64>(row, "checks")? != 0 {
-                found.checks = Some(credential.scheme());
+            if checked {
+                checks = Some(credential.scheme());
             }
-            found.credentials.push(credential);
+            credentials.push(credential);
         }
-        Ok(found.filter(|_| is_it))
+        let found = Found {
+            account: get(row, "account")?,
+            label: get(row, "label")?,
+            is_enabled: get::<i64>(row, "enabled")? != 0,
+            expires: get(row, "expires")?,
+            last_used: get(row, "last_used")?,
+            credentials,
+            checks,
+        };
+        Ok(Some(found).filter(|_| is_it))
     }
 
     /// Makes an account with its passwords and aliases. Names are folded. Nothing is stored if one of the names is in
