@@ -8,7 +8,7 @@
 //!
 //! | events | kind |
 //! | --- | --- |
-//! | [`Derive`](Event::Derive), [`Custom`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: returned again until it is answered |
+//! | [`Derive`](Event::Derive), [`Custom`](Event::Custom), [`NotAuthenticated`](Event::NotAuthenticated), [`Ready`](Event::Ready), [`Message`](Event::Message) | *pending*: [`next`](Session::next) returns the same event until it is answered |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *pending*: send the buffer, and then read, begin TLS or close the connection, depending on the event |
 //! | [`Refused`](Event::Refused), [`Sent`](Event::Sent) | *notification*: needs no answer, and is returned by [`next`](Session::next) only once |
 //!
@@ -247,9 +247,9 @@ impl Builder {
         self
     }
 
-    /// Sets whether the client reads the mechanisms from the EHLO keyword `X-EXPS` if the server does not list AUTH, or
-    /// if AUTH contains no mechanism that the client implements. Some Exchange servers announce their mechanisms in
-    /// this way. This is off by default.
+    /// Sets whether the client reads the mechanisms from the `X-EXPS` keyword of the reply to EHLO if the server does
+    /// not list AUTH, or if AUTH contains no mechanism that the client implements. Some Exchange servers announce their
+    /// mechanisms in this way. This is off by default.
     pub fn x_exps(mut self, read: bool) -> Self {
         self.config.x_exps = read;
         self
@@ -315,8 +315,9 @@ pub enum Event<'a> {
 
 /// The handle for responding to a failed authentication.
 ///
-/// **The event is returned again until it is answered** with [`retry`](Self::retry), [`try_next`](Self::try_next),
-/// [`go_on`](Self::go_on) or [`quit`](Self::quit). To give up, the application can also close the connection.
+/// **Each call to [`next`](Session::next) returns the same event until it is answered** with [`retry`](Self::retry),
+/// [`try_next`](Self::try_next), [`go_on`](Self::go_on) or [`quit`](Self::quit). To give up, the application can also
+/// close the connection.
 ///
 /// ```
 /// use smtp_auth::{Credentials, client::{AuthError, NotAuthenticated}};
@@ -396,9 +397,9 @@ impl<'a> NotAuthenticated<'a> {
 
 /// The handle of an idle session. Its methods start a message, or send NOOP, RSET or QUIT.
 ///
-/// **The event is returned again until one of the handle's methods is called.** The next call to
-/// [`advance`](Session::advance) writes the command. If the server has sent a `421`, call [`quit`](Self::quit), because
-/// any other method ends the session with [`Error::Closed`].
+/// **Each call to [`next`](Session::next) returns the same event until one of the handle's methods is called.** The
+/// following call to [`advance`](Session::advance) writes the command. If the server has sent a `421`, call
+/// [`quit`](Self::quit), because any other method ends the session with [`Error::Closed`].
 ///
 /// The application decides how often to reuse a session. The session itself enforces only the [`Limits`] that the
 /// server announces.

@@ -13,9 +13,9 @@
 //!   escape these marks.
 //! - The text of an [unknown command](Unknown) or of [AUTH](Auth) may be a password, so do not log it.
 //!
-//! [`Command::write`] writes a command. The constructors check values against the grammar of the parser. Therefore, a
-//! command is always written as a single line, and [`parse`] turns this line back into an equal command. This prevents
-//! command injection.
+//! [`Command::write`] writes a command. The constructors of commands and of their parts accept only text that the
+//! parser also accepts. Therefore, a command is always written as a single line, and [`parse`] turns this line back
+//! into an equal command. This prevents command injection.
 //!
 //! ```
 //! use smtp_auth::command::{Command, parse};

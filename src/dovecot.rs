@@ -97,7 +97,7 @@
 //!
 //! | result of the exchange | answer to the client |
 //! | --- | --- |
-//! | authentication succeeded | an `OK` line that names the account that the user [acts as](Identity::acts_as) |
+//! | authentication succeeded | an `OK` line with an account name ([`Identity::acts_as`]): the authzid if there is one, and otherwise the name of the user's own account |
 //! | the credentials are wrong, the account is locked, the account has no secret for the mechanism, or the authzid is not allowed | `FAIL` without a code, and always with the same reason, so that an attacker cannot tell these cases apart |
 //! | a temporary failure | `FAIL` with `code=temp_fail`. If the client uses version 1.0 of the protocol, the session closes the connection instead, unless it is still working on another exchange. Such a client treats every `FAIL` as final. A client that uses version 1.0 of the protocol regards a failure as temporary only if the session closes the connection. |
 //! | a [`Refusal`](crate::sasl::Refusal) | `FAIL` with the text of the refusal, and with `code=user_disabled`, `pass_expired` or `authz_fail` |
@@ -227,7 +227,7 @@ impl<'a> AuthFailed<'a> {
         self.exchange.account()
     }
 
-    /// Holds back the answer to the client until the application [releases](Session::release) it. A delay slows down
+    /// Delays the answer to the client until the application [releases](Session::release) it. A delay slows down
     /// brute-force attacks, and does not affect other exchanges. Delays of two seconds are common. Postfix closes the
     /// connection after ten seconds.
     ///
@@ -246,8 +246,8 @@ impl fmt::Display for AuthFailed<'_> {
     }
 }
 
-/// A handle for an answer that is [held back](AuthFailed::hold). [`Session::release`] takes the handle, and releases
-/// the answer.
+/// A handle for an answer that is [delayed](AuthFailed::hold). [`Session::release`] takes the handle, and ends the
+/// delay.
 #[derive(Debug, PartialEq, Eq, Hash)]
 #[must_use = "the client waits until the answer is released"]
 pub struct Held(u64);

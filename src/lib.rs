@@ -38,10 +38,10 @@
 //! # The loop
 //!
 //! The `next` method of a session and the `step` method of an exchange tell your application what to do next. An event
-//! that needs an answer carries a handle, and is returned again until it is answered. The handle has a method for each
-//! answer that is possible at that point. An [`Authenticator`] can answer a query at once, or your application can
-//! answer it later, after a database lookup on another thread or in an async task. The crate never blocks and does not
-//! queue events.
+//! that needs an answer carries a handle for giving it. Each call of `next` or `step` returns the same event until your
+//! application has answered. The handle has a method for each answer that is possible at that point. An
+//! [`Authenticator`] can answer a query at once, or your application can answer it later, after a database lookup on
+//! another thread or in an async task. The crate never blocks and does not queue events.
 //!
 #![cfg_attr(all(feature = "smtp", feature = "cram-md5", feature = "getrandom"), doc = "```")]
 #![cfg_attr(
@@ -62,7 +62,7 @@
 //!     match session.next(&mut out) {
 //!         // Usually: send `out`, then receive.
 //!         Event::NeedInput => unreachable!("QUIT has been received"),
-//!         Event::Query(query) => query.reject(), // returned again until it is answered
+//!         Event::Query(query) => query.reject(), // returned by each `next` until it is answered
 //!         Event::Command(_, pending) => pending.reply(Reply::NOT_IMPLEMENTED),
 //!         Event::StartOfData(permission) => permission.refuse(Reply::NOT_IMPLEMENTED),
 //!         Event::EndOfData(pending) => pending.reply(Reply::NOT_IMPLEMENTED),
@@ -87,7 +87,7 @@
 #![doc = include_str!("mechanisms.md")]
 //!
 //! You can add a custom mechanism with [`Query::Custom`](sasl::Query::Custom) on a server and
-//! [`Custom`](sasl::client::Custom) on a client. The example `custom_mechanism` shows both.
+//! [`Custom`](sasl::client::Custom) on a client. The `custom_mechanism` example shows both.
 //!
 //! # Features
 //!

@@ -124,7 +124,7 @@ impl InvalidReply {
 ///
 /// The text of a `334` reply may be the server's SCRAM proof, and the text of some other replies may echo a password
 /// (see [`auth::client`](crate::auth::client)). Such text is *withheld*: `Display` and `Debug` show `[text withheld]`
-/// in its place, and the method [`write`](Self::write) outputs only the codes. The method [`text`](Self::text) still
+/// in its place, and the [`write`](Self::write) method outputs only the codes. The [`text`](Self::text) method still
 /// returns the original text.
 #[derive(Clone)]
 pub struct Reply {

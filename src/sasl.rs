@@ -1,13 +1,13 @@
 //! Both sides of SASL exchanges (RFC 4422), with challenges and responses as raw octets.
 //!
 //! The SASL exchange is the lowest of the crate's three API levels. This level does not depend on SMTP, on lines or on
-//! base64, so an implementation of IMAP, POP3, XMPP, LDAP or ManageSieve can use it without the feature `smtp`. For
-//! SMTP, the module [`auth`](crate::auth) adds the rules of RFC 4954.
+//! base64, so an implementation of IMAP, POP3, XMPP, LDAP or ManageSieve can use it without the `smtp` feature. For
+//! SMTP, the [`auth`](crate::auth) module adds the rules of RFC 4954.
 //!
-//! At any point in a SASL exchange, exactly one party has to act next. The method `step` returns what the exchange
-//! needs next. A step that needs an answer carries a handle, and the application answers the step by calling
-//! one of the handle's methods. Until the step has been answered, every call to `step` returns the same step and
-//! changes nothing. The application can therefore answer at once or a minute later.
+//! At any point in a SASL exchange, exactly one party has to act next. The `step` method returns what the exchange
+//! needs next. A step that needs an answer carries a handle, and the application answers the step by calling one of the
+//! handle's methods. Until the step has been answered, every call to `step` returns the same step and changes nothing.
+//! The application can therefore answer at once or a minute later.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -392,7 +392,8 @@ pub enum ConfigError {
     SaltKey,
     /// The server requires authentication, but its configuration has no SASL mechanisms.
     NoSasl,
-    /// The list of EHLO keywords contains a duplicate, or a keyword that the session writes itself.
+    /// The list of EHLO keywords contains a keyword twice, or contains STARTTLS, AUTH or SIZE. The session adds these
+    /// three keywords on its own.
     Keyword,
     /// A [`Refusal`] contains a reply code or text that is not allowed.
     Refusal,
@@ -424,8 +425,8 @@ pub enum ConfigError {
     /// 255 octets, or contains a space or a character that is not printable ASCII.
     ServerName,
     /// The trace for ANONYMOUS is not valid. It must be a mail address, or a string of up to 255 characters without
-    /// `@`. It must not contain characters that RFC 4505 §3 forbids, such as control characters. Without the feature
-    /// `anonymous`, every trace causes this error.
+    /// `@`. It must not contain characters that RFC 4505 §3 forbids, such as control characters. Without the
+    /// `anonymous` feature, every trace causes this error.
     Trace,
     /// The name of a custom mechanism violates the grammar of RFC 4422 §3.1, or is the name of a mechanism that
     /// the crate implements.
@@ -501,7 +502,7 @@ impl ConfigError {
 /// accept the same passwords as SCRAM. The returned text is not zeroed when it is dropped, so move a prepared password
 /// into a [`Secret`](crate::Secret).
 ///
-/// Returns `None` if SASLprep does not allow the text, or if the result is empty. Without the feature `saslprep`, only
+/// Returns `None` if SASLprep does not allow the text, or if the result is empty. Without the `saslprep` feature, only
 /// printable ASCII is allowed.
 ///
 #[cfg_attr(feature = "saslprep", doc = "```")]
@@ -543,7 +544,7 @@ fn is_trace_character(c: char) -> bool {
         || tables::tagging_character(c))
 }
 
-/// Without the feature `saslprep`, this allows only what the profile always allows.
+/// Without the `saslprep` feature, this allows only what the profile always allows.
 #[cfg(not(feature = "saslprep"))]
 fn is_trace_character(c: char) -> bool {
     matches!(c, ' '..='~')

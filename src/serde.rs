@@ -1,4 +1,4 @@
-//! Deserializes configurations, and serializes and deserializes stored credentials as text (feature `serde`).
+//! Deserializes configurations, and serializes and deserializes stored credentials as text (`serde` feature).
 //!
 //! Each field of a configuration is named after the builder method that sets it, and an omitted field has its default
 //! value. Custom commands, custom mechanisms and a source of nonces are code, so they can be set only with methods.
@@ -136,7 +136,7 @@ enum Fold {
 }
 
 read_by! {
-    /// Deserializes a configuration. The fields `hostname` and `mechanisms` are required. `mechanisms` lists registered
+    /// Deserializes a configuration. The `hostname` and `mechanisms` fields are required. `mechanisms` lists registered
     /// names. `fold_names` is `prepare`, `prepare_lower_case` or `as_sent`. An unknown field is an error.
     SaslServer, sasl::server::Config
 }
@@ -163,8 +163,8 @@ impl InvalidToken {
 }
 
 read_by! {
-    /// Deserializes an [`INVALID_TOKEN`](TokenError::INVALID_TOKEN) error. The fields `scope` and
-    /// `openid_configuration` are optional. An unknown field is an error.
+    /// Deserializes an [`INVALID_TOKEN`](TokenError::INVALID_TOKEN) error. The `scope` and `openid_configuration`
+    /// fields are optional. An unknown field is an error.
     InvalidToken, TokenError
 }
 

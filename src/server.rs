@@ -10,7 +10,7 @@
 //!
 //! | event | kind |
 //! | --- | --- |
-//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *Pending*. The event is returned again until it is answered. |
+//! | [`Query`](Event::Query), [`Command`](Event::Command), [`StartOfData`](Event::StartOfData), [`EndOfData`](Event::EndOfData) | *Pending*. [`next`](Session::next) returns the same event until it is answered. |
 //! | [`NeedInput`](Event::NeedInput), [`StartTls`](Event::StartTls), [`Close`](Event::Close) | *Pending*. Send the buffer. Then read from the client, begin TLS, or close the connection, depending on the event. |
 //! | [`Hello`](Event::Hello), [`Authenticated`](Event::Authenticated), [`AuthFailed`](Event::AuthFailed), [`Data`](Event::Data), [`Reset`](Event::Reset) | *Notification*. The event needs no answer, and [`next`](Session::next) returns it only once. |
 //!
@@ -652,8 +652,9 @@ pub struct Hello<'a> {
     pub extended: bool,
 }
 
-/// The handle with which the application replies to a command or to a complete message. **The event is returned again
-/// until it is answered.** To reply later, get the handle again from [`Session::pending`].
+/// The handle with which the application replies to a command or to a complete message. **Each call to
+/// [`next`](Session::next) returns the same event until it is answered.** To reply later, get the handle again from
+/// [`Session::pending`].
 #[derive(Debug)]
 #[must_use = "the client waits for the reply"]
 pub struct PendingReply<'a> {
@@ -688,8 +689,8 @@ impl<'a> PendingReply<'a> {
     }
 }
 
-/// The handle for accepting or refusing a message that the client wants to send. **The event is returned again until it
-/// is answered.**
+/// The handle for accepting or refusing a message that the client wants to send. **Each call to [`next`](Session::next)
+/// returns the same event until it is answered.**
 #[derive(Debug)]
 #[must_use = "the client waits for the permission"]
 pub struct Permission<'a> {

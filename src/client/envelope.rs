@@ -88,7 +88,8 @@ pub enum EnvelopeError {
     OriginalRecipient,
     /// A parameter's name, value or keyword is malformed or too long.
     Parameter,
-    /// A parameter that was passed to [`Envelope::parameter`] has a method of its own.
+    /// The parameter must be set with a dedicated method, not with [`Envelope::parameter`]. For example, SIZE must be
+    /// set with [`Envelope::size`].
     TypedParameter,
     /// A parameter was given twice.
     RepeatedParameter,
@@ -194,7 +195,7 @@ impl Recipient {
         Ok(self)
     }
 
-    /// Adds a parameter to the RCPT command. Use this method for parameters that have no method of their own.
+    /// Adds a parameter to the RCPT command. Use this method for parameters that have no dedicated method.
     /// [`Envelope::parameter`] explains the arguments.
     ///
     /// # Errors
@@ -345,7 +346,7 @@ impl Envelope {
         self
     }
 
-    /// Adds a parameter to the MAIL command. Use this method for parameters that have no method of their own. The
+    /// Adds a parameter to the MAIL command. Use this method for parameters that have no dedicated method. The
     /// arguments are the EHLO keyword with which the server offers the parameter, and the parameter's name and value as
     /// they appear in the command.
     ///
@@ -355,7 +356,8 @@ impl Envelope {
     /// # Errors
     /// - [`EnvelopeError::Parameter`] if an argument is malformed (RFC 5321 §4.1.2), is not ASCII, or is too long. The
     ///   keyword must not exceed 1,024 octets. The name and the value together must not exceed 1,024 octets.
-    /// - [`EnvelopeError::TypedParameter`] if the parameter has a method of its own.
+    /// - [`EnvelopeError::TypedParameter`] if the parameter has a dedicated method, such as [`size`](Self::size) for
+    ///   SIZE.
     /// - [`EnvelopeError::RepeatedParameter`] if the parameter has been given already.
     pub fn parameter(
         mut self,

@@ -132,14 +132,15 @@ pub enum Error {
         "the server reported success before authentication was complete: it may be an impostor"
     )]
     EarlySuccess,
-    /// The server did not prove that it has the account's keys. SCRAM requires this proof. A server that does not give
+    /// The server did not prove that it has the account's keys. SCRAM requires this proof. A server that does not send
     /// the proof may be an impostor.
     #[error("{}", sasl::Failure::ServerNotAuthentic)]
     ServerNotAuthentic,
     /// The message contains a bare CR or LF. The application must write lines that end in CRLF.
     #[error("the message contains a line that does not end in CRLF")]
     BareLineEnd,
-    /// The application wrote to a message that it had already ended. The application must begin another message.
+    /// The message has already ended, but the application tried to continue it. The application must begin another
+    /// message.
     #[error("the message has already ended: begin another one")]
     MessageEnded,
 }

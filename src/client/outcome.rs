@@ -41,8 +41,8 @@ pub enum Outcome {
     },
     /// The server has refused the message for every recipient.
     Refused {
-        /// The reply with which the server refused the sender or the message. If the server refused neither the sender
-        /// nor the message, this is the first reply that refused a recipient.
+        /// The reply with which the server refused the sender or the message. If the server refused only recipients,
+        /// this is the reply to the first recipient that it refused.
         refusal: Refusal,
         /// The recipients, in the order of the envelope.
         recipients: Vec<RecipientOutcome>,

@@ -259,7 +259,7 @@ impl Session {
     /// Advances the session, appends the octets to send to `out`, and returns the next event.
     ///
     /// This method calls [`advance`](Self::advance) and then [`pending`](Self::pending). An event that needs an answer
-    /// contains a handle for the answer, and is returned again until it is answered.
+    /// carries a handle for giving it. Each call of `next` returns the same event until the application has answered.
     ///
     /// # Errors
     /// Returns the error that ended the session. Every later call returns the same error. Close the connection.

@@ -133,7 +133,7 @@ impl<'a> Mail<'a> {
 }
 
 /// The value of the AUTH parameter of MAIL (RFC 4954 §5). `Display` writes the value as it is encoded in the command,
-/// without the prefix `AUTH=`.
+/// without the `AUTH=` prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAuth<'a>(Option<Cow<'a, str>>);
 

@@ -294,7 +294,7 @@ impl Session {
         self.query(serial).is_some_and(|query| query.answer_from(job))
     }
 
-    /// Releases an answer that this session has [held back](AuthFailed::hold). Then call [`advance`](Self::advance).
+    /// Releases an answer that is [delayed](AuthFailed::hold). Then call [`advance`](Self::advance).
     ///
     /// Returns `false` if the answer is no longer needed because the client has cancelled the exchange.
     pub fn release(&mut self, held: Held) -> bool {

@@ -132,7 +132,7 @@ enum Kind {
 }
 
 impl ChannelBinding {
-    /// Creates a binding of the type `tls-exporter` (RFC 9266), for TLS 1.3.
+    /// Creates a `tls-exporter` binding (RFC 9266), for TLS 1.3.
     ///
     /// `exported` must be the 32 octets of keying material that the TLS library exports with the label
     /// `EXPORTER-Channel-Binding` and an empty context. This example uses rustls, and works on clients and on servers:
@@ -156,8 +156,8 @@ impl ChannelBinding {
         Self { kind: Kind::Exporter, data: exported.into() }
     }
 
-    /// Creates a binding of the type `tls-server-end-point` (RFC 5929 §4.1) from the server's certificate, which must
-    /// be encoded in DER.
+    /// Creates a `tls-server-end-point` binding (RFC 5929 §4.1) from the server's certificate, which must be encoded in
+    /// DER.
     ///
     /// The data is a hash of the certificate. The hash function is the one that the certificate's own signature uses,
     /// except that SHA-256 is used instead of MD5 and SHA-1.
@@ -176,7 +176,7 @@ impl ChannelBinding {
     /// - The octets are not a single certificate in strict DER, or the certificate's two algorithm fields differ (RFC
     ///   5280 §4.1.1.2).
     ///
-    /// This method is available if the feature `scram-sha-256` or `scram-sha-512` is enabled, because these features
+    /// This method is available if the `scram-sha-256` or `scram-sha-512` feature is enabled, because these features
     /// provide the hash functions.
     ///
     /// This example uses rustls on the client side:
@@ -197,8 +197,8 @@ impl ChannelBinding {
         Some(Self { kind: Kind::ServerEndPoint, data: super::end_point::end_point(certificate)? })
     }
 
-    /// Creates a binding of the type `tls-server-end-point` from a hash that was computed elsewhere, for
-    /// example by the TLS library.
+    /// Creates a `tls-server-end-point` binding from a hash that was computed elsewhere, for example by the TLS
+    /// library.
     ///
     /// # Errors
     /// Returns [`ConfigError::ChannelBinding`] if the hash is empty, or if it exceeds 64 octets, which is the length of
@@ -210,8 +210,8 @@ impl ChannelBinding {
         Self::new(Kind::ServerEndPoint, hash)
     }
 
-    /// Creates a binding of the type `tls-unique` (RFC 5929 §3), for TLS 1.2 and earlier. `finished` is the
-    /// first Finished message of the handshake.
+    /// Creates a `tls-unique` binding (RFC 5929 §3), for TLS 1.2 and earlier. `finished` is the first Finished message
+    /// of the handshake.
     ///
     /// Use this type **only if the extended master secret (RFC 7627) was negotiated**. By calling this method, the
     /// caller asserts that the extended master secret was negotiated. Without the extended master secret, a

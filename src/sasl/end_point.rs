@@ -17,8 +17,8 @@ pub(super) fn end_point(certificate: &[u8]) -> Option<Box<[u8]>> {
 /// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280
 /// §4.1).
 ///
-/// Returns the outer field `signatureAlgorithm`, which the signature does not cover. It is used only if it
-/// equals the field in the signed part, as §4.1.1.2 requires.
+/// Returns the outer `signatureAlgorithm` field, which the signature does not cover. It is used only if it equals the
+/// field in the signed part, as §4.1.1.2 requires.
 fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     let whole = only(certificate, SEQUENCE)?;
     let (signed, rest) = element(whole, SEQUENCE)?;

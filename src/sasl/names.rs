@@ -15,7 +15,7 @@ pub type FoldName = fn(&str) -> Option<Cow<'_, str>>;
 
 /// Prepares a name with [`prepare`], and converts it to lower case. For example, `Tim`, `TIM` and `ｔｉｍ` become `tim`.
 ///
-/// Returns `None` if SASLprep does not allow the name. Without the feature `saslprep`, only printable ASCII is allowed.
+/// Returns `None` if SASLprep does not allow the name. Without the `saslprep` feature, only printable ASCII is allowed.
 ///
 /// ```
 /// use smtp_auth::sasl::prepare_lower_case;

@@ -224,7 +224,7 @@ fn usable(salt: &[u8], iterations: u32) -> bool {
     !salt.is_empty() && iterations > 0
 }
 
-/// The parts of [`ScramKeys`] (RFC 5802 §3). Protect the keys in the same way as a password hash. The `Debug` output
+/// The parts of [`ScramKeys`] (RFC 5802 §3). Protect the keys as you would protect password hashes. The `Debug` output
 /// contains only the hash and the number of iterations.
 #[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "SCRAM has no other parts")]
@@ -233,7 +233,7 @@ pub struct ScramParts<'a> {
     pub hash: ScramHash,
     /// The number of iterations, which is at least 1.
     pub iterations: u32,
-    /// The salt, which is not empty.
+    /// The salt. It must not be empty.
     pub salt: &'a [u8],
     /// `StoredKey = H(ClientKey)`. This key is as long as the hash's output: 20, 32 or 64 octets.
     pub stored_key: &'a [u8],

@@ -1,7 +1,7 @@
 //! The server side of a SASL exchange.
 //!
 //! A [`Config`] lists the mechanisms that a server offers, and an [`Exchange`] uses one of them to authenticate a
-//! client. For an example, see the module [`sasl`](super).
+//! client. For an example, see the [`sasl`](super) module.
 
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, mem};

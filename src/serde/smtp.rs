@@ -39,7 +39,7 @@ impl Server {
 }
 
 read_by! {
-    /// Deserializes a configuration. The field `hostname` is required. The field `sasl` is also required unless
+    /// Deserializes a configuration. The `hostname` field is required. The `sasl` field is also required unless
     /// `allow_unauthenticated` is set. `keywords` can list PIPELINING, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES,
     /// CHUNKING and DSN. `starttls` is `offered`, `required`, `unavailable` or `off`. An unknown field is an error.
     Server, server::Config
@@ -87,7 +87,7 @@ impl Client {
 }
 
 read_by! {
-    /// Deserializes a configuration. The field `hostname` is required. `sasl` is the SASL configuration. `tls` is
+    /// Deserializes a configuration. The `hostname` field is required. `sasl` is the SASL configuration. `tls` is
     /// `required`, `if_offered` or `never`. `try_next` is `never`, `if_unusable` or `always`. An unknown field is an
     /// error.
     Client, client::Config

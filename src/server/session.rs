@@ -157,7 +157,7 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// The function `receive_tcp` in this example reads from tokio's `TcpStream`, and the function `receive` reads from
+    /// The `receive_tcp` function in this example reads from tokio's `TcpStream`, and the `receive` function reads from
     /// any tokio stream, such as a TLS stream:
     ///
     /// ```

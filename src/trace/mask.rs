@@ -19,9 +19,9 @@ use crate::{
 /// mask does.
 ///
 /// Create one mask for each connection, and pass it every line from both sides in order, starting with the greeting.
-/// After STARTTLS, continue with the decrypted lines. The order matters because a line that contains a LOGIN password
-/// looks like any other line. The mask does not store the lines. If the replies do not match the commands, the mask
-/// hides too much rather than too little.
+/// After STARTTLS, continue with the decrypted lines. The order matters, because the mask recognizes a LOGIN password
+/// only by the lines before it. The line that contains the password looks like any other line. The mask does not store
+/// the lines. If the replies do not match the commands, the mask hides too much rather than too little.
 ///
 /// ```
 /// use smtp_auth::{Mask, Side};

@@ -33,7 +33,7 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// | the order of questions | Questions are answered in the order in which they arrive. |
 /// | the queue is full | The reply is `454 4.7.0`, and the attempt does not count as failed. The maximum length of the queue bounds memory use and waiting time under heavy load. |
 /// | the store panics | The reply is `454 4.7.0`, and the thread continues with the next question. |
-/// | the operating system cannot start a thread | If another thread of this `Blocking` is already running, that thread calls the store instead. Otherwise, the reply is `454 4.7.0`. |
+/// | the operating system cannot start a thread | If this `Blocking` already has running threads, the question waits in the queue until one of them is free. Otherwise, the reply is `454 4.7.0`. |
 /// | the client has disconnected, or a time limit has passed | If the question is still in the queue, it is skipped. If a thread has begun to answer the question, it continues until it has the answer. |
 /// | a [`Custom`] question | The question is answered **on the thread that polls the future**, because the state of a custom mechanism cannot be sent to another thread. The steps of a custom mechanism must therefore be quick. |
 ///
@@ -123,11 +123,11 @@ const QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// # Memory
 ///
 /// **If you use Argon2, keep its memory in a `thread_local!`**, as the [`smtp-auth` guide][guide] shows. The threads
-/// are few and long-lived, so they keep only a few blocks of memory. Allocators are poor at reusing blocks of 19 MiB. In
-/// a test with glibc, 50 simultaneous clients sent 1,000 passwords in total, which a process checked on 2 threads. The
-/// process needed 66 MB when each thread reused its memory for the next check, and 435 MB when new memory was allocated
-/// for each check, as `verify_password` does. By contrast, tokio's own pool for blocking work can start hundreds of
-/// threads, and each of them would keep its own memory.
+/// are few and long-lived, so they keep only a few blocks of memory. Allocators are poor at reusing blocks of 19 MiB.
+/// In a test with glibc, 50 simultaneous clients sent 1,000 passwords in total. A `Blocking` with 2 threads checked the
+/// passwords. The process needed 66 MB when each thread reused its memory for the next check, and 435 MB when new
+/// memory was allocated for each check, as `verify_password` does. By contrast, tokio's own pool for blocking work can
+/// start hundreds of threads, and each of them would keep its own memory.
 ///
 /// [guide]: https://docs.rs/smtp-auth/latest/smtp_auth/guide/authenticator/index.html#later
 pub struct Blocking<A>(Arc<Handle<A>>);

@@ -119,10 +119,10 @@
 //! | from an asynchronous database | an [`AsyncAuthenticator`](smtp_auth::AsyncAuthenticator) | `answered_by_async` |
 //! | after querying an asynchronous database and computing an Argon2 hash | [`Blocking`, which wraps an `Authenticator` that has a handle to the runtime](Blocking#an-asynchronous-database-and-argon2) | `answered_by_async` |
 //!
-//! [`answered_by_async`](smtp_auth::sasl::server::Builder::answered_by_async) borrows the store, and `Server::new`
-//! later takes ownership of it, so pass `&users` to `answered_by_async` first. If the handler also needs the accounts,
-//! share them through an [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so you can
-//! also pass `Immediate(Arc::clone(&users))` or `Blocking::new(Arc::clone(&users))` to `Server::new`. The [`smtp-auth`
+//! Call [`answered_by_async(&users)`](smtp_auth::sasl::server::Builder::answered_by_async) before you pass `users` to
+//! `Server::new`, because `Server::new` takes ownership of the store. If the handler also needs the accounts, share
+//! them through an [`Arc`](std::sync::Arc). An `Arc` of an authenticator is itself an authenticator, so you can also
+//! pass `Immediate(Arc::clone(&users))` or `Blocking::new(Arc::clone(&users))` to `Server::new`. The [`smtp-auth`
 //! guide][guide] explains [how a store answers questions][authenticator] and [what to store for a
 //! password][credentials].
 //!
@@ -149,9 +149,9 @@
 //! | TLS | The server uses rustls. TLS begins with STARTTLS or at the first octet. The server supports both types of channel binding (see [`tls`]). STARTTLS is offered by default. With [`StartTls::Required`](server::StartTls::Required), the server refuses authentication and mail without TLS. This setting is recommended for submission, because RFC 8314 §4.1 deprecates cleartext. |
 //! | OpenSSL and other TLS libraries | The server can use any TLS library for which you implement [`TlsAccept`], a trait with one method. |
 //! | certificate renewal | [`tls::Replaceable`] replaces the certificate while the server runs. |
-//! | client certificates | With EXTERNAL, a client authenticates as the account that your function derives from its certificate (see [`tls::ClientCertificates`]). |
+//! | client certificates | With EXTERNAL, a client authenticates with its TLS certificate. Your function maps the certificate to a name, and the store maps the name to an account (see [`tls::ClientCertificates`]). |
 //! | rate limiting | Failed attempts are limited per network and per account across all connections, which protects against brute force and credential stuffing (see [`RateLimiter`] and [`MemoryRateLimiter`]). The reply to each failed attempt is delayed. |
-//! | connection limits, denial of service | The server limits the number of connections, both in total and per network, and the memory that messages use (see [`Limits`](server::Limits)). |
+//! | connection limits, denial of service | The server limits the number of connections, both in total and per network. The server also limits the memory that messages use (see [`Limits`](server::Limits)). |
 //! | time | Each stage of a connection has a time limit (see [`Limits`](server::Limits)). |
 //! | load balancers such as HAProxy | The server reads the client's address from the PROXY protocol, which it accepts only from [configured networks](server::Server::proxies). |
 //! | shutdown | [`Server::shutdown`](server::Server::shutdown) lets messages in progress finish, and sends a `421` to all other clients. |
@@ -206,13 +206,13 @@
 //! | --- | --- | --- |
 //! | info | `authenticated` | the mechanism, the account, whether the connection uses TLS |
 //! | info | `not authenticated` | the reason, the number of attempts on this connection, whether the attempt was rate limited |
-//! | info | `message accepted`, `message refused`, `message broken off` | the number of octets; for a refused message, also the reply code |
+//! | info | `message accepted`, `message refused`, or `message broken off` (the handler did not receive or process the whole message) | the number of octets; for a refused message, also the reply code |
 //! | info | `turned away` | the client's address, the reply |
 //! | debug | `connected`, `closed` | for `closed`, the error that ended the connection, if there was one |
 //! | error | `no connection can be accepted` | the error |
 //!
-//! Two events do not belong to any `connection` span: the event `turned away`, and the event
-//! `no connection can be accepted`.
+//! Two events do not belong to any `connection` span: the `turned away` event, and the
+//! `no connection can be accepted` event.
 //!
 //! The dialogue is also traced, unless a hook is set with [`Server::trace`](server::Server::trace). Each line is an
 //! event at the trace level with the target `smtp_auth_tokio::dialogue`, and every secret in it is
@@ -224,8 +224,8 @@
 //! ```
 //!
 //! When a connection begins, the server checks whether the filter enables the trace of the dialogue. A later change to
-//! the filter cannot enable the trace of that connection. No event contains a password or a token. The `not
-//! authenticated` event also omits the account name, because some people type their password instead of their name.
+//! the filter cannot enable the trace of that connection. No event contains a password or a token. The event named
+//! `not authenticated` also omits the account name, because some people type their password instead of their name.
 //!
 //! # Features
 //!
@@ -235,7 +235,7 @@
 //! | `aws-lc-rs` | rustls uses AWS-LC for cryptography. |
 //! | `tracing` | The crate emits the events [described above](#tracing). Without this feature, the code that emits them is not compiled. |
 //!
-//! The features `ring` and `aws-lc-rs` can both be enabled, for example if another crate enables one of them. The
+//! The `ring` and `aws-lc-rs` features can both be enabled, for example if another crate enables one of them. The
 //! functions of this crate then use ring. rustls does not panic in this case, because none of these functions uses the
 //! process-wide default provider. If neither feature is enabled, the application must create the TLS configurations
 //! itself.

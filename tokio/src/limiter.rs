@@ -77,8 +77,8 @@ pub use memory::MemoryRateLimiter;
 #[doc(alias("rate limit", "brute force", "credential stuffing", "throttle"))]
 pub trait RateLimiter: Send + Sync {
     /// Returns whether this attempt is rate-limited. If this method returns `true`, the attempt fails even if the
-    /// password is correct. The server calls this method up to three times for one attempt, so it must not count
-    /// anything.
+    /// password is correct. Do not count anything in this method, because the server calls the method up to three times
+    /// for one attempt.
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool;
 
     /// Counts a failed attempt. The server also calls this method for an attempt that failed because
@@ -111,7 +111,7 @@ macro_rules! pointers {
 
 pointers!(&L, Box<L>, Arc<L>);
 
-/// If the value is `None`, no attempt is limited.
+/// The value `None` turns rate limiting off.
 impl<L: RateLimiter> RateLimiter for Option<L> {
     fn is_limited(&self, attempt: &Attempt<'_>, now: Instant) -> bool {
         self.as_ref().is_some_and(|limiter| limiter.is_limited(attempt, now))

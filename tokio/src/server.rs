@@ -2,7 +2,7 @@
 //!
 //! A [`Server`] handles sockets, TLS, authentication and time limits. Your application's [`Handler`] handles mail. A
 //! handler is either a function that receives a whole [`Message`], as shown on the [crate's page](crate), or a type
-//! with three methods. In the following example, the method `data` receives the message in pieces:
+//! with three methods. In the following example, the `data` method receives the message in pieces:
 //!
 //! ```
 //! use smtp_auth_tokio::{

@@ -27,7 +27,7 @@ pub type Handshake<'a> =
 
 /// Starts TLS on the server side.
 ///
-/// This trait is implemented for rustls's `Arc<ServerConfig>`, [`ClientCertificates`](crate::tls::ClientCertificates)
+/// This trait is implemented for `Arc<rustls::ServerConfig>`, [`ClientCertificates`](crate::tls::ClientCertificates)
 /// and [`Replaceable`](crate::tls::Replaceable). To use another TLS library, implement the trait, which takes only a
 /// few lines. For example, the following type accepts a stream that is already protected, such as a Unix socket or a
 /// connection from a TLS-terminating proxy:
@@ -44,15 +44,15 @@ pub type Handshake<'a> =
 /// }
 /// ```
 pub trait TlsAccept: Send + Sync + 'static {
-    /// Performs the TLS handshake. Create the returned [`Channel`] with [`Channel::tls`]. The channel can also contain
-    /// channel bindings and the name in the client's verified certificate. The server limits the time for the
-    /// handshake.
+    /// Performs the TLS handshake. Create the returned [`Channel`] with [`Channel::tls`]. To support channel binding,
+    /// add the binding data with [`Channel::with_binding`]. To support EXTERNAL, add the name from the client's
+    /// verified certificate with [`Channel::with_identity`]. The server limits the time for the handshake.
     fn accept(&self, stream: BoxStream) -> Handshake<'_>;
 }
 
 /// Starts TLS on the client side, and decides which servers to trust.
 ///
-/// This trait is implemented for rustls's `Arc<ClientConfig>` and for [`tls::Unverified`](crate::tls::Unverified). To
+/// This trait is implemented for `Arc<rustls::ClientConfig>` and for [`tls::Unverified`](crate::tls::Unverified). To
 /// use another TLS library, implement the trait. The example in [`TlsAccept`] shows how.
 pub trait TlsConnect: Send + Sync + 'static {
     /// Performs the TLS handshake with the server whose name is `host`. The handshake should fail if the server's

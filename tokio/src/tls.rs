@@ -57,7 +57,7 @@ pub use unverified::Unverified;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 use verifier::Verifier;
 
-/// Returns this module's cryptography provider, which is ring, or AWS-LC if the feature `ring` is disabled.
+/// Returns this module's cryptography provider, which is ring, or AWS-LC if the `ring` feature is disabled.
 ///
 /// The functions in this module use this provider, and so does [`Unverified`].
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
@@ -125,8 +125,9 @@ pub fn trusting(
     verifying(own, roots)
 }
 
-/// Creates a client configuration that trusts the CAs of the operating system. If the environment variable
-/// `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the configuration trusts the CAs in that file or directory instead.
+/// Creates a client configuration that trusts the CAs of the operating system. If the
+/// `SSL_CERT_FILE` or `SSL_CERT_DIR` environment variable is set, the configuration trusts the CAs in that file or
+/// directory instead.
 ///
 /// By default, every [`Connector`](crate::client::Connector) uses this configuration, which is created once and shared
 /// by the whole process. This function may read several hundred files, and blocks the current thread while it reads
@@ -248,7 +249,7 @@ async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 async fn for_the_process() -> io::Result<&'static Arc<ClientConfig>> {
     Err(io::Error::other(
-        "this program was built without cryptography for TLS: enable the feature `ring` or `aws-lc-rs` of smtp-auth-tokio",
+        "this program was built without cryptography for TLS: enable the `ring` or `aws-lc-rs` feature of smtp-auth-tokio",
     ))
 }
 

@@ -42,9 +42,13 @@ pub(crate) fn circumstances(versions: &[String], others: Option<f64>) -> String 
     let date = Command::new("date").arg("+%Y-%m-%d").output();
     let date = date.map(|date| String::from_utf8_lossy(&date.stdout).trim().to_owned());
     let date = date.unwrap_or_default();
-    let peers = match versions.join("; ") {
-        versions if versions.is_empty() => versions,
-        versions => format!(" The versions of the other programs are {versions}."),
+    let versions = versions.join(", ");
+    let peers = match versions.rsplit_once(", ") {
+        Some((first, last)) => {
+            format!(" The versions of the other programs are {first} and {last}.")
+        }
+        None if versions.is_empty() => String::new(),
+        None => format!(" The versions of the other programs are {versions}."),
     };
     let others = others.map(|others| {
         format!(

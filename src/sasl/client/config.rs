@@ -259,7 +259,7 @@ impl Builder {
     }
 
     /// Sets the source of the nonces that SCRAM needs. Each nonce must be new and unpredictable. Use fixed nonces only
-    /// in tests. If the feature `getrandom` is enabled, the default source is the operating system's random number
+    /// in tests. If the `getrandom` feature is enabled, the default source is the operating system's random number
     /// generator.
     pub fn nonces(
         mut self,
@@ -320,16 +320,18 @@ pub enum NoMechanism {
     OnlyAfterTls,
     /// The server offers no mechanism that the client supports and is configured to use.
     InCommon,
-    /// The mechanisms that both sides support require other credentials, for example a password instead of a token.
+    /// The client's credentials fit none of the mechanisms that both sides support. For example, the client has a
+    /// token, but the mechanisms require a password.
     OtherCredentials,
     /// The configuration requires channel binding, but none of the mechanisms that both sides support provides it. This
     /// reason is also returned if every mechanism that both sides support needs channel binding, but channel binding is
     /// not possible. Channel binding is not possible if the configuration forbids it, or if the connection provides no
     /// channel binding data.
     WithoutBinding,
-    /// The mechanisms that both sides support need a user name and a password prepared with SASLprep (RFC 4013), but
-    /// preparing them failed. This happens if the name or the password contains characters that SASLprep prohibits, if
-    /// one of them is empty after SASLprep has removed characters, or if the prepared name exceeds 1,024 octets.
+    /// The user name or the password could not be prepared with SASLprep (RFC 4013). The mechanisms that both sides
+    /// support require this preparation. It fails if the name or the password contains characters that SASLprep
+    /// prohibits, if one of them is empty after SASLprep has removed characters, or if the prepared name exceeds 1,024
+    /// octets.
     Unprepared,
     /// Every mechanism that is otherwise usable would send the password in a message that is too long for a line. In
     /// PLAIN, this message also contains the names.

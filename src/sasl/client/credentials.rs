@@ -122,7 +122,7 @@ impl Credentials {
     /// # Errors
     /// Returns [`ConfigError::Trace`] unless the trace is a mail address, or text of up to 255 characters without `@`.
     /// The error is also returned if the trace contains characters that are not visible, and for every trace if the
-    /// feature `anonymous` is disabled.
+    /// `anonymous` feature is disabled.
     pub fn anonymous(trace: &str) -> Result<Self, ConfigError> {
         if !anonymous::is_trace(trace) {
             return Err(ConfigError::Trace);

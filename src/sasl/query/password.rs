@@ -77,8 +77,8 @@ impl CheckPassword {
     }
 
     /// Returns the folded name of the account that the client wants to act as, if it named one. Accepting the password
-    /// does not allow the client to act as this account. The exchange asks about this permission afterwards, in a
-    /// question of the type [`Authorize`](super::Authorize).
+    /// does not allow the client to act as this account. The exchange asks about this permission afterwards, in an
+    /// [`Authorize`](super::Authorize) question.
     pub fn authzid(&self) -> Option<&str> {
         self.authzid.as_deref().map(Authzid::as_str)
     }
@@ -186,13 +186,13 @@ impl fmt::Debug for CramSecretFor {
 ///   the answer did not contain the keys, the client would receive a different salt, which would reveal that the
 ///   account is locked.
 ///
-/// If the account does not exist or has no keys, the exchange uses decoy keys. The exchange then takes as many round
-/// trips as for a wrong password, and a client always receives the same salt for the same name.
+/// If the account does not exist or has no keys, the exchange uses decoy keys. An exchange with decoy keys takes as
+/// many round trips as an exchange with a wrong password. A client always receives the same salt for the same name.
 ///
-/// Parsing keys from text takes longer than the exchange itself. If a store parses keys on every lookup, its response
-/// time reveals which accounts exist (user enumeration by a timing attack). To prevent this attack, keep the parsed
-/// keys in memory. Alternatively, parse the text of dummy keys whenever an account does not exist, so that both answers
-/// take equally long.
+/// Parsing keys from text takes longer than the exchange itself. If a store parses the keys whenever it finds an
+/// account, it takes longer to answer for an account that exists. The response time then reveals which accounts exist
+/// (user enumeration by a timing attack). To prevent this attack, keep the parsed keys in memory. Alternatively, parse
+/// the text of dummy keys whenever an account does not exist, so that both answers take equally long.
 #[derive(Clone, Debug)]
 pub struct ScramKeysFor {
     authcid: Box<str>,

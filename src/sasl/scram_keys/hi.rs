@@ -2,7 +2,7 @@
 //!
 //! After the first, the input of each HMAC is a hash's result, which fits into one block after the padded key. So an
 //! iteration is two calls of the compression function, one for the inner hash and one for the outer. Secrets are zeroed
-//! once, at the end. The crate `pbkdf2` copies and zeroes two hashers in each iteration instead.
+//! once, at the end. The `pbkdf2` crate copies and zeroes two hashers in each iteration instead.
 
 use core::{array, ops::BitXorAssign, slice};
 

@@ -311,7 +311,7 @@ impl Builder {
         self
     }
 
-    /// Sets whether the exchange asks the question [`Authorize`](crate::sasl::Authorize) about every authenticated
+    /// Sets whether the exchange asks the [`Authorize`](crate::sasl::Authorize) question about every authenticated
     /// client, regardless of the mechanism. By default, the question is asked only if the client wants to act as
     /// another account.
     ///
@@ -326,8 +326,8 @@ impl Builder {
     }
 
     /// Sets the source of nonces. Each nonce must be fresh and unpredictable. Otherwise, recorded exchanges can be
-    /// replayed. Use fixed nonces only in tests. With the feature `getrandom`, nonces come from the operating
-    /// system's random source by default.
+    /// replayed. Use fixed nonces only in tests. With the `getrandom` feature, nonces come from the operating system's
+    /// random source by default.
     pub fn nonces(
         mut self,
         source: impl Fn() -> Result<Nonce, NonceError> + Send + Sync + 'static,
@@ -340,9 +340,9 @@ impl Builder {
     /// secret and unpredictable.
     ///
     /// The key must stay the same across restarts, and on all servers of a cluster. Otherwise, the salts change and
-    /// reveal which accounts do not exist (user enumeration). With the feature `getrandom`, each
-    /// [`build`](Self::build) generates a random key by default. If you use this default, share one `Config` among
-    /// all of a server's connections and ports.
+    /// reveal which accounts do not exist (user enumeration). With the `getrandom` feature, each [`build`](Self::build)
+    /// generates a random key by default. If you use this default, share one `Config` among all of a server's
+    /// connections and ports.
     ///
     /// Each decoy salt is derived from the [folded](Self::fold_names) name. When an account receives its first keys,
     /// or new keys for another password, a client can see that the salt has changed.

@@ -47,9 +47,9 @@ pub struct Client {
 pub struct Sent {
     /// The server's reply to the message.
     pub reply: Reply,
-    /// The recipients that the server refused, each with its [refusal](RecipientOutcome::refusal). The server has
-    /// accepted the message for all other recipients. With [`Envelope::every_recipient`], a message is sent to all
-    /// recipients or to none.
+    /// The recipients that the server refused. For each of these recipients, [`RecipientOutcome::refusal`] returns the
+    /// reason. The server has accepted the message for all other recipients. With [`Envelope::every_recipient`], a
+    /// message is sent to all recipients or to none.
     pub refused: Vec<RecipientOutcome>,
 }
 

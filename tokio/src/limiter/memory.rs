@@ -40,14 +40,14 @@ const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// **Known networks have separate limits.** A network from which an account has recently authenticated is a known
 /// network of that account. The account's failures from a known network are counted separately for that network. When
 /// this count reaches the account limit, further attempts for the account from that network are rate-limited. No other
-/// limit applies to the account's attempts from that network. An attacker on another network therefore cannot block the
-/// account owner's attempts from a known network. A program that uses an old password does not lock out other users on
-/// its network. However, the limiter distinguishes clients only by address. An attacker on the owner's own network can
-/// therefore exhaust the account's limit for that network, and so block the owner's attempts. This is possible, for
-/// example, in a company that has a single IPv4 address. For each account, the limiter keeps the 32 most recent pairs
-/// of a name and a network. These pairs are enough for 32 networks. If the owner authenticates with an alias, each
-/// network needs two of the 32 pairs, one for the alias and one for the account's name. With an alias, the 32 pairs
-/// therefore cover only 16 networks.
+/// limit applies to attempts to authenticate as that account from a known network. An attacker on another network
+/// therefore cannot block the account owner's attempts from a known network. A program that uses an old password does
+/// not lock out other users on its network. However, the limiter distinguishes clients only by address. An attacker on
+/// the owner's own network can therefore exhaust the account's limit for that network, and so block the owner's
+/// attempts. This is possible, for example, in a company that has a single IPv4 address. For each account, the limiter
+/// keeps the 32 most recent pairs of a name and a network. These pairs are enough for 32 networks. If the owner
+/// authenticates with an alias, each network needs two of the 32 pairs, one for the alias and one for the account's
+/// name. With an alias, the 32 pairs therefore cover only 16 networks.
 ///
 /// **A rate-limited attempt never counts towards the account's limit.** The limiter counts such an attempt only towards
 /// the limit for the client's network. If the client's network has reached its limit, or is a known network of the

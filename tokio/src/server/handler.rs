@@ -95,8 +95,8 @@ pub trait Handler: Send + Sync + 'static {
     /// Returns the reply to VRFY, EXPN, HELP, or a command that
     /// [the configuration declares](smtp_auth::server::Builder::verb).
     ///
-    /// By default, the reply is `252` to VRFY and `502` to any other command. Between the chunks of a message that is
-    /// sent with BDAT, the server sends these default replies and does not call this method.
+    /// By default, the reply is `252` to VRFY and `502` to any other command. The server does not call this method for
+    /// a command that arrives between two chunks of a message (BDAT). Such a command always receives the default reply.
     fn command(&self, peer: &Peer, command: Command<'_>) -> impl Future<Output = Reply> + Send {
         let _ = peer;
         ready(by_default(&command))

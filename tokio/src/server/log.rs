@@ -10,7 +10,7 @@ use smtp_auth::{
 
 use super::{Observer, Peer};
 
-/// Emits an event. Without the feature `tracing`, the arguments are not evaluated.
+/// Emits an event. Without the `tracing` feature, the arguments are not evaluated.
 macro_rules! event {
     ($level:ident, $($what:tt)*) => {{
         #[cfg(feature = "tracing")]

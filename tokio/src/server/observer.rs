@@ -103,7 +103,7 @@ pub trait Observer: Send + Sync + 'static {
     /// | `UnexpectedEof` | The client disconnected without QUIT. |
     /// | `TimedOut` | A TLS handshake or a PROXY header did not finish in time, or the client did not receive the last reply in time. |
     /// | `InvalidData` | A PROXY header was missing or malformed, or came from an address that is not in the [configured networks](super::Server::proxies). |
-    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. A shutdown also causes this error in three cases: a TLS handshake is in progress, a PROXY header is not complete yet, or the connection takes too long to end. |
+    /// | `ConnectionAborted` | The client did not receive an earlier reply in time, the handler panicked, or the serving future was dropped. A shutdown also causes this error if a TLS handshake is in progress, if a PROXY header is incomplete, or if the connection takes too long to end. |
     fn closed(&self, peer: &Peer, outcome: Result<(), &io::Error>) {
         let _ = (peer, outcome);
     }
