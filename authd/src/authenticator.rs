@@ -17,6 +17,8 @@ use smtp_auth::{
     },
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
     clock::{now_ms, now_s},
     config::Config,
@@ -30,6 +32,9 @@ use crate::{
 
 /// The last use of a password is noted once in this time, in seconds, so that not every success is a write.
 const USE_AGAIN: i64 = 60 * 60;
+
+/// The maximum number of uses that wait to be noted.
+const MAX_USES: usize = 1024;
 
 /// The maximum length of a client's response, in octets. Names and passwords of 256 octets fit, and so do all messages of
 /// SCRAM. The limit bounds the memory for the open exchanges of a connection.
@@ -51,6 +56,8 @@ pub(crate) struct Service {
     /// The secret that all processes share, from which decoys are derived.
     secret: Secret,
     offer: RwLock<Arc<Offer>>,
+    /// The uses of passwords to be noted: an account, the password's label, and the time.
+    uses: mpsc::Sender<(String, String, i64)>,
 }
 
 /// The mechanisms on offer, which depend on the configuration and on the credentials of the accounts.
@@ -135,7 +142,9 @@ impl Service {
         offer.log();
         let offer = RwLock::new(offer);
         let (metrics, is_down) = (Metrics::default(), AtomicBool::new(false));
-        Ok(Self { store, hashing, limiter, metrics, is_down, secret, offer })
+        let (uses, noted) = mpsc::channel(MAX_USES);
+        tokio::spawn(note_uses(store.clone(), noted));
+        Ok(Self { store, hashing, limiter, metrics, is_down, secret, offer, uses })
     }
 
     /// Looks at the accounts again. New connections get the new offer.
@@ -167,24 +176,16 @@ impl Service {
     }
 
     /// Notes a success. The reply does not wait for the database.
-    pub(crate) fn authenticated(
-        self: &Arc<Self>,
-        account: &str,
-        address: Option<IpAddr>,
-        used: Option<Used>,
-    ) {
+    pub(crate) fn authenticated(&self, account: &str, address: Option<IpAddr>, used: Option<Used>) {
         self.limiter.authenticated(address, account, now_ms());
         let now = now_s();
-        let Some(used) = used.filter(|used| used.last.is_none_or(|last| now - last >= USE_AGAIN))
+        let Some(used) =
+            used.filter(|used| used.last.is_none_or(|last| now.saturating_sub(last) >= USE_AGAIN))
         else {
             return;
         };
-        let (service, account) = (Arc::clone(self), account.to_owned());
-        tokio::spawn(async move {
-            if let Err(error) = service.store.note_use(&account, &used.label, now).await {
-                tracing::debug!(%error, "the last use of a password was not noted");
-            }
-        });
+        // If many are waiting, the password's next use is noted instead.
+        let _ = self.uses.try_send((account.into(), used.label, now));
     }
 
     /// Answers once the client is authenticated. Many connections may wait between SCRAM's keys and the proof, so the
@@ -206,6 +207,16 @@ impl Service {
 
     pub(crate) fn offer(&self) -> Arc<Offer> {
         Arc::clone(&self.offer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Notes uses one after the other. So a table that is locked occupies one connection to the database, and the look-ups
+/// have the others.
+async fn note_uses(store: Store, mut uses: mpsc::Receiver<(String, String, i64)>) {
+    while let Some((account, label, at)) = uses.recv().await {
+        if let Err(error) = store.note_use(&account, &label, at).await {
+            tracing::debug!(%error, "the last use of a password was not noted");
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! One connection of a mail server.
 
-use core::{future::Future, pin::Pin, time::Duration};
+use core::{
+    future::Future,
+    pin::{Pin, pin},
+    time::Duration,
+};
 use std::{
     collections::HashMap,
     io,
@@ -92,7 +96,7 @@ pub(crate) async fn serve(
     loop {
         let closed = connection.advance(&mut out);
         if !out.is_empty() {
-            timeout(WRITE, stream.write_all(&out)).await??;
+            connection.write(&mut stream, &out).await?;
             out = Vec::new();
         }
         if let Some(why) = closed {
@@ -131,6 +135,18 @@ pub(crate) async fn serve(
 }
 
 impl Connection {
+    /// Writes. The answers that are on their way go on meanwhile: a client that does not read must not keep a connection to
+    /// the database.
+    async fn write(&mut self, stream: &mut UnixStream, out: &[u8]) -> io::Result<()> {
+        let mut written = pin!(timeout(WRITE, stream.write_all(out)));
+        loop {
+            tokio::select! {
+                written = &mut written => return written?,
+                Some(done) = self.tasks.next(), if !self.tasks.is_empty() => self.take(done),
+            }
+        }
+    }
+
     /// Moves on until input is needed, or the connection is to be closed.
     fn advance(&mut self, out: &mut Vec<u8>) -> Option<CloseReason> {
         loop {
@@ -164,7 +180,7 @@ impl Connection {
                     let address = address(request, self.is_trusted);
                     self.service.metrics.succeeded(mechanism);
                     self.service.authenticated(account, address, used);
-                    let account = if self.offer.logs_names { account } else { "***" };
+                    let account = if self.service.offer().logs_names { account } else { "***" };
                     let address = address.map(display);
                     tracing::info!(mechanism, account, address, "authenticated");
                 }
@@ -178,7 +194,7 @@ impl Connection {
                     // The name of an account that exists is shown, and never the name that the user sent.
                     let locked = look_up.as_ref().and_then(|look_up| look_up.locked);
                     let account = look_up.and_then(|look_up| look_up.password);
-                    let account = account.filter(|_| self.offer.logs_names);
+                    let account = account.filter(|_| self.service.offer().logs_names);
                     let account = account.as_ref().map(|used| used.account.as_str());
                     let shown = address.map(display);
                     tracing::info!(mechanism, reason = %why, locked, account, address = shown, "not authenticated");
@@ -187,7 +203,7 @@ impl Connection {
                         self.service.limiter.failed(address, name, now_ms());
                     }
                     if is_delayed(why) {
-                        let (held, delay) = (failed.hold(), self.offer.failure_delay);
+                        let (held, delay) = (failed.hold(), self.service.offer().failure_delay);
                         self.tasks.push(Box::pin(async move {
                             sleep(delay).await;
                             Done::Released(held)

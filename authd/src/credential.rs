@@ -118,6 +118,10 @@ impl Credential {
     /// Reads the form that the scheme has in the database, in which Dovecot's `{SCHEME}` is not part of the value.
     pub(crate) fn read(scheme: Scheme, value: &str) -> Result<Self, CredentialError> {
         let wrong = || CredentialError::Value(scheme);
+        // The store keeps one credential in each line.
+        if value.chars().any(char::is_control) {
+            return Err(wrong());
+        }
         let text = || Secret::new(value);
         let read = match scheme {
             Scheme::ScramSha256 | Scheme::ScramSha1 | Scheme::ScramSha512 => {
@@ -205,9 +209,15 @@ impl Credential {
             }
             Self::BlfCrypt(text) => bcrypt_cost(text)? <= MAX_BCRYPT_COST,
             Self::Sha512Crypt(text) => {
-                let parts = text.expose().strip_prefix("$6$")?;
-                let digest = parts.rsplit('$').next().filter(|digest| digest.len() == 86);
-                digest.filter(|digest| is_crypt64(digest)).and_then(|_| rounds(text))? <= MAX_ROUNDS
+                let mut parts = text.expose().strip_prefix("$6$")?.rsplit('$');
+                let (digest, salt) = (parts.next()?, parts.next()?);
+                let is_salt = (1..=16).contains(&salt.len()) && is_crypt64(salt);
+                let is_digest = digest.len() == 86 && is_crypt64(digest);
+                let is_begun = parts.next().is_none_or(|first| first.starts_with("rounds="));
+                if !is_salt || !is_digest || !is_begun || parts.next().is_some() {
+                    return None;
+                }
+                rounds(text)? <= MAX_ROUNDS
             }
             Self::CramMd5(_) => true,
         })

@@ -33,21 +33,23 @@ impl Decoys {
 
     /// Returns the scheme and the cost that PLAIN and LOGIN are checked with for this name.
     fn check(&self, name: &str) -> Option<&Cost> {
-        self.draw(name, |cost| cost.checks)
+        self.draw(b"form", name, |cost| cost.checks)
     }
 
     /// Returns the number of iterations and the length of the salt that SCRAM shows for this name.
     fn shown(&self, hash: ScramHash, name: &str) -> (u32, usize) {
         let scheme = Scheme::scram(hash);
         let of_hash = |cost: &Cost| if Some(cost.scheme) == scheme { cost.passwords } else { 0 };
-        let drawn = self.draw(name, of_hash).and_then(|cost| read_scram_cost(&cost.cost));
+        let drawn = self.draw(b"keys", name, of_hash).and_then(|cost| read_scram_cost(&cost.cost));
         drawn.unwrap_or((self.iterations, 16))
     }
 
-    /// Draws a cost by the weights: the name's hash is a place in the sum of them all.
-    fn draw(&self, name: &str, weight: impl Fn(&Cost) -> u64) -> Option<&Cost> {
+    /// Draws a cost by the weights: the name's hash is a place in the sum of them all. Draws for different purposes are
+    /// independent of each other, as the form of a real account's credential says nothing about the cost of keys.
+    fn draw(&self, purpose: &[u8; 4], name: &str, weight: impl Fn(&Cost) -> u64) -> Option<&Cost> {
         let total: u64 = self.costs.iter().map(&weight).sum();
         let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(purpose);
         hasher.write(name.as_bytes());
         let place = (u128::from(hasher.finish()) * u128::from(total)) >> 64;
         let mut place = u64::try_from(place).unwrap_or(0);
@@ -120,6 +122,8 @@ impl Decoys {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use smtp_auth::sasl::Mechanism;
 
@@ -137,6 +141,25 @@ mod tests {
         let names = (0..10_000).map(|number| format!("user{number}@example.org"));
         let few = names.filter(|name| decoys.shown(ScramHash::Sha256, name).0 == 4096).count();
         assert!((2300..2700).contains(&few), "{few} of 10,000 have 4,096 iterations");
+    }
+
+    #[test]
+    fn forms_and_iterations_are_distributed_together_like_those_of_real_accounts() {
+        let scram = |iterations, passwords| cost(Scheme::ScramSha256, iterations, passwords);
+        let argon2 = cost(Scheme::Argon2id, "m=19456,t=2,p=1", 500);
+        let decoys =
+            Decoys::new(SECRET, vec![scram("4096", 250), scram("15000", 250), argon2], 15_000);
+        let sasl = Config::builder("auth").mechanisms([Mechanism::Plain]).build().unwrap();
+        let mut drawn = HashMap::new();
+        for number in 0..4000 {
+            let decoy = decoys.credential(&sasl, &format!("user{number}")).unwrap();
+            *drawn.entry((decoy.scheme(), decoy.cost())).or_insert(0) += 1;
+        }
+        let count = |scheme, cost: &str| drawn[&(scheme, cost.to_owned())];
+        for few in ["4096", "15000"].map(|cost| count(Scheme::ScramSha256, cost)) {
+            assert!((850..1150).contains(&few), "{drawn:?}");
+        }
+        assert!((1800..2200).contains(&count(Scheme::Argon2id, "m=19456,t=2,p=1")), "{drawn:?}");
     }
 
     #[test]

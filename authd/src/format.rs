@@ -89,9 +89,9 @@ pub(crate) enum LineError {
     #[error("the password has two values of the scheme {0}")]
     SchemeTwice(Scheme),
     #[error(
-        "the password has both SCRAM keys and a value of the scheme {0}, and an attacker with a stolen database would attack the weaker one: remove one of them"
+        "a password has several forms, and an attacker with a stolen database would attack the weakest: keep either its SCRAM keys or one hash"
     )]
-    KeysAndHash(Scheme),
+    SeveralForms,
     #[error(transparent)]
     Credential(#[from] CredentialError),
 }

@@ -15,13 +15,14 @@ mod table;
 
 use exchange::SLACK;
 pub(crate) use exchange::{exchange, read_all};
-use table::{Known, Rate, Table};
+use table::{AGAIN, Known, Rate, Table};
 
 /// Counts failed attempts, and limits further ones.
 ///
-/// An attempt from a network from which the account has authenticated lately counts in a bucket of this account and
-/// this network alone, so nobody can lock an owner out of that network by guessing from elsewhere. Every other attempt
-/// counts at its network and at the account. An account that does not exist is treated like one that does.
+/// An attempt from a network from which the account has authenticated lately is limited by a bucket of this account and
+/// this network alone, so nobody can lock an owner out of that network by guessing from elsewhere. Every other attempt is
+/// limited by its network and by the account. Each failure counts at its network. An account that does not exist is treated
+/// like one that does.
 ///
 /// Each process knows its own failures at once, and those of the others after the next
 /// [exchange](exchange()). Until then each of N processes may let as many failures through as one alone, so that there
@@ -85,7 +86,8 @@ impl Limiter {
             key: random::key(secret),
             networks: rate(limits.network),
             accounts: rate(limits.account),
-            known_for: days * 24 * 60 * 60 * 1000,
+            // The last success may be noted up to a day late.
+            known_for: days * 24 * 60 * 60 * 1000 + AGAIN,
             max_entries: limits.max_entries,
             max_known: limits.max_known,
             state: Mutex::default(),
@@ -116,6 +118,9 @@ impl Limiter {
         let mut state = self.state(now);
         if name.is_some() && self.is_known(&state, buckets, now) {
             self.add(&mut state, buckets.pair, now);
+            if let Some(network) = buckets.network {
+                self.add(&mut state, network, now);
+            }
             return;
         }
         let is_counted = buckets.network.is_none_or(|network| self.add(&mut state, network, now));

@@ -38,6 +38,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The time that the last exchange of the limits has to end.
 const LAST_EXCHANGE: Duration = Duration::from_secs(3);
 
+/// The time that the last queries have to end.
+const LAST_QUERIES: Duration = Duration::from_secs(3);
+
 /// The time after which an accept that has failed, for lack of descriptors, is tried again.
 pub(crate) const AGAIN: Duration = Duration::from_millis(200);
 
@@ -71,15 +74,8 @@ pub(crate) async fn serve(
     // Sockets come before threads and the database, because their modes are set by the umask of the whole process.
     let listeners = listeners(&config)?;
     let metrics = metrics_listener::bind(&config.metrics).map_err(ServeError::Metrics)?;
-    let started = async {
-        let store = open(&config, &listeners).await?;
-        let hashing = Hashing::start(config.threads(), config.hashing.queue)?;
-        let service = Service::start(&config, store, hashing).await?;
-        limiter::read_all(&service.limiter, &service.store).await;
-        Ok::<_, ServeError>(Arc::new(service))
-    };
     let service = tokio::select! {
-        service = started => service?,
+        service = start(&config, &listeners) => Arc::new(service?),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -119,12 +115,15 @@ pub(crate) async fn serve(
     if timeout(GRACE, async { while accepting.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("exchanges that were still open have been broken off");
     }
+    accepting.shutdown().await;
     // The failures since the last exchange still count after a restart, and for the other processes.
     drop(stop_exchange);
     if timeout(LAST_EXCHANGE, exchanging).await.is_err() {
         tracing::warn!("the latest failures could not be exchanged, and will not be counted");
     }
-    service.store.close().await;
+    if timeout(LAST_QUERIES, service.store.close()).await.is_err() {
+        tracing::warn!("the last queries have been broken off");
+    }
     Ok(())
 }
 
@@ -165,18 +164,28 @@ async fn reload(
     }
 }
 
-/// Opens the database, and waits for it if it is not there yet. Meanwhile, every attempt is a temporary failure.
-async fn open(config: &Config, listeners: &[Listener]) -> Result<Store, ServeError> {
-    let options = config.database()?;
-    let store = Store::connect_later(&options)?;
+/// Reads what the service needs from the database, and waits for the database if it does not answer yet. Meanwhile, every
+/// attempt is a temporary failure.
+async fn start(config: &Config, listeners: &[Listener]) -> Result<Service, ServeError> {
+    let store = Store::connect_later(&config.database()?)?;
+    let hashing = Hashing::start(config.threads(), config.hashing.queue)?;
     let mut unavailable = None;
     loop {
-        match store.migrate().await {
-            Ok(()) => return Ok(store),
-            Err(error) if error.may_pass() => {
+        let started = async {
+            store.migrate().await?;
+            Service::start(config, store.clone(), hashing.clone()).await
+        };
+        match started.await {
+            Ok(service) => {
+                limiter::read_all(&service.limiter, &service.store).await;
+                return Ok(service);
+            }
+            Err(OfferError::Store(error)) if error.may_pass() => {
                 if unavailable.is_none() {
                     tracing::error!(%error, "waiting for the database");
                     unavailable = Some(unavailable::serve(listeners, config)?);
+                    // Mail servers that wait for this service can start.
+                    socket::notify("READY=1");
                 }
                 sleep(Duration::from_secs(1)).await;
             }

@@ -1,31 +1,39 @@
 //! Unix sockets: how they are made, replaced and removed.
 
 use std::{
-    env, fs,
-    io::{self, ErrorKind},
+    env, fs, io,
     os::{
         linux::net::SocketAddrExt,
         unix::{
             fs::{FileTypeExt, MetadataExt},
-            net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
+            net::{SocketAddr, UnixDatagram, UnixListener},
         },
     },
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid, chownat, flock, open},
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
     process::umask,
 };
 
 use crate::config::{ConfigError, Socket};
+
+/// How long another process may hold the lock while it makes its socket.
+const LOCKED: Duration = Duration::from_secs(2);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
     #[error("another process serves {}: stop it, or configure another path", .0.display())]
     Live(PathBuf),
+    #[error("another process holds the lock of the directory {}: use a directory that other users cannot read", .0.display())]
+    Locked(PathBuf),
     #[error("{} exists and is not a socket: remove it, or configure another path", .0.display())]
     NoSocket(PathBuf),
     #[error("there is no {kind} named `{name}` in {file}")]
@@ -81,8 +89,7 @@ pub(crate) fn bind(socket: &Socket) -> Result<Listener, SocketError> {
     // Two processes that start at once do not both find the old socket dead.
     let directory =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let lock = fs::File::open(directory).map_err(failed)?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    let _lock = lock(directory, path)?;
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(SocketError::NoSocket(path.clone()));
@@ -105,6 +112,21 @@ pub(crate) fn bind(socket: &Socket) -> Result<Listener, SocketError> {
         Err(error) => {
             let _ = fs::remove_file(&new);
             Err(failed(error))
+        }
+    }
+}
+
+/// Locks the directory. Every user who can read it can hold the lock, so the wait for it is short.
+fn lock(directory: &Path, socket: &Path) -> Result<fs::File, SocketError> {
+    let failed = |error| SocketError::Io { path: socket.into(), error };
+    let lock = fs::File::open(directory).map_err(failed)?;
+    let end = Instant::now() + LOCKED;
+    loop {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(lock),
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => sleep(Duration::from_millis(20)),
+            Err(Errno::WOULDBLOCK) => return Err(SocketError::Locked(directory.into())),
+            Err(error) => return Err(failed(error.into())),
         }
     }
 }
@@ -141,10 +163,12 @@ fn give(path: &Path, owner: Option<u32>, group: Option<u32>) -> io::Result<(u64,
 
 /// Returns whether a process listens. An error such as a full queue comes only from a socket that a process has.
 fn is_live(path: &Path) -> bool {
-    match UnixStream::connect(path) {
-        Ok(_) => true,
-        Err(error) => !matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound),
-    }
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let connected = SocketAddrUnix::new(path).and_then(|address| {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &address)
+    });
+    !matches!(connected, Err(Errno::CONNREFUSED | Errno::NOENT))
 }
 
 /// Returns the sockets that a service manager passes (`sd_listen_fds(3)`). One is trusted if the configuration trusts a
@@ -158,13 +182,20 @@ pub(crate) fn passed(sockets: &[Socket]) -> Result<Vec<Listener>, SocketError> {
         listener.set_nonblocking(true).map_err(SocketError::Passed)?;
         let address = listener.local_addr().map_err(SocketError::Passed)?;
         let own = |socket: &&Socket| address.as_pathname() == Some(&socket.path);
-        let is_trusted = sockets.iter().find(own).is_some_and(|socket| socket.trusted);
+        let configured = sockets.iter().find(own);
+        if configured.is_none() {
+            tracing::warn!(
+                ?address,
+                "no [[socket]] section has the path of this socket: the clients' addresses that come by it are not used"
+            );
+        }
+        let is_trusted = configured.is_some_and(|socket| socket.trusted);
         listeners.push(Listener { listener, is_trusted, made: None });
     }
     Ok(listeners)
 }
 
-/// Tells the service manager, if there is one, that the service is ready, stopping or reloading (`sd_notify(3)`).
+/// Tells the service manager, if there is one, that the service is ready or stopping (`sd_notify(3)`).
 pub(crate) fn notify(state: &str) {
     let Some(path) = env::var_os("NOTIFY_SOCKET") else { return };
     let send = || -> io::Result<()> {
@@ -202,7 +233,10 @@ fn id(kind: &'static str, name: Option<&str>) -> Result<Option<u32>, SocketError
 mod tests {
     use core::sync::atomic::{AtomicBool, Ordering};
     use std::{
-        os::unix::fs::{PermissionsExt, symlink},
+        os::unix::{
+            fs::{PermissionsExt, symlink},
+            net::UnixStream,
+        },
         thread,
     };
 
@@ -223,6 +257,38 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         drop(first);
         assert!(!path.exists() && fs::read_dir(directory.path()).unwrap().count() == 0);
+    }
+
+    #[test]
+    fn sockets_that_are_made_at_once_wait_for_each_other_but_not_for_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth");
+        let made = thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| bind(&socket(&path)))).collect();
+            all.into_iter().map(|own| own.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(made.iter().filter(|own| own.is_ok()).count(), 1, "{made:?}");
+        drop(made);
+        let _held = lock(directory.path(), &path).unwrap();
+        assert!(matches!(bind(&socket(&path)), Err(SocketError::Locked(_))));
+    }
+
+    #[test]
+    fn a_socket_whose_queue_is_full_is_live() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let mut waiting = Vec::new();
+        loop {
+            let own = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+            match connect(&own, &address) {
+                Ok(()) => waiting.push(own),
+                Err(error) => break assert_eq!(error, Errno::AGAIN),
+            }
+        }
+        assert!(matches!(bind(&socket(&path)), Err(SocketError::Live(_))));
     }
 
     #[test]

@@ -64,6 +64,10 @@ pub(crate) enum StoreError {
     NameInUse(String),
     #[error("a stored credential of `{0}` cannot be read: set the password of the account again")]
     Damaged(String),
+    #[error(
+        "the row `{0}` of the table `setting` does not contain 64 hexadecimal digits: delete the row, and a new one is made"
+    )]
+    DamagedSecret(String),
     #[error("the operating system supplies no random numbers")]
     NoRandomNumbers,
 }

@@ -73,10 +73,11 @@ fn password(label: String, part: PasswordPart) -> Result<Password, LineError> {
     if let Some(scheme) = twice {
         return Err(LineError::SchemeTwice(scheme));
     }
-    let is_scram = |scheme: &Scheme| scheme.hash().is_some();
-    let other = schemes.iter().find(|scheme| !is_scram(scheme) && **scheme != Scheme::CramMd5);
-    if let (Some(other), true) = (other, schemes.iter().any(is_scram)) {
-        return Err(LineError::KeysAndHash(*other));
+    let (keys, others): (Vec<_>, Vec<_>) =
+        schemes.into_iter().partition(|scheme| scheme.hash().is_some());
+    let hashes = others.into_iter().filter(|scheme| *scheme != Scheme::CramMd5).count();
+    if hashes + usize::from(!keys.is_empty()) > 1 {
+        return Err(LineError::SeveralForms);
     }
     Ok(Password { label, expires, last_used, kept: Kept::Credentials(credentials) })
 }

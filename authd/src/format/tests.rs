@@ -189,7 +189,18 @@ fn names_and_credentials_that_do_not_fit_their_account_are_refused() {
         own.extend_from_slice(hash.credentials());
     }
     let contents = all(Format::Json, &text(&write(Format::Json, &both)));
-    assert_eq!(contents.refused, [(1, LineError::KeysAndHash(Scheme::Argon2id))]);
+    assert_eq!(contents.refused, [(1, LineError::SeveralForms)]);
+    if let Kept::Credentials(own) = &mut both.passwords[0].kept {
+        own.retain(|own| matches!(own.scheme(), Scheme::Argon2id | Scheme::CramMd5));
+    }
+    assert_eq!(all(Format::Json, &text(&write(Format::Json, &both))).refused, []);
+    if let (Kept::Credentials(own), Kept::Credentials(other)) =
+        (both.passwords.remove(0).kept, &mut both.passwords[0].kept)
+    {
+        other.extend(own);
+    }
+    let contents = all(Format::Json, &text(&write(Format::Json, &both)));
+    assert_eq!(contents.refused, [(1, LineError::SeveralForms)], "two hashes");
 }
 
 #[test]
@@ -202,6 +213,7 @@ fn what_cannot_be_imported_is_an_error_that_shows_no_password() {
         ("tim:hunter2secret", "the scheme CRYPT is not supported"),
         ("tim:{hunter2 secret}x", "the scheme ? is not supported"),
         ("tim:{BLF-CRYPT}hunter2", "the value is not one of the scheme BLF-CRYPT"),
+        ("tim:{SHA512-CRYPT}$6$$hunter2", "the value is not one of the scheme SHA512-CRYPT"),
         ("tim:{PLAIN}hunter2::::::allow_nets=192.0.2.0/24", "the extra field `allow_nets`"),
         ("tim:{PLAIN}hunter2::::::userdb_x=y noauthenticate", "the extra field `noauthenticate`"),
         ("tim:{PLAIN}hunter2::::::fail=yes", "the extra field `fail`"),

@@ -62,7 +62,7 @@ pub(crate) async fn exchange(
             let _ = store.forget(now, now - limiter.known_for, PER_ACCOUNT).await;
             tidied = now;
         }
-        is_last = timeout(interval, &mut stop).await.is_ok();
+        is_last = timeout(interval.saturating_sub(begin.elapsed()), &mut stop).await.is_ok();
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) struct Known {
 pub(super) const PER_ACCOUNT: usize = 32;
 
 /// A success is noted again after a day, so that not every one is written to the database.
-const AGAIN: i64 = 24 * 60 * 60 * 1000;
+pub(super) const AGAIN: i64 = 24 * 60 * 60 * 1000;
 
 impl Known {
     pub(super) fn len(&self) -> usize {

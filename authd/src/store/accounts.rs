@@ -80,6 +80,7 @@ impl Store {
             let read = Scheme::named(scheme).and_then(|own| Credential::read(own, value).ok());
             // An error would be the answer to a name that exists, and to no other.
             let Some(credential) = read else {
+                let scheme = Scheme::named(scheme).map(Scheme::name);
                 tracing::error!(scheme, "a stored credential cannot be read, and counts as none");
                 continue;
             };

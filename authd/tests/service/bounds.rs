@@ -180,6 +180,34 @@ fn cancelling(authd: &Authd, pid: u32) -> Vec<UnixStream> {
     all
 }
 
+/// Clients that begin exchanges, and never read a reply, hold up neither the others nor a stop.
+#[test]
+fn clients_that_do_not_read_keep_no_connection_to_the_database() {
+    let mut authd = Authd::new(None, "connections = 4\n");
+    authd.done(&["add", "tim"], PASSWORD);
+    let pid = authd.start();
+    let fails: String = (0..240).map(|id| format!("AUTH\t{id}\tXYZ\n")).collect();
+    let response = "biwsbj1tYWxsb3J5LHI9YWJjZGVmZ2hpams=";
+    let begun =
+        |id: u32| format!("AUTH\t{id}\tSCRAM-SHA-256\tservice=smtp\tresp={response}\n{fails}");
+    let mut silent = crowd(&authd, HELLO.as_bytes(), 8);
+    let many: String = (1000..1200).map(begun).collect();
+    for stream in &mut silent {
+        stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        assert!(stream.write_all(many.as_bytes()).is_err(), "the service goes on reading");
+    }
+    let begin = Instant::now();
+    for _ in 0..5 {
+        let outcome = authd.connect().sign_in(Mechanism::ScramSha256, None, "tim", PASSWORD);
+        assert_eq!(outcome, Outcome::Ok("tim".into()));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    authd.signal(pid, "-TERM");
+    assert!(authd.wait());
+    assert!(begin.elapsed() < Duration::from_secs(16), "{:?}", begin.elapsed());
+    drop(silent);
+}
+
 fn with_metrics() -> Authd {
     let authd = Authd::new(None, "");
     let path = authd.path("metrics");

@@ -120,8 +120,8 @@ fn a_late_exchange_is_logged() {
     let mut authd = Authd::new(Some(&url), "[limits]\nfailure_delay_ms = 10\nexchange_ms = 200");
     authd.done(&["add", "tim"], PASSWORD);
     authd.start();
-    // Shorter than the time limit of a query.
-    let mut slow = postgres.slow(&url, "failure", 1);
+    // Shorter than the time limit of a query, which is a second.
+    let mut slow = postgres.slow(&url, "failure", 0.7);
     authd.connect().sign_in(Mechanism::Plain, None, "tim", "wrong");
     authd.wait_for_all(&["took longer than `exchange_ms`"]);
     assert!(slow.wait().unwrap().success());
@@ -143,6 +143,23 @@ fn a_query_on_a_dead_connection_is_made_again() {
         postgres.end_connections(&url);
         assert_eq!(client.sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Ok("tim".into()));
     }
+}
+
+#[test]
+fn uses_that_cannot_be_noted_take_no_look_up_its_connection() {
+    let Some(mut postgres) = Postgres::start() else {
+        return eprintln!("PostgreSQL is not installed: the test is skipped");
+    };
+    let url = postgres.database();
+    let mut authd = Authd::new(Some(&url), "connections = 4\n");
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let mut locked = postgres.hold(&url, "SELECT * FROM password FOR UPDATE", 3);
+    let mut client = Client::connect(&authd.path("auth"), 2);
+    for _ in 0..50 {
+        assert_eq!(client.sign_in(SCRAM, None, "tim", PASSWORD), Outcome::Ok("tim".into()));
+    }
+    assert!(locked.wait().unwrap().success());
 }
 
 #[test]

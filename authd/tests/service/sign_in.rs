@@ -69,12 +69,15 @@ fn passwords_are_checked_by_every_mechanism() {
 
 #[test]
 fn disabled_and_expired_look_like_a_wrong_password_and_changes_count_at_once() {
-    let mut authd = Authd::new(None, FAST);
-    authd.done(&["add", "tim"], PASSWORD);
-    authd.done(&["add", "old", "--expires", "0"], PASSWORD);
+    let scram = "scram = [\"SCRAM-SHA-256\", \"SCRAM-SHA-1\"]";
+    let mut authd = Authd::new(None, &format!("[accounts]\ncram_md5 = true\n{scram}\n{FAST}"));
+    authd.done(&["add", "tim", "--cram-md5"], PASSWORD);
+    authd.done(&["add", "old", "--cram-md5", "--expires", "0"], PASSWORD);
     authd.start();
     let mut client = authd.connect();
-    for mechanism in [SCRAM, Mechanism::Plain] {
+    for mechanism in
+        [SCRAM, Mechanism::ScramSha1, Mechanism::CramMd5, Mechanism::Plain, Mechanism::Login]
+    {
         assert_eq!(client.sign_in(mechanism, None, "tim", PASSWORD), ok("tim"));
         assert_eq!(client.sign_in(mechanism, None, "old", PASSWORD), Outcome::Fail);
         authd.done(&["disable", "tim"], "");
@@ -214,6 +217,79 @@ fn failures_are_limited_by_account_and_an_owner_is_not_locked_out() {
             );
         }
     });
+}
+
+#[test]
+fn no_account_may_act_as_another() {
+    let mut authd = Authd::new(None, FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.done(&["add", "ann"], PASSWORD);
+    authd.start();
+    let mut client = authd.connect();
+    client.authzid = Some("ann");
+    for mechanism in [SCRAM, Mechanism::Plain] {
+        assert_eq!(client.sign_in(mechanism, None, "tim", PASSWORD), Outcome::Fail, "{mechanism}");
+    }
+    client.authzid = Some("tim");
+    for mechanism in [SCRAM, Mechanism::Plain] {
+        assert_eq!(client.sign_in(mechanism, None, "tim", PASSWORD), ok("tim"), "{mechanism}");
+    }
+}
+
+#[test]
+fn a_password_in_the_clear_is_refused_without_tls() {
+    let mut authd = Authd::new(None, FAST);
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let mut client = authd.connect();
+    client.is_tls = false;
+    for mechanism in [Mechanism::Plain, Mechanism::Login] {
+        assert_eq!(client.sign_in(mechanism, None, "tim", PASSWORD), Outcome::Fail, "{mechanism}");
+    }
+    assert_eq!(client.sign_in(SCRAM, None, "tim", PASSWORD), ok("tim"));
+}
+
+/// Otherwise an attacker could open many exchanges, and try a password in each after the limit has been reached.
+#[test]
+fn a_limit_that_is_reached_during_an_exchange_holds_for_it() {
+    let mut authd = Authd::new(None, &format!("{FAST}\naccount = 3"));
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.start();
+    let (mut waiting, mut other) = (authd.connect(), authd.connect());
+    let outcome = waiting.sign_in_slowly(SCRAM, Some("192.0.2.1"), "tim", PASSWORD, || {
+        for guess in 0..3 {
+            let from = format!("198.51.100.{guess}");
+            let outcome = other.sign_in(Mechanism::Plain, Some(&from), "tim", "wrong");
+            assert_eq!(outcome, Outcome::Fail);
+        }
+    });
+    assert_eq!(outcome, Outcome::Fail);
+}
+
+#[test]
+fn the_time_of_an_attempt_that_fails_says_nothing_about_the_account() {
+    // A hash takes some 0.1 seconds, and more without optimizations.
+    let slow = "[accounts]\niterations = 100000\n[limits]\nfailure_delay_ms = 1\naccount = 3\nnetwork = 1000";
+    let mut authd = Authd::new(None, slow);
+    authd.done(&["add", "tim"], PASSWORD);
+    authd.done(&["add", "ann"], PASSWORD);
+    authd.done(&["add", "off"], PASSWORD);
+    authd.done(&["disable", "off"], "");
+    authd.start();
+    let mut client = authd.connect();
+    let mut time = |name: &str| {
+        let begin = Instant::now();
+        assert_eq!(client.sign_in(Mechanism::Plain, None, name, "wrong"), Outcome::Fail);
+        begin.elapsed()
+    };
+    for _ in 0..3 {
+        time("tim");
+    }
+    let usual = time("ann");
+    for name in ["tim", "off", "nobody"] {
+        let took = time(name);
+        assert!(took > usual / 3, "{name}, limited, disabled or absent: {took:?}, not {usual:?}");
+    }
 }
 
 #[test]

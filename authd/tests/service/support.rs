@@ -190,6 +190,10 @@ pub(crate) struct Client {
     stream: UnixStream,
     reader: BufReader<UnixStream>,
     pub(crate) mechanisms: Vec<String>,
+    /// The account to act as.
+    pub(crate) authzid: Option<&'static str>,
+    /// Whether the mail server's clients use TLS.
+    pub(crate) is_tls: bool,
     next: u32,
 }
 
@@ -213,7 +217,8 @@ impl Client {
         let stream = UnixStream::connect(path).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
-        let mut client = Self { stream, reader, mechanisms: Vec::new(), next: 1 };
+        let mut client =
+            Self { stream, reader, mechanisms: Vec::new(), authzid: None, is_tls: true, next: 1 };
         loop {
             let line = client.line()?;
             match ServerLine::parse(&line).unwrap() {
@@ -280,7 +285,10 @@ impl Client {
     }
 
     fn request(&mut self, mechanism: Mechanism, rip: Option<&str>) -> Request {
-        let request = Request::new(self.next, mechanism.name(), "smtp").unwrap().with_tls();
+        let mut request = Request::new(self.next, mechanism.name(), "smtp").unwrap();
+        if self.is_tls {
+            request = request.with_tls();
+        }
         self.next += 1;
         match rip {
             Some(rip) => request.with_remote(rip.parse().unwrap(), None),
@@ -321,7 +329,10 @@ impl Client {
         password: &str,
         mut meanwhile: impl FnMut(),
     ) -> Outcome {
-        let credentials = Credentials::password(name, password).unwrap();
+        let mut credentials = Credentials::password(name, password).unwrap();
+        if let Some(authzid) = self.authzid {
+            credentials = credentials.acting_as(authzid).unwrap();
+        }
         let config = Config::builder().mechanisms([mechanism]).build().unwrap();
         let mut exchange = Exchange::new(&config, &Channel::tls(), mechanism, credentials);
         let request = self.request(mechanism, rip);

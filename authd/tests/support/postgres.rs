@@ -89,9 +89,19 @@ impl Postgres {
     }
 
     /// Lets every query of this table wait until the returned process ends, which takes that many seconds.
-    pub(crate) fn slow(&self, url: &str, table: &str, seconds: u32) -> Child {
+    pub(crate) fn slow(&self, url: &str, table: &str, seconds: impl core::fmt::Display) -> Child {
+        self.hold(url, &format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"), seconds)
+    }
+
+    /// Executes the statement in a transaction that lasts so many seconds, in the returned process.
+    pub(crate) fn hold(
+        &self,
+        url: &str,
+        statement: &str,
+        seconds: impl core::fmt::Display,
+    ) -> Child {
         let sql = format!(
-            "BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; \\! touch {}/locked\nSELECT pg_sleep({seconds}); COMMIT;",
+            "BEGIN; {statement}; \\! touch {}/locked\nSELECT pg_sleep({seconds}); COMMIT;",
             self.path()
         );
         let mut child = Command::new("psql")
