@@ -88,6 +88,24 @@ fn an_owner_is_not_locked_out_from_a_known_network() {
     assert!(limiter.is_limited(address(1), "tim", later), "after 30 days it is not known any more");
 }
 
+/// Otherwise an attacker who shares a network with the owner could find out that the account exists.
+#[test]
+fn failures_from_a_known_network_count_at_the_network_too() {
+    for name in ["tim", "nobody"] {
+        let limiter = Limiter::new(&limits(), SECRET);
+        limiter.authenticated(address(1), "tim", NOW);
+        for _ in 0..25 {
+            limiter.failed(address(1), Some(name), NOW);
+        }
+        assert!(limiter.is_limited(address(1), "ann", NOW), "{name}");
+    }
+    let limiter = Limiter::new(&limits(), SECRET);
+    limiter.authenticated(address(1), "tim", NOW);
+    let_through(&limiter, 50, |_| address(1), "nobody", NOW);
+    let_through(&limiter, 50, |_| address(1), "ann", NOW);
+    assert!(!limiter.is_limited(address(1), "tim", NOW), "the owner has a bucket of its own");
+}
+
 #[test]
 fn a_full_table_forgets_the_emptiest_entry_and_stays_bounded() {
     let limiter = Limiter::new(&Limits { max_entries: 5, max_known: 5, ..limits() }, SECRET);
