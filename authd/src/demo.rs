@@ -3,9 +3,11 @@
 use std::{
     fs::{self, DirBuilder},
     io::{self, Write, stdout},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
+
+use rustix::process::geteuid;
 
 use crate::{
     clock::now_s,
@@ -31,6 +33,16 @@ pub(crate) async fn prepare(
     DirBuilder::new().recursive(true).mode(0o711).create(directory)?;
     let directory = directory.canonicalize()?;
     let path = directory.join("accounts.db");
+    for own in [&directory, &path] {
+        let owner = fs::symlink_metadata(own).map(|metadata| metadata.uid());
+        if owner.is_ok_and(|owner| owner != geteuid().as_raw()) {
+            let why = format!(
+                "{} belongs to another user, who could read the database: choose another `--directory`",
+                own.display()
+            );
+            return Err(io::Error::other(why).into());
+        }
+    }
     let is_own = config.database.is_none();
     config.database.get_or_insert_with(|| format!("sqlite:{}", path.display()));
     let socket = match socket {
