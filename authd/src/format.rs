@@ -96,10 +96,10 @@ pub(crate) enum LineError {
     Credential(#[from] CredentialError),
 }
 
-/// The accounts of a file, and the lines that cannot be imported, with the numbers of the lines.
+/// The accounts of a file, each with the numbers of all its lines, and the lines that cannot be imported.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    pub(crate) accounts: Vec<(usize, Account)>,
+    pub(crate) accounts: Vec<(Vec<usize>, Account)>,
     pub(crate) refused: Vec<(usize, LineError)>,
     /// The place in `accounts` of each name.
     names: HashMap<String, usize>,
@@ -226,15 +226,18 @@ impl Contents {
         fold: FoldName,
     ) -> Result<(), LineError> {
         let account = account.folded(fold)?;
-        if let Some((_, own)) =
+        if let Some((lines, own)) =
             self.names.get(&account.name).and_then(|at| self.accounts.get_mut(*at))
         {
             // An attribute of LDAP may have several values, one for each scheme.
-            let is_further = format == Format::Rfc5803 && own.add_scheme(&account);
-            return if is_further { Ok(()) } else { Err(LineError::Twice(account.name)) };
+            if format != Format::Rfc5803 || !own.add_scheme(&account) {
+                return Err(LineError::Twice(account.name));
+            }
+            lines.push(number);
+            return Ok(());
         }
         self.names.insert(account.name.clone(), self.accounts.len());
-        self.accounts.push((number, account));
+        self.accounts.push((vec![number], account));
         Ok(())
     }
 
@@ -252,9 +255,9 @@ impl Contents {
             return self.add(format, number, name, fold);
         }
         let at = self.names.get(&of).copied();
-        let account = at.and_then(|at| self.accounts.get_mut(at)).map(|(_, account)| account);
-        let account =
-            account.filter(|account| account.name == of).ok_or(LineError::NoAccount(of))?;
+        let account = at.and_then(|at| self.accounts.get_mut(at));
+        let (lines, account) =
+            account.filter(|(_, account)| account.name == of).ok_or(LineError::NoAccount(of))?;
         let of = || account.name.clone();
         if self.names.contains_key(&name.name) {
             return Err(LineError::Twice(name.name));
@@ -275,6 +278,7 @@ impl Contents {
         } else {
             return Err(LineError::OtherPassword(of()));
         }
+        lines.push(number);
         self.names.extend(at.map(|at| (name.name, at)));
         Ok(())
     }

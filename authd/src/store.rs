@@ -12,7 +12,7 @@ use std::{
 };
 
 use sqlx::{
-    Any, AnyPool, Executor, Row,
+    Any, AnyConnection, AnyPool, Connection, Executor, Row,
     any::{AnyConnectOptions, AnyPoolOptions, AnyRow},
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::SqliteConnectOptions,
@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// The time limit of one query, with the wait for a connection.
     pub(crate) time_limit: Duration,
 }
+
+/// The time limit of the first connection.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Why the database gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +134,11 @@ impl Store {
 
     /// Brings the tables up to date. Several processes may do so at once on PostgreSQL, where a lock orders them.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
+        // The pool tries again until its time is up, and does not say why it has failed.
+        let limit = self.time_limit.min(CONNECT);
+        let connected =
+            timeout(limit, AnyConnection::connect_with(&self.pool.connect_options())).await;
+        connected.map_err(|_| StoreError::Slow(limit))??.close().await?;
         // A large table may take longer than a query.
         let limit = self.time_limit.max(Duration::from_secs(60));
         let migrated = timeout(limit, migrator().run(&self.pool)).await;

@@ -43,7 +43,7 @@ pub(super) async fn import(
     for (number, error) in contents.refused {
         eprintln!("line {number}: not imported: {error}");
     }
-    for (number, account) in contents.accounts {
+    for (lines, account) in contents.accounts {
         let name = account.name.clone();
         match add(config, store, account, dry_run).await {
             Ok(()) => imported += 1,
@@ -52,8 +52,10 @@ pub(super) async fn import(
                 return Err(error);
             }
             Err(error) => {
-                refused += 1;
-                eprintln!("line {number}: not imported: {name}: {error}");
+                refused += lines.len();
+                for number in lines {
+                    eprintln!("line {number}: not imported: {name}: {error}");
+                }
             }
         }
     }

@@ -72,7 +72,10 @@ fn kept(text: &str) -> Result<Kept, LineError> {
     let unknown = || CredentialError::Scheme(shown(&scheme));
     let is = |names: &[&str]| names.contains(&&*scheme);
     if is(&["PLAIN", "CLEARTEXT", "CLEAR"]) {
-        return Ok(Kept::Clear(Secret::new(value)));
+        return match value {
+            "" => Err(LineError::NoPassword),
+            _ => Ok(Kept::Clear(Secret::new(value))),
+        };
     }
     if scheme.starts_with("SCRAM-") {
         // With the encoding that the scheme may name.

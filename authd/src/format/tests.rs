@@ -221,6 +221,7 @@ fn what_cannot_be_imported_is_an_error_that_shows_no_password() {
         ("tim:{PLAIN}hunter2::::::nopassword", "the extra field `nopassword`"),
         ("tim:{PLAIN}a:b:c:d:e:f:hunter2", "the extra field `?`"),
         ("tim::", "the account has no password"),
+        ("tim:{PLAIN}", "the account has no password"),
         ("tim", "the line has no name"),
     ];
     for (text, expected) in cases {

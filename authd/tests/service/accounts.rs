@@ -216,3 +216,25 @@ fn without_a_database_or_with_a_wrong_file_the_program_says_what_to_do() {
         String::from_utf8(said).unwrap().contains("neither with `sqlite:` nor with `postgres:`")
     );
 }
+
+#[test]
+fn each_line_of_an_account_that_exists_is_listed() {
+    let authd = Authd::new(None, "");
+    authd.done(&["add", "tim"], PASSWORD);
+    let lines = "t:{PLAIN}secret99::::::user=tim\nann:{PLAIN}secret99\ntim:{PLAIN}secret99\n";
+    let output = authd.account(&["import", "dovecot", "-"], lines);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    for line in ["line 1: not imported: tim", "line 3: not imported: tim", "1 accounts have been"] {
+        assert!(said.contains(line), "{said}");
+    }
+}
+
+#[test]
+fn a_command_says_why_the_database_cannot_be_reached() {
+    let authd = Authd::new(Some("postgres://authd@127.0.0.1:1/mail"), "");
+    let begin = std::time::Instant::now();
+    let why = authd.refused(&["account", "list"]);
+    assert!(why.contains("Connection refused"), "{why}");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
+}
