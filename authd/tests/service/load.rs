@@ -64,7 +64,7 @@ fn one_process_on_sqlite() {
 fn under_load(mut fleet: Vec<Authd>, url: &str, mut postgres: Option<&mut Postgres>) {
     let seconds = env::var("LOAD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     let (begin, began_at) = (Instant::now(), now_ms());
-    for name in ["tim", "victim0"] {
+    for name in ["tim", "victim0", "ann"] {
         fleet[0].done(&["add", name], PASSWORD);
     }
     fleet.iter_mut().for_each(|authd| {
@@ -111,6 +111,13 @@ fn under_load(mut fleet: Vec<Authd>, url: &str, mut postgres: Option<&mut Postgr
         }
         is_over.store(true, Ordering::Relaxed);
     });
+    // What one process has seen limits the account at all of them.
+    let mut client = fleet[0].connect();
+    for guess in 0..LIMIT {
+        let from = format!("198.51.100.{guess}");
+        let outcome = client.sign_in(Mechanism::Plain, Some(&from), "ann", "wrong");
+        assert_eq!(outcome, Outcome::Fail);
+    }
     sleep(Duration::from_secs(1));
     let counted = counted(url, began_at);
     eprintln!(
@@ -134,6 +141,7 @@ fn under_load(mut fleet: Vec<Authd>, url: &str, mut postgres: Option<&mut Postgr
             (elsewhere, "victim0", Outcome::Fail),
             (OWNER, "victim0", Outcome::Ok("victim0".into())),
             (elsewhere, "tim", Outcome::Ok("tim".into())),
+            (elsewhere, "ann", Outcome::Fail),
         ] {
             assert_eq!(client.sign_in(Mechanism::Plain, from, name, PASSWORD), expected, "{name}");
         }

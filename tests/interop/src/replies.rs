@@ -23,16 +23,16 @@ use crate::{
 
 pub(crate) const TITLE: &str = "## Replies of Postfix and Exim, which use smtp-authd
 
-The table shows the replies word for word, as curl receives them with PLAIN and msmtp with SCRAM-SHA-256. Only the rows
-*wrong password* and *unknown account* use a wrong password. Only curl makes the attempts with another authorization identity
-and from a known network. smtp-authd keeps the accounts in a PostgreSQL database, which is stopped for the row *database
+The table shows the replies word for word, as curl receives them with PLAIN, LOGIN and CRAM-MD5, and msmtp with SCRAM-SHA-1 and
+SCRAM-SHA-256. Only the rows *wrong password* and *unknown account* use a wrong password. Only curl with PLAIN makes the attempts
+with another authorization identity and from a known network. smtp-authd keeps the accounts in a PostgreSQL database, which is stopped for the row *database
 down*.";
 
 /// How long the service may take to use its database again.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 /// How many failures an account may have.
-const LIMIT: u32 = 10;
+const LIMIT: u32 = 15;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Meaning {
@@ -76,20 +76,26 @@ pub(crate) async fn check(
     let curl = Attempt { setup, client: curl, mechanism: "PLAIN", more: &["--verbose"] };
     let known = Attempt { more: &["--verbose", "--interface", "127.0.0.2"], ..curl };
     let msmtp = Attempt { client: msmtp, mechanism: "SCRAM-SHA-256", more: &["--debug"], ..curl };
-    let both = [curl, msmtp];
+    let all = [
+        curl,
+        Attempt { mechanism: "LOGIN", ..curl },
+        Attempt { mechanism: "CRAM-MD5", ..curl },
+        Attempt { mechanism: "SCRAM-SHA-1", ..msmtp },
+        msmtp,
+    ];
 
     let account = |name, password| Account { name, password, authzid: None };
     let Passwords { phone, ann, disabled, expired, limited } = &passwords;
     let limited = account("limited", limited);
     let ann = Account { authzid: Some(TIM.name), ..account("ann", ann) };
     for (row, account, meaning, attempts) in [
-        ("right password", TIM, Authenticated, &both[..]),
-        ("wrong password", account(TIM.name, "x"), Refused, &both),
-        ("unknown account", account("nobody", "x"), Refused, &both),
-        ("alias", account(FROM, TIM.password), Authenticated, &both),
-        ("application password", account("tim/phone", phone), Authenticated, &both),
-        ("disabled account", account("disabled", disabled), Refused, &both),
-        ("expired password", account("expired", expired), Refused, &both),
+        ("right password", TIM, Authenticated, &all[..]),
+        ("wrong password", account(TIM.name, "x"), Refused, &all),
+        ("unknown account", account("nobody", "x"), Refused, &all),
+        ("alias", account(FROM, TIM.password), Authenticated, &all),
+        ("application password", account("tim/phone", phone), Authenticated, &all),
+        ("disabled account", account("disabled", disabled), Refused, &all),
+        ("expired password", account("expired", expired), Refused, &all),
         ("authorization identity of another account", ann, Refused, &[curl]),
     ] {
         add(matrix, row, account, meaning, attempts).await;
@@ -100,10 +106,10 @@ pub(crate) async fn check(
             curl.hears(server, account("limited", "x"), Refused).await?;
         }
     }
-    add(matrix, "limited account", limited, Refused, &both).await;
+    add(matrix, "limited account", limited, Refused, &all).await;
     add(matrix, "limited account, known network", limited, Authenticated, &[known]).await;
     postgres.stop();
-    add(matrix, "database down", TIM, TryLater, &both).await;
+    add(matrix, "database down", TIM, TryLater, &all).await;
     postgres.run().await?;
     // The service connects again within seconds.
     let begin = Instant::now();
@@ -112,7 +118,7 @@ pub(crate) async fn check(
             sleep(Duration::from_millis(100)).await;
         }
     }
-    add(matrix, "database up again", TIM, Authenticated, &both).await;
+    add(matrix, "database up again", TIM, Authenticated, &all).await;
     Ok(())
 }
 
@@ -130,7 +136,7 @@ impl Passwords {
     async fn make(home: &Home, authd: &Authd) -> Result<Self> {
         add_tim(home, authd).await?;
         let generate = async |arguments: &[&str]| {
-            let arguments = [arguments, &["--generate"]].concat();
+            let arguments = [arguments, &["--generate", "--cram-md5"]].concat();
             authd.account(&arguments, Stdio::null()).await
         };
         Ok(Self {
