@@ -1,6 +1,6 @@
 //! Files of accounts, from and for other servers and databases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use smtp_auth::{Secret, sasl::FoldName};
 
@@ -179,6 +179,12 @@ impl Account {
         Self { name: name.into(), is_enabled, aliases: Vec::new(), passwords: vec![own] }
     }
 
+    /// Returns all names to authenticate with.
+    fn names(&self) -> Vec<String> {
+        let passwords = self.passwords.iter().map(|own| login_name(&self.name, &own.label));
+        passwords.chain(self.aliases.iter().cloned()).collect()
+    }
+
     /// Folds the names.
     fn folded(mut self, fold: FoldName) -> Result<Self, LineError> {
         self.name = folded(&self.name, fold)?;
@@ -236,7 +242,12 @@ impl Contents {
             lines.push(number);
             return Ok(());
         }
-        self.names.insert(account.name.clone(), self.accounts.len());
+        let (names, mut seen) = (account.names(), HashSet::new());
+        let twice = names.iter().find(|name| self.names.contains_key(*name) || !seen.insert(*name));
+        if let Some(twice) = twice {
+            return Err(LineError::Twice(twice.clone()));
+        }
+        self.names.extend(names.into_iter().map(|name| (name, self.accounts.len())));
         self.accounts.push((vec![number], account));
         Ok(())
     }

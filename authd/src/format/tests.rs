@@ -183,6 +183,16 @@ fn names_and_credentials_that_do_not_fit_their_account_are_refused() {
     bad.passwords[1].label = "a/b".into();
     let contents = all(Format::Json, &text(&write(Format::Json, &bad)));
     assert_eq!(contents.refused, [(1, LineError::Label("tim".into()))]);
+    let ann = Account { name: "ann".into(), ..full() };
+    let contents = all(
+        Format::Json,
+        &(text(&write(Format::Json, &full())) + &text(&write(Format::Json, &ann))),
+    );
+    assert_eq!(contents.refused, [(2, LineError::Twice("tim@example.org".into()))], "one alias");
+    let mut twice = full();
+    twice.passwords[2].label = "phone".into();
+    let contents = all(Format::Json, &text(&write(Format::Json, &twice)));
+    assert_eq!(contents.refused, [(1, LineError::Twice("tim/phone".into()))], "one label");
     let mut both = full();
     let hash = both.passwords.remove(1).kept;
     if let Kept::Credentials(own) = &mut both.passwords[0].kept {
