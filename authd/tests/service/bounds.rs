@@ -151,6 +151,13 @@ fn attack(authd: &Authd, pid: u32) {
         // These hang up at once.
         drop(crowd(authd, kind.as_bytes(), each));
     }
+    for seed in 0..500 {
+        let kind = &kinds[usize::try_from(seed).unwrap() % kinds.len()];
+        let varied = crowd(authd, &vary(kind.as_bytes(), seed), 1);
+        if seed % 2 == 0 {
+            all.extend(varied);
+        }
+    }
     for mut endless in crowd(authd, HELLO.as_bytes(), each) {
         let written = (0..1000).map_while(|_| endless.write_all(&[b'x'; 4096]).ok()).count();
         assert!(written < 1000, "a line without an end is cut off");
@@ -160,6 +167,31 @@ fn attack(authd: &Authd, pid: u32) {
     let grown = resident(pid).saturating_sub(before) / all.len() as u64;
     eprintln!("{} hostile connections take {grown} octets each", all.len());
     assert!(grown < 128 * 1024, "{grown} octets for each of {} connections", all.len());
+}
+
+/// Returns the octets with a few changes, which depend on the seed: an octet is replaced or left out, or a part is repeated.
+fn vary(octets: &[u8], seed: u64) -> Vec<u8> {
+    let mut varied = octets.to_vec();
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut random = |below: usize| {
+        // Xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 16).unwrap() % below
+    };
+    for _ in 0..=random(8) {
+        let at = random(varied.len());
+        match random(3) {
+            0 => varied[at] = [b'\t', b'\n', b'=', b'9', 0, 1, 0xff][random(7)],
+            1 if varied.len() > 1 => drop(varied.remove(at)),
+            _ => {
+                let part = varied[at..(at + 1 + random(64)).min(varied.len())].to_vec();
+                varied.splice(at..at, part);
+            }
+        }
+    }
+    varied
 }
 
 /// A client that cancels each of its exchanges may begin others, and the answers to the first are still on their way.
