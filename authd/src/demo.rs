@@ -71,7 +71,10 @@ pub(crate) async fn prepare(
         store.add_account(NAME, &[], &[new], true, now_s()).await?;
         writeln!(out, "Account:  {NAME}\nPassword: {} (it is shown only now)", password.expose())?;
     } else {
-        writeln!(out, "Account:  {NAME} (it exists: the password was shown when it was made)")?;
+        writeln!(
+            out,
+            "Account:  {NAME} (it exists: `account passwd {NAME} --generate` gives it a new password)"
+        )?;
     }
     store.close().await;
     show(&mut out, &socket)?;
