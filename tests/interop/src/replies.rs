@@ -23,10 +23,10 @@ use crate::{
 
 pub(crate) const TITLE: &str = "## Replies of Postfix and Exim, which use smtp-authd
 
-The table shows the replies word for word, as curl receives them with PLAIN, LOGIN and CRAM-MD5, and msmtp with SCRAM-
-SHA-1 and SCRAM-SHA-256. Only the rows *wrong password* and *unknown account* use a wrong password. Only curl with PLAIN
-makes the attempts with another authorization identity and from a known network. smtp-authd keeps the accounts in a
-PostgreSQL database, which is stopped for the row *database down*.";
+The table shows the replies word for word, as curl receives them with PLAIN, LOGIN and CRAM-MD5, and msmtp with
+SCRAM-SHA-1 and SCRAM-SHA-256. Only the rows *wrong password* and *unknown account* use a wrong password. Only curl with
+PLAIN makes the attempts with another authorization identity and from a known network. smtp-authd keeps the accounts in
+a PostgreSQL database, which is stopped for the row *database down*.";
 
 /// How long the service may take to use its database again.
 const RECOVERY: Duration = Duration::from_secs(10);
