@@ -33,7 +33,7 @@ pub(super) async fn rows(program: &Path, options: &Options) -> Result<String> {
     service::import(program, &config, &store, names.into_iter()).await?;
     let mut table = String::from(
         "\n### Behind Postfix\n\nThe users authenticate to Postfix over STARTTLS. Both services read the same SQLite database, in which every account has SCRAM-SHA-256 keys with \
-         15,000 iterations. Both services check passwords from PLAIN against these keys.\n\n\
+         15,000 iterations. Both services check passwords from PLAIN against these keys. Neither of them logs successful sign-ins.\n\n\
          | service | mechanism | sign-ins/s | p50 ms | p99 ms | user µs | system µs | MiB |\n| --- | --- | --: | --: | --: | --: | --: | --: |\n",
     );
     for label in ["smtp-authd", "Dovecot"] {
