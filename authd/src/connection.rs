@@ -19,7 +19,6 @@ use smtp_auth::{
     sasl::{Failure, Mechanism, Query, QueryJob},
 };
 use tokio::{
-    io::{AsyncWriteExt, Interest},
     net::UnixStream,
     sync::watch,
     time::{sleep, timeout},
@@ -30,10 +29,8 @@ use crate::{
     authenticator::{Asked, LookUp, Offer, Service},
     clock::now_ms,
     config::MAX_FAILURE_DELAY_MS,
+    stream::Stream,
 };
-
-/// The most that is read at once.
-pub(crate) const READ: usize = 4096;
 
 /// The time limit of an answer to a question: of the query, the wait for a thread, and the hash together.
 ///
@@ -42,9 +39,6 @@ pub(crate) const READ: usize = 4096;
 const ANSWER: Duration = Duration::from_secs(5);
 
 const _: () = assert!(ANSWER.as_millis() as u64 + MAX_FAILURE_DELAY_MS <= 8000);
-
-/// The time in which the mail server has to read a reply.
-pub(crate) const WRITE: Duration = Duration::from_secs(30);
 
 /// How long a service that stops waits for the response of a client. Postfix leaves the exchange of a user who hangs up
 /// open, and no response comes.
@@ -76,14 +70,14 @@ struct Connection {
 /// Serves the connection until the mail server hangs up, or until the service stops and no exchange is open. A
 /// connection without exchanges may stay open for days.
 pub(crate) async fn serve(
-    mut stream: UnixStream,
+    stream: UnixStream,
     service: Arc<Service>,
     is_trusted: bool,
-    number: u32,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    let stream = Stream::new(stream)?;
     let cookie = Cookie::random().map_err(|error| io::Error::other(error.to_string()))?;
-    let offer = service.offer();
+    let (offer, number) = (service.offer(), service.metrics.connected());
     let mut session = Session::new(Arc::clone(&offer.sasl), process::id(), number, cookie);
     if tracing::enabled!(target: "smtp_authd::dialogue", tracing::Level::TRACE) {
         session.trace(
@@ -96,7 +90,7 @@ pub(crate) async fn serve(
     loop {
         let closed = connection.advance(&mut out);
         if !out.is_empty() {
-            connection.write(&mut stream, &out).await?;
+            connection.write(&stream, &out).await?;
             out = Vec::new();
         }
         if let Some(why) = closed {
@@ -111,16 +105,9 @@ pub(crate) async fn serve(
         let idle = connection.tasks.is_empty();
         tokio::select! {
             // A client that cancels its exchanges cannot make the tasks of these pile up.
-            ready = stream.ready(Interest::READABLE), if connection.tasks.len() < MAX_TASKS => {
-                // A mail server that has hung up waits for no answer to what it sent before.
-                if ready?.is_read_closed() {
+            is_open = stream.read(&mut connection.session), if connection.tasks.len() < MAX_TASKS => {
+                if !is_open? {
                     return Ok(());
-                }
-                match connection.session.receive_with(READ, |room| stream.try_read(room)) {
-                    Ok(0) => return Ok(()),
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
                 }
             }
             Some(done) = connection.tasks.next(), if !idle => connection.take(done),
@@ -137,11 +124,11 @@ pub(crate) async fn serve(
 impl Connection {
     /// Writes. The answers that are on their way go on meanwhile: a client that does not read must not keep a connection to
     /// the database.
-    async fn write(&mut self, stream: &mut UnixStream, out: &[u8]) -> io::Result<()> {
-        let mut written = pin!(timeout(WRITE, stream.write_all(out)));
+    async fn write(&mut self, stream: &Stream, out: &[u8]) -> io::Result<()> {
+        let mut written = pin!(stream.write_all(out));
         loop {
             tokio::select! {
-                written = &mut written => return written?,
+                written = &mut written => return written,
                 Some(done) = self.tasks.next(), if !self.tasks.is_empty() => self.take(done),
             }
         }
@@ -197,7 +184,14 @@ impl Connection {
                     let account = account.filter(|_| self.service.offer().logs_names);
                     let account = account.as_ref().map(|used| used.account.as_str());
                     let shown = address.map(display);
-                    tracing::info!(mechanism, reason = %why, locked, account, address = shown, "not authenticated");
+                    tracing::info!(
+                        mechanism,
+                        reason = why.to_string(),
+                        locked,
+                        account,
+                        address = shown,
+                        "not authenticated"
+                    );
                     if why.is_attempt() {
                         let name = failed.account().or(failed.authcid());
                         self.service.limiter.failed(address, name, now_ms());

@@ -26,6 +26,7 @@ mod random;
 mod serve;
 mod socket;
 mod store;
+mod stream;
 #[cfg(test)]
 mod testing;
 mod unavailable;

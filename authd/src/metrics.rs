@@ -1,7 +1,7 @@
 //! Counters, in the text format of Prometheus. No label has a value that a client chooses.
 
 use core::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use smtp_auth::sasl::Failure;
 
@@ -19,10 +19,18 @@ const OUTCOMES: [&str; 4] = ["authenticated", "failed", "temporary", "aborted"];
 pub(crate) struct Metrics {
     exchanges: [[AtomicU64; OUTCOMES.len()]; MECHANISMS.len()],
     pub(crate) connections: AtomicI64,
+    /// How many connections there have been, modulo 2^32.
+    connected: AtomicU32,
     pub(crate) database_errors: AtomicU64,
 }
 
 impl Metrics {
+    /// Counts a new connection, and returns its number.
+    pub(crate) fn connected(&self) -> u32 {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.connected.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub(crate) fn succeeded(&self, mechanism: &str) {
         self.count(mechanism, 0);
     }

@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, UnixListener},
+    net::TcpListener,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -61,7 +61,7 @@ pub(crate) fn start(bound: Option<Bound>, service: &Arc<Service>) -> io::Result<
     match bound {
         None => {}
         Some(Bound::Unix(own)) => {
-            let listener = UnixListener::from_std(own.listener.try_clone()?)?;
+            let listener = own.socket()?;
             tasks.spawn(async move {
                 // Its file is removed at the end.
                 let _own = own;

@@ -1,17 +1,14 @@
 //! The service: from the first socket to the end of the last connection.
 
-use core::time::Duration;
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering},
-};
+use core::{future::Future, time::Duration};
+use std::{io, path::PathBuf, sync::Arc};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
+use smtp_auth::sasl::server::Config as Sasl;
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, oneshot, watch},
+    sync::{oneshot, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
@@ -42,7 +39,13 @@ const LAST_EXCHANGE: Duration = Duration::from_secs(3);
 const LAST_QUERIES: Duration = Duration::from_secs(3);
 
 /// The time after which an accept that has failed, for lack of descriptors, is tried again.
-pub(crate) const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// The open files of a connection to the database: a SQLite database has three.
+const FILES_OF_DATABASE: u64 = 3;
+
+/// The other open files of the process: sockets, clients that read metrics, the log and the runtime.
+const OTHER_FILES: u64 = 64;
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -67,15 +70,15 @@ pub(crate) async fn serve(
     path: Option<PathBuf>,
     filter: Filter,
 ) -> Result<(), ServeError> {
-    raise_descriptors();
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     // Sockets come before threads and the database, because their modes are set by the umask of the whole process.
     let listeners = listeners(&config)?;
+    let room = room(&config, listeners.len());
     let metrics = metrics_listener::bind(&config.metrics).map_err(ServeError::Metrics)?;
     let service = tokio::select! {
-        service = start(&config, &listeners) => Arc::new(service?),
+        service = start(&config, &listeners, room) => Arc::new(service?),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -86,11 +89,10 @@ pub(crate) async fn serve(
         limiter::exchange(Arc::clone(&service.limiter), service.store.clone(), every, stopped);
     let exchanging = tokio::spawn(exchange);
     let (stop, stopping) = watch::channel(false);
-    let room = Arc::new(Semaphore::new(config.max_connections));
     let mut accepting = JoinSet::new();
-    for (place, listener) in listeners.into_iter().enumerate() {
-        let (service, stopping, room) = (Arc::clone(&service), stopping.clone(), Arc::clone(&room));
-        accepting.spawn(accept(listener, place, service, room, stopping));
+    for listener in listeners {
+        let (service, stopping) = (Arc::clone(&service), stopping.clone());
+        accepting.spawn(serve_socket(listener, room, service, stopping));
     }
     tracing::info!("the service is ready");
     socket::notify("READY=1");
@@ -166,10 +168,14 @@ async fn reload(
 
 /// Reads what the service needs from the database, and waits for the database if it does not answer yet. Meanwhile, every
 /// attempt is a temporary failure.
-async fn start(config: &Config, listeners: &[Listener]) -> Result<Service, ServeError> {
+async fn start(
+    config: &Config,
+    listeners: &[Listener],
+    room: usize,
+) -> Result<Service, ServeError> {
     let store = Store::connect_later(&config.database()?)?;
     let hashing = Hashing::start(config.threads(), config.hashing.queue)?;
-    let mut unavailable = None;
+    let mut answering = JoinSet::new();
     loop {
         let started = async {
             store.migrate().await?;
@@ -181,9 +187,9 @@ async fn start(config: &Config, listeners: &[Listener]) -> Result<Service, Serve
                 return Ok(service);
             }
             Err(OfferError::Store(error)) if error.may_pass() => {
-                if unavailable.is_none() {
+                if answering.is_empty() {
                     tracing::error!(%error, "waiting for the database");
-                    unavailable = Some(unavailable::serve(listeners, config)?);
+                    answering = answer_unavailable(config, listeners, room)?;
                     // Mail servers that wait for this service can start.
                     socket::notify("READY=1");
                 }
@@ -192,6 +198,26 @@ async fn start(config: &Config, listeners: &[Listener]) -> Result<Service, Serve
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Begins to answer every attempt with a temporary failure. This ends when the result is dropped: the mail servers then
+/// connect again.
+fn answer_unavailable(
+    config: &Config,
+    listeners: &[Listener],
+    room: usize,
+) -> Result<JoinSet<()>, ServeError> {
+    let sasl = Sasl::builder(&config.hostname).mechanisms(config.mechanisms()).build();
+    let sasl = Arc::new(sasl.map_err(OfferError::from)?);
+    let mut answering = JoinSet::new();
+    for listener in listeners {
+        let (socket, sasl) = (listener.socket()?, Arc::clone(&sasl));
+        answering.spawn(async move {
+            let serve = |stream| unavailable::serve(stream, Arc::clone(&sasl));
+            accept(socket, room, &mut JoinSet::new(), serve).await;
+        });
+    }
+    Ok(answering)
 }
 
 fn listeners(config: &Config) -> Result<Vec<Listener>, ServeError> {
@@ -205,50 +231,50 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, ServeError> {
     Ok(config.sockets.iter().map(socket::bind).collect::<Result<_, _>>()?)
 }
 
-/// Accepts connections until the service stops, and then waits for their exchanges to end.
-async fn accept(
+/// Serves the connections of a socket until the service stops, and then waits for their exchanges to end.
+async fn serve_socket(
     mut listener: Listener,
-    place: usize,
+    room: usize,
     service: Arc<Service>,
-    room: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let socket = listener.listener.try_clone().and_then(UnixListener::from_std);
-    let Ok(socket) = socket.map_err(|error| tracing::error!(%error, "a socket cannot be used"))
-    else {
-        return;
-    };
-    let mut connections = JoinSet::new();
-    let mut number = u32::try_from(place).unwrap_or(0);
+    let (is_trusted, mut connections) = (listener.is_trusted, JoinSet::new());
     let stopping = stop.clone();
+    let serve =
+        |stream| connection::serve(stream, Arc::clone(&service), is_trusted, stopping.clone());
+    match listener.socket() {
+        Ok(socket) => tokio::select! {
+            () = accept(socket, room, &mut connections, serve) => {}
+            _ = stop.changed() => {}
+        },
+        Err(error) => tracing::error!(%error, "a socket cannot be used"),
+    }
+    listener.remove();
+    while connections.join_next().await.is_some() {}
+}
+
+/// Accepts connections, and serves each in a task of its own. This ends when it is dropped.
+async fn accept<F>(
+    socket: UnixListener,
+    room: usize,
+    connections: &mut JoinSet<()>,
+    serve: impl Fn(UnixStream) -> F,
+) where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
     loop {
         // With no room, further connections wait in the socket's queue.
-        let permit = tokio::select! {
-            permit = Arc::clone(&room).acquire_owned() => permit,
-            _ = stop.changed() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-        };
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            _ = stop.changed() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            Some(_) = connections.join_next() => continue,
+            accepted = socket.accept(), if connections.len() < room => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                number = number.wrapping_add(64);
-                service.metrics.connections.fetch_add(1, Ordering::Relaxed);
-                let served = connection::serve(
-                    stream,
-                    Arc::clone(&service),
-                    listener.is_trusted,
-                    number,
-                    stopping.clone(),
-                );
+                let served = serve(stream);
                 connections.spawn(async move {
                     if let Err(error) = served.await {
-                        tracing::debug!(number, %error, "closed");
+                        tracing::debug!(%error, "a connection was broken off");
                     }
-                    drop(permit);
                 });
             }
             Err(error) => {
@@ -257,16 +283,25 @@ async fn accept(
             }
         }
     }
-    drop(socket);
-    listener.remove();
-    while connections.join_next().await.is_some() {}
 }
 
-/// A connection takes a descriptor, and the soft limit is often 1,024.
-fn raise_descriptors() {
+/// Returns how many connections each socket may have. Every connection takes a descriptor, and the database needs some as
+/// well, so the limit of open files is raised as far as it may be, and bounds the connections.
+fn room(config: &Config, sockets: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays");
     }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let others = OTHER_FILES + FILES_OF_DATABASE * u64::from(config.connections);
+    let most = usize::try_from(files.saturating_sub(others)).unwrap_or(usize::MAX).max(1);
+    if most < config.max_connections {
+        tracing::warn!(
+            files,
+            connections = most,
+            "the limit of open files allows fewer connections than `max_connections`"
+        );
+    }
+    (config.max_connections.min(most) / sockets.max(1)).max(1)
 }

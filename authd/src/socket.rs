@@ -50,12 +50,17 @@ pub(crate) enum SocketError {
 /// replaced it.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) listener: UnixListener,
+    listener: UnixListener,
     pub(crate) is_trusted: bool,
     made: Option<(PathBuf, (u64, u64))>,
 }
 
 impl Listener {
+    /// Returns another handle of the socket, for tokio.
+    pub(crate) fn socket(&self) -> io::Result<tokio::net::UnixListener> {
+        self.listener.try_clone().and_then(tokio::net::UnixListener::from_std)
+    }
+
     /// Removes the socket's file, if it is still this one.
     pub(crate) fn remove(&mut self) {
         let Some((path, own)) = self.made.take() else { return };

@@ -264,12 +264,14 @@ fn silent_clients_of_the_metrics_delay_no_other() {
     drop(silent);
 }
 
+/// Connections, the database and the metrics share the open files that the process may have.
 #[test]
-fn metrics_are_served_again_once_there_are_descriptors() {
+fn the_limit_of_open_files_bounds_the_connections_and_leaves_room_for_the_database() {
     let authd = with_metrics();
+    authd.done(&["add", "tim"], PASSWORD);
     let log = std::fs::File::options().append(true).create(true).open(authd.path("log")).unwrap();
     let mut child = Command::new("sh")
-        .args(["-c", "ulimit -n 40; exec \"$0\" --config \"$1\"", BINARY])
+        .args(["-c", "ulimit -n 120; exec \"$0\" --config \"$1\"", BINARY])
         .arg(authd.path("authd.toml"))
         .env_remove("DATABASE_URL")
         .stdin(Stdio::null())
@@ -277,16 +279,25 @@ fn metrics_are_served_again_once_there_are_descriptors() {
         .spawn()
         .unwrap();
     let served = std::panic::catch_unwind(|| {
-        authd.wait_for("service is ready");
-        let many = crowd(&authd, b"", 60);
-        authd.wait_for("no connection can be accepted");
+        let bound = "fewer connections than `max_connections` files=120 connections=32";
+        authd.wait_for_all(&["service is ready", bound]);
+        // More than these 32 wait in the socket's queue, up to the queue's length.
+        let many = crowd(&authd, b"", 31);
+        let mut last = authd.connect();
+        let waiting = crowd(&authd, HELLO.as_bytes(), 100);
+        assert_eq!(
+            last.sign_in(Mechanism::Plain, None, "tim", PASSWORD),
+            Outcome::Ok("tim".into())
+        );
         let scraper = UnixStream::connect(authd.path("metrics")).unwrap();
-        scraper.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        authd.wait_for("metrics are not served for a moment");
-        drop(many);
-        get(scraper)
+        scraper.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let metrics = get(scraper);
+        assert!(metrics.contains("smtp_authd_connections 32\n"), "{metrics}");
+        drop((many, waiting));
+        let outcome = authd.connect().sign_in(Mechanism::Plain, None, "tim", PASSWORD);
+        assert_eq!(outcome, Outcome::Ok("tim".into()));
     });
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(served.unwrap().contains("smtp_authd_connections "));
+    served.unwrap_or_else(|_| panic!("{}", authd.log()));
 }
