@@ -9,15 +9,17 @@ use std::{
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
+use smtp_auth::Secret;
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Row,
     any::{AnyConnectOptions, AnyPoolOptions, AnyRow},
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::SqliteConnectOptions,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 mod accounts;
 mod lent;
@@ -33,7 +35,7 @@ pub(crate) use listing::{AccountRow, Cost, PasswordRow};
 #[derive(Clone)]
 pub(crate) struct Options {
     /// `sqlite:PATH` or `postgres://…`. It may contain a password.
-    pub(crate) url: String,
+    pub(crate) url: Secret,
     /// The largest number of connections.
     pub(crate) connections: u32,
     /// The time limit of one query, with the wait for a connection.
@@ -42,6 +44,9 @@ pub(crate) struct Options {
 
 /// The time limit of the first connection.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// The time limit of the migrations.
+const MIGRATE: Duration = Duration::from_secs(60);
 
 /// Why the database gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,7 @@ impl StoreError {
 pub(crate) struct Store {
     pool: AnyPool,
     lent: lent::Lent,
+    is_sqlite: bool,
     time_limit: Duration,
 }
 
@@ -108,15 +114,16 @@ impl Store {
     /// Returns a pool that connects when it is first used.
     pub(crate) fn connect_later(options: &Options) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let is_sqlite = options.url.starts_with("sqlite:");
-        let connect: AnyConnectOptions = options.url.parse()?;
+        let url = options.url.expose();
+        let is_sqlite = url.starts_with("sqlite:");
+        let connect: AnyConnectOptions = url.parse()?;
         if is_sqlite {
             // The URL is decoded by the code that opens the file, so that both mean the same one.
             let sqlite = SqliteConnectOptions::try_from(&connect)?;
             if connect.database_url.path() != ":memory:" {
                 create_private(sqlite.get_filename())?;
             }
-        } else if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
+        } else if !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
             return Err(StoreError::Scheme);
         }
         let setup = setup(is_sqlite, options.time_limit);
@@ -129,20 +136,39 @@ impl Store {
             })
             .connect_lazy_with(connect);
         let lent = lent::Lent::new(usize::try_from(options.connections / 2).unwrap_or(0));
-        Ok(Self { pool, lent, time_limit: options.time_limit })
+        Ok(Self { pool, lent, is_sqlite, time_limit: options.time_limit })
     }
 
-    /// Brings the tables up to date. Several processes may do so at once on PostgreSQL, where a lock orders them.
+    /// Brings the tables up to date. Several processes may do so at once: on PostgreSQL, a lock orders them. On SQLite, one
+    /// that meets another at work fails, and tries again.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        // The pool tries again until its time is up, and does not say why it has failed.
+        let begin = Instant::now();
+        loop {
+            match self.migrate_once().await {
+                Err(error)
+                    if self.is_sqlite && error.may_pass() && begin.elapsed() < self.time_limit =>
+                {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                migrated => return migrated,
+            }
+        }
+    }
+
+    async fn migrate_once(&self) -> Result<(), StoreError> {
+        // The pool tries again until its time is up, and does not say why it has failed. Its connections also limit each
+        // query, and a large table may take longer.
         let limit = self.time_limit.min(CONNECT);
         let connected =
             timeout(limit, AnyConnection::connect_with(&self.pool.connect_options())).await;
-        connected.map_err(|_| StoreError::Slow(limit))??.close().await?;
-        // A large table may take longer than a query.
-        let limit = self.time_limit.max(Duration::from_secs(60));
-        let migrated = timeout(limit, migrator().run(&self.pool)).await;
-        Ok(migrated.map_err(|_| StoreError::Slow(limit))??)
+        let mut connection = connected.map_err(|_| StoreError::Slow(limit))??;
+        if self.is_sqlite {
+            connection.execute(&*setup(true, self.time_limit)).await?;
+        }
+        let limit = self.time_limit.max(MIGRATE);
+        let migrated = timeout(limit, migrator().run(&mut connection)).await;
+        migrated.map_err(|_| StoreError::Slow(limit))??;
+        Ok(connection.close().await?)
     }
 
     /// Closes the connections, after the queries that are being answered.

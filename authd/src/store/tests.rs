@@ -51,6 +51,24 @@ async fn an_account_is_found_by_each_of_its_names() {
 }
 
 #[tokio::test]
+async fn processes_that_make_the_tables_of_a_file_at_once_all_succeed() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let path = directory.path().join(round.to_string());
+        let options = Options {
+            url: format!("sqlite:{}", path.display()).into(),
+            connections: 1,
+            time_limit: Duration::from_secs(5),
+        };
+        let open = || Store::open(&options);
+        let opened = futures_util::future::join4(open(), open(), open(), open()).await;
+        for store in <[_; 4]>::from(opened) {
+            store.unwrap().close().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_name_belongs_to_one_account() {
     each(async |store| {
         store.add_account("tim", &["t".into()], &[password("one")], true, 1).await.unwrap();
