@@ -8,7 +8,10 @@ use std::{
 };
 
 use serde::Deserialize;
-use smtp_auth::sasl::{FoldName, Mechanism, ScramHash, as_sent, prepare, prepare_lower_case};
+use smtp_auth::{
+    Secret,
+    sasl::{FoldName, Mechanism, ScramHash, as_sent, prepare, prepare_lower_case},
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{credential::Scheme, store::Options};
@@ -43,12 +46,12 @@ pub(crate) enum ConfigError {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// `sqlite:PATH` or `postgres://…`; the variable DATABASE_URL comes first.
-    pub(crate) database: Option<String>,
+    pub(crate) database: Option<Secret>,
     /// The largest number of connections to the database.
     pub(crate) connections: u32,
     /// The time limit of a query, in milliseconds.
     pub(crate) query_time_limit_ms: u64,
-    /// The largest number of connections of mail servers. Further ones wait.
+    /// The largest number of connections of mail servers, in equal parts for each socket. Further ones wait.
     pub(crate) max_connections: usize,
     /// The name in the challenges of CRAM-MD5.
     pub(crate) hostname: String,
@@ -132,7 +135,7 @@ pub(crate) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
     pub(crate) format: LogFormat,
-    /// A filter of `tracing`, such as `info`.
+    /// A filter of `tracing`, such as `info`. The default leaves out the notices of PostgreSQL.
     pub(crate) filter: String,
     /// Whether the names of authenticated accounts are logged. A name that failed never is: some people type their
     /// password in its place.
@@ -227,7 +230,7 @@ impl Default for Limits {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".into(), names: true }
+        Self { format: LogFormat::Text, filter: "info,sqlx=warn".into(), names: true }
     }
 }
 
@@ -239,7 +242,7 @@ impl Config {
             None => Self::default(),
         };
         if let Ok(url) = env::var("DATABASE_URL") {
-            config.database = Some(url);
+            config.database = Some(url.into());
         }
         config.check()?;
         Ok(config)
@@ -410,7 +413,7 @@ mod tests {
         let config = read(text, 0o600).unwrap();
         assert_eq!((config.accounts.iterations, config.limits.account), (20_000, 10));
         assert_eq!((config.sockets[0].mode().unwrap(), config.sockets[0].trusted), (0o660, true));
-        assert_eq!(config.database().unwrap().url, "postgres://db");
+        assert_eq!(config.database().unwrap().url.expose(), "postgres://db");
         let names = config.mechanisms();
         assert_eq!(names, [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login]);
     }

@@ -9,7 +9,7 @@ use argon2::{
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 use smtp_auth::{
     Secret,
-    sasl::{CramSecret, ScramHash, ScramKeys},
+    sasl::{CramSecret, ScramHash, ScramKeys, ScramParts},
 };
 
 /// The largest costs that are accepted from an import. A hash with a higher one would occupy a thread for seconds, and
@@ -259,11 +259,21 @@ impl Credential {
             Scheme::CramMd5 => {
                 return Some(Self::CramMd5(CramSecret::from_states([0; 16], [0; 16])));
             }
-            // These are derived from the account's name: see `decoys`.
-            Scheme::ScramSha256 | Scheme::ScramSha1 | Scheme::ScramSha512 => return None,
+            Scheme::ScramSha256 => return decoy_keys(ScramHash::Sha256, &[0; 32], cost),
+            Scheme::ScramSha1 => return decoy_keys(ScramHash::Sha1, &[0; 20], cost),
+            Scheme::ScramSha512 => return decoy_keys(ScramHash::Sha512, &[0; 64], cost),
         };
         Self::read(scheme, &text).ok()
     }
+}
+
+/// Returns keys to check passwords with while SCRAM is not on offer. A client that sees the salt needs that of its name:
+/// see `decoys`.
+fn decoy_keys(hash: ScramHash, key: &[u8], cost: &str) -> Option<Credential> {
+    let (iterations, salt) = read_scram_cost(cost)?;
+    let parts =
+        ScramParts { hash, iterations, salt: &vec![0; salt], stored_key: key, server_key: key };
+    ScramKeys::from_parts(parts).map(Credential::Scram)
 }
 
 /// Returns the cost of SCRAM keys in the form of [`Credential::cost`].

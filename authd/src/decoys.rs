@@ -1,13 +1,10 @@
 //! Credentials for accounts that do not exist, so that they look like those that do.
 
-use core::hash::Hasher;
-
-use siphasher::sip::SipHasher24;
 use smtp_auth::sasl::{ScramHash, ScramKeys, ScramParts, server::Config};
 
 use crate::{
     credential::{Credential, Scheme, read_scram_cost},
-    random,
+    random::Key,
     store::Cost,
 };
 
@@ -16,9 +13,9 @@ use crate::{
 ///
 /// The same name draws the same decoy, as long as the distribution stays. If it changes, because real accounts got keys
 /// with more iterations, then decoys change in the same proportion.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Decoys {
-    key: [u8; 16],
+    key: Key,
     costs: Vec<Cost>,
     /// The number of iterations of new keys, for a database without accounts.
     iterations: u32,
@@ -27,8 +24,7 @@ pub(crate) struct Decoys {
 impl Decoys {
     /// The secret is the one that all processes share, in hexadecimal.
     pub(crate) fn new(secret: &str, costs: Vec<Cost>, iterations: u32) -> Self {
-        let key = random::key(secret);
-        Self { key, costs, iterations }
+        Self { key: Key::new(secret), costs, iterations }
     }
 
     /// Returns the scheme and the cost that PLAIN and LOGIN are checked with for this name.
@@ -46,12 +42,10 @@ impl Decoys {
 
     /// Draws a cost by the weights: the name's hash is a place in the sum of them all. Draws for different purposes are
     /// independent of each other, as the form of a real account's credential says nothing about the cost of keys.
-    fn draw(&self, purpose: &[u8; 4], name: &str, weight: impl Fn(&Cost) -> u64) -> Option<&Cost> {
+    fn draw(&self, purpose: &[u8], name: &str, weight: impl Fn(&Cost) -> u64) -> Option<&Cost> {
         let total: u64 = self.costs.iter().map(&weight).sum();
-        let mut hasher = SipHasher24::new_with_key(&self.key);
-        hasher.write(purpose);
-        hasher.write(name.as_bytes());
-        let place = (u128::from(hasher.finish()) * u128::from(total)) >> 64;
+        let hash = self.key.hash([purpose, name.as_bytes()]);
+        let place = (u128::from(hash) * u128::from(total)) >> 64;
         let mut place = u64::try_from(place).unwrap_or(0);
         self.costs.iter().find(|cost| {
             let weight = weight(cost);
@@ -78,10 +72,7 @@ impl Decoys {
     /// Returns the salt with another length. A longer one continues with hashes of the name.
     fn salt(&self, name: &str, salt: &[u8], length: usize) -> Vec<u8> {
         let more = (0..).flat_map(|block: u64| {
-            let mut hasher = SipHasher24::new_with_key(&self.key);
-            hasher.write_u64(block);
-            hasher.write(name.as_bytes());
-            hasher.finish().to_be_bytes()
+            self.key.hash([&block.to_be_bytes(), name.as_bytes()]).to_be_bytes()
         });
         salt.iter().copied().chain(more).take(length).collect()
     }
@@ -89,33 +80,12 @@ impl Decoys {
     /// Returns the credential that a password is checked against for a name that does not exist. It takes as long as
     /// that of a real account.
     pub(crate) fn credential(&self, sasl: &Config, name: &str) -> Option<Credential> {
-        let scheme = self.check(name).map_or(Scheme::ScramSha256, |cost| cost.scheme);
-        match scheme.hash() {
-            // The configuration has decoy keys only while SCRAM is on offer.
-            Some(hash) => self
-                .scram_keys(sasl, hash, name)
-                .or_else(|| self.own_keys(hash, name))
-                .map(Credential::Scram),
-            None => Credential::decoy(scheme, &self.check(name)?.cost)
-                .or_else(|| self.own_keys(ScramHash::Sha256, name).map(Credential::Scram)),
-        }
-    }
-
-    fn own_keys(&self, hash: ScramHash, name: &str) -> Option<ScramKeys> {
-        let nothing = [0; 64];
-        let length = match hash {
-            ScramHash::Sha1 => 20,
-            ScramHash::Sha256 => 32,
-            _ => 64,
-        };
-        let key = nothing.get(..length)?;
-        ScramKeys::from_parts(ScramParts {
-            hash,
-            iterations: self.shown(hash, name).0,
-            salt: &self.key,
-            stored_key: key,
-            server_key: key,
-        })
+        let drawn = self.check(name);
+        let keys = drawn.map_or(Some(ScramHash::Sha256), |cost| cost.scheme.hash());
+        // The configuration has decoy keys only while SCRAM is on offer.
+        let keys = keys.and_then(|hash| self.scram_keys(sasl, hash, name)).map(Credential::Scram);
+        keys.or_else(|| drawn.and_then(|cost| Credential::decoy(cost.scheme, &cost.cost)))
+            .or_else(|| Credential::decoy(Scheme::ScramSha256, &self.iterations.to_string()))
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn prepare(
         }
     }
     let is_own = config.database.is_none();
-    config.database.get_or_insert_with(|| format!("sqlite:{}", path.display()));
+    config.database.get_or_insert_with(|| format!("sqlite:{}", path.display()).into());
     let socket = match socket {
         Some(path) => std::path::absolute(path)?,
         None => directory.join("auth"),

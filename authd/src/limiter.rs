@@ -1,14 +1,12 @@
 //! Rate limiting of failed authentication, by network and by account, over all processes that share a database.
 
-use core::{hash::Hasher, net::IpAddr};
+use core::net::IpAddr;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use siphasher::sip::SipHasher24;
-
-use crate::{config::Limits, random, store::Shared};
+use crate::{config::Limits, random::Key, store::Shared};
 
 mod exchange;
 mod table;
@@ -35,7 +33,7 @@ use table::{AGAIN, Known, Rate, Table};
 /// Names and addresses are kept as hashes under a secret that the processes share.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    key: [u8; 16],
+    key: Key,
     networks: Rate,
     accounts: Rate,
     known_for: i64,
@@ -83,7 +81,7 @@ impl Limiter {
         let rate = |limit| Rate::new(limit, i64::try_from(window).unwrap_or(i64::MAX));
         let days = i64::try_from(limits.known_days.min(366)).unwrap_or(0);
         Self {
-            key: random::key(secret),
+            key: Key::new(secret),
             networks: rate(limits.network),
             accounts: rate(limits.account),
             // The last success may be noted up to a day late.
@@ -173,10 +171,9 @@ impl Limiter {
     }
 
     fn bucket(&self, kind: i64, parts: &[&[u8]]) -> i64 {
-        let mut hasher = SipHasher24::new_with_key(&self.key);
-        hasher.write_i64(kind);
-        parts.iter().for_each(|part| hasher.write(part));
-        (i64::from_be_bytes(hasher.finish().to_be_bytes()) & !KINDS) | kind
+        let kind_octets = kind.to_be_bytes();
+        let hash = self.key.hash([&kind_octets[..]].into_iter().chain(parts.iter().copied()));
+        (i64::from_be_bytes(hash.to_be_bytes()) & !KINDS) | kind
     }
 
     /// No other code runs under this lock.

@@ -1,6 +1,11 @@
-//! Random octets of the operating system, as text.
+//! Random octets of the operating system, as text, and keys that are made of them.
 
-use std::fmt::Write;
+use core::{
+    fmt::{self, Write},
+    hash::Hasher,
+};
+
+use siphasher::sip::SipHasher24;
 
 /// Returns `N` random octets in hexadecimal. `None` if the operating system supplies none.
 pub(crate) fn hexadecimal<const N: usize>() -> Option<String> {
@@ -11,10 +16,28 @@ pub(crate) fn hexadecimal<const N: usize>() -> Option<String> {
     Some(text)
 }
 
-/// Returns the first 128 bits of a secret in hexadecimal.
-pub(crate) fn key(secret: &str) -> [u8; 16] {
-    let digits = secret.get(..32).unwrap_or(secret);
-    u128::from_str_radix(digits, 16).unwrap_or(0).to_be_bytes()
+/// A key for hashes that nobody can compute without it.
+pub(crate) struct Key([u8; 16]);
+
+impl Key {
+    /// Reads the first 128 bits of a secret in hexadecimal.
+    pub(crate) fn new(secret: &str) -> Self {
+        let digits = secret.get(..32).unwrap_or(secret);
+        Self(u128::from_str_radix(digits, 16).unwrap_or(0).to_be_bytes())
+    }
+
+    /// Returns the hash of the parts, one after the other.
+    pub(crate) fn hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        parts.into_iter().for_each(|part| hasher.write(part));
+        hasher.finish()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Returns a password that is easy to type: 25 letters and digits in five groups, with 125 random bits. No character is

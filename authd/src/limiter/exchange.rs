@@ -37,8 +37,9 @@ pub(crate) async fn exchange(
     loop {
         let (now, begin) = (now_ms(), Instant::now());
         let done = batch(&limiter, &store, since, now).await;
-        // The first batch reads all rows, and of a database that does not answer there is a warning below.
-        let is_slow = done.is_ok() && since > 0 && begin.elapsed() > interval;
+        // The first batch reads all rows, the first one after a failure sends all that has waited, and of a database that
+        // does not answer there is a warning below.
+        let is_slow = done.is_ok() && !is_down && since > 0 && begin.elapsed() > interval;
         match &done {
             Ok(()) => since = now - SLACK,
             Err(error) if !is_down => {
