@@ -31,16 +31,16 @@ pub(crate) struct Password {
     pub(crate) label: String,
     pub(crate) expires: Option<i64>,
     pub(crate) last_used: Option<i64>,
-    pub(crate) kept: Kept,
+    pub(crate) stored: Stored,
 }
 
 /// A password, as a file contains it.
 #[derive(Debug)]
-pub(crate) enum Kept {
+pub(crate) enum Stored {
     /// The first is the one that PLAIN and LOGIN are checked with.
     Credentials(Vec<Credential>),
     /// The password itself.
-    Clear(Secret),
+    PlainText(Secret),
 }
 
 /// A line of a file.
@@ -174,8 +174,8 @@ pub(crate) fn write(format: Format, account: &Account) -> Written {
 
 impl Account {
     /// An account with only its own password.
-    fn new(name: &str, is_enabled: bool, kept: Kept) -> Self {
-        let own = Password { label: String::new(), expires: None, last_used: None, kept };
+    fn new(name: &str, is_enabled: bool, stored: Stored) -> Self {
+        let own = Password { label: String::new(), expires: None, last_used: None, stored };
         Self { name: name.into(), is_enabled, aliases: Vec::new(), passwords: vec![own] }
     }
 
@@ -201,12 +201,12 @@ impl Account {
     }
 }
 
-impl Kept {
+impl Stored {
     /// Returns the credentials, of which a password in the clear has none.
     fn credentials(&self) -> &[Credential] {
         match self {
             Self::Credentials(credentials) => credentials,
-            Self::Clear(_) => &[],
+            Self::PlainText(_) => &[],
         }
     }
 
@@ -214,7 +214,7 @@ impl Kept {
     fn is_same(&self, other: &Self) -> bool {
         let value = |own: &Credential| (own.scheme(), own.value());
         match (self, other) {
-            (Self::Clear(own), Self::Clear(other)) => own == other,
+            (Self::PlainText(own), Self::PlainText(other)) => own == other,
             _ => {
                 let both = (self.credentials().first(), other.credentials().first());
                 matches!(both, (Some(own), Some(other)) if value(own) == value(other))
@@ -282,7 +282,7 @@ impl Contents {
             return Err(LineError::NoPassword);
         };
         let label = name.name.strip_prefix(&account.name).and_then(|rest| rest.strip_prefix('/'));
-        if own.kept.is_same(&password.kept) {
+        if own.stored.is_same(&password.stored) {
             account.aliases.push(name.name.clone());
         } else if let Some(label) = label.filter(|label| is_label(label)) {
             account.passwords.push(Password { label: label.into(), ..password });
@@ -298,8 +298,8 @@ impl Contents {
 impl Account {
     /// Adds the credentials of the other account's own password. Returns whether their schemes are further ones.
     fn add_scheme(&mut self, other: &Self) -> bool {
-        let further = other.passwords.first().map(|password| password.kept.credentials());
-        let Some(Kept::Credentials(own)) = self.passwords.first_mut().map(|own| &mut own.kept)
+        let further = other.passwords.first().map(|password| password.stored.credentials());
+        let Some(Stored::Credentials(own)) = self.passwords.first_mut().map(|own| &mut own.stored)
         else {
             return false;
         };

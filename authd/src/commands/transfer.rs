@@ -14,7 +14,7 @@ use crate::{
     cli::Format,
     clock::now_s,
     config::Config,
-    format::{self, Account, Kept, LineError, Password},
+    format::{self, Account, LineError, Password, Stored},
     passwords,
     store::{NewPassword, Store, StoreError, login_name},
 };
@@ -72,10 +72,10 @@ async fn add(
 ) -> Result<(), CommandError> {
     let Account { name, is_enabled, aliases, passwords } = account;
     let mut new = Vec::new();
-    for Password { label, expires, last_used, kept } in passwords {
-        let credentials = match kept {
-            Kept::Credentials(credentials) => credentials,
-            Kept::Clear(password) => passwords::credentials(config, &password, false)?,
+    for Password { label, expires, last_used, stored } in passwords {
+        let credentials = match stored {
+            Stored::Credentials(credentials) => credentials,
+            Stored::PlainText(password) => passwords::credentials(config, &password, false)?,
         };
         new.push(NewPassword { label, credentials, expires, last_used });
     }
@@ -118,10 +118,10 @@ async fn accounts(store: &Store) -> Result<Vec<Account>, StoreError> {
     // The account's own password is the first, as its label is empty.
     for row in store.passwords().await? {
         let key = (row.account, row.label);
-        let kept = Kept::Credentials(credentials.remove(&key).unwrap_or_default());
+        let stored = Stored::Credentials(credentials.remove(&key).unwrap_or_default());
         let (account, label) = key;
         let (expires, last_used) = (row.expires, row.last_used);
-        passwords.entry(account).or_default().push(Password { label, expires, last_used, kept });
+        passwords.entry(account).or_default().push(Password { label, expires, last_used, stored });
     }
     let account = |row: crate::store::AccountRow| {
         let passwords = passwords.remove(&row.name).unwrap_or_default();

@@ -8,7 +8,7 @@ use smtp_auth::{
     sasl::{CramSecret, ScramKeys},
 };
 
-use super::{Account, Kept, Line, LineError, Password, Written, scram, shown};
+use super::{Account, Line, LineError, Password, Stored, Written, scram, shown};
 use crate::{
     credential::{Credential, CredentialError, Scheme},
     store::login_name,
@@ -53,7 +53,7 @@ pub(super) fn read(text: &str) -> Result<Line, LineError> {
             }
         }
     }
-    let account = Account::new(name, is_enabled, kept(password)?);
+    let account = Account::new(name, is_enabled, stored(password)?);
     Ok(match user {
         Some(user) => Line::Name(user, account),
         None => Line::Account(account),
@@ -61,7 +61,7 @@ pub(super) fn read(text: &str) -> Result<Line, LineError> {
 }
 
 /// `{SCHEME}value`, or the form of `crypt(3)` without a scheme.
-fn kept(text: &str) -> Result<Kept, LineError> {
+fn stored(text: &str) -> Result<Stored, LineError> {
     if text.is_empty() {
         return Err(LineError::NoPassword);
     }
@@ -74,18 +74,18 @@ fn kept(text: &str) -> Result<Kept, LineError> {
     if is(&["PLAIN", "CLEARTEXT", "CLEAR"]) {
         return match value {
             "" => Err(LineError::NoPassword),
-            _ => Ok(Kept::Clear(Secret::new(value))),
+            _ => Ok(Stored::PlainText(Secret::new(value))),
         };
     }
     if scheme.starts_with("SCRAM-") {
         // With the encoding that the scheme may name.
         let keys: ScramKeys = text.parse().map_err(|_| unknown())?;
-        return scram::kept(&keys);
+        return scram::stored(&keys);
     }
     if is(&["CRAM-MD5", "HMAC-MD5"]) {
         let secret: CramSecret =
             text.parse().map_err(|_| CredentialError::Value(Scheme::CramMd5))?;
-        return Ok(Kept::Credentials(vec![Credential::CramMd5(secret)]));
+        return Ok(Stored::Credentials(vec![Credential::CramMd5(secret)]));
     }
     let own = match value {
         _ if is(&["ARGON2ID"]) => Scheme::Argon2id,
@@ -95,7 +95,7 @@ fn kept(text: &str) -> Result<Kept, LineError> {
         value if is(&["CRYPT"]) && value.starts_with("$6$") => Scheme::Sha512Crypt,
         _ => return Err(unknown().into()),
     };
-    Ok(Kept::Credentials(vec![Credential::read(own, value)?]))
+    Ok(Stored::Credentials(vec![Credential::read(own, value)?]))
 }
 
 pub(super) fn write(account: &Account, written: &mut Written) {
@@ -108,7 +108,7 @@ pub(super) fn write(account: &Account, written: &mut Written) {
                 Err(why) => written.lacks(name, why),
             }
         }
-        for further in password.kept.credentials().iter().skip(1) {
+        for further in password.stored.credentials().iter().skip(1) {
             let why = format!("{}, as a name has one scheme in a passwd-file", further.scheme());
             written.lacks(&login, why);
         }
@@ -124,7 +124,7 @@ fn line(account: &Account, password: &Password, name: &str) -> Result<Secret, &'
         return Err("the name contains a character that a passwd-file cannot have there");
     }
     let credential =
-        password.kept.credentials().first().ok_or("the password has no credentials")?;
+        password.stored.credentials().first().ok_or("the password has no credentials")?;
     let value = value(credential).ok_or("the password has no credentials")?;
     let user = if is_other { format!("user={}", account.name) } else { String::new() };
     let nologin = if account.is_enabled { "" } else { "nologin" };

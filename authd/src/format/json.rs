@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use smtp_auth::Secret;
 
-use super::{Account, Kept, LineError, Password};
+use super::{Account, LineError, Password, Stored};
 use crate::credential::{Credential, CredentialError, Scheme};
 
 #[derive(Serialize, Deserialize)]
@@ -79,14 +79,14 @@ fn password(label: String, part: PasswordPart) -> Result<Password, LineError> {
     if hashes + usize::from(!keys.is_empty()) > 1 {
         return Err(LineError::SeveralForms);
     }
-    Ok(Password { label, expires, last_used, kept: Kept::Credentials(credentials) })
+    Ok(Password { label, expires, last_used, stored: Stored::Credentials(credentials) })
 }
 
 pub(super) fn write(account: &Account) -> Option<Secret> {
     let part = |password: &Password| PasswordPart {
         expires: password.expires,
         last_used: password.last_used,
-        credentials: password.kept.credentials().iter().map(credential).collect(),
+        credentials: password.stored.credentials().iter().map(credential).collect(),
     };
     let (own, applications) = account.passwords.split_first()?;
     let line = AccountLine {

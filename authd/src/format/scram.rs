@@ -3,7 +3,7 @@
 
 use smtp_auth::{Secret, sasl::ScramKeys};
 
-use super::{Account, Kept, LineError, Written, shown};
+use super::{Account, LineError, Stored, Written, shown};
 use crate::{
     credential::{Credential, CredentialError, Scheme},
     store::login_name,
@@ -24,13 +24,13 @@ pub(super) fn read(text: &str, separators: &[char]) -> Result<Account, LineError
         )
     };
     let keys: ScramKeys = value.parse().map_err(|_| scheme())?;
-    Ok(Account::new(name, true, kept(&keys)?))
+    Ok(Account::new(name, true, stored(&keys)?))
 }
 
-pub(super) fn kept(keys: &ScramKeys) -> Result<Kept, LineError> {
+pub(super) fn stored(keys: &ScramKeys) -> Result<Stored, LineError> {
     let scheme = Scheme::scram(keys.hash())
         .ok_or_else(|| CredentialError::Scheme(format!("{:?}", keys.hash())))?;
-    Ok(Kept::Credentials(vec![Credential::read(scheme, keys.to_text().expose())?]))
+    Ok(Stored::Credentials(vec![Credential::read(scheme, keys.to_text().expose())?]))
 }
 
 /// Writes the keys of the account's own password, one line for each scheme. `only` is the scheme of a reader
@@ -60,7 +60,7 @@ pub(super) fn write(
                 "the name contains a character that the format cannot have there"
             }
             _ => {
-                for credential in password.kept.credentials() {
+                for credential in password.stored.credentials() {
                     let scheme = credential.scheme();
                     if scheme.hash().is_some() && only.is_none_or(|only| only == scheme) {
                         let text = format!("{name}{separator}{}", credential.value().expose());

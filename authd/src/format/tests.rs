@@ -30,7 +30,7 @@ fn one(format: Format, text: &str) -> Account {
 }
 
 fn credentials(account: &Account) -> Vec<&Credential> {
-    account.passwords.iter().flat_map(|own| own.kept.credentials()).collect()
+    account.passwords.iter().flat_map(|own| own.stored.credentials()).collect()
 }
 
 fn text(written: &Written) -> String {
@@ -49,7 +49,7 @@ fn full() -> Account {
         label: label.into(),
         expires: None,
         last_used: Some(7),
-        kept: Kept::Credentials(at.iter().map(|at| take(*at)).collect()),
+        stored: Stored::Credentials(at.iter().map(|at| take(*at)).collect()),
     };
     Account {
         name: "tim".into(),
@@ -194,18 +194,18 @@ fn names_and_credentials_that_do_not_fit_their_account_are_refused() {
     let contents = all(Format::Json, &text(&write(Format::Json, &twice)));
     assert_eq!(contents.refused, [(1, LineError::Twice("tim/phone".into()))], "one label");
     let mut both = full();
-    let hash = both.passwords.remove(1).kept;
-    if let Kept::Credentials(own) = &mut both.passwords[0].kept {
+    let hash = both.passwords.remove(1).stored;
+    if let Stored::Credentials(own) = &mut both.passwords[0].stored {
         own.extend_from_slice(hash.credentials());
     }
     let contents = all(Format::Json, &text(&write(Format::Json, &both)));
     assert_eq!(contents.refused, [(1, LineError::SeveralForms)]);
-    if let Kept::Credentials(own) = &mut both.passwords[0].kept {
+    if let Stored::Credentials(own) = &mut both.passwords[0].stored {
         own.retain(|own| matches!(own.scheme(), Scheme::Argon2id | Scheme::CramMd5));
     }
     assert_eq!(all(Format::Json, &text(&write(Format::Json, &both))).refused, []);
-    if let (Kept::Credentials(own), Kept::Credentials(other)) =
-        (both.passwords.remove(0).kept, &mut both.passwords[0].kept)
+    if let (Stored::Credentials(own), Stored::Credentials(other)) =
+        (both.passwords.remove(0).stored, &mut both.passwords[0].stored)
     {
         other.extend(own);
     }
@@ -252,6 +252,6 @@ fn what_cannot_be_imported_is_an_error_that_shows_no_password() {
 fn passwords_in_the_clear_are_taken_to_be_hashed() {
     let account = one(Format::Dovecot, "tim:{PLAIN}tanstaaf");
     assert!(
-        matches!(&account.passwords[0].kept, Kept::Clear(password) if *password == *"tanstaaf")
+        matches!(&account.passwords[0].stored, Stored::PlainText(password) if *password == *"tanstaaf")
     );
 }
