@@ -84,7 +84,8 @@ pub(crate) enum Account {
         /// The name of the account. An alias does not count.
         name: String,
     },
-    /// Lists accounts with their aliases and passwords: the schemes, the last use and the expiry of each password.
+    /// Lists accounts with their aliases and passwords, and for each password its schemes, and the days on which it was created, was last used
+    /// and expires, in UTC.
     List {
         /// Lists only enabled accounts with a password that has no SCRAM keys.
         #[arg(long)]

@@ -101,7 +101,7 @@ pub(crate) async fn run(config: &Config, command: Account) -> Result<(), Command
                 &label,
                 &Password { generate: password.generate || is_app, ..password },
             )?;
-            store.set_password(&name, &new, now_s()).await?;
+            store.set_password(&name, &new).await?;
             if is_app {
                 eprintln!("Authenticate as {}", login_name(&name, &label));
             }
@@ -139,8 +139,9 @@ fn make(
 ) -> Result<(NewPassword, Option<Secret>), CommandError> {
     let (text, is_generated) = passwords::new(password.generate)?;
     let credentials = passwords::credentials(config, &text, password.cram_md5)?;
-    let expires = password.expires.map(|days| now_s() + i64::from(days) * DAY);
-    let new = NewPassword { label: label.into(), credentials, expires, last_used: None };
+    let created = now_s();
+    let expires = password.expires.map(|days| created + i64::from(days) * DAY);
+    let new = NewPassword { label: label.into(), credentials, created, expires, last_used: None };
     Ok((new, Some(text).filter(|_| is_generated)))
 }
 
@@ -170,11 +171,12 @@ async fn list(config: &Config, store: &Store, without_scram: bool) -> Result<(),
             let schemes: Vec<_> =
                 row.schemes.iter().map(|scheme| scheme.name().to_owned()).collect();
             let label = if row.label.is_empty() { "(own password)" } else { &row.label };
-            let (used, expires) = (day(row.last_used, "never"), day(row.expires, "never"));
+            let (schemes, created) = (list_of(" ", &schemes), day(row.created));
+            let [used, expires] =
+                [row.last_used, row.expires].map(|time| time.map_or("never".into(), day));
             writeln!(
                 out,
-                "\t{label}{} last-used={used} expires={expires}",
-                list_of(" ", &schemes)
+                "\t{label}{schemes} created={created} last-used={used} expires={expires}"
             )?;
         }
     }
@@ -192,8 +194,7 @@ fn list_of(before: &str, all: &[String]) -> String {
 }
 
 /// The day of a time in seconds since 1970, as YYYY-MM-DD in UTC.
-fn day(time: Option<i64>, otherwise: &str) -> String {
-    let Some(time) = time else { return otherwise.into() };
+fn day(time: i64) -> String {
     // An import accepts any number as a time.
     let day = UtcDateTime::from_unix_timestamp(time).map(UtcDateTime::date);
     day.map_or_else(|_| time.to_string(), |day| day.to_string())
@@ -206,12 +207,11 @@ mod tests {
     #[test]
     fn a_time_is_shown_as_its_day() {
         for (time, expected) in [
-            (Some(1_709_164_800), "2024-02-29"),
-            (Some(1_735_689_599), "2024-12-31"),
-            (Some(i64::MAX), "9223372036854775807"),
-            (None, "never"),
+            (1_709_164_800, "2024-02-29"),
+            (1_735_689_599, "2024-12-31"),
+            (i64::MAX, "9223372036854775807"),
         ] {
-            assert_eq!(day(time, "never"), expected);
+            assert_eq!(day(time), expected);
         }
     }
 }

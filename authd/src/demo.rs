@@ -67,8 +67,9 @@ pub(crate) async fn prepare(
     if store.find(NAME).await?.is_none() {
         let (password, _) = passwords::new(true)?;
         let credentials = passwords::credentials(&config, &password, false)?;
-        let new = NewPassword { credentials, ..NewPassword::default() };
-        store.add_account(NAME, &[], &[new], true, now_s()).await?;
+        let created = now_s();
+        let new = NewPassword { credentials, created, ..NewPassword::default() };
+        store.add_account(NAME, &[], &[new], true, created).await?;
         writeln!(out, "Account:  {NAME}\nPassword: {} (it is shown only now)", password.expose())?;
     } else {
         writeln!(

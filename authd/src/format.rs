@@ -19,6 +19,8 @@ mod scram;
 pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) is_enabled: bool,
+    /// In seconds since 1970, if the format says so.
+    pub(crate) created: Option<i64>,
     pub(crate) aliases: Vec<String>,
     /// The account's own password is the first.
     pub(crate) passwords: Vec<Password>,
@@ -29,6 +31,7 @@ pub(crate) struct Account {
 pub(crate) struct Password {
     /// Empty for the account's own password.
     pub(crate) label: String,
+    pub(crate) created: Option<i64>,
     pub(crate) expires: Option<i64>,
     pub(crate) last_used: Option<i64>,
     pub(crate) stored: Stored,
@@ -175,8 +178,10 @@ pub(crate) fn write(format: Format, account: &Account) -> Written {
 impl Account {
     /// An account with only its own password.
     fn new(name: &str, is_enabled: bool, stored: Stored) -> Self {
-        let own = Password { label: String::new(), expires: None, last_used: None, stored };
-        Self { name: name.into(), is_enabled, aliases: Vec::new(), passwords: vec![own] }
+        let label = String::new();
+        let own = Password { label, created: None, expires: None, last_used: None, stored };
+        let (name, aliases, passwords) = (name.into(), Vec::new(), vec![own]);
+        Self { name, is_enabled, created: None, aliases, passwords }
     }
 
     /// Returns all names to authenticate with.

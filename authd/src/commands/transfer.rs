@@ -70,17 +70,19 @@ async fn add(
     account: Account,
     dry_run: bool,
 ) -> Result<(), CommandError> {
-    let Account { name, is_enabled, aliases, passwords } = account;
-    let mut new = Vec::new();
-    for Password { label, expires, last_used, stored } in passwords {
+    let Account { name, is_enabled, created, aliases, passwords } = account;
+    let (now, mut new) = (now_s(), Vec::new());
+    for Password { label, created, expires, last_used, stored } in passwords {
         let credentials = match stored {
             Stored::Credentials(credentials) => credentials,
             Stored::PlainText(password) => passwords::credentials(config, &password, false)?,
         };
-        new.push(NewPassword { label, credentials, expires, last_used });
+        let created = created.unwrap_or(now);
+        new.push(NewPassword { label, credentials, created, expires, last_used });
     }
     if !dry_run {
-        return Ok(store.add_account(&name, &aliases, &new, is_enabled, now_s()).await?);
+        let created = created.unwrap_or(now);
+        return Ok(store.add_account(&name, &aliases, &new, is_enabled, created).await?);
     }
     let logins = new.iter().map(|password| login_name(&name, &password.label));
     for login in logins.chain(aliases) {
@@ -120,12 +122,14 @@ async fn accounts(store: &Store) -> Result<Vec<Account>, StoreError> {
         let key = (row.account, row.label);
         let stored = Stored::Credentials(credentials.remove(&key).unwrap_or_default());
         let (account, label) = key;
-        let (expires, last_used) = (row.expires, row.last_used);
-        passwords.entry(account).or_default().push(Password { label, expires, last_used, stored });
+        let (created, expires, last_used) = (Some(row.created), row.expires, row.last_used);
+        let password = Password { label, created, expires, last_used, stored };
+        passwords.entry(account).or_default().push(password);
     }
     let account = |row: crate::store::AccountRow| {
         let passwords = passwords.remove(&row.name).unwrap_or_default();
-        Account { name: row.name, is_enabled: row.is_enabled, aliases: row.aliases, passwords }
+        let crate::store::AccountRow { name, is_enabled, created, aliases } = row;
+        Account { name, is_enabled, created: Some(created), aliases, passwords }
     };
     Ok(store.accounts().await?.into_iter().map(account).collect())
 }

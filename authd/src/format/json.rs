@@ -13,6 +13,7 @@ use crate::credential::{Credential, CredentialError, Scheme};
 struct AccountLine {
     account: String,
     enabled: bool,
+    created: Option<i64>,
     #[serde(default)]
     aliases: Vec<String>,
     password: PasswordPart,
@@ -25,6 +26,7 @@ struct AccountLine {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PasswordPart {
+    created: Option<i64>,
     expires: Option<i64>,
     last_used: Option<i64>,
     credentials: Vec<CredentialPart>,
@@ -52,12 +54,12 @@ pub(super) fn read(text: &str) -> Result<Account, LineError> {
     for application in line.applications {
         passwords.push(password(application.label, application.password)?);
     }
-    let AccountLine { account: name, enabled: is_enabled, aliases, .. } = line;
-    Ok(Account { name, is_enabled, aliases, passwords })
+    let AccountLine { account: name, enabled: is_enabled, created, aliases, .. } = line;
+    Ok(Account { name, is_enabled, created, aliases, passwords })
 }
 
 fn password(label: String, part: PasswordPart) -> Result<Password, LineError> {
-    let PasswordPart { expires, last_used, credentials } = part;
+    let PasswordPart { created, expires, last_used, credentials } = part;
     let read = |part: CredentialPart| {
         let value = Secret::new(part.value);
         let scheme = Scheme::named(&part.scheme)
@@ -79,11 +81,12 @@ fn password(label: String, part: PasswordPart) -> Result<Password, LineError> {
     if hashes + usize::from(!keys.is_empty()) > 1 {
         return Err(LineError::SeveralForms);
     }
-    Ok(Password { label, expires, last_used, stored: Stored::Credentials(credentials) })
+    Ok(Password { label, created, expires, last_used, stored: Stored::Credentials(credentials) })
 }
 
 pub(super) fn write(account: &Account) -> Option<Secret> {
     let part = |password: &Password| PasswordPart {
+        created: password.created,
         expires: password.expires,
         last_used: password.last_used,
         credentials: password.stored.credentials().iter().map(credential).collect(),
@@ -92,6 +95,7 @@ pub(super) fn write(account: &Account) -> Option<Secret> {
     let line = AccountLine {
         account: account.name.clone(),
         enabled: account.is_enabled,
+        created: account.created,
         aliases: account.aliases.clone(),
         password: part(own),
         applications: applications

@@ -47,6 +47,7 @@ fn full() -> Account {
     let take = |at| credentials(&dovecot(at)).into_iter().next().cloned().unwrap();
     let password = |label: &str, at: &[usize]| Password {
         label: label.into(),
+        created: Some(5),
         expires: None,
         last_used: Some(7),
         stored: Stored::Credentials(at.iter().map(|at| take(*at)).collect()),
@@ -54,6 +55,7 @@ fn full() -> Account {
     Account {
         name: "tim".into(),
         is_enabled: false,
+        created: Some(4),
         aliases: vec!["tim@example.org".into()],
         passwords: vec![
             password("", &[3, 4, 5]),

@@ -29,6 +29,7 @@ pub(crate) struct NewPassword {
     pub(crate) label: String,
     /// The first is the one that PLAIN and LOGIN are checked with.
     pub(crate) credentials: Vec<Credential>,
+    pub(crate) created: i64,
     pub(crate) expires: Option<i64>,
     pub(crate) last_used: Option<i64>,
 }
@@ -109,17 +110,17 @@ impl Store {
         aliases: &[String],
         passwords: &[NewPassword],
         is_enabled: bool,
-        now: i64,
+        created: i64,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         let insert = "INSERT INTO account (name, enabled, created) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
-        let insert = sqlx::query(insert).bind(name).bind(i64::from(is_enabled)).bind(now);
+        let insert = sqlx::query(insert).bind(name).bind(i64::from(is_enabled)).bind(created);
         let inserted = self.within(insert.execute(&mut *transaction)).await?;
         if inserted.rows_affected() == 0 {
             return Err(StoreError::NameInUse(name.into()));
         }
         for password in passwords {
-            self.put(&mut transaction, name, password, now).await?;
+            self.put(&mut transaction, name, password).await?;
             let login = login_name(name, &password.label);
             self.add_login(&mut transaction, &login, name, &password.label).await?;
         }
@@ -134,11 +135,10 @@ impl Store {
         &self,
         account: &str,
         password: &NewPassword,
-        now: i64,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         self.exists(&mut transaction, account).await?;
-        let is_new = self.put(&mut transaction, account, password, now).await?;
+        let is_new = self.put(&mut transaction, account, password).await?;
         if is_new {
             let name = login_name(account, &password.label);
             self.add_login(&mut transaction, &name, account, &password.label).await?;
@@ -246,13 +246,17 @@ impl Store {
         transaction: &mut Transaction<'_, Any>,
         account: &str,
         password: &NewPassword,
-        now: i64,
     ) -> Result<bool, StoreError> {
-        let NewPassword { label, credentials, expires, last_used } = password;
+        let NewPassword { label, credentials, created, expires, last_used } = password;
         let update = "UPDATE password SET created = $1, expires = $2, last_used = $3 WHERE account = $4 AND label = $5";
         let insert = "INSERT INTO password (created, expires, last_used, account, label) VALUES ($1, $2, $3, $4, $5)";
         let [update, insert] = [update, insert].map(|sql| {
-            sqlx::query(sql).bind(now).bind(*expires).bind(*last_used).bind(account).bind(label)
+            sqlx::query(sql)
+                .bind(*created)
+                .bind(*expires)
+                .bind(*last_used)
+                .bind(account)
+                .bind(label)
         });
         let is_new = self.within(update.execute(&mut **transaction)).await?.rows_affected() == 0;
         if is_new {

@@ -10,6 +10,7 @@ use crate::credential::{Credential, Scheme};
 pub(crate) struct AccountRow {
     pub(crate) name: String,
     pub(crate) is_enabled: bool,
+    pub(crate) created: i64,
     pub(crate) aliases: Vec<String>,
 }
 
@@ -19,6 +20,7 @@ pub(crate) struct PasswordRow {
     pub(crate) account: String,
     /// Empty for the account's own password.
     pub(crate) label: String,
+    pub(crate) created: i64,
     pub(crate) expires: Option<i64>,
     pub(crate) last_used: Option<i64>,
     /// The first is the one that PLAIN and LOGIN are checked with.
@@ -46,7 +48,7 @@ pub(crate) struct Cost {
 impl Store {
     /// Returns all accounts with their aliases, by name.
     pub(crate) async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
-        let select = "SELECT a.name, a.enabled, l.name AS alias FROM account a \
+        let select = "SELECT a.name, a.enabled, a.created, l.name AS alias FROM account a \
                       LEFT JOIN login l ON l.account = a.name AND l.label = '' AND l.name <> a.name \
                       ORDER BY a.name, l.name";
         let mut accounts: Vec<AccountRow> = Vec::new();
@@ -54,7 +56,8 @@ impl Store {
             let name: String = get(&row, "name")?;
             if accounts.last().is_none_or(|last| last.name != name) {
                 let is_enabled = get::<i64>(&row, "enabled")? != 0;
-                accounts.push(AccountRow { name, is_enabled, aliases: Vec::new() });
+                let created = get(&row, "created")?;
+                accounts.push(AccountRow { name, is_enabled, created, aliases: Vec::new() });
             }
             if let (Some(account), Some(alias)) = (accounts.last_mut(), get(&row, "alias")?) {
                 account.aliases.push(alias);
@@ -65,7 +68,7 @@ impl Store {
 
     /// Returns all passwords, by account and label.
     pub(crate) async fn passwords(&self) -> Result<Vec<PasswordRow>, StoreError> {
-        let select = "SELECT p.account, p.label, p.expires, p.last_used, c.scheme FROM password p \
+        let select = "SELECT p.account, p.label, p.created, p.expires, p.last_used, c.scheme FROM password p \
                       LEFT JOIN credential c ON c.account = p.account AND c.label = p.label \
                       ORDER BY p.account, p.label, c.checks DESC, c.scheme";
         let mut passwords: Vec<PasswordRow> = Vec::new();
@@ -76,6 +79,7 @@ impl Store {
                 passwords.push(PasswordRow {
                     account,
                     label,
+                    created: get(&row, "created")?,
                     expires,
                     last_used,
                     schemes: Vec::new(),

@@ -29,7 +29,7 @@ async fn an_account_is_found_by_each_of_its_names() {
             .unwrap();
         store.add_alias("tim", "timothy").await.unwrap();
         let phone = NewPassword { label: "phone".into(), expires: Some(9), ..password("two") };
-        store.set_password("tim", &phone, 2).await.unwrap();
+        store.set_password("tim", &phone).await.unwrap();
         for name in ["tim", "tim@example.org", "timothy"] {
             let found = store.find(name).await.unwrap().unwrap();
             assert_eq!(
@@ -79,7 +79,7 @@ async fn a_name_belongs_to_one_account() {
         assert!(store.find("ann").await.unwrap().is_none(), "nothing is left of a refused account");
         assert!(matches!(store.add_alias("nobody", "n").await, Err(StoreError::NoAccount(_))));
         assert!(matches!(
-            store.set_password("nobody", &password("x"), 1).await,
+            store.set_password("nobody", &password("x")).await,
             Err(StoreError::NoAccount(_))
         ));
     })
@@ -94,12 +94,12 @@ async fn passwords_are_replaced_whole_and_removed() {
         store.add_account("tim", &[], &[first], true, 1).await.unwrap();
         store.note_use("tim", "", 7).await.unwrap();
         assert_eq!(store.find("tim").await.unwrap().unwrap().last_used, Some(7));
-        store.set_password("tim", &password("two"), 2).await.unwrap();
+        store.set_password("tim", &password("two")).await.unwrap();
         let found = store.find("tim").await.unwrap().unwrap();
         assert_eq!(found.credentials.len(), 1);
         assert_eq!((found.credentials[0].scheme(), found.last_used), (Scheme::ScramSha256, None));
         let phone = NewPassword { label: "phone".into(), ..password("three") };
-        store.set_password("tim", &phone, 2).await.unwrap();
+        store.set_password("tim", &phone).await.unwrap();
         assert!(store.remove_password("tim", "phone").await.unwrap());
         assert!(!store.remove_password("tim", "phone").await.unwrap());
         assert!(!store.remove_password("tim", "").await.unwrap(), "the own password stays");
@@ -213,7 +213,7 @@ async fn commands_wait_for_another_process_that_writes_to_sqlite() {
         };
         let done = async {
             match command {
-                0 => store.set_password("tim", &password("two"), 2).await,
+                0 => store.set_password("tim", &password("two")).await,
                 _ => store.add_alias("tim", "t").await,
             }
         };

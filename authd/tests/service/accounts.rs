@@ -1,5 +1,6 @@
 //! The commands that manage accounts.
 
+use serde_json::Value;
 use smtp_auth::sasl::Mechanism;
 
 use crate::{
@@ -129,6 +130,30 @@ fn a_move_to_another_database_loses_nothing() {
         ("tim", &app, None),
     ];
     check(&mut to, &mechanisms, &expected);
+}
+
+#[test]
+fn a_backup_keeps_when_accounts_and_passwords_were_created() {
+    let authd = [(); 3].map(|()| Authd::new(None, ""));
+    authd[0].done(&["add", "tim"], PASSWORD);
+    authd[0].done(&["passwd", "tim", "--app", "phone"], "");
+    let mut lines: Value = serde_json::from_str(&authd[0].done(&["export", "json"], "")).unwrap();
+    let places = ["/created", "/password/created", "/applications/0/password/created"];
+    for (place, day) in places.iter().zip(1..) {
+        *lines.pointer_mut(place).unwrap() = (day * 86_400).into();
+    }
+    authd[1].done(&["import", "json", "-"], &lines.to_string());
+    let exported: Value = serde_json::from_str(&authd[1].done(&["export", "json"], "")).unwrap();
+    assert_eq!(exported, lines);
+    let list = authd[1].done(&["list"], "");
+    assert!(list.contains("SCRAM-SHA-256 created=1970-01-03 last-used=never"), "{list}");
+    assert!(list.contains("phone SCRAM-SHA-256 created=1970-01-04 last-used=never"), "{list}");
+    // Without these times, the accounts are created by the import.
+    for part in ["", "/password", "/applications/0/password"] {
+        lines.pointer_mut(part).unwrap().as_object_mut().unwrap().remove("created");
+    }
+    authd[2].done(&["import", "json", "-"], &lines.to_string());
+    assert_eq!(authd[2].done(&["list"], ""), authd[0].done(&["list"], ""));
 }
 
 #[test]
