@@ -49,9 +49,11 @@ pub(crate) fn new(generate: bool) -> Result<(Secret, bool), PasswordError> {
         }
         password
     } else {
-        let mut line = String::new();
+        // With room for the longest password, so that the line does not move and leave a copy in freed memory.
+        let mut line = String::with_capacity(MAX_PASSWORD + "\r\n".len());
         stdin().read_line(&mut line)?;
-        Secret::new(line.trim_end_matches(['\r', '\n']))
+        line.truncate(line.trim_end_matches(['\r', '\n']).len());
+        Secret::new(line)
     };
     check(&password).map(|()| (password, false))
 }

@@ -129,16 +129,18 @@ fn line(account: &Account, password: &Password, name: &str) -> Result<Secret, &'
     let user = if is_other { format!("user={}", account.name) } else { String::new() };
     let nologin = if account.is_enabled { "" } else { "nologin" };
     let extra = [&*user, nologin].join(" ");
-    let text = format!("{name}:{{{}}}{value}::::::{}", credential.scheme(), extra.trim());
-    Ok(Secret::new(text))
+    let (scheme, value) = (credential.scheme(), value.expose());
+    Ok(Secret::new(format!("{name}:{{{scheme}}}{value}::::::{}", extra.trim())))
 }
 
-fn value(credential: &Credential) -> Option<String> {
+fn value(credential: &Credential) -> Option<Secret> {
     let value = credential.value();
     Some(match credential {
         // `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`
-        Credential::Scram(_) => value.expose().split_once('$')?.1.replace(['$', ':'], ","),
-        Credential::CramMd5(_) => value.expose().split_once('}')?.1.into(),
-        _ => value.expose().into(),
+        Credential::Scram(_) => {
+            Secret::new(value.expose().split_once('$')?.1.replace(['$', ':'], ","))
+        }
+        Credential::CramMd5(_) => Secret::new(value.expose().split_once('}')?.1),
+        _ => value,
     })
 }

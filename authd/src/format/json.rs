@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use smtp_auth::Secret;
 
 use super::{Account, LineError, Password, Stored};
@@ -43,7 +43,12 @@ struct ApplicationPart {
 #[serde(deny_unknown_fields)]
 struct CredentialPart {
     scheme: String,
-    value: String,
+    #[serde(serialize_with = "expose")]
+    value: Secret,
+}
+
+fn expose<S: Serializer>(value: &Secret, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(value.expose())
 }
 
 pub(super) fn read(text: &str) -> Result<Account, LineError> {
@@ -61,10 +66,9 @@ pub(super) fn read(text: &str) -> Result<Account, LineError> {
 fn password(label: String, part: PasswordPart) -> Result<Password, LineError> {
     let PasswordPart { created, expires, last_used, credentials } = part;
     let read = |part: CredentialPart| {
-        let value = Secret::new(part.value);
         let scheme = Scheme::named(&part.scheme)
             .ok_or_else(|| CredentialError::Scheme(super::shown(&part.scheme)))?;
-        Credential::read(scheme, value.expose())
+        Credential::read(scheme, part.value.expose())
     };
     let credentials: Vec<_> = credentials.into_iter().map(read).collect::<Result<_, _>>()?;
     if credentials.is_empty() {
@@ -107,5 +111,5 @@ pub(super) fn write(account: &Account) -> Option<Secret> {
 }
 
 fn credential(own: &Credential) -> CredentialPart {
-    CredentialPart { scheme: own.scheme().name().into(), value: own.value().expose().into() }
+    CredentialPart { scheme: own.scheme().name().into(), value: own.value() }
 }
