@@ -89,6 +89,10 @@ pub(crate) enum LineError {
         "the name has another password than its account `{0}`, and is no name of an application password, such as `{0}/phone`"
     )]
     OtherPassword(String),
+    #[error(
+        "the scheme CRYPT is supported only for bcrypt (`$2…`) and SHA512-CRYPT (`$6$…`), and the value is neither"
+    )]
+    Crypt,
     #[error("the password has two values of the scheme {0}")]
     SchemeTwice(Scheme),
     #[error(

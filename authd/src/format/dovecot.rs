@@ -93,6 +93,7 @@ fn stored(text: &str) -> Result<Stored, LineError> {
         _ if is(&["SHA512-CRYPT"]) => Scheme::Sha512Crypt,
         value if is(&["CRYPT"]) && value.starts_with("$2") => Scheme::BlfCrypt,
         value if is(&["CRYPT"]) && value.starts_with("$6$") => Scheme::Sha512Crypt,
+        _ if is(&["CRYPT"]) => return Err(LineError::Crypt),
         _ => return Err(unknown().into()),
     };
     Ok(Stored::Credentials(vec![Credential::read(own, value)?]))
