@@ -48,10 +48,18 @@ pub(crate) enum Stored {
 
 /// A line of a file.
 #[derive(Debug)]
-enum Line {
-    Account(Account),
-    /// Another name of the account that is named first: an alias, or an application password's.
-    Name(String, Account),
+struct Line {
+    account: Account,
+    /// If the line is for another name of an account, that account. The name is an alias, or an application password's.
+    of: Option<String>,
+    /// The fields that have no equivalent, and do not restrict the account.
+    left_out: Vec<&'static str>,
+}
+
+impl From<Account> for Line {
+    fn from(account: Account) -> Self {
+        Self { account, of: None, left_out: Vec::new() }
+    }
 }
 
 /// Why a line cannot be imported. No text contains a part of the line but for the names of accounts and schemes.
@@ -108,6 +116,8 @@ pub(crate) enum LineError {
 pub(crate) struct Contents {
     pub(crate) accounts: Vec<(Vec<usize>, Account)>,
     pub(crate) refused: Vec<(usize, LineError)>,
+    /// The fields that are left out of each line, by its number.
+    pub(crate) left_out: HashMap<usize, Vec<&'static str>>,
     /// The place in `accounts` of each name.
     names: HashMap<String, usize>,
 }
@@ -124,10 +134,17 @@ pub(crate) fn read(
         let read = match read {
             None => continue,
             Some(Err(error)) => Err(error),
-            Some(Ok(Line::Account(account))) => contents.add(format, number, account, fold),
-            Some(Ok(Line::Name(of, account))) => {
-                later.push((number, of, account));
-                continue;
+            Some(Ok(Line { account, of, left_out })) => {
+                if !left_out.is_empty() {
+                    contents.left_out.insert(number, left_out);
+                }
+                match of {
+                    None => contents.add(format, number, account, fold),
+                    Some(of) => {
+                        later.push((number, of, account));
+                        continue;
+                    }
+                }
             }
         };
         contents.refused.extend(read.err().map(|error| (number, error)));
@@ -147,10 +164,10 @@ fn line(format: Format, text: &str) -> Option<Result<Line, LineError>> {
         return None;
     }
     Some(match format {
-        Format::Json => json::read(text).map(Line::Account),
+        Format::Json => json::read(text).map(Line::from),
         Format::Dovecot => dovecot::read(text),
-        Format::Rfc5803 => scram::read(text, &[':', '\t']).map(Line::Account),
-        Format::Postgresql => scram::read(text, &['|', '\t']).map(Line::Account),
+        Format::Rfc5803 => scram::read(text, &[':', '\t']).map(Line::from),
+        Format::Postgresql => scram::read(text, &['|', '\t']).map(Line::from),
     })
 }
 

@@ -1,7 +1,7 @@
 //! `account import` and `account export`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     io::{BufRead, BufReader, BufWriter, Write, stdin, stdout},
     path::Path,
@@ -18,6 +18,9 @@ use crate::{
     passwords,
     store::{NewPassword, Store, StoreError, login_name},
 };
+
+/// How many lines a note lists.
+const LISTED: usize = 10;
 
 pub(super) async fn import(
     config: &Config,
@@ -38,15 +41,20 @@ pub(super) async fn import(
         .collect::<Result<_, _>>()
         .map_err(unreadable)?;
     let lines = lines.into_iter().enumerate().map(|(at, text)| (at + 1, text));
-    let contents = format::read(format, lines, config.fold());
+    let mut contents = format::read(format, lines, config.fold());
     let (mut imported, mut refused) = (0_usize, contents.refused.len());
+    let mut left_out = BTreeMap::new();
     for (number, error) in contents.refused {
         eprintln!("line {number}: not imported: {error}");
     }
     for (lines, account) in contents.accounts {
         let name = account.name.clone();
         match add(config, store, account, dry_run).await {
-            Ok(()) => imported += 1,
+            Ok(()) => {
+                imported += 1;
+                let of = lines.iter().filter_map(|number| contents.left_out.remove_entry(number));
+                left_out.extend(of);
+            }
             // The remaining accounts would fail as well.
             Err(error @ CommandError::Store(StoreError::Slow(_) | StoreError::Database(_))) => {
                 return Err(error);
@@ -59,9 +67,28 @@ pub(super) async fn import(
             }
         }
     }
+    note(&left_out);
     let done = if dry_run { "can be imported" } else { "have been imported" };
     eprintln!("{imported} accounts {done}");
     if refused > 0 { Err(CommandError::NotImported(refused)) } else { Ok(()) }
+}
+
+/// Names the fields that are left out, once for the whole file.
+fn note(left_out: &BTreeMap<usize, Vec<&str>>) {
+    let fields: BTreeSet<_> = left_out.values().flatten().copied().collect();
+    if fields.is_empty() {
+        return;
+    }
+    let fields = Vec::from_iter(fields).join(", ");
+    let first: Vec<_> = left_out.keys().take(LISTED).map(usize::to_string).collect();
+    let more = match left_out.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    eprintln!(
+        "note: these fields have no equivalent here, and are left out: {fields} (lines: {}{more})",
+        first.join(", ")
+    );
 }
 
 async fn add(

@@ -32,21 +32,27 @@ const KNOWN: [&str; 14] = [
     "proxy_maybe",
 ];
 
+/// The fields between the password and the extra fields. They concern only the mailbox.
+const MAILBOX: [&str; 5] = ["uid", "gid", "gecos", "home", "shell"];
+
 pub(super) fn read(text: &str) -> Result<Line, LineError> {
     let (name, rest) =
         text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or(LineError::Fields)?;
     let password = rest.split(':').next().unwrap_or_default();
     let extra = text.splitn(8, ':').nth(7).unwrap_or_default();
-    let (mut is_enabled, mut user) = (true, None);
+    let (mut is_enabled, mut of) = (true, None);
+    let mailbox = MAILBOX.into_iter().zip(text.split(':').skip(2));
+    let mut left_out: Vec<_> =
+        mailbox.filter(|(_, value)| !value.is_empty()).map(|(field, _)| field).collect();
     for field in extra.split_ascii_whitespace() {
         let (field, value) = field.split_once('=').unwrap_or((field, ""));
         match field {
             "nologin" => is_enabled = false,
-            "user" => user = Some(value.into()),
+            "user" => of = Some(value.into()),
             // It concerns only the time of an answer.
-            "nodelay" => {}
+            "nodelay" => left_out.push("nodelay"),
             // It concerns only the mailbox.
-            field if field.starts_with("userdb_") => {}
+            field if field.starts_with("userdb_") => left_out.push("userdb_…"),
             field => {
                 let known = KNOWN.into_iter().find(|known| *known == field);
                 return Err(LineError::ExtraField(known.unwrap_or("?")));
@@ -54,10 +60,7 @@ pub(super) fn read(text: &str) -> Result<Line, LineError> {
         }
     }
     let account = Account::new(name, is_enabled, stored(password)?);
-    Ok(match user {
-        Some(user) => Line::Name(user, account),
-        None => Line::Account(account),
-    })
+    Ok(Line { account, of, left_out })
 }
 
 /// `{SCHEME}value`, or the form of `crypt(3)` without a scheme.

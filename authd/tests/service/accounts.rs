@@ -42,6 +42,33 @@ fn a_file_of_dovecot_is_imported_and_what_cannot_be_is_listed() {
 }
 
 #[test]
+fn the_fields_that_an_import_leaves_out_are_named() {
+    let authd = Authd::new(None, "");
+    let mut file = "# users\n\
+        tim:{PLAIN}tanstaaf:1000::hunter2:/home/tim::nodelay userdb_hunter2=x\r\n\
+        t:{PLAIN}tanstaaf::::::user=tim\n\
+        refused:{SSHA256}x:::::/bin/sh:\r\n"
+        .to_owned();
+    let note = |file: &str| {
+        let output = authd.account(&["import", "dovecot", "-"], file);
+        let said = String::from_utf8(output.stderr).unwrap();
+        let note = said.lines().find(|line| line.starts_with("note: ")).map(str::to_owned);
+        (output.status.success(), note)
+    };
+    let expected = |of: &str| {
+        let said = "note: these fields have no equivalent here, and are left out:";
+        Some(format!("{said} {of}"))
+    };
+    let said = note(&file);
+    assert_eq!(said, (false, expected("gecos, home, nodelay, uid, userdb_… (lines: 2)")));
+    assert_eq!(note("ann:{PLAIN}tanstaaf:::::\r\n"), (true, None));
+    assert_eq!(note("bob:{PLAIN}tanstaaf::5\r\n"), (true, expected("gid (lines: 1)")));
+    file = (0..12).map(|at| format!("u{at}:{{PLAIN}}tanstaaf:1:1::/h\n")).collect();
+    let lines = "gid, home, uid (lines: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more)";
+    assert_eq!(note(&file), (true, expected(lines)));
+}
+
+#[test]
 fn a_line_that_is_not_utf_8_is_listed_and_the_rest_is_imported() {
     let authd = Authd::new(None, "");
     let file = b"tim:{PLAIN}tanstaaf\r\nj\xfcrgen:{PLAIN}hunter2\nann:{PLAIN}tanstaaf";
