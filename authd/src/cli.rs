@@ -38,7 +38,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Account {
-    /// Creates an account. Its password is read from the terminal, or from the first line of the standard input.
+    /// Creates an account. Its password is read from the terminal, or from the first line of the standard input, and
+    /// must have at least 8 characters and at most 256 octets.
     Add {
         /// The name of the account, such as `tim` or `tim@example.org`.
         name: String,
@@ -51,14 +52,15 @@ pub(crate) enum Account {
         #[command(flatten)]
         password: Password,
     },
-    /// Changes the password of an account, or creates an application password, which is always generated.
+    /// Changes the password of an account, or creates an application password, which is always generated. A password
+    /// that is not generated must have at least 8 characters and at most 256 octets.
     Passwd {
         /// The name of the account. An alias does not count.
         name: String,
         /// Creates or replaces the application password with this label. Its user authenticates as NAME/LABEL.
         #[arg(long, value_name = "LABEL")]
         app: Option<String>,
-        /// Removes the application password that `--app` names.
+        /// Removes the application password that `--app` names, so that nobody can authenticate with it any more.
         #[arg(long, requires = "app")]
         remove: bool,
         #[command(flatten)]
@@ -74,7 +76,7 @@ pub(crate) enum Account {
         #[arg(long)]
         remove: bool,
     },
-    /// Disables an account, with all its names and passwords.
+    /// Disables an account, with all its names and passwords. No command deletes an account.
     Disable {
         /// The name of the account. An alias does not count.
         name: String,
@@ -87,7 +89,8 @@ pub(crate) enum Account {
     /// Lists accounts with their aliases and passwords, and for each password its schemes, and the days on which it was created, was last used
     /// and expires, in UTC.
     List {
-        /// Lists only enabled accounts with a password that has no SCRAM keys.
+        /// Lists only the passwords of enabled accounts that lack the keys of at least one mechanism of the setting
+        /// `scram`. Application passwords count as well.
         #[arg(long)]
         without_scram: bool,
     },

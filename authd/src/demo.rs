@@ -88,9 +88,11 @@ fn show(out: &mut impl Write, socket: &Path) -> io::Result<()> {
     if let Some(closed) = closed(socket) {
         writeln!(
             out,
-            "Warning:  no mail server can reach this socket, because other users may not enter {}.\n\
-             {:10}Start the demo with `--directory` and a directory that every user may enter.",
+            "Warning:  not every user may enter {}. If the mail server's user may not, it cannot\n\
+             {:10}reach this socket. In this case, start the demo with `--directory` and a directory that\n\
+             {:10}every user may enter.",
             closed.display(),
+            "",
             ""
         )?;
     }
@@ -107,7 +109,7 @@ Postfix, /etc/postfix/master.cf:
     submission inet n       -       y       -       -       smtpd
       -o smtpd_sasl_auth_enable=yes
 
-    An smtpd that is confined to a chroot, as Debian's is, reaches only sockets in {SPOOL}:
+    An smtpd that is confined to a chroot, as Debian's is, reaches only sockets in Postfix's queue directory:
     start this with `--socket {SPOOL}/private/auth`.
 
 Exim, in the section `begin authenticators`, once for each mechanism:
