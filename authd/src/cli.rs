@@ -86,8 +86,8 @@ pub(crate) enum Account {
         /// The name of the account. An alias does not count.
         name: String,
     },
-    /// Lists accounts with their aliases and passwords, and for each password its schemes, and the days on which it was created, was last used
-    /// and expires, in UTC.
+    /// Lists accounts with their aliases and passwords. For each password, shows its schemes, and the days (in UTC) on
+    /// which it was created, was last used and expires.
     List {
         /// Lists only the passwords of enabled accounts that lack the keys of at least one mechanism of the setting
         /// `scram`. Application passwords count as well.

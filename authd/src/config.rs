@@ -182,7 +182,7 @@ impl Default for Config {
             database: None,
             connections: 8,
             query_time_limit_ms: 2000,
-            max_connections: 20_000,
+            max_connections: 16_000,
             hostname: "localhost".into(),
             accounts: Accounts::default(),
             hashing: HashingOptions::default(),
