@@ -228,11 +228,10 @@ pub(crate) struct Asked {
     /// The client's address, if the socket is trusted and the mail server sent one.
     pub(crate) address: Option<IpAddr>,
     pub(crate) looked_up: OnceLock<LookUp>,
-    pub(crate) locked: OnceLock<&'static str>,
 }
 
 /// What the look-up of an account found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct LookUp {
     at: Instant,
     /// `None` if the account does not exist.
@@ -242,7 +241,7 @@ pub(crate) struct LookUp {
 }
 
 /// The password that the exchange is about.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Used {
     pub(crate) account: String,
     label: String,
@@ -251,39 +250,20 @@ pub(crate) struct Used {
 }
 
 impl Asked {
-    /// Returns what the look-up has found, if there was one.
-    pub(crate) fn into_look_up(self) -> Option<LookUp> {
-        let locked = self.locked.into_inner();
-        self.looked_up.into_inner().map(|look_up| LookUp { locked, ..look_up })
-    }
-
-    async fn find(&self, name: &str) -> Result<Option<Found>, ()> {
-        let found = self.service.find(name).await.map_err(|_| ())?;
-        let password = found.as_ref().map(|found| Used {
-            account: found.account.clone(),
-            label: found.label.clone(),
-            last: found.last_used,
-        });
-        let _ = self.looked_up.set(LookUp { at: Instant::now(), password, locked: None });
-        Ok(found)
-    }
-
     /// Turns an answer into one to a wrong password, if the attempt is limited, or the account may not be used. Neither
     /// can be told from a wrong password by the reply or by its time.
     fn judge<T>(&self, answer: Answer<T>, found: Option<&Found>, name: &str) -> Answer<T> {
         let account = found.map_or(name, |found| &found.account);
         let is_limited = self.service.limiter.is_limited(self.address, account, now_ms());
-        let locked = match found.and_then(Found::unusable) {
-            None if is_limited => Some("limited"),
-            unusable => unusable,
-        };
-        let answer = match locked {
-            Some(why) => {
-                let _ = self.locked.set(why);
-                answer.lock()
-            }
-            None => answer,
-        };
+        let unusable = found.and_then(Found::unusable);
+        let locked = unusable.or_else(|| is_limited.then_some("limited"));
+        let password = found.map(|found| Used {
+            account: found.account.clone(),
+            label: found.label.clone(),
+            last: found.last_used,
+        });
+        let _ = self.looked_up.set(LookUp { at: Instant::now(), password, locked });
+        let answer = if locked.is_some() { answer.lock() } else { answer };
         match found {
             Some(found) => answer.of(&*found.account),
             None => answer,
@@ -314,7 +294,7 @@ impl AsyncAuthenticator for Asked {
 
     async fn check_password(&self, ask: &CheckPassword) -> Answer {
         let name = ask.authcid();
-        let Ok(found) = self.find(name).await else { return Answer::temp_fail() };
+        let Ok(found) = self.service.find(name).await else { return Answer::temp_fail() };
         let own = found.as_ref().and_then(|found| found.credential(found.checks)).cloned();
         // The connection may have begun days ago, and the accounts may have changed since.
         let offer = self.service.offer();
@@ -328,7 +308,7 @@ impl AsyncAuthenticator for Asked {
     }
 
     async fn cram_secret(&self, ask: &CramSecretFor) -> Answer<CramSecret> {
-        let Ok(found) = self.find(ask.authcid()).await else { return Answer::temp_fail() };
+        let Ok(found) = self.service.find(ask.authcid()).await else { return Answer::temp_fail() };
         let secret = match found.as_ref().and_then(|found| found.credential(Some(Scheme::CramMd5)))
         {
             Some(Credential::CramMd5(secret)) => Some(secret.clone()),
@@ -339,7 +319,7 @@ impl AsyncAuthenticator for Asked {
 
     async fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let name = ask.authcid();
-        let Ok(found) = self.find(name).await else { return Answer::temp_fail() };
+        let Ok(found) = self.service.find(name).await else { return Answer::temp_fail() };
         let keys =
             match found.as_ref().and_then(|found| found.credential(Scheme::scram(ask.hash()))) {
                 Some(Credential::Scram(keys)) => Some(keys.clone()),

@@ -156,7 +156,6 @@ impl Connection {
                         offer: Arc::clone(&self.offer),
                         address: address(request, self.is_trusted),
                         looked_up: OnceLock::new(),
-                        locked: OnceLock::new(),
                     };
                     self.tasks.push(Box::pin(answer(request.id(), asked, job)));
                 }
@@ -232,7 +231,7 @@ impl Drop for Connection {
 /// long is one.
 async fn answer(id: u32, asked: Asked, mut job: QueryJob) -> Done {
     let _ = timeout(ANSWER, job.query().answer_with_async(&asked)).await;
-    Done::Answered(id, Box::new(job), asked.into_look_up())
+    Done::Answered(id, Box::new(job), asked.looked_up.into_inner())
 }
 
 fn address(request: &Request, is_trusted: bool) -> Option<IpAddr> {
