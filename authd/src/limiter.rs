@@ -198,8 +198,8 @@ impl Limiter {
     }
 
     /// Takes the failures in buckets of this kind that the other processes do not know yet.
-    fn take_failures(&self, kind: i64) -> Vec<(i64, i64)> {
-        self.table(&mut self.lock(), kind).0.take_untold()
+    fn take_failures(&self, kind: i64, now: i64) -> Vec<(i64, i64)> {
+        self.table(&mut self.lock(), kind).0.take_untold(now)
     }
 
     /// Puts failures back that could not be sent.

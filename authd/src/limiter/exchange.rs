@@ -101,7 +101,7 @@ pub(super) async fn batch(
         }
     }
     for kind in BY_PRIORITY {
-        let failures = limiter.take_failures(kind);
+        let failures = limiter.take_failures(kind, now);
         for (at, rows) in failures.chunks(WRITTEN).enumerate() {
             if let Err(error) = store.add_failures(rows, now).await {
                 limiter.put_failures_back(failures.get(at * WRITTEN..).unwrap_or_default());

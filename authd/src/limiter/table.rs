@@ -63,10 +63,21 @@ impl Table {
     }
 
     /// Takes what the other processes do not know yet, by the numbers of the buckets.
-    pub(super) fn take_untold(&mut self) -> Vec<(i64, i64)> {
-        let mut untold: Vec<_> = self.untold.drain().collect();
+    pub(super) fn take_untold(&mut self, now: i64) -> Vec<(i64, i64)> {
+        let buckets: Vec<_> = self.untold.keys().copied().collect();
+        let untold = buckets.into_iter().map(|bucket| (bucket, self.untold(bucket, now)));
+        let mut untold: Vec<_> = untold.filter(|(_, added)| *added > 0).collect();
         untold.sort_unstable();
+        self.untold.clear();
         untold
+    }
+
+    /// Returns what the other processes do not know yet of the bucket. It is no more than what the bucket still contains:
+    /// the rest has leaked away while the database did not answer. A bucket that a full table has forgotten keeps all.
+    fn untold(&self, bucket: i64, now: i64) -> i64 {
+        let untold = self.untold.get(&bucket).copied().unwrap_or(0);
+        let left = self.empty_at.get(&bucket).map_or(untold, |empty_at| (empty_at - now).max(0));
+        untold.min(left)
     }
 
     /// Returns how many failures have been dropped since the last call.
@@ -77,8 +88,7 @@ impl Table {
     /// Takes over the time that all processes together have counted. It does not contain the failures that the others
     /// do not know yet, nor those that were dropped.
     pub(super) fn merge(&mut self, bucket: i64, empty_at: i64, max: usize, now: i64) {
-        let untold = self.untold.get(&bucket).copied().unwrap_or(0);
-        let shared = empty_at.max(now).saturating_add(untold);
+        let shared = empty_at.max(now).saturating_add(self.untold(bucket, now));
         let own = self.empty_at.get(&bucket).copied().unwrap_or(now);
         self.set(bucket, own.max(shared), max, now);
     }
@@ -91,7 +101,8 @@ impl Table {
 
     /// Sets when the bucket will be empty. A full table forgets the emptiest bucket.
     fn set(&mut self, bucket: i64, empty_at: i64, max: usize, now: i64) {
-        while self.order.first().is_some_and(|(empty_at, _)| *empty_at <= now) {
+        while let Some((_, bucket)) = self.order.first().filter(|(empty_at, _)| *empty_at <= now) {
+            self.untold.remove(bucket);
             self.forget_emptiest();
         }
         match self.empty_at.insert(bucket, empty_at) {

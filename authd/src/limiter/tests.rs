@@ -128,7 +128,7 @@ fn a_full_table_forgets_the_emptiest_entry_and_stays_bounded() {
         limiter.authenticated(address(number), &number.to_string(), NOW);
     }
     assert_eq!(limiter.entries()[2], 5);
-    assert!(limiter.take_failures(ACCOUNT).len() <= 5 && limiter.take_successes().len() <= 5);
+    assert!(limiter.take_failures(ACCOUNT, NOW).len() <= 5 && limiter.take_successes().len() <= 5);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn the_limit_holds_over_several_processes_after_an_exchange() {
 fn failures_during_an_exchange_are_not_lost() {
     let limiter = Limiter::new(&limits(), SECRET);
     let_through(&limiter, 9, |_| None, "tim", NOW);
-    let told = limiter.take_failures(ACCOUNT);
+    let told = limiter.take_failures(ACCOUNT, NOW);
     let_through(&limiter, 1, |_| None, "tim", NOW);
     let failures = told.iter().map(|(bucket, added)| (*bucket, NOW + added)).collect();
     limiter.merge(Shared { failures, known: Vec::new() }, NOW);
@@ -221,6 +221,25 @@ async fn a_flood_of_networks_does_not_keep_accounts_from_the_other_processes() {
         exchange::batch(&other, store, 0, now).await.unwrap();
         assert!(other.is_limited(None, "tim", now));
         assert_eq!(other.entries()[..2], [1000, 1]);
+    }
+}
+
+/// While the database does not answer, failures leak away at the process that has counted them.
+#[tokio::test]
+async fn failures_that_have_leaked_away_are_not_sent() {
+    for Database { store, .. } in &databases().await {
+        let [limiter, other] = [(); 2].map(|()| Limiter::new(&limits(), SECRET));
+        let end = crate::clock::now_ms() + 3600 * 1000;
+        limiter.failed(None, Some("ann"), end - 3600 * 1000);
+        for second in 0..=3600 {
+            limiter.failed(None, Some("tim"), end - 3600 * 1000 + second * 1000);
+        }
+        for limiter in [&limiter, &other, &limiter] {
+            exchange::batch(limiter, store, 0, end).await.unwrap();
+            assert!(limiter.is_limited(None, "tim", end));
+            assert!(!limiter.is_limited(None, "tim", end + 60_000));
+        }
+        assert_eq!(other.entries()[1], 1, "the failure of long ago");
     }
 }
 
