@@ -294,13 +294,13 @@ impl AsyncAuthenticator for Asked {
 
     async fn check_password(&self, ask: &CheckPassword) -> Answer {
         let name = ask.authcid();
+        // The connection may have begun days ago, and the accounts may have changed since. Every name costs a decoy, so that
+        // its time does not tell one that does not exist.
+        let decoy = self.service.offer().decoys.credential(&self.offer.sasl, name);
         let Ok(found) = self.service.find(name).await else { return Answer::temp_fail() };
         let own = found.as_ref().and_then(|found| found.credential(found.checks)).cloned();
-        // The connection may have begun days ago, and the accounts may have changed since.
-        let offer = self.service.offer();
-        let decoy = || offer.decoys.credential(&self.offer.sasl, name);
         let is_real = own.is_some();
-        let Some(credential) = own.or_else(decoy) else { return Answer::temp_fail() };
+        let Some(credential) = own.or(decoy) else { return Answer::temp_fail() };
         let password = ask.password().clone();
         let checked = self.service.hashing.run(move || credential.check_password(&password)).await;
         let Ok(is_right) = checked else { return Answer::temp_fail() };
@@ -319,13 +319,14 @@ impl AsyncAuthenticator for Asked {
 
     async fn scram_keys(&self, ask: &ScramKeysFor) -> Answer<ScramKeys> {
         let name = ask.authcid();
+        // No proof fits them.
+        let decoy = self.service.offer().decoys.scram_keys(&self.offer.sasl, ask.hash(), name);
         let Ok(found) = self.service.find(name).await else { return Answer::temp_fail() };
-        let keys =
-            match found.as_ref().and_then(|found| found.credential(Scheme::scram(ask.hash()))) {
-                Some(Credential::Scram(keys)) => Some(keys.clone()),
-                // No proof fits them.
-                _ => self.service.offer().decoys.scram_keys(&self.offer.sasl, ask.hash(), name),
-            };
+        let own = found.as_ref().and_then(|found| found.credential(Scheme::scram(ask.hash())));
+        let keys = match own {
+            Some(Credential::Scram(keys)) => Some(keys.clone()),
+            _ => decoy,
+        };
         self.judge(keys.into(), found.as_ref(), name)
     }
 }

@@ -55,8 +55,10 @@ impl Decoys {
         })
     }
 
-    /// Returns the keys that SCRAM answers with for a name without keys. Their salt is the one that the configuration
-    /// derives from the name, and no password matches them.
+    /// Returns the keys that SCRAM answers with for a name without keys. No password matches them.
+    ///
+    /// A real password keeps its salt and its number of iterations, and has another salt for each hash. So the salt is
+    /// derived from all of them: if another cost is drawn for a name, it looks like an account with a new password.
     pub(crate) fn scram_keys(
         &self,
         sasl: &Config,
@@ -65,16 +67,14 @@ impl Decoys {
     ) -> Option<ScramKeys> {
         let decoy = sasl.decoy_keys(hash, name)?;
         let (iterations, length) = self.shown(hash, name);
-        let salt = self.salt(name, decoy.parts().salt, length);
-        ScramKeys::from_parts(ScramParts { iterations, salt: &salt, ..decoy.parts() })
-    }
-
-    /// Returns the salt with another length. A longer one continues with hashes of the name.
-    fn salt(&self, name: &str, salt: &[u8], length: usize) -> Vec<u8> {
-        let more = (0..).flat_map(|block: u64| {
-            self.key.hash([&block.to_be_bytes(), name.as_bytes()]).to_be_bytes()
+        let scheme = Scheme::scram(hash)?;
+        let octets = (0..).flat_map(|block: u64| {
+            let numbers = [block, u64::from(iterations), length as u64].map(u64::to_be_bytes);
+            let parts = [b"salt".as_slice(), scheme.name().as_bytes(), numbers.as_flattened()];
+            self.key.hash(parts.into_iter().chain([name.as_bytes()])).to_be_bytes()
         });
-        salt.iter().copied().chain(more).take(length).collect()
+        let salt: Vec<_> = octets.take(length).collect();
+        ScramKeys::from_parts(ScramParts { iterations, salt: &salt, ..decoy.parts() })
     }
 
     /// Returns the credential that a password is checked against for a name that does not exist. It takes as long as
@@ -173,6 +173,30 @@ mod tests {
         lengths.dedup();
         assert_eq!(lengths, [12, 16, 40]);
         assert!(salts.iter().enumerate().all(|(at, one)| !salts[..at].contains(one)));
+    }
+
+    /// A real password has another salt for each hash, and another cost comes with another salt.
+    #[test]
+    fn a_salt_belongs_to_one_hash_and_one_cost() {
+        let costs = |iterations| {
+            [Scheme::ScramSha1, Scheme::ScramSha256]
+                .map(|scheme| cost(scheme, iterations, 1))
+                .into()
+        };
+        let mechanisms = [Mechanism::ScramSha1, Mechanism::ScramSha256];
+        let sasl = Config::builder("auth").mechanisms(mechanisms).build().unwrap();
+        let mut blocks = Vec::new();
+        for iterations in ["4096/32", "15000/32"] {
+            let decoys = Decoys::new(SECRET, costs(iterations), 15_000);
+            for hash in [ScramHash::Sha1, ScramHash::Sha256] {
+                let keys = decoys.scram_keys(&sasl, hash, "nobody").unwrap();
+                blocks.extend(keys.parts().salt.chunks(8).map(<[u8]>::to_vec));
+            }
+        }
+        let all = blocks.len();
+        blocks.sort_unstable();
+        blocks.dedup();
+        assert_eq!((all, blocks.len()), (16, 16));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Serves the metrics by HTTP, on a Unix socket or to every user of this machine.
 
 use core::{net::SocketAddr, time::Duration};
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -55,8 +58,11 @@ pub(crate) fn bind(options: &Options) -> io::Result<Option<Bound>> {
     Ok(Some(Bound::Tcp(listener)))
 }
 
+/// The service, once it has reached its database.
+pub(crate) type Started = Arc<OnceLock<Arc<Service>>>;
+
 /// Begins to answer. This ends when the result is dropped.
-pub(crate) fn start(bound: Option<Bound>, service: &Arc<Service>) -> io::Result<JoinSet<()>> {
+pub(crate) fn start(bound: Option<Bound>, service: &Started) -> io::Result<JoinSet<()>> {
     let (mut tasks, service) = (JoinSet::new(), Arc::clone(service));
     match bound {
         None => {}
@@ -88,7 +94,7 @@ pub(crate) fn start(bound: Option<Bound>, service: &Arc<Service>) -> io::Result<
 async fn serve<A>(
     accepted: io::Result<(impl AsyncRead + AsyncWrite + Send + Unpin + 'static, A)>,
     clients: &mut JoinSet<()>,
-    service: &Arc<Service>,
+    service: &Started,
 ) {
     match accepted {
         Ok((stream, _)) => {
@@ -107,10 +113,10 @@ async fn serve<A>(
     }
 }
 
-/// Answers any request with the metrics.
+/// Answers any request with the metrics. Before the service has reached its database, there are none.
 async fn answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    service: &Service,
+    service: &OnceLock<Arc<Service>>,
 ) -> io::Result<()> {
     let mut request = Vec::new();
     let mut limited = (&mut stream).take(8192);
@@ -119,9 +125,12 @@ async fn answer(
             return Ok(());
         }
     }
-    let text = metrics::text(service);
+    let (status, text) = match service.get() {
+        Some(service) => ("200 OK", metrics::text(service)),
+        None => ("503 Service Unavailable", "The service waits for its database.\n".into()),
+    };
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         text.len()
     );
     stream.write_all(head.as_bytes()).await?;

@@ -77,12 +77,14 @@ pub(crate) async fn serve(
     let listeners = listeners(&config)?;
     let room = room(&config, listeners.len());
     let metrics = metrics_listener::bind(&config.metrics).map_err(ServeError::Metrics)?;
+    let started = metrics_listener::Started::default();
+    let _metrics = metrics_listener::start(metrics, &started).map_err(ServeError::Metrics)?;
     let service = tokio::select! {
         service = start(&config, &listeners, room) => Arc::new(service?),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let _metrics = metrics_listener::start(metrics, &service).map_err(ServeError::Metrics)?;
+    let _ = started.set(Arc::clone(&service));
     let every = Duration::from_millis(config.limits.exchange_ms);
     let (stop_exchange, stopped) = oneshot::channel();
     let exchange =
@@ -137,32 +139,33 @@ async fn reload(
     filter: &Filter,
     service: &Service,
 ) {
-    match path.map(|path| Config::load(Some(path))) {
-        Some(Ok(new)) => {
-            let settings = config.changed_until_restart(&new);
-            if !settings.is_empty() {
-                let settings = settings.join(", ");
-                tracing::warn!(settings, "changes of these settings take effect at the next start");
-            }
-            config.accounts = new.accounts;
-            config.hostname = new.hostname;
-            config.limits.failure_delay_ms = new.limits.failure_delay_ms;
-            config.log = Log { format: config.log.format, ..new.log };
-            if !filter.set(&config.log) {
-                tracing::error!("the log's new filter cannot be read: the old one stays");
-            }
-        }
-        Some(Err(error)) => {
-            tracing::error!(%error, "the configuration is not reloaded");
-            return;
-        }
-        None => {}
+    let new = match path.map(|path| Config::load(Some(path))) {
+        Some(Ok(new)) => new,
+        Some(Err(error)) => return tracing::error!(%error, "the configuration is not reloaded"),
+        None => config.clone(),
+    };
+    let settings = config.changed_until_restart(&new).join(", ");
+    if !settings.is_empty() {
+        tracing::warn!(settings, "changes of these settings take effect at the next start");
     }
-    match service.refresh(config).await {
+    let mut changed = config.clone();
+    changed.accounts = new.accounts;
+    changed.hostname = new.hostname;
+    changed.limits.failure_delay_ms = new.limits.failure_delay_ms;
+    changed.log = Log { format: config.log.format, ..new.log };
+    match service.refresh(&changed).await {
         Ok(()) => tracing::info!("reloaded"),
-        Err(error) => {
-            tracing::error!(%error, "the accounts could not be looked at: the offer stays")
+        Err(error @ OfferError::Config(_)) => {
+            return tracing::error!(%error, "the configuration is not reloaded");
         }
+        // The next look at the accounts is with the new settings.
+        Err(error) => {
+            tracing::error!(%error, "the accounts could not be looked at: the offer stays");
+        }
+    }
+    *config = changed;
+    if !filter.set(&config.log) {
+        tracing::error!("the log's new filter cannot be read: the old one stays");
     }
 }
 

@@ -180,7 +180,7 @@ fn is_live(path: &Path) -> bool {
 /// socket of the same path.
 pub(crate) fn passed(sockets: &[Socket]) -> Result<Vec<Listener>, SocketError> {
     let mut all = listenfd::ListenFd::from_env();
-    let mut listeners = Vec::new();
+    let (mut listeners, mut served) = (Vec::new(), Vec::new());
     for place in 0..all.len() {
         let listener = all.take_unix_listener(place).map_err(SocketError::Passed)?;
         let Some(listener) = listener else { continue };
@@ -194,8 +194,15 @@ pub(crate) fn passed(sockets: &[Socket]) -> Result<Vec<Listener>, SocketError> {
                 "no [[socket]] section has the path of this socket: the clients' addresses that come by it are not used"
             );
         }
+        served.extend(configured);
         let is_trusted = configured.is_some_and(|socket| socket.trusted);
         listeners.push(Listener { listener, is_trusted, made: None });
+    }
+    for socket in sockets.iter().filter(|own| !listeners.is_empty() && !served.contains(own)) {
+        tracing::warn!(
+            path = %socket.path.display(),
+            "this socket is not served, because the service manager passes other sockets and not this one"
+        );
     }
     Ok(listeners)
 }

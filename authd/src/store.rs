@@ -66,6 +66,10 @@ pub(crate) enum StoreError {
     Mode { path: PathBuf },
     #[error("the database's URL begins neither with `sqlite:` nor with `postgres:`")]
     Scheme,
+    #[error(
+        "the database stores text as {0}, which has no room for all names: create it with `ENCODING 'UTF8'`"
+    )]
+    Encoding(String),
     #[error("the account `{0}` does not exist")]
     NoAccount(String),
     #[error("the name `{0}` is already in use, by an account, an alias or an application password")]
@@ -164,6 +168,13 @@ impl Store {
         let mut connection = connected.map_err(|_| StoreError::Slow(limit))??;
         if self.is_sqlite {
             connection.execute(&*setup(true, self.time_limit)).await?;
+        } else {
+            let encoding = sqlx::query("SHOW server_encoding").fetch_one(&mut connection).await?;
+            let encoding: String = encoding.try_get(0)?;
+            // SQL_ASCII stores the octets as they are.
+            if !["UTF8", "SQL_ASCII"].contains(&&*encoding) {
+                return Err(StoreError::Encoding(encoding));
+            }
         }
         let limit = self.time_limit.max(MIGRATE);
         let migrated = timeout(limit, migrator().run(&mut connection)).await;

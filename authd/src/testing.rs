@@ -28,7 +28,7 @@ pub(crate) fn options(url: &str) -> Options {
 /// A new SQLite database, and one of PostgreSQL where that is installed.
 pub(crate) async fn databases() -> Vec<Database> {
     let mut all = vec![sqlite().await];
-    match postgres_url() {
+    match postgres_url("") {
         Some(url) => {
             let store = Store::open(&options(&url)).await.unwrap();
             all.push(Database { store, _directory: None });
@@ -45,13 +45,13 @@ pub(crate) async fn sqlite() -> Database {
     Database { store, _directory: Some(directory) }
 }
 
-/// Makes a new database in the server of this test run, which is started when it is first needed and ends with the
-/// process.
-fn postgres_url() -> Option<String> {
+/// Makes a new database with these options in the server of this test run, which is started when it is first needed and
+/// ends with the process.
+pub(crate) fn postgres_url(options: &str) -> Option<String> {
     static SERVER: Mutex<Option<Postgres>> = Mutex::new(None);
     let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
     if server.is_none() {
         *server = Postgres::start();
     }
-    server.as_mut().map(Postgres::database)
+    server.as_mut().map(|server| server.database_with(options))
 }

@@ -42,8 +42,8 @@ pub(crate) fn login_name(account: &str, label: &str) -> String {
 impl Store {
     /// Looks a client's folded name up: an account, an alias, or an application password's name.
     ///
-    /// If there is no such name, the query returns the name that would come next, which is read like the right one. So
-    /// the time of the query does not reveal which names exist.
+    /// If there is no such name, the query returns the name that would come next, or the first, which are both looked up in
+    /// any case. The row is read like the right one. So the time of the query does not reveal which names exist.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
         // One row costs fewer switches between threads than one for each credential.
         let select = "SELECT l.name, l.account, l.label, a.enabled, p.expires, p.last_used, \
@@ -51,9 +51,9 @@ impl Store {
                       WHERE c.account = l.account AND c.label = l.label) AS credentials \
                       FROM login l JOIN account a ON a.name = l.account \
                       JOIN password p ON p.account = l.account AND p.label = l.label \
-                      WHERE l.name = COALESCE( \
-                      (SELECT name FROM login WHERE name >= $1 ORDER BY name LIMIT 1), \
-                      (SELECT MIN(name) FROM login))";
+                      WHERE l.name = (SELECT COALESCE(MAX(next), MAX(first)) FROM (SELECT \
+                      (SELECT name FROM login WHERE name >= $1 ORDER BY name LIMIT 1) AS next, \
+                      (SELECT MIN(name) FROM login) AS first) AS either)";
         let query = async {
             // A connection in constant use is not tested. After an error, the database may have been restarted, and the
             // pool tests the connection that it returns.

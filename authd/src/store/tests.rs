@@ -5,7 +5,7 @@
 use super::*;
 use crate::{
     credential::{Credential, Scheme},
-    testing::{Database, databases},
+    testing::{Database, databases, options, postgres_url},
 };
 use smtp_auth::{Secret, sasl::ScramHash};
 
@@ -66,6 +66,17 @@ async fn processes_that_make_the_tables_of_a_file_at_once_all_succeed() {
             store.unwrap().close().await;
         }
     }
+}
+
+/// Otherwise a client could send a name that the database cannot read.
+#[tokio::test]
+async fn a_database_with_room_for_some_names_only_is_refused() {
+    let latin = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+    let Some(url) = postgres_url(latin) else {
+        return eprintln!("PostgreSQL is not installed: the test is skipped");
+    };
+    let refused = Store::open(&options(&url)).await;
+    assert!(matches!(refused, Err(StoreError::Encoding(own)) if own == "LATIN1"));
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ fn a_reload_takes_a_good_file_and_leaves_a_bad_one() {
         (format!("{good}{hunter2}"), 0o600, "authd.toml, line "),
         (format!("{good}[accounts]\niterations = 1\n"), 0o600, "`iterations` is not between"),
         (good.clone(), 0o644, "run `chmod 0600"),
+        (format!("hostname = \"a b\"\n{good}"), 0o600, "host name"),
     ] {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -1,12 +1,15 @@
 //! Who is authenticated and who is not.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
 
 use smtp_auth::sasl::{Mechanism, ScramHash, ScramKeys};
 
 use crate::{
     postgres::Postgres,
-    support::{Authd, Client, Outcome, PASSWORD},
+    support::{Authd, Client, Outcome, PASSWORD, get},
 };
 
 const SCRAM: Mechanism = Mechanism::ScramSha256;
@@ -324,10 +327,18 @@ fn a_service_that_starts_without_its_database_answers_and_goes_on_when_it_is_the
     let Some(mut postgres) = Postgres::start() else {
         return eprintln!("PostgreSQL is not installed: the test is skipped");
     };
-    let mut authd = Authd::new(Some(&postgres.database()), FAST);
+    let url = postgres.database();
+    let mut authd = Authd::new(Some(&url), FAST);
+    let metrics = authd.path("metrics");
+    authd.configure(
+        Some(&url),
+        &format!("{FAST}\n[metrics]\nlisten = \"unix:{}\"\n", metrics.display()),
+    );
     authd.done(&["add", "tim"], PASSWORD);
     postgres.stop();
     authd.start_until("waiting for the database");
+    let scrape = || get(UnixStream::connect(&metrics).unwrap());
+    assert_eq!(scrape(), "The service waits for its database.\n");
     for mechanism in [SCRAM, Mechanism::Plain] {
         let mut later = Client::connect(&authd.path("auth"), 2);
         assert_eq!(later.sign_in(mechanism, None, "tim", PASSWORD), Outcome::Code("temp_fail"));
@@ -336,6 +347,7 @@ fn a_service_that_starts_without_its_database_answers_and_goes_on_when_it_is_the
     postgres.run();
     authd.wait_for("service is ready");
     assert_eq!(authd.connect().sign_in(SCRAM, None, "tim", PASSWORD), ok("tim"));
+    assert!(scrape().contains("smtp_authd_exchanges_total"));
 }
 
 #[test]

@@ -127,9 +127,14 @@ impl Postgres {
 
     /// Makes a new database and returns its URL.
     pub(crate) fn database(&mut self) -> String {
+        self.database_with("")
+    }
+
+    /// The same, with these options of `CREATE DATABASE`.
+    pub(crate) fn database_with(&mut self, options: &str) -> String {
         self.databases += 1;
         let (path, name) = (self.path(), format!("test{}", self.databases));
-        let sql = format!("CREATE DATABASE {name}");
+        let sql = format!("CREATE DATABASE {name} {options}");
         let psql = Command::new("psql")
             .args(["-h", &path, "-U", "tests", "-d", "postgres", "-qc", &sql])
             .status();
