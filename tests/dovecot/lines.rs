@@ -110,6 +110,7 @@ fn near() -> impl Strategy<Value = Vec<u8>> {
         "rip=::1",
         "secured",
         "secured=tls",
+        "secured=no",
         "user=",
         "code=",
         "\x01",
@@ -182,6 +183,28 @@ fn a_request_has_what_the_client_said() {
     assert_eq!((request.lip(), request.local_name(), request.session()), (None, None, None));
     assert!(request.is_secured() && !request.is_tls());
     assert!(!read("AUTH\t0\tX\tservice=s").unwrap().is_secured());
+}
+
+/// In Dovecot, too, every other value than `tls` means the same as none.
+#[test]
+fn every_value_of_secured_says_that_the_connection_is_secured_and_only_one_says_that_it_is_tls() {
+    for (parameter, is_secured, is_tls) in [
+        ("", false, false),
+        ("\tsecured", true, false),
+        ("\tsecured=", true, false),
+        ("\tsecured=no", true, false),
+        ("\tsecured=TLS", true, false),
+        ("\tsecured=tls1", true, false),
+        ("\tsecured=tls", true, true),
+        ("\tSECURED", false, false),
+        ("\tsecured2", false, false),
+    ] {
+        let request = read(&format!("AUTH\t0\tX\tservice=s{parameter}")).unwrap();
+        assert_eq!((request.is_secured(), request.is_tls()), (is_secured, is_tls), "{parameter}");
+    }
+    for twice in ["secured\tsecured", "secured=tls\tsecured", "secured=\tsecured=tls"] {
+        assert!(read(&format!("AUTH\t0\tX\tservice=s\t{twice}")).is_err(), "{twice}");
+    }
 }
 
 #[test]
