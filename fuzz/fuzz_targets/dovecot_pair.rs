@@ -1,12 +1,16 @@
 //! A client of Dovecot's protocol that has several exchanges at once, and a session: in whatever order and pieces their
-//! lines come and questions are answered, each exchange comes to its own end, and none with wrong credentials to OK.
+//! lines come and questions are answered, each exchange comes to its own end, and none with wrong credentials to OK. With
+//! a client of version 1.0, a temporary failure closes the connection while no other exchange waits for its answer.
 #![no_main]
 
 use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
 use smtp_auth::{
-    dovecot::{ClientLine, Cookie, Data, Event, Held, Properties, Request, ServerLine, Session},
+    dovecot::{
+        ClientLine, CloseReason, Cookie, Data, Event, FailCode, Held, Properties, Request,
+        ServerLine, Session,
+    },
     sasl::{
         Channel, CramSecret, Mechanism, Query, QueryJob, TokenAnswer,
         client::{self, Credentials},
@@ -20,6 +24,7 @@ const RIGHT: u8 = 1;
 const SECURED: u8 = 2;
 const CANCELLED: u8 = 4;
 const OTHER_ACCOUNT: u8 = 8;
+const TEMP_FAIL: u8 = 16;
 
 /// An exchange of the client.
 struct Plan {
@@ -65,8 +70,9 @@ fn response(exchange: &mut client::Exchange) -> Result<Option<Data>, ()> {
     }
 }
 
-fn answer(query: Query<'_>) {
+fn answer(bits: u8, query: Query<'_>) {
     match query {
+        query if bits & TEMP_FAIL != 0 => query.temp_fail(),
         Query::CheckPassword(ask) => {
             let right = *ask.password() == *PASSWORD;
             ask.answer(right);
@@ -87,11 +93,13 @@ fn answer(query: Query<'_>) {
 
 struct Pair {
     session: Session,
+    minor: u32,
+    closed: bool,
     plans: HashMap<u32, Plan>,
     to_session: Vec<u8>,
     to_client: Vec<u8>,
-    jobs: Vec<QueryJob>,
-    held: Vec<Held>,
+    jobs: Vec<(u32, QueryJob)>,
+    held: Vec<(u32, Held)>,
     reported: HashMap<u32, Result<String, ()>>,
 }
 
@@ -100,8 +108,12 @@ impl Pair {
         loop {
             match self.session.next(&mut self.to_client) {
                 Event::NeedInput => return,
-                Event::Query(_, query) if choice & 1 == 0 => answer(query),
-                Event::Query(_, query) => self.jobs.extend(query.job()),
+                Event::Query(request, query) if choice & 1 == 0 => {
+                    answer(self.plans[&request.id()].bits, query);
+                }
+                Event::Query(request, query) => {
+                    self.jobs.extend(query.job().map(|job| (request.id(), job)));
+                }
                 Event::Authenticated(request, who) => {
                     let ended = self.reported.insert(request.id(), Ok(who.acts_as().into()));
                     assert!(ended.is_none(), "it ends twice");
@@ -110,10 +122,20 @@ impl Pair {
                     let ended = self.reported.insert(failed.request.id(), Err(()));
                     assert!(ended.is_none(), "it ends twice");
                     if choice & 2 != 0 {
-                        self.held.push(failed.hold());
+                        self.held.push((failed.request.id(), failed.hold()));
                     }
                 }
-                Event::Close(why) => panic!("{why}"),
+                Event::Close(why) => {
+                    assert_eq!((why, self.minor), (CloseReason::TempFail, 0));
+                    // The others have ended, or the client has cancelled them.
+                    let mut jobs = self.jobs.drain(..);
+                    assert!(jobs.all(|(id, _)| self.reported.contains_key(&id)), "one is lost");
+                    let mut held = self.held.drain(..);
+                    assert!(held.all(|(id, _)| self.plans[&id].cancelled), "one is lost");
+                    self.to_session.clear();
+                    self.closed = true;
+                    return;
+                }
             }
         }
     }
@@ -142,7 +164,14 @@ impl Pair {
                 return;
             }
             ServerLine::Ok { id, user } => (id, Ok(user.expect("a user").into_owned())),
-            ServerLine::Fail { id, .. } => (id, Err(())),
+            ServerLine::Fail { id, code, .. } => {
+                let is_alone = self.minor == 0 && self.plans.len() == 1;
+                assert!(
+                    !is_alone || code != Some(FailCode::TempFail),
+                    "the client takes it for final"
+                );
+                (id, Err(()))
+            }
             _ => return,
         };
         let plan = self.plans.get_mut(&id).expect("an exchange of the client");
@@ -164,12 +193,13 @@ impl Pair {
                 }
             }
             2 if !self.jobs.is_empty() => {
-                let mut job = self.jobs.swap_remove(usize::from(choice >> 2) % self.jobs.len());
-                answer(job.query());
+                let place = usize::from(choice >> 2) % self.jobs.len();
+                let (id, mut job) = self.jobs.swap_remove(place);
+                answer(self.plans[&id].bits, job.query());
                 let _ = self.session.answer_from(job);
             }
             3 if !self.held.is_empty() => {
-                let held = self.held.swap_remove(usize::from(choice >> 2) % self.held.len());
+                let (_, held) = self.held.swap_remove(usize::from(choice >> 2) % self.held.len());
                 let _ = self.session.release(held);
             }
             _ => {}
@@ -178,7 +208,7 @@ impl Pair {
     }
 }
 
-// The input: the number of exchanges, two octets for each, and what happens next.
+// The input: the number of exchanges and the minor version, two octets for each exchange, and what happens next.
 fuzz_target!(|input: &[u8]| {
     let [number, rest @ ..] = input else { return };
     let Some((plans, choices)) = rest.split_at_checked(2 * usize::from(number % 16)) else {
@@ -192,8 +222,11 @@ fuzz_target!(|input: &[u8]| {
         .scram_iterations(ITERATIONS)
         .build()
         .expect("what is compiled in");
+    let minor = u32::from(number >> 4) % 3;
     let mut pair = Pair {
         session: Session::new(config.into(), 1, 2, Cookie::new([3; 16])),
+        minor,
+        closed: false,
         plans: HashMap::new(),
         to_session: Vec::new(),
         to_client: Vec::new(),
@@ -201,7 +234,7 @@ fuzz_target!(|input: &[u8]| {
         held: Vec::new(),
         reported: HashMap::new(),
     };
-    ClientLine::Version { major: 1, minor: 2 }.write(&mut pair.to_session);
+    ClientLine::Version { major: 1, minor }.write(&mut pair.to_session);
     ClientLine::Cpid(7).write(&mut pair.to_session);
     for (id, octets) in (0..).zip(plans.chunks_exact(2)) {
         let mut plan = plan(pick(&mechanisms, octets[0]), octets[1]);
@@ -226,14 +259,22 @@ fuzz_target!(|input: &[u8]| {
     }
     assert_eq!(pair.session.open_exchanges(), 0);
     for (id, plan) in &mut pair.plans {
-        let reported = pair.reported.get(id).expect("the application knows of its end");
+        let temporary = plan.bits & TEMP_FAIL != 0;
+        let Some(reported) = pair.reported.get(id) else {
+            assert!(pair.closed && plan.ended.is_none(), "the application knows of its end");
+            continue;
+        };
         match &plan.ended {
             Some(ended) => assert_eq!(ended, reported),
-            None => assert!(plan.cancelled && reported.is_err()),
+            // A token mechanism waits for one more response after its failure (RFC 7628 §3.2.3).
+            None => {
+                let lost = pair.closed && (temporary || plan.mechanism.takes_token());
+                assert!((plan.cancelled || lost) && reported.is_err());
+            }
         }
         let guest = plan.mechanism == Mechanism::Anonymous;
         let secured = plan.bits & SECURED != 0 || !plan.mechanism.needs_tls();
-        let right = (plan.bits & RIGHT != 0 || guest) && secured;
+        let right = (plan.bits & RIGHT != 0 || guest) && secured && !temporary;
         if let Some(Ok(user)) = &plan.ended {
             assert!(right, "authenticated with wrong credentials");
             assert_eq!(user, if guest { "anonymous" } else { name(plan.bits) });
