@@ -80,6 +80,28 @@ async fn a_database_with_room_for_some_names_only_is_refused() {
 }
 
 #[tokio::test]
+async fn the_tables_of_an_older_version_are_brought_up_to_date_and_keep_the_accounts() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite:{}", directory.path().join("accounts.db").display());
+    for url in core::iter::once(sqlite).chain(postgres_url("")) {
+        let older = Store::connect_later(&options(&url)).unwrap();
+        let first = migrator().migrations[..1].to_vec();
+        let first = Migrator { migrations: first.into(), ..Migrator::DEFAULT };
+        first.run(&older.pool).await.unwrap();
+        older.add_account("tim", &["t".into()], &[password("one")], true, 1).await.unwrap();
+        let secret = older.secret("salt").await.unwrap();
+        assert!(older.add_failures(&[(7, 120)], 1000).await.is_err(), "there is no such table");
+        older.close().await;
+        let store = Store::open(&options(&url)).await.unwrap();
+        store.add_failures(&[(7, 120)], 1000).await.unwrap();
+        let found = store.find("t").await.unwrap().unwrap();
+        assert_eq!((&*found.account, found.is_enabled), ("tim", true));
+        assert!(found.credentials[0].check_password(&Secret::new("one")));
+        assert_eq!(store.secret("salt").await.unwrap(), secret);
+    }
+}
+
+#[tokio::test]
 async fn a_name_belongs_to_one_account() {
     each(async |store| {
         store.add_account("tim", &["t".into()], &[password("one")], true, 1).await.unwrap();
