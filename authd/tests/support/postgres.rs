@@ -1,4 +1,5 @@
-//! A PostgreSQL server for tests, on a Unix socket in a directory of its own. The tests of the modules use it as well.
+//! A PostgreSQL server for tests, on a Unix socket in a directory of its own. The tests of the modules and `tests/interop`
+//! use it as well.
 
 use std::{
     io::Write,

@@ -15,6 +15,8 @@ mod matrix;
 mod message;
 mod opensmtpd;
 mod postfix;
+#[path = "../../../authd/tests/support/postgres.rs"]
+#[allow(dead_code, reason = "the tests of the service use the rest")]
 mod postgres;
 mod process;
 mod replies;

@@ -67,8 +67,8 @@ pub(crate) async fn check(
     for mta in Mta::ALL {
         matrix.peer(mta.name(), mta.version(setup.options).await?);
     }
-    let mut postgres = Postgres::start(setup.home).await?;
-    setup.authd.configure(&postgres.url(), LIMIT)?;
+    let mut postgres = Postgres::start().ok_or("PostgreSQL is not installed")?;
+    setup.authd.configure(&postgres.database(), LIMIT)?;
     let passwords = Passwords::make(setup.home, &setup.authd).await?;
     setup.authd.start().await?;
     let client = |name| clients.iter().find(|own| own.name == name).ok_or("no such client");
@@ -110,7 +110,7 @@ pub(crate) async fn check(
     add(matrix, "limited account, known network", limited, Authenticated, &[known]).await;
     postgres.stop();
     add(matrix, "database down", TIM, TryLater, &all).await;
-    postgres.run().await?;
+    postgres.run();
     // The service connects again within seconds.
     let begin = Instant::now();
     for server in &setup.servers {
