@@ -14,7 +14,7 @@ use smtp_auth::sasl::Mechanism;
 
 use crate::{
     postgres::Postgres,
-    support::{Authd, BINARY, Client, Outcome, PASSWORD},
+    support::{Authd, BINARY, Client, Outcome, PASSWORD, skipped},
 };
 
 #[test]
@@ -175,12 +175,6 @@ fn the_service_manager_is_told_of_the_start_and_the_end() {
     assert!(child.wait().unwrap().success());
 }
 
-/// With `SMTP_AUTH_NO_SKIP` set, a missing program is a failure.
-fn skipped(program: &str) {
-    assert!(std::env::var_os("SMTP_AUTH_NO_SKIP").is_none(), "{program} is not installed");
-    eprintln!("{program} is not installed: the test is skipped");
-}
-
 #[test]
 fn the_units_of_systemd_are_valid() {
     let directory = tempfile::tempdir().unwrap();
@@ -201,7 +195,7 @@ fn the_units_of_systemd_are_valid() {
         command.arg(directory.path().join(name));
     }
     let Ok(output) = command.output() else {
-        return skipped("systemd-analyze");
+        return skipped("systemd-analyze is not installed");
     };
     // It warns of other units of this machine as well.
     let said = String::from_utf8(output.stderr).unwrap();
@@ -222,7 +216,7 @@ fn a_socket_of_the_service_manager_is_used() {
         .stderr(Stdio::null())
         .spawn()
     else {
-        return skipped("systemd-socket-activate");
+        return skipped("systemd-socket-activate is not installed");
     };
     let begin = Instant::now();
     while UnixStream::connect(&socket).is_err() && begin.elapsed() < Duration::from_secs(10) {}

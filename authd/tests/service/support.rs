@@ -370,6 +370,13 @@ impl Client {
     }
 }
 
+/// Says what is not tested and why. With `SMTP_AUTH_NO_SKIP` set, this is a failure.
+pub(crate) fn skipped(what: &str) {
+    assert!(std::env::var_os("SMTP_AUTH_NO_SKIP").is_none(), "{what}");
+    // Unlike `eprintln!`, this is shown even if the test passes.
+    let _ = writeln!(std::io::stderr(), "skipped: {what}");
+}
+
 /// The memory of a process, in octets.
 pub(crate) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
