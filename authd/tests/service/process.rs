@@ -1,6 +1,7 @@
 //! The process: its start and end, its sockets and its log.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader},
     os::unix::{
         fs::{FileTypeExt, MetadataExt, PermissionsExt},
@@ -204,29 +205,43 @@ fn the_units_of_systemd_are_valid() {
 }
 
 #[test]
-fn a_socket_of_the_service_manager_is_used() {
-    let authd = Authd::new(None, "[limits]\nfailure_delay_ms = 10");
+fn a_socket_of_the_service_manager_is_used_and_trusted_only_if_its_section_says_so() {
+    let authd = Authd::new(None, "");
+    let untrusted = authd.path("untrusted");
+    authd.configure(None, &format!("[[socket]]\npath = \"{}\"\n", untrusted.display()));
     authd.done(&["add", "tim"], PASSWORD);
-    let socket = authd.path("activated");
+    let sockets = [authd.path("auth"), untrusted, authd.path("without-section")];
     let Ok(mut child) = Command::new("systemd-socket-activate")
-        .arg("-l")
-        .arg(&socket)
+        .args(sockets.iter().flat_map(|socket| [OsStr::new("-l"), socket.as_os_str()]))
         .args([BINARY, "--config"])
         .arg(authd.path("authd.toml"))
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(authd.path("log")).unwrap())
         .spawn()
     else {
         return skipped("systemd-socket-activate is not installed");
     };
-    let begin = Instant::now();
-    while UnixStream::connect(&socket).is_err() && begin.elapsed() < Duration::from_secs(10) {}
     let signed_in = std::panic::catch_unwind(|| {
-        Client::connect(&socket, 0).sign_in(Mechanism::Plain, None, "tim", PASSWORD)
+        for (socket, rip) in sockets.iter().zip(["192.0.2.1", "192.0.2.2", "192.0.2.3"]) {
+            let begin = Instant::now();
+            while UnixStream::connect(socket).is_err() && begin.elapsed() < Duration::from_secs(10)
+            {
+            }
+            let mut client = Client::connect(socket, 0);
+            let outcome = client.sign_in(Mechanism::Plain, Some(rip), "tim", PASSWORD);
+            assert_eq!(outcome, Outcome::Ok("tim".into()), "{socket:?}");
+        }
     });
     // The program has taken the place of systemd-socket-activate.
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     child.wait().unwrap();
-    assert_eq!(signed_in.unwrap(), Outcome::Ok("tim".into()));
+    signed_in.unwrap();
+    // The log shows only the addresses that are used.
+    let log = authd.log();
+    let shown = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|rip| log.contains(rip));
+    assert_eq!(shown, [true, false, false], "{log}");
+    let warned: Vec<_> =
+        log.lines().filter(|line| line.contains("no [[socket]] section")).collect();
+    assert!(matches!(warned[..], [line] if line.contains("without-section")), "{log}");
 }
 
 #[test]
