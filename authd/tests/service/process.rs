@@ -15,6 +15,7 @@ use smtp_auth::sasl::Mechanism;
 
 use crate::{
     postgres::Postgres,
+    sign_in::each,
     support::{Authd, BINARY, Client, Outcome, PASSWORD, skipped},
 };
 
@@ -246,24 +247,26 @@ fn a_socket_of_the_service_manager_is_used_and_trusted_only_if_its_section_says_
 
 #[test]
 fn the_log_has_no_secret_even_if_it_has_everything_else() {
-    let mut authd = Authd::new(
-        None,
-        "[limits]\nfailure_delay_ms = 10\n[log]\nfilter = \"trace\"\nformat = \"json\"\nnames = false",
-    );
-    authd.done(&["add", "account-of-tim"], PASSWORD);
-    let stored = authd.done(&["export", "rfc5803"], "");
-    authd.start();
-    let mut client = authd.connect();
-    for mechanism in [Mechanism::Plain, Mechanism::Login, Mechanism::ScramSha256] {
-        client.sign_in(mechanism, Some("192.0.2.1"), "account-of-tim", PASSWORD);
-        client.sign_in(mechanism, Some("192.0.2.1"), "hunter2-in-place-of-a-name", "hunter3");
-    }
-    authd.wait_for_all(&["\"message\":\"authenticated\"", "smtp_authd::dialogue"]);
-    let log = authd.log();
-    assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
-    let base64 = ["aHVudGVy", "dGFuc3RhYWZ0YW5zdGFhZg", "YWNjb3VudC1vZi10aW0"];
-    let keys = stored.split(['$', ':']).filter(|part| part.len() > 20);
-    for secret in [PASSWORD, "hunter", "account-of-tim"].into_iter().chain(base64).chain(keys) {
-        assert!(!log.contains(secret.trim()), "{secret} in {log}");
-    }
+    each(|database| {
+        let mut authd = Authd::new(
+            database,
+            "[limits]\nfailure_delay_ms = 10\n[log]\nfilter = \"trace\"\nformat = \"json\"\nnames = false",
+        );
+        authd.done(&["add", "account-of-tim"], PASSWORD);
+        let stored = authd.done(&["export", "rfc5803"], "");
+        authd.start();
+        let mut client = authd.connect();
+        for mechanism in [Mechanism::Plain, Mechanism::Login, Mechanism::ScramSha256] {
+            client.sign_in(mechanism, Some("192.0.2.1"), "account-of-tim", PASSWORD);
+            client.sign_in(mechanism, Some("192.0.2.1"), "hunter2-in-place-of-a-name", "hunter3");
+        }
+        authd.wait_for_all(&["\"message\":\"authenticated\"", "smtp_authd::dialogue"]);
+        let log = authd.log();
+        assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
+        let base64 = ["aHVudGVy", "dGFuc3RhYWZ0YW5zdGFhZg", "YWNjb3VudC1vZi10aW0"];
+        let keys = stored.split(['$', ':']).filter(|part| part.len() > 20);
+        for secret in [PASSWORD, "hunter", "account-of-tim"].into_iter().chain(base64).chain(keys) {
+            assert!(!log.contains(secret.trim()), "{secret} in {log}");
+        }
+    });
 }

@@ -20,7 +20,7 @@ fn ok(account: &str) -> Outcome {
 }
 
 /// On SQLite, and on PostgreSQL where that is installed.
-fn each(test: impl Fn(Option<&str>)) {
+pub(crate) fn each(test: impl Fn(Option<&str>)) {
     test(None);
     match Postgres::start() {
         Some(mut postgres) => test(Some(&postgres.database())),
