@@ -185,7 +185,6 @@ fn a_request_has_what_the_client_said() {
     assert!(!read("AUTH\t0\tX\tservice=s").unwrap().is_secured());
 }
 
-/// In Dovecot, too, every other value than `tls` means the same as none.
 #[test]
 fn every_value_of_secured_says_that_the_connection_is_secured_and_only_one_says_that_it_is_tls() {
     for (parameter, is_secured, is_tls) in [

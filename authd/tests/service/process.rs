@@ -209,7 +209,9 @@ fn the_units_of_systemd_are_valid() {
 fn a_socket_of_the_service_manager_is_used_and_trusted_only_if_its_section_says_so() {
     let authd = Authd::new(None, "");
     let untrusted = authd.path("untrusted");
-    authd.configure(None, &format!("[[socket]]\npath = \"{}\"\n", untrusted.display()));
+    let [not_trusted, not_passed] = [&untrusted, &authd.path("not-passed")]
+        .map(|path| format!("[[socket]]\npath = \"{}\"\n", path.display()));
+    authd.configure(None, &format!("{not_trusted}{not_passed}"));
     authd.done(&["add", "tim"], PASSWORD);
     let sockets = [authd.path("auth"), untrusted, authd.path("without-section")];
     let Ok(mut child) = Command::new("systemd-socket-activate")
@@ -243,6 +245,9 @@ fn a_socket_of_the_service_manager_is_used_and_trusted_only_if_its_section_says_
     let warned: Vec<_> =
         log.lines().filter(|line| line.contains("no [[socket]] section")).collect();
     assert!(matches!(warned[..], [line] if line.contains("without-section")), "{log}");
+    let warned: Vec<_> =
+        log.lines().filter(|line| line.contains("this socket is not served")).collect();
+    assert!(matches!(warned[..], [line] if line.contains("not-passed")), "{log}");
 }
 
 #[test]
