@@ -15,7 +15,7 @@ use crate::{
     clock::now_s,
     config::{Config, ConfigError},
     credential::Scheme,
-    format::is_label,
+    format::{MAX_NAME, is_label, is_name},
     passwords::{self, PasswordError},
     store::{NewPassword, Options, PasswordRow, Store, StoreError, login_name},
 };
@@ -35,11 +35,11 @@ pub(crate) enum CommandError {
     #[error("the file {} cannot be read: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
     #[error(
-        "the name `{0}` is not allowed: it is empty, or contains characters that SASLprep prohibits (RFC 4013)"
+        "the name `{0}` is not allowed: it is empty, has more than {MAX_NAME} octets, or contains characters that SASLprep prohibits (RFC 4013)"
     )]
     Name(String),
     #[error(
-        "the label of an application password is empty, or contains a slash or a character that SASLprep prohibits (RFC 4013)"
+        "the label of an application password is empty or too long, or contains a slash or a character that SASLprep prohibits (RFC 4013)"
     )]
     Label,
     #[error(
@@ -127,10 +127,6 @@ pub(crate) async fn run(config: &Config, command: Account) -> Result<(), Command
     Ok(())
 }
 
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && !name.chars().any(char::is_control)
-}
-
 /// Makes a password to be stored, and returns it if it was generated.
 fn make(
     config: &Config,
@@ -155,11 +151,12 @@ fn show(password: Option<Secret>) -> io::Result<()> {
 
 async fn list(config: &Config, store: &Store, without_scram: bool) -> Result<(), CommandError> {
     let mut passwords: HashMap<_, Vec<_>> = HashMap::new();
-    for row in store.passwords().await? {
+    let mut snapshot = store.snapshot().await?;
+    for row in snapshot.passwords().await? {
         passwords.entry(row.account.clone()).or_default().push(row);
     }
     let mut out = BufWriter::new(stdout().lock());
-    for account in store.accounts().await? {
+    for account in snapshot.accounts().await? {
         let mut own = passwords.remove(&account.name).unwrap_or_default();
         own.retain(|row| !without_scram || (account.is_enabled && !has_scram(config, row)));
         if own.is_empty() && without_scram {

@@ -9,14 +9,14 @@ use argon2::{
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 use smtp_auth::{
     Secret,
-    sasl::{CramSecret, ScramHash, ScramKeys, ScramParts},
+    sasl::{CramSecret, ScramHash, ScramKeys, ScramParts, prepare},
 };
 
 /// The largest costs that are accepted from an import. A hash with a higher one would occupy a thread for seconds, and
 /// every client that knows the account's name could make it do so.
 const MAX_ITERATIONS: u32 = 1_000_000;
 const MAX_BCRYPT_COST: u32 = 14;
-const MAX_ROUNDS: u32 = 100_000;
+const MAX_ROUNDS: u32 = 1_000_000;
 const MAX_ARGON2_KIB: u32 = 256 * 1024;
 const MAX_ARGON2_PASSES: u32 = 10;
 /// The longest salt of SCRAM keys, in octets.
@@ -147,7 +147,7 @@ impl Credential {
 
     /// Makes an Argon2id hash with the parameters that OWASP recommends (19 MiB, two passes).
     pub(crate) fn argon2id(password: &Secret) -> Option<Self> {
-        let hash = Argon2::default().hash_password(password.expose().as_bytes()).ok()?;
+        let hash = Argon2::default().hash_password(prepared(password).expose().as_bytes()).ok()?;
         Some(Self::Argon2id(Secret::new(hash.to_string())))
     }
 
@@ -202,6 +202,8 @@ impl Credential {
                     || hash.version.is_none()
                     || hash.salt.is_none()
                     || hash.hash.is_none()
+                    // The key that is part of the hash is not known here.
+                    || !params.keyid().is_empty()
                 {
                     return None;
                 }
@@ -226,18 +228,29 @@ impl Credential {
     /// Returns whether the password is the one that this was made of. It takes as long as the [cost](Self::cost) says,
     /// so it is called on the threads for hashing.
     pub(crate) fn check_password(&self, password: &Secret) -> bool {
-        let octets = password.expose().as_bytes();
-        if octets.len() > MAX_PASSWORD {
+        if password.expose().len() > MAX_PASSWORD {
             return false;
         }
         match self {
             Self::Scram(keys) => keys.check_password(password.expose()),
+            Self::CramMd5(secret) => secret.check_password(password.expose()),
+            // Hashes of other servers are made of the password as it is.
+            _ => {
+                let prepared = prepared(password);
+                self.is_hash_of(&prepared) || (prepared != *password && self.is_hash_of(password))
+            }
+        }
+    }
+
+    fn is_hash_of(&self, password: &Secret) -> bool {
+        let octets = password.expose().as_bytes();
+        match self {
             Self::Argon2id(text) => check_argon2(octets, text) == Some(true),
             Self::BlfCrypt(text) => bcrypt::verify(octets, text.expose()).unwrap_or(false),
             Self::Sha512Crypt(text) => {
                 ShaCrypt::default().verify_password(octets, text.expose()).is_ok()
             }
-            Self::CramMd5(secret) => secret.check_password(password.expose()),
+            Self::Scram(_) | Self::CramMd5(_) => false,
         }
     }
 
@@ -274,6 +287,13 @@ fn decoy_keys(hash: ScramHash, key: &[u8], cost: &str) -> Option<Credential> {
     let parts =
         ScramParts { hash, iterations, salt: &vec![0; salt], stored_key: key, server_key: key };
     ScramKeys::from_parts(parts).map(Credential::Scram)
+}
+
+/// Returns the form of a password that is the same on every keyboard (SASLprep, RFC 4616 section 2), or the password as it
+/// is, if it has none.
+fn prepared(password: &Secret) -> Secret {
+    let prepared = prepare(password.expose()).filter(|own| own.len() <= MAX_PASSWORD);
+    prepared.map_or_else(|| password.clone(), |own| Secret::new(own.into_owned()))
 }
 
 /// Returns the cost of SCRAM keys in the form of [`Credential::cost`].
@@ -380,6 +400,21 @@ mod tests {
         }
     }
 
+    /// A password with `é` as one character or as two.
+    #[test]
+    fn a_password_is_the_same_in_every_form_of_unicode() {
+        let [one, two] = ["caf\u{e9} tanstaaf", "cafe\u{301} tanstaaf"].map(Secret::new);
+        for own in [Credential::argon2id(&one), Credential::argon2id(&two)].map(Option::unwrap) {
+            assert!(own.check_password(&one) && own.check_password(&two));
+        }
+        // Another server has not prepared it, and a control character cannot be prepared.
+        for raw in [two, Secret::new("tans\u{7}taaf")] {
+            let hash = Argon2::default().hash_password(raw.expose().as_bytes()).unwrap();
+            let own = Credential::read(Scheme::Argon2id, &hash.to_string()).unwrap();
+            assert!(own.check_password(&raw) && !own.check_password(&Secret::new("x")));
+        }
+    }
+
     #[test]
     fn decoys_can_be_made_for_each_cost_and_match_nothing() {
         let own = Credential::argon2id(&Secret::new("x")).unwrap();
@@ -409,10 +444,14 @@ mod tests {
     fn a_hash_that_no_password_can_match_is_not_read() {
         let bcrypt = "$2b$05$!CCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
         let argon2 = "$argon2id$m=65536,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let keyed = "$argon2id$v=19$m=65536,t=2,p=1,keyid=AAAA$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         let crypt = format!("$6$saltstring${}", "-".repeat(86));
-        for (scheme, text) in
-            [(Scheme::BlfCrypt, bcrypt), (Scheme::Argon2id, argon2), (Scheme::Sha512Crypt, &*crypt)]
-        {
+        for (scheme, text) in [
+            (Scheme::BlfCrypt, bcrypt),
+            (Scheme::Argon2id, argon2),
+            (Scheme::Argon2id, keyed),
+            (Scheme::Sha512Crypt, &*crypt),
+        ] {
             assert_eq!(Credential::read(scheme, text).unwrap_err(), CredentialError::Value(scheme));
         }
     }

@@ -14,6 +14,9 @@ mod dovecot;
 mod json;
 mod scram;
 
+/// The longest name, in octets.
+pub(crate) const MAX_NAME: usize = 256;
+
 /// An account with all of its passwords.
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -78,11 +81,11 @@ pub(crate) enum LineError {
     #[error("the line is not one that `account export json` writes: see its column {0}")]
     Json(usize),
     #[error(
-        "the name `{0}` is not allowed: it is empty, or contains characters that SASLprep prohibits (RFC 4013)"
+        "the name `{0}` is not allowed: it is empty, has more than {MAX_NAME} octets, or contains characters that SASLprep prohibits (RFC 4013)"
     )]
     Name(String),
     #[error(
-        "an application password of `{0}` has a label that is empty or not folded, or that contains a slash or a control character"
+        "an application password of `{0}` has a label that is empty, not folded or too long, or that contains a slash or a control character"
     )]
     Label(String),
     #[error("the name `{0}` is already in use, by an earlier line")]
@@ -159,7 +162,8 @@ pub(crate) fn read(
 
 /// Reads a line. `None` for an empty one and a comment.
 fn line(format: Format, text: &str) -> Option<Result<Line, LineError>> {
-    let text = text.trim_end_matches(['\r', '\n']);
+    // Some editors begin a file with a byte order mark.
+    let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
     if text.trim().is_empty() || text.starts_with('#') {
         return None;
     }
@@ -345,11 +349,15 @@ pub(crate) fn is_label(label: &str) -> bool {
 }
 
 fn folded(name: &str, fold: FoldName) -> Result<String, LineError> {
-    let is_name = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
     fold(name)
         .filter(|name| is_name(name))
         .map(String::from)
         .ok_or_else(|| LineError::Name(name.into()))
+}
+
+/// Returns whether a folded name may be stored. A longer one does not fit into a client's response.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control)
 }
 
 /// A scheme's name, if it looks like one: in its place there may be a part of a password.

@@ -140,12 +140,13 @@ pub(super) async fn export(store: &Store, format: Format) -> Result<(), CommandE
 /// Returns all accounts with their credentials.
 async fn accounts(store: &Store) -> Result<Vec<Account>, StoreError> {
     let mut credentials: HashMap<_, Vec<_>> = HashMap::new();
-    for row in store.credentials().await? {
+    let mut snapshot = store.snapshot().await?;
+    for row in snapshot.credentials().await? {
         credentials.entry((row.account, row.label)).or_default().push(row.credential);
     }
     let mut passwords: HashMap<_, Vec<_>> = HashMap::new();
     // The account's own password is the first, as its label is empty.
-    for row in store.passwords().await? {
+    for row in snapshot.passwords().await? {
         let key = (row.account, row.label);
         let stored = Stored::Credentials(credentials.remove(&key).unwrap_or_default());
         let (account, label) = key;
@@ -158,5 +159,5 @@ async fn accounts(store: &Store) -> Result<Vec<Account>, StoreError> {
         let crate::store::AccountRow { name, is_enabled, created, aliases } = row;
         Account { name, is_enabled, created: Some(created), aliases, passwords }
     };
-    Ok(store.accounts().await?.into_iter().map(account).collect())
+    Ok(snapshot.accounts().await?.into_iter().map(account).collect())
 }

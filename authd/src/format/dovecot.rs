@@ -3,10 +3,7 @@
 //! A name has one line with one password. The extra field `user=NAME` is Dovecot's own for the name that the client is
 //! authenticated as. It marks aliases, whose password is that of the account, and names of application passwords.
 
-use smtp_auth::{
-    Secret,
-    sasl::{CramSecret, ScramKeys},
-};
+use smtp_auth::{Secret, sasl::CramSecret};
 
 use super::{Account, Line, LineError, Password, Stored, Written, scram, shown};
 use crate::{
@@ -81,9 +78,8 @@ fn stored(text: &str) -> Result<Stored, LineError> {
         };
     }
     if scheme.starts_with("SCRAM-") {
-        // With the encoding that the scheme may name.
-        let keys: ScramKeys = text.parse().map_err(|_| unknown())?;
-        return scram::stored(&keys);
+        // An encoding may follow the scheme's name, as in `SCRAM-SHA-256.B64`.
+        return scram::stored(text, scheme.split('.').next().unwrap_or_default());
     }
     if is(&["CRAM-MD5", "HMAC-MD5"]) {
         let secret: CramSecret =
@@ -103,11 +99,14 @@ fn stored(text: &str) -> Result<Stored, LineError> {
 }
 
 pub(super) fn write(account: &Account, written: &mut Written) {
+    let own = account.passwords.first().map(|own| line(account, own, &account.name));
+    let is_written = own.is_some_and(|own| own.is_ok());
     for password in &account.passwords {
         let login = login_name(&account.name, &password.label);
         let aliases: &[String] = if password.label.is_empty() { &account.aliases } else { &[] };
         for name in [&login].into_iter().chain(aliases) {
             match line(account, password, name) {
+                Ok(_) if !is_written => written.lacks(name, "its account is left out"),
                 Ok(line) => written.lines.push(line),
                 Err(why) => written.lacks(name, why),
             }

@@ -18,18 +18,15 @@ pub(super) fn read(text: &str, separators: &[char]) -> Result<Account, LineError
     if value.is_empty() {
         return Err(LineError::NoPassword);
     }
-    let scheme = || {
-        CredentialError::Scheme(
-            value.split('$').next().filter(|_| value.contains('$')).map_or("?".into(), shown),
-        )
-    };
-    let keys: ScramKeys = value.parse().map_err(|_| scheme())?;
-    Ok(Account::new(name, true, stored(&keys)?))
+    let scheme = value.split_once('$').map_or("?", |(scheme, _)| scheme);
+    Ok(Account::new(name, true, stored(value, scheme)?))
 }
 
-pub(super) fn stored(keys: &ScramKeys) -> Result<Stored, LineError> {
-    let scheme = Scheme::scram(keys.hash())
-        .ok_or_else(|| CredentialError::Scheme(format!("{:?}", keys.hash())))?;
+/// Reads keys. The scheme is the one that the text names.
+pub(super) fn stored(text: &str, scheme: &str) -> Result<Stored, LineError> {
+    let named = Scheme::named(scheme).filter(|own| own.hash().is_some());
+    let scheme = named.ok_or_else(|| CredentialError::Scheme(shown(scheme)))?;
+    let keys: ScramKeys = text.parse().map_err(|_| CredentialError::Value(scheme))?;
     Ok(Stored::Credentials(vec![Credential::read(scheme, keys.to_text().expose())?]))
 }
 

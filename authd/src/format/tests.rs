@@ -137,6 +137,12 @@ fn a_passwd_file_keeps_aliases_and_application_passwords_and_the_rest_is_listed(
         let labels: Vec<_> = again.passwords.iter().map(|own| &*own.label).collect();
         assert_eq!(labels, ["", "phone"]);
     }
+    let mut expires = full();
+    expires.passwords[0].expires = Some(9);
+    let written = write(Format::Dovecot, &expires);
+    assert!(written.lines.is_empty(), "no reader could find their account");
+    let names = ["tim", "tim@example.org", "tim", "tim", "tim/phone", "tim/tablet"];
+    assert_eq!(lacking(&written), names);
     let mut colon = full();
     colon.aliases = vec!["a:b".into(), "#c".into()];
     colon.passwords.truncate(1);
@@ -225,6 +231,8 @@ fn what_cannot_be_imported_is_an_error_that_shows_no_password() {
         ("tim:hunter2secret", "the scheme CRYPT is supported only for bcrypt (`$2…`) and SHA512"),
         ("tim:{CRYPT}$1$x$hunter2", "the scheme CRYPT is supported only for bcrypt (`$2…`) and"),
         ("tim:{hunter2 secret}x", "the scheme ? is not supported"),
+        ("tim:{SCRAM-SHA-256}0,aHVudGVyMg==,hunter2", "the value is not one of the scheme SCRAM-"),
+        ("tim:{SCRAM-SHA-3}hunter2", "the scheme SCRAM-SHA-3 is not supported"),
         ("tim:{BLF-CRYPT}hunter2", "the value is not one of the scheme BLF-CRYPT"),
         ("tim:{SHA512-CRYPT}$6$$hunter2", "the value is not one of the scheme SHA512-CRYPT"),
         ("tim:{PLAIN}hunter2::::::allow_nets=192.0.2.0/24", "the extra field `allow_nets`"),
@@ -243,12 +251,27 @@ fn what_cannot_be_imported_is_an_error_that_shows_no_password() {
     }
     let harmless = "tim:{PLAIN}hunter2::::::user=tim nodelay userdb_home=/h userdb_fail=yes";
     assert!(one(Format::Dovecot, harmless).is_enabled);
+    let wrong = all(Format::Rfc5803, "tim:SCRAM-SHA-1$0:hunter2").refused.remove(0).1.to_string();
+    assert_eq!(wrong, "the value is not one of the scheme SCRAM-SHA-1");
     let md5 =
         line(Format::Postgresql, "tim|md59f1b0e2ad1c0e2f0a9a6a1e0a2b5c3d4").unwrap().unwrap_err();
     assert_eq!(md5.to_string(), "the scheme ? is not supported");
     assert!(
         line(Format::Dovecot, "# a comment").is_none() && line(Format::Dovecot, " \n").is_none()
     );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_name_and_a_name_has_256_octets() {
+    let json = text(&write(Format::Json, &full()));
+    assert_eq!(one(Format::Json, &format!("\u{feff}{json}")).name, "tim");
+    let named = |octets: usize| {
+        let name = "x".repeat(octets);
+        all(Format::Dovecot, &format!("\u{feff}{name}:{{PLAIN}}tanstaaf"))
+    };
+    assert_eq!(named(256).accounts.len(), 1);
+    let refused = named(257).refused.remove(0).1.to_string();
+    assert!(refused.contains("has more than 256 octets"), "{refused}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Questions about all accounts at once.
 
 use smtp_auth::Secret;
+use sqlx::{Any, Transaction, any::AnyRow};
 
 use super::{Store, StoreError, get};
 use crate::credential::{Credential, Scheme};
@@ -45,14 +46,25 @@ pub(crate) struct Cost {
     pub(crate) checks: u64,
 }
 
-impl Store {
+/// All accounts at one moment, whatever other processes change meanwhile.
+pub(crate) struct Snapshot {
+    store: Store,
+    transaction: Transaction<'static, Any>,
+}
+
+impl Snapshot {
+    async fn rows(&mut self, select: &str) -> Result<Vec<AnyRow>, StoreError> {
+        let rows = sqlx::query(select).fetch_all(&mut *self.transaction);
+        self.store.within(rows).await
+    }
+
     /// Returns all accounts with their aliases, by name.
-    pub(crate) async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
+    pub(crate) async fn accounts(&mut self) -> Result<Vec<AccountRow>, StoreError> {
         let select = "SELECT a.name, a.enabled, a.created, l.name AS alias FROM account a \
                       LEFT JOIN login l ON l.account = a.name AND l.label = '' AND l.name <> a.name \
                       ORDER BY a.name, l.name";
         let mut accounts: Vec<AccountRow> = Vec::new();
-        for row in self.within(sqlx::query(select).fetch_all(&self.pool)).await? {
+        for row in self.rows(select).await? {
             let name: String = get(&row, "name")?;
             if accounts.last().is_none_or(|last| last.name != name) {
                 let is_enabled = get::<i64>(&row, "enabled")? != 0;
@@ -67,12 +79,12 @@ impl Store {
     }
 
     /// Returns all passwords, by account and label.
-    pub(crate) async fn passwords(&self) -> Result<Vec<PasswordRow>, StoreError> {
+    pub(crate) async fn passwords(&mut self) -> Result<Vec<PasswordRow>, StoreError> {
         let select = "SELECT p.account, p.label, p.created, p.expires, p.last_used, c.scheme FROM password p \
                       LEFT JOIN credential c ON c.account = p.account AND c.label = p.label \
                       ORDER BY p.account, p.label, c.checks DESC, c.scheme";
         let mut passwords: Vec<PasswordRow> = Vec::new();
-        for row in self.within(sqlx::query(select).fetch_all(&self.pool)).await? {
+        for row in self.rows(select).await? {
             let (account, label): (String, String) = (get(&row, "account")?, get(&row, "label")?);
             if passwords.last().is_none_or(|last| last.account != account || last.label != label) {
                 let (expires, last_used) = (get(&row, "expires")?, get(&row, "last_used")?);
@@ -98,9 +110,9 @@ impl Store {
 
     /// Returns the credentials of each password, by account and label. PLAIN and LOGIN are checked with the first of a
     /// password.
-    pub(crate) async fn credentials(&self) -> Result<Vec<CredentialRow>, StoreError> {
+    pub(crate) async fn credentials(&mut self) -> Result<Vec<CredentialRow>, StoreError> {
         let select = "SELECT account, label, scheme, value FROM credential ORDER BY account, label, checks DESC, scheme";
-        let rows = self.within(sqlx::query(select).fetch_all(&self.pool)).await?;
+        let rows = self.rows(select).await?;
         let read = |row| {
             let (account, label): (String, String) = (get(row, "account")?, get(row, "label")?);
             let scheme: String = get(row, "scheme")?;
@@ -111,6 +123,18 @@ impl Store {
             Ok(CredentialRow { account, label, credential })
         };
         rows.iter().map(read).collect()
+    }
+}
+
+impl Store {
+    /// Begins to read all accounts.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let begin = match self.is_sqlite {
+            true => "BEGIN",
+            false => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        };
+        let transaction = self.within(self.pool.begin_with(begin)).await?;
+        Ok(Snapshot { store: self.clone(), transaction })
     }
 
     /// Returns how the credentials of all accounts are distributed, the cheapest first within a scheme. Disabled accounts

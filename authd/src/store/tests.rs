@@ -155,11 +155,11 @@ async fn accounts_are_listed_and_their_costs_counted() {
         let argon2 = NewPassword { credentials: vec![argon2], ..password("one") };
         store.add_account("ann", &[], &[argon2], true, 1).await.unwrap();
         store.add_account("off", &[], &[password("one")], false, 1).await.unwrap();
-        let names = store.accounts().await.unwrap();
+        let names = store.snapshot().await.unwrap().accounts().await.unwrap();
         let names: Vec<_> =
             names.iter().map(|row| (&*row.name, row.is_enabled, row.aliases.len())).collect();
         assert_eq!(names, [("ann", true, 0), ("off", false, 0), ("tim", true, 2)]);
-        assert_eq!(store.passwords().await.unwrap().len(), 3);
+        assert_eq!(store.snapshot().await.unwrap().passwords().await.unwrap().len(), 3);
         assert_eq!(store.count_without(Scheme::ScramSha256).await.unwrap(), 1);
         assert_eq!(store.count_without(Scheme::Argon2id).await.unwrap(), 1);
         let costs = store.costs().await.unwrap();
@@ -168,7 +168,20 @@ async fn accounts_are_listed_and_their_costs_counted() {
             (2, Scheme::ScramSha256, "4096", 2),
             "a disabled account shows its own keys, so decoys have to be like them"
         );
-        assert_eq!(store.credentials().await.unwrap().len(), 3);
+        assert_eq!(store.snapshot().await.unwrap().credentials().await.unwrap().len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_snapshot_does_not_see_what_changes_after_its_first_look() {
+    each(async |store| {
+        store.add_account("tim", &[], &[password("one")], true, 1).await.unwrap();
+        let mut snapshot = store.snapshot().await.unwrap();
+        assert_eq!(snapshot.credentials().await.unwrap().len(), 1);
+        store.add_account("ann", &[], &[password("two")], true, 2).await.unwrap();
+        assert_eq!(snapshot.passwords().await.unwrap().len(), 1);
+        assert_eq!(snapshot.accounts().await.unwrap().len(), 1);
     })
     .await;
 }
