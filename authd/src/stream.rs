@@ -1,7 +1,7 @@
 //! The connection of a mail server, as a stream of octets.
 
 use core::time::Duration;
-use std::{io, os::fd::AsFd};
+use std::io;
 
 use rustix::{
     io::Errno,
@@ -11,7 +11,7 @@ use smtp_auth::dovecot::Session;
 use tokio::{
     io::Interest,
     net::{UnixStream, unix::pipe},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// The most that is read at once.
@@ -20,10 +20,14 @@ const READ: usize = 4096;
 /// The time in which the mail server has to read a reply.
 const WRITE: Duration = Duration::from_secs(30);
 
-/// A stream that waits for input, and for room to write only if there is none.
+/// The pauses after which a mail server that does not read is tried again: each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A stream that waits only for input. A mail server that does not read is rare, and is tried again after a pause.
 ///
-/// tokio's `UnixStream` always waits for both. Each time the mail server reads a reply, there is room again, which would
-/// wake the service for nothing: a third of its processor time. The reading end of a pipe is a descriptor like any
+/// tokio's `UnixStream` also waits for room to write. Each time the mail server reads a reply, there is more room, which
+/// would wake the service for nothing: a third of its processor time. The reading end of a pipe is a descriptor like any
 /// other to tokio, and is waited for by itself.
 pub(crate) struct Stream(pipe::Receiver);
 
@@ -51,13 +55,13 @@ impl Stream {
     }
 
     async fn write(&self, mut octets: &[u8]) -> io::Result<()> {
+        let mut pause = FIRST_PAUSE;
         while !octets.is_empty() {
             match send(&self.0, octets, SendFlags::NOSIGNAL) {
                 Ok(written) => octets = octets.get(written..).unwrap_or_default(),
                 Err(Errno::WOULDBLOCK) => {
-                    let descriptor = self.0.as_fd().try_clone_to_owned()?;
-                    let sender = pipe::Sender::from_owned_fd_unchecked(descriptor)?;
-                    sender.writable().await?;
+                    sleep(pause).await;
+                    pause = LONGEST_PAUSE.min(2 * pause);
                 }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

@@ -1,7 +1,7 @@
 //! The bounds on time and memory, and hostile clients.
 
 use std::{
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     process::{Command, Stdio},
     thread,
@@ -238,6 +238,23 @@ fn clients_that_do_not_read_keep_no_connection_to_the_database() {
     assert!(authd.wait());
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     drop(silent);
+}
+
+#[test]
+fn a_client_that_reads_late_gets_every_reply() {
+    let mut authd = Authd::new(None, "[limits]\nfailure_delay_ms = 0\n");
+    authd.start();
+    let stream = Client::connect_only(&authd.path("auth"));
+    let mut out = stream.try_clone().unwrap();
+    let many: String = (0..50_000).map(|id| format!("AUTH\t{id}\tXYZ\n")).collect();
+    let writing = thread::spawn(move || out.write_all(format!("{HELLO}{many}").as_bytes()));
+    thread::sleep(Duration::from_secs(1));
+    assert!(!writing.is_finished(), "the service goes on reading");
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let fails = lines.filter(|line| line.starts_with("FAIL\t")).take(50_000);
+    let numbers = fails.map(|fail| fail.split('\t').nth(1).unwrap().parse::<u32>().unwrap());
+    assert!(numbers.eq(0..50_000));
+    writing.join().unwrap().unwrap();
 }
 
 fn with_metrics() -> Authd {
