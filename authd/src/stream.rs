@@ -11,6 +11,7 @@ use smtp_auth::dovecot::Session;
 use tokio::{
     io::Interest,
     net::{UnixStream, unix::pipe},
+    task::coop::consume_budget,
     time::{sleep, timeout},
 };
 
@@ -40,6 +41,8 @@ impl Stream {
     /// Reads what has arrived into the session. Returns false if the mail server has hung up: it then waits for no answer
     /// to what it has sent before.
     pub(crate) async fn read(&self, session: &mut Session) -> io::Result<bool> {
+        // A client that sends without a pause must not keep the only thread from the other connections.
+        consume_budget().await;
         if self.0.ready(Interest::READABLE).await?.is_read_closed() {
             return Ok(false);
         }
