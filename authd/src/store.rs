@@ -45,6 +45,9 @@ pub(crate) struct Options {
 /// The time limit of the first connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long a process tries again that meets another one at work on the tables of a SQLite file.
+const RACE: Duration = Duration::from_secs(2);
+
 /// The time limit of the migrations.
 const MIGRATE: Duration = Duration::from_secs(60);
 
@@ -149,9 +152,7 @@ impl Store {
         let begin = Instant::now();
         loop {
             match self.migrate_once().await {
-                Err(error)
-                    if self.is_sqlite && error.may_pass() && begin.elapsed() < self.time_limit =>
-                {
+                Err(error) if self.is_sqlite && error.may_pass() && begin.elapsed() < RACE => {
                     sleep(Duration::from_millis(20)).await;
                 }
                 migrated => return migrated,

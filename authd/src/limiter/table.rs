@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+/// The longest time between two exchanges. What leaks away in it is told to the other processes all the same, so that a
+/// limit holds for all of them together however fast its failures leak.
+const GRACE: i64 = 1000;
+
 /// How many failures fill a bucket, and how long one takes to leak away.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
@@ -76,7 +80,8 @@ impl Table {
     /// the rest has leaked away while the database did not answer. A bucket that a full table has forgotten keeps all.
     fn untold(&self, bucket: i64, now: i64) -> i64 {
         let untold = self.untold.get(&bucket).copied().unwrap_or(0);
-        let left = self.empty_at.get(&bucket).map_or(untold, |empty_at| (empty_at - now).max(0));
+        let left =
+            self.empty_at.get(&bucket).map_or(untold, |empty_at| (empty_at + GRACE - now).max(0));
         untold.min(left)
     }
 
@@ -101,7 +106,9 @@ impl Table {
 
     /// Sets when the bucket will be empty. A full table forgets the emptiest bucket.
     fn set(&mut self, bucket: i64, empty_at: i64, max: usize, now: i64) {
-        while let Some((_, bucket)) = self.order.first().filter(|(empty_at, _)| *empty_at <= now) {
+        while let Some((_, bucket)) =
+            self.order.first().filter(|(empty_at, _)| *empty_at + GRACE <= now)
+        {
             self.untold.remove(bucket);
             self.forget_emptiest();
         }

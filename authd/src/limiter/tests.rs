@@ -237,9 +237,32 @@ async fn failures_that_have_leaked_away_are_not_sent() {
         for limiter in [&limiter, &other, &limiter] {
             exchange::batch(limiter, store, 0, end).await.unwrap();
             assert!(limiter.is_limited(None, "tim", end));
-            assert!(!limiter.is_limited(None, "tim", end + 60_000));
+            assert!(!limiter.is_limited(None, "tim", end + 61_000));
         }
         assert_eq!(other.entries()[1], 1, "the failure of long ago");
+    }
+}
+
+/// A failure leaks away in 100 ms here, and an exchange comes each 500 ms.
+#[tokio::test]
+async fn failures_add_up_over_processes_however_fast_they_leak() {
+    for Database { store, .. } in &databases().await {
+        let quick = Limits { account: 60, window_s: 6, ..limits() };
+        let fleet = [(); 3].map(|()| Limiter::new(&quick, SECRET));
+        let (begin, mut through) = (crate::clock::now_ms() + 3600 * 1000, 0);
+        for step in 0..160 {
+            let now = begin + step * 125;
+            for limiter in &fleet {
+                through += let_through(limiter, 1, |_| None, "tim", now);
+            }
+            if step % 4 == 3 {
+                for limiter in &fleet {
+                    exchange::batch(limiter, store, 0, now + 124).await.unwrap();
+                }
+            }
+        }
+        // In 20 seconds, 200 leak away, and 60 fill the bucket.
+        assert!((250..330).contains(&through), "{through} of 480");
     }
 }
 
